@@ -69,7 +69,7 @@ def test_json_is_exact_and_controls_no_terminal(text: str) -> None:
 
 
 def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    """Progress names the service that a stage waits for as plain text, even if the name contains markup."""
+    """Progress names, as plain text, the service that a stage waits for, even if the name contains markup."""
 
     class Screen(io.StringIO):
         def isatty(self) -> bool:
@@ -97,7 +97,7 @@ def test_counts_of_zero_are_left_out() -> None:
 
 
 def test_times_without_an_offset_are_in_london_time() -> None:
-    """A date-time without an offset is in London time, one with an offset keeps it, and an age counts back from now."""
+    """A date-time without an offset is in London time. One with an offset keeps it. An age counts back from now."""
     assert parse_time("2023-05-22T04:00", LONDON) == datetime(2023, 5, 22, 3, tzinfo=UTC)
     assert parse_time("2023-05-22T04:00Z", LONDON) == datetime(2023, 5, 22, 4, tzinfo=UTC)
     assert timedelta(minutes=89) < datetime.now(UTC) - parse_time("90m", LONDON) < timedelta(minutes=91)
@@ -126,7 +126,7 @@ def test_other_times_are_refused(text: str) -> None:
     ],
 )
 def test_errors_end_in_one_line(error: Exception, code: int, line: str) -> None:
-    """Every error ends with its exit code and a message on one line.
+    """Every error ends the command with its exit code and a message on one line.
 
     The text of another library's error is not shown, since it may contain anything.
     """
@@ -134,7 +134,7 @@ def test_errors_end_in_one_line(error: Exception, code: int, line: str) -> None:
 
 
 def test_progress_without_a_terminal_is_a_few_lines() -> None:
-    """Without a terminal, a line shows the beginning and the end of each stage, but not every step."""
+    """Without a terminal, lines show the beginning and the end of each stage, but not every step."""
     stream = io.StringIO()
     with live_progress(stream) as report:
         for done in range(1001):

@@ -67,7 +67,7 @@ def test_an_empty_list_is_a_sentence(app: App, command: str, says: str) -> None:
 
 
 def test_a_drain_is_shown_with_a_line_for_each_queue(app: App) -> None:
-    """The parameters and counts of a run are text: one line for each queue, lists with commas, yes and no."""
+    """The parameters and counts of a run are shown as text: one line for each queue, lists with commas, yes and no."""
     app.run_ok("drain", "visit", "incentive")
     (run,) = app.read_json("runs", "list")
     shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in app.run_ok("runs", "show", run["id"]).splitlines())

@@ -50,7 +50,10 @@ def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ..
 
 
 def test_a_run_that_found_everything_planted_has_no_problem() -> None:
-    """If all planted differences are found there is no problem. Those that should not be reported are counted too."""
+    """If all planted differences are found there is no problem.
+
+    Differences that should not be reported are counted too.
+    """
     assert findings().problems() == []
     assert findings().text() == (
         "2 of 2 planted found, 1 of 1 in flight, 1 rightly not reported; 2 new, 0 persisting, 0 resolved; "
@@ -70,7 +73,7 @@ def test_a_run_that_found_everything_planted_has_no_problem() -> None:
     ],
 )
 def test_a_missed_or_unplanted_difference_is_a_problem(more: dict[str, Any], problem: str) -> None:
-    """A difference that was missed, was not planted or has another kind is a problem, which is named with its key."""
+    """A difference that was missed, was not planted or has another kind is a problem, and is named by its key."""
     assert findings(**more).problems() == [problem]
 
 
@@ -84,7 +87,7 @@ def test_a_key_that_a_record_lacks_is_empty() -> None:
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved() -> None:
-    """A difference of last week that is neither persisting nor resolved is a problem, which is named by its key."""
+    """A difference of last week that is neither persisting nor resolved is a problem, and is named by its key."""
     earlier = EarlierRuns((), frozenset({'{"prisonId":"MDI","bookingId":1}'}), frozenset({'{"bookingId":7}'}))
     assert replace(findings(), earlier=earlier).problems() == [
         'allocations: wrongly reported as persisting, or wrongly not: {"prisonId":"MDI","bookingId":1}',

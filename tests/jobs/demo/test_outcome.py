@@ -118,14 +118,14 @@ def test_a_difference_still_in_flight_at_the_recheck_is_in_flight(good: DemoOutc
 
 
 def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None:
-    """A planted mismatch that was not found, and a found one that was not planted, are each named by booking."""
+    """A planted mismatch that was not found, and a mismatch found but not planted, are each named by booking."""
     missed, invented = replace(good, result=result(mismatch(1, 4), mismatch(3, 1))).problems()
     assert missed == "planted mismatches that were not found: bookings 2"
     assert invented == "mismatches reported that were not planted: bookings 3"
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutcome) -> None:
-    """A difference of last week that is neither persisting nor resolved is a problem, which is named by its key."""
+    """A difference of last week that is neither persisting nor resolved is a problem, and is named by its key."""
     earlier = EarlierRuns((), frozenset({'{"bookingId":1}'}), frozenset({'{"bookingId":7}'}))
     assert replace(good, earlier=earlier).problems() == [
         'wrongly reported as persisting, or wrongly not: {"bookingId":1}',

@@ -88,7 +88,7 @@ def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
 def test_figures_that_cannot_be_read_are_left_out(app: App) -> None:
     """If the database is unavailable, the queues still have their figures.
 
-    Unknown figures are left out instead of shown as zero, and the page names the part that cannot be read.
+    Unknown figures are left out instead of being shown as zero, and the page names the part that cannot be read.
     """
     app.main_queue("visit").send("waits")
     found = page_of(app, DATABASE_URL="postgresql://127.0.0.1:1/none")

@@ -66,7 +66,10 @@ def test_pages_respond(tmp_path: Path) -> None:
 
 
 def test_a_part_whose_check_fails_or_hangs_is_down() -> None:
-    """A check that raises and one that never returns are both shown as down. The page still responds in time."""
+    """A check that raises an error and a check that never returns are both shown as down.
+
+    The page still responds in time.
+    """
     hanging = threading.Event()
 
     def breaks() -> ProbeResult:
@@ -131,7 +134,7 @@ def test_results_are_shared_for_two_seconds() -> None:
 
 
 def test_probes_of_one_component_are_shown_together() -> None:
-    """A component is up if all its probes are, and shows each result. A probe without a component is left out."""
+    """A component is up if all its probes are up, and shows each result. A probe without a component is left out."""
 
     def probe(name: str, component: str | None, ok: bool) -> Probe:
         return Probe(name, lambda: ProbeResult(ok, "", {name: 1}), component)
@@ -197,7 +200,7 @@ def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
 
 
 def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
-    """A service that is down, a queue that does not exist and a queue without a dead letter queue are shown as such."""
+    """A service that is down, a queue that does not exist and a queue without a dead letter queue are each named."""
     sandbox.fault("nomis", "GET", "/health/ping", kind="status", status=503)
     sqs = app.queues()["visit"].main._client
     sqs.create_queue(QueueName="bare", Attributes={"VisibilityTimeout": "30"})
@@ -212,7 +215,7 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
 
 
 def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sandbox) -> None:
-    """A drain that waits for a service to recover still makes progress. A drain whose call hangs does not."""
+    """A drain that waits for a service to recover still makes progress. A drain whose call hangs makes none."""
     with opened(app, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as made:
         drain = made.open_drain("appointment")
 
@@ -280,7 +283,7 @@ def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandb
 
 
 def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox) -> None:
-    """A run over one prisoner, one prison or one shard does not change mismatches, status and last success."""
+    """A run over one prisoner, prison or shard does not change the mismatches, the status or the last success."""
     sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
     app.run_ok("reconcile", "incentives", "--no-notify")
     (whole,) = app.read_json("runs", "list")

@@ -20,7 +20,7 @@ def reconcile(app: App) -> dict[int, dict[str, Any]]:
 def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, sandbox: Sandbox) -> None:
     """After the proposed resyncs, only differences that DPS cannot fix are left.
 
-    Those are adjustments that were made only in NOMIS, moved or merged.
+    The remaining differences are adjustments that were moved, merged or made only in NOMIS.
     """
     sandbox.reset(prisoners=40, plant=["adjustments"], every_cause=True)
     before = reconcile(app)

@@ -46,7 +46,7 @@ def compared(app: App) -> Compared:
 
 
 def test_one_confirmation_publishes_one_event_for_each_prisoner(compared: Compared) -> None:
-    """Each event has the prisoner's arrival from the report, and each is recorded as one action."""
+    """Each event has the prisoner's arrival from the report, and each event is recorded as one action."""
     dry = compared.publish("--dry-run")
     assert (dry.code, compared.published(), compared.app.read_json("actions")) == (0, [], [])
     assert all(number in dry.out for cause in (3, 4) for number in compared.by_cause[cause])

@@ -33,7 +33,7 @@ class Compared:
 
 @pytest.fixture
 def compared(app: App) -> Compared:
-    """A run over three prisoners with a lost review, two with reviews in the wrong order, one received twice."""
+    """A run over three prisoners with a lost review, two with reviews in the wrong order and one received twice."""
     app.sandbox.reset(prisoners=60, mismatches={"2": 3, "6": 2, "5": 1})
     app.forget_queues()
     app.make_queues()
@@ -83,7 +83,7 @@ def test_the_answer_no_writes_nothing(compared: Compared) -> None:
 def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
     """Only prisoners with the cause are repaired.
 
-    A part that several causes share, or none has, is refused with a list of the causes.
+    A part that several causes share, or that no cause has, is refused with a list of the causes.
     """
     vague, unknown = compared.repair("--cause", "re", "--yes"), compared.repair("--cause", "moon", "--yes")
     assert (vague.code, unknown.code, compared.written()) == (2, 2, 0)
@@ -100,7 +100,7 @@ def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
 
 
 def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) -> None:
-    """The refused prisoner is recorded as refused, and no later one is tried.
+    """The refused prisoner is recorded as refused, and no later prisoner is tried.
 
     The same command, run again, writes only the remaining levels.
     """

@@ -162,7 +162,7 @@ def test_a_check_that_cannot_read_a_document_is_incomplete(app: App, sandbox: Sa
 
 
 def test_a_check_of_one_service_is_not_the_weekly_one(app: App, sandbox: Sandbox) -> None:
-    """The age of the last check, which the alert rules use, is that of the last check of every service."""
+    """Only a check of all services sets the age of the last check, which the alert rules use."""
     sandbox.reset(prisoners=50, generation="2023")
 
     def metrics() -> list[str]:

@@ -85,7 +85,7 @@ def test_batches_stop_when_one_fails_again(app: App) -> None:
 
 
 def test_last_batch_leaves_no_others(app: App) -> None:
-    """If the batch that is not handled was the last one, the command does not say that other messages stay."""
+    """If the batch that is not handled was the last batch, the command does not say that other messages stay."""
     bury(app, "visit-1")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
@@ -93,7 +93,7 @@ def test_last_batch_leaves_no_others(app: App) -> None:
 
 
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
-    """A batch that is not handled in time stays on the main queue, and the command says how many messages are there."""
+    """A batch that is not handled in time stays on the main queue, and the command says how many messages it has."""
     bury(app, "visit-1", "visit-2", "visit-3")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
@@ -241,7 +241,7 @@ def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
 def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
     app: App, lies_on: str, domain: str, event_type: str, ids: dict[str, str], dps_id: str
 ) -> None:
-    """Housekeeping never gives up a message that finishes a creation, and sends it to the queue of its domain."""
+    """Housekeeping never gives up on a message that finishes a creation, and sends it to the queue of its domain."""
     app.queues()[lies_on].main.send(write_domain_event(event_type, ids, "A1234BC", TIME))
     app.drain_out(lies_on)
     intend(app, domain, dps_id)

@@ -156,7 +156,7 @@ def test_a_failure_without_a_service_shows_only_step_and_reason(app: App) -> Non
 def test_the_beginning_of_an_id_names_a_message(app: App) -> None:
     """`retry` and `purge` take the same ids as `show`.
 
-    The beginning of several ids is refused before anything happens.
+    A beginning that several ids share is refused before anything happens.
     """
     bury(app, *(f"visit-{number}" for number in range(17)))
     ids = sorted(each["messageId"] for each in app.read_json("dlq", "show", "visit"))

@@ -273,7 +273,7 @@ def nothing_written(sandbox: Sandbox) -> Iterator[None]:
 
 
 def test_a_dry_run_leaves_no_trace(app: App, tmp_path: Path) -> None:
-    """A dry run that succeeds says that nothing was changed. The actions and the reports folder do not show it."""
+    """A dry run that succeeds says that nothing was changed. It records no action and writes no export."""
     one_dead_letter(app)
     assert "dry run: nothing was changed" in app.run_ok("dlq", "purge", "visit", "--dry-run")
     assert app.actions() == []

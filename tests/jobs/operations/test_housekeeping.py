@@ -1,4 +1,4 @@
-"""Housekeeping gives up a dead letter that no retry can fix: it leaves the message and alerts a person."""
+"""Housekeeping gives up on a dead letter that no retry can fix: it leaves the message and alerts a person."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def refuse(app: App, *references: str) -> None:
 
 
 def test_messages_that_no_retry_can_fix_are_given_up_and_alerted_once(app: App) -> None:
-    """Each message of one cause has a finding, but one alert counts them all. None of them is sent back."""
+    """Each message with the same cause has a finding, but one alert counts them all. None of them is sent back."""
     refuse(app, "gone-1", "gone-2", "gone-3")
     for _ in range(3):
         assert "0 of 3 messages sent back" in app.run_ok("dlq", "retry-all")
@@ -70,7 +70,7 @@ def test_messages_that_no_retry_can_fix_are_given_up_and_alerted_once(app: App) 
 def test_a_retry_by_a_person_closes_the_finding(app: App) -> None:
     """`dlq retry` sends the message back and closes its finding.
 
-    If it fails again, it is given up and alerted again.
+    If the message fails again, housekeeping gives up on it and alerts a person again.
     """
     refuse(app, "gone")
     app.run_ok("dlq", "retry-all")
@@ -91,7 +91,7 @@ def test_purge_closes_the_finding(app: App) -> None:
 
 
 def test_malformed_messages_are_given_up(app: App) -> None:
-    """Malformed messages are given up, since they would fail at every attempt."""
+    """Housekeeping gives up on malformed messages, since they would fail at every attempt."""
     app.queues()["visit"].dlq.send("no json")
     assert "0 of 1 message sent back" in app.run_ok("dlq", "retry-all")
     ((_, properties),) = findings(app)
@@ -106,9 +106,9 @@ def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
 
 
 def test_a_message_with_a_missing_mapping_is_sent_back_after_the_creation(app: App, sandbox: Sandbox) -> None:
-    """A change to a record that does not exist yet counts as recoverable.
+    """The failure of a change to a record that does not exist yet counts as recoverable.
 
-    It is sent back once the creation succeeds.
+    The message is sent back once the creation succeeds.
     """
     event = visit_booked(sandbox)
     app.queues()["visit"].main.send(
@@ -165,7 +165,7 @@ def test_pauses_grow_to_hours() -> None:
 
 
 def test_a_finding_that_cannot_be_recorded_does_not_stop_the_others(app: App) -> None:
-    """If one finding cannot be recorded, the others are, and the command says that something failed."""
+    """If one finding cannot be recorded, the other findings still are, and the command says that something failed."""
     refuse(app, "gone-1", "gone-2")
     first = app.read_json("dlq", "show", "visit")[0]["messageId"]
     with closing(sqlite3.connect(app.database)) as connection:
@@ -178,7 +178,7 @@ def test_a_finding_that_cannot_be_recorded_does_not_stop_the_others(app: App) ->
 
 
 def test_an_unavailable_queue_does_not_hide_the_others(app: App, sandbox: Sandbox) -> None:
-    """`dlq list` and `dlq retry-all`, also with `--dry-run`, name the unavailable queue and handle the others."""
+    """`dlq list` and `dlq retry-all`, also with `--dry-run`, name the unavailable queue and handle the other queues."""
     app.make_queues()
     away = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
@@ -190,7 +190,7 @@ def test_an_unavailable_queue_does_not_hide_the_others(app: App, sandbox: Sandbo
 
 
 def test_odd_messages_stop_nothing(app: App) -> None:
-    """A message with a very long SNS id, or with NULs, is given up like any other and affects no other message."""
+    """A message with a very long SNS id, or with NULs, is given up on like any other, and affects no other message."""
     dlq = app.queues()["visit"].dlq
     event = {"eventType": "prison-visit.\x00booked", "additionalInformation": {"reference": "\x00" * 9}}
     for sns_id in ("x" * 130, "\x00sns", "y" * 5_000):

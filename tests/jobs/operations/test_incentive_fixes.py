@@ -46,7 +46,7 @@ def review_of(app: App, offender_no: str) -> dict[str, object]:
 def test_concurrent_repairs_write_once(app: App) -> None:
     """While NOMIS handles one operator's repair, the repair of another operator ends without a write.
 
-    So does a later one.
+    So does a later repair.
     """
     offender_no = differing(app, 2)
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
@@ -64,7 +64,7 @@ def test_concurrent_repairs_write_once(app: App) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--force"]], ids=["", "force"])
 def test_a_repair_by_another_operator_is_not_repeated(app: App, more: list[str]) -> None:
-    """The plan is made again after the confirmation, so a repair that somebody made meanwhile is not repeated."""
+    """The plan is made again after the confirmation, so a repair that somebody has since made is not repeated."""
     offender_no = differing(app, 6)
 
     def another_repairs() -> None:
@@ -141,7 +141,7 @@ def test_a_received_event_is_published_once(app: App) -> None:
 def test_a_received_event_without_a_response_is_not_published_again(app: App) -> None:
     """An event without a response may have been published, even if DPS does not show its effect yet.
 
-    The next command is refused, and names the operator who sent the first.
+    The next command is refused, and names the operator who sent the first event.
     """
     offender_no = differing(app, 4)
     fix = ["reconcile", "fix", "received", offender_no, "--yes", "--as"]

@@ -106,9 +106,9 @@ def states(app: App) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
 def test_a_killed_command_leaves_an_unknown_outcome(app: App, prepare: Prepare) -> None:
-    """While the command runs its action is recorded as started, and after a kill as of unknown outcome.
+    """While the command runs, its action is recorded as started.
 
-    It never counts as done.
+    After a kill, the outcome of the action is unknown, and the action never counts as done.
     """
     with stopped_at_its_call(app, WRITES[prepare], prepare(app)) as (command, _):
         assert states(app) == [("started", UNDER_WAY)]
@@ -143,7 +143,10 @@ def test_concurrent_commands_write_once(app: App, prepare: Prepare) -> None:
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
 def test_a_lost_response_is_recorded_as_unknown_and_a_refusal_as_refused(app: App, prepare: Prepare) -> None:
-    """The outcome of a request without a response is unknown. A request that the service refuses is refused."""
+    """The outcome of a request without a response is unknown.
+
+    A request that the service refuses is recorded as refused.
+    """
     arguments = [*prepare(app), "--yes", "--as", "jane"]
     service, method, path = WRITES[prepare]
     with faulty(app.sandbox, service, method, path, kind="status", status=400):

@@ -69,7 +69,7 @@ def test_an_event_during_a_resync_creates_no_second_record(app: App, sandbox: Sa
 
 
 def test_the_next_resync_saves_a_mapping_that_a_crash_lost(app: App, sandbox: Sandbox) -> None:
-    """After a crash between create and mapping, the next resync saves the mapping and creates nothing."""
+    """After a crash between the create and the mapping, the next resync saves the mapping and creates nothing."""
     told = visit_booked(sandbox)
     with held(sandbox, "mapping", "POST", kind="timeout_before_write") as hold:
         crashed = app.start(*resync("visit", told))

@@ -127,7 +127,10 @@ def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
 
 
 def test_slow_removal_of_files_does_not_block_the_database(app: App) -> None:
-    """While files are removed, other processes can write to the database. A run that is resumed meanwhile is kept."""
+    """While files are removed, other processes can write to the database.
+
+    A run that is resumed in the meantime is kept.
+    """
     folders = {path.parent for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     database = Database(app.settings["DATABASE_URL"])
     seen: list[str] = []

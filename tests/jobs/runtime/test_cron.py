@@ -114,7 +114,7 @@ def test_there_is_no_latest_time_if_nothing_was_due() -> None:
     ["0 4 * *", "0 4 * * 8", "0 25 * * 1", "x 4 * * 1", "0 4 * * 5-1", "0 4 * * 1/0", "0 4 * * mo", "", "0 4 31 2 *"],
 )
 def test_invalid_expressions_are_refused_in_one_line(line: str) -> None:
-    """A text that is not a cron expression is a settings error, whose single line names the setting."""
+    """A text that is not a cron expression is a settings error, with a message of one line that names the setting."""
     with pytest.raises(SettingsError, match="RECONCILIATION_SCHEDULE") as caught:
         parse_schedule("RECONCILIATION_SCHEDULE", line, LONDON)
     assert "\n" not in str(caught.value)

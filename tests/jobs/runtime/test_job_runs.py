@@ -82,7 +82,7 @@ def test_a_keyboard_interrupt_is_recorded_as_interrupted(make_job_runs: MakeLedg
 
 
 def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
-    """A run counts as running while its process renews its lease, and then as interrupted."""
+    """A run counts as running while its process renews its lease, and afterwards as interrupted."""
     now = clock.now()
     dead = JobRuns(database, Leases(database, "dead", 60), lambda: now)
     living = JobRuns(database, Leases(database, "living", 60), lambda: now + timedelta(seconds=90))
@@ -131,7 +131,7 @@ def test_only_full_runs_count_as_runs_over_everyone(make_job_runs: MakeLedger) -
 
 
 def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
-    """If the beginning fits no run or several runs, it is bad usage."""
+    """The beginning of an id finds its run. A beginning that fits no run or several runs is bad usage."""
     job_runs = make_job_runs("one")
     for moment in ("a-1", "a-2"):
         with job_runs.run("drain", {}, run_id=moment):
@@ -144,7 +144,7 @@ def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
 
 
 def test_several_processes_run_a_scheduled_time_once(make_job_runs: MakeLedger) -> None:
-    """If several processes reach a scheduled time together, one runs the job, and the others see that it is done."""
+    """If several processes reach a scheduled time together, one runs the job, and the others find the job done."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     together = threading.Barrier(6)
     results: list[str] = []
@@ -192,7 +192,7 @@ def test_runs_that_start_in_the_same_second_have_different_ids() -> None:
 
 
 def test_the_tables_hold_every_id_of_a_scheduled_run_as_it_is() -> None:
-    """No job has an id that the tables would shorten: pages, files and messages would then show another id."""
+    """No job has an id that the tables would shorten, since pages, files and messages would show another id."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     ids = [scheduled_run_id(job.name, moment) for job in SCHEDULE]
     held = (tables.job_runs.c.id.type, tables.reconciliation_runs.c.id.type)

@@ -129,7 +129,7 @@ def test_console_lines_are_plain_without_a_terminal() -> None:
 
 
 def test_skipped_ticks_are_not_logged() -> None:
-    """Warnings of the scheduler's library about skipped ticks are not logged. Its errors are."""
+    """Warnings of the scheduler's library about skipped ticks are not logged. Its errors are logged."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     log = logging.getLogger("apscheduler.scheduler")

@@ -148,7 +148,7 @@ def test_queues_are_drained_continuously(job_runs: JobRuns, start: Callable[...,
 
 
 def test_a_failing_queue_does_not_stop_the_others(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """While one queue fails the other is drained, and the failing queue recovers without help."""
+    """While one queue fails, the other is drained, and the failing queue recovers without help."""
     broken, whole = CountingDrain([1], broken=True), CountingDrain([2])
     running = start(job_runs, drains={"visit": broken, "incentive": whole})
     until(lambda: running.scheduler.failing() == {"visit": "no queue"})
@@ -178,7 +178,7 @@ def test_a_due_job_runs_once(job_runs: JobRuns, start: Callable[..., Running]) -
 
 
 def test_a_job_that_is_too_late_does_not_start(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """If the scheduled time of a job is too long ago, the job waits for the next one."""
+    """If the scheduled time of a job is too long ago, the job waits for its next scheduled time."""
     late = Clock(MONDAY_FOUR + timedelta(hours=7))
     start(job_runs, job(lambda _: None), now=late)
     late.wait_for_a_check()
@@ -198,7 +198,7 @@ def test_a_job_starts_at_its_time(job_runs: JobRuns, start: Callable[..., Runnin
 
 
 def test_run_of_a_dead_scheduler_is_taken_over(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """This scheduler finishes a scheduled run that another one left unfinished. The run is marked as resumed."""
+    """A scheduler finishes a scheduled run that another scheduler left unfinished. The run is marked as resumed."""
     run_id = "reconcile-incentives-20230522T0300Z"
     with pytest.raises(KeyboardInterrupt), job_runs.run("reconcile-incentives", {}, run_id=run_id):
         raise KeyboardInterrupt
@@ -247,7 +247,7 @@ def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Calla
 
 
 def test_deliveries_continue_after_an_outage(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """If sending fails it is tried again, and the drains are not affected."""
+    """If sending fails, it is tried again, and the drains are not affected."""
     calls: list[int] = []
 
     def send_due() -> Mapping[str, int]:

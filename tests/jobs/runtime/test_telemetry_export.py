@@ -64,7 +64,7 @@ class Endpoint:
 def told(
     items: list[dict[str, Any]], errors: dict[int, int], message: str = "odd"
 ) -> tuple[int, dict[str, str], bytes]:
-    """The response of Application Insights to a batch of which these events, by index, are refused."""
+    """The response of Application Insights to a batch, with an error for each refused event, by its index."""
     listed = [{"index": index, "statusCode": status, "message": message} for index, status in errors.items()]
     body = {"itemsReceived": len(items), "itemsAccepted": len(items) - len(errors), "errors": listed}
     status = 200 if not errors else 400 if len(errors) == len(items) else 206
@@ -136,7 +136,7 @@ def test_a_response_about_another_batch_proves_nothing(database: Database, endpo
 
 
 def test_a_redirect_that_does_not_respond_is_given_up(database: Database, endpoint: Endpoint) -> None:
-    """If the address of a redirect does not respond, the configured one is used again."""
+    """If the address of a redirect does not respond, the configured address is used again."""
     put(database, 1)
     endpoint.answer = lambda _: (308, {"Location": "http://127.0.0.1:1/v2.1/track"}, b"")
     clock = [0.0]
@@ -161,7 +161,7 @@ def test_no_wait_is_longer_than_an_hour(database: Database, endpoint: Endpoint, 
 
 
 def test_a_request_lasts_no_longer_than_the_caller_allows(database: Database, sandbox: Sandbox) -> None:
-    """If the endpoint hangs, the request is given up in time. If one half of a batch hangs, the other is not sent."""
+    """If the endpoint hangs, the request ends in time. If one half of a batch hangs, the other half is not sent."""
     put(database, 4)
     sandbox.fault("application-insights", kind="status", status=413, times=1)
     sandbox.fault("application-insights", kind="delay", until_released=True)

@@ -247,7 +247,7 @@ def test_messages_give_the_address_of_the_reports(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])
 def test_reports_have_the_permissions_of_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
-    """The umask decides who can read a report. Private files are only for their owner, whatever the umask."""
+    """The umask decides who can read a report. Only their owner can read private files, whatever the umask."""
     before = os.umask(umask)
     try:
         Folder(tmp_path).write("run/report.html", "read by many")

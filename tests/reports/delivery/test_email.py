@@ -34,7 +34,7 @@ RECEIVERS = "governor@example.org,dps@example.org"
 
 
 class Mailbox:
-    """A mail server's handler that accepts messages, or refuses the sender or receivers with the given responses."""
+    """A mail server's handler that accepts messages, or refuses the sender or recipients with the given responses."""
 
     def __init__(self) -> None:
         """Starts empty."""
@@ -56,7 +56,7 @@ class Mailbox:
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, _server: Any, _session: Any, envelope: Envelope, address: str, _options: Any
     ) -> str:
-        """Accepts or refuses one receiver."""
+        """Accepts or refuses one recipient."""
         waiting = self.answers.get(address)
         if waiting:
             return waiting.pop(0)
@@ -64,7 +64,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802
-        """Stores the message for each receiver."""
+        """Stores the message for each recipient."""
         for address in envelope.rcpt_tos:
             if self.data_answers.get(address):
                 return self.data_answers[address].pop(0)
@@ -114,7 +114,7 @@ def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Lo
 
 
 def test_each_receiver_gets_text_html_and_csv_once(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """Both receivers get the same message, with all parts that mail clients may need. A repeat sends nothing."""
+    """Both recipients get the same message, with all parts that mail clients may need. A repeat sends nothing."""
     mailbox, port = serve()
     opened = open_app(
         smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS, reports_url="https://r.example/x"
@@ -162,7 +162,7 @@ def test_a_report_without_an_address_is_attached(
 def test_a_repeat_sends_only_to_receivers_without_the_report(
     upstream: Sandbox, open_app: OpenApp, serve: Serve
 ) -> None:
-    """A deferred receiver gets the report later, and an unknown one never. The others do not get it twice."""
+    """A deferred recipient gets the report later, and an unknown recipient never does. No recipient gets it twice."""
     mailbox, port = serve()
     mailbox.answers = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
     receivers = "a@example.org,b@example.org,c@example.org"
@@ -185,7 +185,7 @@ REFUSED = "554 5.7.1 Service unavailable; message looks like spam"
 def test_a_refused_receiver_does_not_affect_the_others(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, first: str, answer: str
 ) -> None:
-    """Each receiver has a separate outcome, at whichever step the server refuses one and whatever it does next."""
+    """Each recipient has a separate outcome, at whichever step the server refuses one and whatever it does next."""
     mailbox, port = serve()
     refusing = mailbox.data_answers if first == "DATA" else mailbox.answers
     refusing["a@example.org"] = [answer] * 3

@@ -1,4 +1,4 @@
-"""Deliveries in the outbox are claimed by one sender, deferred or given up, and never held up by another channel."""
+"""Deliveries in the outbox are claimed by one sender, deferred or given up on, and never held up by another channel."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_channel_that_is_off_does_not_hold_up_the_others(
 def test_a_wrong_setting_defers_a_delivery(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Once the setting is corrected the report is stored, so none is lost."""
+    """Once the setting is corrected, the deferred report is stored, so no report is lost."""
 
     def wrong(*_arguments: object) -> None:
         raise SettingsError("REPORTS_LOCATION: nonsense")
@@ -108,7 +108,7 @@ def test_a_wrong_setting_defers_a_delivery(
 def test_a_delivery_is_given_up_after_a_fortnight(
     upstream: Sandbox, open_app: OpenApp, capsys: pytest.CaptureFixture[str], token: str
 ) -> None:
-    """A delivery that fails for fourteen days is given up, but not an hour earlier, and the log says so."""
+    """A delivery that fails is given up on after fourteen days, not an hour earlier, and the log says so."""
     opened = open_app(slack_token=token)
     alert(opened, "1")
     alert(opened, "2")
@@ -122,7 +122,7 @@ def test_a_delivery_is_given_up_after_a_fortnight(
 
 
 def test_a_delivery_that_slack_refuses_is_tried_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Slack gets the delivery later, and the archive gets its report meanwhile."""
+    """Slack gets the delivery later, and the archive gets its report without waiting for Slack."""
     opened = open_app(slack_token="xoxb-wrong")
     kept(opened, made_result(1), "slack", "archive")
     assert opened.sender().send_due() == SendCounts(sent=1, later=1)
@@ -152,7 +152,7 @@ def test_the_archive_gets_each_report_and_an_index(upstream: Sandbox, open_app: 
 def test_an_archive_that_cannot_be_written_defers_the_delivery(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path
 ) -> None:
-    """As in an outage, the delivery waits and is tried again."""
+    """If the archive cannot be written, the delivery waits and is tried again, as in an outage."""
     (tmp_path / "reports").write_text("in the way")
     opened = open_app()
     kept(opened, made_result(1), "archive")
@@ -164,7 +164,10 @@ def test_an_archive_that_cannot_be_written_defers_the_delivery(
 
 
 def test_a_flush_waits_for_deliveries_with_a_short_deferral(upstream: Sandbox, open_app: OpenApp) -> None:
-    """At the end of a command, short deferrals are waited for. Deliveries with a long deferral are left."""
+    """At the end of a command, the flush waits for deliveries with a short deferral.
+
+    It leaves those with a long one.
+    """
     opened = open_app()
     clock = Clock()
     alert(opened)
@@ -177,7 +180,7 @@ def test_a_flush_waits_for_deliveries_with_a_short_deferral(upstream: Sandbox, o
 
 
 def test_a_delivery_that_nobody_can_make_is_given_up(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A delivery without a result, or of an unknown kind, is given up instead of being tried for ever."""
+    """A delivery without a result, or of an unknown kind, is given up on instead of being tried for ever."""
     opened = open_app(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
     with opened.database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {"kind": "reconciliation", "run_id": "none"})

@@ -67,7 +67,7 @@ def test_an_alert_has_the_text_of_the_runbook(upstream: Sandbox, open_app: OpenA
 def test_the_channel_gets_what_to_do_and_the_thread_the_details(upstream: Sandbox, open_app: OpenApp) -> None:
     """However many differences there are, the channel gets one message.
 
-    Its thread has twenty of them and both files.
+    Its thread has twenty differences and both files.
     """
     opened = open_app()
     result = kept(opened, made_result(400), "slack")
@@ -160,7 +160,7 @@ def test_each_part_arrives_once(
 def test_a_rate_limit_defers_all_deliveries_to_slack(upstream: Sandbox, open_app: OpenApp) -> None:
     """The `Retry-After` of a rate limit decides when the delivery is tried again.
 
-    No other delivery to Slack is tried meanwhile.
+    Until then, no other delivery to Slack is tried.
     """
     opened = open_app()
     clock = Clock()
@@ -198,7 +198,7 @@ def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> Non
 def test_another_process_finishes_after_a_crash(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, path: str, skip: int, taken: bool
 ) -> None:
-    """If a process dies before or after Slack accepts a message, another one finishes the delivery without a repeat."""
+    """If a process dies before or after Slack accepts a message, another process finishes the delivery, once."""
     opened = open_app()
     kept(opened, made_result(3), "slack")
     kind = "timeout_after_write" if taken else "timeout_before_write"
@@ -222,7 +222,7 @@ def test_a_refused_part_does_not_hold_up_the_rest(
 ) -> None:
     """A message whose blocks are refused is sent as plain text.
 
-    If that is refused too, this is recorded and the rest is sent.
+    If the plain text is refused too, the refusal is recorded and the rest is sent.
     """
     result = made_result(40)
     report = slack_report(result, None, "somewhere", Masking())
@@ -252,7 +252,7 @@ def test_a_refused_first_message_does_not_hold_up_the_others(
 ) -> None:
     """If Slack refuses the first message, it is sent as plain text.
 
-    If that is refused too, the other messages are posted in the channel, without a thread.
+    If the plain text is refused too, the other messages are posted in the channel, without a thread.
     """
     result = made_result(3)
     report = slack_report(result, None, "somewhere", Masking())

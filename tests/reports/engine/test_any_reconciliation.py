@@ -1,4 +1,4 @@
-"""What the engine does for every reconciliation, tested with a made-up one."""
+"""What the engine does for every reconciliation, tested with a made-up reconciliation."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_each_kind_of_difference_is_found(open_app: OpenApp) -> None:
 
 
 def test_a_mismatch_persists_until_a_run_of_the_same_reconciliation_resolves_it(open_app: OpenApp) -> None:
-    """It is resolved when both sides agree or the record is gone. Other reconciliations do not affect it."""
+    """A mismatch is resolved when both sides agree or the record is gone. Other reconciliations do not affect it."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     first = reconciled(app)
@@ -96,7 +96,7 @@ def test_a_mismatch_persists_until_a_run_of_the_same_reconciliation_resolves_it(
 
 
 def test_an_unread_unit_makes_the_run_incomplete(open_app: OpenApp) -> None:
-    """The unit is named and resolves nothing, and the other units are compared.
+    """An unread unit is named and resolves nothing, and the other units are compared.
 
     The resumed run reads only this unit.
     """
@@ -133,7 +133,7 @@ class Flaky(MadeUp):
 def test_an_unread_record_is_read_again_at_the_end(open_app: OpenApp) -> None:
     """A record that fails once is compared.
 
-    A record that fails twice is unread, and the others in its unit are kept.
+    A record that fails twice is unread, and the other records of its unit are kept.
     """
     Flaky.failures = {1: 1, 2: 2}
     Flaky.units = {
@@ -160,7 +160,7 @@ def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
 
 @pytest.mark.parametrize(("units", "status"), [(0, "failed"), (9, "failed"), (10, "complete")])
 def test_a_population_that_is_less_than_half_fails_the_run(open_app: OpenApp, units: int, status: str) -> None:
-    """The list of the last complete run is the measure."""
+    """A run fails if its list has less than half the records of the list of the last complete run."""
     app = open_app()
     MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(20)}
     assert reconciled(app).status == "complete"
@@ -177,7 +177,7 @@ def refused(app: ReportsApp, accept: str) -> str:
 
 @pytest.mark.parametrize("left", [0, 9])
 def test_a_smaller_population_can_be_accepted(open_app: OpenApp, left: int) -> None:
-    """The failure message has a command, after which the missing differences are resolved.
+    """Once the command in the failure message has run, the missing differences are resolved.
 
     Later runs use the new population as their measure.
     """
@@ -220,10 +220,10 @@ def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: O
 
 
 class CountedByNomis(MadeUp):
-    """A reconciliation whose units have their number of records only from NOMIS."""
+    """A reconciliation in which only NOMIS gives the number of records of a unit."""
 
     def population(self, reads: Reads) -> Population:
-        """Returns the units with the number of records that NOMIS has for each."""
+        """Returns the units, each with its number of records in NOMIS."""
         rows = [row for unit in self.units.values() if not isinstance(unit, Exception) for row in unit]
         return replace(super().population(reads), total=sum(row["in_nomis"] for row in rows))
 
@@ -250,7 +250,7 @@ def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) 
 
 @pytest.mark.parametrize(("count", "percent"), [(11, 2), (10, 11)])
 def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, percent: int) -> None:
-    """If differences exceed only the number, or only the share, of a suspicious run, each has a separate alert."""
+    """If only the number or only the share of differences is that of a suspicious run, each has a separate alert."""
     app = open_app(reconciliation_suspicious_count=str(count), reconciliation_suspicious_percent=str(percent))
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     assert reconciled(app).suspicious is None
@@ -258,7 +258,7 @@ def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, 
 
 
 def test_a_resumed_run_alerts_only_new_differences(open_app: OpenApp) -> None:
-    """A resumed run does not repeat the alerts of the incomplete run. It alerts only new and changed differences."""
+    """A resumed run does not repeat the alerts of the incomplete run. Only new and changed differences have alerts."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)], "LEI": DOWN}
     reconciled(app, run_id="first")
@@ -294,7 +294,7 @@ def test_an_excluded_record_is_reported_separately(open_app: OpenApp, entry: str
 def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side: str) -> None:
     """A record with a recent change is in flight, since its event may be under way.
 
-    With an older change it is a mismatch.
+    A record with an older change is a mismatch.
     """
     app = open_app()
     recent, old = now() - timedelta(minutes=3), now() - timedelta(minutes=30)

@@ -1,4 +1,4 @@
-"""If a few bookings always fail, the run gives them up although a breaker opens, and compares all others."""
+"""If a few bookings always fail, the run gives up on them although a breaker opens, and compares all other bookings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def planted(upstream: Sandbox) -> list[int]:
 def test_bad_bookings_are_not_an_outage(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """Bookings that always fail are soon given up as unread. All others are compared and their differences found."""
+    """Bookings that always fail soon count as unread. All others are compared, and their differences are found."""
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.05)
     upstream.reset(prisoners=200, mismatches={"7": 4})
@@ -98,7 +98,7 @@ def test_an_unconfirmed_difference_is_shown_as_seen(upstream: Sandbox, open_app:
 
 
 def test_a_run_with_only_unconfirmed_differences_does_not_claim_agreement(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If no difference can be read again, the headline gives the number seen.
+    """If no difference can be read again, the headline gives the number of differences that were seen.
 
     It does not say that there are no differences.
     """
@@ -132,7 +132,7 @@ def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenA
 
 
 def test_history_continues_for_everyone_who_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If one booking fails in every run, the others still have new, persisting and resolved differences and a trend."""
+    """If one booking always fails, the reports still have new, persisting and resolved differences and a trend."""
     upstream.reset(prisoners=100, mismatches={"7": 3})
     opened = open_app()
     bad, fixed, staying = planted(upstream)

@@ -34,7 +34,7 @@ ENTRIES = '1204417,"merged, see ticket",2023-05-22\n1204418,known since May\n'
 def test_a_file_may_have_remarks_and_any_line_endings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, name: str
 ) -> None:
-    """A file may also have a byte order mark and any name."""
+    """A file may have remarks, any line endings, a byte order mark and any name."""
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content.encode())
     assert read_exclusions(name) == BOTH

@@ -63,7 +63,7 @@ def test_an_unread_mismatch_is_not_resolved(upstream: Sandbox, open_app: OpenApp
 
 
 def test_an_unread_page_is_named_and_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page that cannot be read is counted and named, and the resumed run reads only its prisoners."""
+    """A page that cannot be read is counted and named, and the resumed run reads only the prisoners on it."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
@@ -84,7 +84,7 @@ def test_an_unread_page_is_named_and_read_on_resuming(upstream: Sandbox, open_ap
 
 
 def test_a_run_with_too_many_failures_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If too much fails, the run fails and says why, and later runs are not compared with it."""
+    """If too many reads fail, the run fails and says why, and later runs are not compared with it."""
     upstream.reset(prisoners=300, mismatches={"7": 2})
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
     opened = open_app()

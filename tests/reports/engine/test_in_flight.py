@@ -53,7 +53,7 @@ def test_in_flight_and_excluded_differences_are_not_mismatches(
 
 
 def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A transfer counts as a missed arrival only if its event has not come for some time."""
+    """A transfer counts as a missed arrival only if its event has still not come after some time."""
     upstream.reset(prisoners=50, mismatch_rate=0)
     for each in upstream.prisoners()[:6]:
         upstream.control("POST", f"/prisoners/{each['offenderNo']}/transfer", {"prisonId": "LEI", "publish": False})
@@ -69,7 +69,10 @@ def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> 
 
 
 def test_a_change_is_in_flight_for_ten_minutes(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A change dated a few minutes in the future is in flight too, since clocks differ. A later date is not."""
+    """A change dated a few minutes in the future is in flight too, since clocks differ.
+
+    A change with a later date is not.
+    """
     upstream.reset(prisoners=60, mismatch_rate=0)
     present = now().astimezone(LONDON).replace(tzinfo=None)
     moments = {
@@ -98,7 +101,7 @@ def test_a_dead_letter_is_in_flight_in_only_one_complete_run(
 ) -> None:
     """If a message was on the DLQ before the last complete run, its record is a difference.
 
-    If it is newer, it is in flight.
+    If the message is newer, the record is in flight.
     """
     upstream.reset(prisoners=60, mismatches={"1": 1})
     opened = open_app()
@@ -123,7 +126,10 @@ def test_a_dead_letter_is_in_flight_in_only_one_complete_run(
 
 
 def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A dead letter that is given up is not in flight. The report gives the reason, and how to inspect the message."""
+    """A record whose dead letter was given up on is a difference.
+
+    The report gives the reason and how to inspect the message.
+    """
     upstream.reset(prisoners=60, mismatches={"1": 1})
     opened = open_app()
     (review,) = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq

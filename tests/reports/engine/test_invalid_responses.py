@@ -83,7 +83,7 @@ ODD_ROWS: list[tuple[dict[str, Any], str]] = [
 def test_an_invalid_row_of_the_list_affects_only_its_prisoner(
     upstream: Sandbox, open_app: OpenApp, odd: list[tuple[dict[str, Any], str]]
 ) -> None:
-    """The row is named by its id and its place, and all other prisoners are compared."""
+    """An invalid row is named by its id and its place, and all other prisoners are compared."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     agreeing = [place for place, row in enumerate(rows) if place > 60 and row["bookingId"] not in planted(upstream)]
@@ -118,7 +118,7 @@ ODD_RECORDS: list[tuple[dict[str, Any], str]] = [
 def test_an_invalid_record_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp, at_first: bool) -> None:
     """If a record is invalid when first read or rechecked, its prisoner is unread and named.
 
-    The others are compared.
+    The other prisoners are compared.
     """
     number = len(ODD_RECORDS)
     upstream.reset(prisoners=90, mismatches={"7": number + 1})
@@ -139,7 +139,7 @@ def test_an_invalid_record_affects_only_its_prisoner(upstream: Sandbox, open_app
 
 
 def test_an_invalid_review_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner whose DPS review is invalid is unread and named. The others are compared."""
+    """A prisoner whose DPS review is invalid is unread and named. The other prisoners are compared."""
     odd: list[dict[str, Any]] = [
         {"iepCode": "THIRTEEN_LONG"},
         {"iepCode": "S\x00D"},
@@ -192,7 +192,7 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     names = {row["bookingId"]: row["iepLevel"] for row in answer}
     claims = {each["bookingId"]: each["nomis"] for each in upstream.planted()["mismatches"]}
     by_code = {"BAS": "Basic", "STD": "Standard", "ENH": "Enhanced"}
-    # Each booking has its true row and one in which both sides would agree, in either order.
+    # Each booking has its true row and a row that would make both sides agree, in either order.
     twice = [{"bookingId": each, "iepLevel": by_code[claims[each] or "STD"]} for each in claims if each in names]
     body = [{"bookingId": 4, "iepLevel": "Basic"}, *[*answer, *twice][::order]]
     upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=body)
@@ -314,7 +314,7 @@ def test_pages_smaller_than_requested_are_all_read(upstream: Sandbox, open_app: 
 
 
 def test_the_wrong_page_is_not_accepted(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If page 1 comes instead of page 2, the prisoners of page 2 are unread and the page is named."""
+    """If page 1 comes instead of page 2, the prisoners of page 2 are unread and page 2 is named."""
     upstream.reset(prisoners=120, mismatch_rate=0)
     rows = rows_of(upstream)
     for number, given in ((0, 0), (1, 1), (2, 1)):

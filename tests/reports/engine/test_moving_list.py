@@ -13,7 +13,10 @@ SIZE = 2
 
 
 class Shelf:
-    """A list in pages of two, newest first. `changes` are made before the calls of these numbers."""
+    """A list in pages of two, newest first.
+
+    `changes` has the new content of the list before each call that changes it, by the number of the call.
+    """
 
     def __init__(self, numbers: list[int]) -> None:
         self.numbers = numbers

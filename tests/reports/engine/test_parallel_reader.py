@@ -113,7 +113,7 @@ class Upstream:
 
 @pytest.mark.parametrize("bad", [{0, 1, 2, 3}, {96, 97, 98, 99}])
 def test_bad_items_are_given_up_soon_while_others_can_be_read(bad: set[int]) -> None:
-    """While other items can be read there is no outage to wait for, so bad items are soon given up."""
+    """While other items can be read, there is no outage to wait for, so the reader soon gives up on bad items."""
     upstream = Upstream(bad)
     delivered: dict[int, int | FailedRead] = {}
     reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(WORKERS), outage_seconds=600)

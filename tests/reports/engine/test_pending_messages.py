@@ -75,7 +75,7 @@ def test_nothing_is_pending_on_empty_queues(one: Application) -> None:
 
 
 def test_the_search_receives_no_message_of_the_main_queue(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
-    """However often the main queue is checked, no message is received, and each keeps all its attempts."""
+    """However often the main queue is checked, no message is received, and each message keeps all its attempts."""
     review_id = sandbox.add_review(sandbox.prisoners()[0]["offenderNo"], "ENH")
     for _ in range(8):
         found = pending(one)
@@ -105,7 +105,7 @@ def test_a_review_with_a_creation_intent_is_pending(one: Application) -> None:
 def test_a_review_with_a_hidden_message_is_pending(
     sandbox: Sandbox, one: Application, pair: QueuePair, status: int, outcome: str
 ) -> None:
-    """The recorded failure of a hidden message makes the reviews of its prisoner pending, and no others."""
+    """The recorded failure of a hidden message makes the reviews of its prisoner pending, and no other reviews."""
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
     review_id = sandbox.add_review(offender_no, "ENH")
     sandbox.fault("nomis", "POST", kind="status", status=status)
@@ -140,9 +140,9 @@ def test_a_review_that_was_created_after_its_failure_is_not_pending(sandbox: San
 def test_dead_letters_that_nothing_sends_back_are_distinguished(
     sandbox: Sandbox, one: Application, pair: QueuePair
 ) -> None:
-    """Dead letters that are refused, or that returned too often, are given up with a reason.
+    """Dead letters that are refused, or that returned too often, are given up on, with a reason.
 
-    Housekeeping retries the others.
+    Housekeeping retries the other dead letters.
     """
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
@@ -176,7 +176,7 @@ def test_a_message_in_progress_may_be_about_any_review(sandbox: Sandbox, one: Ap
 
 
 def test_a_dead_letter_that_another_receiver_holds_may_be_about_any_review(one: Application, pair: QueuePair) -> None:
-    """Such a dead letter cannot be read, so the pending messages include an unknown one."""
+    """A dead letter that another receiver holds cannot be read, so the pending messages include an unknown one."""
     pair.dlq.send("about a review, perhaps")
     assert len(pair.dlq.receive(10, 1, 60)) == 1
     assert pending(one).doubt == "somebody else is reading 1 message of the dead letter queue"

@@ -82,7 +82,7 @@ def test_a_far_larger_share_without_levels_fails_the_run(upstream: Sandbox, open
 def test_a_third_without_levels_fails_the_run_even_if_they_are_few(
     upstream: Sandbox, open_app: OpenApp, first: bool
 ) -> None:
-    """If fewer than twenty levels are missing, but a third of all, that also counts as a fault of the service."""
+    """If a third of all levels are missing, the service is at fault, even if fewer than twenty are missing."""
     upstream.reset(prisoners=50, mismatches={"7": 2}, bulk="404")
     opened = open_app()
     if not first:
@@ -126,7 +126,7 @@ def test_a_list_that_is_just_as_short_a_day_later_is_accepted(upstream: Sandbox,
 
 
 def test_a_few_missing_levels_are_differences(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A few missing levels, such as after missed admissions, are differences in the first run and in later ones."""
+    """A few missing levels, for example after missed admissions, are differences in the first run and in later ones."""
     upstream.reset(prisoners=200, mismatches={"3": 8, "2": 4})
     opened = open_app()
     assert [len(reconciled(opened).mismatches) for _ in range(2)] == [12, 12]

@@ -83,7 +83,7 @@ def test_exclusions_of_inactive_bookings_are_named(upstream: Sandbox, open_app: 
 def test_prisoners_who_stay_are_compared_once_while_others_move(
     upstream: Sandbox, open_app: OpenApp, seed: int
 ) -> None:
-    """Prisoners who are released during the run are not mismatches."""
+    """Prisoners who stay are compared exactly once. Prisoners who are released during the run may be left out."""
     upstream.reset(prisoners=300, seed=seed, moving=2, mismatches={"7": 4})
     before = {each["bookingId"] for each in upstream.prisoners()}
     opened = open_app(reports_incentives_reconciliation_page_size="20")

@@ -1,4 +1,4 @@
-"""The result of a run is completely in its JSON, and results of earlier versions can be read."""
+"""The JSON of a result has all parts of the result, and results of earlier versions can be read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.harness.results import (
     "result", [visits_with_everything(7), allocation_result(), with_everything(7)], ids=lambda each: each.title
 )
 def test_a_result_survives_a_round_trip_through_json(result: ReconciliationResult) -> None:
-    """Nothing is lost, and names are in camelCase."""
+    """A round trip through JSON loses nothing, and names are in camelCase."""
     text = result.to_json()
     assert parse_result(text) == result
     assert type(parse_result(text)) is type(result)
