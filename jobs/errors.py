@@ -18,11 +18,11 @@ class PlanChanged(WorkError):
 
 
 class UsageError(Exception):
-    """The command cannot do what was asked. The text is one line that says how to ask instead."""
+    """The command cannot do what was asked. The text is one line that says what to change."""
 
 
 class StopRequested(BaseException):
-    """The work was asked to stop before its end. What is finished is kept, and it can be resumed.
+    """The work was asked to stop before its end. Finished parts are kept, and the work can be resumed.
 
     Not an `Exception`, so that no handler mistakes it for a failure of the work.
     """

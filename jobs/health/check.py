@@ -87,7 +87,7 @@ def joined_names(names: Iterable[str]) -> str:
 
 
 def nothing_is_set_up(settings: Settings) -> bool:
-    """Whether no service has credentials, so that what is down has probably never been set up."""
+    """Whether no service has credentials, so the parts that are down have probably never been set up."""
     return not any(settings.upstream(name).client_id for name in UpstreamName)
 
 

@@ -22,7 +22,7 @@ class ReadResult(Generic[T_co]):
 
 
 def start(name: str, ask: Callable[[], T]) -> "Future[T]":
-    """Calls `ask`, which must not raise, in a daemon thread of this name."""
+    """Calls `ask`, which must not raise, in a daemon thread with this name."""
     future: Future[T] = Future()
     threading.Thread(target=lambda: future.set_result(ask()), name=name, daemon=True).start()
     return future

@@ -35,7 +35,7 @@ class FigureMetrics:
         self._figures: Figures | None = None
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics of the figures; one that is unknown is left out, and named by `…_unknown`."""
+        """The metrics of the figures; a figure that is unknown is left out, and named by `…_unknown`."""
         with self._lock:
             if self._figures is None or self._monotonic() - self._read_at >= CACHE_SECONDS:
                 self._figures = self._read()
@@ -60,7 +60,7 @@ def _metrics(figures: Figures) -> Iterator[Metric]:
     if figures.deliveries.value is not None:
         unsent = {(each.channel, str(each.state)): each.number for each in figures.deliveries.value}
         channels = product(CHANNELS, map(str, _UNSENT))
-        help_text = "Deliveries that are waiting (pending), or were given up within the last three weeks (failed)."
+        help_text = "Deliveries that are waiting (pending), or were given up on within the last three weeks (failed)."
         yield _gauge("unsent_deliveries", help_text, ("channel", "state"), channels, unsent)
     if figures.due_events.value is not None:
         help_text = "Events that Application Insights has not accepted yet."
@@ -111,7 +111,9 @@ def _of_reconciliations(reconciliations: Mapping[str, ReadResult[ReconciliationF
 
     age = family("last_complete_age_seconds", "Seconds since the last complete run over everyone ended.")
     differences = family("differences", "Records that differ in the last complete run over everyone.")
-    expected = family("expected", "1 if the scheduler or a CronJob runs it on a schedule, and 0 otherwise.")
+    expected = family(
+        "expected", "1 if the scheduler or a CronJob runs the reconciliation on a schedule, and 0 otherwise."
+    )
     unread = family("unread", "Records and lists that the last run over everyone could not read.")
     for name, reading in reconciliations.items():
         found = reading.value

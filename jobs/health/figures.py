@@ -26,14 +26,14 @@ from sync.store.telemetry import count_due_events
 from sync.upstream.breaker import read_breakers
 from sync.upstream.breaker_rules import BreakerState
 
-#: Deliveries are tried for fourteen days; one that was given up is shown for another week.
+#: Deliveries are tried for fourteen days; a delivery that was given up on is shown for another week.
 _GIVEN_UP_SHOWN = timedelta(days=21)
 #: A scheduled job begins its run within an hour of the scheduled time, and the next run is expected within two months.
 _STARTS_WITHIN = timedelta(hours=1)
 _CRONJOB_SEEN = timedelta(days=62)
 #: Kubernetes puts the scheduled time, in minutes since 1970, into the names of the Jobs and pods of a CronJob.
 _SCHEDULED_MINUTE = re.compile(r"-(\d{8})")
-#: A pod with that name begins within this time: later ones are retries of the same Job.
+#: A pod with such a name begins within this time of the scheduled time; later pods are retries of the same Job.
 _POD_STARTS_WITHIN = timedelta(days=1)
 
 
@@ -65,8 +65,8 @@ class BreakerFigures:
 class SchedulerFigures:
     """The scheduler of one process.
 
-    heartbeat_at: the time of its last heartbeat; None before the first. last_batch: its last batch that had messages,
-    or None: the queue, the number of messages and the time it ended. failing: the work that currently fails, and why.
+    heartbeat_at: the time of its last heartbeat; None before the first. last_batch: the queue, the number of messages
+    and the end of its last batch that had messages, or None. failing: the work that currently fails, and why.
     hanging: the queues whose drain makes no progress.
     """
 
@@ -92,7 +92,7 @@ class DrainFigures:
 
 @dataclass(frozen=True, slots=True)
 class InterruptedRun:
-    """A run that its process left without a result: it died or was stopped. shards: the number of its shards."""
+    """A run without a result, because its process died or was stopped. shards: the number of its shards."""
 
     run_id: str
     started_at: datetime
@@ -101,11 +101,11 @@ class InterruptedRun:
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationFigures:
-    """A reconciliation: its last run over everyone that ended, and its last complete one, or None if there is none.
+    """A reconciliation: its last finished run over everyone, and its last complete run, each None if there is none.
 
     on_schedule: the scheduler runs it, or a CronJob did within two months. interrupted: a later run that has no result
-    and that no process works on. last_run_id, last_status: those of the last run. last_unread: the records and lists
-    that the last run could not read. run_id, completed_at, differences, new: those of the last complete run.
+    and that no process works on. last_run_id, last_status: the id and status of the last run. last_unread: the number
+    of records and lists that it could not read. run_id, completed_at, differences, new: those of the last complete run.
     """
 
     name: str
@@ -122,7 +122,7 @@ class ReconciliationFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All figures; one that could not be read has the reason instead.
+    """All figures; a figure that could not be read has the reason instead.
 
     queues: by queue id. ages: seconds since the oldest message was sent, by the SQS name of its queue. reconciliations:
     by name. due_events: how many telemetry events Application Insights has not accepted. known_since: when the first
@@ -143,7 +143,7 @@ class Figures:
 
 
 def read_figures(application: Application, deadline_seconds: float) -> Figures:
-    """Reads all figures; what fails, or takes longer than the deadline, is unknown."""
+    """Reads all figures; a figure is unknown if reading it fails or takes longer than the deadline."""
     stored: dict[str, ReadResult[Any]] = {}
     found = read_all(
         {
@@ -280,7 +280,7 @@ def _read_reconciliation(application: Application, name: str) -> ReconciliationF
 
 
 def _runs_on_schedule(application: Application, entry: Entry) -> bool:
-    """Whether the scheduler runs a reconciliation, or else a CronJob.
+    """Whether the scheduler, or else a CronJob, runs a reconciliation.
 
     A CronJob runs the same command as a person, so its runs are recognised by the name of the pod, or by the time they
     begin. A Job that a person creates from a CronJob has another name.

@@ -48,7 +48,7 @@ class ProbeResult:
 
 
 class _Down(Exception):
-    """The part does not work; the text says what is wrong and what to change, `details` what the page shows of it.
+    """The part does not work; the text says what is wrong and what to change, `details` what the page shows.
 
     `shared`: as in `ProbeResult`.
     """
@@ -64,8 +64,8 @@ class Probe:
     """The check of one part.
 
     name: its line in `check`. ask: runs the check, and raises if the part does not work. component: its part
-    of the health page, which several probes may share, or None if only `check` asks, because the result changes with
-    the settings alone or costs too much.
+    of the health page, which several probes may share, or None if only `check` runs it, because the result changes
+    with the settings alone or costs too much.
     """
 
     name: str
@@ -127,7 +127,7 @@ def _probe_switches(settings: Settings) -> ProbeResult:
     unknown = unknown_switches(settings)
     void = [name for name, on in unknown.items() if not on]
     if void:
-        raise _Down(f"{', '.join(void)}: no event has this switch; doc/events.md lists the switches")
+        raise _Down(f"{', '.join(void)}: not the switch of any event; doc/events.md lists the switches")
     off = [each for queue in QUEUES for each in event_types(queue) if not settings.event_enabled(each)]
     text = f"off: {', '.join(off)}" if off else "every event is on"
     return ProbeResult(True, f"{text}; switches of no event: {', '.join(unknown)}" if unknown else text)
@@ -141,7 +141,7 @@ def _probe_database(application: Application) -> ProbeResult:
             database.ping()
         elif application.settings.database_auto_upgrade:
             database.check_can_be_created()
-            return ProbeResult(True, f"{address}, does not exist yet: created at the next start", details)
+            return ProbeResult(True, f"{address}, does not exist yet: the next start creates it", details)
         current, newer = database.schema_is_current(), database.newer_schema()
     except SyncError as error:
         raise _database_down(error) from error
@@ -217,10 +217,12 @@ def _probe_credentials(settings: Settings, services: Services, name: UpstreamNam
         authorities = services[name].authorities()
     except UpstreamError as error:
         refused = error.status is not None and error.status < 500
-        each = f"status {error.status}: no token; check the …_CLIENT_ID and …_CLIENT_SECRET of each, or see HMPPS Auth"
+        each = (
+            f"status {error.status}: no token; check the …_CLIENT_ID and …_CLIENT_SECRET of each, or check HMPPS Auth"
+        )
         raise _Down(one_line(error), shared=each if refused else _auth_down(settings)) from error
     if authorities is None:
-        return ProbeResult(True, "token issued, but it does not say its roles")
+        return ProbeResult(True, "token issued, but it does not list its roles")
     missing = missing_roles(name, authorities)
     if missing:
         roles = f"role {missing[0]}" if len(missing) == 1 else f"roles {', '.join(missing)}"
@@ -292,7 +294,7 @@ def _probe_email(settings: Settings) -> ProbeResult:
         server = Mail(settings).check_connection()
     except SyncError as error:
         raise _Down(f"{one_line(error)}; set SMTP_URL, or wait until the server is up") from error
-    return ProbeResult(True, f"{server}, {count(len(settings.reports_email_to), 'receiver')}")
+    return ProbeResult(True, f"{server}, {count(len(settings.reports_email_to), 'recipient')}")
 
 
 def _off(channel: Channel) -> ProbeResult:

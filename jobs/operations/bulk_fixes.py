@@ -42,7 +42,7 @@ class State(StrEnum):
     WRITTEN = "written"
     #: The record is no longer as the run saw it.
     SKIPPED = "skipped"
-    #: There is an objection, about which a person has to decide.
+    #: There is an objection that a person has to decide about.
     LEFT = "left"
     #: The fix did not end as expected: it was refused, it was not verified, or its outcome is unknown.
     FAILED = "failed"
@@ -52,8 +52,8 @@ class State(StrEnum):
 class Wording:
     """The wording for one kind of fix.
 
-    ready, done: the words for a record before and after the fix. records: what is fixed, singular and plural, after the
-    verb. scope: what the question says after them.
+    ready, done: the words for a record before and after the fix. verb, records, scope: the parts of the question, in
+    this order; `records` has the singular and the plural of what is fixed.
     """
 
     ready: str
@@ -112,7 +112,7 @@ class ProposedFix:
 
 @dataclass(frozen=True, slots=True)
 class ProposedFixes:
-    """The fixes by one command that a report proposes; undecided: how many more there would be if DPS were right."""
+    """The fixes by one command that a report proposes; undecided: the number of further fixes if DPS were right."""
 
     fixes: tuple[ProposedFix, ...]
     undecided: int
@@ -134,7 +134,7 @@ def records_of_cause(result: ReconciliationResult, cause: str | None) -> tuple[t
     if len(found) != 1:
         known = "; ".join(f"{name} ({count})" for name, count in counts.most_common()) or "none"
         problem = "several causes" if found else "no cause"
-        raise UsageError(f"{problem} of run {result.run_id} fit {cause!r}. Its causes are: {known}")
+        raise UsageError(f"{cause!r} matches {problem} of run {result.run_id}. The causes of the run are: {known}")
     return tuple((row, each) for row, each in result.rows if each.diagnosis and each.diagnosis.cause == found[0])
 
 
@@ -209,8 +209,8 @@ def plan_received_item(
 ) -> BulkItem:
     """Plans the received event that DPS missed according to a run, for the arrival in its report. Raises `SyncError`.
 
-    wait_seconds: how long both sides may take to agree afterwards. With 0 they are not read, since DPS creates its
-    review later and a message on the queue brings it to NOMIS.
+    wait_seconds: how long both sides may take to agree afterwards. With 0 the sides are not read, since DPS creates its
+    review later and a message on the queue brings the review to NOMIS.
     """
     diagnosis = fix.mismatch.diagnosis
     assert isinstance(diagnosis, IncentiveDiagnosis)
@@ -254,7 +254,7 @@ def _plan_incentive_item(
     if (plan.booking_id, plan.nomis_level, plan.dps_level) != seen:
         was, levels = _levels(mismatch.nomis_level, mismatch.dps_level), _levels(plan.nomis_level, plan.dps_level)
         now = levels if plan.booking_id == mismatch.booking_id else f"{levels}, booking {plan.booking_id}"
-        return BulkItem(fix.row, target, State.SKIPPED, f"{now} now; the run saw {was}")
+        return BulkItem(fix.row, target, State.SKIPPED, f"{now} now, but the run saw {was}")
     last = _last_action(application, result, plan.action, target)
     if is_done_once and last is not None and last.state is ActionState.DONE:
         return BulkItem(fix.row, target, State.SKIPPED, f"done after the run by {_who_and_when(last)}")
@@ -314,7 +314,7 @@ def plan_resync_item(
         done = carry_out_resync(application, planned, who)
         check_result(planned, done)
         if done.left is None:
-            raise WorkError(f"{done.outcome}: it was not read again")
+            raise WorkError(f"{done.outcome}: the record was not read again")
         return f"{done.outcome}; {f'read again: {planned.agreement}' if planned.is_readable else 'it is mapped'}"
 
     effect = planned.plan.effect
@@ -330,7 +330,7 @@ def _why_skipped(fix: ProposedFix, planned: PlannedResync, last: Action | None) 
     if planned.objections:
         return None
     if plan.effect in _NOT_AS_SEEN.get(fix.mismatch.missing_in or "", ()):
-        return f"{fix.mismatch.missing_in} has it now, but did not when the run read it"
+        return f"{fix.mismatch.missing_in} has the record now, but did not have it during the run"
     if plan.effect is Effect.UPDATE and plan.nomis is not None and not plan.differences:
         return "NOMIS already has what would be written"
     # A record that NOMIS cannot read looks the same before and after.
@@ -347,7 +347,7 @@ def _last_action(application: Application, result: ReconciliationResult, action:
 
 
 def _refused(last: Action | None) -> str | None:
-    """The objection that the fix was refused since the run, and would be refused again, or None."""
+    """The objection that the fix has been refused since the run, and would be refused again, or None."""
     if last is None or last.state is not ActionState.REFUSED:
         return None
     return f"{last.outcome} ({_who_and_when(last)}): check it separately"

@@ -86,10 +86,11 @@ def check_contracts(
     notify: bool = False,
     check_stop: Callable[[], None] = lambda: None,
 ) -> ContractsResult:
-    """Compares the services with their documents, one by one; a document that cannot be read is an error too.
+    """Compares the services with their documents, one by one; a document that cannot be read also counts as an error.
 
-    probe: also makes one harmless read from each. notify: records the result, and puts one message for Slack into the
-    outbox if anything changed since the last one. check_stop: called before each service; may raise to stop the check.
+    probe: also makes one harmless read from each service. notify: records the result, and puts one message for Slack
+    into the outbox if anything has changed since the last check. check_stop: called before each service; may raise to
+    stop the check.
     """
     called = operations(reports.reconciliations)
     results, probed = [], {}
@@ -130,7 +131,7 @@ def run_contracts_check(
 ) -> ContractsResult:
     """Runs the check as a recorded run of the job, and notifies.
 
-    Differences are its result, not a failure; it is incomplete if a document could not be read.
+    Differences are the result of the run, not a failure. The run is incomplete if a document could not be read.
     """
     parameters = {"services": [str(each) for each in services], "probe": probe}
     with application.job_runs.run(JOB, parameters, trigger=trigger, rerun_of=rerun_of) as active_run:
@@ -143,7 +144,7 @@ def run_contracts_check(
 def _put_into(active_run: ActiveRun, result: ContractsResult) -> None:
     active_run.counts |= result.counts()
     if len(result.services) < len(SERVICES):
-        # A run of some services does not count as the last one of the job.
+        # A run over some services does not count as the last run of the job.
         active_run.counts[SCOPE] = "services"
     if result.unread:
         active_run.status = RunStatus.INCOMPLETE
@@ -193,7 +194,7 @@ def _probed_by_token(upstream: Services, service: UpstreamName) -> tuple[list[Co
     except UpstreamError as error:
         return _probe_failed(error, ())
     if authorities is None:
-        return [], "token issued, but it does not say its roles"
+        return [], "token issued, but it does not list its roles"
     found = [
         ContractFinding(DriftLevel.ERROR, "role-refused", "", f"the client's token lacks the role {role}")
         for role in missing_roles(service, authorities)

@@ -68,7 +68,7 @@ def find_creation(application: Application, creation_id: int) -> CreationRecord:
     with application.database.read() as connection:
         record = creations.get(connection, creation_id)
     if record is None:
-        raise UsageError(f"there is no creation {creation_id}; `prisoner-to-nomis creations list` shows them")
+        raise UsageError(f"there is no creation {creation_id}; see `prisoner-to-nomis creations list`")
     return record
 
 
@@ -90,7 +90,7 @@ def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
 def creation_in_full(application: Application, record: CreationRecord) -> dict[str, Any]:
     """A creation as JSON shows it, with what to look for in NOMIS and its current mapping.
 
-    `mappedTo` is null if it is not mapped, or the mapping service does not respond.
+    `mappedTo` is null if the creation is not mapped or the mapping service does not respond.
     """
     try:
         mapping = mapped_meanwhile(application, record)
@@ -139,7 +139,7 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
 
     If the DPS record is mapped to another NOMIS record, this one is a duplicate: a finding for `duplicates` is
     recorded. Raises `WorkError` when the creation was settled in the meantime or another DPS record claims the same
-    NOMIS record, `LeaseBusy` when it is being worked on, and `SyncError`.
+    NOMIS record, `LeaseBusy` when the record is being worked on, and `SyncError`.
     """
     record, creation = plan.record, domain_of_record(plan.record.domain).creation
     properties = {**record.properties, **text_properties(plan.mapping)}
@@ -177,9 +177,9 @@ def check_sending(application: Application, record: CreationRecord) -> None:
 def settle_not_created(application: Application, record: CreationRecord, who: str) -> str:
     """Notes, as `who`, that NOMIS does not have the record, and sends its event again. Returns what was done.
 
-    If the DPS record has been mapped meanwhile, there is nothing to create and nothing is sent. The command can be run
-    again after a crash. Raises `WorkError` while the create may still be under way, since nobody can know what NOMIS
-    will have, `LeaseBusy` and `SyncError`.
+    If the DPS record has since been mapped, there is nothing to create and nothing is sent. The command can be run
+    again after a crash. Raises `LeaseBusy`, `SyncError`, and `WorkError` while the create may still be under way, since
+    nobody can know what NOMIS will have.
     """
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if record.state is CreationState.ABANDONED:
@@ -221,7 +221,7 @@ class Reopening:
 def plan_reopening(application: Application, creation_id: int) -> Reopening:
     """The settlement by a person, if it can be reversed.
 
-    Raises `UsageError` if no person mapped the record, or the mapping service cannot delete its mapping, `WorkError` if
+    Raises `UsageError` if no person mapped the record or the mapping service cannot delete its mapping, `WorkError` if
     the mapping has changed, and `SyncError`.
     """
     record = find_creation(application, creation_id)
@@ -237,8 +237,8 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
         )
     if not domain_of_record(record.domain).mappings.is_deleted:
         raise UsageError(
-            f"the mapping service cannot delete the mapping of a single {record.domain}: ask its team to delete that "
-            f"of {record.dps_id}"
+            f"the mapping service cannot delete the mapping of a single {record.domain}: ask its team to delete the "
+            f"mapping of {record.dps_id}"
         )
     present = mapped_meanwhile(application, record)
     if present is not None and not same_records(present, mapping):
@@ -249,8 +249,8 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
 def reopen(application: Application, plan: Reopening, who: str) -> str:
     """Deletes a mapping saved by mistake and reopens the creation, as `who`. Returns what was done.
 
-    Raises `WorkError` when it has changed in the meantime, `LeaseBusy` when the record is being worked on, and
-    `SyncError`.
+    Raises `WorkError` when the creation has changed in the meantime, `LeaseBusy` when the record is being worked on,
+    and `SyncError`.
     """
     record = plan.record
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
@@ -282,7 +282,7 @@ def _check_open(application: Application, record: CreationRecord) -> CreationRec
     """The current record. Raises `WorkError` if it is no longer open, or if another attempt has been made."""
     now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
-        raise WorkError(f"creation {record.id} changed meanwhile and is {now.state} now: run the command again")
+        raise WorkError(f"creation {record.id} has changed and is now {now.state}: run the command again")
     return now
 
 
@@ -300,7 +300,7 @@ def _check_unchanged(application: Application, record: CreationRecord) -> None:
     now = find_creation(application, record.id)
     if (now.state, now.attempts, now.updated_at) != (record.state, record.attempts, record.updated_at):
         raise WorkError(
-            f"creation {record.id} changed before you confirmed and is {now.state} now: run the command again"
+            f"creation {record.id} changed before you confirmed and is now {now.state}: run the command again"
         )
 
 
@@ -309,7 +309,7 @@ def _check_conflict(plan: MappingPlan, conflict: Conflict) -> None:
     mappings = domain_of_record(plan.record.domain).mappings
     existing = None if conflict.existing is None else mappings.ids(conflict.existing)
     if existing is None or existing.dps_id != plan.record.dps_id:
-        which = "it does not say which" if existing is None else f"{existing.dps_id} with {existing.nomis_text}"
+        which = "it does not say which one" if existing is None else f"{existing.dps_id} with {existing.nomis_text}"
         raise WorkError(f"the mapping service holds another pair: {which}")
 
 

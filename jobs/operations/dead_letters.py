@@ -36,7 +36,7 @@ def dead_letter_queue(application: Application, queue: str) -> DeadLetterQueue:
 def for_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], dict[str, str]]:
     """The result of `work` for each queue, and the reason for each queue that failed.
 
-    A failure does not stop the others.
+    A failure at one queue does not stop the work on the others.
     """
     results: dict[str, Result] = {}
     errors: dict[str, str] = {}
@@ -128,7 +128,7 @@ class DlqState:
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest message that was read was first sent."""
+        """When the oldest of the messages that were read was first sent."""
         sent = (report.dead_letter.sent_at for report in self.reports)
         return min((moment for moment in sent if moment is not None), default=None)
 
@@ -164,7 +164,7 @@ class DlqState:
 
 
 def list_dlqs(application: Application, seconds: float) -> tuple[list[DlqState], dict[str, str]]:
-    """Every dead letter queue, and the reason for each that could not be read; each is read for `seconds` at most."""
+    """Every dead letter queue, read for `seconds` at most, and the reason for each queue that could not be read."""
     states, errors = for_each_queue(lambda queue: read_dlq(application, queue, seconds=seconds))
     return list(states.values()), errors
 
@@ -182,7 +182,7 @@ def read_dlq(application: Application, queue: str, most: int | None = None, seco
 
 
 def find_message(state: DlqState, prefix: str) -> Sequence[DeadLetterReport]:
-    """The messages of a queue whose id begins with `prefix`. Raises `UsageError` when there is none."""
+    """The messages of a queue whose id begins with `prefix`. Raises `UsageError` if there is no such message."""
     found = [each for each in state.reports if each.dead_letter.message_id.startswith(prefix)]
     if not found:
         raise UsageError(f"the dead letter queue of {state.queue} holds no message {prefix}")
@@ -190,7 +190,7 @@ def find_message(state: DlqState, prefix: str) -> Sequence[DeadLetterReport]:
 
 
 def _just_sent_back(application: Application, queue: str) -> SentBack | None:
-    """What the last housekeeping run sent back from `queue`; None once they must have been handled or failed."""
+    """What the last housekeeping run sent back from `queue`; None once it must have been handled or have failed."""
     for run in application.job_runs.recent(_RUNS_SEEN, HOUSEKEEPING_JOB):
         counts = run.counts.get("queues", {}).get(queue, {})
         messages = int(counts.get("retried", 0))
@@ -201,7 +201,7 @@ def _just_sent_back(application: Application, queue: str) -> SentBack | None:
 
 
 def _longest_retry(application: Application, queue: str) -> timedelta:
-    """How long a message that always fails is on the main queue: its waits, and one attempt of the longest length."""
+    """How long a message that always fails stays on the main queue: its waits and one attempt of the longest length."""
     settings = application.settings
     retries = (application.queue_pair(queue).main.max_receives() or settings.hmpps_sqs_max_receive_count) - 1
     waits = settings.queue(queue).error_visibility_timeouts

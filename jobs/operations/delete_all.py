@@ -34,7 +34,7 @@ def mapped_records(application: Application, domain: str) -> Sequence[Mapping[st
 def delete_all(application: Application, domain: str, every: Sequence[Mapping[str, Any]], who: str) -> int:
     """Deletes each mapped record and its mapping, as `who`; continues after errors. Returns how many were deleted.
 
-    Raises `UsageError` if it is not allowed, and `WorkError` at the end if some records could not be deleted.
+    Raises `UsageError` if the deletion is not allowed, and `WorkError` at the end if some records could not be deleted.
     """
     check_allowed(application.settings)
     record = DOMAINS[domain].record

@@ -15,7 +15,7 @@ ALERT_SECONDS = 5.0
 def send_pending(application: Application, seconds: float) -> None:
     """Sends what is pending in the outbox and to Application Insights, each for `seconds` at most.
 
-    What is not sent in that time is left for the next sender.
+    Anything not sent in that time is left for the next sender.
     """
     log = structlog.get_logger("jobs.operations.deliveries")
     try:
@@ -24,19 +24,17 @@ def send_pending(application: Application, seconds: float) -> None:
         log.warning("deliveries-kept", reason=exit_code_for(error)[1])
     else:
         if counts.later:
-            log.warning(
-                "deliveries-kept", count=counts.later, reason="they are sent by the scheduler or the next command"
-            )
+            log.warning("deliveries-kept", count=counts.later, reason="the scheduler or the next command sends them")
     try:
         export_telemetry(application, seconds)
-    except Exception as error:  # what is due stays due
+    except Exception as error:  # the events that are due stay due
         log.warning("telemetry-waits", reason=exit_code_for(error)[1])
 
 
 def export_telemetry(
     application: Application, seconds: float = math.inf, stop_requested: Callable[[], bool] = lambda: False
 ) -> None:
-    """Sends the events that are due to Application Insights, if that is set up.
+    """Sends due telemetry events to Application Insights, if that is set up.
 
     Begins no request once `seconds` have passed, or `stop_requested` returns true. Raises `StoreUnavailable`.
     """

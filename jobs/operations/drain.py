@@ -31,7 +31,7 @@ class DrainParameters:
     """The options of a drain.
 
     max_batches: the maximum number of micro-batches per queue. wait_seconds: how long to wait for a service that is
-    down before its messages are returned to the queue.
+    down before the messages are returned to the queue.
     """
 
     queues: tuple[str, ...] = QUEUES
@@ -59,8 +59,8 @@ class DrainResult:
     """The result of the drains.
 
     errors: the queues whose drain failed, with the reason on one line. hints: what may help. reasons: why messages
-    failed, and how many attempts for each reason, the most frequent first. failed_messages: how many messages failed
-    for each reason; a message may have had several attempts.
+    failed, with the number of failed attempts for each reason, the most frequent first. failed_messages: the number of
+    messages that failed for each reason; a message may have had several attempts.
     """
 
     run_id: str
@@ -72,7 +72,7 @@ class DrainResult:
 
     @property
     def totals(self) -> dict[str, Any]:
-        """The counts over all queues. The seconds are those of the slowest queue."""
+        """The counts for all queues together. The seconds are those of the slowest queue."""
         if not self.summaries:
             return {}
         totals = reduce(add, self.summaries.values()).as_dict()
@@ -135,7 +135,7 @@ class _Drains:
         self._wrong_settings: list[SettingsError] = []
 
     def run(self, run_id: str) -> DrainResult:
-        """Drains, and returns what was done. Raises `SettingsError` when a setting that all need cannot be used."""
+        """Drains the queues. Raises `SettingsError` if a setting that all queues need cannot be used."""
         queues = self._parameters.queues
         threads = [threading.Thread(target=self._drain, args=(queue,), name=f"drain {queue}") for queue in queues]
         for thread in threads:

@@ -25,7 +25,7 @@ class TwoRows:
 
     @property
     def row_to_delete(self) -> int | None:
-        """The row to delete: the newer of the two, or None unless both are known."""
+        """The row to delete: the newer of the two, or None unless both rows are known."""
         return self.rows[1] if len(self.rows) == 2 else None
 
     @property
@@ -35,7 +35,7 @@ class TwoRows:
 
     @property
     def proposal(self) -> str:
-        """What to do about it, on one line that begins with a verb."""
+        """What to do about the pair, on one line that begins with a verb."""
         what = self.duplicate_rows.kind.what
         if self.row_to_delete is not None:
             return f"delete {what} {self.row_to_delete} and keep the older {what} {self.rows[0]}"
@@ -47,7 +47,7 @@ class TwoRows:
 
     @property
     def resolvable(self) -> bool:
-        """Whether `duplicates resolve` can delete a row: both are known."""
+        """Whether `duplicates resolve` can delete a row, because both rows are known."""
         return self.finding.status == "open" and self.row_to_delete is not None
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class TwoRows:
 
 
 def examine_rows(application: Application, finding: Finding) -> TwoRows:
-    """The rows of the pair that are known now, from the finding and from the program's telemetry since."""
+    """The rows of the pair that are now known, from the finding and from the program's telemetry since then."""
     duplicate_rows = duplicate_rows_of(finding)
     kind = duplicate_rows.kind
     recorded = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
@@ -96,7 +96,7 @@ class RowPlan:
     """What deleting a row by its number would do.
 
     pair: the open finding that has the row, or None if the program does not know the row. deleted: a sentence that says
-    who deleted it before and when, or None.
+    who has already deleted the row and when, or None.
     """
 
     what: str
@@ -110,13 +110,13 @@ class RowPlan:
         if self.pair is not None and len(self.pair.rows) == 2:
             return None
         return (
-            f"NOMIS cannot show {self.what}s: nobody checked that {self.what} {self.row} exists, or that it is one "
-            "of two"
+            f"NOMIS cannot show {self.what}s: nobody checked that {self.what} {self.row} exists, or that it "
+            f"is one of two {self.what}s"
         )
 
 
 def plan_row(application: Application, what: str, row: int) -> RowPlan:
-    """What is known of a row that is to be deleted."""
+    """What is known about a row that is to be deleted."""
     action, target = _done(what, row)
     with application.database.read() as connection:
         earlier = [each for each in actions_on(connection, action, target) if each.state is ActionState.DONE]
@@ -127,13 +127,13 @@ def plan_row(application: Application, what: str, row: int) -> RowPlan:
 
 
 def check_row(plan: RowPlan) -> None:
-    """Raises `WorkError` when the row was deleted before."""
+    """Raises `WorkError` if the row has already been deleted."""
     if plan.deleted is not None:
         raise WorkError(f"nothing was sent: {plan.deleted}")
 
 
 def delete_row(application: Application, plan: RowPlan, who: str) -> str:
-    """Deletes one row of NOMIS and closes the finding that names it, as `who`. Returns what NOMIS said.
+    """Deletes one row of NOMIS and closes the finding that names it, as `who`. Returns what happened.
 
     Raises as `resolve_rows` does.
     """
@@ -144,7 +144,7 @@ def delete_row(application: Application, plan: RowPlan, who: str) -> str:
         check_row(again)
         if again != plan:
             raise WorkError(
-                f"what is known of {what} {row} changed before you confirmed: nothing was sent; run the command again"
+                f"the facts about {what} {row} changed before you confirmed: nothing was sent; run the command again"
             )
         finding = None if plan.pair is None else plan.pair.finding
 
@@ -156,13 +156,13 @@ def delete_row(application: Application, plan: RowPlan, who: str) -> str:
         details = {"finding": finding and finding.id, "unchecked": plan.unchecked}
         close_finding(application, finding, action, target, details, who, act)
     return (
-        f"NOMIS accepted the deletion of {what} {row}, but it accepts unknown numbers too: the retry of the "
-        f"message shows whether it helped, so leave the message"
+        f"NOMIS accepted the deletion of {what} {row}, but it accepts unknown numbers too: leave the message, "
+        "since its retry shows whether the deletion helped"
     )
 
 
 def _done(what: str, row: int) -> tuple[str, str]:
-    """Action and target of a deletion as they are recorded."""
+    """The action and the target of a deletion, as they are recorded."""
     return f"activities delete-{what}", f"{what} {row}"
 
 

@@ -26,17 +26,17 @@ from sync.store.findings import Finding, FindingKind
 from sync.upstream.mappings import MappingIds
 
 ACTION = "duplicates resolve"
-#: The option with which an operator confirms that a record is a duplicate although it differs.
+#: The option with which an operator confirms that a record is a duplicate although it differs from the mapped one.
 DESPITE = "--although-different"
 _KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
 _MEANINGS = {
     Verdict.DUPLICATE: "one DPS record has two NOMIS records, and the one that is not mapped is the duplicate",
     Verdict.TWO_CLAIMS: (
-        "two DPS records claim one NOMIS record: delete nothing, investigate. If the existing mapping is older "
+        "two DPS records claim one NOMIS record: delete nothing and investigate. If the existing mapping is older "
         "than a refresh of the data, have it deleted and the event published again, which saves the refused mapping"
     ),
     Verdict.SAME: "the record is correctly mapped: it is no longer a duplicate",
-    Verdict.UNRELATED: "the two pairs have nothing in common: delete nothing, investigate",
+    Verdict.UNRELATED: "the two pairs have nothing in common: delete nothing and investigate",
     Verdict.NOT_MAPPED: (
         "neither record is mapped now: delete nothing. Have the event published again, which saves the refused mapping"
     ),
@@ -101,14 +101,14 @@ class Examination:
 
     @property
     def proposal(self) -> str:
-        """What to do about it, on one line that begins with a verb."""
+        """What to do about the duplicate, on one line that begins with a verb."""
         if self.obstacles:
             return "leave both records: " + "; ".join(self.obstacles)
         if self.unproved:
             return (
                 f"compare both records, since the refused one is not proved to be the duplicate: "
-                f"{'; '.join(self.unproved)}. If it is, `duplicates resolve` with {DESPITE} will {self.repair.removal} "
-                f"{_target(self)}"
+                f"{'; '.join(self.unproved)}. If it is the duplicate, `duplicates resolve` with {DESPITE} will "
+                f"{self.repair.removal} {_target(self)}"
             )
         if self.harmless is not None:
             return f"close the finding, without a change in NOMIS: {self.harmless}"
@@ -150,7 +150,7 @@ def list_duplicates(application: Application, *, resolved_too: bool) -> list[Fin
 def find_prisoner(application: Application, finding: Finding) -> str | None:
     """The prisoner whom a finding is about, from its event or else from the NOMIS record.
 
-    None if it is not about a single prisoner, or NOMIS does not respond.
+    None if the finding is not about a single prisoner, or NOMIS does not respond.
     """
     recorded = prisoner_in(finding.properties)
     if recorded is not None or finding.kind != FindingKind.DUPLICATE:
@@ -176,12 +176,12 @@ def find_duplicate(application: Application, finding_id: int) -> Finding:
     with application.database.read() as connection:
         finding = findings.get(connection, finding_id)
     if finding is None or finding.kind not in _KINDS:
-        raise UsageError(f"there is no duplicate {finding_id}; `prisoner-to-nomis duplicates list` shows them")
+        raise UsageError(f"there is no duplicate {finding_id}; see `prisoner-to-nomis duplicates list`")
     return finding
 
 
 def find_open(application: Application, finding_id: int) -> Finding:
-    """An open finding. Raises `WorkError` when somebody has resolved it in the meantime."""
+    """An open finding. Raises `WorkError` if somebody has resolved it in the meantime."""
     finding = find_duplicate(application, finding_id)
     if finding.status != "open":
         raise WorkError(f"finding {finding_id} was resolved before you confirmed, by {finding.resolved_by}")
@@ -244,14 +244,14 @@ def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None
 def resolve(application: Application, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
     """Removes the duplicate, verifies that, and closes the finding as `who`. The mapped record must still exist.
 
-    `seen` is what a person confirmed: nothing is done if it has changed since. `accepted`: the `unproved` that a person
-    saw and overruled. Returns what was done. Raises `WorkError` for an objection or if it did not work, `LeaseBusy`
-    when the record is being worked on, and `SyncError`; a failed attempt is recorded too.
+    `seen` is what a person confirmed: nothing is done if it has changed since. `accepted`: the `unproved` reasons that
+    a person saw and overruled. Returns what was done. Raises `WorkError` for an objection or if the removal failed,
+    `LeaseBusy` when the record is being worked on, and `SyncError`; a failed attempt is recorded too.
     """
     finding = seen.finding
     dps_id = read_duplicate(finding).duplicate.dps_id
     with application.leases.held(creation_lease(finding.domain, dps_id)):
-        # Examined again, since a person takes time to answer.
+        # The duplicate is examined again, since it may have changed before the person confirmed.
         found = examine(application, find_open(application, finding.id))
         check_resolvable(found, accepted)
         if found.as_dict() != seen.as_dict():
@@ -357,7 +357,7 @@ def describe_copy(application: Application, kind: str, copy: int, original: int)
 
 
 def record_copy(application: Application, described: Finding) -> Finding:
-    """The finding with its number. It is recorded now, reopened, or already open. No alert is sent."""
+    """The finding with its number: newly recorded, reopened, or already open. No alert is sent."""
     with application.database.begin() as connection:
         findings.record_finding(
             connection,

@@ -32,8 +32,8 @@ _MOST_MESSAGES = 10_000
 class HousekeepingResult:
     """What a redrive of all dead letter queues did.
 
-    given_up: how many messages of each queue were newly given up. errors: the queues where something failed, with the
-    reason.
+    given_up: how many messages of each queue were newly given up on. errors: the queues where something failed, with
+    the reason.
     """
 
     results: dict[str, RetryResult] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def housekeep_on_schedule(application: Application, active_run: ActiveRun, stop_
 
 
 def preview_housekeeping(application: Application) -> tuple[dict[str, list[DeadLetterMessage]], dict[str, str]]:
-    """What a run would send back, by queue, and the reason for each queue that could not be read."""
+    """The messages that a run would send back, by queue, and the reason for each queue that could not be read."""
 
     def preview(queue: str) -> list[DeadLetterMessage]:
         messages = dead_letter_queue(application, queue).peek(_MOST_MESSAGES)
@@ -103,7 +103,7 @@ def housekeep(
     """Sends back the messages that may succeed on a retry, queue by queue, and records the figures in `result`.
 
     The counts go into `active_run`. It stops before the next queue once `stop_requested` returns true. A message or
-    queue that fails does not stop the others. At the end it removes what has been kept long enough
+    queue that fails does not stop the others. At the end it removes the data that has been kept long enough
     (`jobs.operations.retention`), and raises `WorkError` if anything failed.
     """
 

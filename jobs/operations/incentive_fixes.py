@@ -28,7 +28,10 @@ from sync.upstream import prisoners
 
 
 def explain_prisoner(application: Application, offender_no: str) -> ExplainedPrisoner:
-    """Both levels of a prisoner, why they differ, both histories, and how to fix the difference. Raises `SyncError`."""
+    """The level and the history of a prisoner on both sides, why the levels differ and how to fix that.
+
+    Raises `SyncError`.
+    """
     return mismatches.explain_prisoner(
         application.services,
         application.database,
@@ -162,7 +165,7 @@ def _earlier(application: Application, plan: Plan) -> list[Action]:
 
 
 def _creation(application: Application, plan: Plan) -> CreationRecord | None:
-    """The creation of the plan's review, or None when there was none."""
+    """The creation of the plan's review, or None if there was none."""
     with application.database.read() as connection:
         return find_record(connection, CREATION.name, str(plan.review_id))
 

@@ -33,7 +33,7 @@ def plan_purge(
 ) -> tuple[list[DeadLetterMessage], int]:
     """The messages to be removed (all, or the `named` ones), and how many others there are.
 
-    Raises `UsageError` when a named message is not there, and for mapping retries unless they are included.
+    Raises `UsageError` if a named message is not on the queue, and for mapping retries unless they are included.
     """
     messages = dead_letter_queue(application, queue).peek()
     ids = find_ids(queue, messages, named)
@@ -77,7 +77,7 @@ def purge(
 def check_export(application: Application, file: Path | None) -> None:
     """Raises, before the operator is asked, the error that the export would raise.
 
-    `ArchiveUnavailable` if nothing can be written there, `SettingsError` if REPORTS_LOCATION has to change.
+    That is `ArchiveUnavailable` if the export cannot be written, or `SettingsError` if REPORTS_LOCATION has to change.
     """
     if file is None:
         open_archive(application.settings, lambda: application.aws.client("s3")).probe()
@@ -91,7 +91,7 @@ def check_export(application: Application, file: Path | None) -> None:
 def exporter(application: Application, queue: str, file: Path | None) -> Export:
     """Returns a function that writes messages to `file`, or else next to the reports, and returns where they are.
 
-    Raises `UsageError` when the file exists: it is not overwritten.
+    Raises `UsageError` if the file exists, since it is not overwritten.
     """
     if file is not None and (file.exists() or file.is_symlink()):
         raise _exists(file)
@@ -113,7 +113,7 @@ def exporter(application: Application, queue: str, file: Path | None) -> Export:
 def _write_new(file: Path, content: str) -> str:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Creates the file, or fails if another process has created it meanwhile.
+        # Creates the file, or fails if another process has created it in the meantime.
         file.touch(0o600, exist_ok=False)
     except FileExistsError as error:
         raise _exists(file) from error
@@ -130,4 +130,4 @@ def _write_new(file: Path, content: str) -> str:
 
 
 def _exists(file: Path) -> UsageError:
-    return UsageError(f"{file} exists already, and is not overwritten: give --export another name")
+    return UsageError(f"{file} already exists and is not overwritten: give --export another name")

@@ -37,7 +37,7 @@ _ONE_SHARD = "one shard"
 #: How many seconds a run waits at its end for its report to be delivered.
 _DELIVERY_SECONDS = 60.0
 
-#: Receives the stage, how much of it is done, and how much there is (0 while that is unknown).
+#: Receives the stage, the amount done, and the total amount (0 while the total is unknown).
 ProgressCallback = Callable[[str, int, int], None]
 
 
@@ -154,7 +154,7 @@ def _check_named_run(application: Application, entry: Entry, parameters: Reconci
 def reconcile_on_schedule(
     entry: Entry, application: Application, active_run: ActiveRun, stop_requested: threading.Event
 ) -> None:
-    """Runs the scheduled reconciliation, or resumes one that an earlier process began."""
+    """Runs the scheduled reconciliation, or resumes the run that an earlier process began."""
     with application.database.read() as connection:
         begun = find_run(connection, active_run.id)
         result = load_result(connection, active_run.id) if begun is not None and not begun.is_open else None
@@ -235,8 +235,9 @@ def _shortfall(result: ReconciliationResult) -> str:
 class Overview:
     """One reconciliation as `reconcile list` shows it.
 
-    schedule: its cron line with the zone. scheduled: the scheduler runs it. last_run, status, differences: of the last
-    run over everyone. complete_age_seconds: since the end of the last complete one. None if there is no such run.
+    schedule: its cron expression with the zone. scheduled: the scheduler runs it. last_run, status, differences: those
+    of the last run over everyone. complete_age_seconds: the seconds since the end of the last complete run. Each is
+    None if there is no such run.
     """
 
     name: str

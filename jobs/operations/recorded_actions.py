@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class OngoingAction:
     """An action in progress.
 
-    outcome and details are recorded when it succeeds. `also` is written in the same transaction.
+    outcome and details are recorded when the action succeeds. `also` is written in the same transaction.
     """
 
     outcome: str = "done"
@@ -35,13 +35,14 @@ class OngoingAction:
 def recorded_action(
     application: "Application", who: str, action: str, target: str, details: Mapping[str, Any] | None = None
 ) -> Iterator[OngoingAction]:
-    """Records the action of the block: that it starts, and then how it ended.
+    """Records the action of the block: first its start, then how it ended.
 
-    who: the name of the operator. action: the command, such as `dlq retry`. target: the record or queue that it is on.
+    who: the name of the operator. action: the command, such as `dlq retry`. target: the record or queue that it acts
+    on.
 
     If the start cannot be recorded, the block does not begin and nothing is sent (`StoreUnavailable`). A signal
-    interrupts the block, and its outcome is recorded as unknown. Raises the error of the block, and `WorkError` when it
-    was interrupted or its end could not be recorded.
+    interrupts the block, and the outcome is recorded as unknown. Raises the error of the block, and `WorkError` if the
+    block was interrupted or its end could not be recorded.
     """
     ongoing = OngoingAction(details=dict(details or {}))
     lease = f"action:{secrets.token_hex(8)}"
@@ -64,8 +65,8 @@ def recorded_action(
                 finish_action(connection, number, state, ongoing.outcome, ongoing.details)
         except StoreUnavailable as unavailable:
             raise WorkError(
-                f"{action} {target}: {ongoing.outcome}; that could not be recorded, so `actions` shows it as "
-                f"started: {one_line(unavailable)}"
+                f"{action} {target}: {ongoing.outcome}; the outcome could not be recorded, so `actions` shows the "
+                f"action as started: {one_line(unavailable)}"
             ) from failed
     if failed is None:
         return

@@ -34,7 +34,7 @@ SEND = "report send"
 #: How long to wait for a delivery that another process is making, and how often to poll it.
 _ELSEWHERE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
-#: How long it may take to send a report again.
+#: How long sending a report again may take.
 _DELIVERY_SECONDS = 60.0
 #: How many characters of the reason an alert shows at most.
 _MOST_REASON = 1_000
@@ -44,7 +44,7 @@ _SETTINGS = {"slack": "SLACK_TOKEN", "email": "SMTP_URL and REPORTS_EMAIL_TO", "
 def check_archive(application: Application) -> None:
     """Raises `SettingsError`, before any work, when the report could not be kept at `REPORTS_LOCATION`.
 
-    An archive that is only unavailable at the moment is logged; the report waits for it.
+    If the archive is only temporarily unavailable, that is logged and the report waits for the archive.
     """
     try:
         open_archive(application.settings, lambda: application.aws.client("s3")).probe()
@@ -56,11 +56,11 @@ def check_archive(application: Application) -> None:
 def failure_alerted(
     application: Application, entry: Entry, parameters: ReconciliationParameters, send_seconds: float = 0
 ) -> Iterator[None]:
-    """Alerts Slack when the block, which runs a reconciliation, raises: such a run has no report.
+    """Alerts Slack when the block, which runs a reconciliation, raises, since such a run has no report.
 
-    It sends one alert a day for each reason, however many pods and attempts fail with it. It sends none with
-    `--no-notify`, or if the run itself did not fail (another is under way, or there is nothing to resume). The alert is
-    sent here, for `send_seconds` at most, or by the scheduler.
+    One alert a day is sent for each reason, however many pods and attempts fail for that reason. No alert is sent with
+    `--no-notify`, or if the run itself did not fail (another run is under way, or there is nothing to resume). The
+    alert is sent here, for `send_seconds` at most, or by the scheduler.
     """
     try:
         yield
@@ -100,8 +100,8 @@ def _alert(application: Application, entry: Entry, error: Exception) -> None:
 class Delivered:
     """What happened to the report of a run.
 
-    place: where it is archived, or None when it is not. shortfall: why it is not archived although it should be. late:
-    a line for each channel to people that it has not reached.
+    place: where the report is archived, or None if it is not. shortfall: why it is not archived although it should be.
+    late: a line for each channel to people that the report has not reached.
     """
 
     place: str | None = None
@@ -110,7 +110,7 @@ class Delivered:
 
 
 def report_delivered(application: Application, result: ReconciliationResult | None) -> Delivered:
-    """What happened to the report of a run, once every channel was tried. Waits for deliveries of other processes."""
+    """What happened to the report of a run, once every channel was tried. Waits for deliveries by other processes."""
     if result is None:
         return Delivered()
     deliveries = _tried_deliveries(application, result)
@@ -149,7 +149,7 @@ def _missing(run_id: str, channel: Channel, delivery: Delivery) -> str:
     what = f"the report of {run_id} has not been sent to {channel}: {delivery.last_error or 'not sent yet'}"
     if delivery.state is DeliveryState.PENDING:
         return f"{what}; the next command or the scheduler tries again"
-    return f"{what}; it was given up: report send {run_id} --to {channel}"
+    return f"{what}; it is no longer tried; type: report send {run_id} --to {channel}"
 
 
 def render_report(application: Application, run_id: str) -> str:
@@ -171,7 +171,7 @@ def render_report(application: Application, run_id: str) -> str:
 class Sending:
     """A report that is to be sent again.
 
-    channels: where it goes. before: the actions that sent it by hand before, the last one first.
+    channels: where it goes. before: the earlier actions that sent it by hand, the latest first.
     """
 
     result: ReconciliationResult
@@ -185,7 +185,7 @@ class Sending:
 
 
 def plan_sending(application: Application, run_id: str, channels: tuple[Channel, ...]) -> Sending:
-    """What is sent, and where to: `channels`, or all that are set up. Raises `UsageError` for one that is off."""
+    """Plans to send a report to `channels`, or to all that are set up. Raises `UsageError` if a channel is off."""
     result = find_result(application, run_id)
     wanted = channels or tuple(channel for channel in CHANNELS if is_set_up(application.settings, channel))
     for channel in wanted:
@@ -204,7 +204,7 @@ def send_report(application: Application, plan: Sending, who: str) -> None:
     with application.leases.held(f"write:report:{result.run_id}"):
         now = _sent_before(application, result.run_id)
         if now and now[0].id not in {each.id for each in plan.before}:
-            raise WorkError(f"{now[0].who} sent it before you confirmed: nothing was sent a second time")
+            raise WorkError(f"{now[0].who} sent the report before you confirmed: nothing was sent a second time")
         details = {"channels": list(plan.channels)}
         with recorded_action(application, who, SEND, plan.target, details) as ongoing:
             ongoing.outcome = "queued"
@@ -214,7 +214,7 @@ def send_report(application: Application, plan: Sending, who: str) -> None:
                 )
     counts = application.outbox.flush(_DELIVERY_SECONDS)
     if counts.given_up or counts.later:
-        raise WorkError(f"not sent yet: {counts.later}, given up: {counts.given_up}; the log says why")
+        raise WorkError(f"not sent yet: {counts.later}, no longer tried: {counts.given_up}; the log says why")
 
 
 def _sent_before(application: Application, run_id: str) -> tuple[Action, ...]:

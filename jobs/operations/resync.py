@@ -27,7 +27,7 @@ _TEXT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 #: The properties that hold the NOMIS ids of records without a separate mapping.
 _ROW_IDS = ("nomisAllocationId", "nomisAttendanceEventId")
 _DONE = {
-    # The record was created, or was found there, created by a process that died or by another program.
+    # The record was created now, or earlier by a process that died or by another program.
     Effect.CREATE: "in NOMIS",
     Effect.UPDATE: "updated in NOMIS",
     Effect.CREATE_OR_UPDATE: "written to NOMIS",
@@ -41,9 +41,9 @@ class PlannedResync:
     """What a resync of a record would do now.
 
     objections: why it must not be done. unchecked: what the program cannot check, as a sentence. is_created: NOMIS
-    already has the record, and only its mapping has to be saved. is_readable: NOMIS can read it. agreement: what is
-    known once that read shows what was written. last_action: the number of the last resync of the record, which shows
-    whether another operator made one meanwhile.
+    already has the record, and only its mapping has to be saved. is_readable: NOMIS can read the record. agreement:
+    what is known once a read shows what was written. last_action: the number of the last resync of the record, which
+    shows whether another operator has made a resync in the meantime.
     """
 
     kind: str
@@ -68,9 +68,9 @@ class PlannedResync:
 
     @property
     def proposal(self) -> str:
-        """What it would do and why, in one line."""
+        """What the resync would do and why, on one line."""
         if self.is_created:
-            return f"{self.plan.effect}: NOMIS already has it, so only its mapping is saved"
+            return f"{self.plan.effect}: NOMIS already has the record, so only its mapping is saved"
         return f"{self.plan.effect}: {self.plan.because}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -95,8 +95,8 @@ class PlannedResync:
 class ResyncResult:
     """What was done.
 
-    nomis_ids: the record of the mapping afterwards. left: what is still wrong after both sides were read again, or None
-    if they were not, because not everything was done.
+    nomis_ids: the ids of the mapped record afterwards. left: what is still wrong after both sides were read again, or
+    None if the sides were not read again, because not everything was done.
     """
 
     outcome: str
@@ -131,7 +131,7 @@ def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResy
         dps_id,
         plan,
         tuple(find_objections(queue_context, plan, creation)),
-        # The creation protocol deals with what this program began.
+        # The creation protocol deals with a creation that this program began.
         plan.unchecked if creation is None else None,
         creation is not None and creation.state is CreationState.CREATED and plan.effect is Effect.CREATE,
         resync.readable,
@@ -197,7 +197,7 @@ def _canonical_id(resync: Resync, dps_id: str) -> str:
     """The id as DPS writes it. DPS may accept other spellings, but mappings and creations have only this one."""
     if not (_NUMBER if resync.numeric else _TEXT_ID).fullmatch(dps_id):
         expected = "a number" if resync.numeric else "letters, digits and hyphens"
-        raise UsageError(f"{dps_id!r} is not a valid id of a DPS {resync.kind}: it is {expected}")
+        raise UsageError(f"{dps_id!r} is not a valid id of a DPS {resync.kind}: an id is {expected}")
     return str(int(dps_id)) if resync.numeric else dps_id.lower()
 
 
@@ -211,9 +211,9 @@ def _check_services(queue_context: QueueContext) -> None:
 
 
 def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> Handled:
-    """Handles the events of a plan, and returns the last that was handled.
+    """Handles the events of a plan, and returns the result for the last event.
 
-    Raises `OutcomeUnknown` if only some were.
+    Raises `OutcomeUnknown` if only some of the events were handled.
     """
     handled: list[Handled] = []
     try:
@@ -228,14 +228,14 @@ def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -
 
 
 def _advice_on(queue_context: QueueContext, plan: ResyncPlan, error: UpstreamError) -> str | None:
-    """The domain's advice about a refusal that a retry does not help, or None if it has none."""
+    """The domain's advice about a refusal that a retry does not help, or None if the domain has none."""
     failure, event_type = describe_failure(error), plan.events[0].event_type
     advice = (each for each in queue_context.domain.advice if not each.heals and each.fits(event_type, failure))
     return next((each.text for each in advice), None)
 
 
 def _outcome_text(planned: PlannedResync, last: Handled) -> str:
-    """What was done, in one line. Raises `OutcomeUnknown` if a person must check what NOMIS has now."""
+    """What was done, on one line. Raises `OutcomeUnknown` if a person must check what NOMIS has now."""
     if last.outcome is Outcome.AMBIGUOUS:
         raise OutcomeUnknown(f"nobody knows whether NOMIS has {planned.target}: see `creations list`")
     if last.outcome is Outcome.DUPLICATE:

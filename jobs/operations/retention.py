@@ -1,8 +1,8 @@
-"""Removes what has been kept long enough: telemetry, the record of runs, reports. Without a setting everything is kept.
+"""Removes telemetry, job runs and reports that have been kept long enough. Without a setting everything is kept.
 
-It keeps what is still needed: events that Application Insights has not accepted, failed attempts to handle messages
-that may be dead letters, the last run and the last success of each job, the last complete run of each reconciliation,
-creations, findings and the record of what people did.
+The data that is still needed stays: events that Application Insights has not accepted, failed attempts to handle
+messages that may be dead letters, the last run and the last success of each job, the last complete run of each
+reconciliation, creations, findings and the record of what people did.
 """
 
 import shutil
@@ -33,21 +33,21 @@ from sync.store.telemetry import Export
 
 #: How many rows are removed in one transaction: few, so that no other process waits long.
 _AT_ONCE = 5_000
-#: SQS keeps a message for fourteen days at most; one without a known failure would be sent back.
+#: SQS keeps a message for fourteen days at most; a message without a known failure would be sent back.
 _FAILURES_NEEDED = timedelta(days=15)
 _RUNS = reconciliation_runs.c
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many rows or reports of each kind were removed, and how many reports could not be."""
+    """How many rows or reports of each kind were removed, and how many reports could not be removed."""
 
     counts: dict[str, int] = field(default_factory=dict)
     reports_kept: int = 0
 
 
 def remove_expired(application: Application, stop_requested: Callable[[], bool] = lambda: False) -> Removed:
-    """Removes data that is older than its setting allows. What could not be removed is tried again at the next call.
+    """Removes data that is older than its setting allows. Data that could not be removed is tried again.
 
     Stops after the current transaction or report once `stop_requested` returns true. Raises `StoreUnavailable`.
     """
@@ -95,9 +95,9 @@ def _remove(database: Database, table: Table, expired: ColumnElement[bool], stop
 
 
 def _remove_reports(application: Application, before: datetime, stop_requested: Callable[[], bool]) -> tuple[int, int]:
-    """Removes runs that ended before `before`, with their files if those are in a folder; a bucket has its own rules.
+    """Removes runs that ended before `before`, with their files if these are in a folder; a bucket has its own rules.
 
-    Returns how many runs were removed, and how many stay because their files could not be removed.
+    Returns how many runs were removed, and how many runs stay because their files could not be removed.
     """
     newest = (
         select(func.max(_RUNS.finished_at))
@@ -113,16 +113,16 @@ def _remove_reports(application: Application, before: datetime, stop_requested: 
             break
         still_expired = select(_RUNS.id).where(_RUNS.id == run.id, expired)
         with application.database.read() as connection:
-            # The list may be out of date: a run that was resumed meanwhile has a new report.
+            # The list may be out of date: a run that has since been resumed has a new report.
             if connection.execute(still_expired).one_or_none() is None:
                 continue
         # The files go first, outside the transaction: a slow removal holds no lock, and after a failure, or the death
-        # of this process, the run is still known, so that the next removal takes what is left.
+        # of this process, the run is still known, so the next removal deletes the files that are left.
         if not _remove_files(application.settings.reports_location, run_folder(run.reconciliation, run.id)):
             kept += 1
             continue
         with application.database.begin() as connection:
-            # A run that is resumed while its files are removed stays; `report render` makes them again.
+            # A run that is resumed while its files are removed stays; `report render` makes the files again.
             if connection.execute(still_expired.with_for_update()).one_or_none() is None:
                 continue
             connection.execute(delete(reconciliation_pages).where(reconciliation_pages.c.run_id == run.id))

@@ -37,8 +37,8 @@ class BatchState(StrEnum):
 class BatchResult:
     """A batch that was sent back, and what happened to it.
 
-    failed: the messages that failed again, by their new SQS ids, with the reason. on_queue: the messages of the main
-    queue when the wait ended.
+    failed: the messages that failed again, by their new SQS ids, with the reason. on_queue: the number of messages on
+    the main queue when the wait ended.
     """
 
     sent: Mapping[str, DeadLetterMessage]
@@ -70,7 +70,10 @@ class Choice:
 
 
 def preview_retry(application: Application, queue: str, choice: Choice) -> list[DeadLetterMessage]:
-    """What would be sent back. Raises `UsageError` when a named message is not there, and `QueueUnavailable`."""
+    """The messages that would be sent back.
+
+    Raises `UsageError` if a named message is not on the dead letter queue, and `QueueUnavailable`.
+    """
     messages = dead_letter_queue(application, queue).peek()
     ids = find_ids(queue, messages, choice.named)
     left = not_chosen(application.database, queue, ids, recoverable_only=choice.recoverable_only)(messages)
@@ -78,10 +81,10 @@ def preview_retry(application: Application, queue: str, choice: Choice) -> list[
 
 
 def retry_messages(application: Application, queue: str, choice: Choice, who: str) -> RetryResult:
-    """Sends messages back, however often they were redriven before, and records it under the name `who`.
+    """Sends messages back, however often they were redriven before, and records the retry under the name `who`.
 
-    Raises `UsageError` when a named message is not there, before anything is sent; `WorkError` when it has gone in the
-    meantime; and `QueueUnavailable`.
+    Raises `UsageError` if a named message is not on the dead letter queue, before anything is sent; `WorkError` if a
+    named message has since left the queue; and `QueueUnavailable`.
     """
     return _retry(application, queue, choice, who, BATCH, lambda _: True)
 
@@ -95,10 +98,10 @@ def retry_in_batches(
     seconds: float,
     show: Callable[[BatchResult], None],
 ) -> tuple[RetryResult, list[BatchResult]]:
-    """Sends messages back `size` at a time, and each batch once the previous one was handled.
+    """Sends messages back in batches of `size`, each batch once the previous batch has been handled.
 
-    It waits for a batch for up to `seconds`, and then shows it. It stops at the first batch that fails again or is not
-    handled in that time. Raises as `retry_messages` does.
+    It waits for a batch for up to `seconds`, and then shows the batch. It stops at the first batch that fails again or
+    is not handled in that time. Raises as `retry_messages` does.
     """
     done: list[BatchResult] = []
     with application.database.read() as connection:
@@ -141,7 +144,7 @@ def _retry(
     size: int,
     go_on: Callable[[RetriedBatch], bool],
 ) -> RetryResult:
-    """Sends messages back until all are sent or `go_on` returns False after a batch, and records it."""
+    """Sends messages back until all are sent or `go_on` returns False after a batch, and records the retry."""
     dlq = dead_letter_queue(application, queue)
     ids = find_ids(queue, dlq.peek(), choice.named) if choice.named else set[str]()
     chosen = {"named": sorted(ids), "recoverableOnly": choice.recoverable_only}
@@ -164,7 +167,9 @@ def _retry(
         ongoing.outcome = f"{len(result.retried)} of {count(result.found, 'message')} sent back"
     seen = {message.message_id for message in (*result.retried, *(each.dead_letter for each in result.left))}
     if (missing := ids - seen) and not stopped:
-        raise WorkError(f"these messages left the dead letter queue of {queue} meanwhile: {', '.join(sorted(missing))}")
+        raise WorkError(
+            f"these messages are no longer on the dead letter queue of {queue}: {', '.join(sorted(missing))}"
+        )
     if failed := [each.reason for each in result.left if each.failed]:
         sent = count(len(result.retried), "message")
         raise WorkError(f"sent back: {sent}; not sent back: {count(len(failed), 'message')}: {failed[0]}")
@@ -176,7 +181,7 @@ def _wait(
 ) -> BatchResult:
     """What happens to messages within `seconds`.
 
-    `since` is the number of the last failed attempt before they were sent.
+    `since` is the number of the last failed attempt before the messages were sent.
 
     An empty queue counts only once SQS has reported it several times in a row, since its numbers lag behind.
     """

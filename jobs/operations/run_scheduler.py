@@ -26,7 +26,7 @@ _DATABASE_SECONDS = 2.0
 def run_scheduler(application: Application) -> None:
     """Runs the scheduler until SIGTERM or SIGINT; running work is finished first.
 
-    Raises `SettingsError` for a schedule that is not a cron line.
+    Raises `SettingsError` for a schedule that is not a valid cron expression.
     """
     stop_requested = threading.Event()
     jobs = due_jobs(application, stop_requested)

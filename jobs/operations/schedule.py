@@ -1,4 +1,4 @@
-"""The scheduled jobs: one timetable, which everything that mentions schedules reads.
+"""The scheduled jobs: one timetable, from which all schedules are read.
 
 The scheduler runs it, `doc/settings.md` lists it, the metrics show its runs, and the manifests of the CronJobs are
 tested against it.
@@ -22,11 +22,12 @@ from sync.settings.declaration import Settings
 class ScheduledJob:
     """A job with a schedule.
 
-    name: the job of its runs. command: the command with which an operator or a CronJob runs it. setting: the variable
-    with its cron line. switch: the variable that decides whether the scheduler runs it. cron, is_on: the values of the
-    two with given settings. catch_up: how long after its time a run that was missed or interrupted is still worth
-    starting. run: does the work, puts counts into the run, and raises if it fails. If the event is set before the work
-    is done, it raises `StopRequested`, and the next process resumes the work.
+    name: the name of the job in the ledger of runs. command: the command that an operator or a CronJob runs for it.
+    setting: the variable with its cron expression. switch: the variable that decides whether the scheduler runs it.
+    cron, is_on: the values of these two variables with given settings. catch_up: how long after its scheduled time a
+    run that was missed or interrupted is still worth starting. run: does the work, puts counts into the run, and raises
+    if the work fails. If the event is set before the work is done, it raises `StopRequested`, and the next process
+    resumes the work.
     """
 
     name: str
@@ -39,7 +40,7 @@ class ScheduledJob:
     run: Callable[[Application, ActiveRun, threading.Event], None]
 
     def schedule(self, settings: Settings) -> CronSchedule:
-        """The times at which it runs. Raises `SettingsError` for a setting that is not a cron line."""
+        """The times at which the job runs. Raises `SettingsError` if the setting is not a valid cron expression."""
         return parse_schedule(self.setting, self.cron(settings), settings.zone)
 
 
@@ -51,7 +52,7 @@ def _reconciliation(entry: Entry) -> ScheduledJob:
         switch=entry.switch_setting,
         cron=entry.cron_of,
         is_on=entry.is_on,
-        # A report that is some hours late is still worth having.
+        # A report that is some hours late is still useful.
         catch_up=timedelta(hours=6),
         run=partial(reconcile.reconcile_on_schedule, entry),
     )

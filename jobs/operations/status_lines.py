@@ -36,13 +36,13 @@ _OLDEST_MESSAGE = timedelta(minutes=30)
 _OLDEST_HEARTBEAT = timedelta(minutes=2)
 #: If a CronJob drains the queues, it runs every minute.
 _OLDEST_DRAIN = timedelta(minutes=15)
-#: A message rarely waits on its queue for more than twelve hours; a creation that it began is settled by then.
+#: A message rarely waits on its queue for more than twelve hours; by then the creation that it began is settled.
 _OLDEST_CREATION = timedelta(hours=12)
-#: Whatever has to be sent is tried again at least every ten minutes.
+#: A delivery that has not been sent is tried again at least every ten minutes.
 _OLDEST_DELIVERY = timedelta(minutes=30)
-#: How far back the time at which a scheduled job was last due is searched.
+#: How far back to search for the time at which a scheduled job was last due.
 _LONGEST_INTERVAL = timedelta(days=32)
-#: A run that a person stopped and has not resumed by then is no longer wanted.
+#: A run that has been interrupted for longer than this, and has no schedule, is no longer wanted.
 _OLDEST_INTERRUPTED = timedelta(days=7)
 _HOPELESS = (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE)
 #: The kinds of findings that `duplicates list` shows.
@@ -65,9 +65,9 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class StatusLine:
-    """One line of the status: what is known of a part, and what needs a person.
+    """One line of the status: what is known about a part, and what needs a person.
 
-    name: the part. values: what is known, by the names that JSON has, or empty if it is unknown.
+    name: the part. values: what is known, by its names in the JSON, or empty if nothing is known.
     """
 
     name: str
@@ -81,7 +81,7 @@ class StatusLine:
         return {"name": self.name, **self.values, "unknown": self.unknown, "needs": needs}
 
 
-#: An unknown outcome shows as a creation and as a finding. Both lines have the same need, which counts once.
+#: An unknown outcome appears both as a creation and as a finding. Both lines have the same need, which counts once.
 _UNKNOWN_OUTCOME = Need("nobody knows whether NOMIS created the record", command("creations", "list"))
 
 
@@ -194,7 +194,7 @@ def scheduler_lines(drains: DrainFigures, moment: datetime) -> list[StatusLine]:
     fresh = last is not None and moment - last < _OLDEST_DRAIN
     failed, needs = drains.failed_drain, []
     if not fresh:
-        needs.append(Need("nothing drains the queues: start one", command("scheduler")))
+        needs.append(Need("nothing drains the queues: start a scheduler", command("scheduler")))
     if failed is not None:
         reason = failed.error or "no reason is known"
         needs.append(Need(f"the last drain failed: {reason}", command("runs", "show", failed.id)))
@@ -207,9 +207,11 @@ def _scheduler_line(scheduler: SchedulerFigures, moment: datetime) -> StatusLine
     needs = []
     silent = (moment - (heartbeat or scheduler.started_at)).total_seconds()
     if silent > _OLDEST_HEARTBEAT.total_seconds():
-        needs.append(Need(f"no heartbeat for {age_text(silent)}: see its log, or restart it", CHECK))
+        needs.append(
+            Need(f"no heartbeat for {age_text(silent)}: see the scheduler's log, or restart the scheduler", CHECK)
+        )
     if scheduler.hanging:
-        needs.append(Need(f"the drain of {', '.join(scheduler.hanging)} hangs: restart it", CHECK))
+        needs.append(Need(f"the drain of {', '.join(scheduler.hanging)} hangs: restart the scheduler", CHECK))
     needs += [Need(f"{name} fails: {reason}", CHECK) for name, reason in scheduler.failing.items()]
     values = {
         "startedAt": _iso(scheduler.started_at),
@@ -230,9 +232,9 @@ def reconciliation_line(
 ) -> StatusLine:
     """The line of a reconciliation. jobs: the scheduled jobs by name.
 
-    It needs a person if its last run failed, was incomplete or interrupted, or if none completed although one was due.
-    An installation that is younger than the due time, or that does not run the reconciliation on a schedule, has missed
-    nothing.
+    A person is needed if the last run failed or was incomplete or interrupted, or if no run has completed although one
+    was due. An installation that is younger than the due time, or that does not run the reconciliation on a schedule,
+    has missed nothing.
     """
     entry = RECONCILIATIONS[found.name]
     job, cut_off = jobs[entry.job], found.interrupted
@@ -268,19 +270,19 @@ def reconciliation_line(
 def _missed(
     job: ScheduledJob, settings: Settings, found: ReconciliationFigures, since: datetime | None, moment: datetime
 ) -> datetime | None:
-    """When a reconciliation was due, if it has not completed since; None if it has missed nothing since `since`."""
+    """When a reconciliation was due, if no run has completed since; None if no run has been missed since `since`."""
     due = _overdue(job, settings, found.completed_at, moment, _LONGEST_INTERVAL)
     return due if due is not None and since is not None and due > since else None
 
 
 def _is_resumed(job: ScheduledJob, settings: Settings, run_id: str, moment: datetime) -> bool:
-    """Whether the scheduler resumes an interrupted run itself, as it does with the run of the last due time."""
+    """Whether the scheduler itself resumes an interrupted run, as it does the run for the last due time."""
     due = job.schedule(settings).latest(moment, job.catch_up)
     return due is not None and scheduled_run_id(job.name, due) == run_id
 
 
 def _resume(name: str, run: InterruptedRun) -> str:
-    """The command to begin with. The shards of a run are resumed one by one, each where it ran."""
+    """The command to begin with. The shards of a run are resumed one by one, each on the machine where it ran."""
     if run.shards > 1:
         return command("runs", "list", "--job", RECONCILIATIONS[name].job)
     return command("reconcile", name, "--resume", run.run_id)
@@ -313,7 +315,7 @@ def creation_lines(found: Sequence[Unsettled], moment: datetime) -> list[StatusL
         if each.state is CreationState.AMBIGUOUS:
             needs = (_UNKNOWN_OUTCOME,)
         elif moment - each.oldest > _OLDEST_CREATION:
-            needs = (Need("no message will settle them", command("creations", "list")),)
+            needs = (Need("no message will settle these creations", command("creations", "list")),)
         lines.append(StatusLine(each.state.value, {"number": each.number, "oldestAt": _iso(each.oldest)}, needs))
     return lines
 
@@ -326,11 +328,11 @@ def delivery_lines(found: Sequence[Unsent], settings: Settings, moment: datetime
 def _delivery_line(each: Unsent, settings: Settings, moment: datetime) -> StatusLine:
     needs: tuple[Need, ...] = ()
     if each.state is DeliveryState.FAILED:
-        needs = (Need(f"given up: {each.last_error or 'no reason is known'}", _again(each)),)
+        needs = (Need(f"no longer tried: {each.last_error or 'no reason is known'}", _again(each)),)
     elif each.channel in NEEDED_SETTINGS and not is_set_up(settings, each.channel):  # type: ignore[arg-type]
         needs = (Need(f"{NEEDED_SETTINGS[each.channel]} is not set", CHECK),)
     elif moment - each.oldest > _OLDEST_DELIVERY:
-        needs = (Need(each.last_error or "nothing sends them", CHECK),)
+        needs = (Need(each.last_error or "nothing sends these deliveries", CHECK),)
     values = {
         "state": each.state.value,
         "number": each.number,

@@ -77,7 +77,7 @@ class Application:
         self._closing = ExitStack()
 
     def close(self) -> None:
-        """Closes what was built, the last part first."""
+        """Closes the parts that were built, in reverse order."""
         self._closing.close()
 
     @_Lazy
@@ -219,9 +219,9 @@ class Application:
     def open_drain(self, queue: str, hold_seconds: float | None = None) -> "Drain":
         """The drain of a queue.
 
-        While a service or the database is unavailable its messages are held for `hold_seconds` and then returned to
-        the queue; None holds them until it is back. There is one drain for each queue: once it is open, `hold_seconds`
-        is ignored. Raises `QueueUnavailable`.
+        While a service or the database is unavailable, messages are held for `hold_seconds` and then returned to the
+        queue; None holds them until the outage is over. There is one drain for each queue: once the drain is open,
+        `hold_seconds` is ignored. Raises `QueueUnavailable`.
         """
         return self.build_once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds))
 
@@ -246,7 +246,7 @@ class Application:
         )
 
     def pending_messages(self, domain: "Domain") -> "PendingMessages":
-        """The records of a domain that have a message still to be handled. Raises `QueueUnavailable`."""
+        """The records of a domain for which a message is still to be handled. Raises `QueueUnavailable`."""
         from reports.engine.pending_messages import find_pending_messages
         from sync.repair.dead_letter_queue import DeadLetterQueue
 
@@ -255,7 +255,7 @@ class Application:
         return find_pending_messages(domain, pair, dead_letters, self.database, self.settings, clock.now())
 
     def bring_up_to_date(self, database: Database) -> None:
-        """Upgrades the schema if `DATABASE_AUTO_UPGRADE` allows it. Raises `WorkError` when it is not current."""
+        """Upgrades the schema if `DATABASE_AUTO_UPGRADE` allows it. Raises `WorkError` if the schema is not current."""
         if database.schema_is_current():
             return
         if (newer := database.newer_schema()) is not None:
@@ -265,7 +265,7 @@ class Application:
         made = not database.exists
         database.upgrade()
         if made:
-            # A mistyped path would otherwise become a new, empty database that nobody knows of.
+            # A mistyped path would otherwise become a new, empty database that nobody knows about.
             import structlog
 
             structlog.get_logger("jobs.runtime.application").info(
@@ -282,7 +282,7 @@ class Application:
         return drain
 
     def build_once(self, name: str, build: Callable[[], Part]) -> Part:
-        """The part of this name, built by the first caller. Other callers wait for it, and for no other part."""
+        """The part with this name, built by the first caller. Other callers wait for this part, and for no other."""
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
@@ -317,7 +317,7 @@ def open_application(
     log_to: TextIO | None = None,
     shows_log: bool = False,
 ) -> Iterator[Application]:
-    """The program with the settings of the environment (or only of `environment`), closed at the end of the block.
+    """Opens the program with the settings of the environment (or only of `environment`), and closes it after the block.
 
     Raises `SettingsError` when a setting cannot be used. Logs go to `log_to`, or else to stderr. `shows_log`: the log
     is all that the command shows; otherwise a terminal gets only warnings, unless LOG_LEVEL is set.

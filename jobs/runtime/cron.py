@@ -1,8 +1,8 @@
-"""Cron lines, read as cron itself reads them, and the times they name in a time zone.
+"""Cron expressions, read as cron itself reads them, and the times they name in a time zone.
 
-Differences from APScheduler's own reading of a cron line, all on purpose: weekday 0 and 7 are Sunday and 1 is Monday;
-when both the day of the month and the weekday are restricted, either of them fires; in the hour that is repeated in
-autumn, a line that names its hours fires once (one that fires every hour keeps to real time).
+Differences from APScheduler's own reading, all on purpose: weekday 0 and 7 are Sunday and 1 is Monday; when both the
+day of the month and the weekday are restricted, either of them fires; in the hour that is repeated in autumn, an
+expression that names its hours fires once (an expression that fires every hour keeps to real time).
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,14 +19,14 @@ from sync.settings.loading import SettingsError
 _FIRST_SPAN = timedelta(minutes=15)
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _WEEKDAY_HELP = "use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps"
-_EXAMPLE = "give the five fields of a cron line: minute, hour, day of month, month, weekday, such as '0 4 * * 1'"
+_EXAMPLE = "give the five fields of a cron expression: minute, hour, day of month, month, weekday, such as '0 4 * * 1'"
 
 
 class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no types
-    """The times of one cron line in one time zone; also the trigger that APScheduler asks for the next one."""
+    """The times of one cron expression in one time zone; also the trigger that APScheduler asks for the next time."""
 
     def __init__(self, line: str, zone: ZoneInfo) -> None:
-        """Raises `ValueError`, whose text says what is wrong with the line."""
+        """Raises `ValueError`, whose text says what is wrong with the expression."""
         fields = line.split()
         if len(fields) != 5:
             raise ValueError(_EXAMPLE)
@@ -50,9 +50,9 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
         return min((moment for moment in moments if moment is not None), default=None)
 
     def latest(self, now: datetime, within: timedelta) -> datetime | None:
-        """The last time not after `now`, or None when there was none since `now - within`."""
-        # Searches spans that double, so that a line for every minute is not followed through a whole week. From UTC, in
-        # which no time is skipped or repeated.
+        """The last time not after `now`, or None if there was none since `now - within`."""
+        # Searches spans that double, so that an expression for every minute is not followed through a whole week. The
+        # spans are in UTC, which neither skips nor repeats a time.
         span, now = min(_FIRST_SPAN, within), now.astimezone(UTC)
         while True:
             moments = list(takewhile(lambda moment: moment <= now, self._moments(now - span)))
@@ -80,9 +80,9 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
 
 
 def parse_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
-    """The schedule that `setting` gives. Raises `SettingsError`, one line that names the setting.
+    """The schedule that `setting` gives. Raises `SettingsError` with one line that names the setting.
 
-    A line that fits no day, such as one for 31 February, is refused too.
+    An expression that fits no day, such as one for 31 February, is refused too.
     """
     try:
         schedule = CronSchedule(line, zone)
@@ -94,7 +94,7 @@ def parse_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
 
 
 def schedule_errors(variables: Mapping[str, Any], zone: ZoneInfo) -> list[str]:
-    """A line for each `…_SCHEDULE` among the variables that is not a cron line."""
+    """A line for each `…_SCHEDULE` among the variables that is not a valid cron expression."""
     errors = []
     for name, line in variables.items():
         if name.endswith("_SCHEDULE") and line:

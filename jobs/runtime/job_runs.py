@@ -24,12 +24,12 @@ from sync.store.leases import Leases, holder_is_gone
 from sync.store.tables import job_runs, leases
 from sync.tracing import trace_of, traced
 
-#: Jobs that are not those of a reconciliation.
+#: Jobs other than reconciliations.
 DRAIN_JOB = "drain"
 HOUSEKEEPING_JOB = "dlq-housekeeping"
 SCHEDULER_JOB = "scheduler"
 _ERROR_LENGTH = 500
-#: The count that says what a reconciliation covered, and its value if it covered everyone.
+#: The count that says what a reconciliation covered, and the value of that count for everyone.
 SCOPE = "scope"
 EVERYONE = "everyone"
 
@@ -43,7 +43,7 @@ class Trigger(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """How far a run has come, or how it ended."""
+    """How far a run has got, or how it ended."""
 
     RUNNING = "running"
     SUCCESS = "success"
@@ -71,7 +71,7 @@ class JobRun:
 
     @property
     def shown_counts(self) -> Mapping[str, Any]:
-        """The counts for people. They leave out a reconciliation id that is the run id, and a scope of everyone."""
+        """The counts that people see, without a reconciliation id that equals the run id or a scope of everyone."""
         usual = {"reconciliation": self.id, SCOPE: EVERYONE}
         return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
 
@@ -95,7 +95,7 @@ class JobRun:
 
 @dataclass(slots=True)
 class ActiveRun:
-    """A run in progress. What is put into `counts`, `status` and `error` is written when it ends.
+    """A run in progress. The values of `counts`, `status` and `error` are written when the run ends.
 
     `resumed`: an earlier process began the run and did not finish it.
     """
@@ -129,11 +129,11 @@ class JobRuns:
         rerun_of: str | None = None,
         run_id: str | None = None,
     ) -> Iterator[ActiveRun]:
-        """Records a run of `job`: success unless the block sets another status, failed when it raises.
+        """Records a run of `job`: as a success unless the block sets another status, and as failed if the block raises.
 
-        trigger: why it was started. rerun_of: the id of the run that it repeats. With a `run_id`, as for scheduled
-        runs, the run is started only once: `AlreadyStarted` is raised when another process runs it or has finished it.
-        An interrupted run is taken over.
+        trigger: why the run was started. rerun_of: the id of the run that it repeats. With a `run_id`, as for scheduled
+        runs, the run is started only once: `AlreadyStarted` is raised if another process is running it or has finished
+        it. An interrupted run is taken over.
         """
         started, began = self._now(), time.monotonic()
         active_run = ActiveRun(run_id or new_run_id(started))
@@ -175,7 +175,7 @@ class JobRuns:
         return moment
 
     def status_of(self, run_id: str) -> RunStatus | None:
-        """The status of the run with this id, or None when there is none."""
+        """The status of the run with this id, or None if there is no such run."""
         with self._database.read() as connection:
             row = connection.execute(self._query().where(job_runs.c.id == run_id)).first()
         return None if row is None else RunStatus(_job_run(row).status)
@@ -198,18 +198,18 @@ class JobRuns:
             return [_job_run(row) for row in connection.execute(query.order_by(job_runs.c.started_at.desc()))]
 
     def last_whole(self, job: str) -> JobRun | None:
-        """The last run of `job`, or None when there is none.
+        """The last run of `job`, or None if there is none.
 
         A run over some prisoners, prisons or shards does not count.
         """
         return self._newest(job_runs.c.job == job, _over_everyone())
 
     def last_success(self, job: str) -> JobRun | None:
-        """The last run of `job` over everyone that succeeded, or None when none did."""
+        """The last successful run of `job` over everyone, or None if there is none."""
         return self._newest(job_runs.c.job == job, job_runs.c.status == RunStatus.SUCCESS, _over_everyone())
 
     def last_of_each(self) -> frozenset[str]:
-        """The ids of the last run of each job over everyone, and of its last successful one."""
+        """The ids of the last run over everyone, and of the last successful run over everyone, of each job."""
         with self._database.read() as connection:
             jobs = connection.execute(select(job_runs.c.job).distinct()).scalars().all()
         lasts = (last(job) for job in jobs for last in (self.last_whole, self.last_success))
@@ -222,7 +222,7 @@ class JobRuns:
         return None if row is None else _job_run(row)
 
     def find(self, run_id: str) -> JobRun:
-        """One run by its id, or by a prefix that no other id has. Raises `UsageError` when there is none."""
+        """One run by its id, or by a prefix that no other id has. Raises `UsageError` if there is no such run."""
         query = self._query().where(job_runs.c.id.startswith(run_id, autoescape=True)).limit(2)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
@@ -245,9 +245,9 @@ class JobRuns:
         rerun_of: str | None,
         started: datetime,
     ) -> bool:
-        """Writes the row of a new run. Returns False when an interrupted one is taken over.
+        """Writes the row of a new run, whose lease is already held.
 
-        Its lease is already held.
+        Returns False if the run was interrupted and is taken over.
         """
         row = {
             "id": run_id,
@@ -292,7 +292,7 @@ def _over_everyone() -> ColumnElement[bool]:
 
 
 _LEASE_PREFIX = "run:"
-#: The longest id of a run that the tables hold as it is.
+#: The length, in characters, of the longest run id that the tables hold unshortened.
 LONGEST_ID = 40
 
 
@@ -306,7 +306,7 @@ def new_run_id(moment: datetime) -> str:
 
 
 def scheduled_run_id(job: str, due: datetime) -> str:
-    """The id of the run of `job` due at that time: the same in every process, so that only one can start it.
+    """The id of the run of `job` due at the time `due`: the same in every process, so that only one can start it.
 
     The tables hold 40 characters, and shorten a longer id to one that people cannot read. So the id of a job with a
     long name begins with the name of its reconciliation instead.

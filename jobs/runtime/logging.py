@@ -116,7 +116,7 @@ def _without_steering(_logger: object, _method: str, event: EventDict) -> EventD
 def _plain_value(name: str, value: object) -> object:
     if name in ("exception", "stack"):
         return "\n".join(map(plain, str(value).split("\n")))
-    # Any other value is rendered by its `repr`, which escapes them.
+    # Any other value is rendered by its `repr`, which escapes control characters.
     return plain(value) if isinstance(value, str) else value
 
 

@@ -1,7 +1,7 @@
 """The scheduler: drains, scheduled jobs and deliveries, each at its time, in one process.
 
-Every scheduled time has one job run, whichever process starts it. A run that was missed while no scheduler ran, or was
-interrupted because a scheduler died, is caught up within the job's `catch_up` time.
+Every scheduled time has one job run, whichever process starts it. A run that was missed while no scheduler was
+running, or was interrupted because a scheduler died, is caught up within the job's `catch_up` time.
 """
 
 import threading
@@ -25,7 +25,7 @@ from sync import clock
 from sync.pipeline.drain import BatchSummary
 from sync.store.database import StoreUnavailable
 
-#: How often the scheduler logs that it is alive, and how often it records that, in seconds.
+#: How often the scheduler logs that it is alive, and how often it records its heartbeat, in seconds.
 LOG_SECONDS = 60
 HEARTBEAT_SECONDS = 15.0
 OUTBOX_SECONDS = 3.0
@@ -53,7 +53,7 @@ class DueJob:
     """A job as the scheduler runs it.
 
     run: does the work, puts counts into the run, and raises if it fails. It raises `StopRequested` if the process is
-    asked to end before the work is done. catch_up: how long after its time a run is still worth starting.
+    asked to end before the work is done. catch_up: how long after its scheduled time a run is still worth starting.
     """
 
     name: str
@@ -132,7 +132,7 @@ class Scheduler:
             drain.stop()
 
     def totals(self) -> dict[str, int]:
-        """Messages since the start by outcome; outcomes that never happened are left out."""
+        """The number of messages since the start, by outcome; outcomes that never happened are left out."""
         with self._lock:
             return dict(self._totals)
 
@@ -255,7 +255,7 @@ class Scheduler:
             return
         try:
             self._workload.export_telemetry()
-        except Exception as error:  # what is due stays due
+        except Exception as error:  # the events that are due stay due
             log_failure(self._failures["telemetry"], error)
         else:
             self._failures["telemetry"].worked()

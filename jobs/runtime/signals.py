@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def stopping(stop: Callable[[], None]) -> Iterator[None]:
     """Calls `stop`, in a separate thread, at the first signal during the block.
 
-    A second signal ends the process. Only the main thread may enter this.
+    A second signal ends the process. Only the main thread may enter the block.
     """
     # Python's own handler writes each signal to a socket, below the interpreter: no lock that the main thread holds or
     # waits for can keep a signal from being noticed.
@@ -40,9 +40,10 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def ending_at_once(what: str) -> Iterator[None]:
-    """Interrupts the block at a signal, whatever it waits for. `WorkError` then says that `what` was stopped.
+    """Interrupts the block at a signal, even if the block is waiting. `WorkError` then says that `what` was stopped.
 
-    It is for work that leaves nothing unfinished. Within it, `stopping` handles the signals while something is running.
+    The block must be safe to interrupt at any point. A part that is not safe to interrupt handles the signals itself,
+    with `stopping`.
     """
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -59,7 +60,7 @@ def ending_at_once(what: str) -> Iterator[None]:
 
 
 class BreakingOff:
-    """The effect of signals on a piece of work: within `raised` the first interrupts it, elsewhere it is only noted."""
+    """The effect of signals on a piece of work: the first interrupts it in `raised`, and is only noted elsewhere."""
 
     def __init__(self) -> None:
         self.requested = False

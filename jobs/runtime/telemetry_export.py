@@ -1,7 +1,7 @@
 """Sends the telemetry events to Application Insights, with their table as the outbox.
 
-An event is in the table first, and stays due until Application Insights has accepted it. A process that dies meanwhile
-loses nothing: events that it sent but did not record as sent are sent again, with the same `eventId`.
+An event is in the table first, and stays due until Application Insights has accepted it. If a process dies
+in between, no event is lost: events that it sent but did not record as sent are sent again, with the same `eventId`.
 """
 
 import math
@@ -51,8 +51,8 @@ class TelemetryExport:
     def send_due(self, seconds: float = math.inf, stop_requested: Callable[[], bool] = lambda: False) -> int:
         """Sends due events, and returns how many were accepted.
 
-        Begins no request once `stop_requested` returns true or `seconds` have passed, which is also the longest time of
-        a request. Sends nothing while the wait after a failure lasts, or while another process sends. Raises
+        Begins no request once `stop_requested` returns true or `seconds` have passed; a single request also takes at
+        most `seconds`. Sends nothing during the wait after a failure, or while another process sends. Raises
         `StoreUnavailable`.
         """
         started, sent = self._monotonic(), 0

@@ -98,7 +98,7 @@ def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> No
     assert checked.code == 1
     (line,) = [line for line in checked.out.splitlines() if "  DOWN  " in line]
     assert line.startswith("switches")
-    assert "FEATURE_EVENT_PRISON_VISIT_BOOKEDD: no event has this switch" in line
+    assert "FEATURE_EVENT_PRISON_VISIT_BOOKEDD: not the switch of any event" in line
     drained = installed.run("drain", "visit", "incentive", **mistyped)
     assert drained.code == 0
     (warned,) = [line for line in map(json.loads, drained.err.splitlines()) if line["level"] == "warning"]

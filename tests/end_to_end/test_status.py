@@ -369,5 +369,5 @@ def test_each_scheduler_is_shown_with_its_heartbeat(app: App) -> None:
         assert beat(5) == []
         assert "  3 of visit, " in app.run("status").out
         assert beat(5, failing={"outbox": "slack: status 503"}) == ["outbox fails: slack: status 503"]
-        assert beat(5, hanging=["visit"]) == ["the drain of visit hangs: restart it"]
-        assert beat(600) == ["no heartbeat for 10 min: see its log, or restart it"]
+        assert beat(5, hanging=["visit"]) == ["the drain of visit hangs: restart the scheduler"]
+        assert beat(600) == ["no heartbeat for 10 min: see the scheduler's log, or restart the scheduler"]

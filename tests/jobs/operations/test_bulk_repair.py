@@ -129,7 +129,7 @@ def test_a_prisoner_whose_levels_changed_is_skipped(compared: Compared) -> None:
 
     done = compared.repair("--cause", "wrong order", answer=Terminal("y\n", another_repairs))
     assert (done.code, compared.written()) == (0, 1)
-    assert "now; the run saw NOMIS" in done.out
+    assert "now, but the run saw NOMIS" in done.out
     assert "the plan changed before you confirmed" in done.out
     assert [each["who"] for each in compared.app.read_json("actions")] == ["joe"]
 

@@ -92,7 +92,7 @@ def test_an_export_never_overwrites_a_file(app: App, tmp_path: Path) -> None:
     export = tmp_path / "export.json"
     export.write_text("precious")
     done = app.run("dlq", "purge", "visit", "--yes", "--export", str(export))
-    assert (done.code, "exists already" in done.error) == (2, True)
+    assert (done.code, "already exists" in done.error) == (2, True)
     assert (export.read_text(), app.messages("visit")) == ("precious", 1)
     assert app.run("dlq", "purge", "visit", "--dry-run", "--export", str(export)).code == 2
     app.run_ok("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "new" / "export.json"))
@@ -106,7 +106,7 @@ def test_an_export_never_overwrites_a_file_that_appears_meanwhile(app: App, tmp_
 
     slow = Terminal("y\n", before=lambda: export.write_text("precious"))
     done = app.run("dlq", "purge", "visit", "--export", str(export), answer=slow)
-    assert (done.code, "exists already" in done.error) == (2, True)
+    assert (done.code, "already exists" in done.error) == (2, True)
     assert (export.read_text(), app.messages("visit")) == ("precious", 1)
 
 

@@ -76,7 +76,7 @@ def test_the_next_resync_saves_a_mapping_that_a_crash_lost(app: App, sandbox: Sa
         hold.wait_for_request()
         crashed.kill()
     assert made(sandbox) == (1, 0)
-    assert "create: NOMIS already has it, so only its mapping is saved" in app.run_ok(*resync("visit", told))
+    assert "create: NOMIS already has the record, so only its mapping is saved" in app.run_ok(*resync("visit", told))
     assert made(sandbox) == (1, 1)
 
 
