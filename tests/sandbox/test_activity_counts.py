@@ -99,7 +99,7 @@ def test_nomis_counts_current_allocations(course: Course) -> None:
 
 
 def test_nomis_counts_suspended_allocations_only_at_the_bookings_prison(course: Course, sandbox: Sandbox) -> None:
-    """An allocation counts at its own prison. A suspended one does not if the prisoner has moved."""
+    """An allocation counts at its own prison. A suspended allocation does not count if the prisoner has moved."""
     course.allocate()
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != course.prison_id)
     sandbox.transfer(course.offender_no, other, publish=False)
@@ -158,7 +158,7 @@ def test_the_counts_differ_exactly_as_planted(sandbox: Sandbox) -> None:
 
 
 def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> None:
-    """Unknown bookings are left out, a released prisoner's is out of prison, and the limit is a thousand."""
+    """Unknown bookings are left out, a released prisoner's booking is out of prison, and the limit is a thousand."""
     first, second = sandbox.prisoners()[:2]
     sandbox.release(second["offenderNo"])
     asked = [first["bookingId"], second["bookingId"], 1]

@@ -47,7 +47,7 @@ def test_the_list_of_a_person(caller: Caller) -> None:
 
 
 def test_only_active_adjustments_are_listed_by_default(caller: Caller) -> None:
-    """Another status can be chosen. An unknown status and a request without a person are refused."""
+    """By default only active adjustments are listed. An unknown status and a request without a person are refused."""
     _, person = make(caller, active=False)
     assert caller.get("adjustments", f"/adjustments?person={person}") == []
     assert len(caller.get("adjustments", f"/adjustments?person={person}&status=INACTIVE")) == 1
@@ -56,7 +56,7 @@ def test_only_active_adjustments_are_listed_by_default(caller: Caller) -> None:
 
 
 def test_persons_without_adjustments(caller: Caller) -> None:
-    """The list is 404 for an unknown person, 422 for one without a sentence, and otherwise empty."""
+    """The list is 404 for an unknown person, 422 for a person without a sentence, and otherwise empty."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     people = [each["offenderNo"] for each in caller.sandbox.prisoners()]
     statuses = [caller.call("adjustments", "GET", f"/adjustments?person={each}").status_code for each in people]

@@ -87,7 +87,7 @@ def test_prisons_without_appointments_are_not_searched(upstream: Sandbox) -> Non
 def test_services_of_2023_have_other_endpoints(upstream: Sandbox) -> None:
     """In 2023 the endpoints have other names and require no role.
 
-    They list no deleted appointments and have no limit on days.
+    The endpoints list no deleted appointments and have no limit on days.
     """
     upstream.reset(prisoners=20, generation="2023")
     put_appointments(upstream)
@@ -122,7 +122,7 @@ def test_rooms_are_found_only_by_their_dps_id(upstream: Sandbox) -> None:
 
 
 def test_planted_appointments_do_not_count_as_surplus(quiet_sandbox: Sandbox) -> None:
-    """They were in the world before any event was published."""
+    """Planted appointments are not surplus, since they were in the world before any event was published."""
     quiet_sandbox.reset(prisoners=60, plant=["appointments"], every_cause=True)
     planted = quiet_sandbox.planted()["reconciliations"]["appointments"]
     assert {each["kind"] for each in planted} == {

@@ -19,7 +19,7 @@ READS = {
 
 
 def test_a_token_has_client_roles_and_expiry(caller: Caller) -> None:
-    """The response also has the lifetime of the token."""
+    """The token names its client, roles and expiry, and the response also has the lifetime of the token."""
     answer = caller.ask_token("nomis").json()
     claims = json.loads(base64.urlsafe_b64decode(answer["access_token"].split(".")[1] + "=="))
     assert answer["token_type"] == "bearer"
@@ -36,7 +36,7 @@ def test_wrong_secret_gets_no_token(caller: Caller) -> None:
 
 @pytest.mark.parametrize("service", sorted(PREFIXES))
 def test_a_service_accepts_only_tokens_of_its_client(caller: Caller, service: str) -> None:
-    """Without a token, with an invented one or with the token of another service's client, a call gets 401."""
+    """Without a token, with an invented token or with the token of another service's client, a call gets 401."""
     other = "mapping" if service != "mapping" else "nomis"
     for token in ("", "made.up.token", caller.token(other)):
         assert caller.call(service, "GET", "/anything", token=token).status_code == 401
@@ -58,7 +58,7 @@ def test_expired_token_is_refused(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("service", sorted(READS))
 def test_missing_role_is_forbidden(sandbox: Sandbox, caller: Caller, service: str) -> None:
-    """A token without the role of an endpoint gets 403. A token with the role does not."""
+    """A token without the role of an endpoint gets 403. A token with the role does not get 403."""
     path, role = READS[service]
     method = "PUT" if service == "prisoner-search" else "GET"
     sandbox.grant(service, ["SOMETHING_ELSE"])

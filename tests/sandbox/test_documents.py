@@ -24,7 +24,7 @@ def anonymous(path: str) -> str:
 
 @pytest.mark.parametrize("service", sorted(ENDPOINTS))
 def test_the_document_of_may_2023_matches_the_endpoints(service: str) -> None:
-    """Each endpoint is documented, each documented endpoint exists, and it requires the documented role."""
+    """Each endpoint is documented, each documented endpoint exists, and each requires its documented role."""
     world = World(Options(prisoners=1, generation="2023"), None)
     served = {(each.method, anonymous(each.template)): each.role for each in routes_of(world)[service]}
     document = document_of(service, "2023-05", world.today)

@@ -11,7 +11,7 @@ from sandbox import Sandbox
 
 
 def test_connections_stay_open(sandbox: Sandbox) -> None:
-    """One connection serves several requests, even after a refused one."""
+    """One connection serves several requests, even after a refused request."""
     connection = http.client.HTTPConnection(sandbox.emulator_url.removeprefix("http://"), timeout=30)
     sockets = set()
     for path, status in (("/moto-api/data.json", 200), ("/moto-api/nothing", 404), ("/moto-api/data.json", 200)):
@@ -25,7 +25,10 @@ def test_connections_stay_open(sandbox: Sandbox) -> None:
 
 
 def test_objects_of_any_size_are_stored(sandbox: Sandbox) -> None:
-    """If a client first asks for permission to send, its upload arrives complete. So does the next call."""
+    """If a client first asks for permission to send, its upload arrives complete.
+
+    The next call arrives complete too.
+    """
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-2"}
     s3: Any = boto3.session.Session(**keys).client("s3", endpoint_url=sandbox.emulator_url)
     s3.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})

@@ -36,7 +36,7 @@ def exports(text: str) -> dict[str, str]:
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A start that fails, and ends every process that it started.
 
-    This waits while any process still has its stderr open.
+    The function waits while any process still has the stderr of the start open.
     """
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
@@ -54,7 +54,7 @@ def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_settings_name_the_environment_and_every_service(tmp_path: Path) -> None:
-    """Alerts do not claim to be of production; the services publish the documents of the generation asked for."""
+    """Alerts do not claim to come from production. The services publish the documents of the requested generation."""
     file = tmp_path / "sandbox.env"
     with serving("--generation", "2023-09", "--env-file", str(file)):
         settings = {name: shlex.split(value)[0] for name, value in exports(file.read_text(encoding="utf-8")).items()}

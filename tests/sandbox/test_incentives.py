@@ -200,7 +200,7 @@ def test_the_bulk_call_refuses_an_empty_array_and_can_be_withdrawn(sandbox: Sand
 
 
 def test_reviews_are_read_by_id_booking_and_person(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """A review is found in all three ways. The latest comes first."""
+    """A review is found by its id, by its booking and by its prisoner. The latest review comes first."""
     number, booking = empty_booking["offenderNo"], empty_booking["bookingId"]
     later = caller.sandbox.add_review(number, "ENH", publish=False, at="2023-05-22T10:00:00.125", comments="<b>")
     earlier = caller.sandbox.add_review(number, "STD", publish=False, at="2023-05-01T10:00:00")

@@ -10,7 +10,7 @@ from sandbox.http.latency import Latency, Turns
 
 
 def test_the_loop_runs_between_two_turns() -> None:
-    """Three calls that wait together continue in order, and the loop runs once between each two of them."""
+    """Three calls that wait together continue in order, and the loop runs once between each call and the next."""
     seen: list[str] = []
 
     async def answer(turns: Turns, name: str) -> None:
@@ -69,7 +69,7 @@ class RoughLoop(asyncio.SelectorEventLoop):
 
 
 def test_a_call_takes_its_set_time_despite_imprecise_timers() -> None:
-    """The wait is shortened by the time that the timers and the work take longer."""
+    """The wait is shortened by any extra time that the timers and the work take."""
 
     async def calls() -> list[float]:
         latency = Latency(Turns())

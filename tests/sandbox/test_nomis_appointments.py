@@ -89,7 +89,7 @@ def test_appointments_are_listed_by_prison_and_day(caller: Caller, body: dict[st
 
 
 def test_nomis_of_2023_finds_only_single_appointments(caller: Caller, body: dict[str, Any]) -> None:
-    """One appointment is found, none gets 404, and two get an unexpected error.
+    """A single match is found, no match gets 404, and two matches get an unexpected error.
 
     The response has no event numbers, and all prisons are listed.
     """

@@ -56,7 +56,7 @@ def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
 
 
 def test_a_merge_changes_the_number_of_a_booking(caller: Caller) -> None:
-    """Before the merge the booking is listed under the number that ends, and afterwards under the one that is kept."""
+    """Before the merge the booking is listed under the number that ends, and afterwards under the kept number."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     [merged] = [
         each["key"][0]
@@ -77,7 +77,7 @@ def test_invalid_parameters_are_refused(caller: Caller, query: str) -> None:
 
 
 def test_the_list_needs_the_role_and_a_nomis_of_2025(caller: Caller) -> None:
-    """Without the role of the synchronisation the list gets 403. Before January 2025 there is no such route."""
+    """Without the role of the synchronisation the list gets 403. Before January 2025 the route does not exist."""
     caller.sandbox.grant("nomis", ["NOMIS_SENTENCING"])
     other = Caller(caller.sandbox)
     assert other.call("nomis", "GET", PATH).status_code == 403

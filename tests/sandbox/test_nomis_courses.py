@@ -29,7 +29,7 @@ def session(days: int, start: str = "08:30", *, cancelled: bool = False) -> dict
 
 
 def course_body(person: dict[str, Any]) -> dict[str, Any]:
-    """A valid course in the person's prison, with a session yesterday and one in a week."""
+    """A valid course in the person's prison, with a session yesterday and a session in a week."""
     week = dict.fromkeys(("monday", "tuesday", "wednesday", "thursday", "friday"), True)
     return {
         "code": "318",
@@ -112,7 +112,7 @@ def test_bad_courses_are_refused(caller: Caller, person: dict[str, Any], change:
 
 
 def test_location_must_lie_in_the_prison(caller: Caller, person: dict[str, Any]) -> None:
-    """A room of another prison is refused, and one of the same prison is accepted."""
+    """A room of another prison is refused, and a room of the same prison is accepted."""
     other = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
     for prison_id, status in ((other["prisonId"], 400), (person["prisonId"], 201)):
         room = caller.sandbox.control("GET", f"/locations/{prison_id}")[0]["id"]
@@ -134,7 +134,7 @@ def test_location_must_lie_in_the_prison(caller: Caller, person: dict[str, Any])
 def test_past_sessions_can_only_be_cancelled_or_restored(
     caller: Caller, person: dict[str, Any], sessions: list[dict[str, Any]], status: int
 ) -> None:
-    """Of sessions up to today only the cancelled state can change. Future sessions can change freely."""
+    """For sessions up to today, only the cancelled state can change. Future sessions can change freely."""
     course = make_course(caller, person)
     body = {**course_body(person), "schedules": sessions}
     assert caller.call("nomis", "PUT", f"/activities/{course}", body).status_code == status
@@ -175,7 +175,7 @@ def test_a_session_is_updated_by_its_exact_times(caller: Caller, person: dict[st
 
 
 def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[str, Any]) -> None:
-    """The second call changes the band, end, reason and comment of the row, but never its start."""
+    """A second call changes the band, end, reason and comment of the row, but never its start."""
     course = make_course(caller, person)
     first, second = (
         allocate(caller, course, person).json(),
@@ -260,7 +260,7 @@ def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> Non
 
 
 def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, person: dict[str, Any]) -> None:
-    """The second call changes the row. After payroll has paid it, changes are refused."""
+    """A second call changes the row. After payroll has paid the attendance, changes are refused."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     status_path = f"/activities/{course}/booking/{person['bookingId']}/attendance-status"
@@ -298,7 +298,7 @@ def test_bad_attendances_are_refused(
 
 
 def test_attendance_needs_course_and_allocation(caller: Caller, person: dict[str, Any]) -> None:
-    """An unknown course gets 400 here instead of 404. So does a missing allocation."""
+    """For an attendance, an unknown course gets 400 instead of 404, and so does a missing allocation."""
     course = make_course(caller, person)
     assert attend(caller, 1, person).status_code == 400
     assert "Offender program profile" in attend(caller, course, person).json()["userMessage"]

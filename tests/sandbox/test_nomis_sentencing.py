@@ -39,7 +39,10 @@ def sentence(caller: Caller, booking: int, sequence: int = 1, **more: Any) -> An
 
 
 def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
-    """The first adjustments of the two families have the same number. Their days include the first and the last."""
+    """The first adjustments of the two families have the same number.
+
+    The days of an adjustment include its first and last day.
+    """
     first, second = sentence(caller, booking).json()["id"], key_date(caller, booking).json()["id"]
     assert first == second
     held = caller.get("nomis", f"/key-date-adjustments/{second}")
@@ -52,7 +55,7 @@ def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
 
 
 def test_a_key_date_adjustment_creates_hidden_sentence_adjustments(caller: Caller) -> None:
-    """Every sentence gets a hidden one, which is deleted with the key-date one.
+    """Every sentence gets a hidden adjustment, which is deleted with the key-date adjustment.
 
     The list of 2023 names both categories.
     """
@@ -114,7 +117,10 @@ def test_adjustments_are_updated_and_deleted(caller: Caller, booking: int, famil
 
 
 def test_an_update_names_the_sentence(caller: Caller, booking: int) -> None:
-    """The adjustment moves to the named sentence, which must exist. Without `active` its state does not change."""
+    """An update moves the adjustment to the named sentence, which must exist.
+
+    Without `active` its state does not change.
+    """
     number = sentence(caller, booking, active=False).json()["id"]
     path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
     statuses = [
@@ -127,7 +133,7 @@ def test_an_update_names_the_sentence(caller: Caller, booking: int) -> None:
 
 
 def test_an_update_in_2023_names_no_sentence(caller: Caller) -> None:
-    """The adjustment stays with its sentence, and `active` is required."""
+    """In 2023 an updated adjustment stays with its sentence, and `active` is required."""
     caller.sandbox.reset(generation="2023")
     number = sentence(caller, with_three_sentences(caller)).json()["id"]
     path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
@@ -146,7 +152,7 @@ def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict
 
 
 def test_the_list_of_a_booking_has_both_families(caller: Caller, booking: int) -> None:
-    """The list has the active adjustments or all of them, with their prison, but no hidden ones."""
+    """The list has the active adjustments or all of them, with their prison, but no hidden adjustments."""
     key = key_date(caller, booking).json()["id"]
     number = sentence(caller, booking).json()["id"]
     ended = sentence(caller, booking, adjustmentDays=0, active=False).json()["id"]

@@ -47,7 +47,7 @@ def cancel(caller: Caller, person: dict[str, Any], visit: int, outcome: str) -> 
 
 
 def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> None:
-    """NOMIS does not recognise an identical visit. The reference can be read from each of the two."""
+    """NOMIS does not recognise an identical visit. The reference can be read from each of the two visits."""
     first, second = create(caller, person), create(caller, person)
     assert first != second
     visits = [caller.get("nomis", f"/visits/{each}") for each in (first, second)]
@@ -129,7 +129,10 @@ def test_a_cancellation_is_checked(caller: Caller, person: dict[str, Any]) -> No
 
 
 def test_visit_orders_change_the_balance(caller: Caller, person: dict[str, Any]) -> None:
-    """A privileged order is used first, and a cancellation gives back the same kind. A booking on remand uses none."""
+    """A privileged order is used first, and a cancellation gives back the same kind.
+
+    A booking on remand uses no visit order.
+    """
     first = create(caller, person)
     second = create(caller, person)
     orders = {each["id"]: each["order"] for each in caller.sandbox.nomis("visit")}
@@ -155,7 +158,10 @@ def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> 
 
 
 def test_each_generation_has_its_rooms(quiet_sandbox: Sandbox) -> None:
-    """In 2023 NOMIS has a room for each real room. Today all rooms with the same restriction share one."""
+    """In 2023 NOMIS has a room for each real room.
+
+    Today one NOMIS room stands for all rooms with the same restriction.
+    """
     for generation, room in (("2023", "-VSIP-MAIN-HALL-SOC"), ("today", "-VISITS-VSIP_SOC")):
         quiet_sandbox.reset(prisoners=20, generation=generation)
         caller, person = Caller(quiet_sandbox), quiet_sandbox.prisoners()[0]

@@ -159,7 +159,7 @@ def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
 
 
 def test_an_ordinary_world_has_realistic_differences(sandbox: Sandbox) -> None:
-    """One prisoner in a thousand differs: half because of a missed reception, a fifth because of a double one."""
+    """One prisoner in a thousand differs: half because of a missed reception, a fifth because of a double reception."""
     sandbox.reset(prisoners=20_000)
     rows = [each["row"] for each in sandbox.planted()["mismatches"]]
     assert len(rows) == 20
@@ -167,7 +167,7 @@ def test_an_ordinary_world_has_realistic_differences(sandbox: Sandbox) -> None:
 
 
 def test_a_difference_in_flight_resolves_itself(sandbox: Sandbox) -> None:
-    """A recent review is not in NOMIS at the first reading. At the next it is there and mapped."""
+    """A recent review is not in NOMIS at the first reading. At the next reading it is in NOMIS and mapped."""
     sandbox.reset(prisoners=30, in_flight=1, in_flight_seconds=0)
     caller = Caller(sandbox)
     (planted,) = sandbox.planted()["mismatches"]

@@ -64,7 +64,7 @@ def test_foreground_command_prints_settings() -> None:
 
 
 def test_foreground_command_serves_mocks() -> None:
-    """With `--mock-publishers` any visit exists, at the prison of the variable.
+    """With `--mock-publishers` any visit exists, at the prison in the variable.
 
     If visitors are not numbers, it exits 2.
     """

@@ -51,7 +51,7 @@ def schedule(prison_id: str) -> dict[str, Any]:
 
 
 def test_a_visit_has_the_fields_that_the_program_reads(caller: Caller) -> None:
-    """An unknown visit gets 404."""
+    """A visit has the fields that the program reads. An unknown visit gets 404."""
     caller.sandbox.put(
         "visit",
         reference="bq-te-ke-ol",
@@ -115,7 +115,10 @@ def test_an_attendance_requires_its_role(caller: Caller) -> None:
 
 
 def test_an_adjustment_requires_its_content_type(caller: Caller) -> None:
-    """Without the vendor's content type the read gets 415. With it an unknown id gets 404 and a malformed one 400."""
+    """Without the vendor's content type the read gets 415.
+
+    With it, an unknown id gets 404 and a malformed id gets 400.
+    """
     assert adjustment(caller, UUID, None).status_code == 415
     assert adjustment(caller, UUID, "application/json").status_code == 415
     assert adjustment(caller, UUID, VENDOR).status_code == 404
@@ -126,7 +129,7 @@ def test_an_adjustment_requires_its_content_type(caller: Caller) -> None:
 
 
 def test_mock_publishers_serve_canned_records(running_sandbox: Sandbox) -> None:
-    """With mocks, any visit and any adjustment exists. An adjustment whose id ends in S is of a sentence."""
+    """With mocks, any visit and any adjustment exist. An adjustment whose id ends in S is a sentence adjustment."""
     running_sandbox.reset(mock_publishers=True)
     caller = Caller(running_sandbox)
     visit = caller.get("visits", "/visits/anything")

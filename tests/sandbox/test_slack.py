@@ -54,7 +54,7 @@ def test_every_valid_block_is_accepted(sandbox: Sandbox, slack: WebClient) -> No
 
 
 def test_a_thread_belongs_to_its_message(sandbox: Sandbox, slack: WebClient) -> None:
-    """A message gets a timestamp, by which a reply belongs to it. Both are listed as they were posted."""
+    """A message gets a timestamp, which a reply to it names. Both are listed as they were posted."""
     first = slack.chat_postMessage(channel=CHANNEL, text="3 mismatches", blocks=[section("*3* mismatches")])
     slack.chat_postMessage(channel=CHANNEL, text="the details", thread_ts=first["ts"])
     messages = sandbox.slack()["messages"]
@@ -121,7 +121,7 @@ def test_messages_beyond_the_limits_are_refused(
 
 
 def test_wrong_tokens_and_lengths_are_refused(sandbox: Sandbox, slack: WebClient) -> None:
-    """A wrong token is refused, and so is an upload whose length differs from the announced one."""
+    """A wrong token is refused, and so is an upload whose length differs from the announced length."""
     with pytest.raises(SlackApiError, match="invalid_auth"):
         WebClient(token="xoxb-other", base_url=slack.base_url).chat_postMessage(channel=CHANNEL, text="x")
     offer = slack.files_getUploadURLExternal(filename="a.csv", length=5)

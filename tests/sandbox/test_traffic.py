@@ -49,9 +49,9 @@ def test_the_seed_decides_the_events() -> None:
 
 
 def test_only_the_requested_queues_get_events() -> None:
-    """By default all queues get events, and otherwise only the named ones.
+    """By default all queues get events, and otherwise only the named queues.
 
-    Their number is exactly the requested one.
+    The number of events is exactly the requested number.
     """
     everything = planned(events=400)
     assert set(everything.view()["by_queue"]) == set(PREFIXES)  # type: ignore[call-overload]
@@ -93,7 +93,7 @@ def test_duplicates_are_planted_and_listed() -> None:
 
 
 def test_swapped_pairs_are_published_in_the_wrong_order() -> None:
-    """The times of a swapped pair fall, and both changes are made before the first event is published."""
+    """The later event of a swapped pair is published first, and both changes are made before it is published."""
     traffic = planned(out_of_order=6)
     assert len(traffic.out_of_order.found) == 6
     last: dict[object, str] = {}
@@ -108,7 +108,7 @@ def test_swapped_pairs_are_published_in_the_wrong_order() -> None:
 
 
 def test_messages_that_cannot_be_handled_are_listed() -> None:
-    """Such messages are additional ones, and are listed by kind: malformed, vanished or refused."""
+    """Messages that cannot be handled are additional, and are listed by kind: malformed, vanished or refused."""
     view = planned(malformed=6, vanished=3, refused=2, unknown=4).view()
     assert view["messages"] == 300 + 6 + 3 + 2 + 4
     malformed: Any = view["malformed"]

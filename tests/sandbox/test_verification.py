@@ -1,4 +1,4 @@
-"""The verification accepts correct records, and reports missing, surplus, unmapped, wrong and leftover ones."""
+"""The verification accepts correct records, and reports missing, surplus, unmapped, wrong and leftover records."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def problems(world: World) -> set[tuple[object, object]]:
 
 
 def test_correct_records_have_no_problems(world: World) -> None:
-    """If both sides agree there are no problems and no surplus records, and every domain is checked."""
+    """If both sides agree, there are no problems and no surplus records, and every domain is checked."""
     found = verify(world)
     assert (found["problems"], found["surplus"]) == ([], [])
     by_domain: Any = found["by_domain"]

@@ -60,10 +60,7 @@ def test_population_looks_like_the_real_one() -> None:
 
 
 def test_few_prisons_can_be_open() -> None:
-    """With few open prisons, fewer are read.
-
-    Some of them do not use activities, and some of those do use appointments.
-    """
+    """The number of open prisons can be set. Not all of them use appointments, and fewer use activities."""
     world = World(Options(prisoners=100, today=DAY, prisons=24))
     held = {code for code, prison in world.prisons.items() if prison.open}
     assert len(held) == 24
@@ -74,7 +71,7 @@ def test_few_prisons_can_be_open() -> None:
 
 
 def test_levels_differ_between_the_sides_as_in_reality() -> None:
-    """Entry is active only in NOMIS, and EN3 is unknown there.
+    """Entry is active only in NOMIS, and EN3 is unknown in NOMIS.
 
     Each prison has one default level, and the limits are the same on both sides.
     """

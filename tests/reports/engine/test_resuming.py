@@ -120,7 +120,7 @@ def test_a_failed_second_listing_makes_the_run_incomplete(upstream: Sandbox, ope
 
 
 def test_a_failed_second_listing_is_repeated_after_the_reading(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list cannot be read a second time, it is read again after the prisoners."""
+    """If the list cannot be read a second time, it is read again after the prisoners have been read."""
     upstream.reset(prisoners=200)
     for turn in range(4):
         size = 5 * 50 + 16 * (turn + 1)
@@ -146,7 +146,7 @@ def test_a_small_run_keeps_the_pages_of_a_weekly_run(upstream: Sandbox, open_app
 
 
 def test_a_complete_run_over_everyone_removes_the_pages_of_older_runs(upstream: Sandbox, open_app: OpenApp) -> None:
-    """It leaves no pages behind, neither its own nor those of an older open run."""
+    """A complete run over everyone leaves no pages behind, neither its own nor those of an older open run."""
     opened = open_app()
     break_one(upstream)
     opened.reconcile(run_id="older")
@@ -177,7 +177,7 @@ def test_many_small_runs_do_not_hide_the_last_weekly_run(upstream: Sandbox, open
 
 
 def test_many_daily_runs_do_not_hide_a_weekly_reconciliation(open_app: OpenApp) -> None:
-    """In the index each reconciliation's card shows its last runs, however often the others have run since."""
+    """Each reconciliation's card in the index shows its last runs, however often other reconciliations have run."""
     opened = open_app()
     with opened.database.begin() as connection:
         for name, number, result in (("incentives", 2, made_result(1)), ("official-visits", 120, visit_result(1))):
@@ -282,7 +282,7 @@ def test_last_resumes_the_run_of_a_dead_process(upstream: Sandbox, open_app: Ope
     ],
 )
 def test_the_result_and_the_events_are_stored_together(upstream: Sandbox, open_app: OpenApp, moment: str) -> None:
-    """If either cannot be stored, neither is, so the resumed run records each of them once."""
+    """If the result or the events cannot be stored, neither is stored, so the resumed run records both once."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     opened = open_app()
     with opened.database.begin() as connection:
@@ -336,7 +336,7 @@ def test_a_resumed_run_refuses_a_filter(upstream: Sandbox, open_app: OpenApp, fi
 
 
 def test_a_booking_on_two_pages_is_counted_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An older version may leave overlapping pages. A booking on both is counted once, and the run can end."""
+    """An older version may leave overlapping pages. A booking on two pages is counted once, and the run can end."""
     upstream.reset(prisoners=60)
     opened = open_app()
     with pytest.raises(KeyboardInterrupt):

@@ -12,7 +12,7 @@ from tests.harness.reconciliations import (
 
 
 def test_a_run_over_one_prison_counts_only_its_prisoners(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Its mismatches include those of prisoners without a NOMIS record."""
+    """A run over one prison counts only the prisoners of that prison, including those without a NOMIS record."""
     upstream.reset(prisoners=400, mismatches={"2": 6, "7": 6})
     prison = next(each["prisonId"] for each in planted_causes(upstream) if each["cause"] == 2)
     expected = {each["bookingId"] for each in planted_causes(upstream) if each["prisonId"] == prison}
@@ -23,7 +23,7 @@ def test_a_run_over_one_prison_counts_only_its_prisoners(upstream: Sandbox, open
 
 
 def test_a_chosen_prison_without_prisoners_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The prison is named, even if another chosen prison was compared."""
+    """A chosen prison without prisoners is named, even if another chosen prison was compared."""
     upstream.reset(prisoners=100)
     there = upstream.prisoners()[0]["prisonId"]
     opened = open_app()

@@ -1,4 +1,4 @@
-"""Runs in several processes are kept apart, killed, stopped, and completed exactly once."""
+"""Runs in several processes are kept apart, can be killed and stopped, and are completed exactly once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ THIRD = ReconciliationParameters(shards=3, shard=1)
 def test_a_second_run_does_nothing_while_one_is_under_way(
     upstream: Sandbox, open_app: OpenApp, first: ReconciliationParameters, second: ReconciliationParameters
 ) -> None:
-    """This applies to whole runs and to shards. A run over one prisoner is allowed."""
+    """While a run is under way, another whole run or shard is refused. A run over one prisoner is allowed."""
     upstream.reset(prisoners=100)
     opened = open_app()
     with at_work(opened, first, "first"):
@@ -110,7 +110,7 @@ def test_a_stopped_run_can_be_resumed(upstream: Sandbox, open_app: OpenApp) -> N
 
 
 def test_only_one_shard_builds_the_result(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Shards with separate ids join one run and share one list. The last of them builds the result, once."""
+    """Shards with separate ids join one run and share one list. The last shard builds the result, once."""
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 3})
     opened = open_app()
     parameters = [ReconciliationParameters(shards=3, shard=shard) for shard in range(3)]

@@ -59,7 +59,7 @@ def test_the_report_of_a_failed_run_says_to_repeat_it() -> None:
 
 
 def test_a_prison_where_nobody_was_found_gets_no_all_clear() -> None:
-    """The report gives no all-clear for such a prison, even if another prison has no differences."""
+    """A prison where nobody was found gets no all-clear in the report, even if another prison has no differences."""
     changes = {"parameters": {"prisons": ["MDI", "XXX"]}, "empty_prisons": ("XXX",)}
     for where, text in texts(made_result(0, status="incomplete", **changes)).items():
         assert not ALL_CLEAR.search(text), where
@@ -118,7 +118,7 @@ def test_the_differences_of_a_failed_run_are_not_a_total() -> None:
 
 
 def test_the_headline_mentions_a_missing_page(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a page of the list is missing and nobody else differs, the headline says both."""
+    """If a page of the list is missing and no prisoner on the other pages differs, the headline says both."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
     result = result_of(open_app().reconcile())

@@ -200,7 +200,7 @@ def test_the_index_has_no_accessibility_fault(open_page: Any) -> None:
 def test_the_ages_in_the_index_follow_the_clock_of_the_reader(open_page: Any) -> None:
     """The index gives the ages of runs by the clock of its reader.
 
-    Without scripts it gives their ages when it was made.
+    Without scripts, the index gives the ages that the runs had when the index was made.
     """
     page = open_page(visit_result(3), page="index.html", script=False)
     card = page.inner_text(".card >> text=Official visits >> xpath=../..")
@@ -226,7 +226,7 @@ def test_typed_words_filter_the_rows(open_page: Any) -> None:
 
 
 def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
-    """Rows are filtered by kind, value and cause. Columns sort by their visible text, and times by the moment."""
+    """Rows are filtered by kind, value and cause. Columns sort by their visible text, and times in order of time."""
     result = visit_result(40)
     page = open_page(result)
     page.focus("#find-text")
@@ -300,7 +300,7 @@ def test_the_summary_comes_before_the_differences(open_page: Any) -> None:
     ("result", "most"), [(made_result(400), 33), (visit_result(400), 48)], ids=["one value", "several values"]
 )
 def test_all_rows_and_the_open_evidence_are_printed(open_page: Any, result: ReconciliationResult, most: int) -> None:
-    """All four hundred rows are printed, with the evidence that was open and no other."""
+    """All four hundred rows are printed, with the evidence that was open and no other evidence."""
     page = open_page(result)
     page.click("tbody.one summary >> nth=0")
     opened = "document.querySelectorAll('details[open]').length"
@@ -356,7 +356,7 @@ def test_the_first_screen_shows_the_figures_and_what_to_do(open_page: Any) -> No
 def test_a_missing_browser_fails_the_tests_on_a_build_server(
     tmp_path: Path, ci: str, ends: type[BaseException]
 ) -> None:
-    """Nobody reads about skipped tests there, so a report that was not opened would seem to be tested."""
+    """On a build server nobody reads about skipped tests, so a report that was never opened would seem to be tested."""
     with pytest.raises(ends, match="no Chromium"):
         chromium({"PATH": str(tmp_path), "CI": ci})
     assert chromium({"PATH": str(tmp_path), "CI": ci, "CHROMIUM": "/opt/chromium"}) == "/opt/chromium"

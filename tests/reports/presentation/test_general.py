@@ -261,7 +261,7 @@ def test_suspicious_or_missing_parts_come_first() -> None:
 def test_a_record_is_named_by_its_key_or_its_prisoner() -> None:
     """A visit is named by its reference and its prisoner.
 
-    A count is named by its prisoner or, if unknown, by its booking.
+    A count is named by its prisoner or, if the prisoner is unknown, by its booking.
     """
     thread = f"{thread_text(slack_of(visit_result(1)))}\n{thread_text(slack_of(allocation_result()))}"
     assert "1 · *bq-te-00-00* B0000AA, booking 1300000 · HEI · not in NOMIS: NOMIS *none*, DPS *Start " in thread
@@ -294,7 +294,7 @@ def test_a_record_on_one_side_shows_some_of_its_values() -> None:
 
 
 def test_each_number_in_a_key_is_named() -> None:
-    """If a key has several columns, each of its numbers is named, even if another is missing."""
+    """If a key has several columns, each of its numbers is named, even if another number is missing."""
     for key, name in (({"nomis_id": 7, "dps_id": 8}, "NOMIS id 7, DPS id 8"), ({"nomis_id": 7}, "NOMIS id 7")):
         result = visit_result(1, mismatches=(visit_mismatch(0, key=key),), key_columns=("nomis_id", "dps_id"))
         assert f"1 · *{name}* B0000AA" in thread_text(slack_of(result))

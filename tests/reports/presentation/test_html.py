@@ -46,7 +46,7 @@ def rows_of(result: IncentiveResult) -> dict[int, str]:
 
 
 def test_the_first_screen_has_the_main_figures() -> None:
-    """It says how many prisoners differ of how many, how many are new, where, and which levels differ."""
+    """The first screen says how many prisoners differ of how many, how many are new, where, and at which levels."""
     text = " ".join(Tags(render_report(made_result(3))).text.split())
     for part in (
         "3 of 87,012 prisoners had different incentive levels in NOMIS and in DPS",
@@ -59,7 +59,7 @@ def test_the_first_screen_has_the_main_figures() -> None:
 
 
 def test_an_unfinished_run_does_not_seem_a_success() -> None:
-    """The report of an incomplete or failed run first says that it is, and what to do."""
+    """The report of an incomplete or failed run first says that the run is incomplete or failed, and what to do."""
     incomplete = Tags(render_report(with_everything(0))).text
     assert "This run is incomplete: " in incomplete
     assert "--resume run-of-today" in incomplete
@@ -86,7 +86,7 @@ def test_a_prisoner_without_a_nomis_record_belongs_to_no_prison() -> None:
 
 
 def test_a_run_that_compared_nobody_has_no_link_to_differences() -> None:
-    """The list of differences of such a run would be empty, so its page does not link to it."""
+    """A run that compared nobody has an empty list of differences, so its page does not link to the list."""
     lines = [
         ended_run("looked", compared=5, mismatches=0, new=0),
         ended_run("failed", "failed", compared=0, mismatches=0, new=0),
@@ -169,7 +169,7 @@ def test_the_csv_keeps_its_columns() -> None:
 def test_masked_rows_are_identified_by_their_number() -> None:
     """Slack, the email, the CSV and the report use the same row numbers.
 
-    They mask without asterisks, which Slack would remove.
+    Numbers are masked without asterisks, which Slack would remove.
     """
     result = made_result(30)
     rows = {number: each.offender_no for number, each in result.rows}
@@ -190,7 +190,7 @@ def test_masked_rows_are_identified_by_their_number() -> None:
 
 
 def test_messages_about_an_incomplete_run_have_the_command_to_resume_it() -> None:
-    """Messages about other runs do not have the command."""
+    """Only messages about an incomplete run have the command that resumes it."""
     command = "prisoner-to-nomis reconcile incentives --resume run-of-today"
     result = with_everything(3)
     mail = email_report(result, None, "somewhere", Masking())
@@ -242,7 +242,7 @@ def test_a_result_survives_a_round_trip_through_json() -> None:
     ],
 )
 def test_each_alert_has_the_text_of_the_runbook(event: str, title: str) -> None:
-    """An event without a text in the runbook has a general one."""
+    """An event without a text in the runbook has a general text."""
     assert alert_message({"event": event, "time": "t"}, "Production", Masking()).text.startswith(f"*{title}*\n")
 
 

@@ -25,7 +25,7 @@ def cards_of(page: str) -> list[str]:
 
 
 def test_every_reconciliation_has_a_card() -> None:
-    """Even a reconciliation that never ran has one.
+    """Even a reconciliation that never ran has a card.
 
     Each card has the state, the figure and the age of the last complete run, in the order of the registry.
     """

@@ -83,7 +83,10 @@ def test_every_figure_links_to_the_rows_that_it_counts(pages: Any, result: Recon
 
 
 def test_a_pair_of_levels_links_only_to_its_differences(pages: Any) -> None:
-    """The link counts the differences. Excluded ones and those in flight follow after a plus, without a link."""
+    """The link counts the differences.
+
+    Excluded differences and differences in flight follow after a plus sign, without a link.
+    """
     result = levels_result()
     more: dict[tuple[str | None, str | None], int] = {("STD", "ENH"): 1, ("BAS", "STD"): 2}
     matrix = tuple(
@@ -124,7 +127,10 @@ def test_the_name_of_a_level_filters_exactly(pages: Any) -> None:
 
 
 def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
-    """The address shows the row with its evidence, even if a filter hides it. Going back restores the filter."""
+    """The address of a row shows the row with its evidence, even if a filter hides it.
+
+    Going back restores the filter.
+    """
     page = pages(levels_result(), "#dps=BAS")
     hidden = page.locator("tbody.one[hidden]").first
     anchor = hidden.get_attribute("id")
@@ -139,7 +145,7 @@ def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
 def test_the_page_saves_rows_of_its_csv(pages: Any, tmp_path: Path) -> None:
     """A reader can save the rows of a cause or the visible rows.
 
-    They are in the order of the CSV, even if the page is sorted differently.
+    The saved rows are in the order of the CSV, even if the page is sorted differently.
     """
     result = levels_result()
     [heading, *lines] = list(csv.reader(render_csv(result).splitlines()))

@@ -19,7 +19,7 @@ from tests.harness.results import STARTED, made_result, mismatch
 
 
 def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoint, ...]:
-    """Weekly runs with these numbers of differences, new differences among them, and resolved ones."""
+    """Weekly runs with these numbers of differences, of new differences among them, and of resolved differences."""
     return tuple(
         TrendPoint(
             run_id=f"run-{week}",
@@ -101,7 +101,7 @@ def test_differences_are_counted_by_age() -> None:
 
 
 def test_each_prison_has_a_rate_per_thousand() -> None:
-    """A prison has a rate even if hardly anybody there differs. A prison where nobody was compared has none."""
+    """A prison has a rate even if hardly anybody there differs. A prison where nobody was compared has no rate."""
     prisons = (
         PrisonCount(prison_id="ACI", compared=0, mismatches=2, new=0),
         PrisonCount(prison_id="LEI", compared=400, mismatches=3, new=1),

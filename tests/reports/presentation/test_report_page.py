@@ -75,7 +75,7 @@ def test_every_column_of_general_csvs_is_documented_in_order() -> None:
     ("section", "result"), [("The CSV of incentive levels", made_result(12)), ("The CSV", visit_result(12))]
 )
 def test_columns_have_the_documented_type(section: str, result: ReconciliationResult) -> None:
-    """Every value of a column that is documented as an integer or a time can be parsed as one."""
+    """Every value of a column that is documented as an integer or a time can be parsed as one of that type."""
     read: dict[str, Callable[[str], object]] = {"integer": int, "time": datetime.fromisoformat, "text": str}
     types = {name: kind for name, kind, _ in table(section) if kind in read}
     lines = list(csv.DictReader(io.StringIO(render_csv(result))))

@@ -63,7 +63,7 @@ def actions(*mismatches: Mismatch) -> tuple[Recommendation, ...]:
 
 
 def with_trend(result: ReconciliationResult, *earlier: tuple[float, int]) -> ReconciliationResult:
-    """The same run after earlier ones, each given as days before the run and number of differences."""
+    """The same run after earlier runs, each given as days before the run and number of differences."""
     points = tuple(
         TrendPoint(run_id=f"{days}", started_at=STARTED - timedelta(days=days), compared=1, mismatches=found)
         for days, found in earlier
@@ -161,7 +161,7 @@ def test_the_most_serious_action_comes_first() -> None:
 
 
 def test_a_difference_without_a_cause_is_for_our_team() -> None:
-    """So is a difference from an earlier version, which did not record who acts."""
+    """A difference without a cause is for our team, as is one from an earlier version that did not record who acts."""
     old = visit(0, "Ask them to delete it.", who=None, request="please delete 7")
     assert [each.who for each in actions(old, visit(1, "Wait.", who=None))] == [THIS_TEAM, NOMIS_SUPPORT]
     (only,) = what_to_do(allocation_result()).actions
@@ -178,7 +178,7 @@ def test_the_headline_names_the_day_and_the_new_differences() -> None:
 
 
 def test_a_run_is_compared_with_the_last_complete_one() -> None:
-    """The texts say what has changed since then. An incomplete run says nothing about changes."""
+    """The texts say what has changed since the last complete run. An incomplete run says nothing about changes."""
     assert what_to_do(made_result(11)).change == (
         "2 fewer than in the last complete run, of 15 May 2023, which found 13."
     )
@@ -204,7 +204,7 @@ def test_a_run_is_compared_with_the_last_complete_one() -> None:
     ],
 )
 def test_a_jump_since_last_week_raises_the_severity(found: int, earlier: list[tuple[float, int]], jumped: bool) -> None:
-    """A jump is twice as many and at least ten more than in the last run at least six days before.
+    """A jump means twice as many differences, and at least ten more, than in the last run at least six days earlier.
 
     Yesterday's run does not count.
     """
@@ -214,7 +214,7 @@ def test_a_jump_since_last_week_raises_the_severity(found: int, earlier: list[tu
 
 
 def test_the_severity_depends_on_the_state_and_the_actions() -> None:
-    """Failed and suspicious runs are serious. Differences are medium, or low if nobody needs to act."""
+    """Failed and suspicious runs are serious. Differences are of medium severity, or low if nobody needs to act."""
     assert what_to_do(visit_result(0)).severity is Severity.INFO
     assert what_to_do(visit_result(1)).severity is Severity.MEDIUM
     assert what_to_do(visit_result(0, status="incomplete")).severity is Severity.MEDIUM

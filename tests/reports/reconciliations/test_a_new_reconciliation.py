@@ -58,7 +58,7 @@ class Services(BaseHTTPRequestHandler):
 
 
 class Program:
-    """A copy of the program with the example of the page."""
+    """A copy of the program with the example from the page."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
@@ -132,7 +132,7 @@ def test_only_the_registry_names_a_reconciliation(program: Program) -> None:
 
 
 def test_the_example_runs_from_the_command_to_the_report(program: Program) -> None:
-    """Both differences are found and explained. A second run recognises the persisting and the resolved one."""
+    """Both differences are found and explained. A second run recognises the persisting and the resolved difference."""
     code, first, _ = program.run("reconcile", "pay-bands")
     assert code == 0
     assert (first["reconciliation"], first["status"], first["compared"]) == ("pay-bands", "complete", 3)
@@ -156,7 +156,7 @@ def test_the_example_runs_from_the_command_to_the_report(program: Program) -> No
 
 
 def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program) -> None:
-    """If a prison cannot be read, the others are compared.
+    """If a prison cannot be read, the other prison is compared.
 
     The exit code and the event say that the run is incomplete.
     """

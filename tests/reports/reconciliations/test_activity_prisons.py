@@ -14,7 +14,7 @@ from tests.harness.sandboxes import Caller
 
 
 def prisons(upstream: Sandbox, activity_prisons: str = "") -> tuple[tuple[str, ...], dict[str, str]]:
-    """The prisons that are compared, and the reasons why others are missing."""
+    """The prisons that are compared, and the reasons why other prisons are missing."""
     with opened(Allocations, upstream, activity_prisons=activity_prisons) as reconciliation:
         found, gaps = prisons_with_activities(reconciliation.services, reconciliation.settings, PlainReads())
     return found, {str(each.detail["prison"]): each.reason for each in gaps}
@@ -64,7 +64,10 @@ def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
 
 
 def test_prisons_that_no_service_lists_are_unknown(upstream: Sandbox) -> None:
-    """The error says whether the routes are missing or NOMIS failed. A failure does not count as an older version."""
+    """If no service lists the prisons, the error says whether the routes are missing or NOMIS failed.
+
+    A failure does not count as an older version.
+    """
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         prisons(upstream)

@@ -128,7 +128,7 @@ def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app
 def test_an_unread_prison_makes_the_run_incomplete(
     upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation], prefix: str, path: str
 ) -> None:
-    """The other prisons are compared. A resumed run reads only the unread prison."""
+    """If a prison is unread, the other prisons are compared. A resumed run reads only the unread prison."""
     upstream.reset(prisoners=20)
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI", "PVI")
     upstream.fault("nomis", path=f"^{path.partition('?')[0]}$", status=500)
@@ -170,7 +170,7 @@ def test_a_run_that_cannot_list_the_prisons_fails(upstream: Sandbox, open_app: O
 def test_a_run_against_services_without_the_counts_fails(
     upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation]
 ) -> None:
-    """The error says that the services are too old."""
+    """A run against services without the counts fails with an error that says that the services are too old."""
     upstream.reset(prisoners=20, generation="2023")
     result = run(open_app(activity_prisons="LEI,MDI"), kind)
     assert result.status == "failed"

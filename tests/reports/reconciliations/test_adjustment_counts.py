@@ -1,4 +1,4 @@
-"""The counts and comparisons of adjustments by whole columns, checked against plain ones record by record."""
+"""The counts and comparisons of adjustments by whole columns are checked against plain code, record by record."""
 
 from __future__ import annotations
 

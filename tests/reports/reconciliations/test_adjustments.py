@@ -106,7 +106,7 @@ def test_adjustments_that_differ_are_found_as_planted(
 
 
 def test_a_temporary_difference_is_gone_at_the_second_reading(upstream: Sandbox, make: Make) -> None:
-    """A merge, and an event under way, differ at the first reading and agree at the second."""
+    """A booking with a merge or an event under way differs at the first reading and agrees at the second."""
     upstream.reset(prisoners=200, plant=["adjustments"], every_cause=True)
     reconciliation, reads = make(**ALL), PlainReads()
     [unit] = reconciliation.population(reads).units
@@ -152,7 +152,7 @@ def dps_adjustment(sandbox: Sandbox, number: int, booking_id: int, offender_no: 
 
 
 def worked_example(upstream: Sandbox) -> tuple[int, str]:
-    """NOMIS has ADA 10, RX 20, RX 0, S240A 5; DPS has ADA 10, REMAND 20 and 12, and one of another booking."""
+    """NOMIS has ADA 10, RX 20, RX 0, S240A 5; DPS has ADA 10, REMAND 20 and 12, and one for another booking."""
     caller = Caller(upstream)
     [prisoner, *_] = upstream.prisoners()
     booking_id, offender_no = prisoner["bookingId"], prisoner["offenderNo"]
@@ -192,7 +192,7 @@ def test_the_frame_has_the_documented_columns(upstream: Sandbox, make: Make) -> 
 
 
 def test_a_prisoner_unknown_to_dps_has_no_adjustments(upstream: Sandbox, make: Make) -> None:
-    """DPS responds 404 for an unknown prisoner, and 422 for one without a sentence. Neither has adjustments."""
+    """DPS responds 404 for an unknown prisoner, and 422 for a prisoner without a sentence. Neither has adjustments."""
     caller = Caller(upstream)
     first, second, *_ = upstream.prisoners()
     for prisoner in (first, second):
@@ -268,7 +268,7 @@ def listed(population: Population) -> list[int]:
 
 
 def test_a_resumed_run_lists_the_bookings_in_a_gap(upstream: Sandbox, make: Make) -> None:
-    """It lists none of the other bookings again."""
+    """A resumed run lists the bookings in a gap, and none of the other bookings again."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     steps = [everyone[9] + step for step in (0, 1, 10, 100, 1_000)]
     for key in steps:
@@ -311,7 +311,10 @@ def test_records_of_pending_messages_are_named(upstream: Sandbox, make: Make) ->
 
 
 def test_only_an_adjustment_that_dps_has_is_resynced(upstream: Sandbox, make: Make) -> None:
-    """The command for an adjustment that only DPS has is a resync. For one that only NOMIS has it is not."""
+    """The command for an adjustment that only DPS has is a resync.
+
+    For an adjustment that only NOMIS has, it is not a resync.
+    """
     worked_example(upstream)
     reconciliation = make()
     [row] = compare(reconciliation).differing
@@ -336,7 +339,7 @@ def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
 
 
 def test_new_nomis_adjustments_are_compared_with_services_of_2023(upstream: Sandbox, make: Make) -> None:
-    """A run from a given day finds each adjustment that NOMIS created since then if DPS has no equal one."""
+    """A run from a given day finds each adjustment that NOMIS created since that day if DPS has no equal adjustment."""
     scope = windowed(upstream, 100, "2023")
     found = compare(make(scope))
     wanted = {

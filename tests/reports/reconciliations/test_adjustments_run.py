@@ -32,7 +32,7 @@ def reconcile(app: ReportsApp, **parameters: object) -> ReconciliationOutcome:
 
 
 def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
-    """The result of a run, which must have one."""
+    """The result of a run. The run must have a result."""
     assert outcome.result is not None
     return outcome.result
 
@@ -70,7 +70,10 @@ def test_the_worked_example(upstream: Sandbox, open_app: OpenApp) -> None:
 
 @pytest.mark.parametrize("shards", [1, 3])
 def test_a_run_reports_exactly_the_planted_differences(upstream: Sandbox, open_app: OpenApp, shards: int) -> None:
-    """This holds for a whole run and for shards. Adjustments that were created just before are in flight."""
+    """A whole run and a run in shards both report exactly the planted differences.
+
+    Adjustments that were created just before are in flight.
+    """
     upstream.reset(prisoners=150, seed=4, plant=["adjustments"], every_cause=True)
     app = open_app(
         reports_sentencing_reconciliation_all_prisoners="true", reports_sentencing_reconciliation_page_size="20"
@@ -116,7 +119,7 @@ def test_a_gap_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_an_unread_adjustment_of_a_window_is_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The resumed run then finds every difference of the window."""
+    """After the unread adjustment has been read, the resumed run finds every difference of the window."""
     since = (london_now() - timedelta(days=100)).date()
     windowed(upstream, 100, "2023")
     app = open_app(reports_sentencing_reconciliation_page_size="5")
@@ -156,7 +159,7 @@ def test_a_run_with_too_many_gaps_fails(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_an_unread_booking_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The booking is named and is neither equal nor different. A resumed run reads it."""
+    """An unread booking is named and is neither equal nor different. A resumed run reads it."""
     worked_example(upstream)
     prisoner = upstream.prisoners()[7]
     upstream.fault("adjustments", query=f"person={prisoner['offenderNo']}", status=500)
@@ -173,7 +176,7 @@ def test_an_unread_booking_makes_the_run_incomplete(upstream: Sandbox, open_app:
 
 
 def test_a_difference_with_a_message_given_up_is_reported(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the message about a difference was given up, the difference is reported and names the message.
+    """If the message about a difference was given up on, the difference is reported and names the message.
 
     If the message may still be handled, the difference is in flight.
     """

@@ -32,7 +32,7 @@ NOMIS_LIST = "^/allocations/reconciliation/LEI$"
 
 
 def test_bookings_with_different_counts_differ(upstream: Sandbox) -> None:
-    """Bookings on only one side, and those with other counts, differ wherever they are now."""
+    """Bookings on only one side, and bookings with different counts, differ wherever they are now."""
     respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     with opened(Allocations, upstream) as allocations:
@@ -58,7 +58,7 @@ def test_a_suspended_allocation_elsewhere_does_not_differ(upstream: Sandbox, loc
 
 
 def test_a_booking_that_nomis_does_not_know_is_reported(upstream: Sandbox) -> None:
-    """Such a booking is reported without its prisoner number and location."""
+    """A booking that NOMIS does not know is reported without its prisoner number and location."""
     respond_with_counts(upstream, {}, {1301002: 1}, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream)
     with opened(SuspendedAllocations, upstream) as suspended:
@@ -233,7 +233,7 @@ class Given(Allocations):
     dps=st.dictionaries(st.integers(1, 24), st.integers(1, 3), max_size=24),
 )
 def test_differences_are_those_of_a_naive_comparison(nomis: dict[int, int], dps: dict[int, int]) -> None:
-    """For any two lists, the differences are the bookings on only one side and those with different counts."""
+    """For any two lists, the differences are the bookings on only one side and the bookings with different counts."""
     made = Given(nomis, dps)
     frame = made.read(Unit("LEI"), PlainReads()).rows
     naive = dict.fromkeys(nomis.keys() - dps.keys(), NOMIS_ONLY)
@@ -245,7 +245,7 @@ def test_differences_are_those_of_a_naive_comparison(nomis: dict[int, int], dps:
     assert told == {each: (nomis.get(each), dps.get(each)) for each in nomis.keys() | dps.keys()}
 
 
-# Each example is a run over HTTP, so a failing one is not made smaller.
+# Each example is a run over HTTP, so a failing example is not made smaller.
 @settings(
     deadline=None,
     max_examples=10,
@@ -260,7 +260,7 @@ def test_differences_are_those_of_a_naive_comparison(nomis: dict[int, int], dps:
 def test_suspended_allocations_differ_only_at_the_prison(
     upstream: Sandbox, nomis: dict[int, int], dps: dict[int, int], elsewhere: set[int]
 ) -> None:
-    """For any two lists, the bookings with other counts are reported, except those that are elsewhere now."""
+    """For any two lists, the bookings with different counts are reported, except those that are elsewhere now."""
     upstream.clear_faults()
     respond_with_counts(upstream, nomis, dps, prison="WWI", what="suspended-allocations")
     differ = {each for each in nomis.keys() | dps.keys() if nomis.get(each) != dps.get(each)}

@@ -114,7 +114,7 @@ def compared(
 def test_mapped_pairs_differ_by_the_plain_rules(
     pairs: list[tuple[NomisAppointment | None, Attendee | None]],
 ) -> None:
-    """Both kinds of rules also agree if one side or both lack the record, and if nothing is compared."""
+    """The vectorised and the plain rules agree, even if one or both sides lack the record, or nothing is compared."""
     nomis = {900 + place: each for place, (each, _) in enumerate(pairs) if each is not None}
     dps = {place: each for place, (_, each) in enumerate(pairs) if each is not None}
     found = {row["dps_id"]: row for row in compared([(900 + place, place) for place in range(len(pairs))], nomis, dps)}
@@ -133,7 +133,7 @@ def test_mapped_pairs_differ_by_the_plain_rules(
         for place, row in found.items()
     } == expected
     for place, row in found.items():
-        # The report shows the values of each side, not those that the comparison replaced them with.
+        # The report shows the values of each side, not the values that the comparison replaced them with.
         attendee = pairs[place][1]
         if attendee is not None:
             end = None if attendee.end_time is None else attendee.end_time.strftime("%H:%M")
@@ -186,9 +186,9 @@ def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[N
     ],
 )
 def test_missing_and_equal_end_times_agree(nomis: str | None, dps: str | None, same: bool) -> None:
-    """No end time in NOMIS agrees with none, or with a length of one hour, in DPS.
+    """A missing end time in NOMIS agrees with a missing end time, or a length of one hour, in DPS.
 
-    One equal to the start agrees with none.
+    An end time equal to the start agrees with a missing end time.
     """
     end = None if nomis is None else datetime.combine(DAY, time.fromisoformat(nomis))
     record = RECORD.model_copy(update={"end_date_time": end})

@@ -194,7 +194,7 @@ def test_a_mapping_to_a_missing_record_is_a_difference(
 def test_an_appointment_deleted_in_dps_needs_no_record(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """NOMIS need not have an appointment that is deleted in DPS, although a search still finds it there."""
+    """NOMIS need not have an appointment that is deleted in DPS, although a search of DPS still finds it."""
     put_in_dps(upstream, prisoner, 71, "09:00", None, deleted=True)
     put_in_dps(upstream, prisoner, 72, "09:00", None, cancelled=True)
     put_in_nomis(upstream, prisoner, 9072, "09:00", None, 72, status="CANC")
@@ -233,7 +233,7 @@ def test_all_pages_of_ids_are_listed(
 
 
 def test_an_unread_page_of_ids_is_a_gap(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """If a page cannot be read, its records that DPS has are still found, by their mappings."""
+    """If a page cannot be read, the records on it that DPS has are still found, by their mappings."""
     for number in range(8):
         put_in_dps(upstream, prisoner, 70 + number, f"09:{number:02}", None)
         start = "14:00" if number == 5 else f"09:{number:02}"
@@ -335,7 +335,7 @@ class _ChangingReads(PlainReads):
 def test_records_are_found_although_the_list_moves(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """A record that a deletion moves to a page already read is found, and so is a record created meanwhile."""
+    """A record that a deletion moves to a page already read is found, and so is a record created in the meantime."""
     for number in range(6):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
     reconciliation = appointments(open_app, reports_appointments_reconciliation_page_size="2")
@@ -352,7 +352,7 @@ def test_records_are_found_although_the_list_moves(
 
 
 def test_a_list_that_keeps_changing_is_a_gap(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """The records that were seen are compared, and the run is incomplete."""
+    """If a list keeps changing, the records that were seen are compared, and the run is incomplete."""
     for number in range(4):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
 

@@ -63,7 +63,10 @@ def test_the_worked_example_of_attendances(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize("over", [1204430, 1204440])
 def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbox, over: int) -> None:
-    """If one booking of a pair is elsewhere, the pair is still one difference. If both are, it is not reported."""
+    """If one booking of a pair is elsewhere, the pair is still one difference.
+
+    If both bookings are elsewhere, the pair is not reported.
+    """
     found = compared(upstream, bookings=BOOKINGS | {over: ("A1111AA", "OUT")})
     assert cause(found, booking_id=1204440) == ANOTHER
     assert ("MDI", 1204430, DAY.isoformat()) in found.ignored
@@ -90,7 +93,7 @@ def test_each_difference_is_in_one_pair_at_most(upstream: Sandbox) -> None:
     assert len(found.kinds) == 2
 
 
-# Each example is a run over HTTP, so a failing one is not made smaller.
+# Each example is a run over HTTP, so a failing example is not made smaller.
 @settings(
     deadline=None,
     max_examples=25,
@@ -111,7 +114,7 @@ def test_each_difference_is_in_one_pair_at_most(upstream: Sandbox) -> None:
 def test_differences_are_those_of_a_naive_comparison(
     upstream: Sandbox, bookings: list[tuple[tuple[int | None, int | None], str, str]]
 ) -> None:
-    """For any two lists, pairs of bookings of one prisoner are found one by one; what is left must be at the prison."""
+    """A naive comparison first finds pairs of one prisoner's bookings, and then drops what is not at the prison."""
     upstream.clear_faults()
     counts = {booking: each[0] for booking, each in enumerate(bookings, start=1)}
     nomis = {booking: of_nomis for booking, (of_nomis, _) in counts.items() if of_nomis is not None}

@@ -1,4 +1,4 @@
-"""The listing of bookings by key loses none, and names what it cannot list."""
+"""The listing of bookings by key loses no booking, and names what it cannot list."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def walk(bookings: Bookings, size: int) -> tuple[list[int], list[KeyGap]]:
 
 @given(IDS, st.integers(1, 70))
 def test_every_booking_is_listed_once_in_order(ids: list[int], size: int) -> None:
-    """This holds for any page size. If the size divides the total, the last page is empty."""
+    """Every booking is listed once, in order, for any page size.
+
+    If the size divides the total, the last page is empty.
+    """
     bookings = Bookings(ids)
     assert walk(bookings, size) == (ids, [])
     assert len(bookings.calls) == len(ids) // size + 1

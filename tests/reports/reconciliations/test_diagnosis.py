@@ -222,7 +222,10 @@ def test_only_the_duplicate_records_are_to_be_deleted() -> None:
     ],
 )
 def test_the_module_gives_the_reason(module: str, earlier: bool, reason: str) -> None:
-    """The transfer screen means a transfer. An admission stays one even if the booking was in prison before."""
+    """The transfer screen means a transfer.
+
+    An admission remains an admission even if the booking was in prison before.
+    """
     at = "2023-01-02T10:00:00" if earlier else "2023-05-20T10:00:00"
     case = evidence(
         [record(2, "STD", "2023-05-20T15:22:00", module, "LEI")],
@@ -252,7 +255,7 @@ def test_a_record_that_is_not_an_arrival_needs_no_event(module: str | None) -> N
 
 
 def test_a_review_belongs_to_an_arrival_within_the_set_hours() -> None:
-    """A review of the evening before belongs to an arrival in the morning if the setting reaches that far."""
+    """A review from the evening before belongs to an arrival in the morning if the setting reaches that far."""
     case = evidence(
         [
             record(7, "STD", "2023-05-20T06:00:00", "OIDITRAN", "LEI"),

@@ -32,7 +32,7 @@ def test_a_repair_behind_a_later_record_has_an_objection(upstream: Sandbox, open
 
 
 def test_fixes_that_are_not_possible_are_refused(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A reason without a review, a prisoner without one and an unknown prisoner are refused with a message."""
+    """A reason without a review, a prisoner without a review and an unknown prisoner are refused with a message."""
     upstream.reset(prisoners=60, mismatches={"3": 1})
     services = open_app().services
     moment = datetime.fromisoformat("2023-05-20T15:22:00")
@@ -57,7 +57,7 @@ def test_the_verification_waits_for_both_sides(upstream: Sandbox, open_app: Open
 
 
 def test_an_explanation_has_the_complete_histories(upstream: Sandbox, open_app: OpenApp) -> None:
-    """It has the cause and evidence of the report. If the levels agree, it has only the histories."""
+    """An explanation has the cause and evidence of the report. If the levels agree, it has only the histories."""
     upstream.reset(prisoners=60, mismatches={"5": 1})
     opened = open_app()
     offender_no = planted(upstream, 5)["offenderNo"]

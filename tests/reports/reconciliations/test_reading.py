@@ -91,7 +91,10 @@ def test_bursts_of_refusals_leave_nobody_out(upstream: Sandbox, open_app: OpenAp
 
 
 def test_an_error_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The prisoner is named, and all others are read. A lost connection is distinguished from a bad response."""
+    """A prisoner whose read fails is named, and all others are read.
+
+    A lost connection is distinguished from a bad response.
+    """
     upstream.reset(prisoners=120)
     one, other = (each["bookingId"] for each in upstream.prisoners()[:2])
     upstream.fault("nomis", "GET", f"/incentives/booking-id/{one}/current", kind="status", status=400)
@@ -150,7 +153,7 @@ def test_exhausted_connections_of_nomis_leave_nobody_out(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If NOMIS responds 500 because all its connections are in use, the reading slows down and everybody is read."""
-    # The waits are those of production, since NOMIS needs time for the calls in its pool, and more of it on a slow
+    # The waits are those of production, since NOMIS needs time for the calls in its pool, and more time on a slow
     # machine.
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", (0.1, 0.4, 1.6))
     upstream.reset(prisoners=120, nomis_pool=12, latency_ms=20)

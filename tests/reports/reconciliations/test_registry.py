@@ -1,4 +1,4 @@
-"""The registry of reconciliations agrees with the declaration of each of them."""
+"""The registry of reconciliations agrees with the declaration of each reconciliation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sync.settings.loading import load_settings
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
 def test_each_reconciliation_matches_its_entry(entry: Entry) -> None:
-    """It has the name, the title and the kind of key of its entry, and its domain is synchronised."""
+    """A reconciliation has the name, the title and the kind of key of its entry, and its domain is synchronised."""
     kind = entry.load()
     assert (kind.name, kind.title) == (entry.name, entry.title)
     assert (list(kind.key) == ["booking_id"]) == entry.of_bookings
@@ -42,7 +42,7 @@ def test_each_reconciliation_has_a_frame_that_can_be_compared(entry: Entry) -> N
 def test_a_reconciliation_without_a_switch_follows_the_general_one(
     switches: dict[str, str], expected: set[bool]
 ) -> None:
-    """Without its own switch a reconciliation follows the general one, so only one of CronJob and scheduler runs it."""
+    """Without its own switch, a reconciliation follows the general one, so never both CronJob and scheduler run it."""
     settings = load_settings(switches)
     on = {entry.name: entry.is_on(settings) for entry in RECONCILIATIONS.values()}
     assert set(on.values()) == expected

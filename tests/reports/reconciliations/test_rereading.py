@@ -52,7 +52,7 @@ def test_a_confirmed_difference_stays_if_the_list_cannot_be_read(upstream: Sandb
 
 
 def test_a_list_that_fails_once_is_read_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list fails once it is read again, so released prisoners are still recognised."""
+    """If the list fails once, it is read again, so released prisoners are still recognised."""
     upstream.reset(prisoners=200, mismatch_rate=0.08)
     for each in upstream.planted()["mismatches"]:
         upstream.release(each["offenderNo"])
@@ -63,7 +63,7 @@ def test_a_list_that_fails_once_is_read_again(upstream: Sandbox, open_app: OpenA
 
 
 def test_the_list_is_read_after_all_levels(upstream: Sandbox, open_app: OpenApp) -> None:
-    """No page of the list is then older than a level."""
+    """Since the list is read last, no page of it is older than a level."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
     with reread_planted(upstream, open_app()) as (planted, _):
         paths = [each["path"] for each in upstream.requests("nomis")]

@@ -33,13 +33,13 @@ starts = st.sampled_from(
 )
 persons = st.lists(st.integers(1, 3), max_size=3, unique=True)
 
-#: Each example is a whole frame, so that few of them are needed.
+#: Each example is a whole frame, so few examples are needed.
 FEW = settings(deadline=None, max_examples=20)
 
 
 @st.composite
 def dps_visits(draw: st.DrawFn, reference: str) -> BookedVisit:
-    """Visits of DPS, generated."""
+    """Generated visits of DPS."""
     start = draw(starts)
     return BookedVisit(
         reference=reference,
@@ -59,7 +59,7 @@ def dps_visits(draw: st.DrawFn, reference: str) -> BookedVisit:
 
 @st.composite
 def nomis_visits(draw: st.DrawFn, visit_id: int) -> VisitDetails:
-    """A visit of NOMIS."""
+    """A generated visit of NOMIS."""
     start = draw(starts)
     room = draw(st.sampled_from(list(ROOMS)))
     outcome = draw(st.sampled_from(["VISCANC", "ADMIN", None]))
@@ -208,7 +208,7 @@ def _references_in(comments: Sequence[str | None]) -> list[str | None]:
 @FEW
 @given(st.lists(st.tuples(references, st.sampled_from([" - ", ", ", ". "]), st.text(max_size=30)), max_size=20))
 def test_references_in_comments_are_found(comments: list[tuple[str, str, str]]) -> None:
-    """References of both generations are found, with and without text of the support team after them."""
+    """References of both generations are found, with and without text from the support team after them."""
     for generation in ("Created by Book A Prison Visit. Reference: {}", "DPS booking reference: {}"):
         named = [generation.format(reference) for reference, _, _ in comments]
         behind = [text + join + support for text, (_, join, support) in zip(named, comments, strict=True)]
@@ -226,7 +226,7 @@ def test_a_comment_may_have_no_reference(comments: list[str | None]) -> None:
 @FEW
 @given(st.lists(st.lists(st.text("abc123", min_size=1), min_size=2, max_size=5).map("-".join), max_size=20))
 def test_a_reference_of_another_form_is_used_unchanged(texts: list[str]) -> None:
-    """The mapping decides which visit the reference names."""
+    """A reference of another form is used unchanged, since the mapping decides which visit it names."""
     assert _references_in([f"DPS booking reference: {text} and more" for text in texts]) == texts
 
 

@@ -94,7 +94,7 @@ def test_exactly_the_planted_differences_of_visits_are_found(world: World, gener
 
 
 def test_no_resync_is_proposed_for_a_cancelled_visit_without_a_mapping(world: World) -> None:
-    """A resync would do nothing, so the prison has to cancel the visit."""
+    """If DPS cancelled an unmapped visit, a resync would do nothing, so the prison has to cancel the visit in NOMIS."""
     world.book("aa-aa", TODAY + timedelta(days=4))
     world.write("aa-aa", mapped=False)
     world.sandbox.put("visit", reference="aa-aa", status="CANCELLED", outcome="VISITOR_CANCELLED")
@@ -228,7 +228,7 @@ def test_a_run_of_visits_tracks_the_documented_events(world: World) -> None:
 
 
 def test_a_difference_of_visits_has_its_start_and_severity() -> None:
-    """Both are shown, and are kept in the stored result."""
+    """The start and the severity of a difference are shown, and are kept in the stored result."""
     began = clock.now()
     start = FieldValues(field="start", nomis="2026-08-25T10:00:00", dps="2026-08-25T10:00:00")
     mismatch = VisitMismatch(

@@ -75,7 +75,7 @@ def test_the_command_finds_exactly_the_planted_differences(app: App, planted: di
 
 @pytest.mark.usefixtures("waiting")
 def test_the_next_run_resolves_what_the_proposed_commands_fixed(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """All other differences persist, including those on days that only the first run covered."""
+    """Differences that were not fixed persist, including those on days that only the first run covered."""
     fixable = {"nomis-duplicate", "mapping-missing", "nomis-visit-missing", "not-cancelled-in-nomis"}
     fixed = {key for key, kind in planted["reported"].items() if kind in fixable}
     for each in reconcile(app)["mismatches"]:
@@ -108,7 +108,7 @@ def test_an_unread_prison_makes_a_run_of_visits_incomplete(app: App, planted: di
 
 
 def test_a_search_that_suddenly_finds_nothing_fails_the_run(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """This happens if the parameters of the search are renamed. The run resolves no difference."""
+    """If a search suddenly finds nothing, such as after its parameters were renamed, the run resolves no difference."""
     reconcile(app)
     empty = {"content": [], "number": 0, "size": 200, "totalElements": 0, "totalPages": 0, "last": True}
     app.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=empty)

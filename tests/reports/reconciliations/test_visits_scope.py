@@ -24,7 +24,10 @@ def test_only_the_chosen_days_are_compared(world: World) -> None:
 
 
 def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
-    """The days do not move with the date. Since nobody chose them, NOMIS visits on other days still count."""
+    """The days of a resumed run do not move with the date.
+
+    Since nobody chose the days, NOMIS visits on other days count.
+    """
     first, last = Visits.window(world.reconciliation().settings, TODAY - timedelta(days=1))
     world.book("bb-bb", last + timedelta(days=1))
     world.write("bb-bb", mapped=False)

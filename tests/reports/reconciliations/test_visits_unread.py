@@ -16,7 +16,7 @@ from tests.harness.visits import PRISON, TODAY, World
 
 
 def test_a_visit_booked_between_two_pages_hides_no_other(world: World) -> None:
-    """The new visit moves the others to later positions, and all of them are compared."""
+    """A new visit moves the others to later positions, and all visits are compared."""
     for number in range(201):
         world.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20), status="CANCELLED")
 
@@ -35,9 +35,9 @@ def test_a_visit_booked_between_two_pages_hides_no_other(world: World) -> None:
 
 
 def test_a_visit_that_moves_to_a_page_already_read_is_compared(world: World) -> None:
-    """A visit that leaves the list between two pages moves another one to a page already read.
+    """A visit that leaves the list between two pages moves another visit to a page already read.
 
-    That visit is still compared.
+    The moved visit is still compared.
     """
     for number in range(201):
         world.book(f"ab-cd-ef-{number:03}", TODAY + timedelta(days=number % 20), status="CANCELLED")

@@ -209,9 +209,9 @@ def test_changes_that_break_a_write_are_found(step: tuple[str, Any], difference:
 
 
 def test_later_fields_are_expected_only_of_later_services() -> None:
-    """A document's version gives the age of the service. A service without a version counts as current.
+    """A document's version gives the age of the service, which decides the fields and operations that are expected.
 
-    This applies to fields and to operations.
+    A service without a version counts as current.
     """
     later = Operation(UpstreamName.NOMIS, "GET", "/new", one(Reason), since="2024-01")
     until = Operation(UpstreamName.NOMIS, "GET", "/old", one(Reason), until="2024-01")
@@ -284,7 +284,7 @@ def test_a_real_response_is_compared_with_the_declaration() -> None:
 
 @pytest.mark.parametrize("raw", [None, [], {}, {"openapi": "3.0.1"}, {"paths": {}}, "<html>"])
 def test_a_response_that_is_not_a_document_is_refused(raw: object) -> None:
-    """Nothing is concluded from such a response."""
+    """Nothing is concluded from a response that is not a document."""
     with pytest.raises(ValueError, match="not an OpenAPI document"):
         Document(raw)
 

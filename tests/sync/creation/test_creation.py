@@ -92,7 +92,7 @@ def test_a_record_mapped_by_another_program_is_a_duplicate(consumer: Consumer, u
 def test_every_failure_before_the_create_is_tracked(
     consumer: Consumer, upstream: Sandbox, service: str, method: str, path: str
 ) -> None:
-    """Every failure before the create is tracked, even one of the look-up of the mapping. The next delivery creates."""
+    """Every failure before the create is tracked, even a failure to look up the mapping. The next delivery creates."""
     booking = visit_booked(upstream)
     upstream.fault(service, method, path, status=503, times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -186,7 +186,7 @@ def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbo
 
 
 def test_an_open_breaker_is_not_a_failed_creation(database: Database, upstream: Sandbox, database_url: str) -> None:
-    """If an open breaker prevents the call, no failed event is tracked, and the create is known not to be applied."""
+    """If an open breaker prevents the call, no failed event is tracked, and the create certainly was not applied."""
     booking = visit_booked(upstream)
     with database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, BreakerState.OPEN, opened_at=now(), reason="found elsewhere")

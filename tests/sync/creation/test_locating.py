@@ -46,7 +46,7 @@ def test_the_request_of_a_dead_process_is_waited_for(upstream: Sandbox, database
 
 
 def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """Of two similar appointments, one was never created. It does not get the NOMIS record of the other."""
+    """Of two similar appointments, one was never created. It does not get the other appointment's NOMIS record."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
         appointments.put_appointment(harness, prisoner, instance_id)
@@ -67,7 +67,7 @@ def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, pris
 def test_a_record_that_is_mapped_to_another_is_not_claimed(
     harness: Harness, prisoner: Prisoner, generation: str
 ) -> None:
-    """Of two equal appointments, one was never created. It does not get the record that is mapped to the other."""
+    """Of two equal appointments, one was never created. It does not get the record mapped to the other appointment."""
     harness.sandbox.reset(generation=generation)
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
@@ -86,7 +86,7 @@ def test_a_record_that_is_mapped_to_another_is_not_claimed(
 
 
 def test_equal_adjustments_have_separate_records(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment never gets the record of an equal one, since a missing adjustment makes a release date wrong."""
+    """Equal adjustments never share a record, since a missing adjustment makes a release date wrong."""
     for adjustment_id in (ONE, OTHER):
         adjustments.put_adjustment(harness, prisoner, adjustment_id)
     with faulty(harness.sandbox, "nomis", "POST", kind="reset"), pytest.raises(UpstreamError):
@@ -209,7 +209,7 @@ def generation(request: pytest.FixtureRequest, upstream: Sandbox) -> Iterator[No
 
 @pytest.mark.usefixtures("generation")
 def test_a_lost_adjustment_is_found(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment whose response was lost is found in the list of new ones or, with a newer NOMIS, of its booking."""
+    """A lost adjustment is found in the list of new adjustments or, in a newer NOMIS, in the list of its booking."""
     adjustments.put_adjustment(harness, prisoner)
     with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
         adjustments.handle(harness, prisoner, "inserted")

@@ -125,7 +125,7 @@ def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream
 def test_a_conflict_about_the_nomis_record_is_a_finding(
     consumer: Consumer, upstream: Sandbox, status: int | str
 ) -> None:
-    """If the DPS record has no mapping, the NOMIS record is mapped to another one, which the finding cannot name."""
+    """If the DPS record has no mapping, the NOMIS record has another DPS record, which the finding cannot name."""
     booking = visit_booked(upstream)
     body = {"status": status, "userMessage": "Conflict: it exists"}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)
@@ -170,7 +170,7 @@ def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, u
 
 
 def test_a_duplicate_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """If our create had no response and another record was mapped meanwhile, a finding names the duplicate record."""
+    """If our create had no response and another record has been mapped since, a finding names the duplicate record."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):

@@ -32,7 +32,7 @@ MAPPINGS = "/mapping/visits"
 def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstream: Sandbox) -> None:
     """A failed mapping is tracked, and goes into a retry message in the replaced service's format.
 
-    This is tracked too.
+    The sending of the message is tracked too.
     """
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
@@ -78,7 +78,7 @@ def test_a_retry_made_by_hand_needs_only_the_ids(consumer: Consumer, upstream: S
 
 
 def test_a_failing_retry_stays_on_the_queue(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry that fails for a reason other than a conflict raises, and tracks nothing."""
+    """A retry that fails for a reason other than a conflict raises an error, and tracks nothing."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=500, times=2)
     consumer.deliver(booking)

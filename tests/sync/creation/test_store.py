@@ -35,7 +35,7 @@ def intend(store: CreationStore, previous: CreationRecord | None = None, dps_id:
 
 
 def read(store: CreationStore, dps_id: str = "bq") -> CreationRecord:
-    """The record of the creation, which must exist."""
+    """The record of the creation. The record must exist."""
     record = store.read(VISIT, dps_id)
     assert record is not None
     return record
@@ -102,7 +102,7 @@ def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
 
 
 def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore) -> None:
-    """The search of a second process does not overwrite a create that the first has recorded late."""
+    """The search of a second process does not overwrite a create that the first process has recorded late."""
     intend(store)
     intended = read(store)
     store.created(VISIT, "bq", 1, IDS)
@@ -171,7 +171,7 @@ def test_people_resolve_open_creations(store: CreationStore, database: Database)
 
 
 def test_open_creations_are_listed_with_the_ambiguous_ones_first(store: CreationStore, database: Database) -> None:
-    """Closed creations are listed only on request."""
+    """Ambiguous creations are listed first, and closed creations only on request."""
     for dps_id in ("mapped", "ambiguous", "intended"):
         intend(store, dps_id=dps_id)
     store.mapped(VISIT, "mapped", MAPPING, "visit-create-success", {})

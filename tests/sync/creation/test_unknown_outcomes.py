@@ -40,7 +40,7 @@ COMMIT = "Unexpected error: Could not commit JPA transaction; nested exception i
 def test_a_create_that_waited_too_long_is_not_sent(
     upstream: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a create waits too long for its turn it is not sent, since other processes may count it as sent by then."""
+    """If a create waits too long for its turn, it is not sent, since by then other processes may count it as sent."""
     booking = visit_booked(upstream)
     with consuming(upstream, database_url, checked_writes=True) as consumer:
         with monkeypatch.context() as patched:
@@ -151,7 +151,7 @@ def test_a_search_that_began_too_early_proves_nothing(upstream: Sandbox, databas
 
 
 def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, upstream: Sandbox) -> None:
-    """NOMIS cannot read courses, so after a lost response one alert goes out and no delivery creates the course."""
+    """No NOMIS route reads courses, so a lost response causes one alert, and no delivery creates the course."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -201,7 +201,7 @@ def test_a_course_that_may_have_been_committed_is_not_created_again(
 
 
 def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """NOMIS's 500 about anything but commit and connection means a rollback, so no person is asked."""
+    """NOMIS's 500 about anything but the commit or the connection means a rollback, so no person is asked."""
     booking = schedule_created(upstream)
     words = "Unexpected error: could not execute statement; constraint [OMS_OWNER.COURSE_PAY_RATES_PK]"
     upstream.fault("nomis", "POST", "/activities", status=500, body={"status": 500, "userMessage": words}, times=1)
@@ -251,7 +251,7 @@ def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) 
 
 
 def test_an_unknown_outcome_is_reported_even_if_another_record_is_mapped(upstream: Sandbox, consumer: Consumer) -> None:
-    """A person is alerted once about a course that may be in NOMIS without a mapping, next to a mapped one."""
+    """A person is alerted once about a course that may be in NOMIS without a mapping, as well as a mapped course."""
     booking = schedule_created(upstream)
     with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
         consumer.deliver(booking)

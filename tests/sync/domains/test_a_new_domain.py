@@ -43,7 +43,7 @@ for _ in sys.stdin:
 
 
 class Program:
-    """A copy of the program with the example of the page."""
+    """A copy of the program with the example from the page."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
@@ -62,7 +62,7 @@ class Program:
         )
 
     def python(self, code: str) -> str:
-        """The output of a Python process in the copy, which must succeed."""
+        """The output of a Python process in the copy. The process must succeed."""
         process = self.start(code)
         printed, _ = process.communicate(timeout=120)
         assert process.returncode == 0
@@ -96,7 +96,7 @@ class Services(BaseHTTPRequestHandler):
     """HMPPS Auth, NOMIS, the mapping service and the publisher, as far as the example calls them."""
 
     protocol_version = "HTTP/1.1"
-    #: The records at each path. A POST to a collection adds one.
+    #: The records at each path. A POST to a collection adds a record.
     records: dict[str, Any]
 
     def do_GET(self) -> None:

@@ -119,7 +119,7 @@ def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Priso
 
 
 def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS cannot read a course activity, so after a lost response a person decides, and nothing is created twice."""
+    """No NOMIS route reads courses, so after a lost response a person decides, and nothing is created twice."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -130,7 +130,7 @@ def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("existing", [{"activityScheduleId": SCHEDULE}, {}], ids=["same schedule", "same course"])
 def test_a_400_of_the_mapping_is_a_duplicate(harness: Harness, prisoner: Prisoner, existing: dict[str, int]) -> None:
-    """A 400 for a pair that conflicts with an existing one is tracked as a duplicate, with both pairs."""
+    """A 400 for a pair that conflicts with an existing pair is tracked as a duplicate, with both pairs."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert create(harness) is Outcome.RETRY_QUEUED
@@ -156,7 +156,7 @@ def test_other_400_of_the_mapping_goes_into_the_retry(harness: Harness, prisoner
 
 
 def test_session_is_cancelled_and_scheduled_again(running: Harness) -> None:
-    """In NOMIS a session gets the state that it has in DPS. This is tracked with both ids."""
+    """In NOMIS a session gets the state that it has in DPS. The change is tracked with both ids."""
     running.sandbox.put("instance", id=INSTANCE, cancelled=True)
     event = "activities.scheduled-instance.amended"
     assert running.handle(event, scheduledInstanceId=INSTANCE) == "activity-scheduled-instance-amend-success"

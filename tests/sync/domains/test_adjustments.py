@@ -117,7 +117,7 @@ def test_events_from_nomis_are_ignored(harness: Harness, prisoner: Prisoner, wor
 
 
 def test_ignored_events_have_a_separate_group() -> None:
-    """An event from NOMIS is never coalesced with one from DPS, since the event from DPS would be ignored too."""
+    """An event from NOMIS is never coalesced with an event from DPS, since the event from DPS would be ignored too."""
     entity = HANDLERS[f"{EVENT}.updated"].entity
     dps, nomis = (
         entity(DomainEvent(f"{EVENT}.updated", additional_information={"id": ADJUSTMENT, "source": source}))
@@ -191,7 +191,7 @@ def test_updated(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -> None:
-    """In the other family the number may belong to another prisoner, so the change is never written."""
+    """In the other family the number may belong to another prisoner, so a change of family is never written."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     put_adjustment(harness, prisoner, sentence=1, type="RX")
@@ -218,7 +218,7 @@ def test_deleted(harness: Harness, prisoner: Prisoner, sentence: int | None, kin
 
 
 def test_a_deletion_is_repeated_if_the_mapping_stays(harness: Harness, prisoner: Prisoner) -> None:
-    """If the mapping cannot be deleted, the whole deletion is repeated, since NOMIS accepts a second one."""
+    """If the mapping cannot be deleted, the whole deletion is repeated, since NOMIS accepts a second deletion."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     harness.sandbox.fault("mapping", "DELETE", kind="status", status=503, times=1)
@@ -295,7 +295,10 @@ def test_an_update_of_a_record_gone_on_both_sides_is_skipped(harness: Harness, p
 
 
 def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
-    """If a recorded deletion precedes the insertion, nothing is inserted. Without one, DPS is read again."""
+    """If a recorded deletion precedes the insertion, nothing is inserted.
+
+    Without a recorded deletion, DPS is read again.
+    """
     with pytest.raises(UpstreamError, match="adjustments: GET"):
         handle(harness, prisoner, "inserted")
     assert handle(harness, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"

@@ -72,7 +72,7 @@ def test_a_suspended_allocation_has_a_comment(running: Harness, prisoner: Prison
 
 
 def test_late_end_of_an_old_allocation_leaves_the_new_one(running: Harness, prisoner: Prisoner) -> None:
-    """A late event about an ended allocation does not end a newer one of the same booking and schedule."""
+    """A late event about an ended allocation does not end a newer allocation of the same booking and schedule."""
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="A", ended_why="B")
     put_allocation(running, prisoner, ALLOCATION + 1, band=2)
     allocate(running, "allocated", ALLOCATION + 1)
@@ -83,7 +83,7 @@ def test_late_end_of_an_old_allocation_leaves_the_new_one(running: Harness, pris
 
 
 def test_another_prisoners_allocation_is_not_a_newer_one(running: Harness, prisoner: Prisoner) -> None:
-    """Only an allocation of the same booking counts as the newer one."""
+    """Only an allocation of the same booking counts as newer."""
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat())
     put_allocation(running, prisoner, ALLOCATION + 1, booking_id=prisoner.booking_id + 1)
     allocate(running, "allocation-amended")
@@ -187,7 +187,7 @@ def test_paid_attendance_fails_with_its_reason(running: Harness, prisoner: Priso
 
 
 def test_duplicate_rows_are_recognised(running: Harness) -> None:
-    """If NOMIS already has two rows, the failure is tracked as one that no retry resolves."""
+    """If NOMIS already has two rows, the failure is tracked as a failure that no retry resolves."""
     allocate(running)
     running.sandbox.control("POST", f"/nomis/duplicates/allocation/{one(running, 'allocation')['id']}")
     with pytest.raises(UpstreamError) as caught:
@@ -282,7 +282,7 @@ def test_a_refusal_that_needs_no_action_is_ignored(running: Harness, prisoner: P
 
 
 def test_a_refusal_of_an_attendance_paid_on_another_day_is_permanent(running: Harness, prisoner: Prisoner) -> None:
-    """Such a refusal is final. Any other refusal is an error and is never ignored."""
+    """A refusal because payroll paid on another day is final. Any other refusal is an error and is never ignored."""
     put_attendance(running, prisoner)
     with (
         faulty(running.sandbox, "nomis", "POST", "/attendance$", status=400, body=refusal(1001)),

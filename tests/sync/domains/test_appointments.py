@@ -64,7 +64,7 @@ def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Pri
 
 
 def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS's failure on an appointment in a cell is tracked as one that no retry resolves."""
+    """NOMIS's failure on an appointment in a cell is tracked as a failure that no retry resolves."""
     put_appointment(harness, prisoner, in_cell=True)
     with pytest.raises(NeverAccepted, match="accepts no appointment without a location") as caught:
         handle(harness, "created")
@@ -74,7 +74,7 @@ def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner:
 
 
 def test_an_appointment_in_a_cell_is_created_once_nomis_accepts_it(harness: Harness, prisoner: Prisoner) -> None:
-    """It is sent without a location, so a NOMIS that accepts such records creates it."""
+    """An appointment in a cell is sent without a location, so a NOMIS that accepts such records creates it."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="status", status=201, body={"eventId": 5})
     assert handle(harness, "created") is Outcome.APPLIED
@@ -314,7 +314,7 @@ def test_a_change_is_not_ignored_while_the_creation_is_open(harness: Harness, pr
 
 
 def test_a_deletion_before_the_creation_leaves_nothing(harness: Harness) -> None:
-    """If DPS has no record, a deletion that overtakes the creation is ignored. So is the creation afterwards."""
+    """If DPS has no record, a deletion that overtakes the creation is ignored. The later creation is ignored too."""
     with pytest.raises(UpstreamError, match=r"appointments: GET .* 404"):
         handle(harness, "created")
     assert handle(harness, "deleted") == "appointment-delete-ignored"

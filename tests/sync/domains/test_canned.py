@@ -24,7 +24,10 @@ def test_canned_visit_reaches_nomis(harness: Harness, sandbox: Sandbox) -> None:
 def test_canned_adjustment_reaches_nomis(
     harness: Harness, sandbox: Sandbox, adjustment_id: str, kind: tuple[str, int | None]
 ) -> None:
-    """An adjustment with any id is written. It is of a sentence if the id ends in S, and otherwise of a key date."""
+    """An adjustment with any id is written.
+
+    It is a sentence adjustment if the id ends in S, and otherwise a key-date adjustment.
+    """
     sandbox.reset(mock_publishers=True)
     event = "release-date-adjustments.adjustment.inserted"
     assert harness.handle(event, id=adjustment_id, offenderNo="A7948DY", source="DPS") is Outcome.APPLIED

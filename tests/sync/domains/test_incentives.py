@@ -111,7 +111,7 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, at
 
 
 def test_a_record_mapped_to_another_review_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """An equal record that is mapped to another review does not get our mapping, so a second one is created."""
+    """An equal record that is mapped to another review does not get our mapping, so a second record is created."""
     first, second = review(harness, prisoner), review(harness, prisoner)
     insert(harness, first, prisoner)
     before = len(records(harness, prisoner))
@@ -291,7 +291,7 @@ def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Pr
 
 
 def test_an_invalid_old_review_does_not_hide_the_others(harness: Harness, prisoner: Prisoner) -> None:
-    """The newest review of a booking must be valid. Invalid older ones are skipped."""
+    """The newest review of a booking must be valid. Invalid older reviews are skipped."""
     newest = harness.services[UpstreamName.INCENTIVES].call("GET", f"/iep/reviews/id/{review(harness, prisoner)}")
     summary = {"iepCode": "ENH", "bookingId": prisoner.booking_id}
     path = "/iep/reviews/booking/{id}"

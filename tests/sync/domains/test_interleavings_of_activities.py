@@ -92,7 +92,7 @@ def test_schedules(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -
 @BOUNDED
 @given(scenario=scenarios(4), ends=st.booleans())
 def test_allocations(scheduled: Harness, prisoner: Prisoner, scenario: Scenario, ends: bool) -> None:
-    """Two consecutive allocations of a prisoner to one schedule leave NOMIS with the state of the newer one."""
+    """Two consecutive allocations of a prisoner to one schedule leave NOMIS with the state of the newer allocation."""
     first = 10_000 + 2 * next(NUMBERS)
     second, today = first + 1, london_today().isoformat()
     base: dict[str, Any] = {
@@ -153,5 +153,6 @@ def test_attendances(scheduled: Harness, prisoner: Prisoner, scenario: Scenario,
     (row,) = [each for each in sandbox.nomis("attendance") if each["session_id"] == session]
     assert (row["outcome"], row["paid"]) == ("REST", False)
     assert row["comment"] == ("Was ill" if locks else "Was ill, says the nurse")
-    # An attendance that NOMIS does not have at the time of the lock expires. One that it has keeps its status.
+    # An attendance that NOMIS does not have at the time of the lock expires. An attendance that NOMIS has keeps its
+    # status.
     assert row["status"] in ({"COMP", "EXP"} if locks else {"COMP"})
