@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -24,15 +24,15 @@ from sync.clock import now
 from sync.errors import LeaseBusy
 from sync.store.column_types import SharedDateTime, UtcDateTime
 from sync.store.database import Database, StoreUnavailable
+from sync.store.group_commit import GroupCommit, Request
 from sync.store.process_names import process_is_gone, this_process
 from sync.store.tables import leases
 
 _RENEWALS_IN_A_LEASE = 3
 #: While at least this many leases are held, a commit waits a moment for the requests of other threads, like
-#: `commit_siblings` and `commit_delay` of PostgreSQL. Without the wait most commits serve one thread, and a drain with
-#: 64 messages in flight uses a sixth more CPU.
+#: `commit_siblings` of PostgreSQL. Without the wait most commits serve one thread, and a drain with 64 messages in
+#: flight uses a sixth more CPU.
 _COMMIT_SIBLINGS = 32
-_COMMIT_DELAY_SECONDS = 0.005
 _LONGEST_NAME = 80
 
 #: SQL as text, since SQLAlchemy compiles an INSERT … ON CONFLICT again for each execution. With 64 messages in flight
@@ -49,20 +49,17 @@ _numbers = itertools.count(1)
 _HOLDER = select(leases.c.owner).where(leases.c.key == bindparam("the_key"))
 
 
-@dataclass(slots=True)
-class _Request:
+@dataclass(slots=True, eq=False)
+class _Request(Request):
     """A thread's request: to acquire the lease of `key` for `length`, or to release it if `length` is None.
 
-    The result of `taken` is whether the thread holds the lease afterwards. `woken`: the request has its result, or its
-    thread is to commit the waiting requests.
+    Its result is whether the thread holds the lease afterwards.
     """
 
     key: str
     owner: str
     length: timedelta | None = None
     take_over: bool = False
-    taken: Future[bool] = field(default_factory=Future)
-    woken: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(slots=True)
@@ -102,9 +99,7 @@ class Leases:
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
         self._unreleased: set[tuple[str, str]] = set()
-        #: Requests that no thread has begun to commit, and whether a thread is committing.
-        self._waiting: list[_Request] = []
-        self._committing = False
+        self._commits: GroupCommit[_Request] = GroupCommit(self._commit, lambda: len(self._held) >= _COMMIT_SIBLINGS)
         self._write_before = threading.local()
         self._stopping = threading.Event()
         self._renewing: threading.Thread | None = None
@@ -128,14 +123,8 @@ class Leases:
         try:
             if self._unreleased:
                 self._release_left_over()
-            request = _Request(key, owner, length, take_over)
-            with self._lock:
-                commits = self._commits_after_adding(request)
-            if not commits:
-                self._wait_for_commit(request)
-            if not request.taken.done():
-                self._commit_waiting()
-            taken = request.taken.result()
+            request = _Request(key, owner, length, take_over, waits=True)
+            taken = self._commits.result_of(request, must_lead=self._commits.add(request))
         except StoreUnavailable:
             # The lease may have been acquired anyway, if the connection was lost during the commit.
             with self._lock:
@@ -152,12 +141,12 @@ class Leases:
             held = self._held.pop(key, None)
             if held is None:
                 return
-            request = _Request(key, held.owner)
-            request.taken.add_done_callback(lambda taken: self._keep_unreleased(request, taken))
+            request = _Request(key, held.owner, waits=False)
+            request.result.add_done_callback(lambda result: self._keep_unreleased(request, result))
             # Still under the lock, so that no other thread of this process can ask for the same lease first.
-            commits = self._commits_after_adding(request)
-        if commits:
-            self._commit_waiting()
+            must_lead = self._commits.add(request)
+        if must_lead:
+            self._commits.lead()
 
     def expire_after(self, key: str, seconds: float) -> None:
         """Stops renewing the lease of `key`, so that it expires in `seconds`. Nobody can acquire it before that.
@@ -246,60 +235,17 @@ class Leases:
             except StoreUnavailable as error:
                 structlog.get_logger().debug("leases-not-renewed", reason=str(error))
 
-    def _commits_after_adding(self, request: _Request) -> bool:
-        """Adds a request, under the lock; returns whether its thread is to commit, because no other thread does."""
-        self._waiting.append(request)
-        commits, self._committing = not self._committing, True
-        return commits
-
-    def _wait_for_commit(self, request: _Request) -> None:
-        """Waits until the request has its result, or its thread is to commit."""
-        try:
-            request.woken.wait()
-        except BaseException:
-            # A signal ended the wait. The other threads must not wait for this one to commit.
-            with self._lock:
-                is_chosen = request.woken.is_set() and not request.taken.done()
-                if not is_chosen and request in self._waiting:
-                    self._waiting.remove(request)
-            if is_chosen:
-                self._commit_waiting()
-            raise
-
-    def _commit_waiting(self) -> None:
-        """Commits the requests of all threads together, and hands over to a thread whose request came meanwhile.
+    def _commit(self, requests: list[_Request]) -> None:
+        """Commits the requests of several threads together.
 
         With 64 messages in flight, a separate transaction for each request made a drain on PostgreSQL a quarter slower
         (263 instead of 364 messages a second). On SQLite it made little difference.
         """
-        requests: list[_Request] = []
-        only_releases = True
-        while only_releases:
-            interrupted = True
-            try:
-                if len(self._held) >= _COMMIT_SIBLINGS:
-                    time.sleep(_COMMIT_DELAY_SECONDS)
-                with self._lock:
-                    requests, self._waiting = self._waiting, []
-                # Requests are applied in the order of their keys, with releases and acquisitions apart, so that
-                # processes never deadlock. Releases come first, since the same lease may have been requested again.
-                requests.sort(key=lambda each: each.key)
-                self._commit_together([each for each in requests if each.length is None])
-                self._commit_together([each for each in requests if each.length is not None])
-                interrupted = False
-            finally:
-                # Even if a signal ends the commit: the other threads still wait.
-                for each in requests:
-                    if not each.taken.done():
-                        each.taken.set_exception(StoreUnavailable("the commit was interrupted"))
-                    each.woken.set()
-                with self._lock:
-                    # A thread that releases a lease does not wait, so it cannot take over.
-                    next_one = next((each for each in self._waiting if each.length is not None), None)
-                    only_releases = bool(self._waiting) and next_one is None
-                    self._committing = next_one is not None or (only_releases and not interrupted)
-                    if next_one is not None:
-                        next_one.woken.set()
+        # Requests are applied in the order of their keys, with releases and acquisitions apart, so that processes never
+        # deadlock. Releases come first, since the same lease may have been requested again.
+        requests.sort(key=lambda each: each.key)
+        self._commit_together([each for each in requests if each.length is None])
+        self._commit_together([each for each in requests if each.length is not None])
 
     def _commit_together(self, requests: list[_Request]) -> None:
         """Commits requests, which are either all releases or all acquisitions."""
@@ -315,10 +261,10 @@ class Leases:
                     self._commit_together([each])
                 return
             for each in requests:
-                each.taken.set_exception(error)
+                each.result.set_exception(error)
             return
         for each, result in zip(requests, taken, strict=True):
-            each.taken.set_result(result)
+            each.result.set_result(result)
 
     def _apply(self, connection: Connection, requests: list[_Request]) -> list[bool]:
         """Releases or acquires leases. Returns for each request whether its lease is held now.
@@ -345,8 +291,8 @@ class Leases:
             return False
         return connection.execute(self._taking_over, values | {"the_holder": holder}).rowcount == 1
 
-    def _keep_unreleased(self, request: _Request, taken: Future[bool]) -> None:
-        if taken.exception() is not None:
+    def _keep_unreleased(self, request: _Request, result: Future[bool]) -> None:
+        if result.exception() is not None:
             with self._lock:
                 self._unreleased.add((request.key, request.owner))
 

@@ -265,44 +265,6 @@ def test_leases_acquired_together_succeed_separately(database: Database) -> None
     assert all(Leases(database, "third", 60).acquire(f"0-{number}") for number in numbers)
 
 
-def test_a_release_during_another_threads_commit_is_done(database: Database, database_url: str) -> None:
-    """A thread that releases need not wait for the commit of another thread, which releases the lease too."""
-    mine, other, blocker = Leases(database, "mine", 600), Leases(database, "other", 600), Database(database_url)
-    assert mine.acquire("a")
-    with blocker.begin() as connection:
-        expired = {"key": "b", "owner": "gone", "expires_at": now() - timedelta(hours=1)}
-        connection.execute(leases.insert().values(**expired))
-        acquiring = in_thread(mine.acquire, "b")
-        until(lambda: mine._committing)
-        result_of(in_thread(mine.release, "a"))
-    assert result_of(acquiring)
-    until(partial(other.acquire, "a"))
-    blocker.dispose()
-
-
-@pytest.mark.parametrize("interrupted", ["waiting", "committing"])
-def test_interrupted_thread_keeps_no_other_from_a_lease(
-    database: Database, monkeypatch: pytest.MonkeyPatch, interrupted: str
-) -> None:
-    """A thread whose acquisition a signal ends, while it waits or commits, does not stop those of other threads."""
-    mine = Leases(database, "mine", 600)
-
-    def interrupt(*_given: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        if interrupted == "waiting":
-            mine._committing = True
-            patch.setattr("threading.Event.wait", interrupt)
-        else:
-            patch.setattr(mine, "_commit_together", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            mine.acquire("a")
-    mine._committing = mine._committing and interrupted != "waiting"
-    assert result_of(in_thread(mine.acquire, "b"))
-    assert result_of(in_thread(mine.acquire, "a"))
-
-
 def test_processes_are_distinguished() -> None:
     """The current process is alive. A process that ended, or whose number was reused, is gone. Any other is unknown."""
     mine = this_process()

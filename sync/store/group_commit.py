@@ -1,0 +1,122 @@
+"""Group commit: the requests that several threads make at about the same time share a transaction.
+
+One thread at a time leads: it commits its own request together with those of the threads that wait. Once it has
+committed, it hands over to a thread whose request came meanwhile, so that no thread commits for others for ever.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from sync.store.database import StoreUnavailable
+
+#: How long a leader waits for further requests while many threads are at work, like `commit_delay` of PostgreSQL.
+_DELAY_SECONDS = 0.005
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Request:
+    """What a thread asks to have committed; a subclass says what that is.
+
+    waits: whether the thread waits for the result. result: set by the commit. woken: set when the request has a result,
+    or when its thread is to lead.
+    """
+
+    waits: bool
+    result: Future[bool] = field(default_factory=Future)
+    woken: threading.Event = field(default_factory=threading.Event)
+
+
+ARequest = TypeVar("ARequest", bound=Request)
+
+
+class GroupCommit(Generic[ARequest]):
+    """Commits the requests of many threads together. It is safe to share between threads.
+
+    commit: commits requests and sets the result, or the error, of each. is_busy: whether so many threads are at work
+    that a short delay gathers the requests of several.
+    """
+
+    def __init__(self, commit: Callable[[list[ARequest]], None], is_busy: Callable[[], bool]) -> None:
+        """Starts without requests."""
+        self._commit = commit
+        self._is_busy = is_busy
+        self._lock = threading.Lock()
+        #: Requests that no thread has begun to commit, and whether a thread leads.
+        self._waiting: list[ARequest] = []
+        self._is_led = False
+
+    def add(self, request: ARequest) -> bool:
+        """Adds a request without waiting; returns whether the calling thread must `lead`, since no other does."""
+        with self._lock:
+            self._waiting.append(request)
+            must_lead, self._is_led = not self._is_led, True
+        return must_lead
+
+    def lead(self) -> None:
+        """Commits the requests that wait, and hands over to another thread."""
+        try:
+            handed_over = False
+            while not handed_over:
+                self._commit_waiting()
+                handed_over = self._hand_over()
+        except BaseException:
+            # Only a signal, as the commit keeps its errors in the results. The other threads are still waiting.
+            self._hand_over(resigns=True)
+            raise
+
+    def result_of(self, request: ARequest, *, must_lead: bool) -> bool:
+        """Waits for the result of a request, leading when it is the turn of its thread; raises what its commit raised.
+
+        must_lead: what `add` returned.
+        """
+        if not must_lead:
+            self._wait(request)
+        if not request.result.done():
+            self.lead()
+        return request.result.result()
+
+    def _wait(self, request: ARequest) -> None:
+        try:
+            request.woken.wait()
+        except BaseException:
+            # A signal ended the wait. The other threads must not wait for this one to lead.
+            with self._lock:
+                must_lead = request.woken.is_set() and not request.result.done()
+                if not must_lead and request in self._waiting:
+                    self._waiting.remove(request)
+            if must_lead:
+                self.lead()
+            raise
+
+    def _commit_waiting(self) -> None:
+        if self._is_busy():
+            time.sleep(_DELAY_SECONDS)
+        with self._lock:
+            requests, self._waiting = self._waiting, []
+        try:
+            self._commit(requests)
+        finally:
+            for each in requests:
+                if not each.result.done():
+                    each.result.set_exception(StoreUnavailable("the commit was interrupted"))
+                each.woken.set()
+
+    def _hand_over(self, *, resigns: bool = False) -> bool:
+        """Wakes a waiting thread to lead, or ends the lead if nothing is left.
+
+        Returns False if the only requests left are those of threads that do not wait, unless this thread `resigns`. The
+        next request then finds no leader.
+        """
+        with self._lock:
+            successor = next((each for each in self._waiting if each.waits), None)
+            if successor is not None:
+                successor.woken.set()
+            elif resigns or not self._waiting:
+                self._is_led = False
+            else:
+                return False
+            return True
