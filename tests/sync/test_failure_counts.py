@@ -53,7 +53,7 @@ def test_a_reason_is_one_line_without_ids(error: Exception, reason: str) -> None
 
 
 def test_failures_with_the_same_reason_are_counted_together() -> None:
-    """The number of records does not matter."""
+    """Failures with the same reason are counted together, however many records they are about."""
     reasons = FailureCounts()
     for number in range(50):
         reasons.add(refused(f"Prisoner A{number:04}BC not found"), f"{number % 20}")
@@ -63,7 +63,7 @@ def test_failures_with_the_same_reason_are_counted_together() -> None:
 
 
 def test_the_number_of_reasons_is_bounded() -> None:
-    """A long-lived process keeps the first reasons, and counts all others together."""
+    """A long-lived process keeps the first reasons, and counts all other reasons together."""
     reasons = FailureCounts()
     for number in range(500):
         reasons.add(refused("a" * (number % 100)), f"{number}")

@@ -89,7 +89,7 @@ def test_a_time_with_an_offset_is_converted_to_london_time(moment: datetime, hou
 
 @given(TIMES, st.sampled_from(["Z", "+00:00", "+01:00"]))
 def test_a_time_of_day_with_an_offset_is_refused(moment: time, offset: str) -> None:
-    """Without a date nobody can say which time in London is meant."""
+    """A time of day with an offset is refused, since without a date nobody can say which London time is meant."""
     record = {"id": 1, "date": "2023-06-02", "startTime": moment.isoformat(), "endTime": "23:59", "cancelled": False}
     assert Instance.model_validate(record).start_time == moment
     with pytest.raises(ValidationError, match="offset"):
@@ -181,7 +181,10 @@ def test_missing_values_are_left_out() -> None:
     st.none() | LOCAL_TIMES,
 )
 def test_allocations_have_the_fields_of_their_status(status: str, who: str | None, when: datetime | None) -> None:
-    """Only an ended allocation has a reason and comment for its end. Only a suspended one has a comment on that."""
+    """Only an ended allocation has a reason and comment for its end.
+
+    Only a suspended allocation has a comment on its suspension.
+    """
     record = allocation_with(
         status=status, deallocatedBy=who, deallocatedTime=when, suspendedBy=who, suspendedTime=when
     )
@@ -246,7 +249,7 @@ def test_appointments_always_have_an_end(start: time, end: time | None, in_cell:
 def test_each_reason_for_attendance_has_its_outcome(
     reason: str | None, paid: bool, code: str | None, unexcused: bool, authorised: bool
 ) -> None:
-    """Paid and unpaid, each reason has an outcome and a kind of absence."""
+    """Whether paid or unpaid, each reason has an outcome and a kind of absence."""
     outcome = attendance_outcome(reason, paid=paid)
     assert (outcome.code, outcome.unexcused, outcome.authorised) == (code, unexcused, authorised)
 
@@ -273,7 +276,7 @@ def test_each_status_of_an_attendance_has_a_nomis_status(
 
 @pytest.mark.parametrize(("days", "expected"), [(-1, "EXP"), (0, "SCH"), (1, "SCH")])
 def test_a_waiting_attendance_expires_the_day_after(days: int, expected: str) -> None:
-    """Until its day has passed it is scheduled. Other statuses do not change with the day."""
+    """A waiting attendance is scheduled until its day has passed. Other statuses do not change with the day."""
     today = datetime(2023, 5, 22, tzinfo=LONDON).date()
     record = {
         "attendanceId": 1, "scheduledInstanceId": 2, "activityScheduleId": 3, "status": "WAITING", "bookingId": 5,
@@ -309,7 +312,7 @@ def test_unknown_codes_are_errors_that_no_retry_resolves(word: str) -> None:
 
 @given(st.text(max_size=30) | st.none())
 def test_an_unknown_outcome_of_a_visit_is_administrative(outcome: str | None) -> None:
-    """Only the outcome of a visit has a default: an unknown one becomes an administrative cancellation."""
+    """Only the outcome of a visit has a default: an unknown outcome becomes an administrative cancellation."""
     assert nomis_outcome(outcome) == NOMIS_OUTCOMES.get(outcome or "", "ADMIN")
 
 
@@ -335,5 +338,5 @@ def test_the_comment_says_who_planned_the_end() -> None:
 
 
 def test_an_allocation_without_pay_band_is_unpaid() -> None:
-    """An allocation without a pay band is sent without one."""
+    """An allocation without a pay band is sent without a pay band."""
     assert "payBandCode" not in nomis_allocation(allocation_with(prisonPayBand=None)).as_json()

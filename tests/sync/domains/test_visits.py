@@ -143,7 +143,7 @@ def test_a_longer_reference_is_not_ours(harness: Harness, prisoner: Prisoner) ->
 
 
 def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS has two visits with the reference, a person has to decide, and no third one is created."""
+    """If NOMIS has two visits with the reference, a person has to decide, and no third visit is created."""
     put(harness)
     body = CreateVisit(
         prison_id=prisoner.prison_id,
@@ -168,7 +168,7 @@ def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner:
 def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Prisoner) -> None:
     """A mapping that cannot be saved goes into a retry message, which then saves it.
 
-    The visit's number is text there.
+    In the message the visit's number is text.
     """
     put(harness)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
@@ -340,7 +340,7 @@ def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
 
 @pytest.mark.parametrize("as_told", [str, int])
 def test_a_visit_that_nomis_already_has_is_mapped(harness: Harness, prisoner: Prisoner, as_told: type) -> None:
-    """If NOMIS refuses a visit as equal to one that it names, that visit is ours if its comment has our reference."""
+    """If NOMIS refuses a visit and names an equal one, the equal visit is ours if its comment has our reference."""
     put(harness)
     existing = equal_visit(harness, prisoner, REFERENCE)
     body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": as_told(existing)}

@@ -149,7 +149,7 @@ def test_a_drain_by_command_waits_for_the_database_before_it_receives(
 def test_parked_messages_are_not_given_up_after_an_outage(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Messages that are parked after the outage for another reason, here a lease, are not given up because of it."""
+    """The drain does not give up on messages that are parked after an outage for another reason, here a lease."""
     for name in ("DATABASE_POLL_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.01)
     clock = clock_of(monkeypatch, outages)
@@ -178,7 +178,7 @@ def test_parked_messages_are_not_given_up_after_an_outage(
 def test_each_drain_has_the_full_time_limit(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """If a drain gives up because of an outage, the next one waits for the full limit again."""
+    """If a drain gives up because of an outage, the next drain waits for the full limit again."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     hold = 0.3
     with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made, ExitStack() as outage:

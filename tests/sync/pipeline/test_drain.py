@@ -92,7 +92,7 @@ def test_a_malformed_message_fails_alone(sandbox: Sandbox, one: Application) -> 
 
 
 def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tmp_path: Path) -> None:
-    """With `FEATURE_EVENT_…=false`, such events are acknowledged without being handled or tracked."""
+    """With `FEATURE_EVENT_…=false`, events of the type are acknowledged without being handled or tracked."""
     with application(
         sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
     ) as off:
@@ -197,7 +197,10 @@ def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypat
 
 
 def test_a_stop_finishes_the_messages_in_flight(sandbox: Sandbox, one: Application) -> None:
-    """Messages that are in flight at the stop are finished. Those that are published afterwards stay on the queue."""
+    """Messages that are in flight at the stop are finished.
+
+    Messages that are published afterwards stay on the queue.
+    """
     sandbox.traffic(events=30, seed=1, queues=["visit"])
     drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS, times=None) as creates:

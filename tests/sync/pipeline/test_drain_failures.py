@@ -91,7 +91,7 @@ def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
 
 
 def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> None:
-    """The waits of an event type take precedence over those of its queue, and those over the general ones."""
+    """The waits of an event type take precedence over the waits of its queue, and these over the general waits."""
     waits = {
         "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
@@ -146,7 +146,7 @@ def test_events_behind_a_creation_are_handled_after_its_success(sandbox: Sandbox
 
 
 def test_a_failed_update_does_not_hold_up_the_next_event(sandbox: Sandbox, one: Application) -> None:
-    """A cancellation is handled although the change before it failed, since it does not depend on it."""
+    """A cancellation does not depend on the change before it, so it is handled even if the change failed."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     send(queue, BOOKED, "aa-aa", 0)
@@ -201,7 +201,8 @@ def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> Non
         elsewhere = Leases(one.database, "elsewhere", 600)
         assert elsewhere.acquire("create:visit:aa-aa")
         working = in_thread(drain.run_batch)
-        # One thread handles both in turn, so the first has met the lease by the time the second is created.
+        # One thread handles both messages in turn, so the first has met the lease by the time the second record is
+        # created.
         until(lambda: sandbox.nomis("visit"), "the second visit")
         assert [visit["comment"].endswith(": bb-bb") for visit in sandbox.nomis("visit")] == [True]
         assert queue.counts().in_flight >= 1

@@ -51,7 +51,7 @@ def failure_of(made: Application, reference: str, minute: int) -> FailedAttempt 
 
 
 def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one: Application) -> None:
-    """However often they come before the booking, they are applied after it, and neither fails."""
+    """A change and a cancellation that come before the booking, however often, are applied after it. Neither fails."""
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     who = put_visit(sandbox, REFERENCE)
     send(pair.main, CHANGED, REFERENCE, 1, prisonerId=who)
@@ -105,7 +105,10 @@ def wait_since(queue: Queue, seconds: float) -> None:
 
 
 def test_a_wait_for_a_creation_ends(sandbox: Sandbox, one: Application) -> None:
-    """If the record is never created, the event fails after a time limit. It then has as many attempts as any other."""
+    """If the record is never created, the event fails after a time limit.
+
+    From then on it has as many attempts as any other event.
+    """
     put_visit(sandbox, "never")
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     send(pair.main, CHANGED, "never")
@@ -122,7 +125,7 @@ def test_a_wait_for_a_creation_ends(sandbox: Sandbox, one: Application) -> None:
 
 
 def test_a_dead_letter_that_is_sent_back_waits_again(sandbox: Sandbox, one: Application) -> None:
-    """Its booking may have been sent back too, so it waits for the booking once more."""
+    """A dead letter that is sent back waits for its booking again, since the booking may have been sent back too."""
     put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     send(pair.dlq, CHANGED, REFERENCE)
@@ -165,7 +168,7 @@ def test_an_event_waits_longer_for_a_creation_in_progress(
 def test_a_message_that_cannot_be_copied_stays(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message stays and its failure is recorded, since it may become a dead letter next."""
+    """A message that cannot be copied stays, and its failure is recorded, since it may become a dead letter next."""
 
     def refuse(messages: list[Message], *_: object) -> list[Message]:
         return messages

@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: Application, clock: Clock) -> None:
     """If a publisher sends its event before it commits, NOMIS gets the committed state in one attempt.
 
-    A message that reads nothing from DPS, here a mapping retry, is handled meanwhile, although it came later.
+    A message that reads nothing from DPS, here a mapping retry, is handled in the meantime, although it came later.
     """
     who = put_visit(sandbox, "late", start="2023-06-02T14:00:00")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")

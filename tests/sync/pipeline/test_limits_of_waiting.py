@@ -64,7 +64,7 @@ def waited(**seconds: float) -> dict[str, dict[str, str]]:
 def test_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQS hides no message for longer than half a day, so a copy with all its receives replaces it before that."""
+    """SQS hides a message for 12 hours at most, so before then a copy with all its receives replaces the message."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
         main, drain = made.queue_pair("visit").main, made.open_drain("visit")
         for _ in range(4):

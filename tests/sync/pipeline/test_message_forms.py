@@ -30,7 +30,7 @@ def settings() -> dict[str, str]:
 
 
 def test_an_event_without_a_required_field_fails_alone(sandbox: Sandbox, one: Application) -> None:
-    """The event is recorded as malformed, by its type and SNS id, and nothing else is tracked."""
+    """An event without a required field is recorded as malformed, by its type and SNS id. Nothing else is tracked."""
     put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
     bad = send(queue, CHANGED, "bb", additionalInformation={})
@@ -67,7 +67,7 @@ def test_messages_of_unknown_types_are_acknowledged_and_tracked(sandbox: Sandbox
 
 @pytest.mark.parametrize("event_type", ["incentives.iep-review.inserted", " Incentives.IEP-review.inserted\n"])
 def test_an_event_of_another_queue_fails(sandbox: Sandbox, one: Application, event_type: str) -> None:
-    """The event would be lost if it were deleted here, so it fails, and the reason names its own queue."""
+    """An event on the wrong queue would be lost if it were deleted, so it fails, and the reason names its own queue."""
     queue = one.queue_pair("visit").main
     message_id = send(queue, event_type, "aa")
     summary = one.open_drain("visit").run_batch()

@@ -44,7 +44,7 @@ def settings() -> dict[str, str]:
 def test_ten_minutes_of_503_only_delay_messages(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While NOMIS responds 503, it is only pinged, however long that lasts.
+    """While NOMIS responds 503, it is only pinged, however long the outage lasts.
 
     Afterwards all messages are handled, and none is a dead letter.
     """
@@ -208,7 +208,7 @@ def test_records_that_nomis_can_never_store_hold_up_nothing(sandbox: Sandbox, on
 
 
 def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
-    """Each of 10,000 mangled messages is in one task. If it cannot be understood, the task has the reason."""
+    """Each of 10,000 mangled messages is in one task. If the message cannot be understood, the task has the reason."""
     chance = random.Random(20230522)
     messages = [Message(f"id-{n}", f"handle-{n}", fuzzed(chance), receive_count=1) for n in range(10_000)]
     groups = coalesce(messages, DOMAINS["visits"])

@@ -177,7 +177,7 @@ def test_no_more_messages_are_received_than_may_try_a_service(sandbox: Sandbox, 
 
 
 def test_a_message_waits_while_another_thread_tries_the_service(sandbox: Sandbox, one: Application) -> None:
-    """The message does not repeat the reads that it needs before its write."""
+    """A message that waits while another thread tries the service does not repeat the reads that precede its write."""
     visit_booked(sandbox).publish()
     drain, main = one.open_drain("visit"), one.queue_pair("visit").main
     (group,) = coalesce(main.receive(), drain._queue_context.domain)
@@ -235,7 +235,7 @@ class OneReceiveBreaks:
 
 
 def test_a_failed_receive_does_not_affect_the_others(sandbox: Sandbox, one: Application) -> None:
-    """Whatever one receive raises, the messages of the others are handled and do not stay hidden."""
+    """Whatever one receive raises, the messages of the other receives are handled and do not stay hidden."""
     main = one.queue_pair("visit").main
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     until(lambda: main.counts().visible == 40)

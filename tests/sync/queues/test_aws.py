@@ -41,7 +41,7 @@ def header(request: Any, name: str) -> str:
 
 @pytest.mark.parametrize("service", ["sqs", "sns", "s3"])
 def test_a_local_endpoint_gets_the_configured_keys(service: Literal["sqs", "sns", "s3"]) -> None:
-    """A server that checks keys gets the configured ones. LocalStack, which accepts any keys, gets placeholders."""
+    """A server that checks keys gets the configured keys. LocalStack, which accepts any keys, gets placeholders."""
     assert "Credential=minio-user/" in header(sent(service, **LOCALSTACK, **KEYS), "Authorization")
     assert "Credential=localstack/" in header(sent(service, **LOCALSTACK), "Authorization")
     with_token = sent(service, **LOCALSTACK, **KEYS, AWS_SESSION_TOKEN="of-a-session")

@@ -1,4 +1,4 @@
-"""The heartbeat keeps tracked messages hidden, but not released ones. The tests move the queue's clock forward."""
+"""The heartbeat keeps tracked messages hidden, but not released messages. The tests move the queue's clock forward."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_released_messages_become_visible_again() -> None:
 
 
 def test_a_renewal_that_fails_is_tried_again() -> None:
-    """If some renewals fail they are tried again, so no message becomes visible."""
+    """If some renewals fail, they are tried again, so no message becomes visible."""
     with (
         stubbed(lambda action, number: action == RENEWAL and number % 3 == 0, messages=4) as made,
         Heartbeat(made.queue, _VISIBILITY) as heartbeat,

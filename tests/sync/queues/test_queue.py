@@ -27,7 +27,7 @@ def test_messages_are_deleted_in_batches_of_ten() -> None:
 
 
 def test_entries_that_fail_are_tried_again() -> None:
-    """If a batch gets 200 with failed entries, only those are sent again until they succeed."""
+    """If a batch gets 200 with failed entries, only the failed entries are sent again, until they succeed."""
     with stubbed(lambda _action, number: number % 3 == 0, messages=20) as made:
         assert made.queue.delete(receive_all(made.queue)) == []
         assert made.left() == 0
@@ -87,7 +87,7 @@ def test_a_missing_response_names_the_queue_and_the_call() -> None:
 
 
 def test_one_client_for_each_set_of_keys() -> None:
-    """Queues with separate keys have separate clients, and all others share one."""
+    """Queues with separate keys have separate clients, and all other queues share one client."""
     aws = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"}))
     assert aws.client("sqs") is aws.client("sqs")
     own = aws.client("sqs", "AKIA1", "secret")

@@ -124,7 +124,7 @@ def test_an_existing_dead_letter_queue_is_kept(sandbox: Sandbox) -> None:
 
 
 def test_events_reach_only_the_queue_of_their_domain(sandbox: Sandbox) -> None:
-    """An event of a domain arrives in an SNS envelope on its queue, and on no other."""
+    """An event of a domain arrives in an SNS envelope on its queue, and on no other queue."""
     chosen = settings(sandbox)
     opened = open_all(chosen, Aws(chosen))
     sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})

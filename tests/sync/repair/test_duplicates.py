@@ -123,7 +123,7 @@ def test_a_record_that_differs_is_not_a_proven_duplicate(
 
 
 def test_missing_values_on_both_sides_prove_nothing() -> None:
-    """Two records that both lack a start are not equal because of that."""
+    """Two records are not equal merely because both of them lack a start."""
     record = {**APPOINTMENT, "start": None}
     view = NomisView(record, dict(record), readable=True, duplicate_belongs_to=None)
     assert unproved(DOMAINS["appointments"].repair, ONE, OTHER, view) == ["neither has a start"]
@@ -137,7 +137,7 @@ def test_a_cancelled_visit_needs_no_proof() -> None:
 
 
 def test_a_proven_duplicate_has_no_objection() -> None:
-    """A duplicate is proven if both visits have one offender, the mapped visit exists and the other is not mapped."""
+    """A duplicate is proven if the visits have the same offender, the mapped one exists and the other is not mapped."""
     view = NomisView(VISIT, dict(VISIT), readable=True, duplicate_belongs_to=None)
     assert obstacles(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
@@ -156,7 +156,7 @@ def test_a_proven_duplicate_has_no_objection() -> None:
 def test_a_record_that_may_be_needed_is_never_removed(
     duplicate: dict[str, str | None], mapped: dict[str, str | None] | None, belongs_to: str | None, word: str
 ) -> None:
-    """Whatever a person confirms, a record that is mapped, is the only one, or is another prisoner's stays."""
+    """Whatever a person confirms, a record stays if it is mapped, is the only record or belongs to another prisoner."""
     view = NomisView(duplicate, mapped, readable=True, duplicate_belongs_to=belongs_to)
     (obstacle,) = obstacles(DOMAINS["visits"].repair, ONE, OTHER, view)
     assert word in obstacle
@@ -166,7 +166,7 @@ IEP_RECORD: dict[str, str | None] = {"bookingId": "1249358", "level": "STD"}
 
 
 def test_equal_iep_records_may_stay() -> None:
-    """Two equal IEP records of one level do no harm, so their finding can be closed."""
+    """Two IEP records with the same level do no harm, so their finding can be closed."""
     view = NomisView(IEP_RECORD, dict(IEP_RECORD), readable=True, duplicate_belongs_to=None)
     assert obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view) == []
 

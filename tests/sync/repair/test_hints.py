@@ -87,7 +87,7 @@ def test_a_404_of_a_gateway_is_recoverable() -> None:
 
 
 def test_an_attendance_without_its_allocation_is_recoverable() -> None:
-    """The housekeeping sends the attendance back, since its allocation may only be late."""
+    """Housekeeping sends the attendance back, since its allocation may only be late."""
     reason = "Bad request: Offender program profile for booking 1 and course 2 does not exist"
     path = "/activities/2/booking/1/attendance"
     refused = failure(path=path, status=400, recoverable=False, reason=reason)
@@ -124,6 +124,6 @@ def test_recoverable_messages_must_not_be_purged(event_type: str | None, **faile
 
 @pytest.mark.parametrize("name", FailureClass)
 def test_the_advice_says_what_the_housekeeping_does(name: FailureClass) -> None:
-    """Messages worth a retry are sent back and must not be purged. All other messages are given up, or wait."""
+    """Messages worth a retry are sent back and must not be purged. All other messages are given up on, or wait."""
     assert ("Housekeeping sends it back" in name.action) is (name in WORTH_A_RETRY)
     assert ("purge" in name.action) is (name in (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE))

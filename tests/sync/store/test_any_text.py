@@ -50,7 +50,7 @@ class Undo(Exception):
 
 @contextmanager
 def undone(database: Database) -> Iterator[Connection]:
-    """A transaction that is rolled back, so that no example sees the rows of another one."""
+    """A transaction that is rolled back, so that no example sees the rows of another example."""
     try:
         with database.begin() as connection:
             yield connection
@@ -60,7 +60,7 @@ def undone(database: Database) -> Iterator[Connection]:
 
 
 def empty_store(database: Database) -> CreationStore:
-    """A store without creations, so that no example sees those of another one."""
+    """A store without creations, so that no example sees the creations of another example."""
     with database.begin() as connection:
         connection.execute(tables.creations.delete())
     return CreationStore(database, Telemetry(database, get_logger()))
@@ -114,7 +114,7 @@ def _attempts(connection: Connection, sns_message_id: str | None, message_id: st
 @examples
 @given(text=TEXTS)
 def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
-    """Among other failures, one is found by the SQS id, and by the id that survives a redrive."""
+    """A failure is found among others by the SQS id, and by the id that survives a redrive."""
     with database.begin() as connection:
         before = _attempts(connection, text, text)
         failures.record_failures(connection, [of_text("innocent"), of_text(text), of_text(f"{text}x")])
@@ -227,7 +227,7 @@ def test_a_text_that_fits_its_column_is_unchanged(database: Database) -> None:
 
 @given(TEXTS, TEXTS)
 def test_population_of_a_run_is_kept_with_any_text(text: str, other: str) -> None:
-    """What a run is to read is written field by field, without the characters that cannot be stored."""
+    """The population of a run is written field by field, without the characters that cannot be stored."""
     population = Population((Unit(text, {"names": [other]}),), None, gaps=(UnlistedPart(other, text),))
     written = orjson.loads(written_json(population))
     assert written["units"] == [{"id": readable(text), "content": {"names": [readable(other)]}, "size": 1}]

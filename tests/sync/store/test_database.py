@@ -49,7 +49,7 @@ def test_the_migrations_create_exactly_the_tables(database: Database) -> None:
 
 
 def test_the_newest_file_is_the_newest_revision(database: Database) -> None:
-    """The newest revision by file name is the one to which Alembic upgrades, in a single line."""
+    """The newest revision by file name is the one to which Alembic upgrades, and the revisions form a single line."""
     with database.read() as connection:
         assert MigrationContext.configure(connection).get_current_heads() == (newest_revision(),)
 
@@ -64,7 +64,7 @@ def test_several_processes_may_upgrade_at_once(tmp_path: Path, postgres: URL) ->
 
 
 def test_a_new_database_is_not_current_until_upgraded(tmp_path: Path) -> None:
-    """`schema_is_current` distinguishes an empty database from an upgraded one."""
+    """`schema_is_current` distinguishes an empty database from an upgraded database."""
     database = Database(f"sqlite:///{tmp_path}/store.db")
     assert not database.schema_is_current()
     database.upgrade()
@@ -184,7 +184,10 @@ def test_a_connection_lost_inside_a_transaction_is_unavailable() -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
-    """If something other than a database replaces the file, it is unavailable. The message has no password."""
+    """If something other than a database replaces the file, the database is unavailable.
+
+    The message has no password.
+    """
     database = Database(f"sqlite:///{tmp_path}/store.db")
     (tmp_path / "store.db").mkdir()
     with pytest.raises(StoreUnavailable, match="unable to open database file"):
@@ -231,7 +234,7 @@ def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf", "1&timeout=2"])
 def test_an_address_whose_timeout_is_not_a_time_is_refused(timeout: str) -> None:
-    """The address is refused when the settings are read, not when a writer first waits."""
+    """An address with an invalid timeout is refused when the settings are read, not when a writer first waits."""
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: timeout must be a number of seconds from 0 to 3600$"):
         Database(f"sqlite:///store.db?timeout={timeout}")
 
@@ -257,7 +260,7 @@ def test_an_unusable_address_is_one_clear_line(url: str) -> None:
     ],
 )
 def test_the_address_is_shown_without_password(url: str, shown: str) -> None:
-    """Only the driver, the host and the name are shown."""
+    """Only the driver, the host and the name of the database are shown."""
     assert Database(url).url_without_password == shown
 
 
@@ -271,7 +274,7 @@ def test_no_failure_shows_the_password(url: str) -> None:
 
 
 def test_a_database_in_memory_serves_several_threads() -> None:
-    """All threads that use a database in memory use the same one."""
+    """All threads that use a database in memory use the same database."""
     database = Database("sqlite://")
     database.upgrade()
     for pinging in [in_thread(database.ping) for _ in range(5)]:
@@ -280,7 +283,7 @@ def test_a_database_in_memory_serves_several_threads() -> None:
 
 
 def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
-    """The file and those next to it contain prisoners' ids, so only their owner can read them, whatever the umask."""
+    """The database's files contain prisoners' ids, so only their owner can read them, whatever the umask."""
     before = os.umask(0)
     try:
         database = Database(f"sqlite:///{tmp_path}/new/store.db")

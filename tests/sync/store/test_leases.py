@@ -51,7 +51,7 @@ def test_one_holder_at_a_time(database: Database) -> None:
 
 
 def test_two_of_the_same_name_exclude_each_other(database: Database) -> None:
-    """Two parts of one process with the same name cannot both hold a lease."""
+    """Two parts of one process with the same name cannot hold the same lease."""
     one, other = (Leases(database, "scheduler", 60) for _ in range(2))
     assert one.acquire("a")
     assert not other.acquire("a")
@@ -113,7 +113,7 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database,
 
 
 def test_a_lease_of_another_machine_lasts_until_its_end(database: Database) -> None:
-    """Whether a process on another machine is alive is unknown, so its lease cannot be taken over earlier."""
+    """Whether a process on another machine is alive is unknown, so its lease cannot be taken over before it ends."""
     elsewhere = Leases(database, "elsewhere", 60)
     assert elsewhere.acquire("a")
     with database.begin() as connection:
@@ -244,7 +244,10 @@ def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> No
 
 
 def test_leases_acquired_together_succeed_separately(database: Database) -> None:
-    """Threads that acquire at the same time get all free leases. A lease held by another process stays there."""
+    """Threads that acquire at the same time get all free leases.
+
+    A lease held by another process stays with that process.
+    """
     mine, other = Leases(database, "me", 60), Leases(database, "other", 60)
     numbers = range(8)
     together = threading.Barrier(len(numbers))
@@ -266,7 +269,10 @@ def test_leases_acquired_together_succeed_separately(database: Database) -> None
 
 
 def test_processes_are_distinguished() -> None:
-    """The current process is alive. A process that ended, or whose number was reused, is gone. Any other is unknown."""
+    """The current process is alive.
+
+    A process that ended, or whose number was reused, is gone. The state of any other process is unknown.
+    """
     mine = this_process()
     place, number, start = mine.split("/")
     assert not process_is_gone(mine)

@@ -1,4 +1,4 @@
-"""Leases that expire while their holder works, and leases that deliberately outlast it."""
+"""Leases that expire while their holder works, and leases that deliberately outlast their holder's work."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_thread_whose_lease_expired_may_not_write(database: Database) -> None:
 
 
 def test_a_write_with_a_deadline_is_not_made_late(database: Database) -> None:
-    """In a block with a deadline, its thread gets an error after the deadline. Other threads may write."""
+    """After the deadline of a block, the block's thread gets an error. Other threads may write."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     with leases.write_within(10, "visit:1"):
@@ -81,7 +81,7 @@ def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> No
 
 
 def test_nobody_holds_a_lease_that_is_left_to_expire(database: Database) -> None:
-    """Before its end such a lease can be neither acquired, even by its old holder, nor renewed."""
+    """A lease that is left to expire can be neither acquired, even by its old holder, nor renewed before its end."""
     mine, other = Leases(database, "mine", 60), Leases(database, "other", 60)
     assert mine.acquire("a")
     mine.expire_after("a", 600)

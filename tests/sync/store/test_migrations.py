@@ -1,4 +1,4 @@
-"""An installation with the released schema is upgraded to the current one, and keeps all its records."""
+"""An installation with the released schema is upgraded to the current schema, and keeps all its records."""
 
 import json
 import zlib

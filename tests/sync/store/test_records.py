@@ -29,7 +29,7 @@ def record_one(connection: Connection, key: str = "k", alert_command: str | None
 
 
 def test_a_finding_and_its_alert_are_recorded_once(database: Database) -> None:
-    """However often a finding occurs it is recorded once. Its alert has everything that a reader needs."""
+    """However often a finding occurs, it is recorded once. Its alert has everything that a reader needs."""
     with database.begin() as connection:
         assert record_one(connection)
         assert not record_one(connection)
@@ -143,7 +143,7 @@ def test_another_sender_takes_over_an_expired_claim(database: Database) -> None:
 
 
 def test_a_delivery_is_deferred_or_given_up(database: Database) -> None:
-    """A deferred delivery is due at its time, with its last error. A delivery that is given up is never due."""
+    """A deferred delivery is due at its time, with its last error. A delivery that is given up on is never due."""
     with database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {})
         mine = claim(connection, outbox.due(connection, 1)[0])

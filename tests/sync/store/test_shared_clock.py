@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 
 @STEPS
 def test_a_clock_change_does_not_end_a_lease(database: Database, database_url: str, step: timedelta) -> None:
-    """The lease lasts its full length, for the process whose clock changed and for one that starts later."""
+    """A lease lasts its full length, both for a process whose clock changes and for a process that starts later."""
     assert Leases(database, "holder", 60).acquire("a")
     with time_machine.travel(now() + step):
         assert not Leases(database, "other", 60).acquire("a")

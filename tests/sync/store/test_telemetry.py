@@ -129,7 +129,10 @@ def test_many_threads_lose_nothing(database: Database) -> None:
 
 
 def test_an_outage_loses_nothing() -> None:
-    """While the database is unavailable, events are buffered. A flush raises, and the next one writes all in order."""
+    """While the database is unavailable, events are buffered.
+
+    A flush raises an error, and the next flush writes all events in order.
+    """
     server = PostgresServer()
     try:
         server.start()
@@ -152,7 +155,10 @@ def test_an_outage_loses_nothing() -> None:
 
 
 def test_a_rejected_event_does_not_stop_the_others(database: Database) -> None:
-    """If the database rejects an event, the others are written, now and later. The log names the rejected event."""
+    """If the database rejects an event, the other events are written, now and later.
+
+    The log names the rejected event.
+    """
     telemetry = stored(database)
     with database.begin() as connection:
         if database.dialect == "sqlite":

@@ -45,7 +45,7 @@ def warm(maximum: int, clock: Clock) -> ConcurrencyLimit:
 
 
 def test_a_free_slot_goes_to_the_longest_waiter() -> None:
-    """A thread that leaves and comes back at once waits behind those that already wait, whose order stays the same."""
+    """A thread that leaves and comes back at once queues behind the waiting threads, which keep their order."""
     limit = ConcurrencyLimit("nomis", 1)
     order: list[str] = []
 
@@ -67,7 +67,10 @@ def test_a_free_slot_goes_to_the_longest_waiter() -> None:
 
 
 def test_no_slot_is_exceeded_or_lost() -> None:
-    """Threads that come and go, even with errors, all get a slot. Afterwards three more get one, and a fourth waits."""
+    """Threads that come and go, even with errors, all get a slot.
+
+    Afterwards three more threads get one, and a fourth waits.
+    """
     limit = ConcurrencyLimit("nomis", 3)
     inside, most = 0, 0
     lock = threading.Lock()
@@ -116,7 +119,8 @@ def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
             raise KeyboardInterrupt
 
     def press() -> bool:
-        # A signal that arrives just before a thread falls asleep is noticed when it wakes up, so one is not enough.
+        # A signal that arrives just before a thread falls asleep is noticed when it wakes up, so one signal is not
+        # enough.
         signal.pthread_kill(main, signal.SIGUSR1)
         return interrupted.is_set()
 
@@ -140,7 +144,10 @@ def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
     st.lists(st.tuples(st.sampled_from(["read", "slow", "write", "throttled", "asked", "restart"]), st.floats(0, 3))),
 )
 def test_the_limit_stays_between_one_and_the_maximum(maximum: int, events: list[tuple[str, float]]) -> None:
-    """Whatever calls return, at least one is allowed. Once calls succeed again, the limit returns to the maximum."""
+    """Whatever calls return, at least one call is allowed.
+
+    Once calls succeed again, the limit returns to the maximum.
+    """
     clock = Clock()
     limit = ConcurrencyLimit("nomis", maximum, clock)
     happen = {
@@ -165,7 +172,10 @@ def test_the_limit_stays_between_one_and_the_maximum(maximum: int, events: list[
 
 
 def test_only_a_burst_of_throttled_calls_halves_the_limit() -> None:
-    """A single throttled call changes nothing. Several within a second halve the limit, once in each burst."""
+    """A single throttled call changes nothing.
+
+    Several such calls within a second halve the limit, once in each burst.
+    """
     limit = warm(40, Clock())
     for _ in range(BURST - 1):
         limit.on_throttled()
@@ -239,7 +249,7 @@ def test_slow_responses_halve_the_limit_repeatedly() -> None:
 
 
 def test_a_busy_machine_is_not_a_slow_service() -> None:
-    """If all calls in flight are slow but the next ones are not, the machine was busy and the limit is unchanged."""
+    """If all calls in flight are slow but the next calls are not, the machine was busy and the limit is unchanged."""
     clock = Clock()
     limit = warm(64, clock)
     for _ in range(20):
@@ -253,7 +263,7 @@ def test_a_busy_machine_is_not_a_slow_service() -> None:
 
 
 def test_one_slow_response_changes_nothing() -> None:
-    """This holds even if the response took half a minute and few calls follow."""
+    """One slow response changes nothing, even if it took half a minute and few calls follow."""
     clock = Clock()
     limit = warm(40, clock)
     limit.on_success(30.0)

@@ -67,7 +67,7 @@ def test_a_connection_is_reused() -> None:
 
 
 def test_a_closed_connection_is_not_reused() -> None:
-    """If the service has closed a kept connection, a new one is used without an error, even for a POST."""
+    """If the service has closed a kept connection, a new connection is used without an error, even for a POST."""
     with host([OK], [OK]) as (made, pool):
         get(pool)
         assert made.closed[0].wait(10)
@@ -228,7 +228,7 @@ def test_excess_bytes_are_never_the_next_response(response: bytes) -> None:
 )
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 def test_the_time_limit_applies_to_the_whole_call(certificate: Path, beginning: bytes, secure: bool) -> None:
-    """A response that arrives byte by byte is never silent, but is given up when the whole call takes too long."""
+    """A response that arrives byte by byte is never silent, but the call ends when it takes too long as a whole."""
     over = threading.Event()
 
     def drip(listening: socket.socket) -> None:
@@ -254,7 +254,7 @@ def test_the_time_limit_applies_to_the_whole_call(certificate: Path, beginning: 
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_the_time_limit_applies_to_a_slow_server(certificate: Path, secure: bool) -> None:
-    """If a server reads the request slowly, it is given up when the whole call takes too long."""
+    """If a server reads the request slowly, the call ends when it takes too long as a whole."""
     over = threading.Event()
 
     def sip(listening: socket.socket) -> None:
@@ -353,7 +353,7 @@ def test_a_handshake_that_fails_was_not_sent() -> None:
 
 
 def test_a_token_or_ping_uses_no_proxy_and_follows_no_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call ignores proxies in the environment, follows no redirect and keeps no connection."""
+    """A call for a token or a ping ignores proxies in the environment, follows no redirect and keeps no connection."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     away = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"

@@ -145,7 +145,7 @@ def test_only_the_services_own_status_shows_that_it_is_up(sandbox: Sandbox, faul
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
 def test_calls_replace_a_missing_ping(sandbox: Sandbox, status: int) -> None:
-    """If a service has no ping, or none that we may call, calls show whether it is up."""
+    """If a service has no ping, or a ping that we may not call, calls show whether the service is up."""
     services = Services(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", status=status)
     assert services.ping(UpstreamName.NOMIS) == f"status {status}"

@@ -60,7 +60,7 @@ def test_a_malformed_head_is_refused(head: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"a" + b" " * 65_000 + b"b", b"\t" * 65_000, b" " * 65_000 + b"\r b"])
 def test_a_long_line_of_white_space_is_read_quickly(value: bytes) -> None:
-    """No time limit could stop the parsing of the head, so even such a line must not take long."""
+    """No time limit could stop the parsing of the head, so even a long line of white space must not take long."""
     started = time.process_time()
     with suppress(http.client.HTTPException):
         parse_headers(io.BytesIO(b"X:" + value + b"\r\n\r\n"))

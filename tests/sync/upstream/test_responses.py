@@ -88,7 +88,7 @@ def test_a_page_with_a_contradictory_count_is_refused(
     ],
 )
 def test_a_response_that_is_not_a_page_is_refused(sandbox: Sandbox, answer: object) -> None:
-    """Such a response, or a page that contradicts itself, never means that the list has ended."""
+    """A response that is not a page, or a page that contradicts itself, never means that the list has ended."""
     with pytest.raises(ValueError, match=r"it|pages"):
         parse_page(answer, 0, 10)
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=answer)

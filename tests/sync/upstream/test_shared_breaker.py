@@ -173,7 +173,7 @@ def test_the_breaker_works_without_the_database() -> None:
 
 
 def test_a_state_set_without_the_database_is_written_later() -> None:
-    """If an outage ends while the database is unavailable, its end is stored there later.
+    """If an outage ends while the database is unavailable, its end is stored later.
 
     The next outage is reported.
     """

@@ -71,7 +71,7 @@ def test_one_fetch_for_many_threads(sandbox: Sandbox) -> None:
 
 
 def test_a_token_is_renewed_a_minute_before_its_expiry(sandbox: Sandbox) -> None:
-    """Until then every caller gets the same token."""
+    """Until a minute before the expiry of a token, every caller gets the same token."""
     answer(sandbox, "one", expires_in=600)
     answer(sandbox, "two", expires_in=600)
     clock = Clock()
@@ -110,7 +110,7 @@ def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
 
 
 def test_only_the_refused_token_is_discarded(sandbox: Sandbox) -> None:
-    """If another token has been fetched meanwhile, it is kept."""
+    """If another token has since been fetched, that token is kept."""
     answer(sandbox, "one", expires_in=3600)
     answer(sandbox, "two", expires_in=3600)
     tokens = source(sandbox)
@@ -145,7 +145,7 @@ def test_a_response_without_a_token_is_recoverable(sandbox: Sandbox, status: int
 
 @pytest.mark.parametrize("token", [None, "", " ", 7, ["a"], {"a": 1}, True, "two words", "line\nbreak", "\u00e9"])
 def test_only_text_that_fits_a_header_is_a_token(sandbox: Sandbox, token: object) -> None:
-    """Anything else in the response is refused."""
+    """A token in the response that is not text, or does not fit a header, is refused."""
     answer(sandbox, token, expires_in=3600)
     with pytest.raises(NoToken, match="no access_token"):
         source(sandbox).token()
@@ -161,7 +161,7 @@ def test_an_invalid_lifetime_is_refused(sandbox: Sandbox, expires_in: object) ->
 
 @pytest.mark.parametrize("expires_in", ["1e400", "3600"])
 def test_a_lifetime_may_be_text(sandbox: Sandbox, expires_in: str) -> None:
-    """A lifetime that is written as text is read. One beyond all limits is refused."""
+    """A lifetime that is written as text is read. A lifetime beyond all limits is refused."""
     text = json.dumps({"access_token": "one", "expires_in": expires_in})
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, text=text)
     if expires_in == "3600":

@@ -177,7 +177,7 @@ def test_refused_connection_is_known(sandbox: Sandbox) -> None:
 def test_each_status_has_its_class_of_error(
     sandbox: Sandbox, services: Services, status: int, recoverable: bool, unknown: bool
 ) -> None:
-    """The class says whether a repeat may help, and whether a write may have been applied."""
+    """The class of an error says whether a repeat may help, and whether a write may have been applied."""
     sandbox.fault("nomis", "POST", kind="status", status=status)
     with pytest.raises(UpstreamError, match=f"^nomis: POST /prisoners/A1234BC/visits: status {status}: ") as caught:
         post_visit(services)
@@ -260,7 +260,7 @@ def test_only_a_known_text_makes_a_500_a_refusal(
 
 
 def test_only_one_text_means_an_appointment_in_a_cell(sandbox: Sandbox, services: Services) -> None:
-    """One known text of a 500 means that NOMIS cannot store an appointment without a location. Others do not."""
+    """One known text of a 500 means that NOMIS cannot store an appointment without a location. Other texts do not."""
     words = "Unexpected error: Could not commit JPA transaction"
     sandbox.fault("nomis", "POST", kind="status", status=500, body={"status": 500, "userMessage": words})
     with pytest.raises(UpstreamError) as caught:
@@ -269,7 +269,7 @@ def test_only_one_text_means_an_appointment_in_a_cell(sandbox: Sandbox, services
 
 
 def test_duplicate_rows_are_permanent(sandbox: Sandbox, services: Services) -> None:
-    """NOMIS's 500 about a result that is not unique is distinguished from those that a retry resolves."""
+    """NOMIS's 500 about a result that is not unique is distinguished from the 500s that a retry resolves."""
     body = {"userMessage": "Unexpected error: query did not return a unique result: 2"}
     sandbox.fault("nomis", kind="status", status=500, body=body)
     with pytest.raises(UpstreamError) as caught:
@@ -279,7 +279,7 @@ def test_duplicate_rows_are_permanent(sandbox: Sandbox, services: Services) -> N
 
 
 def test_a_conflict_has_both_mappings(services: Services) -> None:
-    """The error about a refused mapping has the existing mapping and the refused one."""
+    """The error about a refused mapping has the existing mapping and the refused mapping."""
     VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 1, "mappingType": "ONLINE"})
     with pytest.raises(UpstreamError) as caught:
         VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 2, "mappingType": "ONLINE"})
@@ -392,7 +392,7 @@ def test_errors_do_not_quote_the_request(sandbox: Sandbox, services: Services) -
 
 
 def test_an_unexpected_error_is_recorded_without_its_text() -> None:
-    """Its kind and place are recorded, since its text may quote anything."""
+    """The kind and place of an unexpected error are recorded, but not its text, which may quote anything."""
     try:
         int("a comment")
     except ValueError as error:
