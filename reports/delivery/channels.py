@@ -28,8 +28,8 @@ NEEDED_SETTINGS: Mapping[str, str] = {"slack": "SLACK_TOKEN", "email": "SMTP_URL
 class TryLater(SyncError):
     """The delivery failed for now, or is not complete.
 
-    seconds: how long until the next attempt, or None for the usual wait. whole_channel: the channel is unavailable, so
-    that other deliveries to it need not be tried now.
+    seconds: how long until the next attempt, or None for the usual wait. whole_channel: whether the channel is
+    unavailable, so that other deliveries to it need not be tried now.
     """
 
     recoverable = True
@@ -59,7 +59,7 @@ def enqueue_report(connection: Connection, settings: Settings, result: Reconcili
 def enqueue_channel(
     connection: Connection, run_id: str, channel: Channel, again: str | None = None, *, finished: str
 ) -> bool:
-    """Puts the report of a run into the outbox for one channel. Returns False if it is or was already there.
+    """Puts the report of a run into the outbox for one channel. Returns False if this was done before.
 
     again: a unique text that lets the report be delivered once more. finished: when the run ended, in ISO 8601; a run
     that ended incomplete, was resumed and ended again has two reports.

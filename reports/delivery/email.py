@@ -171,7 +171,7 @@ def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: 
     except smtplib.SMTPResponseException as error:
         return _refusal(error.smtp_code, error.smtp_error)
     except smtplib.SMTPNotSupportedError:
-        return _Refusal("the mail server does not accept such an address", for_good=True)
+        return _Refusal("the mail server does not accept this address", for_good=True)
     except (smtplib.SMTPException, OSError) as error:
         return _Refusal(_reason(error), for_good=False)
     return None

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: How long a delivery belongs to the process that claimed it; after that the process counts as dead.
 CLAIM_SECONDS = 300.0
-#: A delivery that could not be sent for this long is given up; a person can send it again.
+#: A delivery that could not be sent for this long is abandoned; a person can send it again.
 GIVEN_UP_AFTER = timedelta(days=14)
 _FIRST_WAIT_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 600.0
@@ -51,14 +51,14 @@ class SendCounts:
     given_up: int = 0
 
     def __add__(self, other: SendCounts) -> SendCounts:
-        """The counts of both, added up."""
+        """The sum of both counts."""
         return SendCounts(self.sent + other.sent, self.later + other.later, self.given_up + other.given_up)
 
 
 class OutboxSender:
     """Sends deliveries to Slack, email and the archive. Several may run at once, as each first claims a delivery.
 
-    Deliveries for a channel that is not set up in this process are left to a process in which it is.
+    Deliveries for a channel that is not set up in this process are left to a process in which it is set up.
 
     make_s3: makes an S3 client; called only if the archive is a bucket. clock: the current time, aware.
     """
@@ -102,7 +102,7 @@ class OutboxSender:
         return counts
 
     def flush(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> SendCounts:
-        """Sends until no delivery due within `seconds` is left; `later` counts the deliveries that still wait then.
+        """Sends until no delivery due within `seconds` is left; `later` counts the deliveries that are still waiting.
 
         Deliveries for a channel that is off in this process are neither waited for nor counted. Raises
         `StoreUnavailable`.

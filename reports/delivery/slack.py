@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reports.presentation.slack_report import SlackReport
 
 TIMEOUT_SECONDS = 30
-#: The event type that distinguishes our messages from others with metadata.
+#: The event type that distinguishes our messages from other messages with metadata.
 _METADATA_TYPE = "prisoner_to_nomis_delivery"
 LONGEST_WAIT_SECONDS = 3_600.0
 _PAGE = 200
@@ -28,7 +28,7 @@ _MOST_PAGES = 5
 _UNAVAILABLE_SECONDS = 30.0
 _REFUSED = "slack refused: "
 _REFUSED_SECONDS = 600.0
-#: Refusals of the content of a message; another message, or the same one as plain text, may be accepted.
+#: Refusals of the content of a message; another message, or the same message as plain text, may be accepted.
 _REFUSED_CONTENT = frozenset(
     {
         "block_mismatch",
@@ -122,7 +122,7 @@ def refused_parts(progress: Mapping[str, Any]) -> dict[str, str]:
 
 
 class _Refused(Exception):
-    """Slack refuses the content of this part; it may accept others."""
+    """Slack refuses the content of this part; it may accept other parts."""
 
 
 class _Steps:
@@ -294,7 +294,7 @@ class _Steps:
 
 
 def _explained(error: Exception) -> tuple[TryLater | None, bool]:
-    """The `TryLater` for an error, or None if it is not Slack's, and whether the call may have taken effect."""
+    """The `TryLater` for an error, or None if the error is not Slack's; and whether the call may have taken effect."""
     from slack_sdk.errors import SlackClientError
 
     response = getattr(error, "response", None)

@@ -57,7 +57,7 @@ class BookingList:
         return self.population_of(map(_bookings, walk_bookings(reads, self.page, self.page_size)), reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The population, with the bookings in its gaps, and with those of prisoners who had none before."""
+        """The population, plus the bookings in its gaps and the bookings of prisoners who had no booking before."""
         if not (population.gaps or population.unread):
             return population
         parts = [(gap.detail["booking"], gap.detail["last"]) for gap in population.gaps] or [(0, None)]
@@ -69,7 +69,7 @@ class BookingList:
         return replace(population, units=units, gaps=found.gaps, unread=unread, total=sum(each.size for each in units))
 
     def page(self, after: int, size: int) -> tuple[PrisonerId, ...]:
-        """The first bookings with greater ids than `after`; fewer than `size` only at the end."""
+        """The first `size` bookings with ids greater than `after`; fewer only at the end of the list."""
         return nomis_prisoners.latest_bookings(self.nomis, after, size, active_only=self.active_only)
 
     def present(self, booking: ListedBooking) -> ListedBooking | None:
@@ -93,7 +93,7 @@ class BookingList:
         return found
 
     def population_of(self, pages: Iterable[list[ListedBooking] | UnlistedPart], reads: Reads) -> Population:
-        """The bookings of the scope that are on these pages; a chosen prisoner without a booking is unread.
+        """The bookings of the scope that are on these pages; a chosen prisoner without a booking counts as unread.
 
         Raises `SyncError` if more parts could not be listed than the settings allow.
         """
@@ -121,7 +121,7 @@ class BookingList:
             if wanted and not missing:
                 break
         unread = [
-            UnreadRecord({}, offender_no, "NOMIS", "NOMIS lists no booking of this prisoner")
+            UnreadRecord({}, offender_no, "NOMIS", "NOMIS lists no booking for this prisoner")
             for offender_no in wanted
             if offender_no in missing
         ]
@@ -136,7 +136,7 @@ def bookings_of(unit: Unit) -> list[ListedBooking]:
 
 
 def page_of(bookings: Sequence[ListedBooking], name: str | None = None) -> Unit:
-    """A page with these bookings, named `name`, or else after the first and the last of them."""
+    """A page with these bookings, named `name` or, by default, after its first and last bookings."""
     content = {"bookings": [[each.id, each.offender_no, list(each.created)] for each in bookings]}
     # The same bookings can be listed again with a further adjustment.
     last = "".join(f", {each}" for each in bookings[-1].created[-1:])

@@ -23,8 +23,8 @@ class Difference:
     row: the values of all columns of the frame by name, with None for NA. kind: a code of `Reconciliation.kinds`.
     differs: the names of the fields that differ. pending: the queue that holds a message about the record, or None if
     no message is known. given_up: why that message is no longer sent back from the dead letter queue, as a clause, or
-    None if it still is. doubt: why a message may be pending although none is known, as a clause, or None if that is
-    impossible.
+    None if it is still sent back. doubt: why a message may be pending although none is known, as a clause, or None if
+    none can be pending.
     """
 
     row: Mapping[str, Any]
@@ -36,7 +36,7 @@ class Difference:
 
     @property
     def given_up_text(self) -> str:
-        """A sentence saying that the message stays on the dead letter queue, and why; empty if it does not."""
+        """A sentence saying why the message stays on the dead letter queue; empty if it does not stay there."""
         return f"Its message is not sent back from the dead letter queue: {self.given_up}." if self.given_up else ""
 
 
@@ -60,10 +60,10 @@ class Cause:
     """A cause of differences: which side is right, and what fixes it.
 
     name: a clause, the same for every difference with this cause. right_side: the side that has the correct values.
-    action: what a person does about it, as a sentence. command: the words of the command that fixes it, or empty if
-    there is none. sentence: the evidence for the cause. `command` and `sentence` name columns of the row in braces,
+    action: what a person should do about it, as a sentence. command: the words of the command that fixes it, or empty
+    if there is none. sentence: the evidence for the cause. `command` and `sentence` name columns of the row in braces,
     such as `{reference}`. confidence: how certain the cause is. of_message: whether the cause is a message that was
-    lost or failed; the cause is certain if such a message is given up. who: who fixes it.
+    lost or failed; the cause is certain if such a message is given up on. who: who fixes the difference.
     """
 
     name: str

@@ -77,7 +77,8 @@ def save_unit(
 ) -> None:
     """Records a finished unit under the next number of the shard.
 
-    The reading replaces an earlier one of the unit; a `part` replaces only what was unread in the earlier one.
+    The reading replaces any earlier reading of the unit; a `part` replaces only the unread records of the earlier
+    reading.
     """
     content = {
         "unit": unit,

@@ -23,13 +23,13 @@ def differing(
     kinds: tuple[str, str, str],
     same: Mapping[str, pd.Series[Any]] | None = None,
 ) -> pd.DataFrame:
-    """The rows with a record on one side only, or with a compared field that is not the same on both.
+    """The rows with a record on one side only, or with a compared field that differs between the sides.
 
-    frame: as `reports.engine.units.Reading` has it. kinds: the kind of a record that only NOMIS has, of one that only
-    DPS has, and of one that differs. same: by the name of a field, whether its unequal values count as the same in each
-    row; NA counts as false, and so does a row with a record on one side only. Two NA values are the same. Returns the
-    rows, in the order and with the index of the frame, with the columns `kind` (`string`) and `differs` (tuples of the
-    names of the fields that differ) added.
+    frame: as described in `reports.engine.units.Reading`. kinds: the kinds for a record that only NOMIS has, for a
+    record that only DPS has, and for a record that differs. same: by the name of a field, whether its unequal values in
+    each row count as the same; NA counts as false, and so does a row with a record on one side only. Two NA values are
+    the same. Returns the rows, in the order and with the index of the frame, with the columns `kind` (`string`) and
+    `differs` (tuples of the names of the fields that differ) added.
     """
     compared = [field for field in fields if field.compared]
     in_nomis, in_dps = (frame[side].to_numpy(dtype=bool, na_value=False) for side in ("in_nomis", "in_dps"))

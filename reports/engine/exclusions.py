@@ -59,7 +59,7 @@ class _InvalidList(Exception):
 
 
 class Exclusions:
-    """The exclusions of one reconciliation, found by the key of a record. Iterable; true if it has an entry."""
+    """The exclusions of one reconciliation, found by the key of a record. Iterable; true if it has any entries."""
 
     def __init__(self, entries: Mapping[Any, Exclusion], key_columns: Iterable[str]) -> None:
         self._entries = {str(key): exclusion for key, exclusion in entries.items()}

@@ -1,4 +1,4 @@
-"""What is compared in a record: one field per line, and where the record of each side has its value."""
+"""The fields that are compared in a record, and where the record of each side has their values."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def side_frame(
     changed_at: Callable[[Any], datetime | None],
     further: Mapping[str, tuple[str, ValueSource]] | None = None,
 ) -> pd.DataFrame:
-    """The frame of one side, to be joined with that of the other: a row for each record, in the order of `records`.
+    """The frame of one side, to be joined with the other side: a row for each record, in the order of `records`.
 
     records: the records by id. key: the name and the dtype of the column with that id. changed_at: when a record was
     last changed, local to London. further: columns in addition to the fields, with their dtypes and where their values
     are. Returns the column of the key, `in_<side>` (`boolean`, true), `<side>_<name>` for each field that the side has,
     with the dtype of the field, `<side>_changed_at` (`datetime64[s, UTC]`), and the further columns. The frame has all
-    of them even if there are no records.
+    these columns even if there are no records.
     """
     columns = {f"{side}_{each.name}": (each.dtype, value) for each in fields if (value := getattr(each, side))}
     columns |= further or {}
@@ -71,7 +71,8 @@ def side_frame(
 def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
     """Times local to London (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
 
-    A time in the hour that occurs twice in autumn counts as the later one, so a record may seem younger, never older.
+    A time in the hour that occurs twice in autumn counts as the later one, so a record may seem younger than it is, but
+    never older.
     """
     later = np.zeros(len(times), dtype=bool)
     local = times.dt.tz_localize(LONDON, ambiguous=later, nonexistent="shift_forward")

@@ -1,7 +1,7 @@
 """Earlier runs: which mismatches are new, persist or are resolved, and the trend.
 
 Only complete and incomplete runs of the same reconciliation over everyone count. A record that a run did not read keeps
-its state from the run before. Runs that failed, or that covered chosen days, prisons or prisoners, do not count.
+its state from the previous run. Runs that failed, or that covered chosen days, prisons or prisoners, do not count.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ class EarlierRuns(Generic[AResult]):
     """What a run is compared with: the earlier runs of its reconciliation over everyone.
 
     baseline: what is known of each record. trend: the runs that listed the whole population, oldest first. last: the
-    result of the last run that did not fail. listed: how many records were listed by the run that this one accepts, or
+    result of the last run that did not fail. listed: how many records were listed by the run that this run accepts, or
     else by the last run of the trend. listed_before: how many were listed by the last run that began at least a day
-    before, however it ended. The last three are None if there is no such run.
+    before this run, however it ended. The last three are None if there is no such run.
     """
 
     baseline: Baseline
@@ -117,7 +117,7 @@ def read_earlier_runs(connection: Connection, record: RunRecord, of: type[AResul
 
 
 def read_baseline(connection: Connection, reconciliation: str, before: datetime) -> Baseline:
-    """What the runs of a reconciliation over everyone that began before `before` (aware) found."""
+    """The findings of the runs of a reconciliation over everyone that began before `before` (aware)."""
     chain = []
     for row in _earlier_runs(connection, reconciliation, before, TREND_RUNS):
         chain.append(row)
@@ -130,7 +130,7 @@ def read_baseline(connection: Connection, reconciliation: str, before: datetime)
     query = select(reconciliation_mismatches)
     for run in reversed(chain):
         content = result_content(connection, run.id)
-        # Resolved mismatches are dropped; those of unread records stay.
+        # Resolved mismatches are dropped; the mismatches of unread records stay.
         for key in _keys(content["resolved"]):
             known.pop(key, None)
         rows = connection.execute(query.where(reconciliation_mismatches.c.run_id == run.id))
@@ -228,7 +228,7 @@ def _earlier_runs(
 
 
 def _keys(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """The keys of records in a stored result; an unread unit has none."""
+    """The keys of records in a stored result; an unread unit has no key."""
     return frozenset(orjson.dumps(key).decode() for each in records if (key := each.get("key")))
 
 

@@ -20,9 +20,10 @@ def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd
     """The outer join of both sides by `key`, one row for each record, with `in_nomis` and `in_dps` (`bool`).
 
     The rows of NOMIS come first, in their order, then those that only DPS has. Columns other than the key that both
-    have (`prison_id`) are taken from NOMIS, or from DPS if NOMIS has no value; the columns of fields are already named
-    `nomis_…` and `dps_…`. Raises `pandas.errors.MergeError` for a key that a side has twice. This is several times
-    faster than `merge`, which sorts and copies: here the columns of NOMIS are shared unless DPS has further records.
+    sides have (`prison_id`) are taken from NOMIS, or from DPS if NOMIS has no value; the columns of fields are already
+    named `nomis_…` and `dps_…`. Raises `pandas.errors.MergeError` for a key that a side has twice. This is several
+    times faster than `merge`, which sorts and copies: here the columns of NOMIS are shared unless DPS has further
+    records.
     """
     of_dps = _places(*_numbered(nomis, dps, key))
     further = _without(of_dps, len(dps))
@@ -61,7 +62,7 @@ def _is_whole(column: pd.Series[Any]) -> bool:
 
 
 def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each of `wanted` is among `numbers`, or -1 if it is not. Raises `MergeError` for a repeated number."""
+    """The place of each of `wanted` in `numbers`, or -1 if it has none. Raises `MergeError` for a repeated number."""
     most = int(max(wanted.max(initial=0), numbers.max(initial=0))) + 1
     if most > _SPARSE * (len(wanted) + len(numbers)):
         index = pd.Index(numbers)
@@ -79,7 +80,7 @@ def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np
 
 
 def _without(places: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    """The rows, out of `rows`, that no place names. A place of -1 names no row, and no row is named twice."""
+    """The numbers below `rows` that are not among `places`. A place of -1 stands for no row; no row occurs twice."""
     named = places[places >= 0]
     if len(named) == rows:
         return np.empty(0, dtype=np.int64)

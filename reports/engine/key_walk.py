@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reports.engine.reconciliation import Reads
     from sync.upstream.prisoners import PrisonerId
 
-    #: Reads the first bookings with greater ids than the key: `(key, size)`; fewer than `size` only at the end.
+    #: `(key, size)`: reads the first `size` bookings with ids greater than the key; fewer only at the end of the list.
     ReadPage = Callable[[int, int], Sequence[PrisonerId]]
     #: `Reads.page` or `Reads.one`.
     Call = Callable[[UpstreamName, Callable[[], Sequence[PrisonerId]]], Sequence[PrisonerId]]
@@ -59,10 +59,10 @@ def walk_bookings(
 ) -> Iterator[KeyPage | KeyGap]:
     """The pages of bookings in order, and the gaps between them.
 
-    after, last: only bookings after the one id and up to the other; all by default. If a page still fails after its
-    retries, a page of one booking is read. If that fails too, one is read after the next id, then after the tenth, the
-    hundredth, … Then pages grow back to `page_size`. Raises `SyncError` if NOMIS does not have the list, refuses the
-    credentials or is down: that is not the fault of a page.
+    after, last: only bookings with ids above `after` and up to `last`; all bookings by default. If a page still fails
+    after its retries, a page of one booking is read. If that fails too, the page of one booking starts after the next
+    id, then after the tenth, the hundredth, … Then pages grow back to `page_size`. Raises `SyncError` if NOMIS does not
+    have the list, refuses the credentials or is down: that is not the fault of a page.
     """
     key, size = after, page_size
     while last is None or key < last:
@@ -79,7 +79,7 @@ def walk_bookings(
             yield KeyPage(key, wanted)
         if len(found) < size:
             return
-        # Not the id that the page names as its last one: that of an empty page is 0.
+        # Not the last id that the page itself gives: for an empty page, it gives 0.
         key = found[-1].booking_id
         size = min(2 * size, page_size)
 

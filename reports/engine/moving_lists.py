@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Id = TypeVar("Id", int, str)
 Item = TypeVar("Item")
-#: How often a list is read, at most.
+#: A list is read at most this many times.
 _READINGS: Final = 4
 
 
@@ -32,7 +32,7 @@ class ListPage(Generic[Id, Item]):
 class WholeList(Generic[Id, Item]):
     """What was read of a list.
 
-    items: every item that was on a page, including items that may have gone since. failed: why pages could not be read,
+    items: every item that was on a page, including items that may since have gone. failed: why pages could not be read,
     by page number from 0; the number is None for a list that changed each time.
     """
 
@@ -45,9 +45,9 @@ def read_moving_list(
 ) -> WholeList[Id, Item]:
     """Every item of a list in pages, numbered from 0.
 
-    Items that come and go while the pages are read move the others from page to page, and the total does not always
-    show it. So a list of several pages is read until two readings are the same. Raises the `SyncError` of the first
-    page, and the error for a route that the service does not have.
+    Items that come and go while the pages are read move the other items from page to page, and the total does not
+    always show this. So a list of several pages is read until two readings are the same. Raises the `SyncError` of the
+    first page, and the error for a route that the service does not have.
     """
     found: dict[Id, Item] = {}
     before: set[Id] | None = None

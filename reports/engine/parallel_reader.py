@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
-#: How long a service may be down in total before its reads are given up.
+#: How long a service may be down in total before its reads are abandoned.
 OUTAGE_SECONDS = 600.0
 #: How long every thread pauses while the breaker of the service is open.
 _BREAKER_PAUSE_SECONDS = 1.0
@@ -56,7 +56,7 @@ class ParallelReader(Generic[Item, Value]):
 
     A few items that always fail are not an outage. If only such items are left, or the service seems down, the witness
     is read first: an item that was read before. It shows the breaker that the service works, so that items that still
-    fail are given up after their attempts.
+    fail are abandoned after their attempts.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class ParallelReader(Generic[Item, Value]):
         #: The last item that could be read: reading it again shows whether the service is down.
         self.witness = witness
         self._probing = threading.Lock()
-        #: Items without a result; those being read may have to be retried.
+        #: Items without a result; items being read may have to be retried.
         self._left = 0
         self._changed = threading.Condition()
         self._closed = False
         self._stopped = False
         self._outage_left = outage_seconds
-        #: Since when the service has been down; read without a lock in the hot path.
+        #: When the service went down, or None if it is up; read without a lock in the hot path.
         self._down_since: float | None = None
         self._down = ""
         self._threads: list[threading.Thread] = []
@@ -99,7 +99,7 @@ class ParallelReader(Generic[Item, Value]):
         """Adds items to read, and starts threads for them if the limit allows more."""
         added = [(item, 0) for item in items]
         with self._changed:
-            # Threads start before their work is added: busy ones would delay the start of the others.
+            # Threads start before their work is added: busy threads would delay the start of the others.
             self._start_threads(len(self._pending) + len(added))
             self._left += len(added)
             self._pending.extend(added)
@@ -186,7 +186,7 @@ class ParallelReader(Generic[Item, Value]):
         if self._down_since is not None:
             return f"waiting for {self._down}, which is down"
         if self._later and not self._pending:
-            return "retrying what could not be read"
+            return "retrying failed reads"
         return None
 
     def _finish(self, item: Item, value: Value | FailedRead) -> None:
@@ -323,8 +323,8 @@ class Waiting(Protocol):
 def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:
     """The next result, waiting for it if necessary.
 
-    tick: called periodically meanwhile with what the `readers` wait for, or None if they do not wait; may raise to
-    abort.
+    tick: called periodically during the wait, with what the `readers` wait for or None if they wait for nothing; may
+    raise to abort.
     """
     while True:
         try:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     #: Finds the pending messages of a domain; called at most once in a run, and only if something differs.
     FindPendingMessages = Callable[[Domain], "PendingMessages"]
 
-#: The most dead-letter messages that are read; more of them mean an outage, which has its own alerts.
+#: The most dead-letter messages that are read; a larger number means an outage, which has its own alerts.
 _MOST_DEAD_LETTERS = 500
 
 
@@ -42,13 +42,13 @@ _MOST_DEAD_LETTERS = 500
 class PendingMessages:
     """The entities of a domain with a message that has not been handled yet.
 
-    An entity is the text that identifies it in recorded failures, or `<record>:<DPS id>` for a creation.
+    An entity is the text that identifies a record in recorded failures, or `<record>:<DPS id>` for a creation.
 
     on_dlq: entities with a message on the dead letter queue. given_up: entities with a dead-letter message that is no
     longer sent back, and the reason, as a clause about the message. begun: entities with a creation that has begun and
     has no known outcome yet. failed: entities with a failed attempt that will be followed by another one. finished:
     entities with a creation that ended after such a failure. doubt: why a message may be pending although none is
-    known, as a clause, or None if that is impossible.
+    known, as a clause, or None if none can be pending.
     """
 
     on_dlq: frozenset[str] = frozenset()
@@ -104,7 +104,7 @@ def find_pending_messages(
 def _failed_and_due(
     connection: Connection, domain: Domain, settings: Settings, moment: datetime
 ) -> Iterator[FailedAttempt]:
-    """The failed attempts that will be followed by another attempt, or for which it may be in progress."""
+    """The failed attempts that will be followed by another attempt, or for which another attempt may be in progress."""
     handling = timedelta(seconds=settings.hmpps_sqs_visibility_timeout_seconds)
     for event_type in domain.handlers:
         waits = [timedelta(seconds=each) for each in settings.event_visibility_timeouts(domain.queue, event_type)]
@@ -146,7 +146,7 @@ def _doubt(queue: str, waiting: int, hidden_dead: int, dead: int) -> str | None:
     if waiting:
         return f"the {queue} queue holds {_messages(waiting)}"
     if hidden_dead:
-        return f"somebody else is reading {_messages(hidden_dead)} of the dead letter queue"
+        return f"somebody else is reading {_messages(hidden_dead)} on the dead letter queue"
     if dead >= _MOST_DEAD_LETTERS:
         return f"only the first {_MOST_DEAD_LETTERS} messages of the dead letter queue were read"
     return None

@@ -64,7 +64,7 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
 
 
 def why_suspicious(different: int, compared: int, settings: Settings) -> str | None:
-    """Why a run has more differences than is plausible, as a clause, or None if it does not.
+    """Why a run has more differences than is plausible, as a clause, or None if their number is plausible.
 
     different: confirmed differences. compared: records with both sides known.
     """

@@ -79,8 +79,8 @@ class SharedReads:
         """Starts no thread yet.
 
         outage_seconds: how long a service may be down in total. sleep: waits for some seconds before a page is retried.
-        tick: called periodically in the thread that constructed this object, with what it waits for. `sleep` and `tick`
-        may raise to stop the run. listed: called with how much of the population is listed, and how much there is.
+        tick: called periodically in the thread that constructed this object, with what the run waits for. `sleep` and
+        `tick` may raise to stop the run. listed: called with how much of the population is listed, and how large it is.
         begin: called with a unit that can already be read.
         """
         self._services = services

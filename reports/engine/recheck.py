@@ -37,8 +37,8 @@ class Rechecked:
     """What the recheck found, by the texts of the keys. Each difference is in exactly one of the parts.
 
     rows: the frame of everything that could be read again, equal or not. confirmed: still different. in_flight: still
-    different, with the reason why that will pass. agreed: equal now. ignored: different in a way that is not reported,
-    with the reason. gone: no longer among the records. unread: a side could not be read.
+    different, with the reason why the difference should disappear. agreed: equal now. ignored: different in a way that
+    is not reported, with the reason. gone: no longer among the records. unread: a side could not be read.
     """
 
     rows: pd.DataFrame
@@ -175,7 +175,7 @@ class Recheck:
         return now - self.in_flight < moment <= now + min(_CLOCK_DIFFERENCE, self.in_flight)
 
     def _stuck(self, key: str, difference: Difference, where: Literal["queue", "dlq"]) -> bool:
-        """Whether the message no longer explains the difference: it is given up, or an earlier run found it pending."""
+        """Whether the message no longer explains the difference: it was given up on, or an earlier run found it."""
         if difference.given_up is not None:
             return True
         started = self.earlier.started_at

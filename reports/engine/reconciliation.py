@@ -71,13 +71,13 @@ class Reads(Protocol):
         ...
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """As `one`, for a page of a list. It is retried for longer: without it, part of the population is missing."""
+        """Like `one`, for a page of a list. It retries for longer: without the page, part of a population is lost."""
         ...
 
     def begin(self, unit: Unit) -> None:
-        """Begins to read a unit while the others are still being listed.
+        """Begins to read a unit while other units are still being listed.
 
-        The reading is dropped if the population does not have the unit in the end.
+        The reading is dropped if the final population does not have the unit.
         """
         ...
 
@@ -89,7 +89,7 @@ class Reads(Protocol):
 class Reconciliation(ABC):
     """One comparison of NOMIS with a DPS service, constructed for a run. Methods are called from several threads."""
 
-    #: What its command, job, leases and files are called: `suspended-allocations`.
+    #: The name of its command, job, leases and files: `suspended-allocations`.
     name: ClassVar[str]
     #: What reports call it: "Suspended allocations".
     title: ClassVar[str]
@@ -201,7 +201,7 @@ class Reconciliation(ABC):
         return rows
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names that identify the record in failures, messages and creations of the domain; empty without any.
+        """The names that identify the record in failures, messages and creations of the domain, if there are any.
 
         They are written like the `entity` of its events in `sync/domains/<domain>/rules.py`; a creation is
         `<record>:<DPS id>`, such as `visit:bq-te-ke-ol`.
@@ -225,7 +225,7 @@ class Reconciliation(ABC):
 
     @abstractmethod
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """The cause and the fix of each confirmed difference, in the same order, with None if they are not known.
+        """The cause and the fix of each confirmed difference, in the same order, with None if the cause is not known.
 
         Usually `[found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]`.
         """

@@ -106,10 +106,10 @@ class Diagnosis(Part):
     """Why a record differs, which side is right, and what fixes it.
 
     cause: a clause, the same for every difference with this cause. right_side: the side that has the correct values.
-    who: who fixes it, or None in results of versions that did not record it. explanation: the evidence for the cause,
-    as sentences. action: what to do, as a sentence. commands: the commands to run, in order. request: the text of a
-    request to the NOMIS support team, if only they can fix it. nomis_ids: the NOMIS records that the request is about.
-    lookup: the SQL that finds those records in NOMIS, if their ids are not known here.
+    who: who fixes the difference, or None in results of versions that did not record this. explanation: the evidence
+    for the cause, as sentences. action: what to do, as a sentence. commands: the commands to run, in order. request:
+    the text of a request to the NOMIS support team, if only they can fix it. nomis_ids: the NOMIS records that the
+    request is about. lookup: the SQL that finds those records in NOMIS, if their ids are not known here.
     """
 
     cause: str
@@ -188,8 +188,9 @@ class Resolved(Record):
 class Unread(Part):
     """A record that could not be read on at least one side.
 
-    side: the side, or None if both or unknown. unit: the whole unit that could not be read, such as a prison; `key` is
-    then empty. reason: a clause. network: no response was received.
+    side: the side that could not be read, or None if both could not or the side is unknown. unit: the whole unit that
+    could not be read, such as a prison; `key` is then empty. reason: a clause. network: whether no response was
+    received.
     """
 
     key: Key = {}
@@ -203,7 +204,7 @@ class Unread(Part):
 
     @property
     def listed(self) -> bool:
-        """Whether a resumed run can read it: it is in the population, and not only a requested prisoner number."""
+        """Whether a resumed run can read the record: it is in the population, not only a requested prisoner number."""
         return bool(self.key) or self.unit is not None
 
 
@@ -251,7 +252,7 @@ class TrendPoint(Part):
 
     @property
     def persisting(self) -> int | None:
-        """How many mismatches earlier runs already had, or None if new ones were not counted."""
+        """How many mismatches earlier runs already had, or None if new mismatches were not counted."""
         return None if self.new is None else self.mismatches - self.new
 
 
@@ -260,14 +261,16 @@ class ReconciliationResult(Part):
 
     reconciliation: its name. counted: what is counted as compared, in the plural. key_columns: what identifies a
     record. fields: what is compared. kinds: how records can differ. started_at, finished_at: aware. failure: why the
-    run failed, as a clause, or None if it did not. implausible: whether it failed because what it read is implausible;
-    an operator can accept such a run. suspicious: why there are more differences than is plausible, or None.
+    run failed, as a clause, or None if it did not. implausible: whether it failed because the data that it read is
+    implausible; an operator can accept such a run. suspicious: why there are more differences than is plausible, or
+    None.
 
     total: how many records the services say there are, or None if no service says. listed: records found. compared:
-    records with both sides known. in_nomis, in_dps: how many of those each side has. settled_on_recheck: differences
-    that were equal when they were read again. released: records that differed and no longer existed when they were read
-    again. unconfirmed: differences that could not be read again. empty_prisons: requested prisons without records.
-    compared_with: the id of the previous run, which decides which mismatches are new, or None if there is none.
+    records with both sides known. in_nomis, in_dps: how many of the compared records each side has. settled_on_recheck:
+    records that differed and were equal when they were read again. released: records that differed and no longer
+    existed when they were read again. unconfirmed: differences that could not be read again. empty_prisons: requested
+    prisons without records. compared_with: the id of the previous run, which decides which mismatches are new, or None
+    if there is none.
     """
 
     reconciliation: str

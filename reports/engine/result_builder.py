@@ -44,7 +44,7 @@ class RunContext:
 
     record: the run as recorded. population: what it listed. failure: why it gave up, as a clause, or None if it did
     not. earlier: the earlier runs that it is compared with. exclusions: the records that are not reported. implausible:
-    whether it failed because what it read is implausible.
+    whether it failed because the data that it read is implausible.
     """
 
     record: RunRecord
@@ -86,7 +86,7 @@ class ResultBuilder:
         self._parts = ResultParts(reconciliation)
 
     def build(self, read: ReadUnits, wait: Callable[[], None]) -> Built:
-        """The result of what was read.
+        """The result of the run, built from the units in `read`.
 
         wait: gives messages in flight time to arrive; called only if something differs.
         """
@@ -173,7 +173,7 @@ class ResultBuilder:
             return agreed.reset_index(drop=True)
         prisons = dict(zip(keys_of(first, reconciliation.key), first["prison_id"], strict=True))
         again = rechecked.rows.copy()
-        # A record counts for the prison of its first reading; its mismatch has the prison where it is now.
+        # A record counts for the prison of its first reading; its mismatch gives the prison where it is now.
         again["prison_id"] = pd.array([prisons[key] for key in keys_of(again, reconciliation.key)], dtype="string")
         return concatenated(reconciliation, [agreed, again])
 
@@ -185,7 +185,7 @@ class ResultBuilder:
     def _empty_prisons(
         self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]
     ) -> tuple[str, ...]:
-        """The requested prisons without records; empty if anything was unread, as an unread record may be at one."""
+        """The requested prisons without records; empty if anything was unread, as the unread record may be at one."""
         if self._context.failure is not None or unread or gaps:
             return ()
         found = {*frame["prison_id"].dropna(), *rechecked.rows["prison_id"].dropna()}
@@ -304,7 +304,7 @@ class ResultBuilder:
         resolved = baseline.resolved(
             equal=lambda key: key in read and key not in still,
             gone=lambda key: (
-                # A record that differs and is no longer reported is not equal.
+                # A record that differs but is no longer reported does not count as equal.
                 key in rechecked.gone
                 or key in rechecked.ignored
                 or (whole and not partial and key not in read and key not in unread_keys)
@@ -325,7 +325,7 @@ class ResultBuilder:
         gaps: Sequence[UnlistedPart],
     ) -> tuple[TrendPoint, ...]:
         context = self._context
-        # A run is comparable with others even if single records are unread.
+        # A run is comparable with others even if some of its records are unread.
         comparable = status == "complete" or (status == "incomplete" and not gaps)
         if not comparable or Coverage.of(context.record.parameters) is not Coverage.EVERYONE:
             return context.earlier.trend

@@ -116,7 +116,7 @@ class ReconciliationRunner:
         """
         _exempt_imports_from_collection()
         if not 0 <= parameters.shard < parameters.shards:
-            raise UnknownRun(f"there is no shard {parameters.shard} of {parameters.shards}; shards count from 0")
+            raise UnknownRun(f"there is no shard {parameters.shard} of {parameters.shards}; shards are numbered from 0")
         check_named_run(self.database, kind.name, parameters)
         exclusions = exclusions_of(self.settings, kind.name, kind.key)
         window = kind.window(self.settings, self.clock().astimezone(LONDON).date())

@@ -118,7 +118,7 @@ class RunReader:
                 self._read_units(population, repeat=False)
                 population = again.result()
             if population.gaps:
-                # Everything else was read meanwhile, so a service that was down may be back.
+                # Everything else has been read in the meantime, so a service that was down may be back.
                 population = self._listed_again(population)
             with write_as_holder(self._database, self._leases) as connection:
                 checkpoints.save_population(connection, self._record.id, population)
@@ -158,7 +158,7 @@ class RunReader:
     def _read_units(self, population: Population, *, repeat: bool = True) -> None:
         """Reads the units of this shard that were not read before, and records each when it is finished.
 
-        repeat: single records that cannot be read are read once more, except those of units that were read before.
+        repeat: whether single records that cannot be read are tried once more, except in units that were read before.
         """
         record, shards = self._record, self._record.shards
         mine = [unit for place, unit in enumerate(population.units) if place % shards in self._run.shares]

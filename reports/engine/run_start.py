@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sync.store.database import Database
     from sync.store.leases import Leases
 
-#: Invocations with the same parameters within this time belong to one run, as its shards or to resume it.
+#: Invocations with the same parameters within this time belong to one run: they are its shards, or resume it.
 _STARTED_WITHIN = timedelta(hours=12)
 #: Instead of a run id: the newest run with the same parameters if it is not complete, otherwise a new run.
 LAST = "last"
@@ -51,7 +51,8 @@ class ReconciliationParameters:
     prisons: prison codes; offender_nos: prisoner numbers; both are empty for everyone. from_date, to_date: the first
     and the last day (London), both None for the days that the reconciliation covers by default. shard: this shard,
     counted from 0, of `shards`. resume: the id of the run to resume, or `LAST`. accept: the id of a run that failed
-    because what it read was implausible; the same is accepted this time. notify: whether the result is sent.
+    because the data that it read was implausible; the same data is accepted this time. notify: whether the result is
+    sent.
     """
 
     prisons: tuple[str, ...] = ()
@@ -92,8 +93,8 @@ class ReconciliationParameters:
 class AcquiredRun:
     """A run, or a shard of it, that this process holds.
 
-    record: the run as recorded; if it is not open, the run is already complete. shares: the shards that this process
-    reads the units of. resumed: whether the run began earlier.
+    record: the run as recorded; if it is not open, the run is already complete. shares: the shards whose units this
+    process reads. resumed: whether the run began earlier.
     """
 
     record: RunRecord
@@ -176,7 +177,7 @@ def write_as_holder(database: Database, leases: Leases) -> Iterator[Connection]:
 
 
 def find_interrupted(database: Database, name: str) -> RunRecord | None:
-    """The newest run of a reconciliation over everyone, if it has no result and no live process works on it."""
+    """The newest run of a reconciliation over everyone, if it has no result and no live process is working on it."""
     with database.read() as connection:
         newest = runs.newest_over_everyone(connection, name)
     if newest is None or not newest.is_open or newest.id in _under_way(database, name):

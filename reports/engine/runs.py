@@ -25,7 +25,7 @@ AResult = TypeVar("AResult", bound="ReconciliationResult")
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
 RUNNING = "running"
-#: Runs in the index: at most INDEXED_RUNS over everyone for each reconciliation, and INDEXED_PARTIAL_RUNS others.
+#: Runs in the index: at most INDEXED_RUNS over everyone for each reconciliation, and INDEXED_PARTIAL_RUNS partial runs.
 INDEXED_RUNS = 100
 INDEXED_PARTIAL_RUNS = 100
 
@@ -287,12 +287,12 @@ def result_text(connection: Connection, run_id: str) -> bytes | None:
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run as parsed JSON, much faster than as the validated object. The run must have a result."""
+    """The result of a run as parsed JSON, which is much faster than a validated object. The run must have one."""
     return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
 
 
 def ended_runs(connection: Connection) -> list[EndedRun]:
-    """The runs that have ended, newest first, limited so that partial and daily runs do not displace weekly ones."""
+    """The runs that have ended, newest first, limited so that partial and daily runs do not displace weekly runs."""
     everyone = _RUNS.scope == Coverage.EVERYONE
     rows = list(_ended(connection, not_(everyone), INDEXED_PARTIAL_RUNS))
     for name in connection.execute(select(_RUNS.reconciliation).distinct()).scalars():

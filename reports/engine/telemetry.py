@@ -35,8 +35,9 @@ class Events(ABC):
     prefix: str
     #: The name of the event with the summary, on which alerts are based.
     report: str
-    #: The name of the event for the mismatches that have no event: how many there are in all (`mismatch-count`), how
-    #: many have no event (`not-listed`), and why there are more than is plausible (`reason`).
+    #: The name of the event for the mismatches that have no event each: how many mismatches there are
+    #: (`mismatch-count`), how many of them have no event (`not-listed`), and why there are more than is plausible
+    #: (`reason`).
     more: str
     #: Whether the number of mismatch events is limited; if not, each mismatch has one.
     limited: ClassVar[bool] = True

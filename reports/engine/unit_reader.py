@@ -51,7 +51,7 @@ class UnitReader:
     ) -> dict[Record, Value]:
         """What `read` returns for each item. Items that fail are left out and become unread, under their row keys.
 
-        read: called with the client of the side, and the item. An item that failed before and can be read now is no
+        read: called with the client of the side, and the item. An item that failed before and can now be read is no
         longer unread. items: the items with the keys of their rows. offender_no: the prisoner number of an item.
         """
         service = {"NOMIS": UpstreamName.NOMIS, "DPS": self.dps, "mapping": UpstreamName.MAPPING}[side]

@@ -21,8 +21,8 @@ class Scope:
     """What a run covers.
 
     prisons: prison codes; offender_nos: prisoner numbers; both are empty for everyone. from_date, to_date: London days,
-    both inclusive. days_chosen: whether an operator chose the days; otherwise they are those of the window when the run
-    began, which may have been yesterday.
+    both inclusive. days_chosen: whether an operator chose the days; otherwise they are the days of the window when the
+    run began, which may have been yesterday.
     """
 
     prisons: tuple[str, ...] = ()
@@ -68,9 +68,9 @@ class UnlistedPart:
 class UnreadRecord:
     """A record, or a whole unit (`key` is empty), that could not be read on one side: neither equal nor different.
 
-    key: the key columns as far as they are known. offender_no: the prisoner, or None if unknown. side: the side, or
-    None if both or unknown. reason: a clause. network: no response was received. detail: further fields for the result,
-    as plain JSON.
+    key: the key columns as far as they are known. offender_no: the prisoner, or None if unknown. side: the side that
+    could not be read, or None if both could not or the side is unknown. reason: a clause. network: whether no response
+    was received. detail: further fields for the result, as plain JSON.
     """
 
     key: Mapping[str, Any]
@@ -103,7 +103,7 @@ class Population:
 class Reading:
     """The reading of a unit.
 
-    rows: a frame of `reports.engine.frame.typed`: the key columns; `prison_id` and `offender_no` (`string`) and
+    rows: a frame made by `reports.engine.frame.typed`: the key columns; `prison_id` and `offender_no` (`string`) and
     `booking_id` (`Int64`), NA where unknown; `in_nomis` and `in_dps` (`boolean`); `nomis_changed_at` and
     `dps_changed_at` (`datetime64[us, UTC]`), when the record of a side was last changed, NaT where unknown;
     `nomis_<field>` and `dps_<field>` for each field, NA throughout for a side without the record; and the further

@@ -36,7 +36,7 @@ TEXTS = {
     "contract-drift": "The API of an upstream service has changed in {environment}",
     **ALERT_TEXTS,
 }
-#: The most characters in a property, and in each part of an alert, so that an alert is one message.
+#: The most characters in a property, and in each part of an alert, so that an alert fits into one message.
 _LONGEST_PROPERTY = 500
 _LONGEST_PART = 1_600
 _NOT_RUN = "A reconciliation could not run in {environment}: {event}"

@@ -42,7 +42,7 @@ class Bar:
     """The bar of a run. x, width, top: in drawing units.
 
     parts: persisting, new and resolved. value: the number of differences. label: the day of the run, or empty if there
-    are too many bars. time: the time of the run, if another run began on the same day, or else empty. minor: narrow
+    are too many bars. time: the time of the run, if another run began on the same day; otherwise empty. minor: narrow
     screens leave the label out.
     """
 
@@ -98,7 +98,7 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """The values as blocks in proportion to the largest, `▁▂▅█`, for places that cannot show a drawing.
+    """The values as blocks in proportion to the largest value (`▁▂▅█`), for places that cannot show a drawing.
 
     Arial, Segoe UI and all terminal fonts have these blocks, so Outlook and Gmail show them too.
     """

@@ -61,7 +61,7 @@ class Count:
 
 
 def counts(found: Iterable[tuple[str, str, Mismatch]]) -> list[Count]:
-    """Counts of differences by name, the largest first. found: each difference after its name and its filter."""
+    """Counts of differences by name, the largest first. found: tuples of a name, its filter and a difference."""
     listed = list(found)
     queries = {name: query for name, query, _ in listed}
     total = Counter(name for name, _, _ in listed)
@@ -101,7 +101,7 @@ class CauseRow:
 
 @dataclass(frozen=True, slots=True)
 class WhoActs:
-    """A party that acts, such as NOMIS support: the `total` of its differences, and their causes."""
+    """A party that acts, such as NOMIS support: the `total` of the differences that it acts on, and their causes."""
 
     total: Count
     causes: tuple[CauseRow, ...]
@@ -128,8 +128,8 @@ def _right_side(rows: Sequence[PageRow]) -> str:
 class PrisonRow:
     """A prison: how many records were compared, how many of them differ, and how many of those are new.
 
-    name: its code, or `unknown`. rate: differences per 1,000 records, or None if none was compared. query: the filter
-    that shows the differences.
+    name: its code, or `unknown`. rate: differences per 1,000 records, or None if no record was compared. query: the
+    filter that shows the differences.
     """
 
     name: str

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reports.presentation.masking import Masking
     from reports.presentation.message_content import ReportFile
 
-#: The most rows of the tables of causes and of prisons; the page has all of them.
+#: The most rows in the tables of causes and of prisons; the page has every row.
 _MOST_ROWS = 20
 #: The height of the tallest bar of the trend, in pixels.
 _TALLEST = 32
@@ -37,7 +37,7 @@ class EmailReport:
 
 @dataclass(frozen=True, slots=True)
 class _Trend:
-    """The trend as heights of table cells in pixels, which every mail client draws, as blocks, and in words."""
+    """The trend in three forms: heights of table cells in pixels, which every mail client draws; blocks; and words."""
 
     heights: tuple[int, ...]
     letters: str
@@ -83,7 +83,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
 
 
 def _subject(result: ReconciliationResult, severity: Severity) -> str:
-    """The numbers of differences and of new ones, and the severity, short enough for a subject."""
+    """The number of differences, how many of them are new, and the severity, short enough for a subject line."""
     if result.status == "failed":
         return f"failed ({severity})"
     parts = ["incomplete"] if result.status == "incomplete" else []

@@ -58,9 +58,10 @@ class Card:
     """The card of a reconciliation, from its last run over everyone.
 
     folder: the folder of that run, or None if there is no run. state: the state of the reconciliation in a few words.
-    tone: the style of the state: `good`, `plain` or `new`. figure: how many records differ, or None if none was
+    tone: the style of the state: `good`, `plain` or `new`. figure: how many records differ, or None if no record was
     compared. note: what the figure counts. complete_at: the end of the last complete run, aware. age: the time from
-    then to the making of the page, in words. to_do: what to do first, on one line; empty if there is nothing to do.
+    `complete_at` to the making of the page, in words. to_do: what to do first, on one line; empty if there is nothing
+    to do.
     """
 
     title: str
@@ -92,7 +93,7 @@ def cards(
     newest: Mapping[str, ReconciliationResult],
     made_at: datetime,
 ) -> list[Card]:
-    """A card for each reconciliation in `titles`, and for others that have runs; `runs` are newest first."""
+    """A card for each reconciliation in `titles`, and for every other one that has runs; `runs` are newest first."""
     known = dict(titles)
     for run in runs:
         known.setdefault(run.reconciliation, run.title)
@@ -142,7 +143,7 @@ def _card(title: str, runs: Sequence[EndedRun], results: Mapping[str, Reconcilia
 
 
 def _to_do(result: ReconciliationResult | None) -> str:
-    """`This team: Retry the dead letter queue. 4 differences, 2 new; 2 more things to do.`, or nothing."""
+    """`This team: Retry the dead letter queue. 4 differences, 2 new; 2 more things to do.`; empty without actions."""
     if result is None:
         return ""
     actions = what_to_do(result).actions

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from reports.engine.result import ReconciliationResult
 
 _OFFENDER_NO = re.compile(r"\b[A-Z]\d{4}([A-Z]{2})\b")
-#: `booking 714893`, as we write it; `/bookings/714893`, `/booking-id/714893/`, `"bookingId": 714893`, as services do.
+#: A booking id, as in our texts (`booking 714893`) or as services write it (`/bookings/714893`, `/booking-id/714893/`,
+#: `"bookingId": 714893`).
 _BOOKING = re.compile(r"(bookings?(?:[-_ ]?ids?)?[\"']?\s?[ /:=]\s?)\d*(\d\d)\b", re.IGNORECASE)
 #: No asterisks: Slack would take them for bold type.
 _HIDDEN = "•••••"
@@ -48,7 +49,7 @@ UNMASKED = Masking()
 
 
 def masked_page(page: str, result: ReconciliationResult, masking: Masking) -> str:
-    """The page; if masking is on, with every prisoner number and every booking id of its result masked."""
+    """The page, with every prisoner number and every booking id of its result masked if masking is on."""
     if not masking.on:
         return page
     bookings = {str(each) for each in _bookings(result.model_dump())}

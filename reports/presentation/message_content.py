@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: The most differences in a message, new ones first; its files have all of them.
 MOST_LISTED = 20
 MASKED = (
-    "Prisoner numbers and bookings are masked here. The report in the archive shows them in full, in the same rows."
+    "Prisoner numbers and booking ids are masked here. The report in the archive shows them in full, in the same rows."
 )
 #: Makes Excel read a CSV as UTF-8 instead of the computer's code page.
 _BYTE_ORDER_MARK = "\ufeff"
@@ -32,7 +32,7 @@ class Line:
     """A difference in an email or a Slack message; all texts are masked if masking is on.
 
     row: its number in the report. name: what identifies the record. details: the prisoner, the booking and the day.
-    prison: its code. kind: how the record differs, or empty if the values show it. nomis, dps: the values. since:
+    prison: its code. kind: how the record differs, or empty if the values show this. nomis, dps: the values. since:
     `new`, or when the difference was first seen. cause: why it differs, which side is right, and what to do. request:
     the text for NOMIS support, or empty if there is none. commands: the commands to run, in order.
     """

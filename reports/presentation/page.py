@@ -32,7 +32,7 @@ _SCRIPTS = ("report/filter.js", "report/sort.js", "report/print.js", "report/csv
 def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, attached: bool = False) -> str:
     """The report of a run as HTML, self-contained and usable without scripts.
 
-    attached: the page leaves the archive, so it has no links to other files there.
+    attached: whether the page leaves the archive; if so, it has no links to other files there.
     """
     view, todo, prisons = view_of(result), what_to_do(result), prison_rows(result)
     rows = page_rows(result, view, todo.actions, masking)

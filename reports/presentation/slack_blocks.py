@@ -1,8 +1,8 @@
 """Slack messages in Block Kit: texts are escaped, cut to Slack's limits and spread over as few messages as possible.
 
-Every message also has the same words as plain text. Notifications show it, and it is sent if Slack refuses the blocks.
-The limits are those of https://docs.slack.dev/reference/block-kit; the limit for a whole message is the length that
-Slack recommends for texts.
+Every message also has the same words as plain text. Notifications show this text, and it is sent alone if Slack refuses
+the blocks. The limits are those of https://docs.slack.dev/reference/block-kit; the limit for a whole message is the
+length that Slack recommends for texts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: The most characters of a message, of its header and of any other part, and the most parts of a message.
+#: The most characters in a message, in its header and in any other part, and the most parts in a message.
 LONGEST_MESSAGE: Final = 4_000
 LONGEST_HEADER: Final = 150
 LONGEST_PART: Final = 3_000
@@ -23,7 +23,8 @@ MOST_PARTS: Final = 50
 #: What can remain of an escaped character at the end of a text that was cut.
 _HALF_ENTITY: Final = re.compile(r"&[a-z]{0,3}$")
 _CUT: Final = "…"
-#: Characters that are not percent-encoded in an address: those with a meaning there, and the `%` of encoded ones.
+#: Characters that are not percent-encoded in an address: those with a meaning there, and the `%` of characters that are
+#: already encoded.
 _IN_ADDRESS: Final = ":/?#[]@!$&'()*+,;=%"
 
 

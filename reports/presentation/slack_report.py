@@ -30,7 +30,7 @@ _TOO_LONG = "The report is too long to send."
 
 @dataclass(frozen=True, slots=True)
 class SlackReport:
-    """The Slack messages of a run. posts: the channel message, then those of its thread. files: for the thread."""
+    """The Slack messages of a run. posts: the channel message, then those in its thread. files: those to upload."""
 
     posts: tuple[SlackMessage, ...]
     files: tuple[ReportFile, ...]

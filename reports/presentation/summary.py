@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from reports.engine.result import ReconciliationResult, Unread
 
-#: The most units, such as prisons, that are named if they could not be read; more than that are counted.
+#: The most units, such as prisons, that are named if they could not be read; a larger number is only counted.
 _MOST_NAMED = 3
 
 
@@ -158,9 +158,9 @@ def none_found(result: ReconciliationResult) -> str:
     who = f"the {count(result.compared, view.noun)} compared"
     if result.unconfirmed:
         seen = count(len(result.unconfirmed), "difference")
-        others = f"The first reading saw {seen} among the others, which could not be read again."
+        others = f"The first reading saw {seen} among the other {result.counted}, which could not be read again."
         return f"No difference was found among {who}. {others}"
-    return f"No difference was found among {who}. Nothing is known about the others."
+    return f"No difference was found among {who}. Nothing is known about the other {result.counted}."
 
 
 def since(result: ReconciliationResult) -> str:
@@ -279,7 +279,7 @@ def figures(result: ReconciliationResult) -> list[Figure]:
     if result.status == "failed" and result.compared:
         listed = _of_listed(result)
         found.append(Figure("Compared", result.compared, f"{listed}{' ' if listed else ''}before the run failed"))
-        found.append(Figure("Different", different, "among them", ""))
+        found.append(Figure("Different", different, f"among the {result.counted} compared", ""))
     elif result.compared:
         found.append(Figure("Different", different, f"of {thousands(result.compared)} compared", ""))
     if different or (complete and result.compared):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Control characters, formatting such as changes of direction, and lone surrogates. A NUL ends the text for some
 #: readers.
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
-#: These categories, and the separators of lines and paragraphs.
+#: The control categories, and the separators of lines and paragraphs.
 _STEERING_CATEGORIES = _CONTROL_CATEGORIES | {"Zl", "Zp"}
 _LINE_BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 
@@ -52,7 +52,7 @@ def count(number: int, noun: str) -> str:
 
 
 def local(moment: datetime) -> datetime:
-    """A moment in London time; a naive one is already London time."""
+    """A moment in London time; a naive moment counts as London time."""
     return moment if moment.tzinfo is None else moment.astimezone(LONDON)
 
 

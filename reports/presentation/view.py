@@ -115,7 +115,7 @@ class View:
         return f"no {self.noun} was found at {', '.join(prisons)} ({right})"
 
     def population(self) -> str:
-        """A sentence saying how many records there are, how many were compared, and which changed meanwhile."""
+        """A sentence saying how many records there are, and how many were compared or changed in the meantime."""
         result = self.result
         everything = f"{thousands(result.everything)} {result.counted}"
         sides = ""
@@ -133,7 +133,7 @@ class View:
 
     def how_resolved(self, resolved: Resolved) -> str:
         """A clause on why an earlier difference no longer exists."""
-        return "both sides agree now" if resolved.how == "equal" else f"no longer among the {self.result.counted}"
+        return "both sides now agree" if resolved.how == "equal" else f"no longer among the {self.result.counted}"
 
     # Records
 

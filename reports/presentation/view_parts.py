@@ -20,7 +20,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
 
 @dataclass(frozen=True, slots=True)
 class ShownValue:
-    """A value of one side. label: its field, or empty if obvious. remark: a note on the value, or empty without one."""
+    """A value of one side. label: its field, or empty if obvious. remark: a note on the value, or empty."""
 
     label: str
     value: str
@@ -57,7 +57,7 @@ class Codes:
 
     @property
     def known(self) -> tuple[tuple[str, str], ...]:
-        """The codes with a known meaning, and that meaning."""
+        """The codes with a known meaning, each with that meaning."""
         return tuple((code, meaning) for code, meaning in self.rows if meaning)
 
     @property

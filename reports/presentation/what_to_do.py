@@ -48,10 +48,10 @@ class Recommendation:
     """What to do about a group of differences that are fixed in the same way, and who does it.
 
     who: one of `WHO`. what: a sentence. causes: why the records differ, the most frequent first. count: the number of
-    differences. new: how many of them are new. oldest: when the oldest one was first seen, aware. days: the whole days
-    from then to the end of the run. commands: the commands to run, in order. row: the row that the commands are for, or
-    None if they fix the whole group. more: how many other rows have commands. request: the text for NOMIS support, if
-    there is only one difference. rows: the numbers of the rows.
+    differences. new: how many of them are new. oldest: when the oldest one was first seen, aware. days: the number of
+    whole days from `oldest` to the end of the run. commands: the commands to run, in order. row: the row that the
+    commands are for, or None if they fix the whole group. more: how many other rows have commands. request: the text
+    for NOMIS support, if there is only one difference. rows: the numbers of the rows.
     """
 
     who: str

@@ -167,7 +167,7 @@ def test_the_progress_names_the_service_that_is_down() -> None:
     assert get_with_heartbeat(answers, tick, reading) == 1
     reading.join()
     assert "waiting for nomis, which is down" in reported
-    assert "retrying what could not be read" in reported
+    assert "retrying failed reads" in reported
 
 
 def test_a_run_can_be_stopped_after_a_signal_that_was_handled_late() -> None:

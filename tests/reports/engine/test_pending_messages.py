@@ -179,4 +179,4 @@ def test_a_dead_letter_that_another_receiver_holds_may_be_about_any_review(one: 
     """A dead letter that another receiver holds cannot be read, so the pending messages include an unknown one."""
     pair.dlq.send("about a review, perhaps")
     assert len(pair.dlq.receive(10, 1, 60)) == 1
-    assert pending(one).doubt == "somebody else is reading 1 message of the dead letter queue"
+    assert pending(one).doubt == "somebody else is reading 1 message on the dead letter queue"
