@@ -23,6 +23,7 @@ from sync.settings.upstreams import UpstreamName
 from sync.store import creations, findings, outbox
 from sync.store.database import StoreUnavailable
 from sync.store.telemetry import count_due_events
+from sync.store.waiting_messages import Wait, count_waits
 from sync.upstream.breaker import read_breakers
 from sync.upstream.breaker_rules import BreakerState
 
@@ -132,6 +133,7 @@ class Figures:
     queues: Mapping[str, ReadResult[QueueFigures]]
     ages: ReadResult[Mapping[str, float]]
     breakers: ReadResult[tuple[BreakerFigures, ...]]
+    waits: ReadResult[list[Wait]]
     drains: ReadResult[DrainFigures]
     reconciliations: Mapping[str, ReadResult[ReconciliationFigures]]
     housekeeping: ReadResult[JobRun | None]
@@ -162,6 +164,7 @@ def read_figures(application: Application, deadline_seconds: float) -> Figures:
         queues={queue: found[queue] for queue in QUEUES},
         ages=found["ages"],
         breakers=of("breakers"),
+        waits=of("waits"),
         drains=of("drains"),
         reconciliations={name: of(f"reconciliation {name}") for name in RECONCILIATIONS},
         housekeeping=of("housekeeping"),
@@ -210,6 +213,12 @@ def read_breaker_states(application: Application) -> tuple[BreakerFigures, ...]:
         BreakerFigures(name, state, None if state is BreakerState.CLOSED else opened.get(name))
         for name, state in states.items()
     )
+
+
+def read_waits(application: Application) -> list[Wait]:
+    """What the messages on the queues wait for. Raises `StoreUnavailable`."""
+    with application.database.read() as connection:
+        return count_waits(connection)
 
 
 def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) -> None:
@@ -326,6 +335,7 @@ def read_due_events(application: Application) -> int:
 _STORED: Mapping[str, Callable[[Application], Any]] = {
     "drains": _read_drains,
     "breakers": read_breaker_states,
+    "waits": read_waits,
     "housekeeping": lambda application: application.job_runs.last_success(HOUSEKEEPING_JOB),
     "known since": lambda application: application.job_runs.first_started(),
     "findings": _read_findings,

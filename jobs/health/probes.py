@@ -8,9 +8,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from jobs.health.deadline import late_text, start
-from jobs.health.figures import read_breaker_states, read_due_events
+from jobs.health.figures import read_breaker_states, read_due_events, read_waits
 from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive
 from reports.delivery.channels import NEEDED_SETTINGS, Channel, TryLater, is_set_up
@@ -25,6 +26,7 @@ from sync.settings.declaration import Settings
 from sync.settings.queues import QUEUES
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable
+from sync.store.waiting_messages import Wait
 from sync.upstream.breaker_rules import BreakerState
 from sync.upstream.services import Services
 
@@ -238,18 +240,31 @@ def _probe_breakers(application: Application) -> ProbeResult:
         if not application.database.schema_is_current():
             return ProbeResult(True, "none known yet")
         found = read_breaker_states(application)
+        waits = [each for each in read_waits(application) if each.service is not None]
     except StoreUnavailable as error:
         raise _database_down(error) from error
-    details = {str(each.service): str(each.state) for each in found}
+    details: dict[str, Any] = {str(each.service): str(each.state) for each in found}
+    details |= {
+        f"{each.service}-waiting": {"messages": each.number, "since": each.since.isoformat(timespec="seconds")}
+        for each in waits
+    }
     down = [
         f"{each.service} since {each.opened_at:%Y-%m-%d %H:%M}Z" if each.opened_at else str(each.service)
         for each in found
         if each.state is not BreakerState.CLOSED
     ]
-    if down:
-        text = f"down: {', '.join(down)}; messages wait until the service is up"
-        raise _Down(text, details)
+    texts = [f"down: {', '.join(down)}; messages wait until the service is up"] if down else []
+    texts += [wait_text(each, application.settings.zone) for each in waits]
+    if texts:
+        raise _Down("; ".join(texts), details)
     return ProbeResult(True, "all closed", details)
+
+
+def wait_text(wait: Wait, zone: ZoneInfo) -> str:
+    """How many messages wait for a service since when (in `zone`), and why; one line."""
+    since = f"{wait.since.astimezone(zone):%d %b %H:%M}"
+    waits = "waits" if wait.number == 1 else "wait"
+    return f"{count(wait.number, 'message')} {waits} for {wait.service} since {since}: {wait.reason}"
 
 
 def _probe_exclusions(settings: Settings) -> ProbeResult:

@@ -60,7 +60,8 @@ class DrainResult:
 
     errors: the queues whose drain failed, with the reason on one line. hints: what may help. reasons: why messages
     failed, with the number of failed attempts for each reason, the most frequent first. failed_messages: the number of
-    messages that failed for each reason; a message may have had several attempts.
+    messages that failed for each reason; a message may have had several attempts. deferrals: why messages were
+    deferred, with the number of messages for each reason, the most frequent first.
     """
 
     run_id: str
@@ -69,6 +70,7 @@ class DrainResult:
     hints: Sequence[str] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
     failed_messages: Mapping[str, int] = field(default_factory=dict)
+    deferrals: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -92,6 +94,7 @@ class DrainResult:
             "queues": {name: summary.as_dict() for name, summary in self.summaries.items()},
             "errors": dict(self.errors),
             "reasons": dict(self.reasons),
+            "deferrals": dict(self.deferrals),
         }
 
 
@@ -149,7 +152,16 @@ class _Drains:
         reasons: Counter[str] = reduce(add, (each.counts() for each in failures), Counter())
         messages: Counter[str] = reduce(add, (each.messages() for each in failures), Counter())
         hints = tuple(dict.fromkeys(self._hints.values()))
-        return DrainResult(run_id, done, self._errors, hints, dict(reasons.most_common()), messages)
+        deferrals: Counter[str] = reduce(add, (drain.deferrals for drain in self._drains.values()), Counter())
+        return DrainResult(
+            run_id,
+            done,
+            self._errors,
+            hints,
+            dict(reasons.most_common()),
+            messages,
+            dict(deferrals.most_common()),
+        )
 
     def stop(self) -> None:
         """Finishes the messages in flight and receives no more."""

@@ -28,6 +28,7 @@ from sync.store.tables import (
     reconciliation_pages,
     reconciliation_runs,
     telemetry_events,
+    waiting_messages,
 )
 from sync.store.telemetry import Export
 
@@ -63,6 +64,7 @@ def remove_expired(application: Application, stop_requested: Callable[[], bool] 
         events = telemetry_events.c
         accepted = func.coalesce(events.export, Export.SENT) != Export.DUE
         remove("telemetry", telemetry_events, (events.time < before) & accepted)
+        remove("waiting", waiting_messages, waiting_messages.c.next_attempt_at < clock.now() - _FAILURES_NEEDED)
         remove("failures", failures, failures.c.time < min(before, clock.now() - _FAILURES_NEEDED))
     if (before := _before(settings.runs_keep_days)) is not None:
         expired = (job_runs.c.finished_at < before) & job_runs.c.id.not_in(application.job_runs.last_of_each())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from jobs.health.deadline import ReadResult, read_all
 from jobs.health.figures import (
@@ -30,9 +31,13 @@ _MOST_DEAD_LETTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The state of everything at a moment (aware), part by part. `ages_unknown`: why no age of messages is known."""
+    """The state of everything at a moment (aware), part by part.
+
+    zone: that of times for people. ages_unknown: why no age of messages is known.
+    """
 
     at: datetime
+    zone: ZoneInfo
     environment: str
     parts: Mapping[str, tuple[StatusLine, ...]]
     ages_unknown: str | None
@@ -62,6 +67,7 @@ def read_status(application: Application) -> StatusReport:
     ages = figures.ages.value or {}
     return StatusReport(
         at=moment,
+        zone=settings.zone,
         environment=settings.environment_name,
         parts={
             "queues": tuple(
@@ -71,6 +77,7 @@ def read_status(application: Application) -> StatusReport:
                 for queue, reading in figures.queues.items()
             ),
             "breakers": _lines("breakers", figures.breakers, needs.breaker_lines),
+            "waits": _lines("waits", figures.waits, lambda each: needs.wait_lines(each, figures.breakers.value or ())),
             "schedulers": _lines("schedulers", figures.drains, lambda each: needs.scheduler_lines(each, moment)),
             "reconciliations": tuple(
                 _one_line(name, reading, partial(needs.reconciliation_line, jobs, figures, settings, moment))

@@ -28,6 +28,7 @@ from sync.settings.declaration import Settings
 from sync.store.creations import CreationState, Unsettled
 from sync.store.findings import FindingKind, OpenFindings
 from sync.store.outbox import DeliveryState, Unsent
+from sync.store.waiting_messages import Wait
 from sync.upstream.breaker_rules import BreakerState
 
 #: A failed message waits for up to ten minutes before it is tried again, so a queue may be a little behind.
@@ -47,6 +48,14 @@ _OLDEST_INTERRUPTED = timedelta(days=7)
 _HOPELESS = (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE)
 #: The kinds of findings that `duplicates list` shows.
 _DUPLICATES = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
+
+#: What messages wait for, other than a service.
+_AWAITED = {
+    "creation": "record to be created",
+    "lease": "record, in use elsewhere",
+    "turn": "turn after a redrive",
+    "service": "service",
+}
 
 CHECK = command("check")
 
@@ -183,6 +192,30 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
             else (),
         )
         for each in breakers
+    ]
+
+
+def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
+    """A line for each service, or other thing, that messages wait for.
+
+    A service that fails calls needs a person. If its breaker is open, the line of the breaker says so already.
+    """
+    is_open = {str(each.service) for each in breakers if each.state is BreakerState.OPEN}
+    return [
+        StatusLine(
+            each.service or f"their {_AWAITED[each.waits_for]}",
+            {
+                "waitsFor": each.waits_for,
+                "number": each.number,
+                "since": _iso(each.since),
+                "nextAttemptAt": _iso(each.next_attempt_at),
+                "reason": each.reason,
+            },
+            ()
+            if each.service is None or each.service in is_open
+            else (Need(f"{each.reason}; nothing is lost, since they are tried again", CHECK),),
+        )
+        for each in waits
     ]
 
 

@@ -5,6 +5,7 @@ delivery, the body is the event itself. The event type is not read from the mess
 do not have any.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,14 @@ _INVISIBLE = frozenset({"Cc", "Cf"})
 _LONGEST_QUOTE = 60
 #: The type of a message that only saves a mapping.
 MAPPING_RETRY = "RETRY_CREATE_MAPPING"
+_PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
+
+
+def message_key(sns_message_id: str | None, body: str) -> str:
+    """An id that stays the same in copies of a message: the SNS message id, or else a hash of the body."""
+    if sns_message_id is not None and _PLAIN_ID.fullmatch(sns_message_id):
+        return sns_message_id
+    return hashlib.sha256((sns_message_id or body).encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

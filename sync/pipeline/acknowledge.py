@@ -4,6 +4,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -11,7 +12,7 @@ from sqlalchemy import Connection
 
 from sync.clock import now
 from sync.domains.registry import queue_of
-from sync.errors import Failure, FailureCounts
+from sync.errors import Failure, FailureCounts, fingerprint
 from sync.events.context import Outcome
 from sync.events.envelope import MAPPING_RETRY
 from sync.failure_log import FailureLog
@@ -19,9 +20,17 @@ from sync.pipeline.coalesce import Task
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue, QueueUnavailable
-from sync.queues.requeue import WaitsFor, attributes_of_copy, has_waited, pause_seconds
+from sync.queues.requeue import (
+    WaitsFor,
+    attributes_of_copy,
+    has_waited,
+    is_waiting_copy,
+    pause_seconds,
+    waits_since,
+)
 from sync.store.database import StoreUnavailable
 from sync.store.failed_attempts import FailedAttempt, record_failures
+from sync.store.waiting_messages import WaitingMessage, end_waits, record_waits
 from sync.tracing import traced
 
 
@@ -39,6 +48,7 @@ class TaskEnd:
     is_copied: the messages are returned as copies although they wait for nothing.
     failure_at_last_receive: the failure to record if the message reaches its last receive a second time. The first
         time, a copy replaces it; the second time, it becomes a dead letter.
+    cause: the failure that it waits after, of this task or of an earlier task of its group.
     """
 
     task: Task
@@ -49,6 +59,28 @@ class TaskEnd:
     least_seconds: int = 0
     is_copied: bool = False
     failure_at_last_receive: Failure | None = None
+    cause: Failure | None = None
+
+    @property
+    def awaited(self) -> WaitsFor | None:
+        """What its messages wait for on the queue, as copies or themselves; None if they do not wait."""
+        if self.outcome is not Outcome.DEFERRED:
+            return None
+        return WaitsFor.LEASE if self.failure_at_last_receive else self.waits_for
+
+    @property
+    def why_deferred(self) -> str:
+        """Why its messages are deferred, as a clause; the same for all with the same cause."""
+        cause = "" if self.cause is None else fingerprint(self.cause)
+        if self.awaited is WaitsFor.SERVICE:
+            return cause
+        if self.awaited is WaitsFor.CREATION:
+            return f"their record is not created yet: {cause}"
+        if self.awaited is WaitsFor.LEASE:
+            return "their record is in use elsewhere, or an earlier request for it may still be under way"
+        if self.cause is not None:
+            return f"an earlier message of their record failed: {cause}"
+        return "they were received, but not tried before the drain stopped or had to wait for too long"
 
     @property
     def has_failed(self) -> bool:
@@ -77,13 +109,17 @@ class _Copy:
 
 
 class Acknowledger:
-    """Acknowledges the messages of one queue. `failures` counts the failed attempts by reason."""
+    """Acknowledges the messages of one queue.
+
+    `failures` counts the failed attempts by reason, and `deferrals` the deferred messages by reason.
+    """
 
     def __init__(self, queue_context: QueueContext, main: Queue, heartbeat: Heartbeat) -> None:
         self._queue_context = queue_context
         self._queue = main
         self._heartbeat = heartbeat
         self.failures = FailureCounts()
+        self.deferrals: Counter[str] = Counter()
         self._max_receives: int | None = None
         self._reading_policy = self._failure_log("redrive-policy-not-read", "redrive-policy-read-again")
         self._deleting = self._failure_log("messages-not-deleted", "messages-deleted-again")
@@ -203,7 +239,7 @@ class Acknowledger:
                 with traced(task.trace):
                     self._queue_context.telemetry.track("message-failed", attempt.properties())
             self._queue_context.telemetry.flush()
-            self._write_failures([attempt for _, attempt in failed])
+            self._write_failures([attempt for _, attempt in failed], ends)
             if last:
                 # These events are not buffered: if they cannot be written now, copies replace the messages.
                 with self._queue_context.database.begin() as connection:
@@ -219,17 +255,43 @@ class Acknowledger:
             self._log.exception("failures-not-recorded", queue=self._queue_context.queue, messages=len(ends))
         return True
 
-    def _write_failures(self, attempts: Sequence[FailedAttempt]) -> None:
-        """Writes failed attempts to the database. Raises `StoreUnavailable`; a fault in a record is only logged."""
-        if not attempts:
+    def _write_failures(self, attempts: Sequence[FailedAttempt], ends: Sequence[TaskEnd]) -> None:
+        """Writes failed attempts to the database, and which messages of `ends` wait, and which no longer do.
+
+        Raises `StoreUnavailable`; a fault in a record is only logged.
+        """
+        waiting = [self._waiting(end, task, end.awaited) for end in ends if end.awaited for task in _tasks(end)]
+        ended = [
+            task.key
+            for end in ends
+            if end.outcome is not Outcome.DEFERRED
+            for task in _tasks(end)
+            if task.message.receive_count > 1 or is_waiting_copy(task.message)
+        ]
+        if not (attempts or waiting or ended):
             return
         try:
             with self._queue_context.database.begin() as connection:
                 record_failures(connection, attempts)
+                end_waits(connection, self._queue_context.queue, ended)
+                record_waits(connection, waiting)
         except StoreUnavailable:
             raise
         except Exception:
             self._log.exception("failures-not-recorded", queue=self._queue_context.queue, messages=len(attempts))
+
+    def _waiting(self, end: TaskEnd, task: Task, awaited: WaitsFor) -> WaitingMessage:
+        copy = self._copy_of(end, task.message, recorded=True)
+        seconds = self._wait(end, task.message) if copy is None else copy.delay
+        return WaitingMessage(
+            queue=self._queue_context.queue,
+            key=task.key,
+            waits_for=awaited.name.lower(),
+            service=end.cause.service if end.cause is not None and awaited is WaitsFor.SERVICE else None,
+            reason=None if end.cause is None else fingerprint(end.cause),
+            since=waits_since(task.message, awaited),
+            next_attempt_at=now() + timedelta(seconds=seconds),
+        )
 
     def _attempt(self, end: TaskEnd, task: Task) -> FailedAttempt:
         assert end.failure is not None
@@ -283,6 +345,8 @@ class Acknowledger:
         coalesced = Outcome.COALESCED if end.outcome.is_final else end.outcome
         for task, outcome in (*((each, coalesced) for each in end.task.coalesced), (end.task, end.outcome)):
             outcomes[outcome] += 1
+            if outcome is Outcome.DEFERRED:
+                self.deferrals[end.why_deferred] += 1
             if self._queue_context.on_message_end is not None:
                 self._queue_context.on_message_end(self._queue_context.queue, outcome, task.message.receive_count)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from sync.creation.creation import Creation
 from sync.domains.declaration import Coalesce, Domain, Update
 from sync.errors import MalformedMessage
-from sync.events.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRetry, read_envelope
+from sync.events.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRetry, message_key, read_envelope
 from sync.queues.queue import Message
 from sync.store.telemetry import Properties
 from sync.tracing import ATTRIBUTE, trace_of
@@ -47,6 +47,11 @@ class Task:
     def trace(self) -> str:
         """The trace context of the message: the publisher's, or one derived from the id of the message."""
         return trace_of(self.sns_message_id or self.message.message_id, self.traceparent)
+
+    @property
+    def key(self) -> str:
+        """An id of the message that its copies keep."""
+        return message_key(self.sns_message_id, self.message.body)
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -11,6 +11,7 @@
 """
 
 import math
+from collections import Counter
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -121,6 +122,11 @@ class Drain:
         """The failed attempts since the start of the last call of `run_batch` or `run_until_empty`, by reason."""
         return self._acknowledger.failures
 
+    @property
+    def deferrals(self) -> Counter[str]:
+        """The deferred messages since the start of that call, by the reason, which is a clause."""
+        return self._acknowledger.deferrals
+
     def seconds_since_progress(self) -> float:
         """The seconds since a message ended or the drain waited for an outage to end. They grow if the drain hangs."""
         return self._control.seconds_since_progress()
@@ -169,6 +175,7 @@ class Drain:
         """Resets the counts, so that a long-lived drain does not keep the ids of all failed messages."""
         self.summary = BatchSummary(self.queue)
         self._acknowledger.failures = FailureCounts()
+        self._acknowledger.deferrals = Counter()
         self._batches, self._most_batches = 0, most_batches
 
     def _receive(self) -> list[Message]:

@@ -170,7 +170,7 @@ class GroupRunner:
             if isinstance(task.handler, Creation) and not failure.recoverable:
                 rest.append(task)
             else:
-                ended.append(TaskEnd(task, Outcome.DEFERRED, wait_seconds=wait))
+                ended.append(TaskEnd(task, Outcome.DEFERRED, wait_seconds=wait, cause=failure))
         return GroupResult(tuple(ended), replace(group, tasks=tuple(rest)) if rest else None)
 
     def _seconds_of_unknown_outcome(self, error: Exception) -> int:
@@ -223,6 +223,6 @@ def _wait_on_queue(
 ) -> tuple[TaskEnd, ...]:
     """Returns tasks to the queue, for `wait_seconds` if the time is known; `failure` is that of the first task."""
     return tuple(
-        TaskEnd(task, Outcome.DEFERRED, None if number else failure, wait_seconds, waits_for)
+        TaskEnd(task, Outcome.DEFERRED, None if number else failure, wait_seconds, waits_for, cause=failure)
         for number, task in enumerate(tasks)
     )

@@ -30,6 +30,8 @@ class WaitsFor(StrEnum):
     LEASE = "waitsForLeaseSince"
     #: A service is unavailable.
     SERVICE = "waitsForServiceSince"
+    #: It was sent back from the dead letter queue by a command that follows it until it is handled.
+    TURN = "waitsForTurnSince"
 
 
 #: The attribute with the start of a message's first wait. It stays if the message then waits for something else.
@@ -70,6 +72,22 @@ def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[
     since = {str(waits_for): _since(message, waits_for, now), _WAITS_SINCE: first}
     times_of_copy = {name: {"DataType": "String", "StringValue": time.isoformat()} for name, time in since.items()}
     return {**attributes_anew(message), **times_of_copy}
+
+
+def attributes_of_followed(message: Message) -> Mapping[str, Mapping[str, Any]]:
+    """The attributes for a message that is sent back by a command that waits until it is handled."""
+    since = {"DataType": "String", "StringValue": clock.now().isoformat()}
+    return {**attributes_anew(message), str(WaitsFor.TURN): since}
+
+
+def is_waiting_copy(message: Message) -> bool:
+    """Whether a message says that it has waited for something."""
+    return not _WAITING_ATTRIBUTES.isdisjoint(message.attributes)
+
+
+def waits_since(message: Message, waits_for: WaitsFor) -> datetime:
+    """When a message began to wait for `waits_for`; now, if it begins to do so."""
+    return _since(message, waits_for, clock.now())
 
 
 def attributes_anew(message: Message) -> Mapping[str, Mapping[str, Any]]:

@@ -1,6 +1,5 @@
 """Reads what a message on a dead letter queue is about."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ import orjson
 from sync.domains.declaration import Domain
 from sync.domains.registry import domain_of_queue, queue_of
 from sync.errors import MalformedMessage
-from sync.events.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, read_envelope
+from sync.events.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, message_key, read_envelope
 from sync.queues.queue import Message
 
 UNREADABLE = "unreadable"
 _OFFENDER_NO = re.compile(r"[A-Z]\d{4}[A-Z]{2}", re.ASCII)
 #: The fields that SNS adds to each message to prove its origin.
 _SIGNATURE = frozenset({"Signature", "SignatureVersion", "SigningCertURL", "UnsubscribeURL"})
-_PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +48,7 @@ class DeadLetterMessage:
     @property
     def key(self) -> str:
         """An id that stays the same after a redrive: the SNS message id, or else a hash of the body."""
-        if self.sns_message_id is not None and _PLAIN_ID.fullmatch(self.sns_message_id):
-            return self.sns_message_id
-        text = self.sns_message_id or self.message.body
-        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+        return message_key(self.sns_message_id, self.message.body)
 
     @property
     def is_mapping_retry(self) -> bool:

@@ -182,6 +182,23 @@ dead_letter_returns = Table(
     Column("last_retried_at", UtcDateTime, nullable=False),
 )
 
+#: The messages that wait on a queue without using up their receives, by an id that their copies keep. waits_for: the
+#: service that fails their calls, the creation of their record, or the lease of their record; or their turn, after they
+#: were sent back from the dead letter queue.
+waiting_messages = Table(
+    "waiting_messages",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("queue", Words(40), nullable=False),
+    Column("message_key", Key(120), nullable=False),
+    Column("waits_for", Words(20), nullable=False),
+    Column("service", Words(40)),
+    Column("reason", Words()),
+    Column("since", UtcDateTime, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    UniqueConstraint("queue", "message_key"),
+)
+
 #: The actions of operators: who did what, when, and how it ended. state: started, done, failed, refused, unknown.
 #: lease: the key of the lease that the process holds while the action is under way.
 actions = Table(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from sqlalchemy import Connection, select
 
 from jobs.cli.app import PROGRAM
+from jobs.health.page import HealthPage
+from jobs.health.probes import list_probes
 from jobs.runtime.application import Application
 from reports.engine.run_start import ReconciliationParameters
 from reports.engine.runs import create_run
@@ -27,11 +30,16 @@ from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
 from sync.store.tables import creations, job_runs, reconciliation_runs
 from sync.store.tables import outbox as deliveries
+from sync.store.waiting_messages import WaitingMessage, record_waits
 from sync.upstream.breaker import set_breaker
+from sync.upstream.services import Services
 from tests.harness.app import App, application
 from tests.harness.commands import Ended, run_here
+from tests.harness.faults import faulty
+from tests.harness.publishing import appointment_created, visit_booked
+from tests.harness.waiting import until
 
-PARTS = ("queues", "schedulers", "reconciliations", "breakers", "findings", "creations", "deliveries")
+PARTS = ("queues", "schedulers", "reconciliations", "breakers", "waits", "findings", "creations", "deliveries")
 
 
 @contextmanager
@@ -139,6 +147,48 @@ def test_each_problem_has_its_command(with_problems: App) -> None:
         program, *arguments = shlex.split(command)
         assert program == PROGRAM
         assert run_here([*arguments, "--help"], with_problems.settings).code == 0
+
+
+def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
+    """If a service fails writes, but not pings and reads, `drain`, `status`, `check` and the health page name it.
+
+    They say since when, why, and how many messages wait, although too few calls failed to open its breaker. Once the
+    messages are handled, nothing is left of it.
+    """
+    appointment, visit = appointment_created(sandbox), visit_booked(sandbox)
+    for event in (appointment, visit):
+        event.publish()
+    reason = "nomis: status 503: read-only"
+    with faulty(sandbox, "nomis", "POST", status=503, kind="status", body={"userMessage": "read-only", "status": 503}):
+        drained = app.run("drain", "visit", "appointment")
+        assert (drained.code, "deferred 2" in drained.out) == (0, True)
+        assert f"2 messages deferred: {reason}" in drained.err.splitlines()
+        status = app.run("status", "--json")
+        (line,) = status.json()["waits"]
+        assert (line["name"], line["number"], line["reason"]) == ("nomis", 2, reason)
+        assert now() - datetime.fromisoformat(line["since"]) < timedelta(minutes=1)
+        assert command_of(status.json(), "waits", "nomis") == "prisoner-to-nomis check"
+        assert [each["state"] for each in status.json()["breakers"] if each["name"] == "nomis"] == ["closed"]
+        (marked,) = [each for each in app.run("status").out.splitlines() if each.startswith("! nomis")]
+        assert marked.split()[1:3] == ["nomis", "2"]
+        checked = app.run("check")
+        assert checked.code == 1
+        assert re.search(rf"breakers +DOWN +2 messages wait for nomis since .*: {reason}", checked.out)
+        with opened(app) as made, closing(Services(made.settings)) as services:
+            part = HealthPage(list_probes(made, services)).overall().body["components"]["breakers"]
+        assert (part["status"], part["details"]["nomis-waiting"]["messages"]) == ("DOWN", 2)
+    until(lambda: app.drain("visit")["applied"], "the visit is tried again")
+    until(lambda: app.drain("appointment")["applied"], "the appointment is tried again")
+    assert app.run("status", "--json").json()["waits"] == []
+
+
+def test_an_open_breaker_and_its_messages_are_one_problem(app: App) -> None:
+    """If the breaker of a service is open, the messages that wait for it are shown, but do not count as a problem."""
+    with opened(app) as made, made.database.begin() as connection:
+        set_breaker(connection, UpstreamName.NOMIS, "open", opened_at=now(), reason="status 503")
+        record_waits(connection, [WaitingMessage("visit", "1", "service", "nomis", "status 503", now(), now())])
+    shown = app.run("status", "--json").json()
+    assert (command_of(shown, "breakers", "nomis"), needs(shown, "waits", "nomis")) == ("prisoner-to-nomis check", [])
 
 
 def test_status_changes_nothing(with_problems: App) -> None:
@@ -303,7 +353,7 @@ def test_an_unavailable_part_hides_no_other(app: App) -> None:
     assert lines[0].endswith("1 thing needs a person")
     assert any(line.split()[:3] == ["!", "visit", "1"] for line in lines)
     unknown = [line.split()[1] for line in lines if line.startswith("!")]
-    assert unknown == ["visit", "SCHEDULER", "RECONCILIATION", "BREAKER", "FINDING", "CREATION", "DELIVERY"]
+    assert unknown == ["visit", "SCHEDULER", "RECONCILIATION", "BREAKER", "WAITING", "FINDING", "CREATION", "DELIVERY"]
     assert away.out.count("prisoner-to-nomis check") == 1
     assert "hush" not in away.out + away.err
 

@@ -79,6 +79,10 @@ def _print_totals(result: "DrainResult") -> None:
     for reason, number in islice(result.reasons.items(), _MOST_REASONS):
         messages = count(result.failed_messages[reason], "message")
         say(f"{messages} with {count(number, 'failed attempt')}: {reason}", err=True)
+    for reason, number in islice(result.deferrals.items(), _MOST_REASONS):
+        say(f"{count(number, 'message')} deferred: {reason}", err=True)
+    if result.deferrals:
+        say("deferred messages are tried again; see: prisoner-to-nomis status", err=True)
     if len(result.reasons) > _MOST_REASONS:
         say("and for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
 

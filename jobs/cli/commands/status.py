@@ -31,21 +31,20 @@ def status(
 ) -> None:
     """Shows the state of everything, on one screen.
 
-    It shows queues and dead letters, breakers, schedulers, the last complete run of each reconciliation, open findings,
-    creations that are not settled, and deliveries that could not be sent. A line that needs a person begins with `!`,
-    and the command to type follows it. A part that cannot be read is shown as unknown, and needs a person too. Exits 1
-    when a person is needed, and 0 otherwise. It only reads, and changes nothing.
+    It shows queues and dead letters, schedulers, the last complete run of each reconciliation, breakers, what messages
+    wait for, open findings, creations that are not settled, and deliveries that could not be sent. A line that needs a
+    person begins with `!`, and the command to type follows it. A part that cannot be read is shown as unknown, and
+    needs a person too. Exits 1 when a person is needed, and 0 otherwise. It only reads, and changes nothing.
     """
     from jobs.operations.status import read_status
     from jobs.runtime.application import open_application
 
     with open_application(prepare_database=False) as application:
         found = read_status(application)
-        zone = application.settings.zone
     if as_json:
         print_json(found.as_dict())
     else:
-        for line in _screen(found, f"{found.at.astimezone(zone):%d %b %Y %H:%M}"):
+        for line in _screen(found, f"{found.at.astimezone(found.zone):%d %b %Y %H:%M}"):
             say(line)
     if found.needs:
         raise typer.Exit(WORK_FAILED)
@@ -85,6 +84,9 @@ def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
             lambda each: (each.values["state"], _ago(status, each.values["openedAt"])),
             nothing="all closed",
         ),
+    )
+    yield table(
+        ("WAITING FOR", "MESSAGES", "SINCE", "NEXT ATTEMPT"), parts["waits"], partial(_wait, status), nothing="nothing"
     )
     findings = _other_findings(status)
     hidden = len(findings) < len(parts["findings"])
@@ -132,6 +134,12 @@ def _reconciliation(status: "StatusReport", line: "StatusLine") -> tuple[str, ..
     last = values["lastStatus"] or ("-" if values["scheduled"] else "not scheduled here")
     figures = ("-" if values[name] is None else f"{values[name]:,}" for name in ("differences", "new"))
     return _ago(status, values["completedAt"]), *figures, last
+
+
+def _wait(status: "StatusReport", line: "StatusLine") -> tuple[str, ...]:
+    next_at = datetime.fromisoformat(line.values["nextAttemptAt"])
+    next_attempt = f"{next_at.astimezone(status.zone):%H:%M:%S}" if next_at > status.at else "due"
+    return str(line.values["number"]), _ago(status, line.values["since"]), next_attempt
 
 
 def _counts(status: "StatusReport", names: tuple[str, ...], line: "StatusLine") -> tuple[str, ...]:

@@ -105,7 +105,7 @@ def test_figures_are_read_twice_a_minute() -> None:
     def read() -> Figures:
         nonlocal reads
         reads += 1
-        return Figures({}, unknown, unknown, unknown, {}, *[unknown] * 6)
+        return Figures({}, unknown, unknown, unknown, unknown, {}, *[unknown] * 6)
 
     metrics = FigureMetrics(read, lambda: moment)
     for _ in range(3):

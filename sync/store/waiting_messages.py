@@ -1,0 +1,116 @@
+"""Records which messages wait on a queue, for what, and until when.
+
+SQS only counts messages. These rows are written when a message begins or continues to wait, and deleted when it is
+handled or fails. A row counts only for a day after the attempt that it announces, since the message may have been
+removed by other means.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, func, select
+
+from sync.clock import now
+from sync.store.column_types import Key
+from sync.store.tables import insert_into, waiting_messages
+
+_WAITS = waiting_messages.c
+_KEY = Key(120)
+#: The maximum number of keys in one statement: SQLite allows at least several hundred variables.
+_KEYS_AT_ONCE = 500
+_OVERDUE = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingMessage:
+    """A message that waits on `queue`.
+
+    key: an id that its copies keep. waits_for: `service`, `creation`, `lease` or `turn`. service: the service that it
+    waits for, or None. reason: why it waits, or None. since, next_attempt_at: aware.
+    """
+
+    queue: str
+    key: str
+    waits_for: str
+    service: str | None
+    reason: str | None
+    since: datetime
+    next_attempt_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The messages that wait for one thing: their number, the reason of the last one, and times (aware).
+
+    since: when the first of them began to wait. next_attempt_at: when the next of them is tried.
+    """
+
+    waits_for: str
+    service: str | None
+    number: int
+    since: datetime
+    next_attempt_at: datetime
+    reason: str | None
+
+
+def record_waits(connection: Connection, messages: Iterable[WaitingMessage]) -> None:
+    """Records messages that wait, each instead of what it waited for before."""
+    for each in messages:
+        values = {
+            "waits_for": each.waits_for,
+            "service": each.service,
+            "reason": each.reason,
+            "since": each.since,
+            "next_attempt_at": each.next_attempt_at,
+        }
+        statement = insert_into(connection.dialect.name, waiting_messages)
+        statement = statement.values(values | {"queue": each.queue, "message_key": each.key})
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=[_WAITS.queue, _WAITS.message_key], set_=values)
+        )
+
+
+def end_waits(connection: Connection, queue: str, keys: Iterable[str]) -> None:
+    """Records that messages of a queue no longer wait. Unknown keys are ignored."""
+    wanted = [_KEY.stored(key) for key in keys]
+    for start in range(0, len(wanted), _KEYS_AT_ONCE):
+        page = wanted[start : start + _KEYS_AT_ONCE]
+        connection.execute(delete(waiting_messages).where(_WAITS.queue == queue, _WAITS.message_key.in_(page)))
+
+
+def waiting_among(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, WaitingMessage]:
+    """Those of the messages with `keys` that wait on a queue, by key."""
+    stored = {_KEY.stored(key): key for key in keys}
+    found: dict[str, WaitingMessage] = {}
+    wanted = list(stored)
+    for start in range(0, len(wanted), _KEYS_AT_ONCE):
+        page = wanted[start : start + _KEYS_AT_ONCE]
+        query = select(waiting_messages).where(_WAITS.queue == queue, _WAITS.message_key.in_(page))
+        for row in connection.execute(query):
+            key = stored[row.message_key]
+            found[key] = WaitingMessage(
+                queue, key, row.waits_for, row.service, row.reason, row.since, row.next_attempt_at
+            )
+    return found
+
+
+def count_waits(connection: Connection) -> list[Wait]:
+    """What messages wait for, over all queues: services first, then by name."""
+    fresh = _WAITS.next_attempt_at > now() - _OVERDUE
+    groups = (
+        select(
+            _WAITS.waits_for,
+            _WAITS.service,
+            func.count().label("number"),
+            func.min(_WAITS.since).label("since"),
+            func.min(_WAITS.next_attempt_at).label("next_attempt_at"),
+            func.max(_WAITS.id).label("last"),
+        )
+        .where(fresh)
+        .group_by(_WAITS.waits_for, _WAITS.service)
+        .subquery()
+    )
+    query = select(groups, _WAITS.reason).join(waiting_messages, _WAITS.id == groups.c.last)
+    rows = connection.execute(query.order_by(groups.c.service.is_(None), groups.c.service, groups.c.waits_for))
+    return [Wait(row.waits_for, row.service, row.number, row.since, row.next_attempt_at, row.reason) for row in rows]
