@@ -116,7 +116,7 @@ def test_each_overlay_lists_the_settings_to_change(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> None:
-    """If any event of a queue is off, all of its events are off, since without the mapping they would fail."""
+    """A queue has all of its events on or all of them off: updates would fail without the mapping of a creation."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
     for queue in QUEUES:
@@ -129,7 +129,7 @@ def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> No
     [("dev", QUEUES), ("preprod", ("visit", "incentive")), ("prod", ("visit", "incentive"))],
 )
 def test_each_environment_synchronises_its_domains(overlay: str, queues: tuple[str, ...]) -> None:
-    """In development every domain is on. In pre-production and production only visits and incentives are."""
+    """In development every domain is on. In pre-production and production only visits and incentives are on."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
     assert tuple(queue for queue in QUEUES if not {feature_variable(e) for e in event_types(queue)} & off) == queues

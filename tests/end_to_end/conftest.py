@@ -1,4 +1,4 @@
-"""Fixtures for installations whose commands run in the test's process or in separate ones."""
+"""Fixtures for installations whose commands run in the test's process or in separate processes."""
 
 from __future__ import annotations
 

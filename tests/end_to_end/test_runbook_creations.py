@@ -148,7 +148,7 @@ def lose_create_of_mapped_record(app: App, told: DpsEvent, *, applied: bool) -> 
 
 
 def test_a_second_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
-    """If a person finds a second record as well as the mapped one, it becomes a finding for `duplicates resolve`."""
+    """A second record that a person finds, next to the mapped record, becomes a duplicate for `duplicates resolve`."""
     told = schedule_created(sandbox)
     creation = lose_create_of_mapped_record(app, told, applied=True)
     duplicate, mapped = sorted(each["id"] for each in sandbox.nomis("course"))

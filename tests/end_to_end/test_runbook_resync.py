@@ -116,7 +116,7 @@ def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None
 
 @pytest.mark.parametrize("kind", TRACKED)
 def test_resyncs_track_the_events_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A resync tracks the telemetry event of the replaced service, as well as those that a handled message tracks."""
+    """A resync tracks the telemetry event of the replaced service, as well as the events of a handled message."""
     told = in_step(app, kind) if kind in MAPPED else row(app, kind)
     app.run_ok("resync", kind, told.dps_id, "--yes")
     name, field = TRACKED[kind]
@@ -368,7 +368,7 @@ def test_services_of_2023_are_enough_for_a_resync(app: App, sandbox: Sandbox) ->
 
 
 def test_a_difference_after_the_write_is_a_failure(app: App, sandbox: Sandbox) -> None:
-    """If the sides still differ after the write, as in the prison of a visit, the command says so and fails."""
+    """If the sides still differ after the write, for example in a visit's prison, the command says so and fails."""
     told = in_step(app, "visit")
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != person(sandbox).prison_id)
     change(sandbox, "visit", told, {"prison_id": other})

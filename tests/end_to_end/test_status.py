@@ -404,7 +404,10 @@ def test_a_drain_that_gave_up_needs_a_person_until_one_succeeds(app: App) -> Non
 
 
 def test_each_scheduler_is_shown_with_its_heartbeat(app: App) -> None:
-    """The line shows the last heartbeat and the last batch. A scheduler that fails, hangs or is silent is marked."""
+    """The line of each scheduler shows its last heartbeat and its last batch.
+
+    A scheduler that fails, hangs or is silent is marked.
+    """
     moment = now()
     with opened(app) as made, made.job_runs.run("scheduler", {}) as run:
 

@@ -109,5 +109,5 @@ def own_logging() -> Iterator[None]:
         for name, each in root.manager.loggerDict.items():
             if isinstance(each, logging.Logger):
                 each.level = levels.get(name, logging.NOTSET)
-        # This empties the caches of all loggers, once.
+        # The loop changes levels without emptying the loggers' caches. This call empties the caches of all loggers.
         root.setLevel(level)

@@ -100,7 +100,7 @@ class Consumer:
     def deliver_now(self, booking: DpsEvent) -> Outcome:
         """Handles one delivery as soon as nobody else has the lease of the record.
 
-        Raises any other reason to wait.
+        Raises the error of any other reason to wait.
         """
         key = creation_lease(VISIT.name, booking.dps_id)
 

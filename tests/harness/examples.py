@@ -28,7 +28,7 @@ def touched(folder: Path) -> set[Path]:
 
 
 def _change(path: Path, block: str, language: str) -> None:
-    """Writes a new file, or applies a diff, whose unchanged lines mark the place."""
+    """Writes a new file, or applies a diff at the place that its unchanged lines mark."""
     if language == "python":
         path.parent.mkdir(exist_ok=True)
         path.write_text(block, encoding="utf-8")

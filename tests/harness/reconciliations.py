@@ -98,7 +98,7 @@ OpenApp = Callable[..., ReportsApp]
 def open_reports_app(
     environment: Mapping[str, str], folder: Path, database_url: str, *, with_breakers: bool = False, **settings: str
 ) -> Iterator[ReportsApp]:
-    """The parts with a sandbox's settings and the given ones, in upper case. Reports are kept below `folder`."""
+    """The parts with a sandbox's settings and further settings in lower case. Reports are kept below `folder`."""
     values = {
         **environment,
         "DATABASE_URL": database_url,

@@ -92,5 +92,5 @@ def sandbox(running_sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def caller(sandbox: Sandbox) -> Caller:
-    """A caller for the services of that sandbox."""
+    """A caller for the services of the sandbox."""
     return Caller(sandbox)

@@ -34,7 +34,7 @@ class Clock:
         return self._seconds
 
     def time(self) -> float:
-        """The real time, which messages have as their sending time."""
+        """The real time, which is the sending time of messages."""
         return time.time()
 
 

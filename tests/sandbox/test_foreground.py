@@ -67,7 +67,7 @@ def test_settings_name_the_environment_and_every_service(tmp_path: Path) -> None
 
 
 def test_the_env_file_is_written_once_everything_listens(tmp_path: Path) -> None:
-    """`--env-file` writes the settings instead of printing them, and replaces those of an earlier start."""
+    """`--env-file` writes the settings instead of printing them, and replaces the settings of an earlier start."""
     file = tmp_path / "sandbox.env"
     file.write_text("export OLD=1\n", encoding="utf-8")
     with serving("--env-file", str(file)) as process:

@@ -66,7 +66,7 @@ def test_foreground_command_prints_settings() -> None:
 def test_foreground_command_serves_mocks() -> None:
     """With `--mock-publishers` any visit exists, at the prison in the variable.
 
-    If visitors are not numbers, it exits 2.
+    If visitors are not numbers, the command exits 2.
     """
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "5", "--mock-publishers"]
     command += ["--emulator-url", "http://127.0.0.1:1"]

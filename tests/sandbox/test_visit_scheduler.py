@@ -94,7 +94,10 @@ def test_superseded_visits_are_left_out_of_the_old_search(quiet_sandbox: Sandbox
 
 
 def test_each_generation_lists_its_prisons(quiet_sandbox: Sandbox) -> None:
-    """In 2023 there is one list. Today there is a list for each type of user. Not every prison takes bookings."""
+    """In 2023 there is one list of prisons.
+
+    Today there is a list for each type of user. Not every prison takes bookings.
+    """
     quiet_sandbox.reset(prisoners=20, generation="2023")
     caller = Caller(quiet_sandbox)
     everywhere = caller.get("visits", "/config/prisons/supported")

@@ -97,7 +97,10 @@ def test_counts_of_zero_are_left_out() -> None:
 
 
 def test_times_without_an_offset_are_in_london_time() -> None:
-    """A date-time without an offset is in London time. One with an offset keeps it. An age counts back from now."""
+    """A date-time without an offset is in London time.
+
+    A date-time with an offset keeps it. An age counts back from now.
+    """
     assert parse_time("2023-05-22T04:00", LONDON) == datetime(2023, 5, 22, 3, tzinfo=UTC)
     assert parse_time("2023-05-22T04:00Z", LONDON) == datetime(2023, 5, 22, 4, tzinfo=UTC)
     assert timedelta(minutes=89) < datetime.now(UTC) - parse_time("90m", LONDON) < timedelta(minutes=91)

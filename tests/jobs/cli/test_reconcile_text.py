@@ -32,7 +32,7 @@ def test_a_chosen_prison_without_records_fails(
 
 
 def test_a_record_on_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    """A record that only one side has is shown by its first fields, since all of them would not fit on a line."""
+    """A record that only one side has is shown by its first fields, since not all of them would fit on a line."""
     result = visit_result(1)
     (mismatch,) = result.mismatches
     fields = tuple(FieldValues(field=name, nomis=name.upper(), dps=None) for name in ("a", "b", "c", "d", "e"))

@@ -50,7 +50,7 @@ def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ..
 
 
 def test_a_run_that_found_everything_planted_has_no_problem() -> None:
-    """If all planted differences are found there is no problem.
+    """If all planted differences are found, there is no problem.
 
     Differences that should not be reported are counted too.
     """

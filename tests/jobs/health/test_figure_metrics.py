@@ -1,4 +1,4 @@
-"""The figures of `status` as metrics, which are read rarely and are complete except for those that cannot be read."""
+"""The figures of `status` as metrics, which are read rarely. Only figures that cannot be read are missing."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
 
 
 def test_a_prisoner_whose_levels_changed_is_skipped(compared: Compared) -> None:
-    """A prisoner whose levels differ from those of the run is skipped and named, at planning and at writing."""
+    """Before the confirmation and before each write, a prisoner whose levels have changed is skipped and named."""
     first, second = compared.by_cause[6]
     compared.app.sandbox.add_review(first, "BAS" if "BAS" not in level_of(compared, first) else "STD", publish=False)
 

@@ -50,7 +50,7 @@ def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
 
 
 def test_the_services_of_may_2023_match_the_declarations(app: App, sandbox: Sandbox) -> None:
-    """Only known faults of the documents differ for the services of May 2023, and every probe succeeds."""
+    """For the services of May 2023, the only differences are known faults of the documents. Every probe succeeds."""
     sandbox.reset(prisoners=50, generation="2023")
     checked = app.read_json("contracts", "check", "--probe", "--json")
     assert (checked["ok"], checked["errors"], checked["warnings"], checked["notes"]) == (True, 0, 0, 0)
@@ -179,7 +179,7 @@ def test_a_check_of_one_service_is_not_the_weekly_one(app: App, sandbox: Sandbox
 
 
 def test_the_scheduled_check_records_differences(app: App, sandbox: Sandbox) -> None:
-    """The scheduled job records the differences, and succeeds even if there are some."""
+    """The scheduled job records the differences that it finds, and succeeds."""
     job = next(each for each in SCHEDULE if each.name == "contracts-check")
     application = Application(load_settings(app.settings))
     try:

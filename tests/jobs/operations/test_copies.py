@@ -1,4 +1,4 @@
-"""`duplicates remove` deletes an unmapped record if a reconciliation found that it duplicates a mapped one."""
+"""`duplicates remove` deletes an unmapped record if a reconciliation found that it duplicates a mapped record."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
 
 
 def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
-    """If not all messages can be read in time, the output says how many of the number that SQS reports were read."""
+    """If not all messages can be read in time, the output gives the number read and the number that SQS reports."""
     bury(app, *(f"visit-{number}" for number in range(12)))
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "list", "--seconds", "0")
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "show", "visit", "--seconds", "0")

@@ -155,7 +155,7 @@ def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox
 
 
 def test_pauses_grow_to_hours() -> None:
-    """The first pause is shorter than the ten minutes until the next housekeeping.
+    """The first pause is shorter than the ten minutes until the next run of housekeeping.
 
     No pause is longer than six hours.
     """

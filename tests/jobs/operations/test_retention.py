@@ -100,7 +100,7 @@ def test_data_that_status_and_housekeeping_need_is_kept(app: App) -> None:
 
 
 def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
-    """A run stays in the database while its files exist, so that a later housekeeping can remove them."""
+    """A run stays in the database while its files exist, so that a later run of housekeeping can remove them."""
     location = Path(app.settings["REPORTS_LOCATION"])
     reports = {path.parent for path in location.rglob("report.html")}
     database = Database(app.settings["DATABASE_URL"])

@@ -40,7 +40,7 @@ def test_first_signal_finishes_the_work() -> None:
 
 
 def test_second_signal_ends_at_once() -> None:
-    """After two SIGTERMs the process ends, even though its work never does."""
+    """After two SIGTERMs the process ends, even though its work never ends."""
     with process("None") as running:
         running.send_signal(signal.SIGTERM)
         assert running.stdout is not None

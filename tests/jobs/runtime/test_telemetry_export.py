@@ -64,7 +64,7 @@ class Endpoint:
 def told(
     items: list[dict[str, Any]], errors: dict[int, int], message: str = "odd"
 ) -> tuple[int, dict[str, str], bytes]:
-    """The response of Application Insights to a batch, with an error for each refused event, by its index."""
+    """The response of Application Insights to a batch, with the status of each refused event by its index."""
     listed = [{"index": index, "statusCode": status, "message": message} for index, status in errors.items()]
     body = {"itemsReceived": len(items), "itemsAccepted": len(items) - len(errors), "errors": listed}
     status = 200 if not errors else 400 if len(errors) == len(items) else 206

@@ -182,7 +182,7 @@ def test_the_check_of_a_bucket_leaves_nothing_behind(s3: Any) -> None:
 
 
 def test_a_failed_write_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that fails in a folder leaves the old file intact and no temporary file."""
+    """A write that fails in a folder keeps the old file intact and leaves no temporary file."""
     folder = Folder(tmp_path)
     folder.write("run/report.html", "old")
 

@@ -166,7 +166,7 @@ def test_an_archive_that_cannot_be_written_defers_the_delivery(
 def test_a_flush_waits_for_deliveries_with_a_short_deferral(upstream: Sandbox, open_app: OpenApp) -> None:
     """At the end of a command, the flush waits for deliveries with a short deferral.
 
-    It leaves those with a long one.
+    Deliveries with a long deferral are left.
     """
     opened = open_app()
     clock = Clock()

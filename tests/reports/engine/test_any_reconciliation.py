@@ -238,7 +238,7 @@ def test_figures_add_up_if_only_nomis_gives_a_total(open_app: OpenApp) -> None:
 
 
 def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) -> None:
-    """Very many differences are kept, and one event replaces their separate events."""
+    """If there are very many differences, all are kept, and one event replaces their separate events."""
     app = open_app(reconciliation_suspicious_count="10")
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     result = reconciled(app)

@@ -165,7 +165,7 @@ def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
 
 
 def test_an_empty_frame_has_its_columns_and_dtypes() -> None:
-    """A frame without rows has the same columns and dtypes as any other, and no difference."""
+    """A frame without rows has the same columns and dtypes as any other frame, and no differences."""
     empty = typed(Compared, [])
     assert list(empty.columns) == list(columns_of(Compared))
     assert {name: empty[name].dtype.name for name in ("booking_id", "in_nomis", "nomis_count")} == {

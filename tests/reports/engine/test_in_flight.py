@@ -30,7 +30,7 @@ def test_in_flight_and_excluded_differences_are_not_mismatches(
 ) -> None:
     """Recent reviews and pending messages are not mismatches.
 
-    Excluded bookings are listed separately, even if equal.
+    Excluded bookings are listed separately, even if both sides are equal.
     """
     upstream.reset(prisoners=200, mismatches={"1": 1, "7": 1}, in_flight=2, in_flight_seconds=60, excluded=2)
     listed = upstream.planted()["excludedBookings"]

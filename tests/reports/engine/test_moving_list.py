@@ -15,7 +15,7 @@ SIZE = 2
 class Shelf:
     """A list in pages of two, newest first.
 
-    `changes` has the new content of the list before each call that changes it, by the number of the call.
+    `changes` has each new content of the list, by the number of the call that first sees it.
     """
 
     def __init__(self, numbers: list[int]) -> None:

@@ -80,7 +80,7 @@ OF_RECORDS = ("key", "kind", "missingIn", "differences", "otherFields")
 
 
 def test_results_of_earlier_versions_can_be_loaded() -> None:
-    """A result from a version that reconciled only incentives loads, with its general fields filled in."""
+    """A result of a version that reconciled only incentives can be loaded, and its general fields are filled in."""
     result = with_everything(7)
     stored = json.loads(result.to_json())
     for name in OF_ALL:

@@ -41,7 +41,7 @@ def level_reads(upstream: Sandbox) -> int:
 
 
 def of_shard(upstream: Sandbox, shard: int) -> list[int]:
-    """The bookings of one of two shards, which has every other page of fifty."""
+    """The bookings of one of two shards. Each shard has every other page of fifty bookings."""
     bookings = sorted(active(upstream))
     return [booking for place, booking in enumerate(bookings) if place // 50 % 2 == shard]
 

@@ -46,7 +46,7 @@ def rows_of(result: IncentiveResult) -> dict[int, str]:
 
 
 def test_the_first_screen_has_the_main_figures() -> None:
-    """The first screen says how many prisoners differ of how many, how many are new, where, and at which levels."""
+    """The first screen says how many of the prisoners differ, how many are new, where, and in which levels."""
     text = " ".join(Tags(render_report(made_result(3))).text.split())
     for part in (
         "3 of 87,012 prisoners had different incentive levels in NOMIS and in DPS",
@@ -156,7 +156,7 @@ def test_each_run_in_the_index_has_a_separate_name() -> None:
 
 
 def test_the_csv_keeps_its_columns() -> None:
-    """The CSV keeps its heading, since spreadsheets of the analysts rely on it."""
+    """The CSV keeps its heading, since the analysts' spreadsheets rely on it."""
     assert ",".join(COLUMNS) == (
         "run_id,offender_no,booking_id,prison_id,nomis_level,dps_level,standing,since,nomis_date_time,nomis_prison_id,"
         "nomis_audit_module,nomis_user_id,nomis_sequence,dps_date_time,dps_prison_id,dps_review_type,dps_user_id,"

@@ -12,7 +12,7 @@ from tests.harness.results import made_result, visit_mismatch, visit_result, vis
 
 
 def test_a_masked_page_has_no_whole_number_anywhere() -> None:
-    """No cell, attribute, sentence or command of a masked page has a whole number, nor has the CSV packed into it."""
+    """No cell, attribute, sentence or command of a masked page has an unmasked number, nor has its packed CSV."""
     for result in (made_result(30), visits_with_everything(30)):
         [page, sheet] = report_files(result, Masking(on=True), page=True)
         packed = re.findall(r"[0-9a-f]{400,}", page.content)

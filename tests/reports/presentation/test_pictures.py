@@ -43,7 +43,9 @@ def test_text_bars_are_in_proportion(values: tuple[int, ...], line: str) -> None
 
 
 def test_the_trend_shows_new_persisting_and_resolved_differences() -> None:
-    """Each part of a bar is in proportion. New differences are above persisting ones, resolved ones below the line.
+    """Each part of a bar is in proportion.
+
+    New differences are above persisting ones, and resolved differences are below the line.
 
     The text gives the same figures.
     """
@@ -80,7 +82,7 @@ def test_runs_of_earlier_versions_have_undivided_bars() -> None:
 
 
 def test_differences_are_counted_by_age() -> None:
-    """The ages run from new to the oldest, and include those without differences in between."""
+    """The ages run from new to the oldest, and include ages without differences in between."""
     days = (None, 3, 7, 8, 400)
     found = tuple(
         mismatch(number, standing="new", since=STARTED)

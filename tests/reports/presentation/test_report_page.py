@@ -75,7 +75,7 @@ def test_every_column_of_general_csvs_is_documented_in_order() -> None:
     ("section", "result"), [("The CSV of incentive levels", made_result(12)), ("The CSV", visit_result(12))]
 )
 def test_columns_have_the_documented_type(section: str, result: ReconciliationResult) -> None:
-    """Every value of a column that is documented as an integer or a time can be parsed as one of that type."""
+    """Every value of a column that is documented as an integer or a time can be parsed as that type."""
     read: dict[str, Callable[[str], object]] = {"integer": int, "time": datetime.fromisoformat, "text": str}
     types = {name: kind for name, kind, _ in table(section) if kind in read}
     lines = list(csv.DictReader(io.StringIO(render_csv(result))))
@@ -103,7 +103,7 @@ def test_every_field_of_the_json_is_documented() -> None:
 
 
 def test_every_part_of_the_page_is_documented() -> None:
-    """The headings of a report are documented in their order, and no other heading is."""
+    """The headings of a report are documented in their order, and no other headings are."""
     named = [row[0] for row in table("The parts of the page")][1:]
     shown = set()
     for results in ((with_everything(3), made_result(3)), (visits_with_everything(3), visit_result(3))):
@@ -115,7 +115,7 @@ def test_every_part_of_the_page_is_documented() -> None:
 
 
 def test_every_state_of_a_card_is_documented() -> None:
-    """The page gives the states of the cards, with the number that each has in its example."""
+    """The page gives each state of a card, in the words and with the number of an example."""
     outcomes: tuple[dict[str, Any], ...] = (
         {"mismatches": 0, "new": 0},
         {"new": 0},

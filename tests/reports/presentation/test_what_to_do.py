@@ -147,7 +147,7 @@ def test_differences_to_check_have_no_shared_command() -> None:
 
 
 def test_the_most_serious_action_comes_first() -> None:
-    """One visitor who would come in vain is more serious than three differences in details."""
+    """One wasted journey for a visitor is more serious than three differences in details."""
     details, cancel = "Write the visit to NOMIS again.", "Cancel the visit in NOMIS too."
     found = [visit(each, details, f"prisoner-to-nomis resync visit {each}") for each in range(3)]
     found.append(visit(4, cancel, "prisoner-to-nomis resync visit 4"))

@@ -313,7 +313,7 @@ def test_records_of_pending_messages_are_named(upstream: Sandbox, make: Make) ->
 def test_only_an_adjustment_that_dps_has_is_resynced(upstream: Sandbox, make: Make) -> None:
     """The command for an adjustment that only DPS has is a resync.
 
-    For an adjustment that only NOMIS has, it is not a resync.
+    No resync is proposed for an adjustment that only NOMIS has.
     """
     worked_example(upstream)
     reconciliation = make()

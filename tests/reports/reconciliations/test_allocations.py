@@ -137,7 +137,7 @@ def test_differences_are_found_without_the_role_for_allocation_ids(upstream: San
         found = compare(allocations)
     assert len(found.differences) == len(upstream.planted()["reconciliations"]["allocations"])
     missing = [each.evidence_missing for each in found.explained().values()]
-    assert sum(each is not None and "403" in each for each in missing) == len(missing) - 1  # NOMIS lacks one
+    assert sum(each is not None and "403" in each for each in missing) == len(missing) - 1  # one is unknown to NOMIS
 
 
 def test_a_recheck_reads_only_prisons_with_differences(upstream: Sandbox) -> None:

@@ -391,7 +391,10 @@ def test_differences_that_agree_at_the_second_reading_are_gone(
 def test_a_row_that_cannot_be_read_again_is_unread(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """A duplicate is unread even if only the mapped record that it duplicates fails. The other rows are read."""
+    """A duplicate is unread even if only the mapped record that it duplicates cannot be read.
+
+    The other rows are read.
+    """
     make_worked_example(upstream, prisoner)
     reconciliation, reads = appointments(open_app), PlainReads()
     units = reconciliation.population(reads).units

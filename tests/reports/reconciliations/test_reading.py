@@ -45,7 +45,7 @@ def planted(upstream: Sandbox) -> Levels:
 def test_the_bulk_call_and_single_calls_find_the_same_differences(
     upstream: Sandbox, open_app: OpenApp, bulk: str
 ) -> None:
-    """Without the bulk call every level is read by a single call, and the planted differences are found."""
+    """Without the bulk call, every level is read by a single call, and the planted differences are found."""
     upstream.reset(prisoners=300, every_cause=True, bulk=bulk)
     levels, _ = read(open_app())
     assert len(levels) == 300

@@ -42,7 +42,7 @@ def test_each_reconciliation_has_a_frame_that_can_be_compared(entry: Entry) -> N
 def test_a_reconciliation_without_a_switch_follows_the_general_one(
     switches: dict[str, str], expected: set[bool]
 ) -> None:
-    """Without its own switch, a reconciliation follows the general one, so never both CronJob and scheduler run it."""
+    """Without its own switch a reconciliation follows the general one, so CronJob and scheduler never both run it."""
     settings = load_settings(switches)
     on = {entry.name: entry.is_on(settings) for entry in RECONCILIATIONS.values()}
     assert set(on.values()) == expected

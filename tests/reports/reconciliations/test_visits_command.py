@@ -108,7 +108,7 @@ def test_an_unread_prison_makes_a_run_of_visits_incomplete(app: App, planted: di
 
 
 def test_a_search_that_suddenly_finds_nothing_fails_the_run(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """If a search suddenly finds nothing, such as after its parameters were renamed, the run resolves no difference."""
+    """If a search suddenly finds nothing, perhaps because of a renamed parameter, the run resolves no difference."""
     reconcile(app)
     empty = {"content": [], "number": 0, "size": 200, "totalElements": 0, "totalPages": 0, "last": True}
     app.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=empty)

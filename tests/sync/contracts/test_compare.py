@@ -1,4 +1,4 @@
-"""Which changes between a declared operation and a published one count as differences."""
+"""Which changes between a declared operation and a published operation count as differences."""
 
 from __future__ import annotations
 

@@ -92,7 +92,10 @@ def test_a_record_mapped_by_another_program_is_a_duplicate(consumer: Consumer, u
 def test_every_failure_before_the_create_is_tracked(
     consumer: Consumer, upstream: Sandbox, service: str, method: str, path: str
 ) -> None:
-    """Every failure before the create is tracked, even a failure to look up the mapping. The next delivery creates."""
+    """Every failure before the create is tracked, even a failure to look up the mapping.
+
+    The next delivery creates the record.
+    """
     booking = visit_booked(upstream)
     upstream.fault(service, method, path, status=503, times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -141,7 +144,10 @@ def test_a_refused_create_is_tried_again_at_once(
 def test_a_response_about_another_record_proves_nothing(
     consumer: Consumer, upstream: Sandbox, response: object
 ) -> None:
-    """After a response about another record, nothing is created or acknowledged. The next delivery creates once."""
+    """After a response about another record, nothing is created or acknowledged.
+
+    The next delivery creates the record once.
+    """
     booking = visit_booked(upstream)
     upstream.fault("mapping", "GET", kind="status", status=200, body=response, times=1)
     with pytest.raises(NotUnderstood):

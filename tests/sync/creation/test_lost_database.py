@@ -1,6 +1,6 @@
-"""The creation protocol when the program's own database goes away.
+"""The creation protocol when the program's own database becomes unavailable.
 
-| the database goes away … | what happens                                             |
+| the database is lost …   | what happens                                             |
 | ------------------------ | -------------------------------------------------------- |
 | before the intent        | nothing is called in NOMIS; the message stays            |
 | while NOMIS creates      | mapped anyway; the id is remembered, or looked up        |
@@ -61,7 +61,7 @@ def lost_url(server: PostgresServer) -> str:
 
 
 def test_without_the_database_nothing_is_created(upstream: Sandbox, server: PostgresServer, lost_url: str) -> None:
-    """Without the database the message stays on its queue, and the first delivery after the outage creates."""
+    """Without the database the message stays on its queue. The first delivery after the outage creates the visit."""
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         server.stop()

@@ -207,7 +207,7 @@ def test_an_unknown_status_of_an_allocation_is_not_written(running: Harness, pri
 
 
 def test_a_malformed_allocation_of_another_booking_does_not_stop_an_end(running: Harness, prisoner: Prisoner) -> None:
-    """Of a schedule's other allocations, only later ones of the same booking are read and must be valid."""
+    """Of a schedule's other allocations, only later allocations of the same booking are read and must be valid."""
     allocate(running)
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="Jane")
     rows: list[dict[str, Any]] = [

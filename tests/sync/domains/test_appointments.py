@@ -216,7 +216,7 @@ def test_deleted_with_its_mapping(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_deleted_again_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
-    """A second delivery of a deletion finds neither mapping nor DPS record, and is ignored."""
+    """A second delivery of a deletion finds neither the mapping nor the DPS record, and is ignored."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.sandbox.drop("appointment", INSTANCE)

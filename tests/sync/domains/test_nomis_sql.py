@@ -1,4 +1,4 @@
-"""The SQL with which a person finds rows in the NOMIS database is complete and read-only, with checked values."""
+"""The SQL that a person uses to find rows in the NOMIS database is complete and read-only, with checked values."""
 
 from pathlib import Path
 

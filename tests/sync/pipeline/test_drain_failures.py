@@ -232,7 +232,7 @@ def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> 
 
 
 def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, one: Application) -> None:
-    """If NOMIS always responds 500 to one record, the breaker is open only for moments."""
+    """If NOMIS always responds 500 to one record, the breaker opens only for a few moments."""
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     references = [f"good-{number}" for number in range(5)]
     for reference in [*references, "poison"]:

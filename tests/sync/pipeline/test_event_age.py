@@ -92,7 +92,7 @@ def test_an_event_from_the_future_is_not_delayed(sandbox: Sandbox, one: Applicat
 def test_no_event_waits_longer_than_the_minimum_age(
     sent: int | None, queued: int | None, held: float, receives: int
 ) -> None:
-    """However much clocks differ, a message that has already waited that long waits no longer."""
+    """However much clocks differ, no message waits longer than the minimum age."""
     sent_at = None if sent is None else datetime.now(UTC) - timedelta(seconds=sent)
     first = None if sent_at is None or queued is None else sent_at + timedelta(seconds=queued)
     message = Message("id", "handle", "", receives, sent_at, {}, first, time.monotonic() - held)

@@ -114,7 +114,7 @@ def _attempts(connection: Connection, sns_message_id: str | None, message_id: st
 @examples
 @given(text=TEXTS)
 def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
-    """A failure is found among others by the SQS id, and by the id that survives a redrive."""
+    """A failure is found among other failures by the SQS id, and by the id that survives a redrive."""
     with database.begin() as connection:
         before = _attempts(connection, text, text)
         failures.record_failures(connection, [of_text("innocent"), of_text(text), of_text(f"{text}x")])

@@ -195,7 +195,7 @@ def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_only_an_upgrade_creates_a_missing_file(tmp_path: Path) -> None:
-    """The check of an address creates neither file nor folder, so a mistyped address leaves nothing behind."""
+    """The check of an address creates neither a file nor a folder, so a mistyped address leaves nothing behind."""
     database = Database(f"sqlite:///{tmp_path}/folder/store.db")
     assert not database.exists
     assert not database.schema_is_current()

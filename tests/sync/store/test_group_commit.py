@@ -65,7 +65,7 @@ class Interrupted(threading.Event):
 
 
 def added(commits: Commits) -> Future[bool]:
-    """Adds a request during a commit, and returns its result; a thread waits for it."""
+    """Adds a request during a commit, with a thread that waits for its result. Returns the result."""
     request = Request(waits=True)
     assert not commits.group.add(request)
     return in_thread(commits.group.result_of, request, must_lead=False)
@@ -82,7 +82,7 @@ def test_requests_during_a_commit_share_the_next_one() -> None:
 
 
 def test_a_thread_with_its_result_returns() -> None:
-    """A thread does not commit for others once it has its result; one of them does."""
+    """Once a thread has its result, it returns, and one of the waiting threads commits for the others."""
     commits = Commits()
     first = commits.begin()
     second = added(commits)
@@ -95,7 +95,7 @@ def test_a_thread_with_its_result_returns() -> None:
 
 
 def test_a_request_that_nobody_waits_for_is_committed() -> None:
-    """The request of a thread that does not wait is committed by the thread that commits already."""
+    """A request that nobody waits for is committed by the thread that is already committing."""
     commits = Commits()
     first = commits.begin()
     request = Request(waits=False)
@@ -106,7 +106,7 @@ def test_a_request_that_nobody_waits_for_is_committed() -> None:
 
 
 def test_an_interrupted_wait_holds_up_nobody() -> None:
-    """A thread that a signal interrupts while it waits leaves no request behind, and the others continue."""
+    """A thread that a signal interrupts while it waits leaves no request behind, and the other threads continue."""
     commits = Commits()
     first = commits.begin()
     request = Request(waits=True, woken=Interrupted())
@@ -120,7 +120,7 @@ def test_an_interrupted_wait_holds_up_nobody() -> None:
 
 
 def test_a_thread_that_is_interrupted_at_its_turn_commits_first() -> None:
-    """A thread that is interrupted when it was to commit does so, since the others wait for it."""
+    """A thread that is interrupted at its turn to commit still commits, since other threads wait for the commit."""
     commits = Commits()
     first = commits.begin()
 
@@ -138,7 +138,7 @@ def test_a_thread_that_is_interrupted_at_its_turn_commits_first() -> None:
 
 
 def test_an_interrupted_commit_fails_its_requests_alone() -> None:
-    """Requests of an interrupted commit fail as if the database were unavailable; a later one is committed."""
+    """Requests of an interrupted commit fail as if the database were unavailable. A later request is committed."""
     commits = Commits()
     first = commits.begin()
     second, third = added(commits), added(commits)
@@ -153,7 +153,7 @@ def test_an_interrupted_commit_fails_its_requests_alone() -> None:
 
 
 def test_an_interrupted_commit_leaves_other_requests_to_the_next_thread() -> None:
-    """A request that nobody waits for is committed with the next one if the commit before it was interrupted."""
+    """If a commit is interrupted, a request that nobody waits for is committed together with the next request."""
     commits = Commits()
     first = commits.begin()
     request = Request(waits=False)

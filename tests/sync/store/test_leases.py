@@ -40,7 +40,7 @@ def count_alone(url: str, folder: str) -> None:
 
 
 def test_one_holder_at_a_time(database: Database) -> None:
-    """While a key is held, everybody else is refused it, in this process and in others."""
+    """While a key is held, nobody else can acquire it, in this process or in others."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
     assert one.acquire("a")
     assert not one.acquire("a")

@@ -88,7 +88,7 @@ def test_any_number_of_events_is_read_in_order(database: Database) -> None:
 
 
 def test_a_full_buffer_is_written(database: Database) -> None:
-    """When the buffer reaches its limit it is written automatically."""
+    """When the buffer reaches its limit, it is written automatically."""
     telemetry = stored(database)
     for _ in range(FLUSH_AT + 1):
         telemetry.track("each", {})

@@ -137,7 +137,7 @@ def test_calls_of_one_message_count_once(process: Process) -> None:
 
 
 def test_success_with_a_different_record_closes_the_breaker(process: Process) -> None:
-    """A different record that succeeds closes the breaker. Records that failed before do not open it again."""
+    """A success with a different record closes the breaker. Records that failed before do not open it again."""
     bad = [f"/{name}" for name in "abc"]
     for path in bad:
         process.fail(1, status=500, path=path)

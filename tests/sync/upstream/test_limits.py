@@ -61,7 +61,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 @functools.cache
 def bomb() -> bytes:
-    """A response of 200 MB of zeros, as gzip."""
+    """A response of 200 MB of zeros, compressed with gzip."""
     packer = zlib.compressobj(level=1, wbits=31)
     body = b"".join([*(packer.compress(bytes(1_000_000)) for _ in range(200)), packer.flush()])
     return HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
