@@ -68,7 +68,7 @@ def program(
 ) -> None:
     """Keeps NOMIS in step with the digital prison services, and shows every week where the two disagree.
 
-    Settings are environment variables; `prisoner-to-nomis check` shows whether they work.
+    Settings are environment variables; `prisoner-to-nomis check` tests them.
     """
 
 

@@ -35,7 +35,7 @@ Queues = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[QUEUE]...",
-        help=f"{', '.join(QUEUES)}; all if you name none.",
+        help=f"{', '.join(QUEUES)}; all queues if you name none.",
         autocompletion=complete_queues,
     ),
 ]

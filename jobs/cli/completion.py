@@ -56,7 +56,7 @@ def complete_reconciled(incomplete: str) -> list[Proposal]:
 
 
 def complete_findings(incomplete: str) -> list[Proposal]:
-    """The open findings of records that NOMIS holds twice."""
+    """The open findings about records that NOMIS holds twice."""
 
     def read(application: "Application") -> Iterable[Proposal]:
         from jobs.operations.duplicates import list_duplicates

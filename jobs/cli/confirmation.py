@@ -13,7 +13,7 @@ from reports.presentation.text import plain
 if TYPE_CHECKING:
     from sync.settings.declaration import Settings
 
-#: The account that the image runs as: everybody who works in a pod has it, so it names nobody.
+#: The account that the image runs as: everybody who works in a pod has this account, so it names nobody.
 SERVICE_ACCOUNT = "appuser"
 _LONGEST_NAME = 100
 _NO_ANSWER = "no answer to the question: add --yes, or --dry-run to see what the command would do"
@@ -32,7 +32,7 @@ def operator_name(settings: "Settings", given: str | None) -> str:
 
 
 def find_operator_name(settings: "Settings", given: str | None) -> str | None:
-    """The same name, or None if a scheduled job runs the command rather than a person."""
+    """The name that `operator_name` returns, or None if a scheduled job, not a person, runs the command."""
     for name in (given, settings.operator, _account()):
         person = " ".join((name or "").split())[:_LONGEST_NAME]
         if person and person != SERVICE_ACCOUNT:
@@ -56,11 +56,12 @@ def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
 def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool, accepted: bool) -> bool:
     """Asks twice about a change that the program could not check, as the sentence `unchecked` explains.
 
-    With `yes` the option --unchecked (`accepted`) replaces the second question; raises `UsageError` without it.
+    With `yes` the option --unchecked (`accepted`) replaces the second question. Raises `UsageError` for `yes` without
+    --unchecked.
     """
     say(f"not checked: {unchecked}")
     if yes and not accepted:
-        raise UsageError(f"{unchecked}; check there, then add --unchecked")
+        raise UsageError(f"{unchecked}; check NOMIS, then add --unchecked")
     if not confirm(question, yes=yes, dry_run=dry_run):
         return False
     if not accepted:

@@ -78,7 +78,7 @@ def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
             )
             say(
                 f"{state.queue}: housekeeping sent {sent} back at {at}. Until {until} they may be on the main "
-                f"queue; those that fail come back here."
+                f"queue; the messages that fail come back here."
             )
 
 
@@ -115,7 +115,7 @@ def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
     message = found.dead_letter
     say(f"{message.message_id}  {message.type}  {found.failure_class}")
     sent = local_time(message.sent_at, zone)
-    given_up = "; given up by housekeeping" if found.given_up else ""
+    given_up = "; given up on by housekeeping" if found.given_up else ""
     attempts, redrives = count(found.attempts, "failed attempt"), count(found.redrives, "time")
     say(f"  sent      {sent}; {attempts}, sent back {redrives}{given_up}")
     if message.ids:
@@ -131,7 +131,7 @@ def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
 
 
 def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
-    """Prints messages that failed for one reason: one in full, several with their number and the ids of some."""
+    """Prints the messages that failed for one reason: a single one in full, or their number and the ids of some."""
     if len(reason.reports) == 1:
         show_message(reason.first, zone)
         return
@@ -140,7 +140,7 @@ def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
     oldest, newest = (local_time(each.dead_letter.sent_at, zone) for each in (reports[0], reports[-1]))
     given_up = sum(each.given_up for each in reports)
     sent = oldest if oldest == newest else f"{oldest} to {newest}"
-    say(f"  sent      {sent}{f'; {given_up} given up by housekeeping' if given_up else ''}")
+    say(f"  sent      {sent}{f'; {given_up} given up on by housekeeping' if given_up else ''}")
     failure = reason.first.failure
     if failure is None:
         say(f"  failed    {reason.first.reason}")

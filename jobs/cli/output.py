@@ -1,7 +1,7 @@
 """What commands print: results on stdout, as JSON or aligned columns; errors and progress on stderr.
 
-Much of it comes from outside: bodies and ids of messages, reasons, responses of services. None of it may control the
-terminal, so everything printed passes through `plain`. Only this module prints.
+Much of the output comes from outside: bodies and ids of messages, reasons, responses of services. No text may control
+the terminal, so everything printed passes through `plain`. Only this module prints.
 """
 
 import json
@@ -17,7 +17,7 @@ import typer
 
 from reports.presentation.text import plain
 
-#: Receives the stage, how much of it is done, and how much there is (0 while that is unknown).
+#: Receives the stage, the amount done, and the total amount (0 while the total is unknown).
 ProgressCallback = Callable[[str, int, int], None]
 
 

@@ -30,8 +30,8 @@ _WIDTH = 100
 _SETTINGS_HEAD = """\
 # Settings
 
-The settings are environment variables. An empty variable counts as unset. Wrong values end every command with exit
-code 2, and one line for each says what to change. `prisoner-to-nomis check` tests the settings. `make docs`
+The settings are environment variables. An empty variable counts as unset. Wrong values end every command with exit code
+2 and, for each wrong value, a line that says what to change. `prisoner-to-nomis check` tests the settings. `make docs`
 generates this page from the code.
 
 | variable | default | meaning |
@@ -49,7 +49,7 @@ _RECONCILIATIONS_HEAD = """
 ## For each reconciliation
 
 The exclusions are a CSV file `key,reason,date` of records with a known difference, or the same lines separated by
-`;`. A key has the values that identify a record, joined by `/`, or one of them with its name, such as
+`;`. A key has the values that identify a record, joined by `/`, or one of these values with its name, such as
 `bookingId=1204417`.
 
 | variable | default | meaning |
@@ -59,7 +59,7 @@ _LIBRARIES_HEAD = """
 ## Read by the libraries
 
 These are not settings of the program. The clients of AWS, Slack and PostgreSQL read them from the environment, as
-their documentation says.
+the documentation of these clients says.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -68,7 +68,7 @@ _LIBRARY_ROWS = (
     (
         "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN",
         "",
-        "provider `aws`: the keys of the process; only those of a queue take precedence",
+        "provider `aws`: the keys of the process; only the keys of a queue take precedence",
     ),
     (
         "AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_SESSION_NAME",
@@ -105,7 +105,7 @@ _LIBRARY_ROWS = (
 _FEATURES_HEAD = """
 ## For each event type
 
-`false` acknowledges such events without handling them: they are lost to NOMIS.
+`false` acknowledges the events of the type without handling them: NOMIS never gets these changes.
 
 | variable | default | event type |
 | --- | --- | --- |
@@ -157,7 +157,7 @@ def settings_page() -> str:
 
 
 def _settings_of(entry: Entry) -> tuple[str, ...]:
-    """The rows of the settings of one reconciliation. Those of incentives are among the other settings."""
+    """The rows of the settings of one reconciliation. The settings of incentives are in the first table."""
     title = entry.title.lower()
     return (
         _row(entry.schedule_setting, f"`{entry.cron}`", f"cron expression for the reconciliation of {title}, in `TZ`"),
@@ -208,7 +208,7 @@ def _tables() -> dict[str, str]:
 
 
 def _with_tables(page: str) -> str:
-    """The page with its current tables. Raises `ValueError` if it has no place for one."""
+    """The page with its current tables. Raises `ValueError` if the page has no place for a table."""
     for name, table in _tables().items():
         begin = f"<!-- made by make docs: {name} -->\n"
         before, found, rest = page.partition(begin)
@@ -245,7 +245,7 @@ def _help(command: Any, path: tuple[str, ...]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the pages, or checks them. Returns 1 if one is out of date."""
+    """Writes the pages, or checks them. Returns 1 if a page is out of date."""
     parser = argparse.ArgumentParser(description="The reference pages of settings and commands.")
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--write", action="store_true", help="write the pages")

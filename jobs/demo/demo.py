@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: The longest wait for alerts and reports to be delivered.
 _DELIVERY_SECONDS = 30.0
-#: Messages that are not handled within this time never will be.
+#: A message that is not handled within this time will never be handled.
 _DRAIN_SECONDS = 600
 #: The shares of the events that arrive twice, and that arrive in the wrong order.
 _TWICE, _OUT_OF_ORDER = 0.06, 0.03
@@ -63,7 +63,7 @@ class DemoOptions:
 def run_demo(options: DemoOptions) -> None:
     """Runs the demo and prints its table. Raises `WorkError` when something is wrong.
 
-    It handles signals while work is running; others are left to the caller.
+    It handles signals while work is running; signals at other times are left to the caller.
     """
     if any(importlib.util.find_spec(name) is None for name in ("aiohttp", "moto")):
         raise UsageError("the demo needs the sandbox: pip install 'prisoner-to-nomis[sandbox]'")
@@ -193,7 +193,7 @@ class _Demo:
         twice, out_of_order = round(events * _TWICE), round(events * _OUT_OF_ORDER)
         traffic = self._sandbox.traffic(events, self._options.seed, duplicates=twice, out_of_order=out_of_order)
         self._progress("publishing events", events, events)
-        # Courses are left out: NOMIS cannot show whether it has one, so a person would have to decide.
+        # Courses are left out: NOMIS cannot show whether it has a course, so a person would have to decide.
         self._sandbox.fault("nomis", method="POST", path=r"^/(?!activities$)", kind="status", status=503, times=3)
         self._sandbox.fault("mapping", method="POST", kind="reset_after_write", times=2)
         self._sandbox.fault("nomis", method="POST", path=r"/visits$", kind="reset_after_write", times=1)

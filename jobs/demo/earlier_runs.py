@@ -33,8 +33,8 @@ _PARAMETERS: Final = ReconciliationParameters()
 class Episode:
     """A difference, and the first and the last weekly run that found it.
 
-    The runs are numbered by the weeks before the demo; 0 is the demo's own. mismatch: how the runs saw it; its standing
-    and its beginning are those of the week.
+    The runs are numbered by the weeks before the demo; 0 is the demo's own run. mismatch: the difference as the runs
+    saw it, without its standing and beginning, which depend on the week.
     """
 
     mismatch: Mismatch
@@ -42,12 +42,12 @@ class Episode:
     last: int = 0
 
     def found_in(self, week: int) -> bool:
-        """Whether the run of that week found it."""
+        """Whether the run of that week found the difference."""
         return self.last <= week <= self.first
 
     @property
     def key(self) -> str:
-        """The text of its key."""
+        """The key of the difference, as text."""
         return key_text(self.mismatch.key)
 
 
@@ -55,8 +55,8 @@ class Episode:
 class EarlierRuns:
     """What was recorded for a reconciliation.
 
-    results: of each run, oldest first. persisting, resolved: the keys of the differences that the demo's run must find
-    to persist and to be resolved.
+    results: the result of each run, oldest first. persisting, resolved: the keys of the differences that the demo's run
+    must find to persist and to be resolved.
     """
 
     results: tuple[ReconciliationResult, ...]
@@ -74,7 +74,7 @@ def week_start(application: Application, week: int) -> datetime:
 def record_earlier_runs(
     application: Application, entry: Entry, episodes: Sequence[Episode], compared: Counter[str]
 ) -> EarlierRuns:
-    """Records the runs of the weeks before. compared: the number of records at each prison."""
+    """Records the runs of the earlier weeks. compared: the number of records at each prison."""
     found: list[ReconciliationResult] = []
     for week in range(WEEKS, 0, -1):
         found.append(_result(application, entry, week, episodes, compared, found[-1].trend if found else ()))
@@ -104,9 +104,9 @@ def store_earlier_reports(
 
 
 def _with_what_is_known(earlier: ReconciliationResult, now: ReconciliationResult) -> ReconciliationResult:
-    """The result of an earlier run with what the demo's run found: values and evidence of its records, and causes.
+    """The result of an earlier run, completed with the values, evidence and causes that the demo's run found.
 
-    A difference that is over has the cause of another one of its kind.
+    A difference that is over has the cause of another difference of the same kind.
     """
     known = {key_text(each.key): each for each in now.mismatches}
     causes = {each.kind: each.diagnosis for each in now.mismatches if each.diagnosis is not None}
@@ -171,7 +171,7 @@ def _result(
         started_at=started,
         finished_at=started + _TOOK,
         parameters=_PARAMETERS.recorded(window),
-        # The other reconciliations count their units, of which the demo's run must not find fewer.
+        # The other reconciliations count their units, and the demo's run must not find fewer of these.
         total=everyone if entry.name == NAME else None,
         listed=everyone,
         compared=everyone,
@@ -184,7 +184,7 @@ def _result(
 
 
 def _is_daily(entry: Entry) -> bool:
-    """Whether each run is about another day."""
+    """Whether each run is about a different day."""
     return "date" in entry.load().key
 
 

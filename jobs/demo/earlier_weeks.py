@@ -34,7 +34,7 @@ _OVER: Final = ((8, 6), (8, 3), (7, 5), (6, 4), (5, 1), (4, 2), (3, 1))
 #: Of three planted differences one is new in the demo's run.
 _NEW_ONE_IN: Final = 3
 _LOST: Final = {"kind": "DPS_only", "missing_in": "NOMIS", "differences": (FieldValues(field="count", dps=1),)}
-#: How the differences that are over looked, by reconciliation.
+#: The values of the differences that are over, by reconciliation.
 _LOOKED: Final[Mapping[str, Mapping[str, Any]]] = {
     "allocations": _LOST,
     "suspended-allocations": _LOST,
@@ -62,7 +62,7 @@ _RECORDS_EACH: Final[Mapping[str, float]] = {
     "visits": 0.55,
 }
 _FIRST_APPOINTMENT: Final = 60_001
-#: Each run has its own: when the difference was first seen.
+#: A placeholder for the time at which a difference was first seen, which each run replaces.
 _UNKNOWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _SYLLABLES: Final = ("ba", "de", "fi", "go", "hu", "ka", "le")
 
@@ -70,7 +70,7 @@ _SYLLABLES: Final = ("ba", "de", "fi", "go", "hu", "ka", "le")
 def record_earlier_weeks(
     application: Application, prisoners: Sequence[Mapping[str, Any]], planted: Mapping[str, Any]
 ) -> dict[str, EarlierRuns]:
-    """Records the runs of the weeks before, by the name of their reconciliation.
+    """Records the runs of the earlier weeks, and returns them by the name of their reconciliation.
 
     prisoners: `offenderNo`, `bookingId` and `prisonId` of everyone. planted: what the sandbox planted.
     """
@@ -96,7 +96,7 @@ def record_earlier_weeks(
 def _level_episodes(
     application: Application, planted: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
 ) -> list[Episode]:
-    """Those of incentive levels: a planted difference began when the sandbox says."""
+    """The episodes of incentive levels: a planted difference began when the sandbox says."""
     found = []
     for each in planted:
         began = datetime.fromisoformat(each["began"]).replace(tzinfo=LONDON)
@@ -132,9 +132,9 @@ def _of_levels(person: Mapping[str, Any], number: int, nomis: str | None, dps: s
 def _episodes(
     application: Application, entry: Entry, planted: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
 ) -> list[Episode]:
-    """Those of another reconciliation: two thirds of the planted differences are persisting, and some are over.
+    """The episodes of another reconciliation: two thirds of the planted differences are persisting, and some are over.
 
-    If the key has the day of a record, each run is about another day, so no difference persists.
+    If the key has the day of a record, each run is about a different day, so no difference persists.
     """
     reconciliation = entry.load()
     made = cast("type[Mismatch]", reconciliation.parts.get(Mismatch, Mismatch))

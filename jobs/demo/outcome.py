@@ -21,8 +21,8 @@ _WAITS_ON_A_QUEUE = 1
 class Findings:
     """The result of a reconciliation, and every difference that the sandbox planted for it.
 
-    planted: `key`, `kind` and `outcome` of each: `reported`, `in flight`, or an outcome that must not be reported.
-    earlier: what it must find in comparison with the weeks before.
+    planted: the `key`, `kind` and `outcome` of each difference: `reported`, `in flight`, or an outcome that must not be
+    reported. earlier: the earlier runs, with which the result must agree.
     """
 
     result: ReconciliationResult
@@ -87,10 +87,11 @@ class DemoOutcome:
 
     traffic: what the sandbox planned and published. drained: messages by outcome. planted: the differences made in the
     sandbox. bulk_differs: for how many bookings both sides agree although the bulk call differs. truth: the sandbox's
-    own verification of NOMIS after the drains. result: the result of the incentives reconciliation. earlier: what it
-    must find compared with the weeks before. others: the other reconciliations with what was planted for each. tracked:
-    the telemetry events by name; accepted: those that Application Insights has. slack: how many messages were posted;
-    slack_file has them. report: the page of the incentives run. overview: the page of all runs.
+    own verification of NOMIS after the drains. result: the result of the incentives reconciliation. earlier: the
+    earlier runs of incentives, with which the result must agree. others: the other reconciliations with what was
+    planted for each. tracked: the telemetry events by name; accepted: those that Application Insights has. slack: how
+    many messages were posted; slack_file has them. report: the page of the incentives run. overview: the page of all
+    runs.
     """
 
     traffic: Mapping[str, Any]
@@ -189,7 +190,7 @@ class DemoOutcome:
             ("messages delivered", f"{traffic['messages']:,}, of which {twice} a second time"),
             ("  out of order", f"{len(traffic['out_of_order']):,}"),
             ("  applied to NOMIS", f"{drained.get('applied', 0) + drained.get('retry_queued', 0):,}"),
-            ("  coalesced with a later one", f"{drained.get('coalesced', 0):,}"),
+            ("  coalesced with a later message", f"{drained.get('coalesced', 0):,}"),
             ("  duplicates ignored", f"{drained.get('duplicate', 0):,}"),
             ("  not for NOMIS", f"{drained.get('ignored', 0):,}"),
             ("  tried again after a failure", f"{drained.get('failed', 0) + drained.get('deferred', 0):,}"),
@@ -223,8 +224,8 @@ def against_earlier_runs(result: ReconciliationResult, earlier: EarlierRuns) -> 
     persisting = {key_text(each.key) for each in result.mismatches if each.standing == "persisting"}
     resolved = {key_text(each.key) for each in result.resolved}
     wrong = {
-        "wrongly reported as persisting, or wrongly not": persisting ^ earlier.persisting,
-        "wrongly reported as resolved, or wrongly not": resolved ^ earlier.resolved,
+        "wrongly reported, or wrongly not reported, as persisting": persisting ^ earlier.persisting,
+        "wrongly reported, or wrongly not reported, as resolved": resolved ^ earlier.resolved,
     }
     return [f"{what}: {_listed(sorted(keys), _MOST_KEYS)}" for what, keys in wrong.items() if keys]
 

@@ -307,7 +307,7 @@ def plan_resync_item(
     if objection is not None:
         return BulkItem(fix.row, planned.target, State.LEFT, objection)
     if planned.unchecked is not None and not unchecked:
-        text = f"{planned.unchecked}; check there, then add --unchecked"
+        text = f"{planned.unchecked}; check NOMIS, then add --unchecked"
         return BulkItem(fix.row, planned.target, State.LEFT, text)
 
     def write() -> str:

@@ -312,6 +312,6 @@ def test_a_creation_that_another_operator_settled_is_left(app: App, sandbox: San
         app.run_ok("creations", "settle", number, "--not-created", "--yes", "--as", "joe")
 
     late = app.run("creations", "settle", number, "--not-created", answer=Terminal("y\n", another_settles))
-    assert (late.code, "abandoned now" in late.error) == (1, True)
+    assert (late.code, "now abandoned" in late.error) == (1, True)
     assert app.drain("activity")["received"] == 1
     assert len(app.actions()) == 1

@@ -79,7 +79,7 @@ def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
     assert closed["status"] == "resolved"
     assert closed["resolvedBy"]
     again = app.run("duplicates", "resolve", str(finding), "--yes")
-    assert (again.code, "resolved already" in again.error) == (2, True)
+    assert (again.code, "already resolved" in again.error) == (2, True)
 
 
 def test_a_duplicate_visit_that_is_already_cancelled_is_only_recorded(app: App, sandbox: Sandbox) -> None:

@@ -30,8 +30,8 @@ def delete_allocation(
     """Deletes an allocation that NOMIS has twice.
 
     If a booking has two allocations to one activity, NOMIS refuses every change to either. Keep the older one, unless
-    only the newer one has attendances. Retrying the failed message shows whether this helped. NOMIS accepts any number,
-    so the command asks twice about a row that the program does not know, and --yes needs --unchecked.
+    only the newer one has attendances. Retrying the failed message shows whether the deletion helped. NOMIS accepts any
+    number, so the command asks twice about a row that the program does not know, and --yes needs --unchecked.
     """
     _delete_row("allocation", allocation_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
@@ -47,8 +47,8 @@ def delete_attendance(
     """Deletes an attendance that NOMIS has twice.
 
     If a booking has two attendances for one session, NOMIS refuses every change to either. Keep the older one, unless
-    only the newer one is paid. Retrying the failed message shows whether this helped. NOMIS accepts any number, so the
-    command asks twice about a row that the program does not know, and --yes needs --unchecked.
+    only the newer one is paid. Retrying the failed message shows whether the deletion helped. NOMIS accepts any number,
+    so the command asks twice about a row that the program does not know, and --yes needs --unchecked.
     """
     _delete_row("attendance", event_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 

@@ -32,7 +32,7 @@ def check(
         bool,
         typer.Option(
             "--notify",
-            help="Record the result, and post to Slack if it differs. Exit 0 even if there are errors.",
+            help="Record the result, and post to Slack if it has changed. Exit 0 even if there are errors.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -40,7 +40,7 @@ def check(
     """Compares what the program relies on with the services' documents.
 
     For every operation that the program calls, it checks the path, the request, the response, statuses and roles. An
-    error means that calls fail or are misread. A warning means that some calls may. A note needs no action. Known
+    error means that calls fail or are misread. A warning means that some calls may fail. A note needs no action. Known
     faults of a document are counted but not shown; --json lists them with their reasons. Exits 1 if there is an error.
     With --notify the errors go to Slack, so the exit code only says whether every document could be read.
     """
@@ -59,7 +59,7 @@ def check(
 
 
 def show_check(result: "ContractsResult", *, as_json: bool, notified: bool) -> None:
-    """Prints a result; exits 1 if there is an error, or, if Slack was notified, if a document could not be read."""
+    """Prints a result and exits 1 if there is an error, or, with `notified`, only if a document could not be read."""
     if as_json:
         print_json(result.as_dict())
     else:

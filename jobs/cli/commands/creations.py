@@ -37,7 +37,7 @@ def list_creations(
 ) -> None:
     """Lists creations that were begun and are not settled.
 
-    Those that need a person (ambiguous) come first.
+    Creations that need a person (ambiguous) come first.
     """
     from jobs.operations.creations import creation_as_dict, list_open, whose
     from jobs.runtime.application import open_application
@@ -136,11 +136,11 @@ def settle_creation(
             return
         who = operator_name(application.settings, operator)
         if not may_be_settled(record, not_created=not_created):
-            raise UsageError(f"creation {creation_id} is {record.state} already, so there is nothing to settle")
+            raise UsageError(f"creation {creation_id} is already {record.state}, so there is nothing to settle")
         if not_created:
             check_sending(application, record)
             sent = f"This sends the event of {record.domain} {record.dps_id} again"
-            question = f"{sent}, so NOMIS gets the record unless it is mapped by then. Continue?"
+            question = f"{sent}, so NOMIS gets the record unless it is mapped first. Continue?"
             if confirm(question, yes=yes, dry_run=dry_run):
                 say(settle_not_created(application, record, who))
             return
@@ -224,7 +224,7 @@ def _mapped(application: "Application", record: "CreationRecord") -> str | None:
         mapping = mapped_meanwhile(application, record)
     except SyncError as error:
         # The operator can still search NOMIS while the mapping service is unavailable.
-        return f"not known now: {one_line(error)}"
+        return f"cannot be read now: {one_line(error)}"
     if mapping is None:
         return None
     return (

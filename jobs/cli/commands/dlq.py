@@ -61,7 +61,7 @@ def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: 
 @app.command("show")
 def show_dlq(
     queue: Queue,
-    message: Annotated[str | None, typer.Option(metavar="ID", help="Only messages whose id begins with this.")] = None,
+    message: Annotated[str | None, typer.Option(metavar="ID", help="Only messages whose id begins with ID.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Show each message separately, not grouped by reason.")] = False,
     limit: Annotated[
         int, typer.Option(min=1, max=10_000, help="How many messages to show separately, or as JSON.")
@@ -71,9 +71,9 @@ def show_dlq(
 ) -> None:
     """Shows the messages of a dead letter queue, and why they failed.
 
-    Messages that failed for one reason are shown together, with the ids of some; --all and --message show each: its
-    event and ids, its last failure, how often it was tried, and what to do. Other consumers do not see the messages
-    during the read.
+    Messages that failed for one reason are shown together, with the ids of some. --all and --message show each message
+    separately: its event and ids, its last failure, how often it was tried, and what to do. Other consumers do not see
+    the messages during the read.
     """
     from jobs.cli.dead_letter_text import partial_text, say_notes, show_message, show_reason
     from jobs.operations.dead_letters import find_message, read_dlq
@@ -118,7 +118,7 @@ def retry_dlq(
         typer.Option(
             min=1,
             metavar="N",
-            help="Send N messages at a time, and the next N once these are handled. Stop when one fails again.",
+            help="Send N messages at a time, and the next N once these are handled. Stop when a message fails again.",
         ),
     ] = None,
     wait: Annotated[
@@ -131,9 +131,9 @@ def retry_dlq(
 ) -> None:
     """Sends messages of a dead letter queue back to their queue.
 
-    It does so however often they were redriven before. A redrive does no harm, so the command asks only on a terminal.
-    After an outage or a correction, --batch 10 shows early whether messages now succeed. If a batch fails again, or is
-    not handled in time, the command exits 1 and leaves the other messages in the dead letter queue.
+    It sends them back however often they were redriven before. A redrive does no harm, so the command asks only on a
+    terminal. After an outage or a correction, --batch 10 shows early whether messages now succeed. If a batch fails
+    again, or is not handled in time, the command exits 1 and leaves the other messages in the dead letter queue.
     """
     from jobs.cli.dead_letter_text import say_batch, say_dry_run, say_retried
     from jobs.operations.retry_dead_letters import (
@@ -176,11 +176,11 @@ def retry_all_dlqs(
 ) -> None:
     """Sends the messages of all dead letter queues back.
 
-    It sends back those that may succeed on a retry, as housekeeping does every ten minutes. A message that comes back
-    waits longer each time. The command gives up a message that a retry cannot help, or that came back more than
+    It sends back the messages that may succeed on a retry, as housekeeping does every ten minutes. A message that comes
+    back waits longer each time. The command gives up on a message that a retry cannot help, or that came back more than
     HOUSEKEEPING_MAX_RETURNS times. An alert then says what to do, and `dlq retry` still sends the message back. A
-    redrive does no harm, so the command asks only on a terminal. It is recorded as a run (`runs list`), and as an
-    action of the person who runs it.
+    redrive does no harm, so the command asks only on a terminal. The redrive is recorded as a run (`runs list`), and as
+    an action of the person who runs the command.
     """
     from jobs.cli.dead_letter_text import say_dry_run, say_retried
     from jobs.operations.dead_letters import check_errors
@@ -243,8 +243,8 @@ def purge_dlq(
 ) -> None:
     """Removes messages of a dead letter queue for good.
 
-    It removes all of them, or those that are named, and writes them to a file first. It refuses mapping retries, since
-    a record without its mapping is created a second time.
+    It removes all messages, or only those that are named, and writes them to a file first. It refuses mapping retries,
+    since a record without its mapping is created a second time.
     """
     from jobs.cli.dead_letter_text import say_dry_run
     from jobs.operations.purge_dead_letters import check_export, exporter, plan_purge, purge
@@ -267,7 +267,7 @@ def purge_dlq(
         raise WorkError("nothing was removed: the messages left the dead letter queue while you were asked")
     say(f"{count(done.removed, 'message')} removed; the export is {done.place}")
     if (arrived := done.arrived_since - others) > 0:
-        say(f"{count(arrived, 'message')} arrived after the list was made, and stay in the dead letter queue")
+        say(f"{count(arrived, 'message')} left in the dead letter queue, having arrived after the list was made")
 
 
 def _retry_question(queue: str, choice: "Choice", batch: int | None) -> str:
@@ -277,4 +277,4 @@ def _retry_question(queue: str, choice: "Choice", batch: int | None) -> str:
         which = "the messages that may succeed" if choice.recoverable_only else "all messages"
         which = which if choice.limit is None else f"up to {choice.limit} of {which}"
     at_a_time = "" if batch is None else f", {batch} at a time"
-    return f"This sends {which} of the dead letter queue of {queue} back{at_a_time}. Continue?"
+    return f"This sends back {which} of the dead letter queue of {queue}{at_a_time}. Continue?"

@@ -38,15 +38,15 @@ def drain(
 ) -> None:
     """Drains one micro-batch of each named queue, in parallel.
 
-    The counts are of deliveries, so a message that fails and comes back counts again. `coalesced`: a later message of
-    the same record did its work. `duplicate`: a second delivery of an event that was handled before, which changes
-    nothing in NOMIS. `deferred`: it waits for a service or a record. `ambiguous`: the response to a creation was lost;
-    see `creations list`.
+    The counts are of deliveries, so a message that fails and comes back counts again. `coalesced`: a later message
+    about the same record did the work of this one. `duplicate`: a second delivery of an event that was already handled,
+    which changes nothing in NOMIS. `deferred`: the message waits for a service or a record. `ambiguous`: the response
+    to a creation was lost; see `creations list`.
 
     A message that fails goes back to its queue and is counted; the command still exits 0, because the queue's own
-    retries and its dead letter queue look after it. It exits 1 when the work itself failed: a queue or the database
-    could not be reached, or an upstream service is down and its messages were returned to the queue. SIGTERM finishes
-    the work in progress; a second one ends at once.
+    retries and its dead letter queue look after the message. It exits 1 when the work itself failed: a queue or the
+    database could not be reached, or an upstream service is down and its messages were returned to the queue. SIGTERM
+    finishes the work in progress; a second SIGTERM ends the command at once.
     """
     from jobs.operations.drain import DrainParameters, run_drain
     from jobs.runtime.application import open_application
@@ -92,8 +92,8 @@ def scheduler() -> None:
 
     It drains a micro-batch of every queue each DRAIN_INTERVAL_SECONDS, reconciles by RECONCILIATION_SCHEDULE, and
     redrives the dead letter queues by HOUSEKEEPING_SCHEDULE, in TZ. If the database, a queue or a service is
-    unavailable, it says so once, continues, and recovers without help. Health pages and metrics are served on
-    HEALTH_PORT. SIGTERM finishes the work in progress and exits 0; a second one ends at once.
+    unavailable, the log says so once, continues, and recovers without help. Health pages and metrics are served on
+    HEALTH_PORT. SIGTERM finishes the work in progress and exits 0; a second SIGTERM ends the command at once.
     """
     from jobs.operations.run_scheduler import run_scheduler
     from jobs.runtime.application import open_application

@@ -40,7 +40,7 @@ def list_findings(
 ) -> None:
     """Lists the records that NOMIS has twice, newest first.
 
-    Also shows which prisoner each is about, and how serious it is.
+    Also shows which prisoner each duplicate is about, and how serious it is.
     """
     from jobs.operations.duplicates import find_prisoner, finding_as_dict, list_duplicates
     from jobs.runtime.application import open_application
@@ -74,7 +74,7 @@ def list_findings(
 def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
     """Shows both NOMIS records, and which is the duplicate.
 
-    It reads both again. Also shows what `resolve` would do.
+    It reads both records again. Also shows what `resolve` would do.
     """
     from jobs.operations.duplicates import find_duplicate
     from jobs.runtime.application import open_application
@@ -109,9 +109,9 @@ def resolve_finding(
     """Removes the duplicate record and closes the finding.
 
     It deletes the record, or cancels it if NOMIS does not allow deletion. A record that only the NOMIS support team can
-    delete stays. It first shows what it will do. It never touches a mapped record. A record that is not proved to be a
-    duplicate (the same start, place, type, days and dates, as far as it has them) stays too. With --although-different
-    it is removed anyway, and that is recorded.
+    delete stays. It first shows what it will do. It never touches a mapped record. A record also stays unless it is
+    proved to be a duplicate: the start, place, type, days and dates are the same, as far as it has them. With
+    --although-different it is removed anyway, and that is recorded.
     """
     from jobs.operations.duplicate_rows import TwoRows, resolve_rows
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
@@ -121,7 +121,7 @@ def resolve_finding(
         who = operator_name(application.settings, operator)
         finding = find_duplicate(application, finding_id)
         if finding.status != "open":
-            raise UsageError(f"finding {finding_id} is resolved already: {finding.resolution}")
+            raise UsageError(f"finding {finding_id} is already resolved: {finding.resolution}")
         if by_hand is not None:
             if confirm(
                 f"This closes finding {finding_id}, and changes nothing in NOMIS. Continue?", yes=yes, dry_run=dry_run
@@ -165,7 +165,7 @@ def remove_copy(
 ) -> None:
     """Removes a duplicate that a reconciliation found.
 
-    It does what `resolve` does, but for a record without a finding. It records a finding and closes it.
+    It does the same as `resolve`, but for a record without a finding. It records a finding and closes it.
     """
     from jobs.operations.duplicates import check_resolvable, describe_copy, examine, record_copy, resolve
     from jobs.runtime.application import open_application

@@ -96,7 +96,7 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
 def rerun(run_id: RunId, as_json: AsJson = False) -> None:
     """Repeats a run with the same parameters.
 
-    The repetition is a new run, which names the run it repeats.
+    The repetition is a new run, which names the run that it repeats.
     """
     from jobs.cli.commands.contracts import show_check
     from jobs.cli.commands.drain import show_drain
@@ -178,7 +178,7 @@ def _as_json(action: "Action") -> dict[str, object]:
 
 
 def telemetry(
-    name: Annotated[str | None, typer.Option(help="Only events of this name.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only events with this name.")] = None,
     since: Annotated[
         str | None,
         typer.Option(

@@ -29,7 +29,7 @@ def explain(
     offender_no: OffenderNo,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Says why one prisoner differs, and how to fix it.
+    """Says why a prisoner differs, and what to do.
 
     Also shows which side is right, and both histories, newest first, with the origin of each record.
     """
@@ -58,7 +58,9 @@ def received(
         str | None, typer.Option(metavar="TIME", help="The real time of the arrival, such as 2023-05-20T15:22:00.")
     ] = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Publish it despite objections; one prisoner only.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Publish the event despite objections; one prisoner only.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     operator: Operator = None,
@@ -71,9 +73,9 @@ def received(
     --yes or --dry-run.
 
     With --from it publishes an event for each prisoner of a reconciliation run, with the arrival from the report. It
-    asks once, and then handles them one by one. A prisoner whose levels have changed since the run, or whose event was
-    published since, is skipped. The command stops with exit code 1 at the first prisoner whose fix does not end as
-    expected. Run the same command again to continue.
+    asks once, and then handles the prisoners one by one. A prisoner is skipped if the levels have changed since the
+    run, or if the event has been published since then. The command stops with exit code 1 at the first prisoner whose
+    fix does not end as expected. Run the same command again to continue.
     """
     from jobs.runtime.application import open_application
 
@@ -104,7 +106,7 @@ def received(
         plan_now = partial(plan_received, application, prisoner, arrival)
         plan = plan_now()
         _show_plan(plan, force=force)
-        question = f"This publishes a received event of {plan.offender_no}. All its consumers act on it. Continue?"
+        question = f"This publishes a received event for {plan.offender_no}. All consumers act on the event. Continue?"
         if confirm(question, yes=yes, dry_run=dry_run):
             publish_received(application, plan, plan_now, who, force=force)
             say("published; DPS creates a review from it, which reaches NOMIS through the incentive queue")
@@ -117,7 +119,9 @@ def repair(
     from_run: FromRun = None,
     cause: OfCause = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 5,
-    force: Annotated[bool, typer.Option("--force", help="Write it despite objections; one prisoner only.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write the level despite objections; one prisoner only.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     operator: Operator = None,
@@ -128,9 +132,9 @@ def repair(
     It is for differences where DPS is right. It shows what it would write, asks first, and records what it did. It then
     reads both sides again. --json is for --from, and needs --yes or --dry-run.
 
-    With --from it does so for each prisoner of a reconciliation run. It asks once, and then handles them one by one. A
-    prisoner whose levels have changed since the run is skipped. The command stops with exit code 1 at the first
-    prisoner whose fix does not end as expected. Run the same command again to continue.
+    With --from it writes the level of each prisoner of a reconciliation run. It asks once, and then handles the
+    prisoners one by one. A prisoner whose levels have changed since the run is skipped. The command stops with exit
+    code 1 at the first prisoner whose fix does not end as expected. Run the same command again to continue.
     """
     from jobs.runtime.application import open_application
 
@@ -185,7 +189,7 @@ def parse_arrival(text: str) -> datetime:
 
 
 def parse_reason(text: str) -> str:
-    """Parses the reason of a received event. Raises `UsageError` for one from which DPS creates no review."""
+    """Parses the reason of a received event. Raises `UsageError` if DPS creates no review for it."""
     from reports.reconciliations.incentives.fixes import REASONS
 
     reason = text.strip().upper()
@@ -223,7 +227,7 @@ def _verify(application: "Application", plan: "Plan", wait_seconds: float) -> No
         return
     levels = f"NOMIS {seen.nomis_level or 'none'}, DPS {seen.dps_level or 'none'}"
     again = command("reconcile", "incentives", "--prisoner", plan.offender_no, "--no-notify")
-    say(f"they still differ ({levels}); compare again when the queue is drained: {again}")
+    say(f"both sides still differ ({levels}); compare again when the queue is drained: {again}")
 
 
 def _print_explanation(found: "ExplainedPrisoner") -> None:

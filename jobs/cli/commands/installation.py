@@ -28,8 +28,8 @@ def check(
 
     It checks the settings, the database, queues, dead letter queues, every upstream service and its credentials,
     breakers, the lists of exclusions, the location of the reports, Slack, email and Application Insights. The output
-    begins with the parts that are `DOWN` and what to change, each cause once. Then comes a line for each part that is
-    `ok`. The last line says how many parts are down, and which. A part that is switched off is `ok` and says `off`.
+    begins with the parts that are `DOWN` and what to change, each cause once. A line for each part that is `ok`
+    follows. The last line says how many parts are down, and which. A part that is switched off is `ok` and says `off`.
     Exits 1 if anything is down, and 2 if a setting cannot be read.
     """
     from jobs.health.check import nothing_is_set_up, run_checks
@@ -66,8 +66,8 @@ def _show(results: "Sequence[CheckResult]") -> None:
 def upgrade() -> None:
     """Brings the database to the current schema.
 
-    Several processes can safely run it at the same time. It also runs at the start of other commands, unless
-    DATABASE_AUTO_UPGRADE=false.
+    Several processes can safely run the command at the same time. The upgrade also runs at the start of other commands,
+    unless DATABASE_AUTO_UPGRADE=false.
     """
     from jobs.runtime.application import open_application
 
@@ -116,10 +116,10 @@ def demo(
     """Shows the whole system at work in a sandbox.
 
     It needs no setting, no server and no network. It starts fake HMPPS services over real HTTP, an SQS/SNS emulator and
-    SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR. Each of them has
-    eight earlier weeks to compare with. At the end a table shows what happened, and where to look next. Exits 1 if a
-    planted mismatch was not found, if a record in NOMIS is duplicated, missing or wrong, or if the demo was stopped by
-    Ctrl+C or SIGTERM.
+    SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR. Each
+    reconciliation has eight earlier weekly runs to compare with. At the end a table shows what happened, and where to
+    look next. Exits 1 if a planted mismatch was not found, if a record in NOMIS is duplicated, missing or wrong, or if
+    the demo was stopped by Ctrl+C or SIGTERM.
     """
     from jobs.runtime.signals import ending_at_once
 

@@ -48,8 +48,8 @@ _Resume = Annotated[
     typer.Option(
         metavar="RUN_ID",
         autocompletion=complete_reconciled,
-        help="Resume a run that died or was incomplete. `last` resumes the last one of the past 12 hours with the "
-        "same scope, or begins a new run.",
+        help="Resume a run that died or was incomplete. `last` resumes the last such run of the past 12 hours "
+        "with the same scope, or begins a new run.",
     ),
 ]
 _Accept = Annotated[
@@ -94,7 +94,7 @@ _HELP = """Compares {title} in NOMIS and DPS.
 
 Differences are read again before they count, marked as new, persisting or resolved, and explained. Without
 --no-notify the report is delivered. Mismatches are a result, not a failure: a complete run exits 0 with any
-number of them, an incomplete one exits 1. SIGTERM or Ctrl+C stops it soon, even while it waits for a service.
+number of them, an incomplete one exits 1. SIGTERM or Ctrl+C soon stops the run, even while it waits for a service.
 Finished parts are kept, and the run can be resumed from there.
 """
 
@@ -201,7 +201,8 @@ def list_reconciliations(
 ) -> None:
     """Lists the reconciliations.
 
-    It shows when each runs, how its last run over everyone ended, and how long ago the last complete one was.
+    It shows when each reconciliation runs, how its last run over everyone ended, and how long ago its last complete run
+    ended.
     """
     from jobs.operations.reconcile import overview
     from jobs.runtime.application import open_application
@@ -235,7 +236,7 @@ def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
     if outcome.result is None and as_json:
         print_json({"runId": outcome.run_id, "status": outcome.status})
     elif outcome.result is None:
-        say(f"{outcome.run_id}: this shard has finished, others are still running")
+        say(f"{outcome.run_id}: this shard has finished; other shards are still running")
     elif as_json:
         print_json_text(outcome.result.to_json())
     else:

@@ -44,8 +44,8 @@ def request(
 ) -> None:
     """Writes one request to NOMIS support for all records of a run.
 
-    It is for differences that only NOMIS support can fix. It names the prisoner, the booking, the NOMIS records and
-    what to change, with the SQL for records that have to be looked up in NOMIS. It sends nothing.
+    It is for differences that only NOMIS support can fix. The request names the prisoner, the booking, the NOMIS
+    records and what to change, with the SQL for records that have to be looked up in NOMIS. The command sends nothing.
     """
     from jobs.operations.bulk_fixes import records_of_cause
     from jobs.operations.report_delivery import find_result
@@ -96,8 +96,8 @@ def send(
         say(f"the report of {plan.result.run_id} ({plan.result.status}) goes to {', '.join(plan.channels)}")
         if plan.before:
             last = plan.before[0]
-            say(f"it was sent by hand before, last by {last.who} at {last.time:%d/%m/%Y %H:%M:%S} UTC")
-        if confirm(f"This sends it to {', '.join(plan.channels)}. Continue?", yes=yes, dry_run=dry_run):
+            say(f"the report was sent by hand before, last by {last.who} at {last.time:%d/%m/%Y %H:%M:%S} UTC")
+        if confirm(f"This sends the report to {', '.join(plan.channels)}. Continue?", yes=yes, dry_run=dry_run):
             send_report(application, plan, who)
             say("sent")
 

@@ -51,7 +51,7 @@ def resync(
     and records what it did. It then reads both sides again, and exits 1 if they still differ. --json needs --yes or
     --dry-run.
 
-    With --from it does so for each record of a reconciliation run. It asks once, and then handles them one by one. A
+    With --from it writes each record of a reconciliation run. It asks once, and then handles the records one by one. A
     record that has changed since the run is skipped. The command stops with exit code 1 at the first record that does
     not end as expected. Run the same command again to continue.
     """
@@ -113,7 +113,7 @@ def _confirmed(planned: "PlannedResync", *, yes: bool, dry_run: bool, unchecked:
     """Whether to proceed. With JSON it asks nothing and prints only JSON."""
     if as_json:
         if yes and planned.unchecked is not None and not unchecked:
-            raise UsageError(f"{planned.unchecked}; check there, then add --unchecked")
+            raise UsageError(f"{planned.unchecked}; check NOMIS, then add --unchecked")
         return not dry_run
     prisoner = planned.plan.properties.get("offenderNo")
     of_whom = "" if prisoner is None else f" of {prisoner}"

@@ -156,8 +156,8 @@ def _table(
 ) -> Iterable[str]:
     """Formats a part as aligned columns: each row with its mark, and below the row what a person has to do.
 
-    What is already in `shown` is not repeated: if several lines have the same cause, only the first states it. A part
-    that is unknown for a single reason is one line, and `nothing` stands for a part without lines.
+    A need that is already in `shown` is not repeated: if several lines have the same need, only the first states it. A
+    part that is unknown for a single reason is one line, and `nothing` stands for a part without lines.
     """
     unknown = {line.unknown for line in lines}
     if not lines:
@@ -192,15 +192,15 @@ def _dead_letters(status: "StatusReport", line: "StatusLine") -> Iterable[str]:
     values = line.values
     parts = [f"{number} {name}" for name, number in values.get("classes", {}).items()]
     if values.get("givenUp"):
-        parts.append(f"{values['givenUp']} given up")
+        parts.append(f"{values['givenUp']} given up on")
     if sent_back := values.get("sentBack"):
-        parts.append(f"{sent_back['messages']} sent back {_ago(status, sent_back['at'])}, may fail again")
+        parts.append(f"{sent_back['messages']} sent back {_ago(status, sent_back['at'])} (may fail again)")
     if parts:
         yield from _wrapped(", ".join(parts), _INDENT)
 
 
 def _new_needs(shown: set["Need"], line: "StatusLine") -> Iterable[str]:
-    """What a person has to do about a line, unless an earlier line said so."""
+    """What a person has to do about a line, unless an earlier line has already said it."""
     for need in line.needs:
         if need not in shown:
             shown.add(need)

@@ -90,6 +90,6 @@ def test_differences_of_earlier_weeks_are_persisting_or_resolved() -> None:
     """A difference of last week that is neither persisting nor resolved is a problem, and is named by its key."""
     earlier = EarlierRuns((), frozenset({'{"prisonId":"MDI","bookingId":1}'}), frozenset({'{"bookingId":7}'}))
     assert replace(findings(), earlier=earlier).problems() == [
-        'allocations: wrongly reported as persisting, or wrongly not: {"prisonId":"MDI","bookingId":1}',
-        'allocations: wrongly reported as resolved, or wrongly not: {"bookingId":7}',
+        'allocations: wrongly reported, or wrongly not reported, as persisting: {"prisonId":"MDI","bookingId":1}',
+        'allocations: wrongly reported, or wrongly not reported, as resolved: {"bookingId":7}',
     ]

@@ -128,8 +128,8 @@ def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutco
     """A difference of last week that is neither persisting nor resolved is a problem, and is named by its key."""
     earlier = EarlierRuns((), frozenset({'{"bookingId":1}'}), frozenset({'{"bookingId":7}'}))
     assert replace(good, earlier=earlier).problems() == [
-        'wrongly reported as persisting, or wrongly not: {"bookingId":1}',
-        'wrongly reported as resolved, or wrongly not: {"bookingId":7}',
+        'wrongly reported, or wrongly not reported, as persisting: {"bookingId":1}',
+        'wrongly reported, or wrongly not reported, as resolved: {"bookingId":7}',
     ]
 
 

@@ -64,7 +64,7 @@ def test_messages_that_no_retry_can_fix_are_given_up_and_alerted_once(app: App) 
     assert app.drain("visit")["received"] == 0
     shown = app.read_json("dlq", "show", "visit")
     assert [each["givenUp"] for each in shown] == [True] * 3
-    assert "given up by housekeeping" in app.run_ok("dlq", "show", "visit")
+    assert "given up on by housekeeping" in app.run_ok("dlq", "show", "visit")
 
 
 def test_a_retry_by_a_person_closes_the_finding(app: App) -> None:
