@@ -32,7 +32,7 @@ def differing(
     `differs` (tuples of the names of the fields that differ) added.
     """
     compared = [field for field in fields if field.compared]
-    in_nomis, in_dps = (frame[side].to_numpy(dtype=bool, na_value=False) for side in ("in_nomis", "in_dps"))
+    in_nomis, in_dps = (frame[side].to_numpy(dtype=bool) for side in ("in_nomis", "in_dps"))
     unequal = [_unequal(frame[f"nomis_{field.name}"], frame[f"dps_{field.name}"]) for field in compared]
     for field, column in zip(compared, unequal, strict=True):
         if same and field.name in same:
@@ -43,7 +43,7 @@ def differing(
     places = np.flatnonzero(differs)
     rows = frame.iloc[places]
     nomis, dps = in_nomis[places], in_dps[places]
-    rows["kind"] = pd.array(np.select([nomis & ~dps, dps & ~nomis], kinds[:2], kinds[2]), dtype="string")
+    rows["kind"] = pd.array(kinds, dtype="string").take(np.select([nomis & ~dps, dps & ~nomis], [0, 1], 2))
     rows["differs"] = _names([column[places] for column in unequal], [field.name for field in compared], len(places))
     return rows
 
@@ -65,16 +65,29 @@ def is_true(column: pd.Series[Any]) -> pd.Series[bool]:
     return column.astype("boolean").fillna(value=False).astype(bool)
 
 
+def without_na(array: Any) -> NDArray[Any] | None:
+    """The values of a pandas array of whole numbers or truth values as numpy has them; None if any is NA.
+
+    None, too, for an array of any other dtype. Nothing is copied.
+    """
+    if array.dtype.kind not in "iub":
+        return None
+    values: NDArray[Any] = array.to_numpy()
+    # With an NA, pandas makes whole numbers floats, and truth values objects.
+    return values if values.dtype.kind == array.dtype.kind else None
+
+
 def _unequal(nomis: pd.Series[Any], dps: pd.Series[Any]) -> NDArray[np.bool_]:
     """Where two columns of one dtype have different values, or only one of them has a value."""
     if isinstance(nomis.dtype, pd.CategoricalDtype):
         categories = nomis.cat.categories.union(dps.cat.categories)
         nomis_codes, dps_codes = (side.cat.set_categories(categories).cat.codes for side in (nomis, dps))
         return (nomis_codes != dps_codes).to_numpy()
-    nomis_na, dps_na = nomis.isna().to_numpy(), dps.isna().to_numpy()
-    if pd.api.types.is_numeric_dtype(nomis.dtype) and not nomis_na.any() and not dps_na.any():
-        whole: NDArray[np.bool_] = nomis.to_numpy() != dps.to_numpy()
+    nomis_values, dps_values = without_na(nomis.array), without_na(dps.array)
+    if nomis_values is not None and dps_values is not None:
+        whole: NDArray[np.bool_] = nomis_values != dps_values
         return whole
+    nomis_na, dps_na = nomis.isna().to_numpy(), dps.isna().to_numpy()
     unequal = (nomis != dps).to_numpy(dtype=bool, na_value=False)
     found: NDArray[np.bool_] = (unequal & ~nomis_na & ~dps_na) | (nomis_na != dps_na)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -123,9 +123,10 @@ def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
             )
 
 
-#: Numbers of bookings that lie close together, and some that lie far apart.
-BOOKINGS = st.one_of(st.integers(600_000, 600_009), st.sampled_from([1, 10**9, 10**12]))
-COUNTS = st.dictionaries(BOOKINGS, st.one_of(st.none(), st.integers(0, 3)), max_size=12)
+#: Numbers of bookings that are low for their count, and some that are high, far apart or below 0.
+BOOKINGS = st.integers(0, 15) | st.sampled_from([-5, 600_000, 10**9, 10**12])
+COUNT = st.none() | st.integers(0, 3)
+COUNTS = st.dictionaries(st.integers(0, 15), COUNT, max_size=12) | st.dictionaries(BOOKINGS, COUNT, max_size=12)
 
 
 @settings(deadline=None, max_examples=50)
@@ -184,13 +185,23 @@ def test_an_unknown_column_is_refused() -> None:
         typed(Compared, [{"nomis_cuont": 1}])
 
 
-def test_a_repeated_key_on_one_side_is_refused() -> None:
-    """A key that one side has twice is refused, since its records would be counted twice or lost."""
-    twice = pd.DataFrame({"booking_id": [5, 5], "nomis_count": [1, 2]})
-    once = pd.DataFrame({"booking_id": [5], "dps_count": [1]})
-    for sides in ((twice, once), (once.rename(columns={"dps_count": "nomis_count"}), twice)):
-        with pytest.raises(pd.errors.MergeError):
-            join_sides(*sides, ["booking_id"])
+@pytest.mark.parametrize(
+    ("nomis", "dps"),
+    [([5, 5], [5]), ([5, 5], [6]), ([5], [5, 5]), ([6], [5, 5]), ([5, 5], []), ([], [5, 5])],
+)
+@pytest.mark.parametrize(
+    "key",
+    [lambda number: number, lambda number: number * 10**9, lambda number: f"A{number}"],
+    ids=["low numbers", "high numbers", "texts"],
+)
+def test_a_repeated_key_on_one_side_is_refused(nomis: list[int], dps: list[int], key: Callable[[int], Any]) -> None:
+    """A key that one side has twice is refused, since its records would be counted twice or lost.
+
+    This applies to any kind of key, whether the other side has it or not.
+    """
+    ours, theirs = (pd.DataFrame({"id": [key(number) for number in side]}) for side in (nomis, dps))
+    with pytest.raises(pd.errors.MergeError):
+        join_sides(ours, theirs, ["id"])
 
 
 def test_rows_are_found_by_the_texts_of_their_keys() -> None:
