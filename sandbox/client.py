@@ -132,7 +132,7 @@ class Sandbox:
         **parameters: object,
     ) -> int:
         """Switches a fault on and returns its id; kinds and parameters are those of `sandbox.http.faults.Fault`."""
-        told = {
+        body = {
             "service": service,
             "method": method,
             "path": path,
@@ -141,7 +141,7 @@ class Sandbox:
             "probability": probability,
             "seed": seed,
         }
-        return int(self.control("POST", "/faults", {**told, **parameters})["id"])
+        return int(self.control("POST", "/faults", {**body, **parameters})["id"])
 
     def faults(self) -> list[dict[str, Any]]:
         """Returns the faults that are on, each with its `hits`."""
@@ -236,14 +236,14 @@ class Sandbox:
         copies: int = 1,
     ) -> dict[str, Any]:
         """Publishes an event `copies` times and returns it as published; by then it is on the queues."""
-        told = {
+        body = {
             "eventType": event_type,
             "additionalInformation": additional_information,
             "prisonerId": prisoner_id,
             "occurredAt": None if occurred_at is None else occurred_at.isoformat(),
             "copies": copies,
         }
-        return dict(self.control("POST", "/publish", told)["event"])
+        return dict(self.control("POST", "/publish", body)["event"])
 
     def traffic(
         self, events: int = 500, seed: int = 1, queues: Sequence[str] | None = None, **more: object
@@ -350,12 +350,12 @@ def _call(base: str, method: str, path: str, body: object | None) -> Any:
         connection.request(
             method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"}
         )
-        answer = connection.getresponse()
-        content = answer.read()
+        response = connection.getresponse()
+        content = response.read()
     finally:
         connection.close()
-    if answer.status >= 400:
+    if response.status >= 400:
         raise SandboxError(
-            f"{method} {path} of the sandbox was refused with {answer.status}: {content.decode('utf-8', 'replace')}"
+            f"{method} {path} of the sandbox was refused with {response.status}: {content.decode('utf-8', 'replace')}"
         )
     return json.loads(content) if content else None

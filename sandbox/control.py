@@ -48,7 +48,7 @@ class Control:
         """Responds to one control request; 404 for an unknown command, 400 for parameters that do not fit."""
         found = self.router.find(http.path)
         if found is None or http.method not in found[0]:
-            return _answer(404, {"error": f"no control {http.method} {http.path}"})
+            return _respond(404, {"error": f"no control {http.method} {http.path}"})
         by_method, values = found
         command, names = by_method[http.method]
         raw = await http.read()
@@ -57,18 +57,18 @@ class Control:
             result = command.handler(self.engine, body, **dict(zip(names, values, strict=True)))
             if inspect.isawaitable(result):
                 result = await result
-            return _answer(200, result)
+            return _respond(200, result)
         except ValueError as error:
-            return _answer(400, {"error": str(error)})
+            return _respond(400, {"error": str(error)})
         except (KeyError, TypeError) as error:
             traceback.print_exc()
-            return _answer(400, {"error": f"{type(error).__name__}: {error}"})
+            return _respond(400, {"error": f"{type(error).__name__}: {error}"})
         except Exception as error:
             traceback.print_exc()
-            return _answer(500, {"error": f"{type(error).__name__}: {error}"})
+            return _respond(500, {"error": f"{type(error).__name__}: {error}"})
 
 
-def _answer(status: int, body: object) -> web.Response:
+def _respond(status: int, body: object) -> web.Response:
     content = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
     return web.Response(body=content, status=status, headers={"Content-Type": "application/json"})
 

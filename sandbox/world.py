@@ -94,11 +94,11 @@ class World:
         make_people(self, self.options.prisoners, self.random("people"))
         if self.options.mock_publishers and self.options.mock_visits_prison_id in self.prisons:
             self.add_prisoner(Prisoner(MOCK_PRISONER, MOCK_BOOKING, self.options.mock_visits_prison_id))
-        historian = IncentiveHistory(self, self.random("histories"))
-        planted = plant(self, historian, self.random("planted"))
+        history = IncentiveHistory(self, self.random("histories"))
+        planted = plant(self, history, self.random("planted"))
         for prisoner in self.prisoners:
             if prisoner.booking_id not in planted:
-                historian.ordinary(prisoner)
+                history.ordinary(prisoner)
         plant_differences(self)
 
     def random(self, name: str) -> random.Random:

@@ -116,9 +116,9 @@ class Topic:
         taken = 0
         for start in range(0, len(events), BATCH):
             entries = [entry(str(place), event) for place, event in enumerate(events[start : start + BATCH])]
-            answer = self._publish(entries)
-            taken += len(answer["Successful"])
-            self.failed += len(answer.get("Failed", []))
+            response = self._publish(entries)
+            taken += len(response["Successful"])
+            self.failed += len(response.get("Failed", []))
         return taken
 
     def send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> Future[int]:

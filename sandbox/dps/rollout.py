@@ -100,15 +100,15 @@ def activities_routes(world: World) -> list[Route]:
 
     def plan(code: str) -> dict[str, object]:
         has = {"activities": code in rollout.activities, "appointments": code in rollout.appointments}
-        told: dict[str, object] = {"prisonCode": code}
+        body: dict[str, object] = {"prisonCode": code}
         for what, on in has.items():
-            told[f"{what}RolledOut"] = on
+            body[f"{what}RolledOut"] = on
             if with_dates:
-                told[f"{what}RolloutDate"] = "2022-12-22" if on else None
+                body[f"{what}RolloutDate"] = "2022-12-22" if on else None
         if not with_dates:
-            told |= {"externalActivitiesRolledOut": False, "maxDaysToExpiry": MOST_DAYS_TO_EXPIRY}
-            told["prisonLive"] = any(has.values())
-        return {**told, **NEW_FIELD}
+            body |= {"externalActivitiesRolledOut": False, "maxDaysToExpiry": MOST_DAYS_TO_EXPIRY}
+            body["prisonLive"] = any(has.values())
+        return {**body, **NEW_FIELD}
 
     def every(request: Request) -> Reply:
         plans = [plan(code) for code in sorted(world.prisons)]

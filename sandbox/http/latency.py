@@ -64,7 +64,7 @@ class Latency:
         left = self.seconds - self._early - passed
         await self._turns.at(asyncio.get_running_loop().time() + left)
 
-    def answered(self, took: float) -> None:
+    def record_call(self, took: float) -> None:
         """Records how long a call took in all, in seconds."""
         step = self._STEP_SECONDS if took > self.seconds else -self._STEP_SECONDS
         self._early = min(max(self._early + step, 0.0), self._MOST_EARLY * self.seconds)

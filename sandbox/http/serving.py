@@ -222,14 +222,14 @@ class Service:
                     status = 503
                     return web.Response(status=status)
                 client_id, reply = self._reply(http, body, started, crowded)
-                response = await self._answer(reply, fault, http)
+                response = await self._respond(reply, fault, http)
             status = response.status
             return response
         finally:
             load.end()
             took = time.perf_counter() - started
             if late and fault is None:
-                self.latency.answered(took)
+                self.latency.record_call(took)
             trace = http.headers.get("traceparent", "")
             seen = Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, took * 1000, fault, trace)
             if self.router is asked:
@@ -291,7 +291,7 @@ class Service:
             await fault.keep_waiting()
         return drop(http)
 
-    async def _answer(self, reply: Reply, fault: Fault | None, http: web.BaseRequest) -> web.StreamResponse:
+    async def _respond(self, reply: Reply, fault: Fault | None, http: web.BaseRequest) -> web.StreamResponse:
         """Sends the reply, damaged by a fault (if any) that takes effect after the work."""
         response = to_http(reply)
         if fault is None or fault.kind == "delay":

@@ -35,7 +35,7 @@ class Movements:
         """Takes the world whose people move."""
         self.world = world
         self.chance = world.random("movements")
-        self._historian: IncentiveHistory | None = None
+        self._history: IncentiveHistory | None = None
         self._turn = 0
 
     def after_page(self, count: int) -> None:
@@ -55,13 +55,13 @@ class Movements:
     def receive(self, prison_id: str | None = None) -> Prisoner:
         """Receives a new person, with the records of the admission on both sides."""
         world = self.world
-        if self._historian is None:
-            self._historian = IncentiveHistory(world, self.chance)
-        place = prison_id or self.chance.choice(self._historian.prisons)
+        if self._history is None:
+            self._history = IncentiveHistory(world, self.chance)
+        place = prison_id or self.chance.choice(self._history.prisons)
         prisoner = Prisoner(new_offender_no(world, self.chance), world.new_booking_id(), place)
         world.add_prisoner(prisoner)
         arrived = london_now().replace(microsecond=0) - timedelta(minutes=1)
-        self._historian.arrival(prisoner, world.incentives.default_of(place), arrived, place, "INITIAL")
+        self._history.arrival(prisoner, world.incentives.default_of(place), arrived, place, "INITIAL")
         self._note("reception", prisoner)
         return prisoner
 

@@ -102,7 +102,7 @@ def counts_of(world: World) -> dict[int, int]:
     return counts
 
 
-def plant(world: World, historian: IncentiveHistory, chance: random.Random) -> set[int]:
+def plant(world: World, history: IncentiveHistory, chance: random.Random) -> set[int]:
     """Plants what the options ask for, and returns the bookings that now have a history.
 
     Raises:
@@ -118,7 +118,7 @@ def plant(world: World, historian: IncentiveHistory, chance: random.Random) -> s
             f"{wanted} bookings cannot be planted in a world of {len(world.prisoners)} prisoners: increase `prisoners`"
         )
     chosen = iter(chance.sample(world.prisoners, wanted))
-    planter = _Planter(world, historian)
+    planter = _Planter(world, history)
     plan = world.plan
     for row, count in counts.items():
         for turn in range(count):
@@ -130,7 +130,7 @@ def plant(world: World, historian: IncentiveHistory, chance: random.Random) -> s
     used = {each.prisoner.booking_id for each in plan.mismatches}
     for _ in range(matching):
         prisoner = next(chosen)
-        historian.synchronised(prisoner, historian.usual_level(), historian.moment(50), prisoner.prison_id)
+        history.synchronised(prisoner, history.usual_level(), history.moment(50), prisoner.prison_id)
         plan.excluded_matching.append(prisoner)
     for _ in range(special):
         planter.bulk_differs(next(chosen))
@@ -141,9 +141,9 @@ def plant(world: World, historian: IncentiveHistory, chance: random.Random) -> s
 class _Planter:
     """Makes the history of one booking after another."""
 
-    def __init__(self, world: World, historian: IncentiveHistory) -> None:
+    def __init__(self, world: World, history: IncentiveHistory) -> None:
         self.world = world
-        self.told = historian
+        self.history = history
         self.makers: dict[int, Callable[[Prisoner, int], None]] = {
             1: self._waits_on_a_queue,
             2: self._event_lost,
@@ -165,16 +165,16 @@ class _Planter:
     def in_flight(self, prisoner: Prisoner) -> None:
         """Makes a review a moment ago that is still on its way to NOMIS."""
         before = self._settled(prisoner)
-        review = self.told.review(
-            prisoner, self.told.level_but(before), london_now().replace(microsecond=0), prisoner.prison_id
+        review = self.history.review(
+            prisoner, self.history.level_but(before), london_now().replace(microsecond=0), prisoner.prison_id
         )
         self.world.in_flight[prisoner.booking_id] = review
         self._list(prisoner, "in_flight", None)
 
     def bulk_differs(self, prisoner: Prisoner) -> None:
         """Backdates a review: the bulk call uses its flag, but the single calls use the later review."""
-        later = self.told.synchronised(prisoner, "ENH", self.told.moment(20), prisoner.prison_id)
-        self.told.synchronised(prisoner, "STD", later.at - timedelta(days=15), prisoner.prison_id)
+        later = self.history.synchronised(prisoner, "ENH", self.history.moment(20), prisoner.prison_id)
+        self.history.synchronised(prisoner, "STD", later.at - timedelta(days=15), prisoner.prison_id)
         self.world.plan.bulk_differs.append(prisoner)
 
     def unmapped(self, prisoner: Prisoner) -> None:
@@ -183,7 +183,7 @@ class _Planter:
         self.world.nomis_incentives.prison_levels[key] = NomisPrisonLevel(
             *key, active=False, default_on_admission=False
         )
-        self.told.synchronised(prisoner, BEFORE_DPS, self.told.moment(200), prisoner.prison_id)
+        self.history.synchronised(prisoner, BEFORE_DPS, self.history.moment(200), prisoner.prison_id)
         self.world.plan.unmapped.append(prisoner)
 
     def _list(self, prisoner: Prisoner, cause: int | str, row: int | None) -> None:
@@ -195,66 +195,73 @@ class _Planter:
 
     def _settled(self, prisoner: Prisoner, prison_id: str | None = None, *but: str) -> str:
         """Gives the booking an older review on which both sides agree, and returns its level."""
-        level = self.told.level_but(*but)
-        self.told.synchronised(
-            prisoner, level, self.told.moment(40 + self.told.chance.randrange(200)), prison_id or prisoner.prison_id
+        level = self.history.level_but(*but)
+        self.history.synchronised(
+            prisoner,
+            level,
+            self.history.moment(40 + self.history.chance.randrange(200)),
+            prison_id or prisoner.prison_id,
         )
         return level
 
     def _recently(self) -> int:
-        return 2 + self.told.chance.randrange(36)
+        return 2 + self.history.chance.randrange(36)
 
     def _waits_on_a_queue(self, prisoner: Prisoner, turn: int) -> None:
         before = self._settled(prisoner)
-        review = self.told.review(prisoner, self.told.level_but(before), self.told.moment(1), prisoner.prison_id)
+        review = self.history.review(
+            prisoner, self.history.level_but(before), self.history.moment(1), prisoner.prison_id
+        )
         self.world.plan.waiting.append(review)
 
     def _event_lost(self, prisoner: Prisoner, turn: int) -> None:
-        self.told.review(prisoner, self.told.usual_level(), self.told.moment(self._recently()), prisoner.prison_id)
+        self.history.review(
+            prisoner, self.history.usual_level(), self.history.moment(self._recently()), prisoner.prison_id
+        )
 
     def _admission_missed(self, prisoner: Prisoner, turn: int) -> None:
         prison_id = prisoner.prison_id
         if turn % 2:
-            self.told.in_nomis(prisoner, "STD", self.told.moment(330), prison_id, BY_SCREEN)
-        at = self.told.moment(self._recently())
-        self.told.in_nomis(prisoner, default_level(prison_id), at, prison_id, BY_ADMISSION)
+            self.history.in_nomis(prisoner, "STD", self.history.moment(330), prison_id, BY_SCREEN)
+        at = self.history.moment(self._recently())
+        self.history.in_nomis(prisoner, default_level(prison_id), at, prison_id, BY_ADMISSION)
 
     def _reception_missed(self, prisoner: Prisoner, turn: int) -> None:
         here = prisoner.prison_id
         given = default_level(here)
         if turn % 5 == 4:
             self._settled(prisoner, here, given)
-            self.told.in_nomis(prisoner, given, self.told.moment(self._recently()), here, BY_ADMISSION)
+            self.history.in_nomis(prisoner, given, self.history.moment(self._recently()), here, BY_ADMISSION)
             return
-        self._settled(prisoner, self.told.other_prison(here), given)
-        self.told.in_nomis(prisoner, given, self.told.moment(self._recently()), here, BY_TRANSFER)
+        self._settled(prisoner, self.history.other_prison(here), given)
+        self.history.in_nomis(prisoner, given, self.history.moment(self._recently()), here, BY_TRANSFER)
 
     def _received_twice(self, prisoner: Prisoner, turn: int) -> None:
         here = prisoner.prison_id
         given = default_level(here)
-        kept = self._settled(prisoner, self.told.other_prison(here), given)
-        at = self.told.moment(self._recently())
-        self.told.in_nomis(prisoner, given, at, here, BY_TRANSFER)
-        self.told.synchronised(prisoner, kept, at + timedelta(seconds=28), here, "TRANSFER")
-        self.told.in_nomis(prisoner, given, at + timedelta(seconds=53), here, BY_TRANSFER)
+        kept = self._settled(prisoner, self.history.other_prison(here), given)
+        at = self.history.moment(self._recently())
+        self.history.in_nomis(prisoner, given, at, here, BY_TRANSFER)
+        self.history.synchronised(prisoner, kept, at + timedelta(seconds=28), here, "TRANSFER")
+        self.history.in_nomis(prisoner, given, at + timedelta(seconds=53), here, BY_TRANSFER)
 
     def _wrong_order(self, prisoner: Prisoner, turn: int) -> None:
         before = self._settled(prisoner)
-        at = self.told.moment(self._recently())
-        older = self.told.review(prisoner, self.told.level_but(before), at, prisoner.prison_id)
-        newer = self.told.review(prisoner, before, at + timedelta(minutes=20), prisoner.prison_id)
-        self.told.write(newer)
-        self.told.write(older)
+        at = self.history.moment(self._recently())
+        older = self.history.review(prisoner, self.history.level_but(before), at, prisoner.prison_id)
+        newer = self.history.review(prisoner, before, at + timedelta(minutes=20), prisoner.prison_id)
+        self.history.write(newer)
+        self.history.write(older)
 
     def _changed_on_screen(self, prisoner: Prisoner, turn: int) -> None:
         before = self._settled(prisoner)
-        at = self.told.moment(self._recently())
-        self.told.in_nomis(prisoner, self.told.level_but(before), at, prisoner.prison_id, BY_SCREEN)
+        at = self.history.moment(self._recently())
+        self.history.in_nomis(prisoner, self.history.level_but(before), at, prisoner.prison_id, BY_SCREEN)
 
     def _edited_or_deleted(self, prisoner: Prisoner, turn: int) -> None:
         before = self._settled(prisoner)
-        level = self.told.level_but(before)
-        review = self.told.synchronised(prisoner, level, self.told.moment(self._recently()), prisoner.prison_id)
+        level = self.history.level_but(before)
+        review = self.history.synchronised(prisoner, level, self.history.moment(self._recently()), prisoner.prison_id)
         if turn % 2:
             self.world.incentives.delete(review.id)
         else:
@@ -262,23 +269,23 @@ class _Planter:
 
     def _merged(self, prisoner: Prisoner, turn: int) -> None:
         """Merges bookings: NOMIS moves the old booking's record here, but DPS keeps its review under the old number."""
-        chance = self.told.chance
+        chance = self.history.chance
         old = Prisoner(
             new_offender_no(self.world, chance), self.world.new_booking_id(), prisoner.prison_id, active=False
         )
         self.world.add_old_booking(old)
         here = prisoner.prison_id
-        review = self.told.review(old, "STD", self.told.moment(60), here)
+        review = self.history.review(old, "STD", self.history.moment(60), here)
         record = self.world.nomis_incentives.add(prisoner.booking_id, "STD", review.at.replace(microsecond=0), here)
         self.world.mapping.add_incentive(review.id, prisoner.booking_id, record.sequence, "INCENTIVE_CREATED")
         self.world.incentives.by_booking.setdefault(prisoner.booking_id, []).append(review)
-        newer = self.told.review(prisoner, "ENH", self.told.moment(self._recently()), here)
+        newer = self.history.review(prisoner, "ENH", self.history.moment(self._recently()), here)
         moved = self.world.nomis_incentives.add(old.booking_id, "ENH", newer.at.replace(microsecond=0), here)
         self.world.mapping.add_incentive(newer.id, old.booking_id, moved.sequence, "INCENTIVE_CREATED")
 
     def _unexplained(self, prisoner: Prisoner, turn: int) -> None:
         """Enters a record on the screen, after the day's review was written, with an earlier time than the review."""
         before = self._settled(prisoner)
-        at = self.told.moment(self._recently())
-        review = self.told.synchronised(prisoner, self.told.level_but(before), at, prisoner.prison_id)
-        self.told.in_nomis(prisoner, before, review.at - timedelta(hours=3), prisoner.prison_id, BY_SCREEN)
+        at = self.history.moment(self._recently())
+        review = self.history.synchronised(prisoner, self.history.level_but(before), at, prisoner.prison_id)
+        self.history.in_nomis(prisoner, before, review.at - timedelta(hours=3), prisoner.prison_id, BY_SCREEN)

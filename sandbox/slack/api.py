@@ -88,10 +88,10 @@ class Slack:
             return _failed("invalid_metadata_format")
         ts = self._next_ts()
         posted = london_now().isoformat(timespec="seconds")
-        message = Message(ts, channel, text, blocks, thread or None, posted, metadata)
-        self.posted.messages.append(message)
-        answer = {"text": text, "ts": ts, "type": "message", "blocks": blocks}
-        return Reply(body={"ok": True, "channel": CHANNEL_IDS.get(channel, channel), "ts": ts, "message": answer})
+        post = Message(ts, channel, text, blocks, thread or None, posted, metadata)
+        self.posted.messages.append(post)
+        shown = {"text": text, "ts": ts, "type": "message", "blocks": blocks}
+        return Reply(body={"ok": True, "channel": CHANNEL_IDS.get(channel, channel), "ts": ts, "message": shown})
 
     def _channels(self, request: Request) -> Reply:
         if self._stranger(request):

@@ -275,7 +275,7 @@ if TYPE_CHECKING:
 def settle_schedule(world: World, schedule: Schedule) -> None:
     """Stores a schedule on both sides with its mapping, as if its event had been published long ago."""
     hold_on_both_sides(world, schedule)
-    world.published.tell("activity", schedule.id, "created")
+    world.published.record("activity", schedule.id, "created")
 
 
 def hold_on_both_sides(world: World, schedule: Schedule) -> int:
@@ -320,7 +320,7 @@ def settle_allocation(world: World, allocation: DpsAllocation) -> None:
         raise ValueError(f"schedule {allocation.schedule_id} is not settled")
     world.activities.add_allocation(allocation)
     allocate_in_nomis(world, int(mapped[0]), allocation)
-    world.published.tell("allocation", allocation.id, "created")
+    world.published.record("allocation", allocation.id, "created")
 
 
 def allocate_in_nomis(world: World, course_id: int, allocation: DpsAllocation, **more: object) -> None:

@@ -100,7 +100,7 @@ class AdjustmentScenarios:
 def settle_adjustment(world: World, adjustment: DpsAdjustment) -> None:
     """Stores an adjustment on both sides with its mapping, as if it had been synchronised earlier."""
     hold_adjustment(world, adjustment)
-    world.published.tell("adjustment", adjustment.id, "created")
+    world.published.record("adjustment", adjustment.id, "created")
 
 
 def hold_adjustment(world: World, adjustment: DpsAdjustment) -> None:

@@ -127,4 +127,4 @@ def settle_appointment(world: World, instance: AppointmentInstance) -> None:
     }
     record = create_appointment(world, Fields(body))
     world.mapping.add("appointments", held.id, (record.event_id,), "APPOINTMENT_CREATED")
-    world.published.tell("appointment", held.id, "created")
+    world.published.record("appointment", held.id, "created")

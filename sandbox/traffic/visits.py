@@ -126,4 +126,4 @@ def settle_visit(world: World, visit: BookedVisit) -> None:
     }
     record = create_visit(world, held.prisoner_id, Fields(body))
     world.mapping.add("visits", held.reference, (record.id,), "ONLINE")
-    world.published.tell("visit", held.reference, "created")
+    world.published.record("visit", held.reference, "created")

@@ -121,18 +121,18 @@ def _course_of(world: World, schedule_id: int) -> Course | None:
 def _verify_allocations(world: World, found: Discrepancies) -> None:
     for entity in world.published.of("allocation"):
         found.count("allocation")
-        told = world.activities.allocations.get(int(entity.dps_id))
-        if told is None:
+        allocation = world.activities.allocations.get(int(entity.dps_id))
+        if allocation is None:
             continue
-        newest = world.activities.allocations_of(told.schedule_id, told.prisoner_number)[-1]
-        course = _course_of(world, told.schedule_id)
-        rows = [] if course is None else world.nomis_courses.allocations_of.get((course.id, told.booking_id), [])
+        newest = world.activities.allocations_of(allocation.schedule_id, allocation.prisoner_number)[-1]
+        course = _course_of(world, allocation.schedule_id)
+        rows = [] if course is None else world.nomis_courses.allocations_of.get((course.id, allocation.booking_id), [])
         if not rows:
-            found.add("allocation", told.id, discrepancies.MISSING, booking_id=told.booking_id)
+            found.add("allocation", allocation.id, discrepancies.MISSING, booking_id=allocation.booking_id)
         elif len(rows) > 1:
-            found.add("allocation", told.id, discrepancies.DUPLICATE, nomis_ids=[row.id for row in rows])
-        elif newest is told:
-            found.compare("allocation", told.id, expected_allocation(told), _held_allocation(rows[0]))
+            found.add("allocation", allocation.id, discrepancies.DUPLICATE, nomis_ids=[row.id for row in rows])
+        elif newest is allocation:
+            found.compare("allocation", allocation.id, expected_allocation(allocation), _held_allocation(rows[0]))
 
 
 def expected_allocation(allocation: DpsAllocation) -> dict[str, object]:
@@ -172,22 +172,24 @@ def _held_allocation(row: Allocation) -> dict[str, object]:
 def _verify_attendances(world: World, found: Discrepancies) -> None:
     for entity in world.published.of("attendance"):
         found.count("attendance")
-        told = world.activities.attendances.get(int(entity.dps_id))
-        allocation = None if told is None else world.activities.allocation_of(told)
-        if told is None or allocation is None:
+        attendance = world.activities.attendances.get(int(entity.dps_id))
+        allocation = None if attendance is None else world.activities.allocation_of(attendance)
+        if attendance is None or allocation is None:
             continue
-        instance = world.activities.instances[told.instance_id]
+        instance = world.activities.instances[attendance.instance_id]
         course = _course_of(world, instance.schedule_id)
         session = None if course is None else course.sessions.get((instance.day, instance.start, instance.end))
         rows = (
             [] if session is None else world.nomis_courses.attendances_of.get((session.id, allocation.booking_id), [])
         )
         if not rows:
-            found.add("attendance", told.id, discrepancies.MISSING, booking_id=allocation.booking_id)
+            found.add("attendance", attendance.id, discrepancies.MISSING, booking_id=allocation.booking_id)
         elif len(rows) > 1:
-            found.add("attendance", told.id, discrepancies.DUPLICATE, nomis_ids=[row.event_id for row in rows])
+            found.add("attendance", attendance.id, discrepancies.DUPLICATE, nomis_ids=[row.event_id for row in rows])
         else:
-            found.compare("attendance", told.id, expected_attendance(told, instance.day), _held_attendance(rows[0]))
+            found.compare(
+                "attendance", attendance.id, expected_attendance(attendance, instance.day), _held_attendance(rows[0])
+            )
 
 
 def expected_attendance(attendance: DpsAttendance, day: date = date.max) -> dict[str, object]:

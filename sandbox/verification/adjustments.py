@@ -63,9 +63,9 @@ def _verify_one(world: World, found: Discrepancies, entity: Entity, loose: list[
     mapped = world.mapping.nomis_id("adjustments", dps_id)
     record = None if mapped is None else records_of(world, mapped)
     if not entity.exists:
-        if record is not None and "deleted" in entity.told:
+        if record is not None and "deleted" in entity.events:
             found.add("adjustment", dps_id, discrepancies.NOT_DELETED, nomis_id=record.id)
-        elif mapped is not None and "deleted" in entity.told:
+        elif mapped is not None and "deleted" in entity.events:
             found.add("adjustment", dps_id, discrepancies.MAPPING_LEFT)
         return
     if mapped is None:

@@ -58,7 +58,7 @@ def _verify_one(world: World, found: Discrepancies, entity: Entity, loose: list[
         "day": instance.day,
         "start": instance.start,
         "subtype": instance.category,
-        "status": "CANC" if "cancelled" in entity.told else "SCH",
+        "status": "CANC" if "cancelled" in entity.events else "SCH",
     }
     if instance.end is not None:
         expected["end"] = instance.end
@@ -69,7 +69,7 @@ def _verify_absent(found: Discrepancies, entity: Entity, record: NomisAppointmen
     if record is not None:
         problem = discrepancies.NOT_REFUSED if entity.refused else discrepancies.NOT_DELETED
         found.add("appointment", entity.dps_id, problem, nomis_id=record.event_id)
-    elif mapped and "deleted" in entity.told:
+    elif mapped and "deleted" in entity.events:
         found.add("appointment", entity.dps_id, discrepancies.MAPPING_LEFT)
 
 

@@ -34,20 +34,20 @@ class EventType:
 class Entity:
     """One record of a new service, and what events said about it (`created`, `changed`, `cancelled`, `deleted`).
 
-    `refused` marks a record that NOMIS cannot hold, and must not have. `first_told` is the date in the first event of
+    `refused` marks a record that NOMIS cannot hold, and must not have. `first_date` is the date in the first event of
     its creation, as it was written.
     """
 
     domain: str
     dps_id: int | str
-    told: set[str] = field(default_factory=set)
+    events: set[str] = field(default_factory=set)
     refused: bool = False
-    first_told: str | None = None
+    first_date: str | None = None
 
     @property
     def exists(self) -> bool:
         """Whether NOMIS must hold it: its creation was published, and its deletion was not."""
-        return "created" in self.told and "deleted" not in self.told and not self.refused
+        return "created" in self.events and "deleted" not in self.events and not self.refused
 
 
 class Published:
@@ -66,10 +66,10 @@ class Published:
         """The entities of one kind, in the order of their first events."""
         return iter([each for (name, _), each in self._entities.items() if name == domain])
 
-    def tell(self, domain: str, dps_id: int | str, what: str) -> Entity:
+    def record(self, domain: str, dps_id: int | str, what: str) -> Entity:
         """Records that an event said `what` of an entity."""
         entity = self._entities.setdefault((domain, dps_id), Entity(domain, dps_id))
-        entity.told.add(what)
+        entity.events.add(what)
         return entity
 
     def note(self, event: dict[str, Any]) -> Entity | None:
@@ -81,7 +81,7 @@ class Published:
         dps_id = None if event_type is None else event_type.dps_id(information)
         if event_type is None or dps_id is None:
             return None
-        entity = self.tell(event_type.kind, dps_id, event_type.what)
-        if event_type.what == "created" and entity.first_told is None:
-            entity.first_told = str(event.get("occurredAt"))[:10]
+        entity = self.record(event_type.kind, dps_id, event_type.what)
+        if event_type.what == "created" and entity.first_date is None:
+            entity.first_date = str(event.get("occurredAt"))[:10]
         return entity

@@ -65,11 +65,11 @@ def _verify_one(world: World, found: Discrepancies, entity: Entity, records: lis
         return
     visit = world.visits.visits.get(reference)
     if visit is not None:
-        wanted = expected(world, visit, cancelled="cancelled" in entity.told)
+        wanted = expected(world, visit, cancelled="cancelled" in entity.events)
         found.compare("visit", reference, wanted, _held(record))
-    if record.order is not None and entity.first_told is not None:
+    if record.order is not None and entity.first_date is not None:
         issued = {"order_issued": record.order.issued.isoformat()}
-        found.compare("visit", reference, {"order_issued": entity.first_told}, issued)
+        found.compare("visit", reference, {"order_issued": entity.first_date}, issued)
 
 
 def expected(world: World, visit: BookedVisit, *, cancelled: bool) -> dict[str, object]:

@@ -21,12 +21,12 @@ def test_everything_is_up(installed: App) -> None:
     assert last == f"all {len(lines)} are ok"
     for part in ("settings", "database", "queue visit", "dlq sentencing", "hmpps-auth", "nomis", "credentials mapping"):
         assert any(line.startswith(part) for line in lines)
-    told = {name.strip(): rest for name, _, rest in (line.partition("  ok  ") for line in lines)}
-    assert told["switches"] == "every event is on"
-    assert told["exclusions"] == "none"
-    assert told["reports"] == installed.settings["REPORTS_LOCATION"]
-    assert told["slack"] == "#sycon-alerts, token known"
-    assert told["email"] == "off: SMTP_URL or REPORTS_EMAIL_TO is not set"
+    printed = {name.strip(): rest for name, _, rest in (line.partition("  ok  ") for line in lines)}
+    assert printed["switches"] == "every event is on"
+    assert printed["exclusions"] == "none"
+    assert printed["reports"] == installed.settings["REPORTS_LOCATION"]
+    assert printed["slack"] == "#sycon-alerts, token known"
+    assert printed["email"] == "off: SMTP_URL or REPORTS_EMAIL_TO is not set"
     assert not Path(installed.settings["REPORTS_LOCATION"]).exists()
 
 
@@ -153,9 +153,9 @@ def test_services_without_a_token_share_one_line(installed: App, sandbox: Sandbo
 
     sandbox.clear_faults()
     sandbox.fault("auth", kind="status", status=503)
-    away, *_ = installed.run("check").out.splitlines()
-    assert away.startswith(f"hmpps-auth, credentials ({services})  DOWN  ")
-    assert away.endswith("gives no tokens; wait until the service is up, or set API_BASE_URL_OAUTH")
+    line, *_ = installed.run("check").out.splitlines()
+    assert line.startswith(f"hmpps-auth, credentials ({services})  DOWN  ")
+    assert line.endswith("gives no tokens; wait until the service is up, or set API_BASE_URL_OAUTH")
 
 
 def test_the_destinations_of_reports_are_checked_too(installed: App) -> None:
@@ -188,11 +188,11 @@ def test_a_bucket_that_is_not_there_is_named(installed: App) -> None:
     assert "DOWN  REPORTS_LOCATION: s3://nosuchbucket/p/ cannot be used: NoSuchBucket" in line
 
 
-@pytest.mark.parametrize("answer", ["unknown_method", "not found"])
-def test_a_slack_that_cannot_check_tokens_is_not_down(installed: App, sandbox: Sandbox, answer: str) -> None:
+@pytest.mark.parametrize("response", ["unknown_method", "not found"])
+def test_a_slack_that_cannot_check_tokens_is_not_down(installed: App, sandbox: Sandbox, response: str) -> None:
     """If the Slack address responds but cannot check tokens, `check` shows only that a token is given."""
-    if answer == "unknown_method":
-        sandbox.fault("slack", path="/api/auth.test", kind="status", status=200, body={"ok": False, "error": answer})
+    if response == "unknown_method":
+        sandbox.fault("slack", path="/api/auth.test", kind="status", status=200, body={"ok": False, "error": response})
     else:
         sandbox.fault("slack", path="/api/auth.test", kind="status", status=404)
     checked = installed.run("check")
@@ -257,12 +257,12 @@ HINT = (
 
 def test_an_environment_without_credentials_gets_a_hint(bare: App) -> None:
     """If no credentials are set, the text ends with a hint on where to begin. The JSON has no hint."""
-    away = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(bare.folder)}
-    checked = bare.run("check", **away)
+    no_credentials = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(bare.folder)}
+    checked = bare.run("check", **no_credentials)
     assert (checked.code, checked.error) == (1, HINT)
     assert "DOWN  no credentials: set SYSTEM_CLIENT_ID" in checked.out
     assert "nothing is set up" not in checked.out
-    told = bare.run("check", "--json", **away)
-    assert (told.code, told.json()["ok"], HINT in told.err) == (1, False, False)
-    begun = bare.run("check", SYSTEM_CLIENT_ID="nomis-client", SYSTEM_CLIENT_SECRET="hush", **away)
+    as_json = bare.run("check", "--json", **no_credentials)
+    assert (as_json.code, as_json.json()["ok"], HINT in as_json.err) == (1, False, False)
+    begun = bare.run("check", SYSTEM_CLIENT_ID="nomis-client", SYSTEM_CLIENT_SECRET="hush", **no_credentials)
     assert (begun.code, HINT in begun.err) == (1, False)

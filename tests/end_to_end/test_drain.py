@@ -19,26 +19,26 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, s
     planned = sandbox.traffic(events=40, seed=3)
     drained = installed.run_as_installed("drain", "--until-empty", "--json")
     assert drained.code == 0, drained.err
-    told = drained.json()
-    assert told["received"] == planned["messages"]
-    assert {name: each["received"] for name, each in told["queues"].items()} == {
-        **dict.fromkeys(told["queues"], 0),
+    printed = drained.json()
+    assert printed["received"] == planned["messages"]
+    assert {name: each["received"] for name, each in printed["queues"].items()} == {
+        **dict.fromkeys(printed["queues"], 0),
         **planned["by_queue"],
     }
     assert sandbox.verify()["problems"] == []
 
-    shown = installed.run("runs", "show", told["run"], "--json").json()
+    shown = installed.run("runs", "show", printed["run"], "--json").json()
     assert (shown["job"], shown["trigger"], shown["status"]) == ("drain", "manual", "success")
     assert shown["counts"]["received"] == planned["messages"]
     assert shown["parameters"]["untilEmpty"] is True
 
-    again = installed.run("runs", "rerun", told["run"])
+    again = installed.run("runs", "rerun", printed["run"])
     assert again.code == 0
     assert again.out.startswith(f"drained {', '.join(QUEUES)}: nothing received")
     newest = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
     assert (newest["trigger"], newest["rerunOf"], newest["parameters"]) == (
         "rerun",
-        told["run"],
+        printed["run"],
         shown["parameters"],
     )
 

@@ -297,10 +297,10 @@ def test_the_command_and_the_report_list_the_same_mismatches(installed: App, san
     sandbox.reset(prisoners=40, mismatches={"3": 2, "7": 2})
     run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
-    told, heads, *listed = run.out.splitlines()[:6]
-    assert told.endswith(" complete: prisoners 40, compared 40, mismatches 4, new 4")
+    summary, heads, *listed = run.out.splitlines()[:6]
+    assert summary.endswith(" complete: prisoners 40, compared 40, mismatches 4, new 4")
     assert heads.split()[:3] == ["ROW", "PRISONER", "BOOKING"]
-    run_id = told.partition(" ")[0]
+    run_id = summary.partition(" ")[0]
     with (Path(installed.settings["REPORTS_LOCATION"]) / run_id / "mismatches.csv").open(encoding="utf-8") as file:
         report = list(csv.DictReader(file))
     assert [line.split()[:2] for line in listed] == [[each["row"], each["offender_no"]] for each in report]

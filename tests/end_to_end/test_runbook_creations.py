@@ -41,16 +41,16 @@ def test_no_domain_is_left_out() -> None:
     assert tuple(MAKERS) == tuple(NUMBERS) == QUEUES
 
 
-def lose(app: App, told: DpsEvent, *, applied: bool) -> None:
+def lose(app: App, event: DpsEvent, *, applied: bool) -> None:
     """Sends a create whose response is lost. Only NOMIS knows whether it applied the create."""
-    told.publish()
+    event.publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write" if applied else "reset", times=1):
-        app.drain(told.queue)
+        app.drain(event.queue)
 
 
 def ambiguous(app: App) -> dict[str, object]:
     """Delivers the message again, without settling the creation, and returns the creation as it is listed."""
-    until(lambda: app.drain("activity")["ambiguous"], "the message whose create got no answer")
+    until(lambda: app.drain("activity")["ambiguous"], "the message whose create had no response")
     (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
     return dict(creation)
@@ -58,37 +58,37 @@ def ambiguous(app: App) -> dict[str, object]:
 
 def test_record_that_a_person_found_is_mapped(app: App, sandbox: Sandbox) -> None:
     """One alert says what to type. The course that the person found is mapped, and is never created again."""
-    told = schedule_created(sandbox)
-    lose(app, told, applied=True)
+    event = schedule_created(sandbox)
+    lose(app, event, applied=True)
     creation = ambiguous(app)
     settle = ("creations", "settle", str(creation["id"]))
     (alert,) = app.alerts()
     assert "Nobody can tell whether NOMIS has a new activity in Production" in alert
     assert " ".join(settle) in alert
-    assert f"NOMIS did not respond when activity {told.dps_id} was created there" in alert
+    assert f"NOMIS did not respond when activity {event.dps_id} was created there" in alert
     assert "severity serious" in alert
-    assert f"a course activity with code {told.dps_id}" in app.run_ok(*settle)
+    assert f"a course activity with code {event.dps_id}" in app.run_ok(*settle)
     shown = app.read_json("creations", "show", str(creation["id"]))
     assert (shown["id"], shown["mappedTo"], len(shown["sql"])) == (creation["id"], None, 1)
-    assert f"FROM OMS_OWNER.COURSE_ACTIVITIES WHERE CODE = '{told.dps_id}' AND AGY_LOC_ID = " in shown["sql"][0]
+    assert f"FROM OMS_OWNER.COURSE_ACTIVITIES WHERE CODE = '{event.dps_id}' AND AGY_LOC_ID = " in shown["sql"][0]
     said = app.run_ok("creations", "show", str(creation["id"]))
     assert said == app.run_ok(*settle)
     assert shown["sql"][0] in said
-    assert f"NOMIS did not respond when activity {told.dps_id} was created there" in said
+    assert f"NOMIS did not respond when activity {event.dps_id} was created there" in said
     (course,) = sandbox.nomis("course")
     app.run_ok(*settle, "--nomis-id", str(course["id"]), "--dry-run")
     assert sandbox.mappings("activities") == []
     app.run_ok(*settle, "--nomis-id", str(course["id"]), answer="y\ny\n")
     (mapping,) = sandbox.mappings("activities")
-    assert (mapping["activityScheduleId"], mapping["nomisCourseActivityId"]) == (int(told.dps_id), course["id"])
+    assert (mapping["activityScheduleId"], mapping["nomisCourseActivityId"]) == (int(event.dps_id), course["id"])
     assert app.read_json("creations", "list") == []
     ((action, target, outcome),) = app.actions()
     assert (action, target, outcome) == (
         "creations settle",
-        f"activity {told.dps_id}",
+        f"activity {event.dps_id}",
         f"mapped to course activity {course['id']}",
     )
-    told.publish()
+    event.publish()
     assert app.drain("activity")["duplicate"] == 1
     assert len(sandbox.nomis("course")) == 1
     again = app.run(*settle, "--nomis-id", str(course["id"]), "--yes")
@@ -113,8 +113,8 @@ def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sand
 
     The command refuses to declare the record missing, and nothing is sent again.
     """
-    told = schedule_created(sandbox)
-    told.publish()
+    event = schedule_created(sandbox)
+    event.publish()
     with held(sandbox, "nomis", "POST", "/activities") as hold:
         app.drain("activity", API_TIMEOUT_SECONDS="1")
         creation = ambiguous(app)
@@ -129,18 +129,18 @@ def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sand
     assert [each["nomisCourseActivityId"] for each in sandbox.mappings("activities")] == [course["id"]]
 
 
-def lose_create_of_mapped_record(app: App, told: DpsEvent, *, applied: bool) -> str:
+def lose_create_of_mapped_record(app: App, event: DpsEvent, *, applied: bool) -> str:
     """Sends a create that gets no response, while another installation creates and maps the same record.
 
     Returns the id of the open creation.
     """
-    lose(app, told, applied=applied)
+    lose(app, event, applied=applied)
     app.use_new_database("second")
-    told.publish()
+    event.publish()
     # The message that sent the create is also received, and now counts as a duplicate.
     assert app.drain("activity")["applied"] == 1
     app.use_database("app")
-    told.publish()
+    event.publish()
     app.drain("activity")
     (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
@@ -149,8 +149,8 @@ def lose_create_of_mapped_record(app: App, told: DpsEvent, *, applied: bool) -> 
 
 def test_a_second_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
     """A second record that a person finds, next to the mapped record, becomes a duplicate for `duplicates resolve`."""
-    told = schedule_created(sandbox)
-    creation = lose_create_of_mapped_record(app, told, applied=True)
+    event = schedule_created(sandbox)
+    creation = lose_create_of_mapped_record(app, event, applied=True)
     duplicate, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
     assert f"nomisCourseActivityId={mapped}" in app.run_ok("creations", "settle", creation)
     said = app.run_ok("creations", "settle", creation, "--nomis-id", str(duplicate), "--yes", "--unchecked")
@@ -165,8 +165,8 @@ def test_a_second_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: San
 
 def test_a_creation_with_only_the_mapped_record_is_closed(app: App, sandbox: Sandbox) -> None:
     """If a person finds no record other than the mapped one, the creation is closed and nothing is created."""
-    told = schedule_created(sandbox)
-    creation = lose_create_of_mapped_record(app, told, applied=False)
+    event = schedule_created(sandbox)
+    creation = lose_create_of_mapped_record(app, event, applied=False)
     (course,) = sandbox.nomis("course")
     app.let_creates_end()
     said = app.run_ok("creations", "settle", creation, "--not-created", "--yes")
@@ -180,8 +180,8 @@ def test_a_creation_with_only_the_mapped_record_is_closed(app: App, sandbox: San
 def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queue: str) -> None:
     """In each domain, a record that a person declares missing is created. A record that a person found is mapped."""
     first, second = MAKERS[queue](sandbox), MAKERS[queue](sandbox)
-    for told, applied in ((first, False), (second, True)):
-        lose(app, told, applied=applied)
+    for event, applied in ((first, False), (second, True)):
+        lose(app, event, applied=applied)
         app.queues()[queue].main.delete(app.queues()[queue].main.receive())
     kind, number = NUMBERS[queue]
     made = max(sandbox.nomis(kind), key=lambda each: each.get("created") or each[number])[number]
@@ -201,8 +201,8 @@ def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
     other.publish()
     app.drain("visit")
     (mapped,) = sandbox.nomis("visit")
-    told = visit_booked(sandbox)
-    lose(app, told, applied=False)
+    event = visit_booked(sandbox)
+    lose(app, event, applied=False)
     (creation,) = app.read_json("creations", "list")
     settle = ("creations", "settle", str(creation["id"]), "--yes", "--nomis-id")
     taken = app.run(*settle, str(mapped["id"]))
@@ -219,8 +219,8 @@ def test_a_number_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox:
 
     `creations reopen` deletes the mapping to a wrong number, so that the right number can be given.
     """
-    told = schedule_created(sandbox)
-    lose(app, told, applied=True)
+    event = schedule_created(sandbox)
+    lose(app, event, applied=True)
     number = str(ambiguous(app)["id"])
     settle = ("creations", "settle", number, "--nomis-id", "999")
     unsure = app.run(*settle, "--yes")
@@ -237,7 +237,7 @@ def test_a_number_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox:
     assert sandbox.mappings("activities") == []
     (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
-    told.publish()
+    event.publish()
     assert app.drain("activity")["ambiguous"] == 1
     (course,) = sandbox.nomis("course")
     app.run_ok("creations", "settle", number, "--nomis-id", str(course["id"]), "--yes", "--unchecked")
@@ -247,8 +247,8 @@ def test_a_number_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox:
 
 def test_only_a_mapping_by_a_person_can_be_deleted(app: App, sandbox: Sandbox) -> None:
     """`creations reopen` refuses to delete a mapping that the program saved."""
-    told = schedule_created(sandbox)
-    told.publish()
+    event = schedule_created(sandbox)
+    event.publish()
     app.drain("activity")
     (created,) = app.read_json("creations", "list", "--all")
     refused = app.run("creations", "reopen", str(created["id"]), "--yes")
@@ -292,8 +292,8 @@ def test_another_visit_of_the_same_prisoner_is_not_mapped(app: App, sandbox: San
     """A visit whose comment names another DPS visit is refused."""
     first, second = visit_booked(sandbox), visit_booked(sandbox)
     queue = app.queues()["visit"].main
-    for told in (first, second):
-        lose(app, told, applied=True)
+    for event in (first, second):
+        lose(app, event, applied=True)
         queue.delete(until(queue.receive, "the message is visible again"))
     listed = {each["dpsId"]: str(each["id"]) for each in app.read_json("creations", "list")}
     of_second = max(each["id"] for each in sandbox.nomis("visit"))

@@ -24,17 +24,17 @@ def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
 
     The schedule can then be created again.
     """
-    told = schedule_created(sandbox)
-    told.publish()
+    event = schedule_created(sandbox)
+    event.publish()
     app.drain("activity")
     (course,) = sandbox.nomis("course")
     app.run_ok("activities", "delete-all", "--dry-run", **ALLOWED)
     assert sandbox.nomis("course") == [course]
     app.run_ok("activities", "delete-all", answer="y\n", **ALLOWED)
     assert (sandbox.nomis("course"), sandbox.mappings("activities")) == ([], [])
-    told_of = {"activityScheduleId": told.dps_id, "nomisCourseActivityId": str(course["id"])}
-    assert app.telemetry("activity-DELETE-ALL-success") == [told_of]
-    told.publish()
+    properties = {"activityScheduleId": event.dps_id, "nomisCourseActivityId": str(course["id"])}
+    assert app.telemetry("activity-DELETE-ALL-success") == [properties]
+    event.publish()
     assert app.drain("activity")["applied"] == 1
 
 
@@ -43,8 +43,8 @@ def test_delete_all_continues_after_errors(app: App, sandbox: Sandbox) -> None:
 
     The other courses are deleted, and the exit code is 1.
     """
-    for told in (appointment_created(sandbox), appointment_created(sandbox)):
-        told.publish()
+    for event in (appointment_created(sandbox), appointment_created(sandbox)):
+        event.publish()
     app.drain("appointment")
     first = min(each["event_id"] for each in sandbox.nomis("appointment"))
     with faulty(sandbox, "nomis", "DELETE", f"/appointments/{first}", kind="status", status=400):

@@ -33,14 +33,14 @@ def test_no_domain_is_left_out() -> None:
     assert tuple(LOOK_UPS) == QUEUES
 
 
-def plant(app: App, told: DpsEvent) -> int:
+def plant(app: App, event: DpsEvent) -> int:
     """Creates a record twice, as two independent installations would, and returns the number of the finding."""
-    told.publish()
-    app.drain(told.queue)
+    event.publish()
+    app.drain(event.queue)
     app.use_new_database("second")
-    told.publish()
-    with faulty(app.sandbox, "mapping", "GET", LOOK_UPS[told.queue], kind="status", status=404, times=1):
-        assert app.drain(told.queue)["duplicate"] == 1
+    event.publish()
+    with faulty(app.sandbox, "mapping", "GET", LOOK_UPS[event.queue], kind="status", status=404, times=1):
+        assert app.drain(event.queue)["duplicate"] == 1
     (finding,) = app.read_json("duplicates", "list")
     return int(finding["id"])
 
@@ -50,12 +50,12 @@ def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
 
     The visit is read again to verify the cancellation, and the action is recorded.
     """
-    told = visit_booked(sandbox)
-    finding = plant(app, told)
+    event = visit_booked(sandbox)
+    finding = plant(app, event)
     (alert,) = app.alerts()
     assert "To NOMIS synchronisation duplicate visit detected in Production" in alert
     assert f"prisoner-to-nomis duplicates show {finding}" in alert
-    assert f"NOMIS has two records of visit {told.dps_id} of prisoner {told.prisoner_id} at " in alert
+    assert f"NOMIS has two records of visit {event.dps_id} of prisoner {event.prisoner_id} at " in alert
     assert "A sentenced prisoner loses a visit in that week" in alert
     first, second = sorted(each["id"] for each in sandbox.nomis("visit"))
     shown = app.read_json("duplicates", "show", str(finding))
@@ -64,8 +64,8 @@ def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
     assert shown["surplus"] == shown["mapped"]
     assert f"visit {second} is one too many. A sentenced prisoner loses a visit" in shown["text"]
     (listed,) = app.read_json("duplicates", "list")
-    assert listed["offenderNo"] == told.prisoner_id
-    assert f"{finding}   {told.prisoner_id}   visit" in app.run_ok("duplicates", "list")
+    assert listed["offenderNo"] == event.prisoner_id
+    assert f"{finding}   {event.prisoner_id}   visit" in app.run_ok("duplicates", "list")
     resolve_it = f"Next: prisoner-to-nomis duplicates resolve {finding} --dry-run"
     assert app.run_ok("duplicates", "show", str(finding)).splitlines()[-1] == resolve_it
     assert "done and verified: cancel with outcome ADMIN visit" in resolve(app, finding)
@@ -96,8 +96,8 @@ def test_a_duplicate_visit_that_is_already_cancelled_is_only_recorded(app: App, 
 
 def operator_call(app: App, path: str) -> None:
     """Cancels a visit as another user."""
-    answer = Caller(app.sandbox).call("nomis", "PUT", path, json={"outcome": "VISCANC"})
-    assert answer.status_code == 200
+    response = Caller(app.sandbox).call("nomis", "PUT", path, json={"outcome": "VISCANC"})
+    assert response.status_code == 200
 
 
 def test_duplicate_adjustment_is_deleted(app: App, sandbox: Sandbox) -> None:
@@ -119,8 +119,8 @@ def change_adjustment(app: App, number: int, days: int) -> None:
         "comment": None,
         "active": True,
     }
-    answer = Caller(app.sandbox).call("nomis", "PUT", f"/key-date-adjustments/{number}", json=body)
-    assert answer.status_code == 200
+    response = Caller(app.sandbox).call("nomis", "PUT", f"/key-date-adjustments/{number}", json=body)
+    assert response.status_code == 200
 
 
 def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sandbox) -> None:
@@ -178,8 +178,8 @@ def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, s
 
 def test_duplicate_incentive_with_the_same_level_needs_no_change(app: App, sandbox: Sandbox) -> None:
     """Two records with the same level harm nobody. Nothing is changed, and a request to the support team is shown."""
-    told = review_inserted(sandbox)
-    finding = plant(app, told)
+    event = review_inserted(sandbox)
+    finding = plant(app, event)
     shown = app.read_json("duplicates", "show", str(finding))
     assert shown["severity"] == "low"
     assert shown["proposal"].startswith(
@@ -227,8 +227,8 @@ def test_mapped_records_are_never_deleted(app: App, sandbox: Sandbox) -> None:
 
 def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
     """If two DPS records claim one NOMIS record, nothing is deleted. A person can close the finding with a note."""
-    told = visit_booked(sandbox)
-    told.publish()
+    event = visit_booked(sandbox)
+    event.publish()
     app.drain("visit")
     (visit,) = sandbox.nomis("visit")
     mapping = {"nomisId": str(visit["id"]), "vsipId": "another-visit", "label": None, "mappingType": "ONLINE"}
@@ -238,7 +238,7 @@ def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
     assert app.drain("visit")["duplicate"] == 1
     (finding,) = app.read_json("duplicates", "list")
     shown = app.read_json("duplicates", "show", str(finding["id"]))
-    assert (shown["verdict"], shown["mappedDpsId"]) == ("two claims", told.dps_id)
+    assert (shown["verdict"], shown["mappedDpsId"]) == ("two claims", event.dps_id)
     refused = app.run("duplicates", "resolve", str(finding["id"]), "--yes")
     assert (refused.code, "investigate" in refused.error) == (1, True)
     app.run_ok("duplicates", "resolve", str(finding["id"]), "--by-hand", "DPS merged the two visits", "--yes")
@@ -250,14 +250,14 @@ def test_a_mapping_from_before_a_refresh_can_be_replaced(app: App, sandbox: Sand
 
     Once the old mapping of the id is deleted, the event saves the new mapping and creates nothing.
     """
-    first, told = appointment_created(sandbox), appointment_created(sandbox)
+    first, event = appointment_created(sandbox), appointment_created(sandbox)
     first.publish()
     app.drain("appointment")
     (known,) = sandbox.mappings("appointments")
     stale = {"appointmentInstanceId": 1, "nomisEventId": int(known["nomisEventId"]) + 1}
     with application(app.settings, app.settings["DATABASE_URL"]) as made:
         made.services.mapping.call("POST", "/mapping/appointments", body=stale)
-    told.publish()
+    event.publish()
     assert app.drain("appointment")["duplicate"] == 1
     (finding,) = app.read_json("duplicates", "list")
     shown = app.read_json("duplicates", "show", str(finding["id"]))
@@ -268,10 +268,10 @@ def test_a_mapping_from_before_a_refresh_can_be_replaced(app: App, sandbox: Sand
     shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert "event published again, which saves the refused mapping" in shown["meaning"]
     made_before = len(sandbox.nomis("appointment"))
-    told.publish()
+    event.publish()
     assert app.drain("appointment")["failed"] == 0
     assert len(sandbox.nomis("appointment")) == made_before == 2
-    assert told.dps_id in {str(each["appointmentInstanceId"]) for each in sandbox.mappings("appointments")}
+    assert event.dps_id in {str(each["appointmentInstanceId"]) for each in sandbox.mappings("appointments")}
     app.run_ok("duplicates", "resolve", str(finding["id"]), "--yes")
     assert app.read_json("duplicates", "list") == []
 

@@ -15,8 +15,8 @@ def test_the_housekeeping_retries_a_recoverable_failure(app: App, sandbox: Sandb
 
     The message succeeds after the next redrive.
     """
-    told = visit_booked(sandbox)
-    told.publish()
+    event = visit_booked(sandbox)
+    event.publish()
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
         for _ in range(3):
             app.drain("visit")
@@ -26,7 +26,7 @@ def test_the_housekeeping_retries_a_recoverable_failure(app: App, sandbox: Sandb
     assert state["oldest"]
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], message["attempts"], message["returns"]) == ("recoverable", 3, 0)
-    assert message["ids"]["reference"] == told.dps_id
+    assert message["ids"]["reference"] == event.dps_id
     error = message["lastError"]
     assert (error["step"], error["service"], error["status"]) == ("read visit", "visits", 504)
     assert "leave the message" in message["hint"]
@@ -71,17 +71,17 @@ def test_mapping_retries_survive_a_purge(app: App, sandbox: Sandbox) -> None:
 
     Once the mapping service is back, they save the mapping of the record that exists.
     """
-    told = visit_booked(sandbox)
-    told.publish()
+    event = visit_booked(sandbox)
+    event.publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400, body={"status": 400, "userMessage": "broken"}):
         app.drain_out("visit")
     (message,) = app.read_json("dlq", "show", "visit")
-    assert (message["type"], message["ids"]["vsipId"]) == ("RETRY_CREATE_MAPPING", told.dps_id)
+    assert (message["type"], message["ids"]["vsipId"]) == ("RETRY_CREATE_MAPPING", event.dps_id)
     refused = app.run("dlq", "purge", "visit", "--yes")
     assert (refused.code, "holds 1 mapping retry" in refused.error, app.messages("visit")) == (2, True, 1)
     app.run_ok("dlq", "retry", "visit")
     assert app.drain("visit")["applied"] == 1
-    assert [mapping["vsipId"] for mapping in sandbox.mappings("visits")] == [told.dps_id]
+    assert [mapping["vsipId"] for mapping in sandbox.mappings("visits")] == [event.dps_id]
     assert len(sandbox.nomis("visit")) == 1
 
 

@@ -50,19 +50,19 @@ TRACKED = {
 }
 
 
-def change(sandbox: Sandbox, kind: str, told: DpsEvent, values: dict[str, object]) -> None:
+def change(sandbox: Sandbox, kind: str, event: DpsEvent, values: dict[str, object]) -> None:
     """Changes the DPS record without publishing an event."""
     entity, key = ("schedule", "id") if kind == "activity" else (kind, "reference" if kind == "visit" else "id")
-    dps_id: object = int(told.dps_id) if told.dps_id.isdigit() else told.dps_id
+    dps_id: object = int(event.dps_id) if event.dps_id.isdigit() else event.dps_id
     sandbox.put(entity, **{key: dps_id}, **values)
 
 
 def in_step(app: App, kind: str) -> DpsEvent:
     """Handles the event of a new record, so that NOMIS has the record too, and returns the event."""
-    told = MAPPED[kind][0](app.sandbox)
-    told.publish()
-    assert app.drain(told.queue)["applied"] == 1
-    return told
+    event = MAPPED[kind][0](app.sandbox)
+    event.publish()
+    assert app.drain(event.queue)["applied"] == 1
+    return event
 
 
 def writes(sandbox: Sandbox) -> int:
@@ -83,8 +83,8 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
     If the event arrives after all, it changes nothing.
     """
     make, noun, domain = MAPPED[kind]
-    told = make(sandbox)
-    said = app.run_ok("resync", kind, told.dps_id, "--yes", "--as", "jane")
+    event = make(sandbox)
+    said = app.run_ok("resync", kind, event.dps_id, "--yes", "--as", "jane")
     assert "create: it is " in said
     readable = resync_kinds()[kind][1].readable
     checked = (
@@ -96,19 +96,19 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
     assert f"in NOMIS as {DOMAINS[domain].repair.noun} {made.get('event_id', made.get('id'))}" in said
     assert made.get("event_id", made.get("id")) in mapping.values()
     (action,) = app.read_json("actions")
-    assert (action["who"], action["action"], action["target"]) == ("jane", "resync", f"{kind} {told.dps_id}")
+    assert (action["who"], action["action"], action["target"]) == ("jane", "resync", f"{kind} {event.dps_id}")
     assert (action["state"], action["details"]["left"]) == ("done", [])
-    told.publish()
-    assert app.drain(told.queue)["duplicate"] == 1
+    event.publish()
+    assert app.drain(event.queue)["duplicate"] == 1
     assert len(sandbox.nomis(noun)) == 1
 
 
 @pytest.mark.parametrize("kind", MAPPED)
 def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None:
     """A change without an event is written to the existing NOMIS record, and no record is added."""
-    told, (values, field, expected) = in_step(app, kind), CHANGES[kind]
-    change(sandbox, kind, told, values)
-    said = app.run_ok("resync", kind, told.dps_id, "--yes")
+    event, (values, field, expected) = in_step(app, kind), CHANGES[kind]
+    change(sandbox, kind, event, values)
+    said = app.run_ok("resync", kind, event.dps_id, "--yes")
     assert "updated in NOMIS" in said
     (made,) = sandbox.nomis(MAPPED[kind][1])
     assert made[field] == expected
@@ -117,11 +117,11 @@ def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None
 @pytest.mark.parametrize("kind", TRACKED)
 def test_resyncs_track_the_events_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
     """A resync tracks the telemetry event of the replaced service, as well as the events of a handled message."""
-    told = in_step(app, kind) if kind in MAPPED else row(app, kind)
-    app.run_ok("resync", kind, told.dps_id, "--yes")
+    event = in_step(app, kind) if kind in MAPPED else row(app, kind)
+    app.run_ok("resync", kind, event.dps_id, "--yes")
     name, field = TRACKED[kind]
     (tracked,) = app.telemetry(name)
-    assert tracked[field] == told.dps_id
+    assert tracked[field] == event.dps_id
     if kind in MAPPED:
         assert tracked["offenderNo"] == person(sandbox).offender_no
 
@@ -139,13 +139,13 @@ def row(app: App, kind: str) -> DpsEvent:
 
 def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> None:
     """NOMIS has no route that reads allocations, so the command shows "create or update" and the id from NOMIS."""
-    told = row(app, "allocation")
-    said = app.run_ok("resync", "allocation", told.dps_id, "--yes")
+    event = row(app, "allocation")
+    said = app.run_ok("resync", "allocation", event.dps_id, "--yes")
     (made,) = sandbox.nomis("allocation")
     assert "effect     create or update: it is ACTIVE in DPS" in said
     assert f"written to NOMIS (nomisAllocationId={made['id']})" in said
-    change(sandbox, "allocation", told, {"status": "ENDED", "end": "2023-06-30"})
-    app.run_ok("resync", "allocation", told.dps_id, "--yes")
+    change(sandbox, "allocation", event, {"status": "ENDED", "end": "2023-06-30"})
+    app.run_ok("resync", "allocation", event.dps_id, "--yes")
     (ended,) = sandbox.nomis("allocation")
     assert (ended["id"], ended["end"], ended["end_reason"]) == (made["id"], "2023-06-30", "PRG_END")
     assert len(app.telemetry("activity-allocation-success")) == 2
@@ -153,10 +153,10 @@ def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> N
 
 def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
     """Before the write, the command reads whether NOMIS has the attendance, so it can say "create" or "update"."""
-    told = row(app, "attendance")
-    created = app.read_json("resync", "attendance", told.dps_id, "--yes")
-    change(sandbox, "attendance", told, {"status": "COMPLETED", "reason": "ATTENDED", "issue_payment": True})
-    updated = app.read_json("resync", "attendance", told.dps_id, "--yes")
+    event = row(app, "attendance")
+    created = app.read_json("resync", "attendance", event.dps_id, "--yes")
+    change(sandbox, "attendance", event, {"status": "COMPLETED", "reason": "ATTENDED", "issue_payment": True})
+    updated = app.read_json("resync", "attendance", event.dps_id, "--yes")
     assert (created["effect"], created["nomis"], created["verified"]) == ("create", None, True)
     assert (updated["effect"], updated["nomis"], updated["verified"]) == ("update", {"status": "SCH"}, True)
     (made,) = sandbox.nomis("attendance")
@@ -167,13 +167,13 @@ def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
 
 def test_a_paid_attendance_is_refused(app: App, sandbox: Sandbox) -> None:
     """If NOMIS refuses permanently, the command fails, quotes NOMIS and says that nothing is left to synchronise."""
-    told = row(app, "attendance")
-    said = app.run_ok("resync", "attendance", told.dps_id, "--yes")
+    event = row(app, "attendance")
+    said = app.run_ok("resync", "attendance", event.dps_id, "--yes")
     assert "read again: its status is correct; NOMIS shows neither its outcome nor its pay" in said
     (made,) = sandbox.nomis("attendance")
     sandbox.control("POST", f"/nomis/paid/{made['event_id']}")
-    change(sandbox, "attendance", told, {"status": "COMPLETED", "reason": "REFUSED"})
-    refused = app.run("resync", "attendance", told.dps_id, "--yes")
+    change(sandbox, "attendance", event, {"status": "COMPLETED", "reason": "REFUSED"})
+    refused = app.run("resync", "attendance", event.dps_id, "--yes")
     assert (refused.code, "paid" in refused.error) == (1, True)
     assert "nothing is left to synchronise" in refused.error
     assert app.read_json("actions")[0]["state"] == "refused"
@@ -184,12 +184,12 @@ def test_an_allocation_or_attendance_without_its_course_is_not_written(app: App,
     """If NOMIS does not have the course of the schedule, nothing is written and the command for the course is shown."""
     schedule = schedule_created(sandbox)
     allocation = allocated(sandbox, schedule)
-    told = allocation if kind == "allocation" else attended(sandbox, schedule)
-    refused = app.run("resync", kind, told.dps_id, "--yes")
+    event = allocation if kind == "allocation" else attended(sandbox, schedule)
+    refused = app.run("resync", kind, event.dps_id, "--yes")
     assert (refused.code, f"run `resync activity {schedule.dps_id}` first" in refused.error) == (1, True)
     app.run_ok("resync", "activity", schedule.dps_id, "--yes")
     app.run_ok("resync", "allocation", allocation.dps_id, "--yes")
-    app.run_ok("resync", kind, told.dps_id, "--yes")
+    app.run_ok("resync", kind, event.dps_id, "--yes")
     assert len(sandbox.nomis(kind)) == 1
 
 
@@ -202,31 +202,31 @@ CANCELLED: dict[str, tuple[dict[str, object], str]] = {
 @pytest.mark.parametrize("kind", CANCELLED)
 def test_a_visit_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind: str) -> None:
     """A visit whose cancellation was lost is cancelled once. A second resync does nothing."""
-    told, (values, event) = in_step(app, kind), CANCELLED[kind]
-    change(sandbox, kind, told, values)
-    said = app.run_ok("resync", kind, told.dps_id, "--yes")
+    event, (values, telemetry) = in_step(app, kind), CANCELLED[kind]
+    change(sandbox, kind, event, values)
+    said = app.run_ok("resync", kind, event.dps_id, "--yes")
     (made,) = sandbox.nomis(kind)
     assert (made["status"], "cancel: it is cancelled in DPS" in said) == ("CANC", True)
-    assert len(app.telemetry(event)) == 1
+    assert len(app.telemetry(telemetry)) == 1
     before = writes(sandbox)
-    assert "nothing: it is cancelled on both sides" in app.run_ok("resync", kind, told.dps_id, "--yes")
+    assert "nothing: it is cancelled on both sides" in app.run_ok("resync", kind, event.dps_id, "--yes")
     assert (writes(sandbox), len(app.actions())) == (before, 1)
 
 
 def test_the_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> None:
     """A resync writes a changed restriction of a visit to NOMIS, which expresses the restriction by the room."""
-    told = in_step(app, "visit")
-    change(sandbox, "visit", told, {"restriction": "CLOSED"})
-    differences = app.read_json("resync", "visit", told.dps_id, "--dry-run")["differences"]
+    event = in_step(app, "visit")
+    change(sandbox, "visit", event, {"restriction": "CLOSED"})
+    differences = app.read_json("resync", "visit", event.dps_id, "--dry-run")["differences"]
     assert differences == ["restriction OPEN in NOMIS, CLOSED in DPS"]
-    assert app.read_json("resync", "visit", told.dps_id, "--yes")["verified"]
-    assert app.read_json("resync", "visit", told.dps_id, "--dry-run")["differences"] == []
+    assert app.read_json("resync", "visit", event.dps_id, "--yes")["verified"]
+    assert app.read_json("resync", "visit", event.dps_id, "--dry-run")["differences"] == []
 
 
 def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> None:
     """DPS also accepts an id in capitals or with leading zeros. Such an id does not lead to a second record."""
-    told = in_step(app, "adjustment")
-    assert app.read_json("resync", "adjustment", told.dps_id.upper(), "--yes")["id"] == told.dps_id
+    event = in_step(app, "adjustment")
+    assert app.read_json("resync", "adjustment", event.dps_id.upper(), "--yes")["id"] == event.dps_id
     assert len(sandbox.nomis("adjustment")) == 1
     appointment = in_step(app, "appointment")
     assert app.read_json("resync", "appointment", f"00{appointment.dps_id}", "--yes")["id"] == appointment.dps_id
@@ -234,9 +234,9 @@ def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> 
 
 def test_a_cancelled_visit_is_never_created(app: App, sandbox: Sandbox) -> None:
     """A visit that was cancelled in DPS before it reached NOMIS is not written to NOMIS."""
-    told = visit_booked(sandbox)
-    change(sandbox, "visit", told, {"status": "CANCELLED"})
-    assert "nothing: it is cancelled, and not mapped to a NOMIS visit" in app.run_ok("resync", "visit", told.dps_id)
+    event = visit_booked(sandbox)
+    change(sandbox, "visit", event, {"status": "CANCELLED"})
+    assert "nothing: it is cancelled, and not mapped to a NOMIS visit" in app.run_ok("resync", "visit", event.dps_id)
     assert sandbox.nomis("visit") == []
 
 
@@ -245,9 +245,9 @@ def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App,
 
     NOMIS and DPS both list cancelled appointments.
     """
-    told = appointment_created(sandbox)
-    change(sandbox, "appointment", told, {"cancelled": True})
-    app.run_ok("resync", "appointment", told.dps_id, "--yes")
+    event = appointment_created(sandbox)
+    change(sandbox, "appointment", event, {"cancelled": True})
+    app.run_ok("resync", "appointment", event.dps_id, "--yes")
     (made,) = sandbox.nomis("appointment")
     assert (made["status"], len(sandbox.mappings("appointments"))) == ("CANC", 1)
 
@@ -255,15 +255,15 @@ def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App,
 @pytest.mark.parametrize("kind", CANCELLED)
 def test_a_visit_cancelled_only_in_nomis_needs_the_prison(app: App, sandbox: Sandbox, kind: str) -> None:
     """No event can reinstate a visit that only NOMIS cancelled. Nothing is written, and the command says what to do."""
-    told = in_step(app, kind)
+    event = in_step(app, kind)
     (made,) = sandbox.nomis(kind)
     if kind == "visit":
-        path = f"/prisoners/{told.prisoner_id}/visits/{made['id']}/cancel"
+        path = f"/prisoners/{event.prisoner_id}/visits/{made['id']}/cancel"
         Caller(sandbox).call("nomis", "PUT", path, {"outcome": "ADMIN"}).raise_for_status()
     else:
         Caller(sandbox).call("nomis", "PUT", f"/appointments/{made['event_id']}/cancel").raise_for_status()
     before = writes(sandbox)
-    refused = app.run("resync", kind, told.dps_id, "--yes")
+    refused = app.run("resync", kind, event.dps_id, "--yes")
     assert (refused.code, "it cannot be scheduled again" in refused.error) == (1, True)
     assert writes(sandbox) == before
 
@@ -271,23 +271,23 @@ def test_a_visit_cancelled_only_in_nomis_needs_the_prison(app: App, sandbox: San
 @pytest.mark.parametrize("kind", ["appointment", "adjustment"])
 def test_a_record_deleted_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, kind: str) -> None:
     """After the confirmation, the NOMIS record is deleted first and its mapping second."""
-    told = in_step(app, kind)
-    sandbox.drop(kind, told.dps_id)
-    no = app.run("resync", kind, told.dps_id, answer="n\n")
-    assert (no.code, len(sandbox.nomis(kind)), f"This will delete {kind} {told.dps_id}" in no.out) == (1, 1, True)
-    assert "delete: it is deleted in DPS" in app.run_ok("resync", kind, told.dps_id, answer="y\n")
+    event = in_step(app, kind)
+    sandbox.drop(kind, event.dps_id)
+    no = app.run("resync", kind, event.dps_id, answer="n\n")
+    assert (no.code, len(sandbox.nomis(kind)), f"This will delete {kind} {event.dps_id}" in no.out) == (1, 1, True)
+    assert "delete: it is deleted in DPS" in app.run_ok("resync", kind, event.dps_id, answer="y\n")
     assert (sandbox.nomis(kind), sandbox.mappings(MAPPED[kind][2])) == ([], [])
-    told.publish()
-    app.drain_out(told.queue)
+    event.publish()
+    app.drain_out(event.queue)
     assert sandbox.nomis(kind) == []
 
 
 @pytest.mark.parametrize("kind", ["visit", "activity"])
 def test_a_record_deleted_in_dps_without_an_event_still_differs(app: App, sandbox: Sandbox, kind: str) -> None:
     """If no event deletes the record, it stays in NOMIS, and the command fails because the systems still differ."""
-    told = in_step(app, kind)
-    sandbox.drop("schedule" if kind == "activity" else kind, told.dps_id)
-    gone = app.run("resync", kind, told.dps_id, "--yes")
+    event = in_step(app, kind)
+    sandbox.drop("schedule" if kind == "activity" else kind, event.dps_id)
+    gone = app.run("resync", kind, event.dps_id, "--yes")
     assert (gone.code, "stays in NOMIS" in gone.error) == (1, True)
     assert len(sandbox.nomis(MAPPED[kind][1])) == 1
 
@@ -304,12 +304,12 @@ def test_an_unknown_record_is_refused(app: App, sandbox: Sandbox, kind: str) -> 
 @pytest.mark.parametrize("kind", ["appointment", "adjustment"])
 def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kind: str) -> None:
     """If NOMIS no longer has the mapped record, the mapping is deleted and the record is created again."""
-    told = in_step(app, kind)
+    event = in_step(app, kind)
     (made,) = sandbox.nomis(kind)
     path = f"/appointments/{made['event_id']}" if kind == "appointment" else f"/key-date-adjustments/{made['id']}"
     Caller(sandbox).call("nomis", "DELETE", path).raise_for_status()
     (stale,) = sandbox.mappings(MAPPED[kind][2])
-    assert "which NOMIS does not have" in app.run_ok("resync", kind, told.dps_id, "--yes")
+    assert "which NOMIS does not have" in app.run_ok("resync", kind, event.dps_id, "--yes")
     (fresh,) = sandbox.mappings(MAPPED[kind][2])
     assert fresh != stale
     assert len(sandbox.nomis(kind)) == 1
@@ -319,29 +319,29 @@ def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kin
 def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbox, kind: str) -> None:
     """If another process died between the create and the mapping, the command finds the record in NOMIS and maps it."""
     make, noun, domain = MAPPED[kind]
-    told = make(sandbox)
-    told.publish()
+    event = make(sandbox)
+    event.publish()
     with faulty(sandbox, "mapping", "POST", kind="reset"):
-        app.drain(told.queue)
-    app.queues()[told.queue].main.delete(app.queues()[told.queue].main.receive())
+        app.drain(event.queue)
+    app.queues()[event.queue].main.delete(app.queues()[event.queue].main.receive())
     (made,) = sandbox.nomis(noun)
     app.use_new_database("second")
-    app.run_ok("resync", kind, told.dps_id, "--yes")
+    app.run_ok("resync", kind, event.dps_id, "--yes")
     assert sandbox.nomis(noun) == [made]
     assert len(sandbox.mappings(domain)) == 1
 
 
 def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
     """An unmapped NOMIS adjustment of the same type and days may be the same adjustment, so the command asks twice."""
-    told, who = adjustment_inserted(sandbox), person(sandbox)
+    event, who = adjustment_inserted(sandbox), person(sandbox)
     body = {"adjustmentTypeCode": "ADA", "adjustmentDate": "2023-05-01", "adjustmentFromDate": "2023-05-01"}
     path = f"/prisoners/booking-id/{who.booking_id}/adjustments"
     Caller(sandbox).call("nomis", "POST", path, {**body, "adjustmentDays": 14, "active": True}).raise_for_status()
-    command = ["resync", "adjustment", told.dps_id, "--yes"]
+    command = ["resync", "adjustment", event.dps_id, "--yes"]
     for more in ([], ["--dry-run"], ["--json"]):
         unsure = app.run(*command, *more)
         assert (unsure.code, "add --unchecked" in unsure.error) == (2, True)
-    assert app.run("resync", "adjustment", told.dps_id, answer="y\nn\n").code == 1
+    assert app.run("resync", "adjustment", event.dps_id, answer="y\nn\n").code == 1
     assert sandbox.mappings("adjustments") == []
     app.run_ok(*command, "--unchecked")
     assert (len(sandbox.nomis("adjustment")), len(sandbox.mappings("adjustments"))) == (2, 1)
@@ -357,22 +357,22 @@ def test_services_of_2023_are_enough_for_a_resync(app: App, sandbox: Sandbox) ->
     app.make_queues()
     for kind in MAPPED:
         sure = ["--unchecked"] if kind == "adjustment" else []
-        told = MAPPED[kind][0](sandbox)
-        app.run_ok("resync", kind, told.dps_id, "--yes", *sure)
-        change(sandbox, kind, told, CHANGES[kind][0])
-        app.run_ok("resync", kind, told.dps_id, "--yes")
+        event = MAPPED[kind][0](sandbox)
+        app.run_ok("resync", kind, event.dps_id, "--yes", *sure)
+        change(sandbox, kind, event, CHANGES[kind][0])
+        app.run_ok("resync", kind, event.dps_id, "--yes")
         if kind in CANCELLED:
-            change(sandbox, kind, told, CANCELLED[kind][0])
-            app.run_ok("resync", kind, told.dps_id, "--yes")
+            change(sandbox, kind, event, CANCELLED[kind][0])
+            app.run_ok("resync", kind, event.dps_id, "--yes")
             assert [each["status"] for each in sandbox.nomis(kind)] == ["CANC"]
 
 
 def test_a_difference_after_the_write_is_a_failure(app: App, sandbox: Sandbox) -> None:
     """If the sides still differ after the write, for example in a visit's prison, the command says so and fails."""
-    told = in_step(app, "visit")
+    event = in_step(app, "visit")
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != person(sandbox).prison_id)
-    change(sandbox, "visit", told, {"prison_id": other})
-    ended = app.run("resync", "visit", told.dps_id, "--yes")
+    change(sandbox, "visit", event, {"prison_id": other})
+    ended = app.run("resync", "visit", event.dps_id, "--yes")
     assert (ended.code, f"{other} in DPS" in ended.error) == (1, True)
     (action,) = app.read_json("actions")
     assert (action["state"], len(action["details"]["left"])) == ("done", 1)
@@ -380,22 +380,22 @@ def test_a_difference_after_the_write_is_a_failure(app: App, sandbox: Sandbox) -
 
 def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
     """The visitors on both sides are compared, and differences are written to NOMIS."""
-    told, visitors = in_step(app, "visit"), [FIRST_PERSON, FIRST_PERSON + 1]
-    change(sandbox, "visit", told, {"person_ids": visitors})
-    said = app.run_ok("resync", "visit", told.dps_id, "--yes")
+    event, visitors = in_step(app, "visit"), [FIRST_PERSON, FIRST_PERSON + 1]
+    change(sandbox, "visit", event, {"person_ids": visitors})
+    said = app.run_ok("resync", "visit", event.dps_id, "--yes")
     assert f"visitors none in NOMIS, {visitors[0]}, {visitors[1]} in DPS" in said
     assert [each["person_ids"] for each in sandbox.nomis("visit")] == [visitors]
 
 
 def test_a_dry_run_shows_the_effect(app: App, sandbox: Sandbox) -> None:
     """A dry run shows both sides, their differences, the effect and the events. Nothing is written or recorded."""
-    told = in_step(app, "visit")
-    change(sandbox, "visit", told, {"end": "2023-06-02T15:30:00"})
+    event = in_step(app, "visit")
+    change(sandbox, "visit", event, {"end": "2023-06-02T15:30:00"})
     before = writes(sandbox)
-    said = app.run_ok("resync", "visit", told.dps_id, "--dry-run")
+    said = app.run_ok("resync", "visit", event.dps_id, "--dry-run")
     assert "end 2023-06-02T15:00:00 in NOMIS, 2023-06-02T15:30:00 in DPS" in said
     assert "dry run: nothing was changed" in said
-    shown: dict[str, Any] = app.read_json("resync", "visit", told.dps_id, "--dry-run")
+    shown: dict[str, Any] = app.read_json("resync", "visit", event.dps_id, "--dry-run")
     (made,) = sandbox.nomis("visit")
     assert (shown["effect"], shown["events"], shown["mappedTo"]) == (
         "update",

@@ -20,19 +20,19 @@ def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent
     """Plants an allocation or attendance that NOMIS has twice, with a message about it on the dead letter queue."""
     sandbox = app.sandbox
     schedule = schedule_created(sandbox)
-    for told in (schedule, allocated(sandbox, schedule)):
-        told.publish()
+    for event in (schedule, allocated(sandbox, schedule)):
+        event.publish()
         app.drain("activity")
-    told = of_schedule(sandbox, schedule)
-    told.publish()
+    event = of_schedule(sandbox, schedule)
+    event.publish()
     app.drain("activity")
     number = "id" if kind == "allocation" else "event_id"
     row = sandbox.nomis(kind)[-1][number]
     sandbox.control("POST", f"/nomis/duplicates/{kind}/{row}")
-    told.publish()
+    event.publish()
     app.drain_out("activity")
     assert app.messages("activity") == 1
-    return told
+    return event
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_row_that_another_operator_deleted_is_left(app: App, sandbox: Sandbox)
 
 def test_a_second_row_in_the_telemetry_is_proposed(app: App, sandbox: Sandbox) -> None:
     """If this program created both rows, the command proposes and deletes the newer row and keeps the older row."""
-    told = plant_two_rows(app, allocated, "allocation")
+    event = plant_two_rows(app, allocated, "allocation")
     (finding,) = app.read_json("duplicates", "list")
     first, second = sorted(each["id"] for each in sandbox.nomis("allocation"))
     properties = {**finding["properties"], "nomisAllocationId": str(second)}
@@ -116,7 +116,7 @@ def test_a_second_row_in_the_telemetry_is_proposed(app: App, sandbox: Sandbox) -
     assert [each["id"] for each in sandbox.nomis("allocation")] == [first]
     assert ("activities delete-allocation", f"allocation {second}", "NOMIS accepted the deletion") in app.actions()
     sandbox.control("POST", f"/nomis/duplicates/allocation/{first}")
-    told.publish()
+    event.publish()
     app.drain("activity")
     assert len(app.alerts()) == 2, "a pair that recurs after its fix is alerted again"
 

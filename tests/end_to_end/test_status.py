@@ -347,15 +347,15 @@ def test_an_unavailable_part_hides_no_other(app: App) -> None:
     """
     app.main_queue("visit").send("waits")
     app.queues()["visit"].dlq.send("dead")
-    away = app.run("status", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
-    assert away.code == 1
-    lines = away.out.splitlines()
+    unavailable = app.run("status", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
+    assert unavailable.code == 1
+    lines = unavailable.out.splitlines()
     assert lines[0].endswith("1 thing needs a person")
     assert any(line.split()[:3] == ["!", "visit", "1"] for line in lines)
     unknown = [line.split()[1] for line in lines if line.startswith("!")]
     assert unknown == ["visit", "SCHEDULER", "RECONCILIATION", "BREAKER", "WAITING", "FINDING", "CREATION", "DELIVERY"]
-    assert away.out.count("prisoner-to-nomis check") == 1
-    assert "hush" not in away.out + away.err
+    assert unavailable.out.count("prisoner-to-nomis check") == 1
+    assert "hush" not in unavailable.out + unavailable.err
 
     gone = app.run("status", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
     assert gone.code == 1

@@ -21,7 +21,7 @@ BOOKINGS = {
 }
 
 
-def answer(upstream: Sandbox, service: str, path: str, body: object) -> None:
+def respond(upstream: Sandbox, service: str, path: str, body: object) -> None:
     """Makes a service return this body for a path."""
     upstream.fault(service, path=path, kind="status", status=200, body=body)
 
@@ -31,9 +31,9 @@ def respond_with_counts(
 ) -> None:
     """Makes both sides return these counts for a prison, the only one that has activities."""
     listed = [[{"bookingId": each, "count": count} for each, count in side.items()] for side in (nomis, dps)]
-    answer(upstream, "nomis", f"^/allocations/reconciliation/{prison}$", {"prisonId": prison, "bookings": listed[0]})
+    respond(upstream, "nomis", f"^/allocations/reconciliation/{prison}$", {"prisonId": prison, "bookings": listed[0]})
     path = f"^/synchronisation/reconciliation/{what}/{prison}$"
-    answer(upstream, "activities", path, {"prisonCode": prison, "bookings": listed[1]})
+    respond(upstream, "activities", path, {"prisonCode": prison, "bookings": listed[1]})
     upstream.switch_agencies("ACTIVITY", prison)
 
 
@@ -43,7 +43,7 @@ def respond_with_bookings(upstream: Sandbox, **locations: str) -> None:
         {"offenderNo": f"A{number % 10_000}AA", "bookingId": number, "location": location, "active": location != "OUT"}
         for number, location in ((int(name[1:]), location) for name, location in locations.items())
     ]
-    answer(upstream, "nomis", BOOKINGS_PATH, bookings)
+    respond(upstream, "nomis", BOOKINGS_PATH, bookings)
 
 
 def respond_with_attendances(
@@ -59,13 +59,13 @@ def respond_with_attendances(
     nomis_list, dps_list = [[{"bookingId": each, "count": n} for each, n in side.items()] for side in (nomis, dps)]
     shared: dict[str, object] = {"date": DAY.isoformat()}
     path = "/attendances/reconciliation/MDI$"
-    answer(upstream, "nomis", f"^{path}", {"prisonId": "MDI", "bookings": nomis_list, **shared})
+    respond(upstream, "nomis", f"^{path}", {"prisonId": "MDI", "bookings": nomis_list, **shared})
     path = "^/synchronisation/reconciliation/attendances/MDI$"
-    answer(upstream, "activities", path, {"prisonCode": "MDI", "bookings": dps_list, **shared})
+    respond(upstream, "activities", path, {"prisonCode": "MDI", "bookings": dps_list, **shared})
     details = [
         {"bookingId": each, "offenderNo": number, "location": place, "active": place != "OUT"}
         for each, (number, place) in bookings.items()
         if each in nomis.keys() | dps.keys()
     ]
-    answer(upstream, "nomis", BOOKINGS_PATH, details)
+    respond(upstream, "nomis", BOOKINGS_PATH, details)
     upstream.switch_agencies("ACTIVITY", "MDI")

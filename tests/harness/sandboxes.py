@@ -55,11 +55,11 @@ class Caller:
 
     def get(self, service: str, path: str) -> Any:
         """Returns the decoded response of a GET, or None for 404."""
-        answer = self.call(service, "GET", path)
-        if answer.status_code == requests.codes.not_found:
+        response = self.call(service, "GET", path)
+        if response.status_code == requests.codes.not_found:
             return None
-        answer.raise_for_status()
-        return answer.json()
+        response.raise_for_status()
+        return response.json()
 
 
 @pytest.fixture(scope="session")

@@ -69,9 +69,9 @@ class Course:
 
 def counts(caller: Caller, service: str, path: str) -> dict[int, int]:
     """The counts in a response, by booking."""
-    answer = caller.call(service, "GET", path)
-    answer.raise_for_status()
-    bookings = answer.json()["bookings"]
+    response = caller.call(service, "GET", path)
+    response.raise_for_status()
+    bookings = response.json()["bookings"]
     assert all(each["count"] > 0 for each in bookings)
     return {each["bookingId"]: each["count"] for each in bookings}
 
@@ -117,11 +117,11 @@ def test_nomis_counts_attendances_with_pay(course: Course) -> None:
     assert course.attendances() == {}
     course.attend(paid=True, eventStatusCode="SCH")
     assert course.attendances() == {course.booking_id: 1}
-    answer = course.caller.call("nomis", "GET", f"/attendances/reconciliation/{course.prison_id}")
-    assert answer.status_code == 400
-    assert answer.json()["userMessage"].startswith("Missing request parameter")
-    answer = course.caller.call("nomis", "GET", f"/attendances/reconciliation/{course.prison_id}?date=yesterday")
-    assert answer.status_code == 400
+    response = course.caller.call("nomis", "GET", f"/attendances/reconciliation/{course.prison_id}")
+    assert response.status_code == 400
+    assert response.json()["userMessage"].startswith("Missing request parameter")
+    response = course.caller.call("nomis", "GET", f"/attendances/reconciliation/{course.prison_id}?date=yesterday")
+    assert response.status_code == 400
 
 
 def test_the_counts_differ_exactly_as_planted(sandbox: Sandbox) -> None:
@@ -162,8 +162,8 @@ def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> No
     first, second = sandbox.prisoners()[:2]
     sandbox.release(second["offenderNo"])
     asked = [first["bookingId"], second["bookingId"], 1]
-    answer = caller.call("nomis", "POST", "/prisoners/bookings", asked).json()
-    found = {each["bookingId"]: (each["offenderNo"], each["location"], each["active"]) for each in answer}
+    response = caller.call("nomis", "POST", "/prisoners/bookings", asked).json()
+    found = {each["bookingId"]: (each["offenderNo"], each["location"], each["active"]) for each in response}
     assert found == {
         first["bookingId"]: (first["offenderNo"], first["prisonId"], True),
         second["bookingId"]: (second["offenderNo"], "OUT", False),
@@ -226,8 +226,8 @@ def test_a_route_exists_only_in_its_generation(
     sandbox.reset(generation=generation)
     caller = Caller(sandbox)
     for service, path in missing:
-        answer = caller.call(service, "GET", path)
-        assert (answer.status_code, "No handler found" in answer.json()["userMessage"]) == (404, True), path
+        response = caller.call(service, "GET", path)
+        assert (response.status_code, "No handler found" in response.json()["userMessage"]) == (404, True), path
     for service, path in there:
         assert caller.call(service, "GET", path).status_code == 200, path
 

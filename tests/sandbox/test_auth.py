@@ -20,10 +20,10 @@ READS = {
 
 def test_a_token_has_client_roles_and_expiry(caller: Caller) -> None:
     """The token names its client, roles and expiry, and the response also has the lifetime of the token."""
-    answer = caller.ask_token("nomis").json()
-    claims = json.loads(base64.urlsafe_b64decode(answer["access_token"].split(".")[1] + "=="))
-    assert answer["token_type"] == "bearer"
-    assert answer["expires_in"] == 3600
+    response = caller.ask_token("nomis").json()
+    claims = json.loads(base64.urlsafe_b64decode(response["access_token"].split(".")[1] + "=="))
+    assert response["token_type"] == "bearer"
+    assert response["expires_in"] == 3600
     assert claims["client_id"] == caller.environment["SYSTEM_CLIENT_ID"]
     assert "ROLE_SYNCHRONISATION_REPORTING" in claims["authorities"]
     assert claims["exp"] - claims["iat"] == 3600
@@ -47,9 +47,9 @@ def test_expired_token_is_refused(sandbox: Sandbox) -> None:
     """A token is refused after its expiry, and once the sandbox has expired all tokens."""
     sandbox.reset(prisoners=20, token_seconds=0, tell_expiry=False)
     caller = Caller(sandbox)
-    answer = caller.ask_token("nomis").json()
-    assert "expires_in" not in answer
-    assert caller.call("nomis", "GET", "/prisoners/ids", token=answer["access_token"]).status_code == 401
+    response = caller.ask_token("nomis").json()
+    assert "expires_in" not in response
+    assert caller.call("nomis", "GET", "/prisoners/ids", token=response["access_token"]).status_code == 401
     sandbox.reset(prisoners=20)
     assert caller.call("nomis", "GET", "/prisoners/ids").status_code == 200
     sandbox.expire_tokens()

@@ -57,8 +57,8 @@ def test_a_status_replaces_the_response_of_the_service(sandbox: Sandbox, caller:
 def test_the_rate_limit_sends_retry_after(sandbox: Sandbox, caller: Caller) -> None:
     """A request over the rate limit gets a 429 with Retry-After."""
     sandbox.fault("nomis", path=PATH, kind="rate_limited", retry_after=7)
-    answer = post(caller)
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+    response = post(caller)
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
 
 
 def test_request_is_held_until_it_is_released(sandbox: Sandbox, caller: Caller) -> None:
@@ -99,8 +99,8 @@ def test_unusual_responses_are_complete(sandbox: Sandbox, caller: Caller, kind: 
 def test_empty_and_foreign_bodies(sandbox: Sandbox, caller: Caller) -> None:
     """A write can be applied although its response is empty, or is the page of a proxy."""
     sandbox.fault("nomis", "POST", kind="empty", times=1)
-    answer = post(caller)
-    assert (answer.status_code, answer.content) == (201, b"")
+    response = post(caller)
+    assert (response.status_code, response.content) == (201, b"")
     sandbox.fault("nomis", "POST", kind="html", times=1)
     assert "Bad Gateway" in post(caller).text
     assert len(sandbox.journal("nomis")) == 2
@@ -192,10 +192,10 @@ def test_a_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: 
 def test_a_status_replaces_the_response_after_the_work_is_done(sandbox: Sandbox, caller: Caller) -> None:
     """The service writes first. Then the chosen status, text and header replace its response."""
     sandbox.fault("nomis", "POST", PATH, kind="status_after_write", status=500, times=1)
-    answer = post(caller)
-    assert (answer.status_code, answer.json()["status"]) == (500, 500)
+    response = post(caller)
+    assert (response.status_code, response.json()["status"]) == (500, 500)
     page: dict[str, Any] = {"status": 502, "text": "<h1>Bad Gateway</h1>", "headers": {"Content-Type": "text/html"}}
     sandbox.fault("nomis", "POST", PATH, kind="status_after_write", times=1, **page)
-    answer = post(caller)
-    assert (answer.status_code, answer.text, answer.headers["Content-Type"]) == (502, page["text"], "text/html")
+    response = post(caller)
+    assert (response.status_code, response.text, response.headers["Content-Type"]) == (502, page["text"], "text/html")
     assert len(sandbox.journal("nomis")) == 2

@@ -84,9 +84,9 @@ def test_nomis_refuses_invalid_fields(
     caller: Caller, empty_booking: dict[str, Any], change: dict[str, Any], status: int, words: str
 ) -> None:
     """Each wrong field is refused with a reason, and nothing is written."""
-    answer = write(caller, empty_booking["bookingId"], empty_booking["prisonId"], **change)
-    assert answer.status_code == status
-    assert answer.json()["userMessage"].startswith(words)
+    response = write(caller, empty_booking["bookingId"], empty_booking["prisonId"], **change)
+    assert response.status_code == status
+    assert response.json()["userMessage"].startswith(words)
     assert caller.sandbox.journal("nomis") == []
 
 
@@ -175,8 +175,8 @@ def test_the_bulk_call_names_the_levels_of_flagged_reviews(sandbox: Sandbox) -> 
     caller = Caller(sandbox)
     names = {each["name"]: each["code"] for each in caller.get("incentives", "/incentive/levels?with-inactive=true")}
     bookings = [each["bookingId"] for each in sandbox.prisoners()]
-    answered = caller.call("incentives", "POST", "/iep/reviews/bookings", bookings).json()
-    bulk = {each["bookingId"]: each["iepLevel"] for each in answered}
+    response = caller.call("incentives", "POST", "/iep/reviews/bookings", bookings).json()
+    bulk = {each["bookingId"]: each["iepLevel"] for each in response}
     planted = sandbox.planted()
     assert {booking for booking, name in bulk.items() if name == "Unmapped"} == set(planted["unmapped"])
     differing = set()
@@ -265,8 +265,8 @@ def test_received_event_has_its_effect(
     nomis = caller.get("nomis", f"/incentives/booking-id/{missed['bookingId']}/current")
     body = {"reason": "TRANSFERRED", "prisonId": nomis["prisonId"], "occurredAt": nomis["iepDateTime"]}
     path = f"/events/prisoner/received/{missed['offenderNo']}"
-    answer = caller.call("prisoner-search", "PUT", path, body)
-    assert (answer.status_code, answer.content) == (202, b"")
+    response = caller.call("prisoner-search", "PUT", path, body)
+    assert (response.status_code, response.content) == (202, b"")
     review = caller.get("incentives", f"/iep/reviews/booking/{missed['bookingId']}")["iepDetails"][0]
     assert (review["reviewType"], review["iepCode"], review["agencyId"], review["iepTime"], review["userId"]) == (
         "TRANSFER",

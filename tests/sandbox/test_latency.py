@@ -13,14 +13,14 @@ def test_the_loop_runs_between_two_turns() -> None:
     """Three calls that wait together continue in order, and the loop runs once between each call and the next."""
     seen: list[str] = []
 
-    async def answer(turns: Turns, name: str) -> None:
+    async def respond(turns: Turns, name: str) -> None:
         await turns.at(0)
         seen.append(name)
         asyncio.get_running_loop().call_soon(seen.append, "looked")
 
     async def together() -> None:
         turns = Turns()
-        await asyncio.gather(*(answer(turns, name) for name in "abc"))
+        await asyncio.gather(*(respond(turns, name) for name in "abc"))
         await asyncio.sleep(0)
 
     asyncio.run(together())
@@ -31,13 +31,13 @@ def test_a_client_that_gave_up_delays_no_other() -> None:
     """A caller that disconnected while it waited for its turn is skipped."""
     seen: list[str] = []
 
-    async def answer(turns: Turns, name: str) -> None:
+    async def respond(turns: Turns, name: str) -> None:
         await turns.at(0)
         seen.append(name)
 
     async def together() -> None:
         turns = Turns()
-        tasks = [asyncio.create_task(answer(turns, name)) for name in "abc"]
+        tasks = [asyncio.create_task(respond(turns, name)) for name in "abc"]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         tasks[1].cancel()
@@ -82,7 +82,7 @@ def test_a_call_takes_its_set_time_despite_imprecise_timers() -> None:
             await latency.keep(loop.time() - arrived)
             loop.now += 0.0002
             took.append(loop.time() - arrived)
-            latency.answered(took[-1])
+            latency.record_call(took[-1])
         return took
 
     with asyncio.Runner(loop_factory=RoughLoop) as runner:

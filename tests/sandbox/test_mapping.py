@@ -98,9 +98,9 @@ def test_same_pair_is_accepted_again(caller: Caller, posted: Domain, name: str) 
 def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain, name: str, side: str) -> None:
     """A different pair with one of the ids gets 409, with code 1409 and both mappings."""
     other = posted.body | (posted.dps if side == "dps" else posted.nomis)
-    answer = caller.call("mapping", "POST", posted.path, other)
-    body = answer.json()
-    assert (answer.status_code, body["errorCode"]) == (409, 1409)
+    response = caller.call("mapping", "POST", posted.path, other)
+    body = response.json()
+    assert (response.status_code, body["errorCode"]) == (409, 1409)
     assert body["userMessage"].startswith("Conflict: ")
     assert posted.body.items() <= body["moreInfo"]["existing"].items()
     assert other.items() <= body["moreInfo"]["duplicate"].items()
@@ -112,10 +112,10 @@ def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain
 @pytest.mark.parametrize("name", ["activities"])
 def test_a_conflict_of_activities_is_a_400(caller: Caller, posted: Domain, name: str, side: str) -> None:
     """A duplicate activity gets a validation error without details."""
-    answer = caller.call("mapping", "POST", posted.path, posted.body | getattr(posted, side))
-    assert (answer.status_code, answer.json()["moreInfo"]) == (400, None)
-    assert answer.json()["userMessage"].startswith("Validation failure: ")
-    assert "already exists" in answer.json()["userMessage"]
+    response = caller.call("mapping", "POST", posted.path, posted.body | getattr(posted, side))
+    assert (response.status_code, response.json()["moreInfo"]) == (400, None)
+    assert response.json()["userMessage"].startswith("Validation failure: ")
+    assert "already exists" in response.json()["userMessage"]
 
 
 @EACH
@@ -128,9 +128,9 @@ def test_pairs_are_found_by_either_id_and_deleted(caller: Caller, posted: Domain
         assert caller.call("mapping", "DELETE", posted.by_dps).status_code == 405
         return
     assert [caller.call("mapping", "DELETE", posted.by_dps).status_code for _ in range(2)] == [204, 204]
-    answer = caller.call("mapping", "GET", posted.by_dps)
-    assert answer.status_code == 404
-    assert answer.json()["userMessage"].startswith("Not Found: ")
+    response = caller.call("mapping", "GET", posted.by_dps)
+    assert response.status_code == 404
+    assert response.json()["userMessage"].startswith("Not Found: ")
     assert caller.call("mapping", "POST", posted.path, posted.body | posted.dps).status_code == 201
 
 
@@ -139,9 +139,9 @@ def test_missing_and_overlong_fields_are_refused(caller: Caller, name: str) -> N
     """A missing id gets 400, an unknown mapping type 500, and a text that is too long 400."""
     domain = DOMAINS[name]
     for field in domain.dps:
-        answer = caller.call("mapping", "POST", domain.path, {**domain.body, field: None})
-        assert answer.status_code == 400
-        assert answer.json()["userMessage"].startswith(f"Validation failure: {field}")
+        response = caller.call("mapping", "POST", domain.path, {**domain.body, field: None})
+        assert response.status_code == 400
+        assert response.json()["userMessage"].startswith(f"Validation failure: {field}")
     strange = caller.call("mapping", "POST", domain.path, domain.body | {"mappingType": "STRANGE"})
     assert strange.status_code == 500
     assert strange.json()["userMessage"].startswith("Unexpected error: ")

@@ -26,9 +26,9 @@ def body(caller: Caller) -> dict[str, Any]:
 
 def create(caller: Caller, body: dict[str, Any]) -> int:
     """Creates an appointment, and returns its number."""
-    answer = caller.call("nomis", "POST", "/appointments", body)
-    assert answer.status_code == 201, answer.text
-    return int(answer.json()["eventId"])
+    response = caller.call("nomis", "POST", "/appointments", body)
+    assert response.status_code == 201, response.text
+    return int(response.json()["eventId"])
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_bad_appointments_are_refused(
     caller: Caller, body: dict[str, Any], change: dict[str, Any], status: int, reason: str
 ) -> None:
     """Each failed check gives its reason. An appointment in a cell gets an unexpected error."""
-    answer = caller.call("nomis", "POST", "/appointments", body | change)
-    assert answer.status_code == status
-    assert answer.json()["userMessage"].startswith(reason)
+    response = caller.call("nomis", "POST", "/appointments", body | change)
+    assert response.status_code == status
+    assert response.json()["userMessage"].startswith(reason)
 
 
 def test_only_an_update_accepts_a_room_of_another_prison(caller: Caller, body: dict[str, Any]) -> None:

@@ -82,5 +82,5 @@ def test_the_list_needs_the_role_and_a_nomis_of_2025(caller: Caller) -> None:
     other = Caller(caller.sandbox)
     assert other.call("nomis", "GET", PATH).status_code == 403
     caller.sandbox.reset(generation="2024-12")
-    answer = Caller(caller.sandbox).call("nomis", "GET", PATH)
-    assert (answer.status_code, "No handler found" in answer.json()["userMessage"]) == (404, True)
+    response = Caller(caller.sandbox).call("nomis", "GET", PATH)
+    assert (response.status_code, "No handler found" in response.json()["userMessage"]) == (404, True)

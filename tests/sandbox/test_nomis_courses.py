@@ -52,9 +52,9 @@ def course_body(person: dict[str, Any]) -> dict[str, Any]:
 
 def make_course(caller: Caller, person: dict[str, Any]) -> int:
     """Creates a course, and returns its number."""
-    answer = caller.call("nomis", "POST", "/activities", course_body(person))
-    assert answer.status_code == 201, answer.text
-    return int(answer.json()["courseActivityId"])
+    response = caller.call("nomis", "POST", "/activities", course_body(person))
+    assert response.status_code == 201, response.text
+    return int(response.json()["courseActivityId"])
 
 
 def allocate(caller: Caller, course: int, person: dict[str, Any], **more: Any) -> Any:
@@ -106,9 +106,9 @@ def test_bad_courses_are_refused(caller: Caller, person: dict[str, Any], change:
     """Every failed check of a course gets 400 with the reason."""
     body = course_body(person)
     change(body)
-    answer = caller.call("nomis", "POST", "/activities", body)
-    assert answer.status_code == 400
-    assert answer.json()["userMessage"].startswith(f"Bad request: {reason}")
+    response = caller.call("nomis", "POST", "/activities", body)
+    assert response.status_code == 400
+    assert response.json()["userMessage"].startswith(f"Bad request: {reason}")
 
 
 def test_location_must_lie_in_the_prison(caller: Caller, person: dict[str, Any]) -> None:
@@ -218,9 +218,9 @@ def test_bad_allocations_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], reason: str
 ) -> None:
     """Every failed check of an allocation gets 400 with the reason."""
-    answer = allocate(caller, make_course(caller, person), person, **change)
-    assert answer.status_code == 400
-    assert answer.json()["userMessage"].startswith(f"Bad request: {reason}")
+    response = allocate(caller, make_course(caller, person), person, **change)
+    assert response.status_code == 400
+    assert response.json()["userMessage"].startswith(f"Bad request: {reason}")
 
 
 def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person: dict[str, Any]) -> None:
@@ -254,8 +254,8 @@ def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> Non
     course = make_course(caller, person)
     running_sandbox.latency(200, "nomis")
     with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda _: allocate(caller, course, person), range(2)))
-    assert [answer.json()["created"] for answer in answers] == [True, True]
+        responses = list(pool.map(lambda _: allocate(caller, course, person), range(2)))
+    assert [response.json()["created"] for response in responses] == [True, True]
     assert allocate(caller, course, person).status_code == 500
 
 
@@ -292,9 +292,9 @@ def test_bad_attendances_are_refused(
     """Every failed check of an attendance gets 400 with the reason."""
     course = make_course(caller, person)
     allocate(caller, course, person)
-    answer = attend(caller, course, person, **change)
-    assert answer.status_code == 400
-    assert answer.json()["userMessage"].startswith(f"Bad request: {reason}")
+    response = attend(caller, course, person, **change)
+    assert response.status_code == 400
+    assert response.json()["userMessage"].startswith(f"Bad request: {reason}")
 
 
 def test_attendance_needs_course_and_allocation(caller: Caller, person: dict[str, Any]) -> None:

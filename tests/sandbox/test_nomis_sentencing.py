@@ -84,9 +84,9 @@ def test_a_key_date_adjustment_creates_hidden_sentence_adjustments(caller: Calle
 )
 def test_bad_key_dates_are_refused(caller: Caller, booking: int, change: dict[str, Any], reason: str) -> None:
     """Every failed check gets 400 with the reason, even a missing first day."""
-    answer = key_date(caller, booking, **change)
-    assert answer.status_code == 400
-    assert answer.json()["userMessage"].startswith(f"Bad request: {reason}")
+    response = key_date(caller, booking, **change)
+    assert response.status_code == 400
+    assert response.json()["userMessage"].startswith(f"Bad request: {reason}")
 
 
 def test_sentence_may_lack_dates_but_not_the_sentence(caller: Caller, booking: int) -> None:

@@ -35,9 +35,9 @@ def body_of(person: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def create(caller: Caller, person: dict[str, Any], **more: Any) -> int:
     """Creates a visit, and returns its number."""
-    answer = caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", body_of(person, **more))
-    assert answer.status_code == 201, answer.text
-    return int(answer.json()["visitId"])
+    response = caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", body_of(person, **more))
+    assert response.status_code == 201, response.text
+    return int(response.json()["visitId"])
 
 
 def cancel(caller: Caller, person: dict[str, Any], visit: int, outcome: str) -> int:
@@ -75,9 +75,9 @@ def test_bad_bodies_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], status: int, reason: str
 ) -> None:
     """Each failed check gives its reason, and nothing is written."""
-    answer = caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", body_of(person, **change))
-    assert answer.status_code == status
-    assert answer.json()["userMessage"].startswith(reason)
+    response = caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", body_of(person, **change))
+    assert response.status_code == status
+    assert response.json()["userMessage"].startswith(reason)
     assert caller.sandbox.journal("nomis") == []
 
 

@@ -74,7 +74,7 @@ def test_foreground_command_serves_mocks() -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     try:
-        settings = dict(re.findall(r"^export (\w+)=(\S+)", "".join(told(process.stdout)), re.MULTILINE))
+        settings = dict(re.findall(r"^export (\w+)=(\S+)", "".join(printed_settings(process.stdout)), re.MULTILINE))
         token = requests.post(
             f"{settings['API_BASE_URL_OAUTH']}/oauth/token",
             {"grant_type": "client_credentials"},
@@ -94,7 +94,7 @@ def test_foreground_command_serves_mocks() -> None:
     assert "['Anne'] are not valid visitors of a mock visit" in refused.stderr
 
 
-def told(output: IO[str]) -> Iterator[str]:
+def printed_settings(output: IO[str]) -> Iterator[str]:
     """The printed settings, once those of auth and of the visits are among them."""
     wanted = {"API_BASE_URL_OAUTH", "API_BASE_URL_VISITS", "VISITS_CLIENT_ID", "VISITS_CLIENT_SECRET"}
     while wanted:

@@ -110,8 +110,8 @@ def test_an_attendance_requires_its_role(caller: Caller) -> None:
     """The read for the synchronisation refuses a token without its role. The client for appointments has no role."""
     caller.sandbox.put("schedule", **schedule("MDI"))
     token = caller.token("appointments")
-    answer = caller.call("activities", "GET", "/synchronisation/attendance/5", token=token)
-    assert answer.status_code in {401, 403}
+    response = caller.call("activities", "GET", "/synchronisation/attendance/5", token=token)
+    assert response.status_code in {401, 403}
 
 
 def test_an_adjustment_requires_its_content_type(caller: Caller) -> None:

@@ -34,7 +34,7 @@ def planned(events: int = 300, seed: int = 1, **more: Any) -> Planned:
     return plan(World(Options(prisoners=150, seed=5)), Asked.read({"events": events, "seed": seed, **more}), NOW)
 
 
-def told(traffic: Planned) -> list[object]:
+def contents(traffic: Planned) -> list[object]:
     """The event of each item, in order."""
     return [item.event or item.body for item in traffic.items]
 
@@ -43,9 +43,9 @@ def test_the_seed_decides_the_events() -> None:
     """Two worlds with the same seed get the same events. Another seed gives other events."""
     more = {"duplicates": 8, "out_of_order": 5, "malformed": 6, "vanished": 2, "refused": 2, "chains": 2}
     first, second, third = planned(**more), planned(**more), planned(seed=2, **more)
-    assert told(first) == told(second)
+    assert contents(first) == contents(second)
     assert first.view() == second.view()
-    assert told(first) != told(third)
+    assert contents(first) != contents(third)
 
 
 def test_only_the_requested_queues_get_events() -> None:

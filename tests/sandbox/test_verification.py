@@ -58,14 +58,14 @@ def world() -> World:
         person.booking_id, "STD", review.at, review.prison_id, user_id=review.user_id, created=world.started
     )
     world.mapping.add_incentive(review.id, person.booking_id, record.sequence, "INCENTIVE_CREATED")
-    world.published.tell("incentive", review.id, "created")
+    world.published.record("incentive", review.id, "created")
     return world
 
 
 def _settle_attendance(world: World, attendance: DpsAttendance) -> None:
     """Stores an attendance on both sides."""
     world.activities.attendances[attendance.id] = attendance
-    world.published.tell("attendance", attendance.id, "created")
+    world.published.record("attendance", attendance.id, "created")
     course = next(iter(world.nomis_courses.courses.values()))
     instance = world.activities.instances[attendance.instance_id]
     session = course.sessions[instance.day, instance.start, instance.end]
@@ -113,10 +113,10 @@ DAMAGES: dict[tuple[str, str], Damage] = {
     ("appointment", "unmapped"): lambda world: world.mapping.tables["appointments"].delete(7),
     ("appointment", "duplicate"): lambda world: _twice(world.nomis_appointments.appointments, 5, "event_id"),
     ("appointment", "wrong state"): lambda world: setattr(_one(world.appointments.instances), "category", "OMU"),
-    ("appointment", "not deleted"): lambda world: world.published.tell("appointment", 7, "deleted"),
+    ("appointment", "not deleted"): lambda world: world.published.record("appointment", 7, "deleted"),
     ("adjustment", "unmapped"): lambda world: world.mapping.tables["adjustments"].delete(UUID),
     ("adjustment", "wrong state"): lambda world: setattr(_one(world.adjustments.adjustments), "active", False),
-    ("adjustment", "not deleted"): lambda world: world.published.tell("adjustment", UUID, "deleted"),
+    ("adjustment", "not deleted"): lambda world: world.published.record("adjustment", UUID, "deleted"),
     ("adjustment", "duplicate"): lambda world: _twice(world.nomis_sentencing.key_date, 5, "id"),
     ("activity", "missing"): lambda world: world.nomis_courses.courses.clear(),
     ("activity", "duplicate"): lambda world: _twice(world.nomis_courses.courses, 5, "id"),
@@ -167,7 +167,7 @@ def test_unpublished_records_are_surplus(world: World) -> None:
 
 def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
     """After a deletion, neither the NOMIS record nor the mapping may be left."""
-    world.published.tell("appointment", 7, "deleted")
+    world.published.record("appointment", 7, "deleted")
     world.nomis_appointments.appointments.clear()
     assert problems(world) == {("appointment", "mapping left")}
     world.mapping.tables["appointments"].delete(7)
@@ -175,7 +175,7 @@ def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("event", "counts"),
     [
         ({"eventType": "prison-visit.booked", "additionalInformation": {"reference": "zz"}}, True),
         ({"eventType": "incentives.iep-review.inserted", "additionalInformation": {"id": "15"}}, True),
@@ -197,11 +197,11 @@ def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
         ),
     ],
 )
-def test_ignored_events_require_nothing(event: dict[str, Any], told: bool) -> None:
+def test_ignored_events_require_nothing(event: dict[str, Any], counts: bool) -> None:
     """An event that the program ignores requires nothing in NOMIS."""
     world = World(Options(prisoners=1))
-    assert (world.published.note(event) is not None) == told
-    assert len(world.published) == (1 if told else 0)
+    assert (world.published.note(event) is not None) == counts
+    assert len(world.published) == (1 if counts else 0)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.harness.sandboxes import Caller
 DAY = date(2023, 5, 22)
 
 
-def told(seed: int, prisoners: int = 300) -> dict[str, object]:
+def contents(seed: int, prisoners: int = 300) -> dict[str, object]:
     """Returns everything that a world begins with."""
     world = World(Options(prisoners=prisoners, seed=seed, today=DAY, every_cause=True))
     return {
@@ -32,8 +32,8 @@ def told(seed: int, prisoners: int = 300) -> dict[str, object]:
 
 def test_the_same_seed_gives_the_same_world() -> None:
     """The seed and the day decide everything. Another seed gives another world."""
-    assert told(7) == told(7)
-    assert told(7)["people"] != told(8)["people"]
+    assert contents(7) == contents(7)
+    assert contents(7)["people"] != contents(8)["people"]
 
 
 def test_population_looks_like_the_real_one() -> None:

@@ -182,9 +182,9 @@ def resync_of_an_impossible_id(app: App) -> list[str]:
 
 def resync_switched_off(app: App) -> list[str]:
     """A visit whose event is switched off."""
-    told = visit_booked(app.sandbox)
+    event = visit_booked(app.sandbox)
     app.settings["FEATURE_EVENT_PRISON_VISIT_BOOKED"] = "false"
-    return ["resync", "visit", told.dps_id]
+    return ["resync", "visit", event.dps_id]
 
 
 def resync_under_way(app: App) -> list[str]:
@@ -195,23 +195,23 @@ def resync_under_way(app: App) -> list[str]:
 
 def resync_ambiguous(app: App) -> list[str]:
     """An activity whose creation in NOMIS has an unknown outcome."""
-    told = schedule_created(app.sandbox)
-    told.publish()
+    event = schedule_created(app.sandbox)
+    event.publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset", times=1):
         app.drain("activity")
-    until(lambda: app.drain("activity")["ambiguous"], "the message whose create got no answer")
-    return ["resync", "activity", told.dps_id]
+    until(lambda: app.drain("activity")["ambiguous"], "the message whose create had no response")
+    return ["resync", "activity", event.dps_id]
 
 
 def resync_while_a_service_is_down(app: App) -> list[str]:
     """A visit while the breaker of NOMIS is open."""
-    told = visit_booked(app.sandbox)
+    event = visit_booked(app.sandbox)
     app.sandbox.fault("nomis", kind="status", status=503)
     database = Database(app.settings["DATABASE_URL"])
     with database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, BreakerState.OPEN, opened_at=now(), reason="503")
     database.dispose()
-    return ["resync", "visit", told.dps_id]
+    return ["resync", "visit", event.dps_id]
 
 
 def report_of_nothing(app: App) -> list[str]:

@@ -180,10 +180,10 @@ def test_a_finding_that_cannot_be_recorded_does_not_stop_the_others(app: App) ->
 def test_an_unavailable_queue_does_not_hide_the_others(app: App, sandbox: Sandbox) -> None:
     """`dlq list` and `dlq retry-all`, also with `--dry-run`, name the unavailable queue and handle the other queues."""
     app.make_queues()
-    away = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}
+    unreachable = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
     for arguments in (("list",), ("retry-all", "--dry-run"), ("retry-all",)):
-        done = app.run("dlq", *arguments, **away)
+        done = app.run("dlq", *arguments, **unreachable)
         assert (done.code, "incentive: " in done.error, "visit: " in done.error) == (1, True, False)
         assert "visit" in done.out
     assert app.messages("visit") == 0

@@ -13,9 +13,9 @@ from tests.harness.publishing import DpsEvent, adjustment_inserted, appointment_
 POSTS = {"visit": "/prisoners/.*/visits", "adjustment": ".*/adjustments"}
 
 
-def resync(kind: str, told: DpsEvent, who: str = "jane") -> list[str]:
+def resync(kind: str, event: DpsEvent, who: str = "jane") -> list[str]:
     """The command that an operator types."""
-    return ["resync", kind, told.dps_id, "--yes", "--as", who]
+    return ["resync", kind, event.dps_id, "--yes", "--as", who]
 
 
 def made(sandbox: Sandbox) -> tuple[int, int]:
@@ -25,11 +25,11 @@ def made(sandbox: Sandbox) -> tuple[int, int]:
 
 def test_concurrent_resyncs_write_once(app: App, sandbox: Sandbox) -> None:
     """While NOMIS handles one operator's request, the command of another operator ends without a write."""
-    told = visit_booked(sandbox)
+    event = visit_booked(sandbox)
     with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
-        first = app.start(*resync("visit", told))
+        first = app.start(*resync("visit", event))
         hold.wait_for_request()
-        second = app.run(*resync("visit", told, "joe"))
+        second = app.run(*resync("visit", event, "joe"))
         hold.release()
         assert first.wait() == 0
     assert (second.code, made(sandbox)) == (1, (1, 1))
@@ -39,15 +39,15 @@ def test_concurrent_resyncs_write_once(app: App, sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("mapped", [False, True], ids=["create", "update"])
 def test_a_resync_by_another_operator_is_not_repeated(app: App, sandbox: Sandbox, mapped: bool) -> None:
     """The plan is made again after the confirmation, so the write of another operator is not repeated."""
-    told = visit_booked(sandbox)
+    event = visit_booked(sandbox)
     if mapped:
-        told.publish()
+        event.publish()
         app.drain("visit")
 
     def another() -> None:
-        app.run_ok(*resync("visit", told, "joe"))
+        app.run_ok(*resync("visit", event, "joe"))
 
-    late = app.run("resync", "visit", told.dps_id, "--as", "jane", answer=Terminal("y\n", another))
+    late = app.run("resync", "visit", event.dps_id, "--as", "jane", answer=Terminal("y\n", another))
     assert (late.code, "changed before you confirmed" in late.error) == (1, True)
     assert made(sandbox) == (1, 1)
     assert len(sandbox.journal("nomis")) == (2 if mapped else 1)
@@ -56,12 +56,12 @@ def test_a_resync_by_another_operator_is_not_repeated(app: App, sandbox: Sandbox
 
 def test_an_event_during_a_resync_creates_no_second_record(app: App, sandbox: Sandbox) -> None:
     """The event waits for the lease of the resync. When it is delivered again, it is a duplicate."""
-    told = visit_booked(sandbox)
+    event = visit_booked(sandbox)
     with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
-        first = app.start(*resync("visit", told))
+        first = app.start(*resync("visit", event))
         hold.wait_for_request()
         drain = app.start("drain", "visit", "--until-empty")
-        told.publish()
+        event.publish()
         hold.release()
         assert (first.wait(), drain.wait()) == (0, 0)
     app.drain_out("visit")
@@ -70,13 +70,13 @@ def test_an_event_during_a_resync_creates_no_second_record(app: App, sandbox: Sa
 
 def test_the_next_resync_saves_a_mapping_that_a_crash_lost(app: App, sandbox: Sandbox) -> None:
     """After a crash between the create and the mapping, the next resync saves the mapping and creates nothing."""
-    told = visit_booked(sandbox)
+    event = visit_booked(sandbox)
     with held(sandbox, "mapping", "POST", kind="timeout_before_write") as hold:
-        crashed = app.start(*resync("visit", told))
+        crashed = app.start(*resync("visit", event))
         hold.wait_for_request()
         crashed.kill()
     assert made(sandbox) == (1, 0)
-    assert "create: NOMIS already has the record, so only its mapping is saved" in app.run_ok(*resync("visit", told))
+    assert "create: NOMIS already has the record, so only its mapping is saved" in app.run_ok(*resync("visit", event))
     assert made(sandbox) == (1, 1)
 
 
@@ -86,15 +86,15 @@ def test_the_next_resync_maps_a_record_created_during_a_crash(app: App, sandbox:
 
     A later resync maps the record.
     """
-    told = visit_booked(sandbox) if kind == "visit" else adjustment_inserted(sandbox)
+    event = visit_booked(sandbox) if kind == "visit" else adjustment_inserted(sandbox)
     with held(sandbox, "nomis", "POST", POSTS[kind], kind="timeout_after_write") as hold:
-        crashed = app.start(*resync(kind, told))
+        crashed = app.start(*resync(kind, event))
         hold.wait_for_request()
         crashed.kill()
-        early = app.run(*resync(kind, told))
+        early = app.run(*resync(kind, event))
         assert (early.code, "may still be under way in NOMIS: wait" in early.error) == (1, True)
     app.let_creates_end()
-    app.run_ok(*resync(kind, told))
+    app.run_ok(*resync(kind, event))
     assert len(sandbox.nomis(kind)) == 1
     assert len(sandbox.mappings(f"{kind}s")) == 1
     assert [action["state"] for action in app.read_json("actions")] == ["done", "started"]
@@ -102,11 +102,11 @@ def test_the_next_resync_maps_a_record_created_during_a_crash(app: App, sandbox:
 
 def test_lost_response_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
     """If a response is lost, the outcome is recorded as unknown. The next resync finds the record in NOMIS."""
-    told = visit_booked(sandbox)
+    event = visit_booked(sandbox)
     with faulty(sandbox, "nomis", "POST", kind="reset_after_write", times=1):
-        assert app.run(*resync("visit", told)).code == 1
+        assert app.run(*resync("visit", event)).code == 1
     app.let_creates_end()
-    app.run_ok(*resync("visit", told))
+    app.run_ok(*resync("visit", event))
     assert [action["state"] for action in app.read_json("actions")] == ["done", "unknown"]
     assert made(sandbox) == (1, 1)
 
@@ -116,9 +116,9 @@ def test_a_mapping_that_cannot_be_saved_is_retried(app: App, sandbox: Sandbox) -
 
     Another resync can save it too.
     """
-    told = visit_booked(sandbox)
+    event = visit_booked(sandbox)
     with faulty(sandbox, "mapping", "POST", kind="status", status=503):
-        said = app.run_ok(*resync("visit", told))
+        said = app.run_ok(*resync("visit", event))
     assert "its mapping could not be saved" in said
     assert made(sandbox) == (1, 0)
     app.drain_out("visit")
@@ -127,25 +127,25 @@ def test_a_mapping_that_cannot_be_saved_is_retried(app: App, sandbox: Sandbox) -
 
 def test_a_refusal_by_nomis_is_recorded(app: App, sandbox: Sandbox) -> None:
     """If NOMIS refuses a resync, the recorded action quotes the reason. The handler's failed event is tracked."""
-    told = visit_booked(sandbox)
-    put_visit(sandbox, told.dps_id, person_ids=[999_999_999])
-    refused = app.run(*resync("visit", told))
+    event = visit_booked(sandbox)
+    put_visit(sandbox, event.dps_id, person_ids=[999_999_999])
+    refused = app.run(*resync("visit", event))
     assert (refused.code, "does not exist" in refused.error) == (1, True)
     assert [action["state"] for action in app.read_json("actions")] == ["refused"]
     assert len(app.telemetry("visit-create-failed")) == 1
-    put_visit(sandbox, told.dps_id)
-    app.run_ok(*resync("visit", told))
+    put_visit(sandbox, event.dps_id)
+    app.run_ok(*resync("visit", event))
     assert made(sandbox) == (1, 1)
 
 
 def test_a_partial_resync_has_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
     """If the create succeeds and the cancellation fails, the outcome is unknown, and the next resync only cancels."""
-    told = appointment_created(sandbox)
-    sandbox.put("appointment", id=int(told.dps_id), cancelled=True)
+    event = appointment_created(sandbox)
+    sandbox.put("appointment", id=int(event.dps_id), cancelled=True)
     with faulty(sandbox, "nomis", "PUT", kind="status", status=400):
-        failed = app.run(*resync("appointment", told))
+        failed = app.run(*resync("appointment", event))
     assert (failed.code, "created was handled, but the next event failed" in failed.error) == (1, True)
     assert [each["status"] for each in sandbox.nomis("appointment")] == ["SCH"]
-    app.run_ok(*resync("appointment", told))
+    app.run_ok(*resync("appointment", event))
     assert [each["status"] for each in sandbox.nomis("appointment")] == ["CANC"]
     assert [action["state"] for action in app.read_json("actions")] == ["done", "unknown"]

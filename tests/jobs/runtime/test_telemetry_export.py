@@ -23,14 +23,14 @@ from sync.store.tables import telemetry_events
 from sync.upstream.application_insights import CustomEvent, Ingestion, envelope
 
 KEY = "00000000-0000-0000-0000-000000000001"
-Answer = Callable[[list[dict[str, Any]]], tuple[int, dict[str, str], bytes]]
+Respond = Callable[[list[dict[str, Any]]], tuple[int, dict[str, str], bytes]]
 
 
 class Endpoint:
-    """An ingestion endpoint that responds as `answer` says. `batches` has the number of events in each request."""
+    """An ingestion endpoint that responds as `respond` says. `batches` has the number of events in each request."""
 
     def __init__(self) -> None:
-        self.answer: Answer = lambda items: told(items, {})
+        self.respond: Respond = lambda items: response(items, {})
         self.batches: list[int] = []
         endpoint = self
 
@@ -41,7 +41,7 @@ class Endpoint:
                 """Responds as the test says."""
                 items = json.loads(gzip.decompress(self.rfile.read(int(self.headers["Content-Length"]))))
                 endpoint.batches.append(len(items))
-                status, headers, body = endpoint.answer(items)
+                status, headers, body = endpoint.respond(items)
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)
@@ -61,7 +61,7 @@ class Endpoint:
         self._server.server_close()
 
 
-def told(
+def response(
     items: list[dict[str, Any]], errors: dict[int, int], message: str = "odd"
 ) -> tuple[int, dict[str, str], bytes]:
     """The response of Application Insights to a batch, with the status of each refused event by its index."""
@@ -101,10 +101,12 @@ def exports(database: Database) -> list[str]:
 def test_a_wrong_key_loses_nothing(database: Database, endpoint: Endpoint) -> None:
     """If Application Insights does not know the key, the events wait until the key is corrected."""
     put(database, 3)
-    endpoint.answer = lambda items: told(items, dict.fromkeys(range(len(items)), 400), "Invalid instrumentation key")
+    endpoint.respond = lambda items: response(
+        items, dict.fromkeys(range(len(items)), 400), "Invalid instrumentation key"
+    )
     assert sender(database, endpoint.url).send_due() == 0
     assert exports(database) == ["due"] * 3
-    endpoint.answer = lambda items: told(items, {})
+    endpoint.respond = lambda items: response(items, {})
     assert sender(database, endpoint.url).send_due() == 3
 
 
@@ -112,7 +114,7 @@ def test_a_wrong_key_loses_nothing(database: Database, endpoint: Endpoint) -> No
 def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, endpoint: Endpoint, number: int) -> None:
     """If nothing is accepted and no reason is given, another server may have responded, so every event is kept."""
     put(database, number)
-    endpoint.answer = lambda _: (400, {}, b"<html>Bad Request</html>")
+    endpoint.respond = lambda _: (400, {}, b"<html>Bad Request</html>")
     assert sender(database, endpoint.url).send_due() == 0
     assert exports(database) == ["due"] * number
 
@@ -120,7 +122,7 @@ def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, e
 def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Database, endpoint: Endpoint) -> None:
     """Events that are all refused for a reason, such as age, are not sent again. They do not hold up later events."""
     put(database, 2)
-    endpoint.answer = lambda items: told(items, dict.fromkeys(range(len(items)), 400), "Field 'time' is too old")
+    endpoint.respond = lambda items: response(items, dict.fromkeys(range(len(items)), 400), "Field 'time' is too old")
     sender(database, endpoint.url).send_due()
     assert exports(database) == ["refused"] * 2
     assert endpoint.batches == [2]
@@ -130,7 +132,7 @@ def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Databa
 def test_a_response_about_another_batch_proves_nothing(database: Database, endpoint: Endpoint, index: int) -> None:
     """If a response names an index outside the batch, no event of the batch counts as accepted."""
     put(database, 2)
-    endpoint.answer = lambda items: told(items, {index: 400})
+    endpoint.respond = lambda items: response(items, {index: 400})
     assert sender(database, endpoint.url).send_due() == 0
     assert exports(database) == ["due"] * 2
 
@@ -138,11 +140,11 @@ def test_a_response_about_another_batch_proves_nothing(database: Database, endpo
 def test_a_redirect_that_does_not_respond_is_given_up(database: Database, endpoint: Endpoint) -> None:
     """If the address of a redirect does not respond, the configured address is used again."""
     put(database, 1)
-    endpoint.answer = lambda _: (308, {"Location": "http://127.0.0.1:1/v2.1/track"}, b"")
+    endpoint.respond = lambda _: (308, {"Location": "http://127.0.0.1:1/v2.1/track"}, b"")
     clock = [0.0]
     sending = sender(database, endpoint.url, lambda: clock[0])
     assert sending.send_due() == 0
-    endpoint.answer = lambda items: told(items, {})
+    endpoint.respond = lambda items: response(items, {})
     clock[0] += 5
     assert sending.send_due() == 1
 
@@ -151,11 +153,11 @@ def test_a_redirect_that_does_not_respond_is_given_up(database: Database, endpoi
 def test_no_wait_is_longer_than_an_hour(database: Database, endpoint: Endpoint, wait: str) -> None:
     """However long the endpoint asks the sender to wait, the sender tries again within an hour."""
     put(database, 1)
-    endpoint.answer = lambda _: (439, {"Retry-After": wait}, b"")
+    endpoint.respond = lambda _: (439, {"Retry-After": wait}, b"")
     clock = [0.0]
     sending = sender(database, endpoint.url, lambda: clock[0])
     assert sending.send_due() == 0
-    endpoint.answer = lambda items: told(items, {})
+    endpoint.respond = lambda items: response(items, {})
     clock[0] += 3_600
     assert sending.send_due() == 1
 
@@ -179,7 +181,7 @@ def test_a_process_that_ends_begins_no_more_requests(database: Database, endpoin
     put(database, 1_200)
     assert sender(database, endpoint.url).send_due(stop_requested=lambda: len(endpoint.batches) == 1) == 500
     assert endpoint.batches == [500]
-    endpoint.answer = lambda _: (413, {}, b"")
+    endpoint.respond = lambda _: (413, {}, b"")
     sender(database, endpoint.url).send_due(stop_requested=lambda: len(endpoint.batches) == 3)
     assert endpoint.batches == [500, 500, 250]
 

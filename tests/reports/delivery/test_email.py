@@ -39,16 +39,16 @@ class Mailbox:
     def __init__(self) -> None:
         """Starts empty."""
         self.messages: list[tuple[str, EmailMessage]] = []
-        self.answers: dict[str, list[str]] = {}
-        self.sender_answers: list[str] = []
-        self.data_answers: dict[str, list[str]] = {}
+        self.replies: dict[str, list[str]] = {}
+        self.sender_replies: list[str] = []
+        self.data_replies: dict[str, list[str]] = {}
 
     async def handle_MAIL(  # noqa: N802 - the library's name
         self, _server: Any, _session: Any, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Accepts or refuses the sender."""
-        if self.sender_answers:
-            return self.sender_answers.pop(0)
+        if self.sender_replies:
+            return self.sender_replies.pop(0)
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 OK"
@@ -57,7 +57,7 @@ class Mailbox:
         self, _server: Any, _session: Any, envelope: Envelope, address: str, _options: Any
     ) -> str:
         """Accepts or refuses one recipient."""
-        waiting = self.answers.get(address)
+        waiting = self.replies.get(address)
         if waiting:
             return waiting.pop(0)
         envelope.rcpt_tos.append(address)
@@ -66,8 +66,8 @@ class Mailbox:
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802
         """Stores the message for each recipient."""
         for address in envelope.rcpt_tos:
-            if self.data_answers.get(address):
-                return self.data_answers[address].pop(0)
+            if self.data_replies.get(address):
+                return self.data_replies[address].pop(0)
         content = envelope.content
         assert isinstance(content, bytes)
         message = email.message_from_bytes(content, policy=email.policy.default)
@@ -164,7 +164,7 @@ def test_a_repeat_sends_only_to_receivers_without_the_report(
 ) -> None:
     """A deferred recipient gets the report later, and an unknown recipient never does. No recipient gets it twice."""
     mailbox, port = serve()
-    mailbox.answers = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
+    mailbox.replies = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
     receivers = "a@example.org,b@example.org,c@example.org"
     opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=receivers)
     kept(opened, made_result(1), "email")
@@ -180,15 +180,15 @@ def test_a_repeat_sends_only_to_receivers_without_the_report(
 REFUSED = "554 5.7.1 Service unavailable; message looks like spam"
 
 
-@pytest.mark.parametrize("answer", [REFUSED, "552 5.3.4 too big", "421 4.3.2 going down", "451 try later", "999 what"])
+@pytest.mark.parametrize("reply", [REFUSED, "552 5.3.4 too big", "421 4.3.2 going down", "451 try later", "999 what"])
 @pytest.mark.parametrize("first", ["RCPT", "DATA"])
 def test_a_refused_receiver_does_not_affect_the_others(
-    upstream: Sandbox, open_app: OpenApp, serve: Serve, first: str, answer: str
+    upstream: Sandbox, open_app: OpenApp, serve: Serve, first: str, reply: str
 ) -> None:
     """Each recipient has a separate outcome, at whichever step the server refuses one and whatever it does next."""
     mailbox, port = serve()
-    refusing = mailbox.data_answers if first == "DATA" else mailbox.answers
-    refusing["a@example.org"] = [answer] * 3
+    refusing = mailbox.data_replies if first == "DATA" else mailbox.replies
+    refusing["a@example.org"] = [reply] * 3
     opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org,c@example.org")
     kept(opened, made_result(1), "email")
     opened.sender().send_due()
@@ -196,21 +196,21 @@ def test_a_refused_receiver_does_not_affect_the_others(
 
 
 @pytest.mark.parametrize(
-    "answer", ["554 5.7.1 <a@example.org>: Relay access denied", "550 5.1.0 Sender rejected", REFUSED]
+    "reply", ["554 5.7.1 <a@example.org>: Relay access denied", "550 5.1.0 Sender rejected", REFUSED]
 )
 @pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
 def test_a_report_that_every_receiver_refused_is_tried_again(
-    upstream: Sandbox, open_app: OpenApp, serve: Serve, step: str, answer: str
+    upstream: Sandbox, open_app: OpenApp, serve: Serve, step: str, reply: str
 ) -> None:
     """The report waits in the outbox with the response of the mail server."""
     mailbox, port = serve()
     receivers = RECEIVERS.split(",")
-    answers = [answer] * 2
+    replies = [reply] * 2
     if step == "MAIL":
-        mailbox.sender_answers = answers * 2
+        mailbox.sender_replies = replies * 2
     else:
-        refusing = mailbox.data_answers if step == "DATA" else mailbox.answers
-        refusing |= {address: list(answers) for address in receivers}
+        refusing = mailbox.data_replies if step == "DATA" else mailbox.replies
+        refusing |= {address: list(replies) for address in receivers}
     opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS)
     kept(opened, made_result(1), "email")
     clock = Clock()
@@ -219,7 +219,7 @@ def test_a_report_that_every_receiver_refused_is_tried_again(
             assert opened.sender(clock).send_due() == SendCounts(later=1)
         (reason,) = (each["reason"] for each in logs if each["event"] == "delivery-deferred")
         assert reason.startswith("mail: all recipients were refused: ")
-        assert answer in reason
+        assert reply in reason
         clock.forward(3600)
     assert opened.sender(clock).send_due() == SendCounts(sent=1)
     assert [address for address, _ in mailbox.messages] == receivers
@@ -228,7 +228,7 @@ def test_a_report_that_every_receiver_refused_is_tried_again(
 def test_the_reason_for_a_refused_receiver_is_recorded(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """The mail server's status and text are stored and logged, on one line of limited length."""
     mailbox, port = serve()
-    mailbox.answers["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
+    mailbox.replies["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
     opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
     result = kept(opened, made_result(1), "email")
     with capture_logs() as logs:

@@ -170,11 +170,11 @@ def test_an_invalid_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, o
     upstream.reset(prisoners=50, mismatch_rate=0, every_cause=False)
     opened = open_app()
     bookings = [each["bookingId"] for each in rows_of(upstream)]
-    answer = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
+    response = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
     for place, spoil in enumerate(spoils, start=3):
-        answer[place] = spoil(answer[place])
+        response[place] = spoil(response[place])
     upstream.clear_records()
-    upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=answer)
+    upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=response)
     assert reconciled(opened).status == "complete"
     singly = sum(each["path"].startswith("/iep/reviews/booking/") for each in upstream.requests("incentives"))
     assert len(spoils) <= singly <= len(spoils) + 2
@@ -188,13 +188,13 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     upstream.reset(prisoners=50, mismatches={"7": 2})
     opened = open_app()
     bookings = [row["bookingId"] for row in rows_of(upstream)]
-    answer = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
-    names = {row["bookingId"]: row["iepLevel"] for row in answer}
+    response = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
+    names = {row["bookingId"]: row["iepLevel"] for row in response}
     claims = {each["bookingId"]: each["nomis"] for each in upstream.planted()["mismatches"]}
     by_code = {"BAS": "Basic", "STD": "Standard", "ENH": "Enhanced"}
     # Each booking has its true row and a row that would make both sides agree, in either order.
     twice = [{"bookingId": each, "iepLevel": by_code[claims[each] or "STD"]} for each in claims if each in names]
-    body = [{"bookingId": 4, "iepLevel": "Basic"}, *[*answer, *twice][::order]]
+    body = [{"bookingId": 4, "iepLevel": "Basic"}, *[*response, *twice][::order]]
     upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=body)
     result = reconciled(opened)
     assert (result.status, result.compared) == ("complete", 50)

@@ -144,7 +144,7 @@ def test_the_progress_names_the_service_that_is_down() -> None:
     down.set()
     failing = threading.Event()
     reported: list[str | None] = []
-    answers: Queue[int | FailedRead] = Queue()
+    results: Queue[int | FailedRead] = Queue()
 
     def read(item: int) -> int:
         if down.is_set():
@@ -161,10 +161,10 @@ def test_the_progress_names_the_service_that_is_down() -> None:
         elif waits_for:
             failing.clear()
 
-    reading = ParallelReader("nomis", read, lambda _item, value: answers.put(value), limit_of(1), outage_seconds=60)
+    reading = ParallelReader("nomis", read, lambda _item, value: results.put(value), limit_of(1), outage_seconds=60)
     reading.add([1])
     reading.close()
-    assert get_with_heartbeat(answers, tick, reading) == 1
+    assert get_with_heartbeat(results, tick, reading) == 1
     reading.join()
     assert "waiting for nomis, which is down" in reported
     assert "retrying failed reads" in reported

@@ -62,7 +62,7 @@ def everywhere(value: str) -> ReconciliationResult:
     assert found.diagnosis is not None
     both = (FieldValues(field=value, nomis=value, dps=value), FieldValues(field="status", nomis=value, dps=value))
     texts = dict.fromkeys(("offender_no", "prison_id", "kind", "evidence_missing"), value)
-    told = dict.fromkeys(("cause", "explanation", "action", "request"), value) | {"commands": (value,)}
+    diagnosis = dict.fromkeys(("cause", "explanation", "action", "request"), value) | {"commands": (value,)}
     evidence = found.evidence[0].model_copy(update=dict.fromkeys(("side", "text", "note"), value))
     bad = found.model_copy(
         update={
@@ -71,7 +71,7 @@ def everywhere(value: str) -> ReconciliationResult:
             "differences": both,
             "other_fields": both,
             "missing_in": None,
-            "diagnosis": found.diagnosis.model_copy(update=told),
+            "diagnosis": found.diagnosis.model_copy(update=diagnosis),
             "evidence": (evidence,),
         }
     )

@@ -51,8 +51,8 @@ def test_allocations_track_the_documented_events(upstream: Sandbox, open_app: Op
     result = run(app, Allocations)
     assert (result.status, len(result.mismatches)) == ("complete", 3)
     assert events(app, f"{ALLOCATION}-requested") == [{"prisons": "[LEI]"}]
-    told = [(each["bookingId"], each["type"], each["location"]) for each in events(app, f"{ALLOCATION}-failed")]
-    assert told == [
+    reported = [(each["bookingId"], each["type"], each["location"]) for each in events(app, f"{ALLOCATION}-failed")]
+    assert reported == [
         ("1204417", "different_count", "LEI"),
         ("1204420", "NOMIS_only", "MDI"),
         ("1204455", "DPS_only", "LEI"),

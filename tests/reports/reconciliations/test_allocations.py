@@ -16,7 +16,7 @@ from reports.reconciliations.activities.allocations import Allocations, Suspende
 from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOMIS_ONLY
 from sandbox import Sandbox
 from sync.errors import RuleError, UpstreamError
-from tests.harness.activity_counts import answer, respond_with_bookings, respond_with_counts
+from tests.harness.activity_counts import respond, respond_with_bookings, respond_with_counts
 from tests.harness.comparisons import compare, opened
 from tests.harness.reads import PlainReads
 
@@ -37,8 +37,8 @@ def test_bookings_with_different_counts_differ(upstream: Sandbox) -> None:
     respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     with opened(Allocations, upstream) as allocations:
         found = compare(allocations)
-    told = [(each.row["booking_id"], each.kind, each.row["nomis_location"]) for each in found.differences]
-    assert told == [(1204417, DIFFERENT, "LEI"), (1204420, NOMIS_ONLY, "MDI"), (1204455, DPS_ONLY, "LEI")]
+    differences = [(each.row["booking_id"], each.kind, each.row["nomis_location"]) for each in found.differences]
+    assert differences == [(1204417, DIFFERENT, "LEI"), (1204420, NOMIS_ONLY, "MDI"), (1204455, DPS_ONLY, "LEI")]
     assert len(found.frame) == 4
     assert not found.ignored
 
@@ -173,7 +173,7 @@ def test_an_implausible_response_leaves_the_prison_unread(upstream: Sandbox, ser
     respond_with_counts(upstream, {1: 1}, {1: 1})
     upstream.clear_faults()
     path = NOMIS_LIST if service == "nomis" else "^/synchronisation/reconciliation/allocations/LEI$"
-    answer(upstream, service, path, body)
+    respond(upstream, service, path, body)
     with opened(Allocations, upstream) as allocations, pytest.raises(UpstreamError):
         allocations.read(Unit("LEI"), PlainReads())
 
@@ -241,8 +241,8 @@ def test_differences_are_those_of_a_naive_comparison(nomis: dict[int, int], dps:
     naive |= {booking: DIFFERENT for booking in nomis.keys() & dps.keys() if nomis[booking] != dps[booking]}
     found = {row["booking_id"]: row["kind"] for row in records(made.differing(frame))}
     assert found == naive
-    told = {row["booking_id"]: (row["nomis_count"], row["dps_count"]) for row in records(frame)}
-    assert told == {each: (nomis.get(each), dps.get(each)) for each in nomis.keys() | dps.keys()}
+    counts = {row["booking_id"]: (row["nomis_count"], row["dps_count"]) for row in records(frame)}
+    assert counts == {each: (nomis.get(each), dps.get(each)) for each in nomis.keys() | dps.keys()}
 
 
 # Each example is a run over HTTP, so a failing example is not made smaller.

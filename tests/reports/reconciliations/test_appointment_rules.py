@@ -84,7 +84,7 @@ def same_end(nomis: NomisAppointment, dps: Attendee) -> bool:
 def plain_differences(nomis: NomisAppointment, dps: Attendee) -> tuple[str, ...]:
     """The fields that differ by the plain rules."""
     start = nomis.start_date_time
-    told = nomis.status is not None and dps.cancelled is not None
+    both_known = nomis.status is not None and dps.cancelled is not None
     rules = {
         "offender_no": nomis.offender_no == dps.prisoner_number,
         "booking_id": nomis.booking_id == dps.booking_id,
@@ -94,7 +94,7 @@ def plain_differences(nomis: NomisAppointment, dps: Attendee) -> tuple[str, ...]
         "end_time": same_end(nomis, dps),
         "location": dps.in_cell or nomis.internal_location == dps.internal_location_id,
         "prison": nomis.prison_id in (None, dps.prison_code),
-        "cancelled": not told or (nomis.status == "CANC") == dps.cancelled,
+        "cancelled": not both_known or (nomis.status == "CANC") == dps.cancelled,
     }
     return tuple(name for name, same in rules.items() if not same)
 

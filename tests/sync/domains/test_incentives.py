@@ -207,7 +207,7 @@ def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
 @pytest.mark.parametrize(
     ("path", "kind"),
     [(ORDER_CALL, "status"), (ORDER_CALL, "reset"), ("/incentives/reference-codes$", "reset_after_write")],
-    ids=["order refused", "order lost", "answer to the creation lost"],
+    ids=["order refused", "order lost", "response to the creation lost"],
 )
 def test_the_next_delivery_moves_a_new_level_to_its_place(harness: Harness, path: str, kind: str) -> None:
     """If a new level could not be moved, the next delivery finds the level and moves it."""
@@ -219,14 +219,14 @@ def test_the_next_delivery_moves_a_new_level_to_its_place(harness: Harness, path
     assert order_in_nomis(harness) == CODES
 
 
-@pytest.mark.parametrize("told_before", [False, True], ids=["order never told", "order told"])
-def test_change_of_a_level_leaves_the_order(harness: Harness, told_before: bool) -> None:
+@pytest.mark.parametrize("sent_before", [False, True], ids=["order never sent", "order sent"])
+def test_change_of_a_level_leaves_the_order(harness: Harness, sent_before: bool) -> None:
     """A change of an existing level sends no order to NOMIS, whatever the order there is."""
-    if told_before:
+    if sent_before:
         harness.handle("incentives.levels.reordered")
         change(harness, "EN3")
     before = orders_sent(harness)
-    for code in ("STD", "ENT", *(["EN3"] if told_before else [])):
+    for code in ("STD", "ENT", *(["EN3"] if sent_before else [])):
         assert change(harness, code) == "global-incentive-level-updated"
     assert orders_sent(harness) == before
 

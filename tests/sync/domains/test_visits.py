@@ -87,9 +87,9 @@ def test_booked_visit_is_created_and_mapped(harness: Harness, prisoner: Prisoner
 
 def test_visit_without_end_is_malformed(harness: Harness, prisoner: Prisoner) -> None:
     """A visit without an end time is refused as malformed, and the program does not invent one."""
-    answer = {"reference": REFERENCE, "prisonerId": prisoner.offender_no, "prisonId": "MDI", "visitRoom": "A",
+    body = {"reference": REFERENCE, "prisonerId": prisoner.offender_no, "prisonId": "MDI", "visitRoom": "A",
               "visitType": "SOCIAL", "visitRestriction": "OPEN", "startTimestamp": "2023-06-02T14:00:00"}  # fmt: skip
-    harness.sandbox.fault("visits", kind="status", status=200, body=answer)
+    harness.sandbox.fault("visits", kind="status", status=200, body=body)
     with pytest.raises(UpstreamError, match=r"visits: GET /visits/bq-te-ke-ol: .*endTimestamp \(missing\)"):
         book(harness, prisoner)
     assert harness.sandbox.nomis("visit") == []

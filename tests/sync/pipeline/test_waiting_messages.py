@@ -82,7 +82,7 @@ def test_a_message_waits_if_a_gateway_responds(sandbox: Sandbox, one: Applicatio
         ("PUT", {"status": 504, "text": "<html>Gateway Timeout</html>"}),
         ("POST", {"status": 500}),
     ],
-    ids=["create without answer", "change without answer", "create in doubt"],
+    ids=["create without response", "change without response", "create in doubt"],
 )
 def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, response: dict[str, Any]

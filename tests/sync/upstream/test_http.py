@@ -356,8 +356,8 @@ def test_a_token_or_ping_uses_no_proxy_and_follows_no_redirect(monkeypatch: pyte
     """A call for a token or a ping ignores proxies in the environment, follows no redirect and keeps no connection."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    away = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
-    with host([away], [OK]) as (made, _):
+    redirect = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+    with host([redirect], [OK]) as (made, _):
         url = f"http://127.0.0.1:{made.port}/oauth/token"
         assert (
             fetch("POST", url, None, 5, data={"grant_type": "client_credentials"}, auth=("id", "secret")).status == 302

@@ -61,7 +61,7 @@ def mapping(sandbox: Sandbox) -> Iterator[ServiceClient]:
     services.close()
 
 
-def answered(sandbox: Sandbox, body: object) -> None:
+def respond_with(sandbox: Sandbox, body: object) -> None:
     """Makes the mapping service give this response to every read."""
     sandbox.clear_faults()
     sandbox.fault("mapping", "GET", kind="status", status=200, body=body)
@@ -81,27 +81,27 @@ def test_only_the_requested_mapping_is_accepted(
 ) -> None:
     """A partial mapping, or the mapping of another record, is an error. It means neither a mapping nor its absence."""
     for body in NO_MAPPINGS:
-        answered(sandbox, body)
+        respond_with(sandbox, body)
         refused(mapping, look_up)
     for name in found.keys() - {"mappingType"}:
         wrongs: list[Any] = [None, "", 0, -7, True, [], {}]
         for wrong in wrongs:
-            answered(sandbox, {**found, name: wrong})
+            respond_with(sandbox, {**found, name: wrong})
             assert name in refused(mapping, look_up)
-        answered(sandbox, {key: value for key, value in found.items() if key != name})
+        respond_with(sandbox, {key: value for key, value in found.items() if key != name})
         assert name in refused(mapping, look_up)
     for name in asked:
         other = "SENTENCE" if name == "nomisAdjustmentCategory" else "99"
-        answered(sandbox, {**found, name: other})
+        respond_with(sandbox, {**found, name: other})
         assert refused(mapping, look_up) == (f"the response is about another record: {name} is not the requested one")
-    answered(sandbox, {**found, "whenCreated": "2023-05-22T10:14:33.912", "added": {"later": 1}})
+    respond_with(sandbox, {**found, "whenCreated": "2023-05-22T10:14:33.912", "added": {"later": 1}})
     assert found.items() <= look_up(mapping).items()
 
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "key-date", "sentence", "SENTENCES", " SENTENCE"])
 def test_an_unknown_category_is_not_a_mapping(sandbox: Sandbox, mapping: ServiceClient, category: str) -> None:
     """The numbers of the families overlap, so a mapping with an unknown category is refused."""
-    answered(sandbox, {**ADJUSTMENT, "nomisAdjustmentCategory": category})
+    respond_with(sandbox, {**ADJUSTMENT, "nomisAdjustmentCategory": category})
     assert "nomisAdjustmentCategory" in refused(mapping, lambda client: ADJUSTMENT_MAPPINGS.find(client, "5"))
 
 
@@ -111,9 +111,9 @@ def test_a_list_of_mappings_is_read_completely(
 ) -> None:
     """A list with an invalid row is refused as a whole, and only an empty list means that there are no mappings."""
     for body in ({}, "ok", {"content": [row]}, [row, {}], [row, None], [[row]], [{**row, next(iter(row)): None}]):
-        answered(sandbox, body)
+        respond_with(sandbox, body)
         refused(mapping, read)
-    answered(sandbox, [])
+    respond_with(sandbox, [])
     assert list(read(mapping)) == []
-    answered(sandbox, [row])
+    respond_with(sandbox, [row])
     assert list(read(mapping)) == [row]

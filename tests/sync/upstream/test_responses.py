@@ -44,21 +44,21 @@ def test_a_page_with_a_contradictory_count_is_refused(
     total: int, number: int, size: int, nested: bool, data: st.DataObject
 ) -> None:
     """If one count of a page contradicts the others, the page is refused."""
-    answer = spring_page(total, number, size, nested=nested)
-    counts = answer["page"] if nested else answer
+    body = spring_page(total, number, size, nested=nested)
+    counts = body["page"] if nested else body
     name = data.draw(st.sampled_from(sorted(counts.keys() - {"content", "size", "last"})))
     if name == "totalElements":
         # A different total contradicts nothing if this page and the number of pages stay the same.
-        wrong = st.integers(-9, number * size) if answer["content"] else st.integers(number * size + 1, 10**10)
+        wrong = st.integers(-9, number * size) if body["content"] else st.integers(number * size + 1, 10**10)
         counts[name] = data.draw(wrong)
     else:
         counts[name] = data.draw(st.integers(-9, 10**10).filter(lambda value: value != counts[name]))
     with pytest.raises(ValueError, match=r"it|pages"):
-        parse_page(answer, number, size)
+        parse_page(body, number, size)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "body",
     [
         [],
         [{"visitId": 1}],
@@ -87,11 +87,11 @@ def test_a_page_with_a_contradictory_count_is_refused(
         {"content": [1], "page": 0, "totalElements": 1},
     ],
 )
-def test_a_response_that_is_not_a_page_is_refused(sandbox: Sandbox, answer: object) -> None:
+def test_a_response_that_is_not_a_page_is_refused(sandbox: Sandbox, body: object) -> None:
     """A response that is not a page, or a page that contradicts itself, never means that the list has ended."""
     with pytest.raises(ValueError, match=r"it|pages"):
-        parse_page(answer, 0, 10)
-    sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=answer)
+        parse_page(body, 0, 10)
+    sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=body)
     services = Services(load_settings(sandbox.environment()))
     nomis = services.nomis
     with pytest.raises(NotUnderstood, match=f"^nomis: GET {IDS}: status 200: page 0 cannot be right: ") as caught:

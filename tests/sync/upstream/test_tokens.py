@@ -25,7 +25,7 @@ class Clock:
         return self.seconds
 
 
-def answer(sandbox: Sandbox, token: object, **more: object) -> None:
+def issue_token(sandbox: Sandbox, token: object, **more: object) -> None:
     """Makes HMPPS Auth respond once with this token."""
     body = {"access_token": token, "token_type": "bearer", **more}
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, body=body, times=1)
@@ -56,7 +56,7 @@ def test_a_token_that_is_not_a_jwt_has_unknown_roles(token: str) -> None:
 
 def test_one_fetch_for_many_threads(sandbox: Sandbox) -> None:
     """Thirty-two threads that need a token at the same time cause one call."""
-    answer(sandbox, "one", expires_in=3600)
+    issue_token(sandbox, "one", expires_in=3600)
     tokens = source(sandbox)
     together = threading.Barrier(32)
 
@@ -72,8 +72,8 @@ def test_one_fetch_for_many_threads(sandbox: Sandbox) -> None:
 
 def test_a_token_is_renewed_a_minute_before_its_expiry(sandbox: Sandbox) -> None:
     """Until a minute before the expiry of a token, every caller gets the same token."""
-    answer(sandbox, "one", expires_in=600)
-    answer(sandbox, "two", expires_in=600)
+    issue_token(sandbox, "one", expires_in=600)
+    issue_token(sandbox, "two", expires_in=600)
     clock = Clock()
     tokens = source(sandbox, clock)
     assert tokens.token() == "one"
@@ -85,8 +85,8 @@ def test_a_token_is_renewed_a_minute_before_its_expiry(sandbox: Sandbox) -> None
 
 def test_short_lived_token_is_used_more_than_once(sandbox: Sandbox) -> None:
     """A token that lives for less than the margin is still used for half of its lifetime."""
-    answer(sandbox, "one", expires_in=40)
-    answer(sandbox, "two", expires_in=40)
+    issue_token(sandbox, "one", expires_in=40)
+    issue_token(sandbox, "two", expires_in=40)
     clock = Clock()
     tokens = source(sandbox, clock)
     tokens.token()
@@ -98,8 +98,8 @@ def test_short_lived_token_is_used_more_than_once(sandbox: Sandbox) -> None:
 
 def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
     """A token whose response has no lifetime is valid for some minutes."""
-    answer(sandbox, "one")
-    answer(sandbox, "two")
+    issue_token(sandbox, "one")
+    issue_token(sandbox, "two")
     clock = Clock()
     tokens = source(sandbox, clock)
     tokens.token()
@@ -111,8 +111,8 @@ def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
 
 def test_only_the_refused_token_is_discarded(sandbox: Sandbox) -> None:
     """If another token has since been fetched, that token is kept."""
-    answer(sandbox, "one", expires_in=3600)
-    answer(sandbox, "two", expires_in=3600)
+    issue_token(sandbox, "one", expires_in=3600)
+    issue_token(sandbox, "two", expires_in=3600)
     tokens = source(sandbox)
     old = tokens.token()
     tokens.discard(old)
@@ -146,7 +146,7 @@ def test_a_response_without_a_token_is_recoverable(sandbox: Sandbox, status: int
 @pytest.mark.parametrize("token", [None, "", " ", 7, ["a"], {"a": 1}, True, "two words", "line\nbreak", "\u00e9"])
 def test_only_text_that_fits_a_header_is_a_token(sandbox: Sandbox, token: object) -> None:
     """A token in the response that is not text, or does not fit a header, is refused."""
-    answer(sandbox, token, expires_in=3600)
+    issue_token(sandbox, token, expires_in=3600)
     with pytest.raises(NoToken, match="no access_token"):
         source(sandbox).token()
 
@@ -154,7 +154,7 @@ def test_only_text_that_fits_a_header_is_a_token(sandbox: Sandbox, token: object
 @pytest.mark.parametrize("expires_in", ["soon", "", 0, -1, True, [], {}, "NaN", "Infinity", "-inf"])
 def test_an_invalid_lifetime_is_refused(sandbox: Sandbox, expires_in: object) -> None:
     """A lifetime that is not a length of time is refused, since the token would be renewed never or always."""
-    answer(sandbox, "one", expires_in=expires_in)
+    issue_token(sandbox, "one", expires_in=expires_in)
     with pytest.raises(NoToken, match="expires_in"):
         source(sandbox).token()
 

@@ -137,8 +137,8 @@ def test_an_empty_response_never_means_none(sandbox: Sandbox, services: Services
 
 def test_unusable_response_names_fields_not_values(sandbox: Sandbox, services: Services) -> None:
     """The error about an unusable response names the service, the call and the fields, but never their values."""
-    answer = {"id": "personal", "iepCode": "STD", "bookingId": 1, "iepDate": "2023-05-01", "comments": "secret words"}
-    sandbox.fault("incentives", kind="status", status=200, body=answer)
+    body = {"id": "personal", "iepCode": "STD", "bookingId": 1, "iepDate": "2023-05-01", "comments": "secret words"}
+    sandbox.fault("incentives", kind="status", status=200, body=body)
     with pytest.raises(UpstreamError) as caught:
         incentives_api.review(services[UpstreamName.INCENTIVES], 7)
     text = str(caught.value)
@@ -158,7 +158,7 @@ def test_unusable_response_of_a_create_is_unknown(sandbox: Sandbox, services: Se
 
 
 @pytest.mark.parametrize(
-    ("service", "read", "answer"),
+    ("service", "read", "body"),
     [
         ("nomis", lambda s: nomis_visits.find_visit(s.nomis, 1), {"visitId": 2}),
         ("nomis", lambda s: nomis_adjustments.find_adjustment(s.nomis, "SENTENCE", 1), ADJUSTMENT),
@@ -184,14 +184,14 @@ def test_unusable_response_of_a_create_is_unknown(sandbox: Sandbox, services: Se
     ],
 )
 def test_a_response_about_another_record_is_refused(
-    sandbox: Sandbox, services: Services, service: str, read: Callable[[Services], object], answer: object
+    sandbox: Sandbox, services: Services, service: str, read: Callable[[Services], object], body: object
 ) -> None:
     """A response counts only if it is about the requested record."""
-    sandbox.fault(service, kind="status", status=200, body=answer)
+    sandbox.fault(service, kind="status", status=200, body=body)
     with pytest.raises(NotUnderstood) as caught:
         read(services)
     assert caught.value.recoverable
-    others: list[Any] = [[], {}, "ok", [answer]]
+    others: list[Any] = [[], {}, "ok", [body]]
     for other in others:
         sandbox.clear_faults()
         sandbox.fault(service, kind="status", status=200, body=other)
@@ -201,9 +201,9 @@ def test_a_response_about_another_record_is_refused(
 
 def test_a_create_for_another_booking_is_unknown(sandbox: Sandbox, services: Services) -> None:
     """If the response is about another booking, or its number is invalid, the outcome of the create is unknown."""
-    for answer in ({"bookingId": 9, "sequence": 1}, {"bookingId": 5, "sequence": 0}, {"bookingId": 5}, "ok", None):
+    for body in ({"bookingId": 9, "sequence": 1}, {"bookingId": 5, "sequence": 0}, {"bookingId": 5}, "ok", None):
         sandbox.clear_faults()
-        sandbox.fault("nomis", "POST", kind="status", status=201, text=orjson.dumps(answer).decode())
+        sandbox.fault("nomis", "POST", kind="status", status=201, text=orjson.dumps(body).decode())
         with pytest.raises(NotUnderstood) as caught:
             nomis_incentives.create_iep(services.nomis, 5, {})
         assert caught.value.outcome_unknown
