@@ -36,8 +36,8 @@ ARequest = TypeVar("ARequest", bound=Request)
 class GroupCommit(Generic[ARequest]):
     """Commits the requests of many threads together. It is safe to share between threads.
 
-    commit: commits requests and sets the result, or the error, of each. is_busy: whether so many threads are at work
-    that a short delay gathers the requests of several.
+    commit: commits requests and sets the result, or the error, of each. is_busy: whether enough threads are at
+    work for a short delay to gather the requests of several threads.
     """
 
     def __init__(self, commit: Callable[[list[ARequest]], None], is_busy: Callable[[], bool]) -> None:
