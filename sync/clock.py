@@ -48,7 +48,7 @@ _NUMBER = re.compile(r"\d{9,20}(?:\.\d{1,9})?", re.ASCII)
 _MOST_SECONDS = 10**11
 #: The number of units smaller than a second: milliseconds, microseconds and nanoseconds.
 _SMALLER_UNITS = 3
-#: The years in which an event can happen. A number that gives another year is not a time, but a zero or an id.
+#: The years in which an event can happen. A number that gives any other year is not a time, but a zero or an id.
 _YEARS = range(2000, 2100)
 #: The possible lengths of an array for a local time, from year to minute, second or nanoseconds, as Java writes it.
 _ARRAY_LENGTHS = range(5, 8)
@@ -57,8 +57,8 @@ _ARRAY_LENGTHS = range(5, 8)
 def parse_event_time(value: Any) -> datetime:
     """The time of an event with its offset. Raises `ValueError` if `value` is not a date and time.
 
-    - Text is ISO 8601 with an offset, `Z`, a region in brackets, or none of these (London time). Between date and time
-      there is a `T` or a space. Before the fraction there is a point or a comma; it is cut to microseconds.
+    - Text is ISO 8601 with an offset, `Z`, a region in brackets, or none of these (London time). Between the date and
+      the time there is a `T` or a space. A point or a comma precedes the fraction, which is cut to microseconds.
     - Numbers, which may be written as text, are seconds since 1970, or smaller units.
     - Arrays go from year to minute, second or nanoseconds, in London time.
     """

@@ -40,11 +40,11 @@ class UpstreamError(SyncError):
     status: the status of the response, None if there was no response. unreachable: whether the request was not even
     sent. outcome_unknown: whether a write may have been applied although the call failed, because the response was lost
     or does not say that the write was rejected. from_service: whether the response comes from the service itself, that
-    is, it has the error body of the HMPPS services and is about the request. This is false for a response of a gateway,
-    a proxy or another server at the address, and for a path that the service does not have. more_info: the `moreInfo`
-    of the error body. retry_after: the wait that the service asks for, in seconds. error_code: the service's number for
-    the reason, where one status can have several reasons. no_route: whether the service says that it does not have the
-    path.
+    is, it has the error body of the HMPPS services and is about the request. This is false for a response from a
+    gateway, a proxy or another server at the address, and for a path that the service does not have. more_info: the
+    `moreInfo` of the error body. retry_after: the wait that the service asks for, in seconds. error_code: the service's
+    number for the reason, where one status can have several reasons. no_route: whether the service says that it does
+    not have the path.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class BreakerOpen(SyncError):
 
 
 class LeaseBusy(SyncError):
-    """Another thread or process holds the lease, so the message waits. `free_in`: for how many seconds, if known."""
+    """Another thread or process holds the lease, so the message waits, for `free_in` seconds if that is known."""
 
     recoverable = True
 

@@ -59,7 +59,7 @@ def check_service(service: UpstreamName, raw: object, operations: Iterable[Opera
     """
     document = Document(raw)
     called = [each for each in operations if each.service is service]
-    # The client certainly has these roles. An operation may accept one of them even if it no longer accepts its own.
+    # The client certainly has these roles. A call works if the operation accepts any of them, declared for it or not.
     roles = frozenset(each.role for each in called if each.role is not None and not each.since and not each.until)
     mapped = mapped_values()
     found = {each for operation in called for each in compare(operation, document, roles, mapped, called)}

@@ -1,8 +1,8 @@
 """Compares an operation that the program declares with the same operation in the service's document.
 
 An error means that calls fail or that responses are misread. A warning means that this may happen to some calls. A note
-means that nothing has to be done. Differences without effect are ignored: new optional fields, and the ways in which
-null, times, ids in paths and references are written.
+means that nothing has to be done. Differences without effect are ignored: new optional fields, and different ways of
+writing null, times, ids in paths, and references.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ class DriftLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class OperationDifference:
-    """One difference of an operation (`GET /visits/{visitId}`). `kind` is a word for programs, `text` is for people."""
+    """One difference in an operation (`GET /visits/{visitId}`). `kind` is a word for programs, `text` is for people."""
 
     level: DriftLevel
     kind: str
@@ -94,7 +94,7 @@ class _Comparison:
                 sent = "only sometimes sent" if name in at_times else "not sent"
                 yield DriftLevel.ERROR, "query-required", name, f"parameter {name} is required, and is {sent}"
             if name in ("size", "pageSize") and name in always and (parameter.default or parameter.maximum):
-                sizes = f"default {parameter.default or 'not given'}, at most {parameter.maximum or 'not given'}"
+                sizes = f"default {parameter.default or 'not given'}, maximum {parameter.maximum or 'not given'}"
                 yield DriftLevel.NOTE, "page-size", name, f"page size: {sizes}"
         if operation.body is not None:
             if self.published.body is None:
@@ -213,7 +213,7 @@ class _Comparison:
                 yield DriftLevel.NOTE, "value-gone", at, f"field {at} may no longer be {value}"
             level = DriftLevel.WARNING if known is not None and known.has_default else DriftLevel.ERROR
             for value in sorted(schema.values - values):
-                yield level, "value-new", at, f"field {at} may be {value}, which no rule knows"
+                yield level, "value-new", at, f"field {at} may be {value}, which no rule covers"
         else:
             for value in sorted(values - schema.values):
                 yield DriftLevel.WARNING, "value-refused", at, f"body field {at} may not be {value}, which is sent"

@@ -158,7 +158,7 @@ class Document:
         )
 
     def _query(self, raw: Mapping[str, Any]) -> dict[str, Parameter]:
-        """The query parameters behind one parameter: Spring writes those of a page as one object."""
+        """The query parameters behind one parameter: Spring writes the parameters of a page as one object."""
         schema = self.schema(raw.get("schema", {}))
         if "object" in schema.types:
             inner = {name: schema.field(name).raw for name in schema.names}

@@ -23,7 +23,7 @@ class KnownFault:
     until: str = ""
 
     def explains(self, service: UpstreamName, month: str, difference: OperationDifference) -> bool:
-        """Whether this fault is the reason for a difference from a document from that month."""
+        """Whether this fault explains the difference from the document of that month."""
         return (
             service is self.service
             and difference.operation in self.operations
@@ -44,7 +44,7 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("DELETE /activities/{courseActivityId}", "DELETE /allocations/{referenceId}", "DELETE /attendances/{eventId}"),
         ("operation-gone",),
-        "the deletes for repairs existed in May 2023, but not in the document",
+        "the delete endpoints for repairs existed in May 2023, but were missing from the document",
         until=_JUNE,
     ),
     KnownFault(
@@ -101,14 +101,14 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("POST /activities", "PUT /activities/{courseActivityId}"),
         _SENT_AT_TIMES,
-        "until December 2023, when NOMIS stops requiring it, every DPS activity has a minimum incentive level",
+        "until December 2023, when NOMIS stopped requiring it, every DPS activity had a minimum incentive level",
         field="minimumIncentiveLevelCode",
     ),
     KnownFault(
         _NOMIS,
         ("PUT /activities/{courseActivityId}/allocation",),
         _SENT_AT_TIMES,
-        "until November 2023, when NOMIS stops requiring it, every DPS allocation has a pay band",
+        "until November 2023, when NOMIS stopped requiring it, every DPS allocation had a pay band",
         field="payBandCode",
     ),
     KnownFault(

@@ -1,4 +1,4 @@
-"""Saves a mapping. If the mapping service refuses it, finds out whether it was saved before or conflicts."""
+"""Saves a mapping. If the mapping service refuses it, finds out whether it was saved before or there is a conflict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _BAD_REQUEST = 400
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The mapping service refused `duplicate` because it has `existing`, or None if it does not say which."""
+    """The mapping service refused `duplicate` because of `existing`, which is None if the response does not name it."""
 
     existing: Json | None
     duplicate: Json
@@ -31,8 +31,8 @@ class Conflict:
 def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Services) -> Conflict | None:
     """Saves the mapping of a DPS record. Returns a conflict if a different mapping has one of the two ids.
 
-    If the service refuses the mapping because it already has the same one, that is a success: the mapping was saved
-    before, and only the response was lost. Raises `SyncError` for every other failure.
+    If the service refuses the mapping because it already has the same mapping, the refusal counts as a success: the
+    mapping was saved before, and only the response was lost. Raises `SyncError` for every other failure.
     """
     try:
         creation.mappings.post(services.mapping, mapping)

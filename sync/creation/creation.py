@@ -20,8 +20,8 @@ from sync.upstream.mappings import Mappings
 from sync.upstream.services import Services
 
 Json = Mapping[str, Any]
-#: How much earlier than the intent the creation time in NOMIS may be. Its clock may be a few minutes slow, and on the
-#: night when the clocks go back, its local time is an hour behind.
+#: How much earlier than the intent the creation time in NOMIS may be. The clock of NOMIS may be a few minutes slow, and
+#: on the night when the clocks go back, its local time is an hour behind.
 _CLOCK_MARGIN = timedelta(minutes=65)
 
 
@@ -72,7 +72,7 @@ class Creation(ABC):
         """The telemetry properties that come from the event itself."""
 
     def is_ignored(self, event: DomainEvent) -> bool:  # noqa: ARG002 - for subclasses
-        """Whether the event does not require a record in NOMIS, which is decided without a call."""
+        """Whether the event does not require a record in NOMIS. This is decided without a call."""
         return False
 
     @abstractmethod
@@ -135,7 +135,7 @@ class Creation(ABC):
 
 
 def creation_lease(name: str, dps_id: str) -> str:
-    """The key of the lease for the creation of a DPS record; `name` is that of the `Creation`.
+    """The key of the lease for the creation of a DPS record; `name` is the name of the `Creation`.
 
     A deletion holds the same lease, so that it never overlaps with a creation.
     """
@@ -143,5 +143,5 @@ def creation_lease(name: str, dps_id: str) -> str:
 
 
 def earliest_creation(since: datetime) -> datetime:
-    """The earliest creation time, in London, that NOMIS can show for a record with an intent from `since`."""
+    """The earliest creation time, in London, that NOMIS can show for a record with an intent recorded at `since`."""
     return (since - _CLOCK_MARGIN).astimezone(LONDON).replace(tzinfo=None)

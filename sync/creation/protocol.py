@@ -7,10 +7,10 @@ delivery can continue wherever a process died:
 | died …                                          | mapping | record   | NOMIS    | next delivery              |
 | ----------------------------------------------- | ------- | -------- | -------- | -------------------------- |
 | before the intent                               | no      | none     | nothing  | creates                    |
-| after the intent, before NOMIS has the write    | no      | intended | nothing  | waits, looks, creates      |
-| after NOMIS has the write, before its response  | no      | intended | a record | looks, finds it, maps it   |
+| after the intent, before NOMIS has the write    | no      | intended | nothing  | waits, searches, creates   |
+| after NOMIS has the write, before its response  | no      | intended | a record | searches, finds, maps it   |
 | … where no read exists (courses)                | no      | intended | a record | asks a person to decide    |
-| after the response, before it is recorded       | no      | intended | a record | as the two above           |
+| after the response, before it is recorded       | no      | intended | a record | as in the two rows above   |
 | after the record, before the mapping is saved   | no      | created  | a record | maps it                    |
 | after the mapping is saved, before the response | ours    | created  | a record | success, as usual          |
 | after the success, before the acknowledgement   | ours    | mapped   | a record | duplicate, acknowledged    |
@@ -112,7 +112,7 @@ class CreationProtocol:
             return self._resolve_unknown_outcome(creation, event, record, context)
 
     def retry_mapping(self, creation: Creation, retry: MappingRetry, context: HandlerContext) -> Outcome:
-        """Handles a mapping retry: it only saves the mapping. Raises every error except a conflict."""
+        """Handles a mapping retry, which only saves the mapping. Raises every error except a conflict."""
         dps_id = creation.retry_dps_id(retry)
         mapping = creation.retry_mapping(retry)
         properties = creation.retry_properties(retry)
@@ -137,8 +137,9 @@ class CreationProtocol:
     ) -> None:
         """Makes `create` search NOMIS for a record from another program before it creates one.
 
-        This is for a DPS record without a mapping that this program has never created. `made_at` is when DPS created
-        it.
+        This is for a DPS record that has no mapping and that this program has never tried to create. `made_at` is when
+        DPS created the record.
+
         Raises `LeaseBusy`, and every error that occurs while the DPS record is read.
         """
         dps_id = creation.dps_id(event)
@@ -224,7 +225,7 @@ class CreationProtocol:
                     context.bind(**record.properties)
                     if creation.same_records(match, mapping):
                         return self._succeed(creation, record.dps_id, match, context)
-                    # NOMIS has a second record. The mapping service refuses its mapping and names the existing one.
+                    # NOMIS has a second record. The mapping service refuses to map it, and names the existing mapping.
                     return self._save_mapping(creation, record.dps_id, match, context)
         elif record is not None and record.state is CreationState.AMBIGUOUS:
             self._store.mapped_by_others(creation, record, mapping)
@@ -304,8 +305,8 @@ class CreationProtocol:
             raise CreateUnderWay(creation_lease(creation.name, record.dps_id), self.seconds_under_way(record))
 
     def _ended_at(self, record: CreationRecord) -> datetime:
-        """The time at which the last create has certainly ended in NOMIS, which is the end of the grace period."""
-        # The update of a record that became ambiguous says nothing new about the create.
+        """The time by which the last create has certainly ended in NOMIS, which is the end of the grace period."""
+        # When a creation becomes ambiguous, its record is updated, but this says nothing new about the create.
         last_news = record.updated_at if record.state is CreationState.INTENDED else record.intended_at
         if not self._store.request_has_ended(record):
             last_news = max(last_news, record.intended_at + self._longest_call)

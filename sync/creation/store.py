@@ -33,7 +33,8 @@ _OF_ATTEMPT = OF_DPS_RECORD & (creations.c.attempts == bindparam("the_attempt"))
 _CHANGE_INTENT = update(creations).where(_OF_ATTEMPT, creations.c.state == CreationState.INTENDED)
 # A mapped record is included, since its mapping may have disappeared.
 _ASKED_ABOUT = (CreationState.INTENDED, CreationState.MAPPED)
-#: Finds an intent by its note. If it was not committed, another process may have begun an attempt with the same number.
+#: Finds an intent by its note. If the intent was not committed, another process may have begun an attempt with the same
+#: number.
 _REFUSE_UNSENT = update(creations).where(
     OF_DPS_RECORD, creations.c.note == bindparam("the_note"), creations.c.state == CreationState.INTENDED
 )
@@ -51,7 +52,7 @@ class CreationStore:
     def __init__(self, database: Database, telemetry: Telemetry) -> None:
         self._database = database
         self._telemetry = telemetry
-        #: By creation, the number of the last attempt that has ended in the service with an unknown outcome.
+        #: For each creation, the number of the last attempt that has ended in the service with an unknown outcome.
         self._ended: dict[tuple[str, str], int] = {}
         self._unwritten: dict[tuple[str, str], Callable[[Connection], None]] = {}
         self._lock = threading.Lock()
@@ -70,7 +71,7 @@ class CreationStore:
             return find_record(connection, creation.name, dps_id)
 
     def concurrent_intents(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
-        """The other intents of the same subject, with outcomes that are also unknown; empty without a subject."""
+        """The other intents of the same subject with unknown outcomes; empty if the record has no subject."""
         subject = creation.subject(record.request)
         if subject is None:
             return []
@@ -136,7 +137,7 @@ class CreationStore:
         return attempt
 
     def create_failed(self, creation: Creation, dps_id: str, attempt: int, error: Exception) -> None:
-        """Records a failed create, either as refused, so that the next delivery creates, or with an unknown outcome."""
+        """Records a failed create: as refused, so that the next delivery tries again, or with an unknown outcome."""
         note = str(error)
         if isinstance(error, UpstreamError) and error.outcome_unknown and not error.under_way:
             self._ended[creation.name, dps_id] = attempt

@@ -35,7 +35,7 @@ class Update:
     change, and raises an error on failure. It may return the name of a telemetry event to track instead of `success`,
     such as that of an ignored event. success, failed: the telemetry events for success and failure, with the properties
     that `apply` bound; `failed` may be None. others: all names that `apply` may return. rows: the kind of row that
-    NOMIS may hold twice, after which it refuses every change to it.
+    NOMIS may hold twice, after which NOMIS refuses every change to the row.
     """
 
     event_type: str
@@ -131,7 +131,7 @@ def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored
 
 
 def _absence(read: Callable[[], object]) -> str | None:
-    """The text of the 404 if the service does not have the record, or None if it has it. Raises any other error."""
+    """The text of the 404 if the service does not have the record, or None if it does. Raises any other error."""
     try:
         read()
     except UpstreamError as error:

@@ -1,4 +1,4 @@
-"""Recognises two rows in NOMIS where only one is allowed, and finds the rows that our telemetry knows.
+"""Recognises two rows in NOMIS where only one is allowed, and finds the rows that the program's telemetry names.
 
 If two calls create such a row at the same moment, NOMIS has two rows, and refuses every later change to them.
 """
@@ -26,7 +26,7 @@ CANDIDATES = "candidateIds"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowKind:
-    """A kind of row that NOMIS should hold only once for each key, but does not enforce this.
+    """A kind of row that NOMIS should hold only once for each key, although NOMIS does not enforce this.
 
     domain: the word for the domain in findings. what: the word that people use for a row.
     key: the telemetry properties that identify the one row that is allowed. number, dps: the properties with the number
@@ -102,7 +102,7 @@ def read_duplicate_rows(kind: RowKind, finding: Finding) -> DuplicateRows:
 
 
 def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
-    """The numbers of the rows that our telemetry knows, oldest row first."""
+    """The numbers of the rows that the program's telemetry names, oldest row first."""
     columns, number = telemetry_events.c, rows.kind.number
     query = select(columns.properties[number].as_string()).where(columns.name.in_(rows.kind.tracked_by)).distinct()
     for name, value in rows.key.items():

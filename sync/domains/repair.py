@@ -46,7 +46,7 @@ class Repair(ABC):
     owner: ClassVar[str] = "bookingId"
     readable: ClassVar[bool] = True
     removal: ClassVar[str] = "delete"
-    harm: ClassVar[str] = "NOMIS has it twice."
+    harm: ClassVar[str] = "NOMIS has the record twice."
     dps_property: ClassVar[str] = ""
     time_of: ClassVar[tuple[str, ...]] = ()
 
@@ -187,7 +187,7 @@ class Effect(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
-    #: NOMIS decides which; no endpoint shows this beforehand.
+    #: NOMIS decides whether to create or update, which no endpoint shows beforehand.
     CREATE_OR_UPDATE = "create or update"
     CANCEL = "cancel"
     DELETE = "delete"
@@ -199,14 +199,14 @@ class ResyncPlan:
     """How to bring NOMIS in step with a DPS record, according to the current records on both sides.
 
     effect: what happens in NOMIS. because: a sentence that says why, or what it means. events: the events to handle, in
-    this order. objection: a sentence that says why nothing may be written although the two differ, or None.
+    this order. objection: a sentence that says why nothing may be written although the two records differ, or None.
     creation_id: the DPS id of the record that needs a mapping; for an allocation, that of its schedule. ids: the
     mapping of that record, or None if it does not have one. mapping_is_stale: NOMIS does not have the mapped record, so
     the mapping is deleted first. dps: the DPS record, or None if DPS does not have it. nomis: the NOMIS record, or None
     if it does not exist or NOMIS cannot read it. expected: the fields that `nomis` must have. unchecked: a sentence
-    that says what the program could not check before a creation, or None. made_at: when DPS created the record (with
-    its time zone), if NOMIS can be searched for one that another program created. properties: the telemetry properties
-    that identify the record, for the event of the replaced service.
+    that says what the program could not check before a creation, or None. made_at: when DPS created the record (an
+    aware time), if NOMIS can be searched for a record that another program created. properties: the telemetry
+    properties that identify the record, for the event of the replaced service.
     """
 
     effect: Effect

@@ -50,8 +50,9 @@ class HandlerContext:
     def lease(self, key: str) -> Iterator[None]:
         """Holds the lease of `key` in the `with` block, so that no other thread or process holds it.
 
-        It waits a moment for the lease, since entities that share one, such as the attendances of a booking, usually
-        only wait for a single call. Raises `LeaseBusy` if the lease is still held elsewhere; the message then waits.
+        It waits a moment for the lease, since entities that share a lease, such as the attendances of a booking,
+        usually only wait for a single call. Raises `LeaseBusy` if the lease is still held elsewhere; the message then
+        waits.
 
         After an unknown outcome, or the death of this process, the lease stays held while the request may still be
         under way. Otherwise a request that is applied late could overwrite newer data.
@@ -76,7 +77,7 @@ class HandlerContext:
     def creation_open(self, name: str, dps_id: str) -> bool:
         """Whether the creation of this DPS record has begun but has not finished.
 
-        In that case NOMIS has, or may get, a record without a mapping. `name` is that of the `Creation`.
+        In that case NOMIS has, or may get, a record without a mapping. `name` is the name of the `Creation`.
         """
         with self._database.read() as connection:
             record = find_record(connection, name, dps_id)
@@ -95,13 +96,13 @@ class HandlerContext:
 class Outcome(StrEnum):
     """The outcome of a message; summaries, metrics and the ledger use the same words."""
 
-    #: Its effect is in NOMIS (and, for a creation, in the mapping service).
+    #: The effect of the event is in NOMIS (and, for a creation, in the mapping service).
     APPLIED = "applied"
     #: A later event of the same entity was handled instead.
     COALESCED = "coalesced"
     #: The event does not require a change in NOMIS.
     IGNORED = "ignored"
-    #: The record already exists, or its mapping was refused because a different one exists; nothing is left to do.
+    #: The record already exists, or its mapping was refused because a different mapping exists; nothing is left to do.
     DUPLICATE = "duplicate"
     #: The record is created in NOMIS, and a separate message saves the mapping.
     RETRY_QUEUED = "retry_queued"
@@ -115,7 +116,7 @@ class Outcome(StrEnum):
     UNREADABLE = "unreadable"
     #: No look-up can show whether NOMIS has the record. A person has to decide; the program does not create it again.
     AMBIGUOUS = "ambiguous"
-    #: The message was returned to the queue, untried or to wait there.
+    #: The message was returned to the queue untried, or to wait there.
     DEFERRED = "deferred"
 
     @property

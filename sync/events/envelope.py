@@ -38,8 +38,8 @@ def message_key(sns_message_id: str | None, body: str) -> str:
 class DomainEvent:
     """An event from the service that published it.
 
-    `occurred_at` has the offset from the event, or London time if it has none. It is None if the time is missing or
-    malformed. `malformed_time` is the beginning of a malformed time.
+    `occurred_at` has the offset from the event, or is in London time if the event has no offset. It is None if the time
+    is missing or malformed. `malformed_time` is the beginning of a malformed time.
     """
 
     event_type: str

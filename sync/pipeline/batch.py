@@ -153,7 +153,7 @@ class Batch:
         for future in done:
             group = self._running.pop(future, None)
             if group is None:
-                # This is the acknowledgement, or a group that was returned to the queue after the grace period.
+                # The future is the acknowledgement, or its group was returned to the queue after the grace period.
                 continue
             result = future.result()
             self._note_database(group, result)
@@ -194,7 +194,8 @@ class Batch:
                 return
             self.outcomes += self._acknowledging.result()
             self._acknowledging = None
-        # While groups are running, only full batches of ten are acknowledged, unless the last one was too long ago.
+        # While groups are running, only full batches of ten are acknowledged, unless the last acknowledgement was too
+        # long ago.
         number = len(self._ended)
         if self._running and time.monotonic() - self._acknowledged_at < times.ACKNOWLEDGE_SECONDS:
             number -= number % BATCH
@@ -220,7 +221,7 @@ class Batch:
             self._running.clear()
 
     def _replace_long_hidden(self) -> None:
-        """Replaces the messages that SQS can soon no longer hide with copies, whatever they are waiting for."""
+        """Replaces with copies the messages that SQS can soon no longer hide, whatever the messages are waiting for."""
         oldest = time.monotonic() - times.LONGEST_HIDDEN_SECONDS
         if self._first_received_at >= oldest:
             return

@@ -257,7 +257,7 @@ class Drain:
         return error
 
     def _return_to_queue(self) -> None:
-        """Returns a batch that was received ahead to the queue, so that it can be received again at once."""
+        """Returns to the queue a batch that was received in advance, so that it can be received again at once."""
         if self._ahead is None:
             return
         ahead, self._ahead = self._ahead, None

@@ -53,7 +53,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """The tasks that ended in a turn. The others can be handled at once (`rest`) or have to wait (`parked`)."""
+    """The tasks that ended in a turn. The other tasks can be handled at once (`rest`) or have to wait (`parked`)."""
 
     ended: tuple[TaskEnd, ...] = ()
     rest: MessageGroup | None = None
@@ -141,7 +141,7 @@ class GroupRunner:
         task, failure = group.tasks[0], describe_failure(error, step)
         if isinstance(error, SyncError):
             if is_outage(error, task.message, self._queue_context):
-                # It waits on the queue, so that it does not hold up messages that have not been tried yet.
+                # The task waits on the queue, so that it does not hold up messages that have not been tried yet.
                 return GroupResult(_wait_on_queue(group.tasks, WaitsFor.SERVICE, failure))
         else:
             self._log.error(
@@ -185,7 +185,7 @@ class GroupRunner:
         return math.ceil(self._queue_context.settings.longest_request_seconds)
 
     def _wait_for_lease(self, group: MessageGroup, error: LeaseBusy) -> GroupResult:
-        """Parks a group if its lease is held elsewhere; returns it to the queue if that lasts too long."""
+        """Parks a group if its lease is held elsewhere; returns it to the queue if the wait lasts too long."""
         moment = time.monotonic()
         since = moment if group.busy_since is None else group.busy_since
         left = times.LEASE_WAIT_SECONDS - (moment - since)
@@ -221,7 +221,7 @@ def _end_first(group: MessageGroup, end: TaskEnd) -> GroupResult:
 def _wait_on_queue(
     tasks: Sequence[Task], waits_for: WaitsFor, failure: Failure | None = None, wait_seconds: int | None = None
 ) -> tuple[TaskEnd, ...]:
-    """Returns tasks to the queue, for `wait_seconds` if the time is known; `failure` is that of the first task."""
+    """Returns tasks to the queue, for `wait_seconds` if the time is known; `failure` is how the first task failed."""
     return tuple(
         TaskEnd(task, Outcome.DEFERRED, None if number else failure, wait_seconds, waits_for, cause=failure)
         for number, task in enumerate(tasks)

@@ -22,15 +22,15 @@ The limits of these waits:
   to pings but fails calls for two hours, the messages that were tried early on move to the dead letter queue, with each
   failure recorded. They are redriven when NOMIS works again.
 - A message that was not tried stays in the batch for up to `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for no
-  longer than 12 hours. After that a copy replaces it, which starts with a receive count of zero.
+  longer than 12 hours. After that it is replaced by a copy, which starts with a receive count of zero.
 - The scheduler waits without a limit. A `drain` command waits for `hold_seconds`, then returns its messages to the
   queue and ends with `UpstreamsUnavailable` (`sync.pipeline.drain`). The same applies to the database.
 - On SIGTERM, messages parked because of an outage are returned at once.
 
-While the database is unavailable nothing is received, since a receive would only bring messages nearer to the
-dead letter queue. Groups in the batch are parked until the database is back. The outage only counts as over when one of
-these groups, or a receive, has used the database successfully: while it hangs, a group that tries it again looks like
-work in progress. A message is only deleted after its record was written (`sync.pipeline.acknowledge`).
+While the database is unavailable nothing is received, since a receive would only bring messages nearer to the dead
+letter queue. Groups in the batch are parked until the database is back. The outage only counts as over when one of
+these groups, or a receive, has used the database successfully: while the database hangs, a group that tries it again
+looks like work in progress. A message is only deleted after its record was written (`sync.pipeline.acknowledge`).
 
 All these times are in `sync.settings.times`.
 """

@@ -2,9 +2,9 @@
 
 Batch calls return status 200 even if some entries failed, so the `Failed` entries of each response are tried again.
 
-SQS itself does not say how old the oldest message is. Only a receive shows when a message was sent, but it hides the
-message, and on a main queue it uses up one of its attempts. CloudWatch publishes the age for each queue once a minute,
-and reading it there does not affect any message (`oldest_ages`).
+SQS itself does not say how old the oldest message is. Only a receive shows when a message was sent, but a receive also
+hides the message, and on a main queue it uses up one of the message's attempts. CloudWatch publishes the age for each
+queue once a minute, and reading it there does not affect any message (`oldest_ages`).
 """
 
 import json
@@ -80,7 +80,7 @@ class Queue:
         self.url = url
 
     def receive(self, most: int = BATCH, wait_seconds: int = 0, visibility_seconds: int | None = None) -> list[Message]:
-        """Receives up to `most` (≤ 10) messages; waits for the first one up to `wait_seconds` (≤ 20).
+        """Receives up to `most` (≤ 10) messages; waits up to `wait_seconds` (≤ 20) for the first one.
 
         `visibility_seconds`: how long they are hidden; None uses the queue's own timeout. Raises `QueueUnavailable`.
         """
@@ -257,7 +257,7 @@ class AgesUnavailable(SyncError):
 def oldest_ages(cloudwatch: Any, names: Sequence[str]) -> dict[str, float]:
     """The age of the oldest message in seconds, by the SQS name of its queue; 0 for an empty queue.
 
-    A queue without a recent figure is left out, such as one that has not been used for six hours. `cloudwatch` is a
+    A queue without a recent figure, such as one that has not been used for six hours, is left out. `cloudwatch` is a
     boto3 client with the permission `cloudwatch:GetMetricData`. Raises `AgesUnavailable`.
     """
     from botocore.exceptions import BotoCoreError, ClientError

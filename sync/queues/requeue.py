@@ -24,9 +24,9 @@ class WaitsFor(StrEnum):
     `sync.pipeline.group_runner.Missing` is the counterpart for a message group that waits in a batch.
     """
 
-    #: Its record has no mapping yet.
+    #: The record of the message has no mapping yet.
     CREATION = "waitsForCreationSince"
-    #: Its record is being handled elsewhere, or a write with an unknown outcome may be under way.
+    #: The record is being handled elsewhere, or a write with an unknown outcome may be under way.
     LEASE = "waitsForLeaseSince"
     #: A service is unavailable.
     SERVICE = "waitsForServiceSince"

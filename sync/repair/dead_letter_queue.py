@@ -76,7 +76,7 @@ class RetryResult:
 class DeadLetterQueue:
     """The dead letter queue of one queue.
 
-    `main_queue` opens the main queue of a queue id. With it, an event on the wrong queue is sent to the right one.
+    `main_queue` opens the main queue of a queue id. With it, an event on the wrong queue is sent to the right queue.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class DeadLetterQueue:
     ) -> tuple[Mapping[str, str], list[KeptMessage]]:
         """The reasons from `why_left`, and the messages for which it fails.
 
-        It is called for all messages together and, if that fails, for each message separately.
+        `why_left` is called for all messages together and, if that fails, for each message separately.
         """
         try:
             return why_left(dead_letters), []
@@ -238,7 +238,7 @@ class DeadLetterQueue:
     ) -> None:
         """Sends messages back and deletes them here. Adds each to `batch`, as sent or as left.
 
-        Raises `QueueUnavailable` if two in a row cannot be sent, since then the messages are not the cause.
+        Raises `QueueUnavailable` if two messages in a row cannot be sent, since then the messages are not the cause.
         """
         unrecorded = self._record(dead_letters, who)
         batch.left += unrecorded

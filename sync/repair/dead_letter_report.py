@@ -22,7 +22,7 @@ UNFINISHED_HINT = (
     "its last attempt may have created the record in NOMIS: send the message back, and the next attempt searches "
     "for the record"
 )
-NO_FAILURE_HINT = "no failure was recorded (its process died, or somebody sent it here): send it back"
+NO_FAILURE_HINT = "no failure was recorded (the process died, or somebody put the message here): send the message back"
 #: A message that came back once is sent back again after the first pause, which is a little less than the ten minutes
 #: between two runs of housekeeping. Each pause is twice as long as the one before, up to the longest.
 _FIRST_PAUSE = timedelta(minutes=9)
@@ -60,31 +60,32 @@ _TEXTS = {
             "yet; or the outcome of the last attempt is unknown, so NOMIS may have the record"
         ),
         (
-            "wait. Housekeeping sends it back, first within ten minutes, then with pauses of up to six hours. "
-            "Sooner: `dlq retry QUEUE`. For 401, 403 or no token, `check` shows the problem: correct that first"
+            "wait. Housekeeping sends the message back, first within ten minutes, then with pauses of up to six hours. "
+            "To send it back sooner, run `dlq retry QUEUE`. For 401, 403 or no token, `check` shows the problem: "
+            "correct that first"
         ),
     ),
     FailureClass.REPAIRABLE: (
         "NOMIS has two rows where it should have one",
         (
-            "delete one of the two rows, see `duplicates list`. Leave the message: it is sent back once the finding "
+            "delete one of the two rows (see `duplicates list`). Leave the message: it is sent back once the finding "
             "is closed"
         ),
     ),
     FailureClass.UNRECOVERABLE: (
         "the request was refused, and would be refused again",
         (
-            "housekeeping gives it up. Read the advice in `dlq show QUEUE`: correct the data and "
-            "`dlq retry QUEUE`, or `dlq purge QUEUE`"
+            "housekeeping gives up on the message. Read the advice in `dlq show QUEUE`: correct the data and run "
+            "`dlq retry QUEUE`, or run `dlq purge QUEUE`"
         ),
     ),
     FailureClass.UNREADABLE: (
         "the message is not valid",
-        "housekeeping gives it up. Inform the publisher's team, then `dlq purge QUEUE`",
+        "housekeeping gives up on it. Inform the publisher's team, then run `dlq purge QUEUE`",
     ),
     FailureClass.UNKNOWN: (
-        "no failure was recorded: its process died, or a person put the message there",
-        "wait. Housekeeping sends it back. Sooner: `dlq retry QUEUE`",
+        "no failure was recorded: the process died, or a person put the message on the queue",
+        "wait. Housekeeping sends the message back. To send it back sooner, run `dlq retry QUEUE`",
     ),
 }
 #: The classes for which a retry may help without a repair.
@@ -240,7 +241,7 @@ def not_chosen(
 ) -> Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]:
     """A `WhyLeft` that keeps all messages except `message_ids`, if any are given.
 
-    recoverable_only: whether to keep the messages that a retry cannot help as well. The `WhyLeft` raises
+    recoverable_only: whether to keep also the messages that a retry cannot help. The `WhyLeft` raises
     `StoreUnavailable`.
     """
 

@@ -69,7 +69,7 @@ class DeadLetterMessage:
 
     @property
     def creates(self) -> str | None:
-        """The id of the DPS record that the event creates in NOMIS, in the form that creations store; None if none."""
+        """The id of the DPS record that the event creates in NOMIS, in the form that creations store, or None."""
         domain = self.domain
         if domain is None or self.type.lower() != domain.creation.event_type:
             return None

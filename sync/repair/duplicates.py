@@ -100,11 +100,11 @@ def _reasons_to_keep(repair: Repair, duplicate: MappingIds, existing: MappingIds
     if not view.readable:
         return found
     if view.mapped is None:
-        found.append(f"NOMIS has no {noun} {existing.nomis_text}, so the other may be the only one: investigate")
+        found.append(f"NOMIS has no {noun} {existing.nomis_text}, so the other record may be the only one: investigate")
     if view.duplicate is not None and view.mapped is not None:
         whose, owner = view.duplicate.get(repair.owner), view.mapped.get(repair.owner)
         if whose is None or whose != owner:
-            found.append(f"the two do not have the same {repair.owner} ({whose} and {owner}): investigate")
+            found.append(f"the two records do not have the same {repair.owner} ({whose} and {owner}): investigate")
     if view.duplicate is not None:
         found.extend(repair.objections(duplicate, view.duplicate))
     return found
@@ -123,9 +123,9 @@ def unproved(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: 
     for name, required in repair.proof.items():
         value, mapped = view.duplicate.get(name), view.mapped.get(name)
         if value != mapped:
-            found.append(f"the two differ in {name} ({value} and {mapped})")
+            found.append(f"the two records differ in {name} ({value} and {mapped})")
         elif required and value is None:
-            found.append(f"neither has a {name}")
+            found.append(f"neither record has a {name}")
     return [*found, *repair.doubts(duplicate, view.duplicate), *repair.doubts(existing, view.mapped)]
 
 

@@ -45,16 +45,17 @@ def _duplicate(domain: Domain, properties: Properties) -> str:
     if verdict is Verdict.DUPLICATE:
         return (
             f"NOMIS has two records of {domain.noun} {duplicate.dps_id}{who}{_when(repair.time_of, properties)}: "
-            f"{repair.noun} {existing.nomis_text} is mapped, {new} is one too many. {repair.harm}"
+            f"{repair.noun} {existing.nomis_text} is mapped, and {new} is one too many. {repair.harm}"
         )
     if verdict is Verdict.TWO_CLAIMS:
         return (
-            f"Two DPS records claim {new}{who}: {existing.dps_id} has it, {duplicate.dps_id} was refused. Until this "
-            f"is resolved, changes to {duplicate.dps_id} do not reach NOMIS. Check both before you delete anything."
+            f"Two DPS records claim {new}{who}: {existing.dps_id} has it, and {duplicate.dps_id} was refused. Until "
+            f"this is resolved, changes to {duplicate.dps_id} do not reach NOMIS. Check both before you delete "
+            f"anything."
         )
     return (
         f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, because it has "
-        f"{existing.dps_id} with {repair.noun} {existing.nomis_text}. Investigate before you delete anything."
+        f"mapped {existing.dps_id} to {repair.noun} {existing.nomis_text}. Investigate before you delete anything."
     )
 
 
@@ -76,8 +77,8 @@ def _two_rows(kind: RowKind, properties: Properties) -> str:
     offender_no = prisoner_in(properties)
     whose = "" if offender_no is None else f" (prisoner {offender_no})"
     return (
-        f"NOMIS has two {kind.what}s of {pair}{whose} and should have one. Until one of them is deleted, NOMIS refuses "
-        f"every change to this {kind.what}."
+        f"NOMIS has two {kind.what}s for {pair}{whose} and should have one. Until one of them is deleted, NOMIS "
+        f"refuses every change to this {kind.what}."
     )
 
 

@@ -8,7 +8,7 @@ from sync.pipeline.handle import ROUTING_STEP
 
 RECOVERABLE = "another service was unavailable or overloaded: leave the message, since housekeeping sends it back"
 UNRECOVERABLE = (
-    "the request was refused, and would be refused again: correct the data and `dlq retry`, or purge the message"
+    "the request was refused, and would be refused again: correct the data and run `dlq retry`, or purge the message"
 )
 UNREADABLE = "the message cannot be understood: inform the publisher's team, then purge it"
 
@@ -54,10 +54,10 @@ def _of_domains(*, heals: bool) -> tuple[Advice, ...]:
 ROUTING = Advice(
     lambda _, failure: failure.step == ROUTING_STEP,
     "the event belongs on another queue",
-    "the event belongs on another queue: correct the filter of this queue's subscription, then `dlq retry`, which "
-    "sends it to the right queue",
+    "the event belongs on another queue: correct the filter of this queue's subscription, then run `dlq retry`, "
+    "which sends the event to the right queue",
 )
-#: The first advice that fits is given, so advice to wait comes before all advice to purge. `make docs` writes the same
+#: The first advice that fits is given, so advice to wait comes before advice to purge. `make docs` writes the same
 #: table to the runbook.
 ADVICE = (
     Advice(
@@ -67,15 +67,15 @@ ADVICE = (
     ),
     Advice(
         lambda event_type, _: event_type == MAPPING_RETRY,
-        "anything, on a `RETRY_CREATE_MAPPING`",
-        "NOMIS has the record and only its mapping is missing: never purge it, or the record is created a second "
-        "time; correct the mapping service or the data that it refuses, then `dlq retry`",
+        "any failure of a `RETRY_CREATE_MAPPING`",
+        "NOMIS has the record and only its mapping is missing: never purge the message, or the record is created "
+        "a second time; correct the mapping service or the data that it refuses, then run `dlq retry`",
     ),
     Advice(
         lambda _, failure: is_missing_mapping(failure),
         "mapping 404 on a change",
-        "the record was never created in NOMIS: find its creation, which may be switched off, failed, on the DLQ or "
-        "ambiguous; this message succeeds after it",
+        "the record was never created in NOMIS: find its creation, which may be switched off, on the DLQ or "
+        "ambiguous, or may have failed; this message succeeds once the record exists",
     ),
     *_of_domains(heals=True),
     Advice(lambda _, failure: failure.recoverable, "5xx, 429, a time-out, or no response", RECOVERABLE),
@@ -83,8 +83,8 @@ ADVICE = (
     Advice(
         _missing_in_dps,
         "a DPS service 404",
-        "DPS has no such record (its change was rolled back, or it was deleted): if this does not change, purge the "
-        "message",
+        "DPS has no such record (the change was rolled back, or the record was deleted): if it stays missing, "
+        "purge the message",
     ),
     Advice(
         lambda event_type, failure: failure.step == "read event" and _rule(event_type, failure),

@@ -1,4 +1,4 @@
-"""Decides which dead-letter messages housekeeping sends back, and when. Messages given up become findings."""
+"""Decides which dead-letter messages housekeeping sends back, and when. Those that it gives up on become findings."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ class ScheduledRedrive:
 
     The redrive sends back the messages that a retry may help: recoverable failures, messages without a known failure,
     mapping retries, and messages about two rows in NOMIS once their finding is closed. The pauses between two redrives
-    of a message grow. All other messages are given up, and so are messages that came back more than `most_returns`
-    times.
+    of a message grow. The redrive gives up on all other messages, and on messages that came back more than
+    `most_returns` times.
     """
 
     def __init__(self, database: Database, queue: str, most_returns: int, moment: datetime) -> None:
@@ -54,13 +54,13 @@ class ScheduledRedrive:
 
     @property
     def given_up(self) -> int:
-        """The number of messages that this redrive has given up."""
+        """The number of messages that this redrive has given up on."""
         return len(self._new)
 
     def record(self, telemetry: Telemetry) -> int:
-        """Records a finding for each message that this redrive gave up. Returns how many could not be recorded.
+        """Records a finding for each message that this redrive gave up on. Returns how many could not be recorded.
 
-        There is one alert for each event type and advice. It has the number of messages that share both.
+        There is one alert for each combination of event type and advice, with the number of messages that share both.
         """
         properties = [(found, _properties(self._queue, found)) for found in self._new]
         numbers = Counter(_cause(each) for _, each in properties)
@@ -72,7 +72,9 @@ class ScheduledRedrive:
                 self._record(found, shared, alert=cause not in self._alerted, alone=numbers[cause] == 1)
             except StoreUnavailable:
                 raise
-            except Exception:  # one message is the cause; the others are recorded, and the next run finds it again
+            except (
+                Exception
+            ):  # one message is the cause; the others are recorded, and the next run finds that message again
                 self._log.exception("finding-not-recorded", queue=self._queue)
                 unrecorded += 1
             else:
@@ -104,7 +106,7 @@ class ScheduledRedrive:
         return None
 
 
-_GIVEN_UP = "it is given up: `dlq show` says what to do"
+_GIVEN_UP = "housekeeping gave up on it: `dlq show` says what to do"
 
 
 def _properties(queue: str, found: DeadLetterReport) -> dict[str, str]:

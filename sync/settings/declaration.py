@@ -83,7 +83,10 @@ class Settings(BaseModel):
         "retries",
     )
     hmpps_sqs_max_receive_count: int = Field(
-        3, ge=1, le=1000, description="receives before the DLQ, for queues created at start (provider `localstack`)"
+        3,
+        ge=1,
+        le=1000,
+        description="receives before a message moves to the DLQ, for queues created at start (provider `localstack`)",
     )
     hmpps_sqs_visibility_timeout_seconds: int = Field(
         120, ge=1, le=MOST_VISIBILITY_SECONDS, description="visibility timeout that the heartbeat renews"
@@ -162,7 +165,7 @@ class Settings(BaseModel):
         30, ge=0, le=1_000_000, description="number of page errors after which a run fails"
     )
     reconciliation_max_unreadable_percent: float = Field(
-        5, ge=0, le=100, description="share of unread prisoners after which a run fails"
+        5, ge=0, le=100, description="percentage of unread prisoners above which a run fails"
     )
     activity_prisons: Codes = Field(
         (),
@@ -225,7 +228,7 @@ class Settings(BaseModel):
         0,
         ge=0,
         le=168,
-        description="if reports are in a bucket: for how many hours the presigned address in Slack and email is valid; "
+        description="for reports in a bucket: hours for which the presigned address in Slack and email is valid; "
         "with 0, or with `ALERTS_MASK_PRISONERS`, the page itself is sent",
     )
 
@@ -305,7 +308,9 @@ class Settings(BaseModel):
     mock_visits_prison_id: str = Field(
         "MDI", description="prison of the fixed visit in `python -m sandbox --mock-publishers`"
     )
-    mock_visits_visitors: Numbers = Field((4729570, 4729550), description="visitors of that visit")
+    mock_visits_visitors: Numbers = Field(
+        (4729570, 4729550), description="visitors of the fixed visit in `python -m sandbox --mock-publishers`"
+    )
     log_format: Literal["json", "console"] | None = Field(
         None, description="`json`, or `console`, which is the default on a terminal"
     )

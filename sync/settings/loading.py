@@ -1,4 +1,4 @@
-"""Reads the settings: the only place that reads the environment of the process."""
+"""Reads the settings. This is the only module that reads the environment of the process."""
 
 import os
 import re

@@ -69,7 +69,8 @@ QUEUE_VARIABLES = (
     ),
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT_<EVENT_TYPE>",
-        "that of the queue",
-        "the same for one event type, in upper case and with `_` for `.` and `-`",
+        "the value for the queue",
+        "seconds before the retries of a failed message of one event type, written in upper case and with `_` for `.` "
+        "and `-`",
     ),
 )

@@ -1,7 +1,7 @@
 """Waits, limits and poll intervals that are not settings but may have to be tuned.
 
-All are in seconds. Times with an environment variable are in `sync.settings.declaration` instead. Other modules use
-them as `times.NAME`, so that a change of an attribute here takes effect everywhere.
+All values are in seconds. Times with an environment variable are in `sync.settings.declaration` instead. Other modules
+use them as `times.NAME`, so that a change of an attribute here takes effect everywhere.
 """
 
 # Receiving.
@@ -13,7 +13,8 @@ LONG_POLL_SECONDS = 1
 # Handling a batch.
 #: The pause between checks of whether parked messages, or a paused receive, can continue.
 POLL_SECONDS = 0.25
-#: How long finished messages wait to be acknowledged together: at least, and at most, until a batch of ten is full.
+#: The shortest and longest time for which finished messages wait to be acknowledged together; the longest only applies
+#: if no batch of ten is full.
 ACKNOWLEDGE_POLL_SECONDS = 0.02
 ACKNOWLEDGE_SECONDS = 0.25
 #: How long a thread works on one message group before it reports the finished tasks.
@@ -29,7 +30,7 @@ HANDLER_LEASE_LONGEST_POLL_SECONDS = 0.1
 LEASE_WAIT_SECONDS = 10.0
 LEASE_POLL_SECONDS = 1.0
 #: How long after its intent a create may still be sent. A create that has waited longer, for a token or its turn, is
-#: not sent, since other processes assume that a create is sent by then, even if its process has died.
+#: not sent, since other processes assume that it has been sent by then, even if its process has died.
 SEND_WITHIN_SECONDS = 10.0
 
 # Outages.

@@ -24,14 +24,14 @@ UNDER_WAY = "started, still under way"
 class ActionState(StrEnum):
     """The states of an action."""
 
-    #: Recorded but not completed: it is under way, or its process died.
+    #: Recorded but not completed: the action is under way, or its process died.
     STARTED = "started"
     DONE = "done"
     #: The call failed and changed nothing.
     FAILED = "failed"
     #: The service responded that it did not carry out the action.
     REFUSED = "refused"
-    #: It may have been done: the response was lost, or the action was interrupted.
+    #: The action may have been carried out: the response was lost, or the process was interrupted.
     UNKNOWN = "unknown"
 
 

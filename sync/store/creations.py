@@ -49,7 +49,7 @@ class CreationState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether no message about the creation has anything left to do."""
+        """Whether nothing is left to do for any message about the creation."""
         return self in _FINAL_STATES
 
 
@@ -177,7 +177,7 @@ def mark_deleted(connection: Connection, domain: str, dps_id: str) -> None:
 def resolve_as_mapped(
     connection: Connection, creation_id: int, nomis_ids: Mapping[str, Any], mapping: Mapping[str, Any], note: str
 ) -> bool:
-    """Records that a person found the NOMIS record and its mapping is saved. Returns False if it is not open."""
+    """Records that a person found the NOMIS record and its mapping is saved; False if the creation is not open."""
     values = {"state": CreationState.MAPPED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": note}
     return _decide(connection, creation_id, OPEN_STATES, values)
 

@@ -1,4 +1,4 @@
-"""The database, and the only place that opens it: short, explicit transactions of SQLAlchemy Core."""
+"""The only module that opens the database, for short, explicit transactions of SQLAlchemy Core."""
 
 import sqlite3
 import tempfile
@@ -131,8 +131,8 @@ class Database:
         if found is None or found <= newest:
             return None
         return (
-            f"the database schema is {found}, of a newer version; this one works with {newest} only: deploy the newer"
-            " version again, or restore the database from before the upgrade"
+            f"the database schema is {found}, from a newer version; this version only works with {newest}: deploy the "
+            "newer version again, or restore the database from before the upgrade"
         )
 
     def revision(self) -> str | None:
@@ -199,7 +199,7 @@ class Database:
 
 
 def newest_revision() -> str:
-    """The revision that `upgrade` leads to: the highest of those with which the names of the migration files begin."""
+    """The revision that `upgrade` leads to: the highest number at the beginning of the migration files' names."""
     return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 

@@ -33,8 +33,8 @@ READING = "sync_reading"
 _SQLITE_GENERIC_ERROR = 1
 _READ_ONLY_TRANSACTION = "25006"
 #: A writer waits as long as on SQLite, and loses its locks if it hangs in a transaction. These limits are set in the
-#: transaction: a pooler rejects connection options, and would pass on settings of a connection to others. They are in
-#: one statement with BEGIN, which saves a round trip.
+#: transaction: a pooler rejects connection options, and would pass on the settings of a connection to other clients.
+#: They are in one statement with BEGIN, which saves a round trip.
 _BEGIN_WRITING = "BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '60s'"
 
 _OPTIONS: dict[str, Any] = {
@@ -75,7 +75,8 @@ def postgresql_engine(url: URL) -> Engine:
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
         "application_name": "prisoner-to-nomis",
-        # A pooler may use a different connection to the server for each transaction, without the prepared statements.
+        # A pooler may use a different connection to the server for each transaction, and it lacks the prepared
+        # statements.
         "prepare_threshold": None,
         # Transactions are begun by `_begin_postgresql`.
         "autocommit": True,

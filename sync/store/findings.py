@@ -1,6 +1,6 @@
 """Findings: problems that a person has to resolve. Each is recorded once and alerted once.
 
-A dead-letter message that housekeeping has given up is also a finding, until a person redrives or removes it.
+A dead-letter message that housekeeping has given up on is also a finding, until a person redrives or removes it.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,13 +24,13 @@ class FindingKind(StrEnum):
     DUPLICATE = "duplicate"
     #: It is unknown whether NOMIS has the record.
     AMBIGUOUS = "ambiguous"
-    #: NOMIS has two rows where only one is allowed, and rejects all further changes to the pair.
+    #: NOMIS has two rows where only one is allowed, and rejects all further changes to them.
     NON_UNIQUE = "non-unique"
     #: A message on a dead letter queue that a retry alone cannot fix.
     DEAD_LETTER = "dead-letter"
 
 
-#: The telemetry event of a message that was given up.
+#: The telemetry event about a message that housekeeping has given up on.
 GIVEN_UP_EVENT = "dead-letter-given-up"
 _GIVEN_UP_SEVERITY = Severity.MEDIUM
 
@@ -55,7 +55,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A message to give up. `key` stays the same when it is sent back, and `redrives` counts how often that was."""
+    """A message to give up on, sent back `redrives` times so far. `key` stays the same when it is sent back."""
 
     queue: str
     key: str
@@ -73,7 +73,7 @@ def record_finding(
     properties: Mapping[str, str],
     alert_command: str | None,
 ) -> bool:
-    """Records a finding and its alert in the transaction of `connection`. Returns False if there is one with `key`.
+    """Records a finding and its alert in the transaction of `connection`. Returns False if `key` already has one.
 
     `alert_command` is the command that the alert proposes, with `{id}` for the number of the finding. None means that
     nothing is alerted.
@@ -169,7 +169,7 @@ def reopen(connection: Connection, key: str) -> bool:
 
 
 def record_given_up(connection: Connection, message: GivenUp, alert_command: str | None) -> bool:
-    """Records that a message is given up, with an alert if there is a command. Returns False if it is already known.
+    """Records that a message is given up on, with an alert if there is a command. Returns False if it is already known.
 
     If a person has sent the message back and it failed again, it gets a new finding.
     """
@@ -181,7 +181,7 @@ def record_given_up(connection: Connection, message: GivenUp, alert_command: str
 
 
 def given_up_messages(connection: Connection, queue: str) -> dict[str, Finding]:
-    """The open findings about messages of `queue` that are given up, by the key of the message."""
+    """The open findings about messages of `queue` that were given up on, by the key of the message."""
     found = list_findings(connection, kind=FindingKind.DEAD_LETTER, domain=queue)
     return {each.key.removeprefix(_given_up_prefix(queue)).rpartition(":")[0]: each for each in found}
 
@@ -195,7 +195,7 @@ def resolve_given_up(connection: Connection, queue: str, keys: Collection[str], 
 
 
 def resolve_expired(connection: Connection, before: datetime) -> None:
-    """Resolves the findings about messages given up before `before` (with its zone), which SQS has since deleted."""
+    """Resolves the findings about messages given up on before `before` (with its zone), which SQS has since deleted."""
     expired = (findings.c.kind == FindingKind.DEAD_LETTER.value) & (findings.c.created_at < before)
     _resolve(connection, expired, "housekeeping", "SQS no longer keeps the message")
 

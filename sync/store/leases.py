@@ -151,8 +151,8 @@ class Leases:
     def expire_after(self, key: str, seconds: float) -> None:
         """Stops renewing the lease of `key`, so that it expires in `seconds`. Nobody can acquire it before that.
 
-        This process cannot acquire it either. It is for work whose request may still be under way. If the database is
-        unavailable, the lease expires when it would have without this call.
+        This process cannot acquire it either. This is for work with a request that may still be under way. If the
+        database is unavailable, the lease expires when it would have without this call.
         """
         held = self._forget(key)
         if held is None:

@@ -22,7 +22,7 @@ class DeliveryState(StrEnum):
 
     PENDING = "pending"
     SENT = "sent"
-    #: The delivery was given up, but an operator can send it again.
+    #: The program gave up on the delivery, but an operator can send it again.
     FAILED = "failed"
 
 
@@ -141,8 +141,8 @@ class Unsent:
 def unsent(connection: Connection, given_up_since: datetime) -> list[Unsent]:
     """The unsent deliveries by channel and state, oldest first.
 
-    They are pending, or were given up and enqueued since `given_up_since`. A report that was given up is left out if a
-    person has sent it again.
+    They are pending, or were given up on and enqueued since `given_up_since`. A report that was given up on is left out
+    if a person has sent it again.
     """
     columns, again = outbox.c, outbox.alias()
     sent_again = (

@@ -1,4 +1,4 @@
-"""Names of processes that are never used again, and whether the process with a name has ended.
+"""Process names that are never used again, and whether the process with a name has ended.
 
 The name of a process consists of the boot id of its machine, its process namespace (a container has its own), its
 number and its start time. A name is never used again, and any process in the same namespace can find out whether the

@@ -123,8 +123,8 @@ failures = Table(
     Index(None, "time"),
 )
 
-#: Problems that a person has to resolve: duplicates, ambiguous creations, non-unique rows, and messages given up. Each
-#: `key` is recorded only once.
+#: Problems that a person has to resolve: duplicates, ambiguous creations, non-unique rows, and messages that were given
+#: up on. Each `key` is recorded only once.
 findings = Table(
     "findings",
     metadata,

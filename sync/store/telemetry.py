@@ -131,7 +131,7 @@ def read_events(
     """The tracked events, oldest first, as `{"name", "time", "properties"}` with the time as ISO text in UTC.
 
     name: only events with this name. since: only events from this time on (with its zone). newest: how many of the last
-    events to read. They are read in pages, so that any number of events fits into memory.
+    events to read. They are read in pages, so the memory used does not grow with their number.
     """
     columns = telemetry_events.c
     wanted = select(columns.id, columns.name, columns.time, columns.properties)

@@ -3,8 +3,8 @@
 While a breaker is open, the service is not called and the drain receives nothing. Messages therefore wait on the queue
 during an outage instead of moving to the dead letter queue. After a successful health ping, one call at a time tries
 the service, and the breaker closes when one succeeds. The state is kept in the database, so that each process learns of
-outages and failed trials from the others. A process that starts during an outage pings before it receives. `circuit.py`
-has the rules for opening and closing.
+outages and failed trials from the others. A process that starts during an outage pings before it receives.
+`breaker_rules.py` has the rules for opening and closing.
 """
 
 import threading

@@ -99,7 +99,7 @@ class Circuit:
         return record in self.failed and self.failed[record][0] != method
 
     def recovered(self, record: str, method: str) -> None:
-        """Forgets all failed records if `record` failed with the same method: the service was to blame, not they."""
+        """Forgets all failed records if `record` failed with the same method, since the service was to blame."""
         if record in self.failed and self.failed[record][0] == method:
             self.failed.clear()
 

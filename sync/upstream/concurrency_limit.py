@@ -14,7 +14,7 @@ from types import TracebackType
 
 import structlog
 
-#: How many throttled calls within `BURST_SECONDS` lower the limit. A single one may be chance.
+#: How many throttled calls within `BURST_SECONDS` lower the limit. A single throttled call may be chance.
 BURST = 3
 BURST_SECONDS = 1.0
 #: One throttled call in this many successes is caused by its own record, and is not a sign of overload.
@@ -53,7 +53,7 @@ class ConcurrencyLimit:
         self.maximum = maximum
         #: The current limit. It is read without the lock where many calls are made.
         self.allowed = maximum
-        #: When `wait_until_allowed` lets threads continue, 0 for now. It is read without the lock, like `allowed`.
+        #: When `wait_until_allowed` lets threads continue; 0 means now. It is read without the lock, like `allowed`.
         self.paused_until = 0.0
         self._monotonic = monotonic
         self._log = structlog.get_logger("sync.upstream.concurrency_limit").bind(service=service)

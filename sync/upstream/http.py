@@ -56,7 +56,7 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A whole response; `headers` ignores case, `data` is the decompressed body."""
+    """A whole response; `headers` ignores case, and `data` is the decompressed body."""
 
     status: int
     headers: Mapping[str, str] | HTTPMessage

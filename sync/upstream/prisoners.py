@@ -164,7 +164,7 @@ def _bookings_of(response: Any, after: int, size: int) -> tuple[PrisonerId, ...]
             raise ValueError(f"booking {row.booking_id} comes after {last}")
         last = row.booking_id
         found.append(row)
-    # An empty page says 0, which is where the first page starts; the last booking is not checked for it.
+    # On an empty page `lastBookingId` is 0, from which the first page starts, so it is not compared with a booking.
     if found and response.get("lastBookingId") != last:
         raise ValueError(f"its last booking is {last}, but its lastBookingId is different")
     return tuple(found)

@@ -32,7 +32,7 @@ def _in_london(moment: datetime) -> datetime:
     return moment if moment.tzinfo is None else moment.astimezone(LONDON).replace(tzinfo=None)
 
 
-#: A date-time in London, as the services write it. One with an offset is converted to London time.
+#: A date-time in London, as the services write it. A date-time with an offset is converted to London time.
 LocalDateTime = Annotated[datetime, AfterValidator(_in_london)]
 
 
@@ -42,7 +42,7 @@ def _no_offset(moment: time) -> time:
     return moment
 
 
-#: A time of day in London. One with an offset is refused, since the local time depends on the date.
+#: A time of day in London. A time with an offset is refused, since the local time depends on the date.
 LocalTime = Annotated[time, AfterValidator(_no_offset)]
 
 
@@ -135,7 +135,7 @@ def parse_response(
 
 
 def parse_list(model: type[Model], response: Any, client: ServiceClient, method: str, path: str) -> tuple[Model, ...]:
-    """Parses `response` as a list of `model`. Raises as `parse_response`, and `NotUnderstood` if it is not a list."""
+    """Parses `response` as a list of `model`. Raises as `parse_response`, or `NotUnderstood` if it is not a list."""
     if not isinstance(response, list):
         raise NotUnderstood(client.name, method, path, status=200, message="the response is not a list")
     return tuple(parse_response(model, each, client, method, path) for each in response)
@@ -186,10 +186,10 @@ def parse_page(response: Any, number: int, size: int) -> Page:
     if not isinstance(last, bool):
         raise ValueError(f"its last is {_kind(last)}")
     if last != (number + 1 >= pages):
-        raise ValueError(f"of {pages} pages it says that it is {'' if last else 'not '}the last")
+        raise ValueError(f"it says that it is {'' if last else 'not '}the last of {pages} pages")
     expected = min(real_size, max(0, total - number * real_size))
     if len(content) != expected:
-        raise ValueError(f"of {total} elements it has {len(content)} instead of {expected}")
+        raise ValueError(f"it has {len(content)} of {total} elements instead of {expected}")
     return Page(tuple(content), number, total, pages, last)
 
 

@@ -168,7 +168,8 @@ class ServiceClient:
             if method == "GET" or refusal.from_service or refusal.empty:
                 response = self._send_with(self._tokens.token(), method, path, query, content, headers)
         elif response.status == 403:
-            # The next call fetches a new token, since a role that is granted meanwhile is not in the current token.
+            # The next call fetches a new token, since a role that has been granted in the meantime is not in the
+            # current token.
             self._tokens.discard(token)
         return response
 

@@ -109,11 +109,11 @@ def test_a_database_of_a_newer_version_is_not_changed(bare: App, tmp_path: Path,
     for command in (("db", "upgrade"), ("db", "current"), ("runs", "list")):
         ended = bare.run(*command, **settings)
         assert ended.code == 1
-        assert "the database schema is 9999, of a newer version; this one works with " in ended.error
+        assert "the database schema is 9999, from a newer version; this version only works with " in ended.error
     checked = bare.run("check", **settings)
     (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
-    assert ("DOWN" in line, "of a newer version" in line) == (True, True)
-    assert "of a newer version" in bare.run("status", **settings).out
+    assert ("DOWN" in line, "from a newer version" in line) == (True, True)
+    assert "from a newer version" in bare.run("status", **settings).out
     with closing(sqlite3.connect(tmp_path / "newer.db")) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
 

@@ -129,7 +129,7 @@ def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sand
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
     change_adjustment(app, second, 7)
     shown = app.read_json("duplicates", "show", finding)
-    assert shown["unproved"] == ["the two differ in days (7 and 14)"]
+    assert shown["unproved"] == ["the two records differ in days (7 and 14)"]
     assert shown["proposal"].startswith("compare both records, since the refused one is not proved to be the duplicate")
     assert "--although-different" in shown["proposal"]
     refused = app.run("duplicates", "resolve", finding, "--yes")
@@ -138,10 +138,10 @@ def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sand
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first, second]
     assert app.actions() == []
     said = app.run_ok("duplicates", "resolve", finding, "--although-different", answer="y\n")
-    assert "Although the two differ in days (7 and 14), this will delete adjustment" in said
+    assert "Although the two records differ in days (7 and 14), this will delete adjustment" in said
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first]
     (action,) = app.actions()
-    assert action[2].endswith("although the two differ in days (7 and 14)")
+    assert action[2].endswith("although the two records differ in days (7 and 14)")
 
 
 def test_adjustment_that_changes_before_the_confirmation_stays(app: App, sandbox: Sandbox) -> None:

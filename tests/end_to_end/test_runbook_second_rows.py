@@ -49,7 +49,7 @@ def test_second_row_is_deleted_by_its_number(
     """
     plant_two_rows(app, of_schedule, kind)
     (alert,) = app.alerts()
-    assert f"NOMIS holds two {kind}s of one booking" in alert
+    assert f"NOMIS holds two {kind}s for one booking" in alert
     assert f"activity-{kind}-non-unique" in alert
     (message,) = app.read_json("dlq", "show", "activity")
     assert (message["class"], message["attempts"]) == ("repairable", 3)

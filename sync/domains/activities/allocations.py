@@ -105,9 +105,10 @@ def _upsert(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
-    """The allocation that NOMIS must show: `allocation`, or a newer one if it has ended.
+    """The allocation that NOMIS must show: `allocation`, or a newer one if `allocation` has ended.
 
-    NOMIS has one row per booking and activity for both, so a late event about the ended one would end the newer one.
+    NOMIS has one row per booking and activity for both, so a late event about the ended allocation would also end the
+    newer one.
     """
     if allocation.status != _ENDED:
         return allocation
@@ -141,7 +142,7 @@ ALLOCATION_ROWS = RowKind(
     delete=nomis_activities.delete_allocation,
     column="OFF_PRGREF_ID",
     statements=_statements,
-    alert="NOMIS holds two allocations of one booking and activity",
+    alert="NOMIS holds two allocations for one booking and activity",
 )
 
 ALLOCATION_UPDATES = tuple(

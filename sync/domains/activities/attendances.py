@@ -77,8 +77,8 @@ def event_status(status: str, reason: str | None, nomis_status: str | None, *, i
     """The NOMIS status to set. `nomis_status` is the current status, or None if there is no attendance.
 
     `is_over`: the day of the session has passed, so an attendance that was not recorded has expired. A locked
-    attendance keeps its status in NOMIS; it expires if that is `SCH` or NOMIS has no status for it. Raises `RuleError`
-    for an unknown status.
+    attendance keeps its status in NOMIS, but expires if that status is `SCH` or missing. Raises `RuleError` for an
+    unknown status.
     """
     if status not in _STATUSES:
         raise RuleError(f"no NOMIS event status for attendance status {status!r}")
@@ -112,7 +112,8 @@ def nomis_attendance(
 ) -> UpsertAttendance:
     """The NOMIS attendance for a DPS attendance.
 
-    nomis_status: its current status in NOMIS, which only matters if it is locked. today: the date in London.
+    nomis_status: the current status in NOMIS, which only matters if the attendance is locked. today: the date in
+    London.
     """
     paid = bool(attendance.issue_payment)
     reason, is_over = attendance.attendance_reason_code, attendance.session_date < today
@@ -183,7 +184,7 @@ def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | 
 
 
 def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -> str:
-    """A text that says why a refused attendance needs no further work. Raises `error` if it does.
+    """A text that says why a refused attendance needs no further work. Raises `error` if it needs more.
 
     Newer versions of NOMIS respond with a code if the attendance has been paid, or if the prisoner has moved and the
     allocation has ended. A paid attendance is normal on the day of the session. On any other day the refusal is final,
@@ -235,7 +236,7 @@ ATTENDANCE_ROWS = RowKind(
     delete=nomis_activities.delete_attendance,
     column="EVENT_ID",
     statements=_statements,
-    alert="NOMIS holds two attendances of one booking and session",
+    alert="NOMIS holds two attendances for one booking and session",
 )
 
 

@@ -1,7 +1,7 @@
 """Reads the numbers of current allocations and paid attendances by booking, from NOMIS and the activities API.
 
-Each function makes one call for a prison, without pages. The endpoints have existed since October 2023; that for
-suspended allocations has existed since May 2025.
+Each function makes one call for a prison, without pages. The endpoints have existed since October 2023, except the one
+for suspended allocations, which has existed since May 2025.
 """
 
 from collections.abc import Mapping
@@ -89,10 +89,10 @@ _DPS_ATTENDANCES = Operation(
 
 
 def nomis_allocations(nomis: ServiceClient, prison_id: str, *, suspended: bool) -> dict[int, int]:
-    """The number of current allocations to a prison's activities in NOMIS by booking, suspended or not suspended.
+    """The number of current allocations, either suspended or not, to a prison's activities in NOMIS, by booking.
 
     Suspended allocations only count while the booking is at that prison. Bookings without allocations are left out.
-    Raises `UpstreamError`, as all functions here do; `NotUnderstood` if a booking is listed twice.
+    Raises `UpstreamError`, as all functions here do, and `NotUnderstood` if a booking is listed twice.
     """
     query = {"suspended": str(suspended).lower()}
     return _read(_NOMIS_ALLOCATIONS, nomis, prison_id, {"prisonId": prison_id}, query)
@@ -105,13 +105,13 @@ def nomis_attendances(nomis: ServiceClient, prison_id: str, day: date) -> dict[i
 
 
 def dps_allocations(activities: ServiceClient, prison_id: str, *, suspended: bool) -> dict[int, int]:
-    """The number of allocations to a prison's activities in DPS by booking, either the active or the suspended ones."""
+    """The number of allocations, either active or suspended, to a prison's activities in DPS, by booking."""
     operation = _DPS_SUSPENDED_ALLOCATIONS if suspended else _DPS_ALLOCATIONS
     return _read(operation, activities, prison_id, {"prisonCode": prison_id}, {})
 
 
 def dps_attendances(activities: ServiceClient, prison_id: str, day: date) -> dict[int, int]:
-    """The number of paid attendances in DPS by booking (that of the allocation), on one day at one prison."""
+    """The number of paid attendances in DPS on one day at one prison, by the booking of the allocation."""
     asked = {"prisonCode": prison_id, "date": day.isoformat()}
     return _read(_DPS_ATTENDANCES, activities, prison_id, asked, {"date": day.isoformat()})
 

@@ -133,7 +133,7 @@ Reason = Annotated[str, BeforeValidator(_reason), AlsoRead(_Described)]
 
 
 class PlannedDeallocation(Response):
-    """Who planned the end of an allocation, when and why; only newer services have it."""
+    """Who planned the end of an allocation, when and why; only newer versions of the service give this."""
 
     planned_by: str | None = None
     planned_at: LooseLocalDateTime | None = None
@@ -267,7 +267,7 @@ def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
 def later_allocations(activities: ServiceClient, allocation: Allocation) -> tuple[Allocation, ...]:
     """The allocations of the same booking to the same schedule that were made after this one.
 
-    Other rows are not read further than their ids, so a malformed one does no harm. Empty for an unknown schedule.
+    Only the ids of other rows are read, so a malformed row does no harm. Empty for an unknown schedule.
     """
     path = _ALLOCATIONS_OF_SCHEDULE.path_of(allocation.schedule_id)
     response = _ALLOCATIONS_OF_SCHEDULE.call(activities, allocation.schedule_id, query={"activeOnly": "false"})

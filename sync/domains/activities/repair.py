@@ -1,4 +1,4 @@
-"""Repairs of activities. NOMIS has endpoints for the status of attendances, but none for courses and allocations."""
+"""Repairs of activities. NOMIS can read the status of an attendance, but neither courses nor allocations."""
 
 import re
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class ActivityRepair(RemovingRepair):
     owner = ""
     removal = "delete, with its allocations and attendances,"
     readable = False
-    harm = "It confuses users, but does no other harm: all changes go to the mapped one."
+    harm = "The second course activity confuses users, but does no other harm: all changes go to the mapped one."
     dps_property = "dpsActivityScheduleId"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
@@ -276,7 +276,7 @@ ADVICE = (
         lambda _, failure: is_missing_allocation(failure),
         "NOMIS 400 on an attendance, no allocation",
         "the allocation is not in NOMIS yet: find its event, which may have failed or be on the DLQ; this message "
-        "succeeds after it",
+        "succeeds once the allocation is in NOMIS",
         heals=True,
     ),
     Advice(
@@ -286,14 +286,14 @@ ADVICE = (
     ),
     Advice(
         refused("nomis", 400, path="/allocation", words="prison"),
-        "NOMIS 400 on an allocation, the prison",
+        "NOMIS 400 on an allocation, wrong prison",
         "the prisoner is not in the activity's prison (transferred or released): inform the prison or the DPS team",
     ),
     Advice(
         _ended,
         "NOMIS 400 on an allocation, expired or ended",
-        "the activity has ended (its last allocations end that night, but were tried after midnight): inform the "
-        "prison or the DPS team",
+        "the activity has ended (its last allocations ended that day, but their messages were handled after "
+        "midnight): inform the prison or the DPS team",
     ),
     Advice(
         refused("mapping", 400, path="/mapping/activities"),

@@ -20,7 +20,7 @@ from sync.upstream.mappings import Mappings
 from sync.upstream.responses import RecordNumber, Response, cut_to_bytes
 from sync.upstream.services import Services
 
-#: The description of a course in NOMIS holds 40 bytes: the prefix and the beginning of the activity's summary.
+#: The description of a course in NOMIS has at most 40 bytes: the prefix and the beginning of the activity's summary.
 _LONGEST_DESCRIPTION = 40
 _DESCRIPTION_PREFIX = "SAA "
 SUMMARY_LENGTH = 36
@@ -154,7 +154,7 @@ class ActivityCreation(Creation):
         }
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
-        """A different mapping with either id: the mapping service refuses a second one for activities with 400."""
+        """A different mapping with either id: the mapping service refuses a second mapping of an activity with 400."""
         existing = MAPPINGS.find(services.mapping, mapping["activityScheduleId"])
         if existing is None:
             existing = MAPPINGS.find_by_nomis_ids(services.mapping, mapping["nomisCourseActivityId"])

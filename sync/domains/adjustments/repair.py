@@ -35,7 +35,7 @@ class AdjustmentRepair(RemovingRepair):
     noun = "adjustment"
     given = "adjustment id"
     proof: ClassVar = {"sentenceSequence": False, "type": True, "days": True, "date": False, "from": False}
-    harm = "Both count, so the release date is wrong until one is deleted."
+    harm = "Both adjustments count, so the release date is wrong until one of them is deleted."
     dps_property = "adjustmentId"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
@@ -61,7 +61,7 @@ class AdjustmentRepair(RemovingRepair):
         nomis_adjustments.delete_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
 
     def objections(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """A sentence if NOMIS hides the adjustment, which means that NOMIS itself created it."""
+        """A warning if NOMIS hides the adjustment, which means that NOMIS itself created it."""
         if record.get("hidden") == "yes":
             yield f"adjustment {ids.nomis_text} was created by NOMIS itself: investigate"
 
@@ -151,7 +151,7 @@ def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
             raise
         return (
             f"NOMIS does not list adjustments: the program could not check whether booking {booking_id} already "
-            "has this one"
+            "has this adjustment"
         )
     for category, each in () if listed is None else listed.by_category():
         same = (category_of(adjustment), adjustment.adjustment_type, adjustment.adjustment_days)
@@ -161,14 +161,14 @@ def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
             equal = f"{category} {each.id}"
             return (
                 f"NOMIS has an equal adjustment without a mapping, {equal}: the program could not check whether it "
-                "is this one"
+                "is the same adjustment"
             )
     return None
 
 
 def _plan_gone(plan: "partial[ResyncPlan]", ids: MappingIds | None, deleted: DomainEvent) -> ResyncPlan:
     if ids is None:
-        objection = "the adjustments API has no such adjustment, and it has no mapping: check the id"
+        objection = "the adjustments API does not have this adjustment, and there is no mapping for it: check the id"
         return plan(effect=Effect.NOTHING, because="the adjustments API does not have it", objection=objection)
     because = "it is deleted in DPS, so it is deleted in NOMIS, with its mapping; a release date may change"
     return plan(effect=Effect.DELETE, because=because, events=(deleted,))

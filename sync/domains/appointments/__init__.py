@@ -3,7 +3,7 @@
 What is special about them:
 
 - NOMIS refuses an appointment without a location, such as one in a cell.
-- After an unknown outcome an appointment is found by booking, location and start. Several may look alike.
+- After an unknown outcome an appointment is found by booking, location and start. Several appointments may look alike.
 - An event about an appointment that is gone from DPS and from the mapping service is ignored.
 """
 

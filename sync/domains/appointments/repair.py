@@ -38,7 +38,7 @@ class AppointmentRepair(RemovingRepair):
     noun = "appointment"
     given = "event id"
     proof: ClassVar = {"start": True, "location": False, "type": True}
-    harm = "The prison's lists show the appointment twice until one is deleted."
+    harm = "The prison's lists show the appointment twice until one of the two is deleted."
     dps_property = "appointmentInstanceId"
     time_of = ("date", "start")
 
@@ -159,7 +159,8 @@ def _plan_gone(plan: "partial[ResyncPlan]", dps_id: str, ids: MappingIds | None)
     plan = partial(plan, dps=None)
     if ids is None:
         objection = (
-            "the activities API has no such appointment, and it has no mapping: check that it is the id of an attendee"
+            "the activities API does not have this appointment, and there is no mapping for it: check that it is the "
+            "id of an attendee"
         )
         return plan(effect=Effect.NOTHING, because="the activities API does not have it", objection=objection)
     because = "it is deleted in DPS, so it is deleted in NOMIS, with its mapping"

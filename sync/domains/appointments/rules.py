@@ -31,7 +31,7 @@ MAPPING_MISSING, NOMIS_MISSING = (
 
 
 def location_of(appointment: AppointmentInstance) -> int | None:
-    """The location of an appointment, or None if it is in a cell, even if it has a location as well."""
+    """The location of an appointment, or None if it is in a cell, even if the appointment also has a location."""
     return None if appointment.in_cell else appointment.internal_location_id
 
 
@@ -110,7 +110,8 @@ class AppointmentCreation(Creation):
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
         """The appointments that were created since `since` and are equal to the request; None without a location.
 
-        NOMIS shows whether there is one at the location and start, but not its id. The id is among those of the day.
+        NOMIS shows whether there is an appointment at the location and start, but not its id. The id is one of those
+        that NOMIS lists for the day.
         """
         body, earliest = request["body"], earliest_creation(since)
         location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"
@@ -128,7 +129,8 @@ class AppointmentCreation(Creation):
                 return []
             prison_id = recent[-1].prison_id or prison_id
         found = []
-        # Ids grow with time. So the newest appointments come first, and the first older one ends the search.
+        # Ids grow with time. So the newest appointments come first, and the first one from before `since` ends the
+        # search.
         ids = nomis_appointments.appointment_ids(services.nomis, prison_id, body["eventDate"])
         for event_id in sorted(ids, reverse=True):
             appointment = nomis_appointments.find_appointment(services.nomis, event_id)
@@ -178,7 +180,7 @@ def _cancel(event: DomainEvent, context: HandlerContext) -> None:
         except UpstreamError as error:
             if not error.absent:
                 raise
-            # It was deleted first, and a deleted appointment does not take place either.
+            # The appointment was deleted before this event, and a deleted appointment does not take place either.
             context.bind(**{"nomis-error": str(error)})
 
 

@@ -1,4 +1,4 @@
-"""Writes incentive levels, global and of each prison, and their order. This reference data can safely be sent again."""
+"""Writes global and prison incentive levels and their order to NOMIS. This reference data can safely be sent again."""
 
 from sync.domains.declaration import Update
 from sync.domains.incentives import dps as incentives_api

@@ -20,7 +20,7 @@ class IncentiveRepair(AdvisingRepair):
 
     noun = "IEP record"
     given = "sequence"
-    harm = "This does no harm if both have the same level: the prisoner's history only shows the review twice."
+    harm = "If both records have the same level, there is no harm: the prisoner's history only shows the review twice."
     dps_property = "id"
     time_of = ("iepDate", "iepTime")
     removal = f"ask {SUPPORT_CHANNEL} to delete"
@@ -87,7 +87,7 @@ class IncentiveRepair(AdvisingRepair):
 
 
 def create_late(creations: CreationProtocol, context: HandlerContext, review_id: int, offender_no: str) -> Outcome:
-    """Creates the IEP record of a review that NOMIS never had, as its event would. The event is then a duplicate."""
+    """Creates the IEP record of a review that NOMIS never had, as the event would. The event is then a duplicate."""
     information = {"id": review_id, "nomsNumber": offender_no}
     event = DomainEvent(CREATION.event_type, additional_information=information)
     context.bind(**CREATION.start(event))
@@ -95,7 +95,7 @@ def create_late(creations: CreationProtocol, context: HandlerContext, review_id:
 
 
 def write_again(context: HandlerContext, review_id: int, booking_id: int, body: Mapping[str, object]) -> int:
-    """Writes the level of a review again that NOMIS had before. Returns the sequence of the new record.
+    """Writes again the level of a review that NOMIS had before. Returns the sequence of the new record.
 
     The mapping of the review stays, so a further event about it counts as a duplicate.
     """

@@ -203,7 +203,7 @@ def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_fro
 
 
 def knows_prisoner(nomis: ServiceClient, offender_no: str) -> bool:
-    """Whether NOMIS has a booking under this prisoner number, which it no longer has after a merge.
+    """Whether NOMIS has a booking under this prisoner number; after a merge it no longer does.
 
     The endpoint for the visit balance (since April 2025) shows this. Its response is empty if the booking exists but
     has no balance.

@@ -31,7 +31,7 @@ class VisitRepair(RemovingRepair):
     owner = "offenderNo"
     proof: ClassVar = {"start": True, "prisonId": True}
     removal = f"cancel with outcome {_OUTCOME}"
-    harm = "A sentenced prisoner loses a visit in that week until it is cancelled."
+    harm = "A sentenced prisoner loses a visit in that week until the duplicate is cancelled."
     dps_property = "visitId"
     time_of = ("startDateTime",)
 
@@ -66,7 +66,7 @@ class VisitRepair(RemovingRepair):
         return record is None or record.get("status") == _CANCELLED
 
     def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """Sentences if the comment does not contain the reference, or the visit is no longer scheduled."""
+        """Says if the comment does not contain the reference, or if the visit is no longer scheduled."""
         if record.get("namesReference") == "no":
             yield f"the comment of visit {ids.nomis_text} does not name {ids.dps_id}"
         if record.get("status") != _SCHEDULED:
@@ -161,7 +161,7 @@ def _plan_booked(
     if nomis is None:
         objection = (
             f"it is mapped to visit {ids.nomis_text}, which NOMIS does not have: ask the team of the mapping service "
-            "to delete its mapping, then run this again"
+            "to delete the mapping, then run this command again"
         )
     elif nomis["status"] == _CANCELLED:
         objection = (
@@ -196,9 +196,9 @@ def _event(event_type: str, visit: BookedVisit) -> DomainEvent:
 
 def _gone(ids: MappingIds | None) -> str:
     if ids is None:
-        return "visit-scheduler has no such visit, and it has no mapping: check the reference"
+        return "visit-scheduler does not have this visit, and there is no mapping for it: check the reference"
     return (
-        f"visit-scheduler no longer has it, and publishes no event for that: visit {ids.nomis_text} stays in NOMIS; "
+        f"visit-scheduler no longer has it, and publishes no event to say so: visit {ids.nomis_text} stays in NOMIS; "
         f"if it must not take place, cancel it there"
     )
 
@@ -218,7 +218,7 @@ def _shown(visit: BookedVisit) -> Record:
 
 
 def _expected(visit: BookedVisit, nomis: Record | None) -> Record:
-    """The fields that NOMIS must show. The status is only included for a cancelled visit: others change on the day.
+    """The fields that NOMIS must show. Only the cancelled status is included: other statuses change on the day.
 
     The restriction is left out if the room in NOMIS does not show one, or if it is unknown in DPS.
     """

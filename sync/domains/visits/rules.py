@@ -127,7 +127,7 @@ class VisitCreation(Creation):
         return Prepared(request)
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates the visit. If NOMIS refuses it because it already has the visit of this booking, uses that one."""
+        """Creates the visit. If NOMIS refuses because it already has the visit of this booking, uses that visit."""
         try:
             return {"nomisId": nomis_visits.create_visit(services.nomis, request["offenderNo"], request["body"])}
         except UpstreamError as error:

@@ -56,7 +56,7 @@ def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("9003", "--of", "9001"), "the two differ in start"),
+        (("9003", "--of", "9001"), "the two records differ in start"),
         (("9002", "--of", "9003"), "appointment 9003 is not mapped"),
         (("9001", "--of", "9001"), "no longer a duplicate"),
     ],

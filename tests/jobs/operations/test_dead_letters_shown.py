@@ -72,7 +72,7 @@ def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
     said = app.run_ok("dlq", "list")
     assert "unrecoverable 13, unknown 2, unreadable 1" in said
     assert "visit  13        unrecoverable  visits: status 404" in said
-    assert "unreadable: the message is not valid. What to do: housekeeping gives it up." in said
+    assert "unreadable: the message is not valid. What to do: housekeeping gives up on it." in said
     assert "read" not in said.partition("Next")[2]
 
 

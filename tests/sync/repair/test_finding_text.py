@@ -34,17 +34,17 @@ SESSION = {
             VISIT,
             (
                 "NOMIS has two records of visit bq-te-ke-ol of prisoner A1234BC at MDI on 2 June 2023 at 14:00: visit "
-                "8811001 is mapped, visit 8811002 is one too many. A sentenced prisoner loses a visit in that week "
-                "until it is cancelled."
+                "8811001 is mapped, and visit 8811002 is one too many. A sentenced prisoner loses a visit in that "
+                "week until the duplicate is cancelled."
             ),
         ),
         (
             "to-nomis-synch-visit-duplicate",
             {**VISIT, "existingVsipId": "ot-he-ro-ne", "existingNomisId": "8811002"},
             (
-                "Two DPS records claim visit 8811002 of prisoner A1234BC: ot-he-ro-ne has it, bq-te-ke-ol was refused. "
-                "Until this is resolved, changes to bq-te-ke-ol do not reach NOMIS. Check both before you delete "
-                "anything."
+                "Two DPS records claim visit 8811002 of prisoner A1234BC: ot-he-ro-ne has it, and bq-te-ke-ol was "
+                "refused. Until this is resolved, changes to bq-te-ke-ol do not reach NOMIS. Check both before you "
+                "delete anything."
             ),
         ),
         (
@@ -69,7 +69,7 @@ SESSION = {
             "activity-allocation-non-unique",
             SESSION,
             (
-                "NOMIS has two allocations of booking 1204417 in course activity 540112 (prisoner A1234BC) and should "
+                "NOMIS has two allocations for booking 1204417 in course activity 540112 (prisoner A1234BC) and should "
                 "have one. Until one of them is deleted, NOMIS refuses every change to this allocation."
             ),
         ),
@@ -77,7 +77,7 @@ SESSION = {
             "activity-attendance-non-unique",
             SESSION,
             (
-                "NOMIS has two attendances of booking 1204417 in the session of course activity 540112 on 2023-06-02, "
+                "NOMIS has two attendances for booking 1204417 in the session of course activity 540112 on 2023-06-02, "
                 "09:00 to 12:00 (prisoner A1234BC) and should have one. Until one of them is deleted, NOMIS refuses "
                 "every change to this attendance."
             ),

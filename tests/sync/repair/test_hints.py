@@ -125,5 +125,5 @@ def test_recoverable_messages_must_not_be_purged(event_type: str | None, **faile
 @pytest.mark.parametrize("name", FailureClass)
 def test_the_advice_says_what_the_housekeeping_does(name: FailureClass) -> None:
     """Messages worth a retry are sent back and must not be purged. All other messages are given up on, or wait."""
-    assert ("Housekeeping sends it back" in name.action) is (name in WORTH_A_RETRY)
+    assert ("Housekeeping sends the message back" in name.action) is (name in WORTH_A_RETRY)
     assert ("purge" in name.action) is (name in (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE))
