@@ -19,7 +19,7 @@ RAW = [
 
 
 def read_arguments(arguments: list[str]) -> None:
-    """Parses arguments as the command line does, without running anything. Raises if they are not valid."""
+    """Parses arguments as the command line does, without running anything. Raises an error if they are not valid."""
     left = list(arguments)
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands"):

@@ -55,7 +55,7 @@ def put_events(app: App, number: int, name: str = "made-up") -> None:
 def test_check_tests_the_connection_without_sending_an_event(app: App) -> None:
     """`check` shows the address of Application Insights and the number of waiting events.
 
-    If the service is down, `check` says so and what to change. It sends no event.
+    If the service is down, `check` says so, and says what to change. `check` itself sends no event.
     """
     put_events(app, 3)
     address = app.sandbox.connection_string().partition("IngestionEndpoint=")[2].rstrip("/;")

@@ -96,7 +96,7 @@ def test_failed_message_does_not_fail_the_command(installed: App, sandbox: Sandb
 
 
 def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App, sandbox: Sandbox) -> None:
-    """While NOMIS is down, the drain returns its messages and exits 1. Once NOMIS is up, they are all applied."""
+    """While NOMIS is down, the drain returns its messages and exits 1. Once NOMIS is up, all of them are applied."""
     installed.make_queues()
     sandbox.traffic(events=30, queues=["visit"])
     sandbox.fault("nomis", kind="status", status=503)

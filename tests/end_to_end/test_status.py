@@ -150,10 +150,10 @@ def test_each_problem_has_its_command(with_problems: App) -> None:
 
 
 def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
-    """If a service fails writes, but not pings and reads, `drain`, `status`, `check` and the health page name it.
+    """If a service fails only writes, `drain`, `status`, `check` and the health page name it.
 
-    They say since when, why, and how many messages wait, although too few calls failed to open its breaker. Once the
-    messages are handled, nothing is left of it.
+    Each says how many messages wait, although too few calls failed to open the breaker. Once the messages are handled,
+    `status` no longer lists the service.
     """
     appointment, visit = appointment_created(sandbox), visit_booked(sandbox)
     for event in (appointment, visit):
@@ -234,7 +234,7 @@ def test_overdue_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbo
 
 
 def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sandbox) -> None:
-    """If a person's run was stopped or its process died, it is shown as interrupted, with the command to resume it."""
+    """A person's run that was stopped or whose process died is shown as interrupted, with the command to resume it."""
     sandbox.reset(prisoners=40)
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")

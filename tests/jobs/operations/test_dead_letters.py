@@ -295,7 +295,7 @@ class Failing(Queue):
         self.sends = sends
 
     def send(self, body: str, attributes: Any = None) -> str:
-        """Sends a message until the limit is reached, then raises."""
+        """Sends a message until the limit is reached, then raises an error."""
         if self.sends == 0:
             raise QueueUnavailable("queue is away")
         self.sends -= 1

@@ -59,7 +59,7 @@ def test_run_is_recorded_with_its_end(make_job_runs: MakeLedger) -> None:
 
 
 def test_failed_run_keeps_its_error(make_job_runs: MakeLedger) -> None:
-    """A run that raises is recorded as failed, with its error on one line and the counts so far."""
+    """A run that raises an error is recorded as failed, with its error on one line and the counts so far."""
     job_runs = make_job_runs("one")
 
     def work() -> None:

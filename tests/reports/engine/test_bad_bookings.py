@@ -76,7 +76,7 @@ def test_bad_bookings_are_not_an_outage(
 def test_an_unconfirmed_difference_is_shown_as_seen(upstream: Sandbox, open_app: OpenApp) -> None:
     """All reports name a difference that was seen but could not be read again.
 
-    It counts neither as found nor as equal.
+    Such a difference counts neither as found nor as equal.
     """
     upstream.reset(prisoners=60, mismatches={"7": 2})
     seen, confirmed = planted(upstream)
@@ -100,7 +100,7 @@ def test_an_unconfirmed_difference_is_shown_as_seen(upstream: Sandbox, open_app:
 def test_a_run_with_only_unconfirmed_differences_does_not_claim_agreement(upstream: Sandbox, open_app: OpenApp) -> None:
     """If no difference can be read again, the headline gives the number of differences that were seen.
 
-    It does not say that there are no differences.
+    The headline does not say that there are no differences.
     """
     upstream.reset(prisoners=60, mismatches={"7": 2})
     spoil(upstream, planted(upstream), status=400, skip=1)

@@ -123,7 +123,7 @@ def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
             )
 
 
-#: Numbers of bookings that are low for their count, and some that are high, far apart or below 0.
+#: Booking numbers that are low for the number of bookings, and some that are high, far apart or below 0.
 BOOKINGS = st.integers(0, 15) | st.sampled_from([-5, 600_000, 10**9, 10**12])
 COUNT = st.none() | st.integers(0, 3)
 COUNTS = st.dictionaries(st.integers(0, 15), COUNT, max_size=12) | st.dictionaries(BOOKINGS, COUNT, max_size=12)
@@ -197,7 +197,7 @@ def test_an_unknown_column_is_refused() -> None:
 def test_a_repeated_key_on_one_side_is_refused(nomis: list[int], dps: list[int], key: Callable[[int], Any]) -> None:
     """A key that one side has twice is refused, since its records would be counted twice or lost.
 
-    This applies to any kind of key, whether the other side has it or not.
+    A key of any kind is refused, whether the other side has it or not.
     """
     ours, theirs = (pd.DataFrame({"id": [key(number) for number in side]}) for side in (nomis, dps))
     with pytest.raises(pd.errors.MergeError):

@@ -127,7 +127,7 @@ def test_a_mismatch_without_evidence_is_reported(upstream: Sandbox, open_app: Op
 
 
 def test_progress_is_reported_from_one_thread(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The progress callback may raise to stop the run, so only the run's own thread calls it."""
+    """The progress callback may raise an error to stop the run, so only the run's own thread calls it."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     threads = set()
     stages = []

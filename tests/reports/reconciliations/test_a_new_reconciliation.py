@@ -116,7 +116,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
             "DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}",
             "REPORTS_LOCATION": str(tmp_path / "reports-out"),
             "RECONCILIATION_RECHECK_SECONDS": "0",
-            # No queue can be checked. This adds a remark, but does not fail the run.
+            # No queue can be checked, which adds a remark to the report but does not fail the run.
             "HMPPS_SQS_PROVIDER": "localstack",
             "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1",
             "LOG_LEVEL": "ERROR",

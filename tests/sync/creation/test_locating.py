@@ -46,7 +46,7 @@ def test_the_request_of_a_dead_process_is_waited_for(upstream: Sandbox, database
 
 
 def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """Of two similar appointments, one was never created. It does not get the other appointment's NOMIS record."""
+    """An appointment that was never created does not get the NOMIS record of a similar appointment."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
         appointments.put_appointment(harness, prisoner, instance_id)
@@ -67,7 +67,7 @@ def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, pris
 def test_a_record_that_is_mapped_to_another_is_not_claimed(
     harness: Harness, prisoner: Prisoner, generation: str
 ) -> None:
-    """Of two equal appointments, one was never created. It does not get the record mapped to the other appointment."""
+    """An appointment that was never created does not get the record that is mapped to an equal appointment."""
     harness.sandbox.reset(generation=generation)
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):

@@ -155,7 +155,10 @@ def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
 
 
 def test_a_locked_attendance_keeps_its_status_or_expires(running: Harness, prisoner: Prisoner) -> None:
-    """If the status was recorded, it is kept. An attendance that was never recorded, or is not in NOMIS, expires."""
+    """If the status of a locked attendance was recorded, it is kept.
+
+    An attendance that was never recorded, or is not in NOMIS, expires.
+    """
     allocate(running)
     put_attendance(running, prisoner, status="LOCKED")
     attend(running, "amended")

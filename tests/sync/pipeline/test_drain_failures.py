@@ -106,7 +106,7 @@ def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> Non
 
 
 def test_events_behind_a_failed_creation_are_not_tried(sandbox: Sandbox, one: Application) -> None:
-    """A change and a cancellation behind a failed booking wait as long as it does. They do not count as failed."""
+    """A change and a cancellation behind a failed booking wait as long as the booking, and do not count as failed."""
     queue = one.queue_pair("visit").main
     booked = send(queue, BOOKED, "not-there", 0)
     others = [send(queue, CHANGED, "not-there", 1), send(queue, CANCELLED, "not-there", 2)]

@@ -81,7 +81,7 @@ def test_an_allocation_waits_for_its_schedule(sandbox: Sandbox, one: Application
 
 
 def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Application) -> None:
-    """If NOMIS refuses an attendance because it precedes its allocation, it is applied once the allocation exists."""
+    """An attendance that NOMIS refuses because it precedes its allocation is applied once the allocation exists."""
     pair, drain = one.queue_pair("activity"), one.open_drain("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()

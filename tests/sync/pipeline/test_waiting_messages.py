@@ -228,7 +228,7 @@ class OneReceiveBreaks:
         return getattr(self._client, name)
 
     def receive_message(self, **arguments: Any) -> Any:
-        """Receives messages, but raises at the third call."""
+        """Receives messages, but raises an error at the third call."""
         if next(self._numbers) == 3:
             raise ValueError("not thought of")
         return self._client.receive_message(**arguments)

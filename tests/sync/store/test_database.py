@@ -87,7 +87,7 @@ def test_a_failed_schema_change_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failing_block_is_rolled_back(database: Database) -> None:
-    """If a block raises, everything that it wrote is undone."""
+    """If a block raises an error, everything that it wrote is undone."""
 
     def write_and_fail() -> None:
         with database.begin() as connection:
