@@ -46,7 +46,7 @@ class Metrics:
         )
         self._attempts = Histogram(
             f"{PREFIX}_message_receives",
-            "How often a message had been received when it ended.",
+            "How many times a message had been received when it ended.",
             ("queue", "outcome"),
             buckets=_ATTEMPTS,
             registry=self._registry,
