@@ -26,7 +26,7 @@ PROGRAM = "python -m sandbox"
 #: The highest port for the control API that leaves enough ports above it for the services.
 HIGHEST_BASE = 65_535 - len(NAMES)
 MOCKS = """return a canned record for any visit or adjustment that does not exist; the visit has the prison and visitors
-of MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, and an adjustment is one of a sentence if its id ends in S
+of MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, and an adjustment is to a sentence if its id ends in S
 """
 
 

@@ -28,9 +28,8 @@ def connection_string(address: str) -> str:
 class ApplicationInsights:
     """The events accepted since the last reset, and those to be refused on purpose.
 
-    Attributes:
-        refusals: the status with which events are refused, by name: always with 400, once each with
-            another status.
+    Attributes: refusals: the status with which events are refused, by name: 400 refuses an event every time, and any
+    other status once.
     """
 
     def __init__(self) -> None:
@@ -50,7 +49,7 @@ class ApplicationInsights:
         return [Route("POST", "/v2.1/track", self.track)]
 
     def track(self, request: Request) -> Reply:
-        """Takes a batch: 200 when all events were accepted, 206 when some were, 400 when none is well formed."""
+        """Takes a batch. The status is 200 if all events are accepted, 206 if some are, 400 if none is well formed."""
         try:
             items = orjson.loads(request.body)
         except orjson.JSONDecodeError:

@@ -156,7 +156,7 @@ class Sandbox:
         self.control("POST", f"/faults/{fault_id}/release")
 
     def clear_faults(self) -> None:
-        """Switches every fault off; the requests that they keep waiting continue."""
+        """Switches all faults off; the requests that they keep waiting continue."""
         self.control("DELETE", "/faults")
 
     def latency(self, ms: float, service: str | None = None) -> None:
@@ -235,7 +235,7 @@ class Sandbox:
         occurred_at: datetime | None = None,
         copies: int = 1,
     ) -> dict[str, Any]:
-        """Publishes an event `copies` times and returns it as published; by then it is on the queues."""
+        """Publishes an event `copies` times and returns it as published, once it is on the queues."""
         body = {
             "eventType": event_type,
             "additionalInformation": additional_information,

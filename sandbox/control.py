@@ -112,7 +112,7 @@ def release_fault(engine: Engine, body: Body, fault_id: str) -> object:
 
 
 def clear_faults(engine: Engine, body: Body) -> object:
-    """Switches every fault off and lets the requests that they keep waiting continue."""
+    """Switches all faults off and lets the requests that they keep waiting continue."""
     engine.faults.clear()
     return {}
 

@@ -42,7 +42,7 @@ class CannotListenError(RuntimeError):
     """A port cannot be listened on. `taken` says whether something else is already listening on it."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
-        """Says which port, and why."""
+        """Says which port cannot be listened on, and why."""
         reason = (error.strerror or str(error)).partition(" (")[0]
         super().__init__(f"cannot listen on port {port} of {host}: {reason}")
         self.taken = error.errno == errno.EADDRINUSE

@@ -12,7 +12,7 @@ MOCK_PRISON = "MDI"
 GENERATIONS = {"2023": "2023-05", "today": "9999-12"}
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 OPEN_PRISONS = 120
-#: With fewer, only the prisons that are always open would be left, so no open prison could be without activities.
+#: With fewer open prisons, only those that are always open would be left, so none could be without activities.
 FEWEST_OPEN_PRISONS = 20
 MOCK_VISITORS = (4_729_570, 4_729_550)
 
@@ -67,16 +67,17 @@ class Options:
     of excluded bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to its
     withdrawn bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes.
     nomis_pool: how many calls NOMIS can handle at once before it responds with 500; None means any number.
-    token_seconds: how long a token lasts. tell_expiry: whether the response of HMPPS Auth says how long (`expires_in`).
-    mapping_race_ms: a second post of a mapping within this time after the first loses the race, once, with 500; 0 means
-    never. nomis_race_ms: the same for a second IEP record of a booking in NOMIS. mock_publishers: whether requests for
-    visits and adjustments get the canned records of the replaced service; their prisoners are then in prison too.
-    mock_visits_prison_id: the prison of the canned visit; by default `MOCK_VISITS_PRISON_ID`, or else `MDI`.
-    mock_visits_visitors: the visitors of the canned visit; by default `MOCK_VISITS_VISITORS`, or else two persons.
-    nomis_duplicates: whether two simultaneous upserts make two allocations or attendances. generation: how old the
-    services are: `2023` (May of that year), a month (`2024-06`) or `today`; they lack endpoints that were added later
-    or already removed. plant: the names of the reconciliations whose records and differences are planted, or `all`.
-    prisons: how many prisons are open, at least `FEWEST_OPEN_PRISONS`; a reconciliation by prison reads each of them.
+    token_seconds: how long a token lasts. tell_expiry: whether the response of HMPPS Auth says how long a token lasts
+    (`expires_in`). mapping_race_ms: a second post of a mapping within this time after the first loses the race, once,
+    with 500; 0 means never. nomis_race_ms: the time within which a second IEP record of a booking loses the race in
+    NOMIS in the same way. mock_publishers: whether requests for visits and adjustments get the canned records of the
+    replaced service; their prisoners are then in prison too. mock_visits_prison_id: the prison of the canned visit; by
+    default `MOCK_VISITS_PRISON_ID`, or else `MDI`. mock_visits_visitors: the visitors of the canned visit; by default
+    `MOCK_VISITS_VISITORS`, or else two persons. nomis_duplicates: whether two simultaneous upserts make two allocations
+    or attendances. generation: how old the services are: `2023` (May of that year), a month (`2024-06`) or `today`; the
+    services lack endpoints that were added later or had already been removed. plant: the names of the reconciliations
+    whose records and differences are planted, or `all`. prisons: how many prisons are open, at least
+    `FEWEST_OPEN_PRISONS`; a reconciliation by prison reads each of them.
     """
 
     prisoners: int = 200

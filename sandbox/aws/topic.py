@@ -64,7 +64,7 @@ KEYS = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox"}
 
 
 class Topic:
-    """Publishes events in the order they were handed over, in a separate thread, so that no HTTP response waits for it.
+    """Publishes events in the order of their arrival, in a separate thread, so that no HTTP response waits for SNS.
 
     Args:
         endpoint_url: the address of the SNS and SQS emulator, or None in a sandbox that has no queues.

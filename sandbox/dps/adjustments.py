@@ -44,7 +44,7 @@ STATUSES: Final = frozenset({"ACTIVE", "INACTIVE", "DELETED", "INACTIVE_WHEN_DEL
 
 @dataclass(slots=True)
 class DpsAdjustment:
-    """One adjustment; `sentence` is the sequence of the sentence, or None for one of a key date.
+    """One adjustment; `sentence` is the sequence of the sentence, or None for an adjustment to a key date.
 
     `effective_days` are the days that finally count, or None if the service has not worked them out. `changed` is when
     the adjustment was last updated; None means the start of the world.

@@ -1,6 +1,6 @@
 """The appointments of the activities API, with one row for each prisoner of each occurrence.
 
-What was an occurrence with allocations in 2023 is an appointment with attendees today; both forms are served here.
+In 2023 an appointment with attendees was called an occurrence with allocations; both forms are served here.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Auth:
 
     Attributes:
         token_seconds: how long a new token lasts.
-        tell_expiry: whether the response says how long (`expires_in`).
+        tell_expiry: whether the response says how long a token lasts (`expires_in`).
         roles: roles that replace a client's usual roles, by service.
     """
 
@@ -86,7 +86,7 @@ class Auth:
         self._revoked_at = time.time()
 
     def issue(self, request: Request) -> Reply:
-        """Issues a token for client credentials in the Basic header: 401 for wrong ones, 400 for another grant type."""
+        """Issues a token for the credentials in the Basic header: 401 if they are wrong, 400 for another grant type."""
         client = self._client(request.headers.get("Authorization", ""))
         form = parse_qs(request.body.decode("utf-8", "replace"))
         grant = form.get("grant_type", request.query.get("grant_type", [""]))[0]

@@ -97,7 +97,7 @@ class Fault:
             await asyncio.sleep(self.seconds)
 
     def release(self) -> None:
-        """Releases the requests that are waiting; later ones do not wait."""
+        """Releases the requests that are waiting; later requests do not wait."""
         self._released.set()
 
     def meets(self, service: str, method: str, path: str, body: bytes, query: str = "") -> bool:
@@ -178,7 +178,7 @@ class Faults:
         raise ValueError(f"there is no fault {fault_id}")
 
     def clear(self) -> None:
-        """Switches every fault off; the requests that they keep waiting continue."""
+        """Switches all faults off; the requests that they keep waiting continue."""
         for fault in self._faults:
             fault.release()
         self._faults.clear()

@@ -47,7 +47,7 @@ class Router(Generic[Target]):
         node.by_method[method] = (target, tuple(names))
 
     def find(self, path: str) -> tuple[dict[str, tuple[Target, tuple[str, ...]]], list[str]] | None:
-        """Returns the targets of a path by method, each with parameter names, and the values; None if unknown."""
+        """Returns a path's targets by method, each with parameter names, and the parameter values; None if unknown."""
         values: list[str] = []
         node = self._descend(self._root, path.strip("/").split("/"), 0, values)
         return None if node is None else (node.by_method, values)

@@ -97,7 +97,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response: its status, its body (bytes unchanged, None for an empty one, all else as JSON) and headers."""
+    """A response: its status, its body (bytes unchanged, None for an empty body, all else as JSON) and headers."""
 
     status: int = 200
     body: object | None = None

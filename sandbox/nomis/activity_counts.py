@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sandbox.nomis.courses import Course
     from sandbox.world import World
 
-#: Since this month, suspended allocations are counted separately, and others even if the prisoner has moved.
+#: Since this month, suspended allocations are counted separately, and other allocations even if the prisoner has moved.
 SUSPENDED_SINCE: Final = "2025-05"
 
 

@@ -43,7 +43,7 @@ _DESCRIPTIONS: Final = {
 class NomisAdjustment:
     """One adjustment of either family; `sentence` is None for a key date.
 
-    A hidden one belongs to the key-date adjustment `made_by`.
+    A hidden adjustment belongs to the key-date adjustment `made_by`.
     """
 
     id: int
@@ -91,7 +91,7 @@ class NomisSentencing:
         self._remove(self.sentence.pop(adjustment_id, None))
 
     def delete_key_date(self, adjustment_id: int) -> None:
-        """Removes a key-date adjustment and the hidden ones made by it; does nothing if it is unknown."""
+        """Removes a key-date adjustment and the hidden adjustments made by it; does nothing if it is unknown."""
         self._remove(self.key_date.pop(adjustment_id, None))
         for hidden in [each.id for each in self.sentence.values() if each.made_by == adjustment_id]:
             self._remove(self.sentence.pop(hidden))
@@ -198,7 +198,7 @@ def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustm
 
 
 def update_adjustment(world: World, found: NomisAdjustment, fields: Fields) -> None:
-    """Changes an adjustment within its family; since February 2024 one of a sentence may move to another sentence.
+    """Changes an adjustment within its family; since February 2024 an adjustment to a sentence may move to another.
 
     A request without `active` was refused until November 2023; since then `active` remains unchanged.
     """

@@ -1,4 +1,4 @@
-"""Appointments in NOMIS. They have no unique key, and one without a room cannot be stored."""
+"""Appointments in NOMIS. They have no unique key, and an appointment without a room cannot be stored."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Attendance:
     """The attendance of one booking at one session.
 
-    `transaction` is the payment, once it was made; `stored` is when the row was stored, by `time.perf_counter`.
+    `transaction` is the payment, once it has been made; `stored` is when the row was stored, by `time.perf_counter`.
     """
 
     event_id: int

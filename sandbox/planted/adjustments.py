@@ -220,7 +220,7 @@ class _Planter:
         return (prisoner.booking_id,)
 
     def _next(self) -> Prisoner:
-        """The next prisoner whose adjustments will differ; half of them also have one on which both sides agree."""
+        """The next prisoner whose adjustments will differ; half of these also have one on which both sides agree."""
         prisoner = next(self.chosen)
         if self.chance.random() < 0.5:
             self._pair(self._adjustment(prisoner, "SREM"))
@@ -246,7 +246,7 @@ class _Planter:
     def _with_hidden_ones(self, prisoner: Prisoner) -> None:
         """Makes an adjustment for which NOMIS adds a hidden one to every sentence.
 
-        DPS does not have the hidden ones.
+        DPS does not have the hidden adjustments.
         """
         self._pair(self._adjustment(prisoner, "ADA"))
 

@@ -24,7 +24,7 @@ NOMIS_ONLY, DPS_ONLY, DIFFERENT, DUPLICATE = "nomis-only", "dps-only", "differen
 WITHOUT_NOMIS, WITHOUT_DPS = "mapping-without-nomis", "mapping-without-dps"
 #: One pair in 20,000 differs.
 SHARE: Final = 1 / 20_000
-#: How many appointments each prisoner has, and over how many days each may fall; the first of these days is yesterday.
+#: How many appointments each prisoner has, and on how many days they may be; the first of these days is yesterday.
 EACH, DAYS_OF_ONE = 2, 12
 #: The appointments that differ are on later days.
 FIRST_DAY_OF_DIFFERENCES, DAYS_OF_DIFFERENCES = EACH * DAYS_OF_ONE - 1, 3
@@ -275,7 +275,7 @@ UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Gives each prisoner at a prison with appointments in DPS some that agree, and plants those that differ.
+    """Gives each prisoner at a prison with appointments in DPS appointments that agree, and plants those that differ.
 
     Raises:
         ValueError: there are not two such prisons with prisoners.

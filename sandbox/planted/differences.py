@@ -25,7 +25,7 @@ class Cause(NamedTuple, Generic[APlanter]):
 
     kind: the reconciliation's name for the kind of difference. share: its share of all differences, or 0 for a cause so
     rare that it is planted only if every cause is requested. make: makes the records of one difference, alternating
-    between its forms, and returns the key. outcome: the outcome that a run must give it.
+    between its forms, and returns the key. outcome: the outcome that a run must give the difference.
     """
 
     kind: str

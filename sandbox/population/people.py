@@ -207,7 +207,7 @@ class Places:
         return 1 + booking_id % 3
 
     def balance(self, booking_id: int) -> Balance | None:
-        """The visit balance of a booking, or None for one on remand (about a fifth)."""
+        """The visit balance of a booking, or None for a booking on remand (about a fifth of all)."""
         if booking_id not in self._balances:
             remand = booking_id % 5 == 0
             self._balances[booking_id] = None if remand else Balance(booking_id % 7, booking_id % 3)

@@ -32,20 +32,15 @@ FURTHEST_DUPLICATE: Final = 20
 class Asked:
     """The parameters of traffic.
 
-    Attributes:
-        events: how many events all ordinary sequences have together; duplicates, chains, malformed, refused and
-            vanished ones are extra.
-        seed: the seed of all random choices.
-        queues: the queues that receive traffic; all by default.
-        duplicates: how many events arrive twice, alternately published twice and delivered twice with the same SNS id.
-        out_of_order: how many pairs of neighbouring events of one record are published in the wrong order.
-        chains: how many new schedules immediately get an allocation and an attendance; each event needs the one before.
-        malformed: how many malformed messages are put on the queues.
-        refused: how many appointments are in a cell, which NOMIS refuses.
-        vanished: how many creation events are about records that no service has.
-        unknown: how many events have a type that nobody handles, alternately published (subscriptions filter them) and
-            put on the queue as if a filter had let them pass.
-        queue_names: the names of SQS queues that differ from the usual ones, by queue id.
+    Attributes: events: how many events all ordinary sequences have together; duplicates, chains, malformed, refused and
+    vanished events are extra. seed: the seed of all random choices. queues: the queues that receive traffic; all by
+    default. duplicates: how many events arrive twice, alternately published twice and delivered twice with the same SNS
+    id. out_of_order: how many pairs of neighbouring events of one record are published in the wrong order. chains: how
+    many new schedules immediately get an allocation and an attendance; each event needs the one before. malformed: how
+    many malformed messages are put on the queues. refused: how many appointments are in a cell, which NOMIS refuses.
+    vanished: how many creation events are about records that no service has. unknown: how many events have a type that
+    nobody handles, alternately published (subscriptions filter them) and put on the queue as if a filter had let them
+    pass. queue_names: the names of SQS queues that differ from the usual ones, by queue id.
     """
 
     events: int = 500
@@ -230,7 +225,7 @@ def _event(step: Step, moment: datetime) -> dict[str, object]:
 
 
 def _swap(items: list[Item], wanted: int, chance: random.Random) -> Counted:
-    """Publishes some neighbouring events of one record in the wrong order; both changes are made before the first."""
+    """Publishes some neighbouring events of one record in the wrong order, after both changes have been made."""
     swapped = Counted()
     last: dict[tuple[str, int | str], int] = {}
     pairs: list[tuple[int, int]] = []

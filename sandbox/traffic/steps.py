@@ -89,7 +89,7 @@ class People:
         return self._by_prison[prison_id]
 
     def undisturbed(self) -> Prisoner | None:
-        """A prisoner whose levels have no planted difference, each once; None if there is no further one."""
+        """A prisoner whose levels have no planted difference, each returned only once; None if no prisoner is left."""
         return self._undisturbed.pop() if self._undisturbed else None
 
 

@@ -72,7 +72,7 @@ def _verify_schedule(world: World, found: Discrepancies, entity: Entity, courses
 
 
 def expected_course(schedule: Schedule) -> dict[str, object]:
-    """The course that a schedule must have in NOMIS, created with the activity's dates, amended with the schedule's."""
+    """The course that a schedule must have in NOMIS: created with the activity's dates, amended with its own dates."""
     activity = schedule.activity
     return {
         "prison_id": activity.prison_id,

@@ -16,7 +16,7 @@ Pair = tuple[object, ...]
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Checks published appointments by mapping; an unmapped record belongs to the one at the same time and place."""
+    """Checks published appointments by mapping; an unmapped record belongs to the appointment at its time and place."""
     mapped = {row.nomis_id[0] for row in world.mapping.rows("appointments")}
     known: dict[Pair, int] = {}
     for entity in world.published.of("appointment"):

@@ -46,7 +46,7 @@ class Entity:
 
     @property
     def exists(self) -> bool:
-        """Whether NOMIS must hold it: its creation was published, and its deletion was not."""
+        """Whether NOMIS must hold the record: its creation was published, and its deletion was not."""
         return "created" in self.events and "deleted" not in self.events and not self.refused
 
 
@@ -67,7 +67,7 @@ class Published:
         return iter([each for (name, _), each in self._entities.items() if name == domain])
 
     def record(self, domain: str, dps_id: int | str, what: str) -> Entity:
-        """Records that an event said `what` of an entity."""
+        """Records that an event said `what` about an entity."""
         entity = self._entities.setdefault((domain, dps_id), Entity(domain, dps_id))
         entity.events.add(what)
         return entity
