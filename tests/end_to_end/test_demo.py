@@ -139,7 +139,7 @@ def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) 
     )
     assert process.stderr is not None
     if stage == "start":
-        until(lambda: "sandbox.process" in "".join(processes_of(str(bare.folder))), "the world is begun")
+        until(lambda: "sandbox.process" in "".join(processes_of(str(bare.folder))), "the world begins")
     else:
         assert any(line.startswith(stage) for line in process.stderr)
     process.send_signal(signal.SIGINT)

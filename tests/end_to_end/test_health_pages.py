@@ -34,7 +34,7 @@ def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: 
     applied = 'prisoner_to_nomis_messages_total{outcome="applied",queue="appointment"}'
     until(lambda: applied in requests.get(f"{address}/metrics", timeout=10).text, "messages are counted")
     sandbox.fault("mapping", "GET", "/health/ping", kind="status", status=503)
-    until(lambda: requests.get(f"{address}/health", timeout=10).status_code == 503, "the outage shows")
+    until(lambda: requests.get(f"{address}/health", timeout=10).status_code == 503, "the outage is shown")
     assert requests.get(f"{address}/health/liveness", timeout=10).status_code == 200
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0

@@ -133,7 +133,7 @@ def test_a_report_that_cannot_be_kept_fails_the_run(app: App, monkeypatch: pytes
     held = app.sandbox.fault("nomis", path="/current$", kind="delay", until_released=True)
 
     def get_in_the_way() -> None:
-        until(lambda: app.sandbox.faults()[0]["hits"] > 0, "the work is begun")
+        until(lambda: app.sandbox.faults()[0]["hits"] > 0, "the work begins")
         archive.write_text("in the way")
         app.sandbox.release_fault(held)
 
@@ -211,7 +211,7 @@ def test_stopped_reconciliation_is_resumed(
     with held(sandbox, "nomis", path="/incentives/booking-id/{booking}/current", times=None, skip=70) as fourth_page:
         process = running("reconcile", "incentives", "--no-notify", **settings)
         fourth_page.wait_for_request()
-        until(lambda: kept_pages(installed) == 3, "three pages are kept")
+        until(lambda: kept_pages(installed) == 3, "three pages are stored")
         sandbox.latency(300, "nomis")
         process.send_signal(signal.SIGTERM)
     run_id = interrupted(installed, process)
@@ -337,7 +337,7 @@ def test_a_process_that_lost_its_run_ends(
     }
     # Only the suspended process may lose its run, however slow the machine.
     slept = running("reconcile", "incentives", "--no-notify", LEASE_SECONDS="2", **settings)
-    until(lambda: reads(sandbox) >= 30, "the second page is begun")
+    until(lambda: reads(sandbox) >= 30, "the second page begins")
     slept.send_signal(signal.SIGSTOP)
     (run,) = installed.run("runs", "list", "--json").json()
     sandbox.latency(0, "nomis")

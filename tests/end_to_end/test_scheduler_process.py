@@ -121,14 +121,14 @@ def test_the_scheduler_survives_without_its_database(
     """
     installed.make_queues()
     process = running("scheduler", DATABASE_URL=own_postgres.url.render_as_string())
-    until(lambda: said(installed, "work-failing") == 1, "the database is missed")
+    until(lambda: said(installed, "work-failing") == 1, "the scheduler notices that the database is down")
     own_postgres.start()
     until(lambda: said(installed, "scheduler-started") == 1, "start")
     sandbox.traffic(events=10, seed=7)
     until(lambda: in_order(sandbox), "everything is in NOMIS")
     own_postgres.stop()
     missed = said(installed, "work-failing")
-    until(lambda: said(installed, "work-failing") > missed, "the database is missed again")
+    until(lambda: said(installed, "work-failing") > missed, "the scheduler notices again that the database is down")
     own_postgres.start()
     sandbox.traffic(events=10, seed=8)
     until(lambda: in_order(sandbox), "everything is in NOMIS again")
@@ -139,7 +139,7 @@ def test_the_scheduler_survives_without_its_database(
 def test_the_scheduler_survives_without_its_queues(installed: App, sandbox: Sandbox, running: Running) -> None:
     """Each unavailable queue is logged once. The process continues, and exits 0 when asked to end."""
     process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
-    until(lambda: said(installed, "work-failing") == 5, "every queue is missed")
+    until(lambda: said(installed, "work-failing") == 5, "the scheduler notices that no queue is there")
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0
     assert said(installed, "work-failing") == 5
@@ -153,8 +153,8 @@ def test_queues_are_created_again_in_an_empty_emulator(installed: App, sandbox: 
     sandbox.traffic(events=5, queues=["visit"], seed=1)
     until(lambda: in_order(sandbox), "the events are applied")
     sandbox.reset(prisoners=20)
-    until(lambda: said(installed, "queue-missing") >= 5, "every queue is missed")
-    until(lambda: all_subscribed(sandbox), "every queue is made")
+    until(lambda: said(installed, "queue-missing") >= 5, "the scheduler notices that no queue is there")
+    until(lambda: all_subscribed(sandbox), "every queue is created")
     sandbox.traffic(events=5, queues=["visit"], seed=2)
     until(lambda: in_order(sandbox), "the later events are applied")
     process.send_signal(signal.SIGTERM)
@@ -165,7 +165,10 @@ def test_scheduler_waits_for_the_migration(installed: App, running: Running) -> 
     """If another job upgrades the database, the scheduler starts only after the upgrade."""
     by_hand = {"DATABASE_URL": f"sqlite:///{installed.folder}/fresh.db", "DATABASE_AUTO_UPGRADE": "false"}
     process = running("scheduler", **by_hand)
-    until(lambda: said(installed, "work-failing") == 1 or process.poll() is not None, "the schema is missed")
+    until(
+        lambda: said(installed, "work-failing") == 1 or process.poll() is not None,
+        "the scheduler notices the missing schema",
+    )
     assert process.poll() is None
     assert installed.run_process("db", "upgrade", **by_hand).code == 0
     until(lambda: said(installed, "scheduler-started") == 1, "start")

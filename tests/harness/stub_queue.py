@@ -51,7 +51,7 @@ class Stubbed:
         """Waits until all messages in flight (at most `entries`) have been renewed, then moves the clock forward."""
         # Two rounds are needed, since the first round may already be under way.
         enough = self.sqs.entries[RENEWAL] + 2 * entries
-        until(lambda: self.sqs.entries[RENEWAL] >= enough, "what is in hand is renewed")
+        until(lambda: self.sqs.entries[RENEWAL] >= enough, "the messages in flight are renewed")
         self.clock.forward(seconds)
 
     def left(self) -> int:

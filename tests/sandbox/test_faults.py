@@ -157,7 +157,7 @@ def test_concurrent_calls_can_exhaust_the_pool(sandbox: Sandbox) -> None:
     caller.token("nomis")
     with held(sandbox, "nomis", "GET", "/prisoners/ids", times=2) as hold:
         working = [in_thread(caller.call, "nomis", "GET", "/prisoners/ids") for _ in range(2)]
-        until(lambda: hold.requests == 2, "two calls are at work")
+        until(lambda: hold.requests == 2, "two calls are in progress")
         refused = caller.call("nomis", "GET", "/prisoners/ids")
     assert refused.status_code == 500
     assert "Unable to acquire JDBC Connection" in refused.json()["userMessage"]

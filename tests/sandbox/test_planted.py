@@ -43,7 +43,7 @@ class Case:
         """Returns the current version of the DPS review from which the current NOMIS record was written."""
         path = f"/mapping/incentives/nomis-booking-id/{self.booking_id}/nomis-incentive-sequence"
         mapping = self.caller.get("mapping", f"{path}/{self.nomis['incentiveSequence']}")
-        assert mapping is not None, "a record written over the API has no mapping"
+        assert mapping is not None, "a record written through the API has no mapping"
         found: dict[str, Any] | None = self.caller.get("incentives", f"/iep/reviews/id/{mapping['incentiveId']}")
         return found
 

@@ -99,7 +99,7 @@ def printed_settings(output: IO[str]) -> Iterator[str]:
     wanted = {"API_BASE_URL_OAUTH", "API_BASE_URL_VISITS", "VISITS_CLIENT_ID", "VISITS_CLIENT_SECRET"}
     while wanted:
         line = output.readline()
-        assert line, "it ended before it had printed its settings"
+        assert line, "the sandbox ended before it had printed its settings"
         wanted.discard(line.removeprefix("export ").partition("=")[0])
         yield line
 

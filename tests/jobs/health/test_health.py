@@ -227,7 +227,7 @@ def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sa
             working = in_thread(drain.run_batch)
             create.wait_for_request()
             hung = seconds()
-            until(lambda: seconds() > hung + 1, "a hang shows")
+            until(lambda: seconds() > hung + 1, "the hang is shown")
             create.release()
             assert result_of(working).received == 1
         sandbox.traffic(events=8, queues=["appointment"], seed=2)

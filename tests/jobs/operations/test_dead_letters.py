@@ -236,7 +236,7 @@ def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
         ("visit", "visits", BOOKED.upper(), {"reference": "visit-1"}, "visit-1"),
         ("activity", "activities", "activities.activity-schedule.created", {"activityScheduleId": "0318"}, "318"),
     ],
-    ids=["on the queue of another domain", "with its type in capitals", "with its number written otherwise"],
+    ids=["on the queue of another domain", "with its type in capitals", "with its number in another form"],
 )
 def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
     app: App, lies_on: str, domain: str, event_type: str, ids: dict[str, str], dps_id: str

@@ -62,7 +62,7 @@ class Clock:
         """Returns once the scheduler has checked whether a job is due, and has finished what it then started."""
         # The second check from now begins only after the first and everything that it started have ended.
         enough = self.looks + 2
-        until(lambda: self.looks >= enough, "the scheduler looks whether a job is due")
+        until(lambda: self.looks >= enough, "the scheduler checks whether a job is due")
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_the_scheduler_records_its_heartbeat(job_runs: JobRuns) -> None:
         tuple(drains), drains.__getitem__, 0.02, (), nothing_due, record_heartbeat=record, heartbeat_seconds=0.02
     )
     running = Running(Scheduler(workload, job_runs))
-    until(lambda: bool(recorded) and "lastBatch" in recorded[-1] and bool(recorded[-1]["failing"]), "all is recorded")
+    until(lambda: bool(recorded) and "lastBatch" in recorded[-1] and bool(recorded[-1]["failing"]), "the heartbeat")
     running.finish()
     last = recorded[-1]
     assert (last["lastBatch"]["queue"], last["lastBatch"]["received"], last["applied"]) == ("visit", 3, 3)
@@ -219,7 +219,7 @@ def test_two_schedulers_run_a_job_once(
         clocks = [Clock(MONDAY_FOUR + timedelta(seconds=1)) for _ in range(2)]
         for one, wall in zip((database, other), clocks, strict=True):
             start(JobRuns(one, Leases(one, name, 60)), job(lambda run: ran.append(run.id)), now=wall)
-        until(lambda: all(each.looks >= 2 for each in clocks), "both look whether the job is due")
+        until(lambda: all(each.looks >= 2 for each in clocks), "both check whether the job is due")
 
     for name in ("scheduler", "later"):
         both_look(name)

@@ -118,7 +118,7 @@ def test_an_unknown_outcome_at_the_last_receive_gets_one_copy(
 
         def is_dead_letter() -> bool:
             # If every copy were copied again, this would never end.
-            assert hits(sandbox, fault) <= 2, "it is tried more often than it may be received"
+            assert hits(sandbox, fault) <= 2, "the message is tried more often than it may be received"
             return pair.dlq.counts().total == 1
 
         with draining(made, "visit"):

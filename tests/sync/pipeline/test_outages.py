@@ -57,7 +57,7 @@ def test_ten_minutes_of_503_only_delay_messages(
         return sum(each["path"] == "/health/ping" for each in sandbox.requests("nomis"))
 
     with draining(one, "visit"):
-        until(lambda: pings() >= 3, "NOMIS is pinged again and again")
+        until(lambda: pings() >= 3, "NOMIS is pinged repeatedly")
         calls = len(sandbox.requests("nomis")) - pings()
         assert 3 <= calls < 2 * one.settings.drain_concurrency
         assert one.queue_pair("visit").main.counts().total == 60

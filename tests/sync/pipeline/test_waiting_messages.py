@@ -82,7 +82,7 @@ def test_a_message_waits_if_a_gateway_responds(sandbox: Sandbox, one: Applicatio
         ("PUT", {"status": 504, "text": "<html>Gateway Timeout</html>"}),
         ("POST", {"status": 500}),
     ],
-    ids=["create without response", "change without response", "create in doubt"],
+    ids=["create without response", "change without response", "create with an unknown outcome"],
 )
 def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, response: dict[str, Any]
@@ -102,7 +102,7 @@ def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
 
             def is_dead_letter() -> bool:
                 # If every copy were copied again, this would never end.
-                assert hits(sandbox, fault) <= 3, "it is tried more often than it may be received"
+                assert hits(sandbox, fault) <= 3, "the message is tried more often than it may be received"
                 return pair.dlq.counts().total == 1
 
             until(is_dead_letter)

@@ -129,7 +129,7 @@ def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
         with ThreadPoolExecutor(1) as pool, limit:
             pressing = pool.submit(until, press, "the wait is interrupted")
             with pytest.raises(KeyboardInterrupt), limit:
-                pytest.fail("two are inside")
+                pytest.fail("two threads have the only slot")
             pressing.result()
             assert limit.waiting == 0
         with limit:
