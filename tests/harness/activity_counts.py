@@ -1,4 +1,4 @@
-"""Makes NOMIS and DPS return the counts of one prison that a test needs."""
+"""Makes NOMIS and DPS return the counts that a test needs for one prison."""
 
 from __future__ import annotations
 

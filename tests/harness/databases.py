@@ -64,7 +64,7 @@ class Pooler:
         until((self._folder / ".s.PGSQL.6432").exists, "the pooler listens")
 
     def url(self, database: str) -> str:
-        """The address of a database of the server, through the pooler."""
+        """The address of a database on the server, through the pooler."""
         return f"postgresql://postgres@/{database}?host={self._folder}&port=6432"
 
     def close(self) -> None:

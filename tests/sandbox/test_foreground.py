@@ -82,7 +82,7 @@ def test_the_env_file_is_written_once_everything_listens(tmp_path: Path) -> None
 
 
 def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
-    """If a port is in use, the second start exits 1 with one line, and does not change the file of settings."""
+    """If a port is in use, the second start exits 1 with one line, and does not change the settings file."""
     file = tmp_path / "sandbox.env"
     file.write_text("export KEPT=1\n", encoding="utf-8")
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:

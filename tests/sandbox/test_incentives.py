@@ -232,7 +232,7 @@ def test_levels_of_dps(caller: Caller) -> None:
 
 @pytest.fixture
 def missed_transfer(sandbox: Sandbox) -> Sandbox:
-    """A sandbox in whose world DPS missed one transfer."""
+    """A sandbox with a world in which DPS missed one transfer."""
     sandbox.reset(prisoners=30, mismatches={"4": 1})
     return sandbox
 

@@ -13,7 +13,7 @@ from tests.harness.sandboxes import Caller
 
 @dataclass(frozen=True)
 class Domain:
-    """The endpoints of one domain, with a body, the same body with another DPS id, and with another NOMIS id."""
+    """The endpoints of one domain, with a body, a copy with another DPS id, and a copy with another NOMIS id."""
 
     path: str
     body: dict[str, Any]

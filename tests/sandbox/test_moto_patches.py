@@ -164,6 +164,6 @@ print([message.body for message in found])
 
 
 def test_a_released_message_ends_a_wait() -> None:
-    """A receiver with a wait of a day gets the message that another receiver releases, long before the day is over."""
+    """A receiver that may wait for a day gets a message that another receiver releases, long before the day ends."""
     done = subprocess.run([sys.executable, "-c", SHOWN_AGAIN], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "['hello']"

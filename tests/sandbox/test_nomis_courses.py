@@ -235,7 +235,7 @@ def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person
 
 
 def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Caller, person: dict[str, Any]) -> None:
-    """Two rows cause a 500 with the text of the database. After one row is deleted, the call succeeds."""
+    """Two rows cause a 500 with the error text of the database. After one row is deleted, the call succeeds."""
     course = make_course(caller, person)
     number = allocate(caller, course, person).json()["offenderProgramReferenceId"]
     second = caller.sandbox.control("POST", f"/nomis/duplicates/allocation/{number}")["id"]

@@ -121,7 +121,7 @@ def waiting_reviews(sandbox: Sandbox) -> set[int]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_each_planted_difference_matches_only_its_row(sandbox: Sandbox, seed: int) -> None:
-    """Every planted booking differs as listed, and the first row that applies is the planted one."""
+    """Every planted booking differs as listed, and the first row that applies is the planted row."""
     counts = {str(row): 4 for row in range(1, 11)} | {"4": 10}
     sandbox.reset(prisoners=200, seed=seed, mismatches=counts, excluded=2)
     caller = Caller(sandbox)

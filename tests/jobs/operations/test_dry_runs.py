@@ -75,7 +75,7 @@ def export_exists(app: App) -> list[str]:
 
 
 def exports_impossible(app: App) -> list[str]:
-    """A location of reports to which nothing can be written."""
+    """A reports location to which nothing can be written."""
     one_dead_letter(app)
     (app.folder / "file").write_text("in the way")
     app.settings["REPORTS_LOCATION"] = str(app.folder / "file" / "reports")

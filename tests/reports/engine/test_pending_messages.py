@@ -167,7 +167,7 @@ def test_dead_letters_that_nothing_sends_back_are_distinguished(
 
 
 def test_a_message_in_progress_may_be_about_any_review(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
-    """While a message is handled for the first time, the pending messages include an unknown one."""
+    """While a message is handled for the first time, the pending messages include an unknown message."""
     offender_no = sandbox.prisoners()[0]["offenderNo"]
     review_id = sandbox.add_review(offender_no, "ENH")
     assert len(pair.main.receive(10, 1, 60)) == 1
@@ -176,7 +176,7 @@ def test_a_message_in_progress_may_be_about_any_review(sandbox: Sandbox, one: Ap
 
 
 def test_a_dead_letter_that_another_receiver_holds_may_be_about_any_review(one: Application, pair: QueuePair) -> None:
-    """A dead letter that another receiver holds cannot be read, so the pending messages include an unknown one."""
+    """A dead letter that another receiver holds cannot be read, so the pending messages include an unknown message."""
     pair.dlq.send("about a review, perhaps")
     assert len(pair.dlq.receive(10, 1, 60)) == 1
     assert pending(one).doubt == "somebody else is reading 1 message on the dead letter queue"

@@ -46,7 +46,7 @@ def rows_of(result: IncentiveResult) -> dict[int, str]:
 
 
 def test_the_first_screen_has_the_main_figures() -> None:
-    """The first screen says how many of the prisoners differ, how many are new, where, and in which levels."""
+    """The first screen says how many of the prisoners differ, how many are new, where, and which levels differ."""
     text = " ".join(Tags(render_report(made_result(3))).text.split())
     for part in (
         "3 of 87,012 prisoners had different incentive levels in NOMIS and in DPS",

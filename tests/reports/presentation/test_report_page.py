@@ -44,7 +44,7 @@ JSON_TYPES: Mapping[str, type] = {
 
 
 def table(section: str) -> list[list[str]]:
-    """The rows of the table of a section, without its heading."""
+    """The rows of the table in a section, without the heading of the table."""
     text = re.split(r"\n##+ ", PAGE.split(f"# {section}\n")[1])[0]
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip("`") for cell in row] for row in rows[2:]]

@@ -219,11 +219,11 @@ class Given(Allocations):
         self._given = nomis, dps
 
     def read_nomis(self, _: str) -> dict[int, int]:
-        """Returns the counts of NOMIS."""
+        """Returns the counts in NOMIS."""
         return self._given[0]
 
     def read_dps(self, _: str) -> dict[int, int]:
-        """Returns the counts of DPS."""
+        """Returns the counts in DPS."""
         return self._given[1]
 
 

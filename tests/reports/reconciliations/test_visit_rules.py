@@ -39,7 +39,7 @@ FEW = settings(deadline=None, max_examples=20)
 
 @st.composite
 def dps_visits(draw: st.DrawFn, reference: str) -> BookedVisit:
-    """Generated visits of DPS."""
+    """Generated visits in DPS."""
     start = draw(starts)
     return BookedVisit(
         reference=reference,
@@ -59,7 +59,7 @@ def dps_visits(draw: st.DrawFn, reference: str) -> BookedVisit:
 
 @st.composite
 def nomis_visits(draw: st.DrawFn, visit_id: int) -> VisitDetails:
-    """A generated visit of NOMIS."""
+    """A generated visit in NOMIS."""
     start = draw(starts)
     room = draw(st.sampled_from(list(ROOMS)))
     outcome = draw(st.sampled_from(["VISCANC", "ADMIN", None]))

@@ -4,10 +4,10 @@
 
 | two at once …                                 | what happens                                              |
 | --------------------------------------------- | --------------------------------------------------------- |
-| both before the lease                         | one holds it, the other waits, then finds the mapping     |
-| the holder is slow, its lease has expired     | the other finds a recent intent and waits; the first ends |
+| both before the lease                         | one holds it; the other waits and then finds the mapping  |
+| the holder is slow and its lease has expired  | the other finds a recent intent and waits; the first ends |
 | … and the grace period of the intent is over  | both create; the second mapping is refused: never silent  |
-| the holder resumes before it has intended     | its intent is refused, as the record has changed: it waits |
+| the holder resumes before it has an intent    | its intent is refused, and it waits                       |
 | a retry message and the event itself          | both post the same mapping                                |
 """
 

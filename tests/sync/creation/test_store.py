@@ -83,7 +83,7 @@ def test_only_one_of_two_concurrent_intents_is_accepted(store: CreationStore) ->
 
 
 def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
-    """An attempt that has ended, or after which a later one began, changes nothing."""
+    """An attempt that has ended, or that a later attempt has overtaken, changes nothing."""
     intend(store)
     intended = read(store)
     intend(store, intended)

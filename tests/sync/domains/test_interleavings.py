@@ -96,7 +96,7 @@ def test_visits(harness: Harness, prisoner: Prisoner, scenario: Scenario, cancel
 @example(scenario=DELETED_WHILE_IN_DOUBT, ending="deleted")
 @example(scenario=DELETED_UNHEARD, ending="deleted")
 def test_appointments(harness: Harness, prisoner: Prisoner, scenario: Scenario, ending: str) -> None:
-    """An appointment is in NOMIS once, with the state of DPS, or is deleted together with its mapping."""
+    """An appointment is in NOMIS once, in the same state as in DPS, or is deleted together with its mapping."""
     number = 500_000 + next(NUMBERS)
     day = (london_today() + timedelta(days=number % 5_000)).isoformat()
     base: dict[str, Any] = {
@@ -150,7 +150,7 @@ def test_appointments(harness: Harness, prisoner: Prisoner, scenario: Scenario, 
 def test_adjustments(
     harness: Harness, prisoner: Prisoner, scenario: Scenario, deletes: bool, sentence: int | None
 ) -> None:
-    """An adjustment of either family is in NOMIS once, with the state of DPS, or is deleted with its mapping."""
+    """An adjustment of either family is in NOMIS once, in the same state as in DPS, or is deleted with its mapping."""
     number, place = str(uuid.uuid4()), next(NUMBERS)
     base: dict[str, Any] = {
         "booking_id": prisoner.booking_id,

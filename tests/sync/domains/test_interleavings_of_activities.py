@@ -1,4 +1,4 @@
-"""Whatever the order, repeats and lost responses of activity events, NOMIS ends in the state of DPS."""
+"""Whatever the order, repeats and lost responses of activity events, NOMIS ends in the same state as DPS."""
 
 from __future__ import annotations
 

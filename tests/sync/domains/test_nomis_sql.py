@@ -47,7 +47,7 @@ def test_both_rows_of_an_attendance_are_shown() -> None:
 
 
 def test_the_runbook_shows_the_same_statements() -> None:
-    """The statements match those of the runbook word for word, with the values of this module."""
+    """The statements match those in the runbook word for word, with the values in this module."""
     page = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
     course = domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": "LEI"}})
     appointment = domain_of_record("appointment").repair.search_sql({"body": APPOINTMENT})

@@ -97,7 +97,7 @@ def test_a_missing_dead_letter_queue_is_created(sandbox: Sandbox) -> None:
 
 
 def test_queues_are_created_with_the_settings(sandbox: Sandbox) -> None:
-    """Queues have the visibility timeout and receive limit of the settings, and keep messages for fourteen days."""
+    """Queues have the visibility timeout and receive limit in the settings, and keep messages for fourteen days."""
     chosen = settings(sandbox, HMPPS_SQS_MAX_RECEIVE_COUNT="5", HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS="77")
     aws = Aws(chosen)
     pair = QueueOpener(chosen, aws, event_types).open("visit")

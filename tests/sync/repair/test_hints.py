@@ -1,4 +1,4 @@
-"""Each kind of failure has the advice of the runbook."""
+"""Each kind of failure has the advice in the runbook."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def post_visit(services: Services) -> None:
 
 
 def statuses_of_pages(sandbox: Sandbox) -> list[int]:
-    """The statuses with which NOMIS responded to requests for pages of prisoners."""
+    """The statuses of NOMIS's responses to requests for pages of prisoners."""
     return [
         each["status"]
         for each in sandbox.requests("nomis")
