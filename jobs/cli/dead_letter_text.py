@@ -7,7 +7,7 @@ from jobs.operations.dead_letters import DlqState
 from jobs.operations.retry_dead_letters import BatchResult, BatchState
 from reports.presentation.text import count
 from sync import clock
-from sync.repair.dead_letter_report import DeadLetterReport, FailureClass, SameReason
+from sync.repair.dead_letter_report import NOT_REQUESTED, DeadLetterReport, FailureClass, SameReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ def say_batch(batch: BatchResult) -> None:
     elif batch.state is BatchState.FAILED:
         say(f"{sent}: {len(batch.failed)} failed again")
     else:
-        say(f"{sent}: not handled in time, {count(batch.on_queue, 'message')} on the queue")
+        say(f"{sent}: {len(batch.sent) - len(batch.waiting)} handled, {len(batch.waiting)} not handled in time")
 
 
 def say_dry_run(messages: "Sequence[DeadLetterMessage]", what: str, *, as_json: bool) -> None:
@@ -104,10 +104,18 @@ def say_dry_run(messages: "Sequence[DeadLetterMessage]", what: str, *, as_json: 
 
 
 def say_retried(result: "RetryResult") -> None:
-    """Prints how many messages were sent back, and why others stay."""
+    """Prints how many messages were sent back, and why others stay: each reason once, with the ids of some."""
     say(f"{result.queue}: {len(result.retried)} of {count(result.found, 'message')} sent back")
+    by_reason: dict[str, list[DeadLetterMessage]] = {}
     for each in result.left:
-        say(f"  left {each.dead_letter.message_id}  {each.dead_letter.type}: {each.reason}")
+        by_reason.setdefault(each.reason, []).append(each.dead_letter)
+    for reason, letters in by_reason.items():
+        if reason == NOT_REQUESTED:
+            say(f"  left {count(len(letters), 'other message')}")
+        elif len(letters) == 1:
+            say(f"  left {letters[0].message_id}  {letters[0].type}: {reason}")
+        else:
+            say(f"  left {len(letters)} messages: {reason}; see: prisoner-to-nomis dlq show {result.queue}")
 
 
 def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:

@@ -1,35 +1,44 @@
 """Sends dead-letter messages back to their queue by hand: all at once, or in batches until a message fails again."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from jobs.errors import WorkError
+from jobs.health.figures import read_breaker_states
 from jobs.operations.dead_letters import dead_letter_queue, find_ids
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
+from jobs.runtime.job_runs import DRAIN_JOB, SCHEDULER_JOB, JobRun, RunStatus
 from reports.presentation.text import count
+from sync import clock
+from sync.alerting import command
 from sync.domains.registry import queue_of
 from sync.errors import fingerprint
 from sync.queues.queue import BATCH, QueueUnavailable
+from sync.queues.requeue import WaitsFor
 from sync.repair.dead_letter_queue import RetriedBatch, RetryResult
 from sync.repair.dead_letter_report import not_chosen
 from sync.repair.dead_letters import DeadLetterMessage
 from sync.settings import times
 from sync.store.failed_attempts import attempts_at, last_number
+from sync.store.waiting_messages import WaitingMessage, waiting_among
+from sync.upstream.breaker_rules import BreakerState
 
 
 class BatchState(StrEnum):
     """What happened to a batch that was sent back."""
 
-    #: The queue is empty, and no attempt failed.
+    #: All its messages are handled.
     HANDLED = "handled"
     #: An attempt at one of its messages failed.
     FAILED = "failed"
-    #: Nothing failed, and the queue is not empty.
+    #: Nothing failed, but some of its messages are not handled.
     WAITING = "waiting"
 
 
@@ -37,14 +46,17 @@ class BatchState(StrEnum):
 class BatchResult:
     """A batch that was sent back, and what happened to it.
 
-    failed: the messages that failed again, by their new SQS ids, with the reason. on_queue: the number of messages on
-    the main queue when the wait ended.
+    failed: the messages that failed again, by their new SQS ids, with the reason. waiting: the messages that are not
+    handled, by their new SQS ids. idle: the queues, among theirs, that nothing drains. on_queue: the number of
+    messages on the main queue when the wait ended.
     """
 
     sent: Mapping[str, DeadLetterMessage]
     state: BatchState
     failed: Mapping[str, str]
     on_queue: int
+    waiting: Mapping[str, WaitingMessage] = field(default_factory=dict)
+    idle: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The batch as JSON shows it."""
@@ -52,6 +64,10 @@ class BatchResult:
             "messagesRetriedCount": len(self.sent),
             "state": self.state,
             "failedAgain": [{"messageId": message_id, "reason": reason} for message_id, reason in self.failed.items()],
+            "notHandled": [
+                {"messageId": message_id, "waitsFor": each.waits_for, "reason": each.reason}
+                for message_id, each in self.waiting.items()
+            ],
             "messagesOnQueue": self.on_queue,
         }
 
@@ -113,7 +129,7 @@ def retry_in_batches(
             show(done[-1])
         return not done or done[-1].state is BatchState.HANDLED
 
-    return _retry(application, queue, choice, who, size, go_on), done
+    return _retry(application, queue, choice, who, size, go_on, is_followed=True), done
 
 
 def check_batches(application: Application, queue: str, batches: Sequence[BatchResult]) -> None:
@@ -130,10 +146,35 @@ def check_batches(application: Application, queue: str, batches: Sequence[BatchR
     if last.state is BatchState.FAILED:
         reasons = dict.fromkeys(last.failed.values())
         raise WorkError(f"{stopped}: {count(len(last.failed), 'message')} failed again: {'; '.join(reasons)}")
+    number = len(last.waiting)
     raise WorkError(
-        f"{stopped}: the queue still holds {count(last.on_queue, 'message')}; a service may be "
-        "unavailable, or nothing drains the queue: see `prisoner-to-nomis status`"
+        f"{stopped}: {count(number, 'message')} {'was' if number == 1 else 'were'} not handled in time: "
+        f"{'; '.join(_why_waiting(application, last))}"
     )
+
+
+def _why_waiting(application: Application, batch: BatchResult) -> list[str]:
+    """Why messages of a batch are not handled: each reason with its number of messages, and what to type."""
+    reasons = []
+    for waits_for, number in Counter(each.waits_for for each in batch.waiting.values()).most_common():
+        first = next(each for each in batch.waiting.values() if each.waits_for == waits_for)
+        they_wait = f"{number} {'waits' if number == 1 else 'wait'}"
+        if waits_for != WaitsFor.TURN.name.lower():
+            at = f"{first.next_attempt_at.astimezone(application.settings.zone):%H:%M:%S}"
+            cause = first.reason or "the record is in use elsewhere"
+            reasons.append(f"{they_wait} until {at} for the next attempt ({cause})")
+        elif batch.idle:
+            drain = command("drain", *batch.idle)
+            reasons.append(f"{they_wait} on the queue, and nothing drains it: type `{drain}` in another shell")
+        elif down := [each for each in read_breaker_states(application) if each.state is not BreakerState.CLOSED]:
+            names = ", ".join(each.service for each in down)
+            reasons.append(f"{they_wait} on the queue until {names} can be called again: see `{command('check')}`")
+        else:
+            others = max(0, batch.on_queue - len(batch.waiting))
+            reasons.append(
+                f"{they_wait} on the queue, with {count(others, 'other message')}: give more time with --wait"
+            )
+    return reasons
 
 
 def _retry(
@@ -143,6 +184,8 @@ def _retry(
     who: str,
     size: int,
     go_on: Callable[[RetriedBatch], bool],
+    *,
+    is_followed: bool = False,
 ) -> RetryResult:
     """Sends messages back until all are sent or `go_on` returns False after a batch, and records the retry."""
     dlq = dead_letter_queue(application, queue)
@@ -152,7 +195,7 @@ def _retry(
     with recorded_action(application, who, "dlq retry", dlq.name, chosen) as ongoing:
         result = RetryResult(queue, dlq.name)
         why_left = not_chosen(application.database, queue, ids, recoverable_only=choice.recoverable_only)
-        with closing(dlq.retry_in_batches(why_left, who, size, limit=choice.limit)) as batches:
+        with closing(dlq.retry_in_batches(why_left, who, size, limit=choice.limit, is_followed=is_followed)) as batches:
             for batch in batches:
                 result = result.with_batch(batch)
                 ongoing.details |= {
@@ -181,26 +224,51 @@ def _wait(
 ) -> BatchResult:
     """What happens to messages within `seconds`.
 
-    `since` is the number of the last failed attempt before the messages were sent.
-
-    An empty queue counts only once SQS has reported it several times in a row, since its numbers lag behind.
+    `since` is the number of the last failed attempt before they were sent.
     """
     by_queue: dict[str, dict[str, DeadLetterMessage]] = {}
-    for message_id, message in sent.items():
-        by_queue.setdefault(queue_of(message.type) or queue, {})[message_id] = message
-    mains = [application.queue_pair(name).main for name in by_queue]
-    deadline, times_empty = time.monotonic() + seconds, 0
+    for message_id, letter in sent.items():
+        by_queue.setdefault(queue_of(letter.type) or queue, {})[message_id] = letter
+    began, deadline = clock.now(), time.monotonic() + seconds
     while True:
-        on_queue = sum(main.counts().total for main in mains)
-        times_empty = 0 if on_queue else times_empty + 1
         failed = _failed_since(application, by_queue, since)
-        if failed:
-            return BatchResult(sent, BatchState.FAILED, failed, on_queue)
-        if times_empty == times.RETRY_EMPTY_POLLS:
-            return BatchResult(sent, BatchState.HANDLED, {}, on_queue)
-        if time.monotonic() >= deadline:
-            return BatchResult(sent, BatchState.WAITING, {}, on_queue)
+        waiting = _waiting(application, by_queue)
+        if failed or not waiting or time.monotonic() >= deadline:
+            break
         time.sleep(times.RETRY_POLL_SECONDS)
+    on_queue = sum(application.queue_pair(name).main.counts().total for name in by_queue)
+    if failed:
+        return BatchResult(sent, BatchState.FAILED, failed, on_queue)
+    if not waiting:
+        return BatchResult(sent, BatchState.HANDLED, {}, on_queue)
+    idle = tuple(name for name in by_queue if not _is_drained(application, name, began))
+    return BatchResult(sent, BatchState.WAITING, {}, on_queue, waiting, idle)
+
+
+def _waiting(
+    application: Application, by_queue: Mapping[str, Mapping[str, DeadLetterMessage]]
+) -> dict[str, WaitingMessage]:
+    """The messages that are neither handled nor failed, by their new ids."""
+    waiting: dict[str, WaitingMessage] = {}
+    with application.database.read() as connection:
+        for name, sent in by_queue.items():
+            found = waiting_among(connection, name, (each.key for each in sent.values()))
+            waiting |= {message_id: found[each.key] for message_id, each in sent.items() if each.key in found}
+    return waiting
+
+
+def _is_drained(application: Application, queue: str, since: datetime) -> bool:
+    """Whether a scheduler runs, or a `drain` of the queue runs or ended after `since` (aware)."""
+    if application.job_runs.in_progress(SCHEDULER_JOB):
+        return True
+    return any(
+        queue in run.parameters.get("queues", ()) and (run.status == RunStatus.RUNNING or _ended_after(run, since))
+        for run in application.job_runs.recent(job=DRAIN_JOB)
+    )
+
+
+def _ended_after(run: JobRun, moment: datetime) -> bool:
+    return run.finished_at is not None and run.finished_at >= moment
 
 
 def _failed_since(

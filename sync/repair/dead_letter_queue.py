@@ -11,16 +11,18 @@ from typing import Any
 
 import structlog
 
+from sync.clock import now
 from sync.domains.registry import queue_of
 from sync.queues.heartbeat import Browse, browsing
 from sync.queues.queue import BATCH, Queue, QueueUnavailable
-from sync.queues.requeue import attributes_anew
+from sync.queues.requeue import WaitsFor, attributes_anew, attributes_of_followed
 from sync.queues.setup import QueuePair
 from sync.repair.dead_letters import DeadLetterMessage, read_dead_letter
 from sync.store.database import Database, StoreUnavailable
 from sync.store.failed_attempts import count_redrives
 from sync.store.findings import resolve_given_up
 from sync.store.telemetry import Telemetry
+from sync.store.waiting_messages import WaitingMessage, end_waits, record_waits
 
 #: A function that returns the reasons why messages stay on the dead letter queue, by message id.
 WhyLeft = Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]
@@ -126,12 +128,20 @@ class DeadLetterQueue:
         return result
 
     def retry_in_batches(
-        self, why_left: WhyLeft, who: str, size: int, most: int | None = None, limit: int | None = None
+        self,
+        why_left: WhyLeft,
+        who: str,
+        size: int,
+        most: int | None = None,
+        limit: int | None = None,
+        *,
+        is_followed: bool = False,
     ) -> Generator[RetriedBatch, None, None]:
         """Sends messages back as `retry` does, `size` at a time and at most `limit` in total.
 
         Each batch is sent when the generator advances. The other messages stay hidden until the generator is closed.
-        The caller tracks the whole redrive with `track_retry`.
+        The caller tracks the whole redrive with `track_retry`. If `is_followed`, an attribute marks the messages, and
+        each is recorded as waiting for its turn until it is handled or fails.
         """
         sent_ids: set[str] = set()
         batch = RetriedBatch()
@@ -145,7 +155,7 @@ class DeadLetterQueue:
                     room = size - len(batch.sent)
                     if limit is not None:
                         room = min(room, limit - len(sent_ids))
-                    self._send_back(browse, back[:room], who, batch)
+                    self._send_back(browse, back[:room], who, batch, is_followed=is_followed)
                     sent_ids.update(batch.sent)
                     back = back[room:]
                     if len(sent_ids) == limit:
@@ -234,22 +244,27 @@ class DeadLetterQueue:
         return reasons, failed
 
     def _send_back(
-        self, browse: Browse, dead_letters: Sequence[DeadLetterMessage], who: str, batch: RetriedBatch
+        self,
+        browse: Browse,
+        dead_letters: Sequence[DeadLetterMessage],
+        who: str,
+        batch: RetriedBatch,
+        *,
+        is_followed: bool,
     ) -> None:
         """Sends messages back and deletes them here. Adds each to `batch`, as sent or as left.
 
         Raises `QueueUnavailable` if two messages in a row cannot be sent, since then the messages are not the cause.
         """
-        unrecorded = self._record(dead_letters, who)
+        unrecorded = self._record(dead_letters, who, is_followed=is_followed)
+        attributes = attributes_of_followed if is_followed else attributes_anew
         batch.left += unrecorded
         sent: list[DeadLetterMessage] = []
         failed_before = False
         try:
             for dead_letter in _without(dead_letters, unrecorded):
                 try:
-                    message_id = self._home(dead_letter).send(
-                        dead_letter.message.body, attributes_anew(dead_letter.message)
-                    )
+                    message_id = self._home(dead_letter).send(dead_letter.message.body, attributes(dead_letter.message))
                 except QueueUnavailable as error:
                     if failed_before:
                         raise
@@ -261,8 +276,12 @@ class DeadLetterQueue:
                     sent.append(dead_letter)
         finally:
             self._delete(browse, sent)
+            if is_followed and (unsent := _without(dead_letters, [KeptMessage(each, "") for each in sent])):
+                with self._database.begin() as connection:
+                    for each in unsent:
+                        end_waits(connection, self._home_id(each), [each.key])
 
-    def _record(self, dead_letters: Sequence[DeadLetterMessage], who: str) -> list[KeptMessage]:
+    def _record(self, dead_letters: Sequence[DeadLetterMessage], who: str, *, is_followed: bool) -> list[KeptMessage]:
         """Records that messages are about to be sent back. Returns the messages that cannot be recorded."""
         if not dead_letters:
             return []
@@ -271,21 +290,35 @@ class DeadLetterQueue:
             with self._database.begin() as connection:
                 count_redrives(connection, self.queue, keys)
                 resolve_given_up(connection, self.queue, keys, who, "sent back by dlq retry")
+                if is_followed:
+                    # Recorded before they are sent, since the drain may handle a message at once.
+                    record_waits(connection, map(self._turn, dead_letters))
         except StoreUnavailable:
             raise
         except Exception as error:  # one of the messages, or all of them, may be the cause
             if len(dead_letters) == 1:
                 self._log.exception("dead-letter-failed", queue=self.queue)
                 return [KeptMessage(dead_letters[0], f"it could not be recorded: {type(error).__name__}", failed=True)]
-            return [each for dead_letter in dead_letters for each in self._record([dead_letter], who)]
+            return [
+                each
+                for dead_letter in dead_letters
+                for each in self._record([dead_letter], who, is_followed=is_followed)
+            ]
         return []
+
+    def _turn(self, dead_letter: DeadLetterMessage) -> WaitingMessage:
+        moment, waits_for = now(), WaitsFor.TURN.name.lower()
+        return WaitingMessage(self._home_id(dead_letter), dead_letter.key, waits_for, None, None, moment, moment)
+
+    def _home_id(self, dead_letter: DeadLetterMessage) -> str:
+        """The id of the queue to which a message is sent back."""
+        owner = queue_of(dead_letter.type)
+        return self.queue if owner is None or self._main_queue is None else owner
 
     def _home(self, dead_letter: DeadLetterMessage) -> Queue:
         """The main queue on which a message belongs."""
-        owner = queue_of(dead_letter.type)
-        if owner is None or owner == self.queue or self._main_queue is None:
-            return self._main
-        return self._main_queue(owner)
+        owner = self._home_id(dead_letter)
+        return self._main if owner == self.queue or self._main_queue is None else self._main_queue(owner)
 
     def _delete(self, browse: Browse, dead_letters: Sequence[DeadLetterMessage]) -> list[DeadLetterMessage]:
         """Deletes messages. Returns the messages that SQS did not delete."""

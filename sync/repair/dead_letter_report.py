@@ -88,6 +88,8 @@ _TEXTS = {
         "wait. Housekeeping sends the message back. To send it back sooner, run `dlq retry QUEUE`",
     ),
 }
+#: Why a message stays if only other messages were to be sent back.
+NOT_REQUESTED = "it was not requested"
 #: The classes for which a retry may help without a repair.
 WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
 
@@ -249,7 +251,7 @@ def not_chosen(
         reasons: dict[str, str] = {}
         if message_ids:
             others = (each.message_id for each in dead_letters)
-            reasons = {each: "it was not requested" for each in others if each not in message_ids}
+            reasons = {each: NOT_REQUESTED for each in others if each not in message_ids}
         if recoverable_only:
             for each in report_on(database, queue, dead_letters):
                 if each.failure_class not in WORTH_A_RETRY:

@@ -93,9 +93,7 @@ SQS_RETRY_SECONDS = 0.1
 DEAD_LETTER_VISIBILITY_SECONDS = 60
 
 # Dead letters.
-#: While messages are sent back in batches: how often to check whether a batch has been handled, and how often in a row
-#: SQS must report an empty queue, since its numbers lag behind.
+#: While messages are sent back in batches: how often to check whether a batch has been handled.
 RETRY_POLL_SECONDS = 0.5
-RETRY_EMPTY_POLLS = 3
 #: How long the messages of one dead letter queue are read for a list, unless the command has a different limit.
 DEAD_LETTER_READ_SECONDS = 30

@@ -34,8 +34,8 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 class Drained:
     """Drains a queue repeatedly in another thread, while a command waits for the messages."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, **more: str) -> None:
+        self._app, self._more = app, more
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._drain)
 
@@ -47,7 +47,7 @@ class Drained:
         self._thread.join()
 
     def _drain(self) -> None:
-        with application(self._app.settings, self._app.settings["DATABASE_URL"]) as opened:
+        with application(self._app.settings, self._app.settings["DATABASE_URL"], **self._more) as opened:
             drain = opened.open_drain("visit")
             while not self._ended.is_set():
                 drain.run_batch()
@@ -89,17 +89,47 @@ def test_last_batch_leaves_no_others(app: App) -> None:
     bury(app, "visit-1")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
-    assert "stopped: the queue still holds 1 message" in done.error
+    assert done.error.startswith("prisoner-to-nomis: stopped: 1 message was not handled in time: 1 waits on the queue")
 
 
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
-    """A batch that is not handled in time stays on the main queue, and the command says how many messages it has."""
+    """A batch that is not handled in time stays on the main queue, and the command says why, and what to type."""
     bury(app, "visit-1", "visit-2", "visit-3")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
-    assert "stopped, 1 message is on the dead letter queue: the queue still holds 2 messages" in done.error
-    assert "2 messages sent back: not handled in time, 2 messages on the queue" in done.out
+    assert done.error.startswith(
+        "prisoner-to-nomis: stopped, 1 message is on the dead letter queue: 2 messages were not handled in time: "
+        "2 wait on the queue, and nothing drains it: type `prisoner-to-nomis drain visit` in another shell"
+    )
+    assert "2 messages sent back: 0 handled, 2 not handled in time" in done.out
     assert (app.messages("visit"), len(on_main(app))) == (1, 2)
+
+
+def test_other_messages_on_the_queue_do_not_count(app: App, sandbox: Sandbox) -> None:
+    """A batch counts as handled when its own messages are, however many other messages are on the queue."""
+    app.main_queue("visit").send("another consumer has this message")
+    assert app.main_queue("visit").receive()
+    bury(app, visit_booked(sandbox).dps_id)
+    with Drained(app):
+        said = app.run_ok("dlq", "retry", "visit", "--batch", "1")
+    assert said.splitlines()[0] == "1 message sent back: handled"
+    assert app.main_queue("visit").counts().total == 1
+
+
+def test_a_batch_that_waits_names_its_reason(app: App, sandbox: Sandbox) -> None:
+    """If messages of a batch are not handled, the command says what they wait for, and does not count those handled."""
+    booked, early = visit_booked(sandbox), visit_booked(sandbox)
+    bury(app, booked.dps_id)
+    changed = write_domain_event("prison-visit.changed", {"reference": early.dps_id}, "A1234BC", TIME)
+    app.queues()["visit"].dlq.send(changed)
+    with Drained(app, CREATION_WAIT_SECONDS="600"):
+        done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "3", "--json")
+    (batch,) = json.loads(done.out)["batches"]
+    assert [each["waitsFor"] for each in batch["notHandled"]] == ["creation"]
+    assert re.search(
+        r"1 message was not handled in time: 1 waits until \d\d:\d\d:\d\d for the next attempt", done.error
+    )
+    assert len(sandbox.nomis("visit")) == 1
 
 
 def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
@@ -157,9 +187,10 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
     assert [each["reason"] for each in result["left"]] == ["it was not requested"] * 2
     assert "visit-2" in on_main(app)[0].body
     assert app.messages("visit") == 2
-    assert app.actions() == [
-        ("dlq retry", "hmpps_prisoner_to_nomis_visit_dlq", "1 of 3 messages sent back"),
-    ]
+    (action,) = app.actions()
+    assert action == ("dlq retry", "hmpps_prisoner_to_nomis_visit_dlq", "1 of 3 messages sent back")
+    said = app.run_ok("dlq", "retry", "visit", "--message", ids[0])
+    assert said.splitlines() == ["visit: 1 of 2 messages sent back", "  left 1 other message"]
     unknown = app.run("dlq", "retry", "visit", "--message", "no-such-id")
     assert (unknown.code, "holds no message no-such-id" in unknown.error) == (2, True)
 
