@@ -11,7 +11,7 @@ import pytest
 def chromium(environment: Mapping[str, str]) -> str:
     """The path of the browser's program.
 
-    Without a browser the tests are skipped. If `CI` is set they fail instead, since nobody would notice the skip.
+    Without a browser the tests are skipped. If `CI` is set, they fail instead, since nobody would notice the skip.
     """
     names = ("chromium", "chromium-browser")
     found = (shutil.which(name, path=environment.get("PATH")) for name in names)

@@ -103,7 +103,7 @@ def changed(name: str, value: Any) -> Change:
     ],
 )
 def test_bad_courses_are_refused(caller: Caller, person: dict[str, Any], change: Change, reason: str) -> None:
-    """Every failed check of a course gets 400 with the reason."""
+    """Every failed check of a course causes a 400 with the reason."""
     body = course_body(person)
     change(body)
     response = caller.call("nomis", "POST", "/activities", body)
@@ -217,7 +217,7 @@ def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[st
 def test_bad_allocations_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], reason: str
 ) -> None:
-    """Every failed check of an allocation gets 400 with the reason."""
+    """Every failed check of an allocation causes a 400 with the reason."""
     response = allocate(caller, make_course(caller, person), person, **change)
     assert response.status_code == 400
     assert response.json()["userMessage"].startswith(f"Bad request: {reason}")
@@ -289,7 +289,7 @@ def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, pers
 def test_bad_attendances_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], reason: str
 ) -> None:
-    """Every failed check of an attendance gets 400 with the reason."""
+    """Every failed check of an attendance causes a 400 with the reason."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     response = attend(caller, course, person, **change)

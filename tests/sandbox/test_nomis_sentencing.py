@@ -83,7 +83,7 @@ def test_a_key_date_adjustment_creates_hidden_sentence_adjustments(caller: Calle
     ],
 )
 def test_bad_key_dates_are_refused(caller: Caller, booking: int, change: dict[str, Any], reason: str) -> None:
-    """Every failed check gets 400 with the reason, even a missing first day."""
+    """Every failed check causes a 400 with the reason, even a missing first day."""
     response = key_date(caller, booking, **change)
     assert response.status_code == 400
     assert response.json()["userMessage"].startswith(f"Bad request: {reason}")

@@ -139,7 +139,7 @@ def test_a_refusal_by_nomis_is_recorded(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_partial_resync_has_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
-    """If the create succeeds and the cancellation fails, the outcome is unknown, and the next resync only cancels."""
+    """If only the create succeeds, the outcome is unknown, and the next resync only cancels the visit."""
     event = appointment_created(sandbox)
     sandbox.put("appointment", id=int(event.dps_id), cancelled=True)
     with faulty(sandbox, "nomis", "PUT", kind="status", status=400):

@@ -202,7 +202,7 @@ def test_the_tables_hold_every_id_of_a_scheduled_run_as_it_is() -> None:
 
 
 def test_run_of_a_killed_process_is_interrupted_at_once(database: Database, database_url: str) -> None:
-    """If a process on this machine is killed, its run is interrupted at once and can be taken over."""
+    """If a process on this machine is killed, its run counts as interrupted at once and can be taken over."""
     program = _RUN_FOR_EVER.format(url=database_url)
     with started([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -115,7 +115,7 @@ def test_every_part_of_the_page_is_documented() -> None:
 
 
 def test_every_state_of_a_card_is_documented() -> None:
-    """The page gives each state of a card, in the words and with the number of an example."""
+    """The page gives each state of a card in the words of an example, with its number."""
     outcomes: tuple[dict[str, Any], ...] = (
         {"mismatches": 0, "new": 0},
         {"new": 0},

@@ -242,7 +242,10 @@ def test_a_record_already_deleted_in_nomis_counts_as_deleted(harness: Harness, p
 
 
 def test_a_404_of_a_gateway_deletes_no_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """A gateway's 404 proves nothing about the appointment. Deletion and cancellation fail, and the mapping stays."""
+    """A gateway's 404 proves nothing about the appointment.
+
+    Its deletion and cancellation fail, and the mapping stays.
+    """
     put_appointment(harness, prisoner)
     handle(harness, "created")
     with faulty(harness.sandbox, "nomis", status=404, text="default backend - 404"):

@@ -149,7 +149,7 @@ def test_a_drain_by_command_waits_for_the_database_before_it_receives(
 def test_parked_messages_are_not_given_up_after_an_outage(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The drain does not give up on messages that are parked after an outage for another reason, here a lease."""
+    """After an outage, the drain does not give up on messages that are parked for another reason, here a lease."""
     for name in ("DATABASE_POLL_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.01)
     clock = clock_of(monkeypatch, outages)

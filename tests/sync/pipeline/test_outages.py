@@ -187,9 +187,9 @@ def test_a_crash_of_the_database_loses_nothing(sandbox: Sandbox) -> None:
 
 
 def test_records_that_nomis_can_never_store_hold_up_nothing(sandbox: Sandbox, one: Application) -> None:
-    """NOMIS refuses appointments in cells with 500.
+    """NOMIS responds 500 to appointments in cells.
 
-    Their messages become dead letters, and the refusals do not count as an outage.
+    Their messages become dead letters, and the responses do not count as an outage.
     """
     sandbox.traffic(events=0, seed=3, queues=["appointment"], refused=4)
     drain, pair = one.open_drain("appointment", 0.5), one.queue_pair("appointment")

@@ -204,7 +204,7 @@ def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None
 
 
 def test_numbers_beyond_a_database_are_kept_as_text(database: Database) -> None:
-    """A number in a body that is too large for a database is stored as text."""
+    """A number that is too large for a database is stored as text."""
     store = empty_store(database)
     assert store.intend(VISIT, "big", {"body": {"number": 2**70}}, {}, None) == 1
     record = store.read(VISIT, "big")

@@ -51,7 +51,7 @@ def test_one_holder_at_a_time(database: Database) -> None:
 
 
 def test_two_of_the_same_name_exclude_each_other(database: Database) -> None:
-    """Two parts of one process with the same name cannot hold the same lease."""
+    """Two parts of one process that use the same name cannot hold the same lease."""
     one, other = (Leases(database, "scheduler", 60) for _ in range(2))
     assert one.acquire("a")
     assert not other.acquire("a")

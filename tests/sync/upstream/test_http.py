@@ -104,7 +104,7 @@ def test_every_form_of_response_keeps_the_connection(response: bytes, data: byte
     ],
 )
 def test_a_connection_that_ends_with_its_response_is_not_reused(response: bytes) -> None:
-    """A connection ends after the response of an old server, `Connection: close`, or a body without a length."""
+    """A connection ends after a response from an old server, with `Connection: close`, or without a length."""
     with host([response], [OK]) as (made, pool):
         assert get(pool).data == b"hi"
         assert get(pool).data == b"hi"

@@ -1,4 +1,4 @@
-"""Nothing is concluded from responses that differ from the request."""
+"""Nothing is concluded from responses that do not match the request."""
 
 from __future__ import annotations
 
