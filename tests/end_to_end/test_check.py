@@ -130,9 +130,9 @@ def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
     """If one cause prevents every queue from being read, it is shown once, with the names of all queues."""
     listed = installed.run("dlq", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert listed.code == 1
-    said = listed.err.splitlines()[-1]
-    assert said.startswith(f"prisoner-to-nomis: {', '.join(QUEUES)}: database ")
-    assert said.count("Connection refused") == 1
+    output = listed.err.splitlines()[-1]
+    assert output.startswith(f"prisoner-to-nomis: {', '.join(QUEUES)}: database ")
+    assert output.count("Connection refused") == 1
 
 
 def test_services_without_a_token_share_one_line(installed: App, sandbox: Sandbox) -> None:

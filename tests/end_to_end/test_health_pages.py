@@ -11,7 +11,7 @@ from tests.harness.app import App
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
-def said(installed: App, message: str) -> list[dict[str, object]]:
+def logged(installed: App, message: str) -> list[dict[str, object]]:
     """The log lines with this message."""
     return [line for line in installed.log() if line["message"] == message]
 
@@ -23,8 +23,8 @@ def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: 
     """
     installed.make_queues()
     process = running("scheduler")
-    until(lambda: bool(said(installed, "scheduler-started")), "start")
-    (started,) = said(installed, "health-pages-started")
+    until(lambda: bool(logged(installed, "scheduler-started")), "start")
+    (started,) = logged(installed, "health-pages-started")
     address = f"http://127.0.0.1:{started['port']}"
     until(lambda: requests.get(f"{address}/health/readiness", timeout=10).status_code == 200, "readiness")
     whole = requests.get(f"{address}/health", timeout=10)
@@ -44,11 +44,11 @@ def test_second_scheduler_works_without_the_port(installed: App, running: Callab
     """If the port is taken, the log says so, and the scheduler works without its health pages."""
     installed.make_queues()
     running("scheduler")
-    until(lambda: len(said(installed, "scheduler-started")) == 1, "the first has started")
-    port = str(said(installed, "health-pages-started")[0]["port"])
+    until(lambda: len(logged(installed, "scheduler-started")) == 1, "the first has started")
+    port = str(logged(installed, "health-pages-started")[0]["port"])
     second = running("scheduler", HEALTH_PORT=port)
-    until(lambda: len(said(installed, "scheduler-started")) == 2, "the second has started")
-    (off,) = said(installed, "health-pages-off")
+    until(lambda: len(logged(installed, "scheduler-started")) == 2, "the second has started")
+    (off,) = logged(installed, "health-pages-off")
     assert "HEALTH_PORT" in str(off["reason"])
     second.send_signal(signal.SIGTERM)
     assert second.wait(LONGEST_SECONDS) == 0

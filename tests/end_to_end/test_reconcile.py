@@ -16,7 +16,7 @@ from benchmarks.forked_command import ForkedCommand
 from jobs.operations.run_scheduler import due_jobs
 from sandbox import Sandbox
 from sync.settings.loading import SettingsError
-from tests.harness.app import App, application
+from tests.harness.app import App, open_application
 from tests.harness.faults import held
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
@@ -116,12 +116,14 @@ def test_a_scheduled_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: 
     """If several schedulers cannot begin a run, only the first sends an alert."""
     before = len(app.alerts())
     environment = {**app.settings, "RECONCILIATION_EXCLUSIONS": "²,why"}
-    with application(environment, app.settings["DATABASE_URL"], SLACK_TOKEN=app.settings["SLACK_TOKEN"]) as made:
-        (weekly,) = (each for each in due_jobs(made, threading.Event()) if each.name == "reconcile-incentives")
+    with open_application(
+        environment, app.settings["DATABASE_URL"], SLACK_TOKEN=app.settings["SLACK_TOKEN"]
+    ) as application:
+        (weekly,) = (each for each in due_jobs(application, threading.Event()) if each.name == "reconcile-incentives")
         for run_id in ("reconcile-incentives-1", "reconcile-incentives-2"):
-            with pytest.raises(SettingsError), made.job_runs.run(weekly.name, {}, run_id=run_id) as in_hand:
+            with pytest.raises(SettingsError), application.job_runs.run(weekly.name, {}, run_id=run_id) as in_hand:
                 weekly.run(in_hand)
-        made.outbox.flush(10)
+        application.outbox.flush(10)
     (alert,) = app.alerts()[before:]
     assert "'²' is not a booking id" in alert
 
@@ -153,8 +155,8 @@ def test_a_wrong_slack_token_delays_only_the_messages(installed: App, sandbox: S
     """A line says that the messages to Slack are late. The report is kept, and the run succeeds."""
     run = installed.run("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
     assert run.code == 0, run.err
-    said, _, place = run.out.splitlines()[-1].partition(": ")
-    assert (said, Path(place).is_file()) == ("report", True)
+    label, _, place = run.out.splitlines()[-1].partition(": ")
+    assert (label, Path(place).is_file()) == ("report", True)
     (late,) = [
         line for line in run.err.splitlines() if "has not been sent to slack: slack refused: invalid_auth" in line
     ]
@@ -183,12 +185,12 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
     dry = installed.run("reconcile", "fix", "received", missed, "--dry-run")
     assert (dry.code, len(sandbox.journal())) == (0, writes), dry.err
     assert "dry run: nothing was changed" in dry.out
-    for slip, said in (
+    for arguments, message in (
         (("--reason", "TRANSFERED"), "'TRANSFERED' leads to no review: give one of"),
         (("--occurred-at", "2999-01-01T00:00:00"), "2999-01-01T00:00:00 is in the future: give the real time"),
     ):
-        refused = installed.run("reconcile", "fix", "received", missed, *slip, "--yes")
-        assert (refused.code, said in refused.error) == (2, True)
+        refused = installed.run("reconcile", "fix", "received", missed, *arguments, "--yes")
+        assert (refused.code, message in refused.error) == (2, True)
     elsewhere = installed.run("reconcile", "fix", "received", missed, "--prison", "XXX", "--yes")
     assert (elsewhere.code, ", not at XXX; --force sends it anyway" in elsewhere.error) == (1, True)
     assert installed.run("reconcile", "fix", "received", missed, "--yes").code == 0

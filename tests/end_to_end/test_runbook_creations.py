@@ -71,10 +71,10 @@ def test_record_that_a_person_found_is_mapped(app: App, sandbox: Sandbox) -> Non
     shown = app.read_json("creations", "show", str(creation["id"]))
     assert (shown["id"], shown["mappedTo"], len(shown["sql"])) == (creation["id"], None, 1)
     assert f"FROM OMS_OWNER.COURSE_ACTIVITIES WHERE CODE = '{event.dps_id}' AND AGY_LOC_ID = " in shown["sql"][0]
-    said = app.run_ok("creations", "show", str(creation["id"]))
-    assert said == app.run_ok(*settle)
-    assert shown["sql"][0] in said
-    assert f"NOMIS did not respond when activity {event.dps_id} was created there" in said
+    output = app.run_ok("creations", "show", str(creation["id"]))
+    assert output == app.run_ok(*settle)
+    assert shown["sql"][0] in output
+    assert f"NOMIS did not respond when activity {event.dps_id} was created there" in output
     (course,) = sandbox.nomis("course")
     app.run_ok(*settle, "--nomis-id", str(course["id"]), "--dry-run")
     assert sandbox.mappings("activities") == []
@@ -153,8 +153,8 @@ def test_a_second_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: San
     creation = lose_create_of_mapped_record(app, event, applied=True)
     duplicate, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
     assert f"nomisCourseActivityId={mapped}" in app.run_ok("creations", "settle", creation)
-    said = app.run_ok("creations", "settle", creation, "--nomis-id", str(duplicate), "--yes", "--unchecked")
-    assert "is a duplicate of the mapped record" in said
+    output = app.run_ok("creations", "settle", creation, "--nomis-id", str(duplicate), "--yes", "--unchecked")
+    assert "is a duplicate of the mapped record" in output
     assert app.read_json("creations", "list") == []
     (finding,) = app.read_json("duplicates", "list")
     assert finding["properties"]["duplicateNomisCourseActivityId"] == str(duplicate)
@@ -169,8 +169,8 @@ def test_a_creation_with_only_the_mapped_record_is_closed(app: App, sandbox: San
     creation = lose_create_of_mapped_record(app, event, applied=False)
     (course,) = sandbox.nomis("course")
     app.let_creates_end()
-    said = app.run_ok("creations", "settle", creation, "--not-created", "--yes")
-    assert f"mapped to course activity {course['id']}" in said
+    output = app.run_ok("creations", "settle", creation, "--not-created", "--yes")
+    assert f"mapped to course activity {course['id']}" in output
     assert app.read_json("creations", "list") == []
     app.drain_out("activity")
     assert sandbox.nomis("course") == [course]
@@ -228,8 +228,8 @@ def test_a_number_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox:
     assert app.run(*settle, "--yes", "--dry-run").code == 2
     assert app.run(*settle, answer="y\n").code == 2
     assert sandbox.mappings("activities") == []
-    said = app.run_ok(*settle, "--yes", "--unchecked", "--as", "joe")
-    assert "nobody checked that course activity 999 exists" in said
+    output = app.run_ok(*settle, "--yes", "--unchecked", "--as", "joe")
+    assert "nobody checked that course activity 999 exists" in output
     shown = app.run_ok("creations", "reopen", number, "--dry-run")
     assert "was mapped to course activity 999 by joe" in shown
     assert len(sandbox.mappings("activities")) == 1

@@ -5,7 +5,7 @@ import re
 from sandbox import Sandbox
 from sync.domains.appointments.rules import MAPPINGS as APPOINTMENT_MAPPINGS
 from sync.settings.queues import QUEUES
-from tests.harness.app import App, application
+from tests.harness.app import App, open_application
 from tests.harness.commands import Terminal
 from tests.harness.duplicates import resolve
 from tests.harness.faults import faulty
@@ -137,8 +137,8 @@ def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sand
     assert "--although-different" in refused.error
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first, second]
     assert app.actions() == []
-    said = app.run_ok("duplicates", "resolve", finding, "--although-different", answer="y\n")
-    assert "Although the two records differ in days (7 and 14), this will delete adjustment" in said
+    output = app.run_ok("duplicates", "resolve", finding, "--although-different", answer="y\n")
+    assert "Although the two records differ in days (7 and 14), this will delete adjustment" in output
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first]
     (action,) = app.actions()
     assert action[2].endswith("although the two records differ in days (7 and 14)")
@@ -255,16 +255,16 @@ def test_a_mapping_from_before_a_refresh_can_be_replaced(app: App, sandbox: Sand
     app.drain("appointment")
     (known,) = sandbox.mappings("appointments")
     stale = {"appointmentInstanceId": 1, "nomisEventId": int(known["nomisEventId"]) + 1}
-    with application(app.settings, app.settings["DATABASE_URL"]) as made:
-        made.services.mapping.call("POST", "/mapping/appointments", body=stale)
+    with open_application(app.settings, app.settings["DATABASE_URL"]) as application:
+        application.services.mapping.call("POST", "/mapping/appointments", body=stale)
     event.publish()
     assert app.drain("appointment")["duplicate"] == 1
     (finding,) = app.read_json("duplicates", "list")
     shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert (shown["verdict"], shown["mappedDpsId"]) == ("two claims", "1")
     assert "published again, which saves the refused mapping" in shown["meaning"]
-    with application(app.settings, app.settings["DATABASE_URL"]) as made:
-        APPOINTMENT_MAPPINGS.delete(made.services.mapping, 1)
+    with open_application(app.settings, app.settings["DATABASE_URL"]) as application:
+        APPOINTMENT_MAPPINGS.delete(application.services.mapping, 1)
     shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert "event published again, which saves the refused mapping" in shown["meaning"]
     made_before = len(sandbox.nomis("appointment"))

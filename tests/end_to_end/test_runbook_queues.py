@@ -90,10 +90,10 @@ def test_mapping_retries_are_purged_only_with_the_option(app: App, sandbox: Sand
     visit_booked(sandbox).publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400):
         app.drain_out("visit")
-    said = app.run_ok("dlq", "purge", "visit", "--include-retries", "--yes")
+    output = app.run_ok("dlq", "purge", "visit", "--include-retries", "--yes")
     assert app.messages("visit") == 0
     (export,) = (app.folder / "reports" / "dlq").glob("visit-*.json")
-    assert str(export) in said
+    assert str(export) in output
     assert json.loads(export.read_text())[0]["type"] == "RETRY_CREATE_MAPPING"
 
 

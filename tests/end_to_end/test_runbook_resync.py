@@ -84,16 +84,16 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
     """
     make, noun, domain = MAPPED[kind]
     event = make(sandbox)
-    said = app.run_ok("resync", kind, event.dps_id, "--yes", "--as", "jane")
-    assert "create: it is " in said
+    output = app.run_ok("resync", kind, event.dps_id, "--yes", "--as", "jane")
+    assert "create: it is " in output
     readable = resync_kinds()[kind][1].readable
     checked = (
         "NOMIS agrees with DPS" if readable else "it is mapped; only the reconciliation shows whether NOMIS agrees"
     )
-    assert said.endswith(f"read again: {checked}\n")
-    assert ("cannot be read individually in NOMIS" in said) != readable
+    assert output.endswith(f"read again: {checked}\n")
+    assert ("cannot be read individually in NOMIS" in output) != readable
     ((made,), (mapping,)) = sandbox.nomis(noun), sandbox.mappings(domain)
-    assert f"in NOMIS as {DOMAINS[domain].repair.noun} {made.get('event_id', made.get('id'))}" in said
+    assert f"in NOMIS as {DOMAINS[domain].repair.noun} {made.get('event_id', made.get('id'))}" in output
     assert made.get("event_id", made.get("id")) in mapping.values()
     (action,) = app.read_json("actions")
     assert (action["who"], action["action"], action["target"]) == ("jane", "resync", f"{kind} {event.dps_id}")
@@ -108,8 +108,8 @@ def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None
     """A change without an event is written to the existing NOMIS record, and no record is added."""
     event, (values, field, expected) = in_step(app, kind), CHANGES[kind]
     change(sandbox, kind, event, values)
-    said = app.run_ok("resync", kind, event.dps_id, "--yes")
-    assert "updated in NOMIS" in said
+    output = app.run_ok("resync", kind, event.dps_id, "--yes")
+    assert "updated in NOMIS" in output
     (made,) = sandbox.nomis(MAPPED[kind][1])
     assert made[field] == expected
 
@@ -140,10 +140,10 @@ def row(app: App, kind: str) -> DpsEvent:
 def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> None:
     """NOMIS has no route that reads allocations, so the command shows "create or update" and the id from NOMIS."""
     event = row(app, "allocation")
-    said = app.run_ok("resync", "allocation", event.dps_id, "--yes")
+    output = app.run_ok("resync", "allocation", event.dps_id, "--yes")
     (made,) = sandbox.nomis("allocation")
-    assert "effect     create or update: it is ACTIVE in DPS" in said
-    assert f"written to NOMIS (nomisAllocationId={made['id']})" in said
+    assert "effect     create or update: it is ACTIVE in DPS" in output
+    assert f"written to NOMIS (nomisAllocationId={made['id']})" in output
     change(sandbox, "allocation", event, {"status": "ENDED", "end": "2023-06-30"})
     app.run_ok("resync", "allocation", event.dps_id, "--yes")
     (ended,) = sandbox.nomis("allocation")
@@ -168,8 +168,8 @@ def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
 def test_a_paid_attendance_is_refused(app: App, sandbox: Sandbox) -> None:
     """If NOMIS refuses permanently, the command fails, quotes NOMIS and says that nothing is left to synchronise."""
     event = row(app, "attendance")
-    said = app.run_ok("resync", "attendance", event.dps_id, "--yes")
-    assert "read again: its status is correct; NOMIS shows neither its outcome nor its pay" in said
+    output = app.run_ok("resync", "attendance", event.dps_id, "--yes")
+    assert "read again: its status is correct; NOMIS shows neither its outcome nor its pay" in output
     (made,) = sandbox.nomis("attendance")
     sandbox.control("POST", f"/nomis/paid/{made['event_id']}")
     change(sandbox, "attendance", event, {"status": "COMPLETED", "reason": "REFUSED"})
@@ -204,9 +204,9 @@ def test_a_visit_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandb
     """A visit whose cancellation was lost is cancelled once. A second resync does nothing."""
     event, (values, telemetry) = in_step(app, kind), CANCELLED[kind]
     change(sandbox, kind, event, values)
-    said = app.run_ok("resync", kind, event.dps_id, "--yes")
+    output = app.run_ok("resync", kind, event.dps_id, "--yes")
     (made,) = sandbox.nomis(kind)
-    assert (made["status"], "cancel: it is cancelled in DPS" in said) == ("CANC", True)
+    assert (made["status"], "cancel: it is cancelled in DPS" in output) == ("CANC", True)
     assert len(app.telemetry(telemetry)) == 1
     before = writes(sandbox)
     assert "nothing: it is cancelled on both sides" in app.run_ok("resync", kind, event.dps_id, "--yes")
@@ -382,8 +382,8 @@ def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
     """The visitors on both sides are compared, and differences are written to NOMIS."""
     event, visitors = in_step(app, "visit"), [FIRST_PERSON, FIRST_PERSON + 1]
     change(sandbox, "visit", event, {"person_ids": visitors})
-    said = app.run_ok("resync", "visit", event.dps_id, "--yes")
-    assert f"visitors none in NOMIS, {visitors[0]}, {visitors[1]} in DPS" in said
+    output = app.run_ok("resync", "visit", event.dps_id, "--yes")
+    assert f"visitors none in NOMIS, {visitors[0]}, {visitors[1]} in DPS" in output
     assert [each["person_ids"] for each in sandbox.nomis("visit")] == [visitors]
 
 
@@ -392,9 +392,9 @@ def test_a_dry_run_shows_the_effect(app: App, sandbox: Sandbox) -> None:
     event = in_step(app, "visit")
     change(sandbox, "visit", event, {"end": "2023-06-02T15:30:00"})
     before = writes(sandbox)
-    said = app.run_ok("resync", "visit", event.dps_id, "--dry-run")
-    assert "end 2023-06-02T15:00:00 in NOMIS, 2023-06-02T15:30:00 in DPS" in said
-    assert "dry run: nothing was changed" in said
+    output = app.run_ok("resync", "visit", event.dps_id, "--dry-run")
+    assert "end 2023-06-02T15:00:00 in NOMIS, 2023-06-02T15:30:00 in DPS" in output
+    assert "dry run: nothing was changed" in output
     shown: dict[str, Any] = app.read_json("resync", "visit", event.dps_id, "--dry-run")
     (made,) = sandbox.nomis("visit")
     assert (shown["effect"], shown["events"], shown["mappedTo"]) == (

@@ -61,8 +61,8 @@ def test_second_row_is_deleted_by_its_number(
     (statement, *_) = shown["sql"]
     assert f"CRS_ACTY_ID = {finding['properties']['nomisCourseActivityId']} AND" in statement
     assert f"  {statement}\n" in app.run_ok("duplicates", "show", str(finding["id"]))
-    said = app.run_ok("dlq", "show", "activity")
-    assert f"  finding   prisoner-to-nomis duplicates show {finding['id']}\n  SQL       {statement}\n" in said
+    output = app.run_ok("dlq", "show", "activity")
+    assert f"  finding   prisoner-to-nomis duplicates show {finding['id']}\n  SQL       {statement}\n" in output
     assert (message["finding"], message["sql"]) == (finding["id"], shown["sql"])
     unknown = app.run("duplicates", "resolve", str(finding["id"]), "--yes")
     assert (unknown.code, f"known: {kept}" in unknown.out) == (2, True)
@@ -70,8 +70,8 @@ def test_second_row_is_deleted_by_its_number(
     assert len(sandbox.nomis(kind)) == 2
     unsure = app.run("activities", f"delete-{kind}", str(duplicate), "--yes")
     assert (unsure.code, "add --unchecked" in unsure.error, len(sandbox.nomis(kind))) == (2, True, 2)
-    said = app.run_ok("activities", f"delete-{kind}", str(duplicate), "--yes", "--unchecked")
-    assert "but it accepts unknown numbers too" in said
+    output = app.run_ok("activities", f"delete-{kind}", str(duplicate), "--yes", "--unchecked")
+    assert "but it accepts unknown numbers too" in output
     again = app.run("activities", f"delete-{kind}", str(duplicate), "--yes", "--unchecked")
     assert (again.code, "was deleted by" in again.error) == (1, True)
     app.run_ok("duplicates", "resolve", str(finding["id"]), "--by-hand", f"deleted {duplicate}", "--yes")
@@ -85,9 +85,9 @@ def test_a_row_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox: Sa
     """The command says that it cannot check the row, asks twice, and does not claim that the row existed."""
     once = app.run("activities", "delete-allocation", "99", answer="y\n")
     assert (once.code, app.actions(), sandbox.journal("nomis")) == (2, [], [])
-    said = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
-    assert "nobody checked that allocation 99 exists" in said
-    assert "succeeds" not in said
+    output = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
+    assert "nobody checked that allocation 99 exists" in output
+    assert "succeeds" not in output
     (action,) = app.read_json("actions")
     assert "allocation 99" in action["details"]["unchecked"]
 

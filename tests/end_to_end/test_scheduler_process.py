@@ -20,7 +20,7 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 Running = Callable[..., ForkedCommand]
 
 
-def said(installed: App, message: str) -> int:
+def count_logged(installed: App, message: str) -> int:
     """The number of log lines with this message."""
     return sum(line["message"] == message for line in installed.log())
 
@@ -42,13 +42,13 @@ def test_scheduler_drains_and_ends_at_sigterm(installed: App, sandbox: Sandbox, 
     SIGTERM ends the process with exit code 0, and the ledger has the run.
     """
     process = running("scheduler")
-    until(lambda: said(installed, "scheduler-started") == 1, "start")
+    until(lambda: count_logged(installed, "scheduler-started") == 1, "start")
     installed.make_queues()
     sandbox.traffic(events=40, seed=5)
     until(lambda: in_order(sandbox), "everything is in NOMIS")
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0
-    assert said(installed, "batch") > 0
+    assert count_logged(installed, "batch") > 0
     (run,) = installed.run_process("runs", "list", "--json").json()
     assert (run["job"], run["status"]) == ("scheduler", "success")
     assert run["counts"]["applied"] > 0
@@ -62,7 +62,7 @@ def test_sigterm_finishes_the_message_in_progress(installed: App, sandbox: Sandb
         process = running("scheduler", DRAIN_GRACE_SECONDS="600")
         create.wait_for_request()
         process.send_signal(signal.SIGTERM)
-        until(lambda: said(installed, "scheduler-stopping") == 1, "stopping")
+        until(lambda: count_logged(installed, "scheduler-stopping") == 1, "stopping")
         assert process.poll() is None
     assert process.wait(LONGEST_SECONDS) == 0
     assert in_order(sandbox)
@@ -76,7 +76,7 @@ def test_second_sigterm_ends_at_once(installed: App, sandbox: Sandbox, running: 
         process = running("scheduler", DRAIN_GRACE_SECONDS="600")
         create.wait_for_request()
         process.send_signal(signal.SIGTERM)
-        until(lambda: said(installed, "scheduler-stopping") == 1, "stopping")
+        until(lambda: count_logged(installed, "scheduler-stopping") == 1, "stopping")
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(LONGEST_SECONDS) == 1
@@ -95,8 +95,8 @@ def test_scheduled_reconciliation_runs_once_for_two_schedulers(
     # Other reconciliations may have missed their scheduled times too.
     settings |= {entry.switch_setting: "false" for name, entry in RECONCILIATIONS.items() if name != "incentives"}
     processes = [running("scheduler", **settings) for _ in range(2)]
-    until(lambda: said(installed, "job-ended") == 1, "the reconciliation")
-    until(lambda: said(installed, "report-stored") == 1, "the report")
+    until(lambda: count_logged(installed, "job-ended") == 1, "the reconciliation")
+    until(lambda: count_logged(installed, "report-stored") == 1, "the report")
     for process in processes:
         process.send_signal(signal.SIGTERM)
     assert [process.wait(LONGEST_SECONDS) for process in processes] == [0, 0]
@@ -121,14 +121,17 @@ def test_the_scheduler_survives_without_its_database(
     """
     installed.make_queues()
     process = running("scheduler", DATABASE_URL=own_postgres.url.render_as_string())
-    until(lambda: said(installed, "work-failing") == 1, "the scheduler notices that the database is down")
+    until(lambda: count_logged(installed, "work-failing") == 1, "the scheduler notices that the database is down")
     own_postgres.start()
-    until(lambda: said(installed, "scheduler-started") == 1, "start")
+    until(lambda: count_logged(installed, "scheduler-started") == 1, "start")
     sandbox.traffic(events=10, seed=7)
     until(lambda: in_order(sandbox), "everything is in NOMIS")
     own_postgres.stop()
-    missed = said(installed, "work-failing")
-    until(lambda: said(installed, "work-failing") > missed, "the scheduler notices again that the database is down")
+    missed = count_logged(installed, "work-failing")
+    until(
+        lambda: count_logged(installed, "work-failing") > missed,
+        "the scheduler notices again that the database is down",
+    )
     own_postgres.start()
     sandbox.traffic(events=10, seed=8)
     until(lambda: in_order(sandbox), "everything is in NOMIS again")
@@ -139,21 +142,21 @@ def test_the_scheduler_survives_without_its_database(
 def test_the_scheduler_survives_without_its_queues(installed: App, sandbox: Sandbox, running: Running) -> None:
     """Each unavailable queue is logged once. The process continues, and exits 0 when asked to end."""
     process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
-    until(lambda: said(installed, "work-failing") == 5, "the scheduler notices that no queue is there")
+    until(lambda: count_logged(installed, "work-failing") == 5, "the scheduler notices that no queue is there")
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0
-    assert said(installed, "work-failing") == 5
+    assert count_logged(installed, "work-failing") == 5
 
 
 def test_queues_are_created_again_in_an_empty_emulator(installed: App, sandbox: Sandbox, running: Running) -> None:
     """If the emulator restarts without queues, the scheduler creates them again, and later events arrive."""
     process = running("scheduler")
-    until(lambda: said(installed, "scheduler-started") == 1, "start")
+    until(lambda: count_logged(installed, "scheduler-started") == 1, "start")
     installed.make_queues()
     sandbox.traffic(events=5, queues=["visit"], seed=1)
     until(lambda: in_order(sandbox), "the events are applied")
     sandbox.reset(prisoners=20)
-    until(lambda: said(installed, "queue-missing") >= 5, "the scheduler notices that no queue is there")
+    until(lambda: count_logged(installed, "queue-missing") >= 5, "the scheduler notices that no queue is there")
     until(lambda: all_subscribed(sandbox), "every queue is created")
     sandbox.traffic(events=5, queues=["visit"], seed=2)
     until(lambda: in_order(sandbox), "the later events are applied")
@@ -166,11 +169,11 @@ def test_scheduler_waits_for_the_migration(installed: App, running: Running) -> 
     by_hand = {"DATABASE_URL": f"sqlite:///{installed.folder}/fresh.db", "DATABASE_AUTO_UPGRADE": "false"}
     process = running("scheduler", **by_hand)
     until(
-        lambda: said(installed, "work-failing") == 1 or process.poll() is not None,
+        lambda: count_logged(installed, "work-failing") == 1 or process.poll() is not None,
         "the scheduler notices the missing schema",
     )
     assert process.poll() is None
     assert installed.run_process("db", "upgrade", **by_hand).code == 0
-    until(lambda: said(installed, "scheduler-started") == 1, "start")
+    until(lambda: count_logged(installed, "scheduler-started") == 1, "start")
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0

@@ -1,7 +1,7 @@
 """One installation of the program: its settings, its database, its commands and its parts.
 
 A command runs in the process of the test (`App.run`), which is fast, or in a separate process (`App.run_process`,
-`App.start`), which has real exit codes, signals and streams. `application` opens the composition root itself.
+`App.start`), which has real exit codes, signals and streams. `open_application` opens the composition root itself.
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 @contextmanager
-def application(
+def open_application(
     environment: Mapping[str, str], database_url: str, metrics: Metrics | None = None, /, **settings: str
 ) -> Iterator[Application]:
     """The parts of the program, which are closed at the end. A message becomes a dead letter after three receives.
@@ -257,13 +257,13 @@ def application(
         # This takes a fiftieth of the time that all migrations would take.
         file.write_bytes(empty_sqlite_database())
     quick = {**QUICK, "HMPPS_SQS_MAX_RECEIVE_COUNT": "3", "CREATION_SETTLING_SECONDS": "0.1", "SLACK_TOKEN": ""}
-    opened = Application(
+    application = Application(
         load_settings({**environment, **quick, "DATABASE_URL": database_url, **settings}), metrics=metrics
     )
     try:
-        yield opened
+        yield application
     finally:
-        opened.close()
+        application.close()
 
 
 def differing(app: App, cause: int) -> str:

@@ -79,7 +79,7 @@ class Compared:
 
 
 @contextmanager
-def opened(
+def open_reconciliation(
     kind: type[Reconciliation], sandbox: Sandbox, scope: Scope | None = None, **settings: str
 ) -> Iterator[Reconciliation]:
     """A reconciliation with the services of a sandbox. Further settings are given in lower case."""

@@ -16,19 +16,19 @@ BOOKED = "prison-visit.booked"
 TIME = "2023-05-22T09:00:00Z"
 
 
-def bury(app: App, *references: str) -> None:
+def put_on_dlq(app: App, *references: str) -> None:
     """Puts events about unknown visits straight onto the dead letter queue."""
     dlq = app.queues()["visit"].dlq
     for reference in references:
         dlq.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))
 
 
-def on_main(app: App) -> list[Message]:
+def on_main_queue(app: App) -> list[Message]:
     """The messages on the main queue."""
     return app.queues()["visit"].main.receive(10)
 
 
-def fail(app: App, *references: str) -> None:
+def deliver_until_dead(app: App, *references: str) -> None:
     """Delivers events about visits that visit-scheduler does not have, until they are dead letters."""
     queue = app.queues()["visit"].main
     for reference in references:

@@ -8,6 +8,6 @@ def resolve(app: App, finding: int) -> str:
     before = len(app.sandbox.journal("nomis"))
     assert "dry run: nothing was changed" in app.run_ok("duplicates", "resolve", str(finding), "--dry-run")
     assert len(app.sandbox.journal("nomis")) == before
-    said = app.run_ok("duplicates", "resolve", str(finding), answer="y\n")
+    output = app.run_ok("duplicates", "resolve", str(finding), answer="y\n")
     assert app.read_json("duplicates", "list") == []
-    return said
+    return output

@@ -107,9 +107,9 @@ class Harness:
             "DATABASE_URL": self._database_url,
             "CREATION_WAIT_SECONDS": "0",
         }
-        opened = Parts(load_settings(settings).model_copy(update={"creation_settling_seconds": settling_seconds}))
-        opened.retries = self.retries
-        return opened
+        parts = Parts(load_settings(settings).model_copy(update={"creation_settling_seconds": settling_seconds}))
+        parts.retries = self.retries
+        return parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from sync.store.telemetry import read_events
 from tests.harness.waiting import in_thread, result_of, until
 
 
-def tracked(made: Application) -> Counter[str]:
+def tracked(application: Application) -> Counter[str]:
     """The telemetry events so far, by name."""
-    made.telemetry.flush()
-    return Counter(event["name"] for event in read_events(made.database))
+    application.telemetry.flush()
+    return Counter(event["name"] for event in read_events(application.database))
 
 
 def settle(drain: Drain, queue: Queue) -> BatchSummary:
@@ -55,10 +55,10 @@ def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event
 
 
 @contextmanager
-def draining(made: Application, name: str) -> Iterator[None]:
+def draining(application: Application, name: str) -> Iterator[None]:
     """A drain that continues with the next batch even if a batch fails, as the scheduler's drain does."""
     over = threading.Event()
-    drain = made.open_drain(name)
+    drain = application.open_drain(name)
 
     def work() -> None:
         while not over.is_set():
@@ -75,12 +75,12 @@ def draining(made: Application, name: str) -> Iterator[None]:
         result_of(working)
 
 
-def nothing_lost(sandbox: Sandbox, made: Application, name: str) -> None:
+def nothing_lost(sandbox: Sandbox, application: Application, name: str) -> None:
     """Checks that every record is in NOMIS exactly once, as DPS has it, and that no message is a dead letter."""
-    assert made.queue_pair(name).dlq.counts().total == 0
+    assert application.queue_pair(name).dlq.counts().total == 0
     assert sandbox.verify()["problems"] == []
 
 
-def failure_of(made: Application, message_id: str) -> FailedAttempt | None:
+def failure_of(application: Application, message_id: str) -> FailedAttempt | None:
     """The last failed attempt to handle a message."""
-    return last_failure(made.database, message_id=message_id)
+    return last_failure(application.database, message_id=message_id)

@@ -37,12 +37,12 @@ print([message.body for message in taken], counts, rest)
 
 def test_patched_and_original_functions_agree() -> None:
     """The patched and the original functions report the same received, hidden, delayed and expired messages."""
-    said = [
+    result = [
         subprocess.run([sys.executable, "-c", BOTH_WAYS, way], capture_output=True, text=True, check=True).stdout
         for way in ("slow", "quick")
     ]
-    assert said[0] == said[1]
-    assert "'ApproximateNumberOfMessagesDelayed': 3" in said[0]
+    assert result[0] == result[1]
+    assert "'ApproximateNumberOfMessagesDelayed': 3" in result[0]
 
 
 @pytest.fixture
@@ -101,13 +101,13 @@ print([message.body for message in queue._messages])
 
 def test_a_message_sent_during_a_deletion_is_not_lost() -> None:
     """A message that is sent at the end of another thread's deletion arrives. With unpatched moto it is lost."""
-    said = {
+    result = {
         way: subprocess.run(
             [sys.executable, "-c", SEND_AND_DELETE, way], capture_output=True, text=True, check=True, timeout=60
         ).stdout.strip()
         for way in ("slow", "quick")
     }
-    assert said == {"slow": "[]", "quick": "['new']"}
+    assert result == {"slow": "[]", "quick": "['new']"}
 
 
 RECEIVE_TOGETHER = """

@@ -17,7 +17,7 @@ from sync.events.context import Outcome
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
 from sync.store.tables import creations
-from tests.harness.app import App, application
+from tests.harness.app import App, open_application
 
 PREFIX = "prisoner_to_nomis"
 DEADLINE_SECONDS = 20.0
@@ -31,9 +31,9 @@ def rendered(metrics: Metrics) -> dict[str, str]:
 
 def page_of(app: App, **settings: str) -> dict[str, str]:
     """The metrics page with the figures of an installation."""
-    with application(app.settings, app.settings["DATABASE_URL"], **settings) as made:
+    with open_application(app.settings, app.settings["DATABASE_URL"], **settings) as application:
         metrics = Metrics()
-        metrics.add(FigureMetrics(lambda: read_figures(made, DEADLINE_SECONDS)).collect)
+        metrics.add(FigureMetrics(lambda: read_figures(application, DEADLINE_SECONDS)).collect)
         return rendered(metrics)
 
 
@@ -45,15 +45,15 @@ def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
     app.main_queue("visit").send("waits")
     app.queues()["activity"].dlq.send("dead")
     app.run_ok("reconcile", "incentives", "--no-notify")
-    with application(app.settings, app.settings["DATABASE_URL"]) as made:
-        with made.database.begin() as connection:
+    with open_application(app.settings, app.settings["DATABASE_URL"]) as application:
+        with application.database.begin() as connection:
             record_finding(connection, "f", FindingKind.DUPLICATE, "visit", Severity.LOW, "an-event", {}, None)
             values = {"domain": "visit", "dps_id": "1", "state": "ambiguous", "request": {}, "properties": {}}
             moments = dict.fromkeys(("intended_at", "created_at", "updated_at"), now())
             connection.execute(creations.insert().values(**values, **moments, attempts=1))
             outbox.enqueue(connection, "d", "slack", {})
-        with made.job_runs.run("scheduler", {}) as run:
-            made.job_runs.record_heartbeat(run.id, {"heartbeatAt": now().isoformat()})
+        with application.job_runs.run("scheduler", {}) as run:
+            application.job_runs.record_heartbeat(run.id, {"heartbeatAt": now().isoformat()})
             found, shown = page_of(app), app.run("status", "--json").json()
             (host,) = [line["name"] for line in shown["schedulers"]]
     visit = 'queue_messages{kind="main",queue="visit",state='
@@ -129,11 +129,13 @@ def test_the_page_has_the_version_but_no_creation_times() -> None:
 def test_every_metric_is_documented(app: App, sandbox: Sandbox) -> None:
     """The page on metrics in `doc` names each metric with its labels."""
     documented = Path("doc/metrics.md").read_text(encoding="utf-8")
-    with application(app.settings, app.settings["DATABASE_URL"], Metrics()) as made:
-        assert made.metrics is not None
-        with made.job_runs.run("scheduler", {}), serve_health(made, ("scheduler",), lambda: True):
+    with open_application(app.settings, app.settings["DATABASE_URL"], Metrics()) as application:
+        assert application.metrics is not None
+        with application.job_runs.run("scheduler", {}), serve_health(application, ("scheduler",), lambda: True):
             families = {
-                line.split()[2] for line in made.metrics.render().decode().splitlines() if line.startswith("# TYPE")
+                line.split()[2]
+                for line in application.metrics.render().decode().splitlines()
+                if line.startswith("# TYPE")
             }
     ours = {name for name in families if name.startswith(PREFIX)}
     assert len(ours) >= 15

@@ -21,7 +21,7 @@ from sync.settings.loading import SettingsError
 from sync.settings.queues import QUEUES
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.services import Services
-from tests.harness.app import App, application
+from tests.harness.app import App, open_application
 from tests.harness.faults import faulty, held
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -161,16 +161,16 @@ def test_port_that_is_taken_is_named() -> None:
             HealthServer("127.0.0.1", port, {}, bytes)
 
 
-def opened(app: App, **more: str) -> AbstractContextManager[Application]:
+def open_parts(app: App, **more: str) -> AbstractContextManager[Application]:
     """The parts of the program, opened with metrics."""
-    return application(app.settings, app.settings["DATABASE_URL"], Metrics(), **more)
+    return open_application(app.settings, app.settings["DATABASE_URL"], Metrics(), **more)
 
 
-def overall(made: Application) -> dict[str, Any]:
+def overall(application: Application) -> dict[str, Any]:
     """The status of each part of the program on the health page."""
-    services = Services(made.settings)
+    services = Services(application.settings)
     try:
-        return dict(HealthPage(list_probes(made, services)).overall().body["components"])
+        return dict(HealthPage(list_probes(application, services)).overall().body["components"])
     finally:
         services.close()
 
@@ -178,8 +178,8 @@ def overall(made: Application) -> dict[str, Any]:
 def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
     """If all is well, services, queues with their counts, database and breakers are up, and no secret is shown."""
     app.queues()["visit"].dlq.send("left over")
-    with opened(app) as made:
-        found = overall(made)
+    with open_parts(app) as application:
+        found = overall(application)
     assert {part["status"] for part in found.values()} == {"UP"}
     assert set(found) == {
         *(str(name) for name in UpstreamName),
@@ -205,8 +205,8 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
     sqs = app.queues()["visit"].main._client
     sqs.create_queue(QueueName="bare", Attributes={"VisibilityTimeout": "30"})
     more = {"HMPPS_SQS_QUEUES_VISIT_QUEUE_NAME": "bare", "HMPPS_SQS_QUEUES_ACTIVITY_QUEUE_NAME": "no such name"}
-    with opened(app, **more) as made:
-        found = overall(made)
+    with open_parts(app, **more) as application:
+        found = overall(application)
     assert found["nomis"] == {"status": "DOWN", "details": {"error": "status 503"}}
     assert (found["visit-health"]["status"], found["visit-health"]["details"]["dlqStatus"]) == ("DOWN", "NOT ATTACHED")
     assert found["activity-health"]["details"]["queueName"] == "no such name"
@@ -216,11 +216,11 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
 
 def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sandbox) -> None:
     """A drain that waits for a service to recover still makes progress. A drain whose call hangs makes none."""
-    with opened(app, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as made:
-        drain = made.open_drain("appointment")
+    with open_parts(app, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as application:
+        drain = application.open_drain("appointment")
 
         def seconds() -> float:
-            return made.seconds_since_progress()["appointment"]
+            return application.seconds_since_progress()["appointment"]
 
         sandbox.traffic(events=1, queues=["appointment"])
         with held(sandbox, "nomis", "POST") as create:
@@ -233,7 +233,7 @@ def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sa
         sandbox.traffic(events=8, queues=["appointment"], seed=2)
         with faulty(sandbox, "nomis", status=503):
             working = in_thread(drain.run_batch)
-            until(lambda: made.breakers.open_services(UpstreamName), "the outage is noticed")
+            until(lambda: application.breakers.open_services(UpstreamName), "the outage is noticed")
             makes_progress(seconds)
             assert not working.done()
         assert result_of(working).received >= 8
@@ -256,16 +256,16 @@ def makes_progress(seconds: Callable[[], float]) -> None:
 def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandbox) -> None:
     """The metrics count each message and call, and show the last runs and the breakers."""
     sandbox.traffic(events=3, queues=["appointment"], seed=2)
-    with opened(app) as made:
-        metrics = made.metrics
+    with open_parts(app) as application:
+        metrics = application.metrics
         assert metrics is not None
-        metrics.add(lambda: breaker_metrics(made.breakers.states))
-        metrics.add(lambda: run_metrics(made.job_runs, ["reconcile-incentives", "drain"]))
-        with made.job_runs.run("reconcile-incentives", {}) as active_run:
+        metrics.add(lambda: breaker_metrics(application.breakers.states))
+        metrics.add(lambda: run_metrics(application.job_runs, ["reconcile-incentives", "drain"]))
+        with application.job_runs.run("reconcile-incentives", {}) as active_run:
             active_run.counts["mismatches"] = 7
-        with pytest.raises(RuntimeError), made.job_runs.run("reconcile-incentives", {}):
+        with pytest.raises(RuntimeError), application.job_runs.run("reconcile-incentives", {}):
             raise RuntimeError("it broke")
-        summary = made.open_drain("appointment").run_batch()
+        summary = application.open_drain("appointment").run_batch()
         text = metrics.render().decode()
     figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     applied = 'prisoner_to_nomis_messages_total{outcome="applied",queue="appointment"}'
@@ -287,7 +287,11 @@ def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox
     sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
     app.run_ok("reconcile", "incentives", "--no-notify")
     (whole,) = app.read_json("runs", "list")
-    with opened(app) as made, pytest.raises(RuntimeError), made.job_runs.run("reconcile-incentives", {}):
+    with (
+        open_parts(app) as application,
+        pytest.raises(RuntimeError),
+        application.job_runs.run("reconcile-incentives", {}),
+    ):
         raise RuntimeError("the next weekly run broke")
     chosen = sandbox.prisoners()[0]
     of_prisoner = ("reconcile", "incentives", "--no-notify", "--prisoner", chosen["offenderNo"])
@@ -298,9 +302,9 @@ def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox
         unread = json.loads(app.run(*of_prisoner, "--json").out)
     app.run_ok("reconcile", "incentives", "--no-notify", "--resume", unread["runId"])
     app.run_ok("reconcile", "incentives", "--no-notify", "--shards", "2", "--shard", "0")
-    with opened(app) as made:
-        success = made.job_runs.last_success("reconcile-incentives")
-        families = {each.name: each for each in run_metrics(made.job_runs, ["reconcile-incentives"])}
+    with open_parts(app) as application:
+        success = application.job_runs.last_success("reconcile-incentives")
+        families = {each.name: each for each in run_metrics(application.job_runs, ["reconcile-incentives"])}
     figures = {name: [(sample.labels, sample.value) for sample in family.samples] for name, family in families.items()}
     labels = {"job": "reconcile-incentives", "scope": "everyone"}
     assert success is not None

@@ -109,7 +109,7 @@ def test_both_sides_are_read_again_after_a_wait(compared: Compared) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "give either OFFENDER_NO or --from RUN"),
         (["A1234BC", "--cause", "lost"], "add --from RUN"),
@@ -119,7 +119,7 @@ def test_both_sides_are_read_again_after_a_wait(compared: Compared) -> None:
         (["--from", "20200101-000000-abcd", "--dry-run"], "there is no run"),
     ],
 )
-def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], said: str) -> None:
+def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], message: str) -> None:
     """Missing, contradictory and unknown arguments are refused in one line."""
     done = app.run("reconcile", "fix", "received", *arguments)
-    assert (done.code, said in done.error) == (2, True)
+    assert (done.code, message in done.error) == (2, True)

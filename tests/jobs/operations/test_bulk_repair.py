@@ -141,7 +141,7 @@ def level_of(compared: Compared, offender_no: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "give either OFFENDER_NO or --from RUN"),
         (["A1234BC", "--from", "x"], "give either OFFENDER_NO or --from RUN"),
@@ -151,7 +151,7 @@ def level_of(compared: Compared, offender_no: str) -> set[str]:
         (["--from", "20200101-000000-abcd", "--dry-run"], "there is no run"),
     ],
 )
-def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], said: str) -> None:
+def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], message: str) -> None:
     """Missing, contradictory and unknown arguments are refused in one line."""
     done = app.run("incentives", "repair", *arguments)
-    assert (done.code, said in done.error) == (2, True)
+    assert (done.code, message in done.error) == (2, True)

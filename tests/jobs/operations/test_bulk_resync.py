@@ -111,7 +111,7 @@ def test_a_mapping_that_cannot_be_saved_ends_the_command(app: App) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "give either KIND and ID or --from RUN"),
         (["visit", "ab-cd-ef-gh", "--from", "x"], "give either KIND and ID or --from RUN"),
@@ -119,7 +119,7 @@ def test_a_mapping_that_cannot_be_saved_ends_the_command(app: App) -> None:
         (["visit", "ab-cd-ef-gh", "--cause", "lost"], "add --from RUN"),
     ],
 )
-def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], said: str) -> None:
+def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], message: str) -> None:
     """Missing, contradictory and unknown arguments are refused in one line."""
     done = app.run("resync", *arguments)
-    assert (done.code, said in done.error) == (2, True)
+    assert (done.code, message in done.error) == (2, True)

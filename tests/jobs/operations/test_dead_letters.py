@@ -19,9 +19,9 @@ from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.repair.dead_letters import read_dead_letter
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
-from tests.harness.app import App, application, make_app
+from tests.harness.app import App, make_app, open_application
 from tests.harness.commands import Terminal
-from tests.harness.dead_letters import BOOKED, TIME, bury, intend, on_main
+from tests.harness.dead_letters import BOOKED, TIME, intend, on_main_queue, put_on_dlq
 from tests.harness.publishing import visit_booked
 
 
@@ -47,8 +47,8 @@ class Drained:
         self._thread.join()
 
     def _drain(self) -> None:
-        with application(self._app.settings, self._app.settings["DATABASE_URL"], **self._more) as opened:
-            drain = opened.open_drain("visit")
+        with open_application(self._app.settings, self._app.settings["DATABASE_URL"], **self._more) as application:
+            drain = application.open_drain("visit")
             while not self._ended.is_set():
                 drain.run_batch()
 
@@ -56,10 +56,10 @@ class Drained:
 def test_the_next_batch_is_sent_when_the_last_one_is_handled(app: App, sandbox: Sandbox) -> None:
     """A redrive in batches sends each batch once the previous one has been handled, until the DLQ is empty."""
     booked = [visit_booked(sandbox) for _ in range(5)]
-    bury(app, *(each.dps_id for each in booked))
+    put_on_dlq(app, *(each.dps_id for each in booked))
     with Drained(app):
-        said = app.run_ok("dlq", "retry", "visit", "--batch", "2", "--as", "jane.smith")
-    assert said.splitlines() == [
+        output = app.run_ok("dlq", "retry", "visit", "--batch", "2", "--as", "jane.smith")
+    assert output.splitlines() == [
         "2 messages sent back: handled",
         "2 messages sent back: handled",
         "1 message sent back: handled",
@@ -71,7 +71,7 @@ def test_the_next_batch_is_sent_when_the_last_one_is_handled(app: App, sandbox: 
 
 def test_batches_stop_when_one_fails_again(app: App) -> None:
     """If a message of a batch fails again, later batches stay on the DLQ. The command says why, and fails."""
-    bury(app, "gone-1", "gone-2", "gone-3")
+    put_on_dlq(app, "gone-1", "gone-2", "gone-3")
     with Drained(app):
         done = app.run("dlq", "retry", "visit", "--batch", "2", "--json")
     assert done.code == 1
@@ -86,7 +86,7 @@ def test_batches_stop_when_one_fails_again(app: App) -> None:
 
 def test_last_batch_leaves_no_others(app: App) -> None:
     """If the batch that is not handled was the last batch, the command does not say that other messages stay."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
     assert done.error.startswith("prisoner-to-nomis: stopped: 1 message was not handled in time: 1 waits on the queue")
@@ -94,7 +94,7 @@ def test_last_batch_leaves_no_others(app: App) -> None:
 
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
     """A batch that is not handled in time stays on the main queue, and the command says why, and what to type."""
-    bury(app, "visit-1", "visit-2", "visit-3")
+    put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
     assert done.error.startswith(
@@ -102,24 +102,24 @@ def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
         "2 wait on the queue, and nothing drains it: type `prisoner-to-nomis drain visit` in another shell"
     )
     assert "2 messages sent back: 0 handled, 2 not handled in time" in done.out
-    assert (app.messages("visit"), len(on_main(app))) == (1, 2)
+    assert (app.messages("visit"), len(on_main_queue(app))) == (1, 2)
 
 
 def test_other_messages_on_the_queue_do_not_count(app: App, sandbox: Sandbox) -> None:
     """A batch counts as handled when its own messages are, however many other messages are on the queue."""
     app.main_queue("visit").send("another consumer has this message")
     assert app.main_queue("visit").receive()
-    bury(app, visit_booked(sandbox).dps_id)
+    put_on_dlq(app, visit_booked(sandbox).dps_id)
     with Drained(app):
-        said = app.run_ok("dlq", "retry", "visit", "--batch", "1")
-    assert said.splitlines()[0] == "1 message sent back: handled"
+        output = app.run_ok("dlq", "retry", "visit", "--batch", "1")
+    assert output.splitlines()[0] == "1 message sent back: handled"
     assert app.main_queue("visit").counts().total == 1
 
 
 def test_a_batch_that_waits_names_its_reason(app: App, sandbox: Sandbox) -> None:
     """If messages of a batch are not handled, the command says what they wait for, and does not count those handled."""
     booked, early = visit_booked(sandbox), visit_booked(sandbox)
-    bury(app, booked.dps_id)
+    put_on_dlq(app, booked.dps_id)
     changed = write_domain_event("prison-visit.changed", {"reference": early.dps_id}, "A1234BC", TIME)
     app.queues()["visit"].dlq.send(changed)
     with Drained(app, CREATION_WAIT_SECONDS="600"):
@@ -134,7 +134,7 @@ def test_a_batch_that_waits_names_its_reason(app: App, sandbox: Sandbox) -> None
 
 def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
     """Messages beyond the limit stay, in a dry run and in a redrive with or without batches."""
-    bury(app, *(f"visit-{number}" for number in range(14)))
+    put_on_dlq(app, *(f"visit-{number}" for number in range(14)))
     assert "3 messages would be sent back" in app.run_ok("dlq", "retry", "visit", "--limit", "3", "--dry-run")
     app.run_ok("dlq", "retry", "visit", "--limit", "11")
     assert app.messages("visit") == 3
@@ -144,7 +144,7 @@ def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
 
 def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
     """A message without a recorded failure may have been lost with its process, so it counts as worth a retry."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], message["lastError"]) == ("unknown", None)
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit", "--recoverable")
@@ -155,7 +155,7 @@ def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
     attributes: dict[str, Any] = {"traceparent": {"StringValue": "00-abc", "DataType": "String"}}
     app.queues()["visit"].dlq.send('{"Type": "Other", "Message": "{}"}', attributes)
     app.run_ok("dlq", "retry", "visit")
-    (message,) = on_main(app)
+    (message,) = on_main_queue(app)
     assert (message.body, message.receive_count) == ('{"Type": "Other", "Message": "{}"}', 1)
     assert dict(message.attributes) == attributes
     assert app.messages("visit") == 0
@@ -168,7 +168,7 @@ def test_an_event_on_the_wrong_queue_is_sent_to_the_right_one(app: App) -> None:
     (message,) = app.read_json("dlq", "show", "incentive")
     assert (message["class"], "belongs on the visit queue" in message["hint"]) == ("unrecoverable", True)
     app.run_ok("dlq", "retry", "incentive")
-    assert [json.loads(each.body)["Message"] for each in on_main(app)] == [message["body"]["Message"]]
+    assert [json.loads(each.body)["Message"] for each in on_main_queue(app)] == [message["body"]["Message"]]
     assert app.messages("incentive") == 0
 
 
@@ -177,7 +177,7 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
 
     The other messages are visible again at once, and the action is recorded.
     """
-    bury(app, "visit-1", "visit-2", "visit-3")
+    put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     ids = [each["messageId"] for each in app.read_json("dlq", "show", "visit")]
     dry = app.run_ok("dlq", "retry", "visit", "--message", ids[1], "--dry-run")
     assert "1 message would be sent back" in dry
@@ -185,19 +185,19 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
     result = json.loads(app.run_ok("dlq", "retry", "visit", "--message", ids[1], "--json"))
     assert (result["messagesFoundCount"], result["messagesRetriedCount"]) == (3, 1)
     assert [each["reason"] for each in result["left"]] == ["it was not requested"] * 2
-    assert "visit-2" in on_main(app)[0].body
+    assert "visit-2" in on_main_queue(app)[0].body
     assert app.messages("visit") == 2
     (action,) = app.actions()
     assert action == ("dlq retry", "hmpps_prisoner_to_nomis_visit_dlq", "1 of 3 messages sent back")
-    said = app.run_ok("dlq", "retry", "visit", "--message", ids[0])
-    assert said.splitlines() == ["visit: 1 of 2 messages sent back", "  left 1 other message"]
+    output = app.run_ok("dlq", "retry", "visit", "--message", ids[0])
+    assert output.splitlines() == ["visit: 1 of 2 messages sent back", "  left 1 other message"]
     unknown = app.run("dlq", "retry", "visit", "--message", "no-such-id")
     assert (unknown.code, "holds no message no-such-id" in unknown.error) == (2, True)
 
 
 def test_a_redrive_asks_only_at_a_terminal(app: App) -> None:
     """A person at a terminal is asked, unless `--yes` is given. Housekeeping has no terminal and is not asked."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     for command in (("dlq", "retry", "visit"), ("dlq", "retry-all")):
         refused = app.run(*command, answer=Terminal("n\n"))
         assert (refused.code, app.messages("visit")) == (1, 1)
@@ -211,7 +211,7 @@ def test_a_redrive_asks_only_at_a_terminal(app: App) -> None:
 
 def test_an_action_in_a_pod_needs_the_name_of_a_person(app: App) -> None:
     """In a pod an action needs a person's name, from `--as` or OPERATOR: the container's account is not a person."""
-    bury(app, "visit-1", "visit-2")
+    put_on_dlq(app, "visit-1", "visit-2")
     pod = {"LOGNAME": "appuser"}
     nameless = app.run("dlq", "retry", "visit", **pod)
     assert (nameless.code, "--as NAME" in nameless.error, app.messages("visit")) == (
@@ -232,7 +232,7 @@ def test_an_action_in_a_pod_needs_the_name_of_a_person(app: App) -> None:
 def test_housekeeping_leaves_a_message_that_returned_too_often(app: App) -> None:
     """Housekeeping leaves and reports a message that returned too often. A person can still send it back."""
     dlq, main = app.queues()["visit"].dlq, app.queues()["visit"].main
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     for command in (("dlq", "retry-all"), ("dlq", "retry", "visit"), ("dlq", "retry", "visit")):
         assert "1 of 1 message sent back" in app.run_ok(*command, HOUSEKEEPING_MAX_RETURNS="2")
         (message,) = main.receive(10)
@@ -289,7 +289,7 @@ def test_housekeeping_run_can_be_repeated(app: App) -> None:
     """A run of housekeeping is recorded, and can be repeated by hand."""
     app.run_ok("dlq", "retry-all")
     (first,) = app.read_json("runs", "list")
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     app.run_ok("runs", "rerun", first["id"])
     assert app.messages("visit") == 0
     assert app.read_json("runs", "list")[0]["rerunOf"] == first["id"]
@@ -297,7 +297,7 @@ def test_housekeeping_run_can_be_repeated(app: App) -> None:
 
 def test_an_unavailable_queue_does_not_stop_the_others(app: App) -> None:
     """The run fails and names the queue that cannot be opened. The messages of the other queues are sent back."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     other = {"HMPPS_SQS_QUEUES_SENTENCING_DLQ_NAME": "not a name"}
     done = app.run("dlq", "retry-all", **other)
     assert done.code == 1
@@ -311,7 +311,7 @@ def test_a_message_that_the_database_refuses_stops_no_other_queue(app: App) -> N
     with sqlite3.connect(app.database) as connection:
         refused = "WHEN NEW.queue = 'incentive' BEGIN SELECT RAISE(ABORT, 'no'); END"
         connection.execute(f"CREATE TRIGGER refuses BEFORE INSERT ON dead_letter_returns {refused}")
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     app.queues()["incentive"].dlq.send(write_mapping_retry({"incentiveId": 1}, {}))
     done = app.run("dlq", "retry-all")
     assert (done.code, app.messages("visit"), app.messages("incentive")) == (1, 0, 1)
@@ -335,7 +335,7 @@ class Failing(Queue):
 
 def test_an_interrupted_redrive_loses_no_message(app: App, database: Database) -> None:
     """If the main queue fails midway, the messages that were sent have left the DLQ, and the others are still there."""
-    bury(app, "visit-1", "visit-2", "visit-3")
+    put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
     dlq = DeadLetterQueue(
         "visit",
@@ -346,7 +346,7 @@ def test_an_interrupted_redrive_loses_no_message(app: App, database: Database) -
     with pytest.raises(QueueUnavailable):
         dlq.retry(lambda _: {})
     assert app.messages("visit") == 2
-    assert len(on_main(app)) == 1
+    assert len(on_main_queue(app)) == 1
 
 
 class Refusing(Queue):
@@ -368,12 +368,12 @@ def test_only_a_message_that_cannot_be_sent_stays(app: App, database: Database) 
 
     The other messages are sent back.
     """
-    bury(app, "visit-1", "visit-2", "visit-3")
+    put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
     telemetry = Telemetry(database, structlog.get_logger())
     dlq = DeadLetterQueue("visit", QueuePair(Refusing(pair.main, "visit-2"), pair.dlq), database, telemetry)
     result = dlq.retry(lambda _: {})
-    assert (len(result.retried), app.messages("visit"), len(on_main(app))) == (2, 1, 2)
+    assert (len(result.retried), app.messages("visit"), len(on_main_queue(app))) == (2, 1, 2)
     ((left, reason),) = [(each.dead_letter.ids["reference"], each.reason) for each in result.left if each.failed]
     assert (left, "InvalidMessageContents" in reason) == ("visit-2", True)
 
@@ -395,7 +395,7 @@ def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
     from jobs.runtime.application import Application
     from sync.settings.loading import load_settings
 
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     program = Application(load_settings(app.settings))
     try:
         jobs = {job.name: job for job in due_jobs(program, threading.Event())}
@@ -414,7 +414,7 @@ def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
 
 def test_actions_are_listed(app: App) -> None:
     """The list shows which messages each person sent back."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     app.run_ok("dlq", "retry", "visit")
     (action,) = app.read_json("actions")
     assert (action["action"], action["outcome"]) == ("dlq retry", "1 of 1 message sent back")

@@ -9,7 +9,7 @@ from sandbox import Sandbox
 from sync.events.envelope import write_domain_event, write_mapping_retry
 from tests.harness.app import App, make_app
 from tests.harness.commands import Terminal
-from tests.harness.dead_letters import BOOKED, TIME, bury
+from tests.harness.dead_letters import BOOKED, TIME, put_on_dlq
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
     """If one of the ids is wrong, the message with the valid id is not sent back either."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     named = ("--message", message["messageId"], "--message", "no-such-id")
     assert app.run("dlq", "retry", "visit", *named).code == 2
@@ -29,7 +29,7 @@ def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
 
 def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
     """If a queue holds mapping retries, other messages can be purged by id, but a retry is still refused."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
     ids = {each["type"]: each["messageId"] for each in app.read_json("dlq", "show", "visit")}
     (listed, *_) = app.run_ok("dlq", "list").splitlines()[1:]
@@ -49,16 +49,16 @@ def test_a_purge_exports_to_the_bucket_of_the_reports(app: App, sandbox: Sandbox
 
     s3 = Aws(load_settings(app.settings)).client("s3")
     s3.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
-    bury(app, "visit-1")
-    said = app.run_ok("dlq", "purge", "visit", "--yes", REPORTS_LOCATION="s3://reports/nomis")
+    put_on_dlq(app, "visit-1")
+    output = app.run_ok("dlq", "purge", "visit", "--yes", REPORTS_LOCATION="s3://reports/nomis")
     (kept,) = s3.list_objects_v2(Bucket="reports")["Contents"]
-    assert f"s3://reports/{kept['Key']}" in said
+    assert f"s3://reports/{kept['Key']}" in output
     assert "visit-1" in s3.get_object(Bucket="reports", Key=kept["Key"])["Body"].read().decode()
 
 
 def test_messages_that_cannot_be_exported_are_not_purged(app: App, tmp_path: Path) -> None:
     """If the export cannot be written, the messages stay on the queue."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     (tmp_path / "file").write_text("in the way")
     done = app.run("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "file" / "export.json"))
     assert (done.code, "cannot be written" in done.error) == (1, True)
@@ -88,7 +88,7 @@ def test_only_the_export_has_the_signature(app: App, tmp_path: Path) -> None:
 
 def test_an_export_never_overwrites_a_file(app: App, tmp_path: Path) -> None:
     """If the export file already exists, it is not changed and no message is purged."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     export = tmp_path / "export.json"
     export.write_text("precious")
     done = app.run("dlq", "purge", "visit", "--yes", "--export", str(export))
@@ -101,7 +101,7 @@ def test_an_export_never_overwrites_a_file(app: App, tmp_path: Path) -> None:
 
 def test_an_export_never_overwrites_a_file_that_appears_meanwhile(app: App, tmp_path: Path) -> None:
     """A file that somebody else creates while the question is open is not overwritten either."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     export = tmp_path / "export.json"
 
     slow = Terminal("y\n", before=lambda: export.write_text("precious"))
@@ -113,7 +113,7 @@ def test_an_export_never_overwrites_a_file_that_appears_meanwhile(app: App, tmp_
 @pytest.mark.parametrize("named", [True, False])
 def test_only_the_owner_can_read_an_export(app: App, tmp_path: Path, named: bool) -> None:
     """Exports contain whole messages, so no other user has permission to read them."""
-    bury(app, "visit-1")
+    put_on_dlq(app, "visit-1")
     file = tmp_path / "mine.json"
     app.run_ok("dlq", "purge", "visit", "--yes", *(["--export", str(file)] if named else []))
     made = [file] if named else list(app.folder.rglob("dlq/*.json"))

@@ -11,7 +11,7 @@ from sandbox import Sandbox
 from sync.events.envelope import write_domain_event
 from sync.settings.queues import QUEUES
 from tests.harness.app import App, make_app
-from tests.harness.dead_letters import BOOKED, TIME, bury, fail
+from tests.harness.dead_letters import BOOKED, TIME, deliver_until_dead, put_on_dlq
 from tests.harness.faults import faulty
 
 
@@ -39,7 +39,7 @@ def test_empty_queues_are_listed_as_such(app: App) -> None:
 
 def test_showing_dead_letters_hides_none(app: App) -> None:
     """Two commands in a row show the same messages, oldest first. A single message can be chosen by its id."""
-    bury(app, *(f"visit-{number}" for number in range(12)))
+    put_on_dlq(app, *(f"visit-{number}" for number in range(12)))
     first = app.read_json("dlq", "show", "visit")
     assert [each["ids"]["reference"] for each in first] == [f"visit-{number}" for number in range(12)]
     assert app.read_json("dlq", "show", "visit") == first
@@ -57,8 +57,8 @@ def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
 
     Equal reasons are listed together.
     """
-    fail(app, *(f"gone-{number}" for number in range(13)))
-    bury(app, "died-1", "died-2")
+    deliver_until_dead(app, *(f"gone-{number}" for number in range(13)))
+    put_on_dlq(app, "died-1", "died-2")
     app.queues()["visit"].dlq.send("no json")
     (state, *_) = app.read_json("dlq", "list")
     assert (state["messagesOnDlq"], state["messagesRead"]) == (16, 16)
@@ -69,16 +69,16 @@ def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
         (1, "unreadable"),
     ]
     assert state["reasons"][0]["reason"].startswith("visits: status 404")
-    said = app.run_ok("dlq", "list")
-    assert "unrecoverable 13, unknown 2, unreadable 1" in said
-    assert "visit  13        unrecoverable  visits: status 404" in said
-    assert "unreadable: the message is not valid. What to do: housekeeping gives up on it." in said
-    assert "read" not in said.partition("Next")[2]
+    output = app.run_ok("dlq", "list")
+    assert "unrecoverable 13, unknown 2, unreadable 1" in output
+    assert "visit  13        unrecoverable  visits: status 404" in output
+    assert "unreadable: the message is not valid. What to do: housekeeping gives up on it." in output
+    assert "read" not in output.partition("Next")[2]
 
 
 def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
     """If not all messages can be read in time, the output gives the number read and the number that SQS reports."""
-    bury(app, *(f"visit-{number}" for number in range(12)))
+    put_on_dlq(app, *(f"visit-{number}" for number in range(12)))
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "list", "--seconds", "0")
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "show", "visit", "--seconds", "0")
     assert app.messages("visit") == 12
@@ -89,8 +89,8 @@ def test_messages_with_the_same_reason_are_shown_together(app: App) -> None:
 
     `--all` shows each message.
     """
-    fail(app, *(f"gone-{number}" for number in range(5)))
-    bury(app, "died")
+    deliver_until_dead(app, *(f"gone-{number}" for number in range(5)))
+    put_on_dlq(app, "died")
     grouped = app.run_ok("dlq", "show", "visit")
     assert f"5 messages  {BOOKED}  unrecoverable" in grouped
     assert grouped.count("DPS has no such record") == 1
@@ -105,7 +105,7 @@ def test_messages_with_the_same_reason_are_shown_together(app: App) -> None:
 
 def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox) -> None:
     """If housekeeping has just sent messages back, the empty dead letter queue is shown with a remark about it."""
-    bury(app, "visit-1", "visit-2")
+    put_on_dlq(app, "visit-1", "visit-2")
     assert "housekeeping sent" not in app.run_ok("dlq", "list")
     app.run_ok("dlq", "retry-all", "--as", "jane.smith")
     app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "1,10,60,600"
@@ -116,8 +116,8 @@ def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox)
         "the waits before two more attempts, and the time that an attempt takes"
     )
     for command in (("list",), ("show", "visit")):
-        said = app.run_ok("dlq", *command)
-        assert f"visit: housekeeping sent 2 messages back at {at:%H:%M:%S}. Until {until:%H:%M:%S}" in said
+        output = app.run_ok("dlq", *command)
+        assert f"visit: housekeeping sent 2 messages back at {at:%H:%M:%S}. Until {until:%H:%M:%S}" in output
     app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "0"
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
         app.drain_out("visit")
@@ -158,7 +158,7 @@ def test_the_beginning_of_an_id_names_a_message(app: App) -> None:
 
     A beginning that several ids share is refused before anything happens.
     """
-    bury(app, *(f"visit-{number}" for number in range(17)))
+    put_on_dlq(app, *(f"visit-{number}" for number in range(17)))
     ids = sorted(each["messageId"] for each in app.read_json("dlq", "show", "visit"))
     first = next(each[0] for each in ids if sum(other[0] == each[0] for other in ids) > 1)
     for command in (("retry",), ("retry", "--dry-run"), ("purge", "--yes")):
@@ -168,10 +168,10 @@ def test_the_beginning_of_an_id_names_a_message(app: App) -> None:
         assert (none.code, "holds no message" in none.error) == (2, True)
     assert (app.messages("visit"), app.actions()) == (17, [])
     assert "1 of 17 messages sent back" in app.run_ok("dlq", "retry", "visit", "--message", ids[0][:20])
-    said = app.run_ok("dlq", "purge", "visit", "--message", ids[1][:20], "--yes")
-    assert "1 message removed" in said
-    assert "15 other messages stay" in said
-    assert "since the list was made" not in said
+    output = app.run_ok("dlq", "purge", "visit", "--message", ids[1][:20], "--yes")
+    assert "1 message removed" in output
+    assert "15 other messages stay" in output
+    assert "since the list was made" not in output
     assert app.messages("visit") == 15
     assert ids[1] not in {each["messageId"] for each in app.read_json("dlq", "show", "visit")}
 

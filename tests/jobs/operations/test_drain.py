@@ -12,25 +12,25 @@ from botocore.exceptions import EndpointConnectionError
 from jobs.operations.drain import DrainParameters, run_drain
 from jobs.runtime.application import Application
 from sandbox import Sandbox
-from tests.harness.app import application
+from tests.harness.app import open_application
 from tests.harness.publishing import visit_booked
 from tests.harness.waiting import until
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
+def application(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """One process of the program on a SQLite file."""
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
-        yield made
+    with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as application:
+        yield application
 
 
-def test_handled_messages_are_counted_when_the_queue_fails(sandbox: Sandbox, one: Application) -> None:
+def test_handled_messages_are_counted_when_the_queue_fails(sandbox: Sandbox, application: Application) -> None:
     """If receiving fails after some messages were handled, the run fails and its counts include them."""
-    main = one.queue_pair("visit").main
+    main = application.queue_pair("visit").main
     for _ in range(3):
         visit_booked(sandbox).publish()
     until(lambda: main.counts().visible == 3)
-    events, is_away = one.aws.client("sqs").meta.events, threading.Event()
+    events, is_away = application.aws.client("sqs").meta.events, threading.Event()
 
     def receive(**_: object) -> None:
         if is_away.is_set():
@@ -38,6 +38,6 @@ def test_handled_messages_are_counted_when_the_queue_fails(sandbox: Sandbox, one
 
     events.register("before-call.sqs.ReceiveMessage", receive)
     events.register("after-call.sqs.DeleteMessageBatch", lambda **_: is_away.set())
-    result = run_drain(one, DrainParameters(("visit",), until_empty=True))
+    result = run_drain(application, DrainParameters(("visit",), until_empty=True))
     assert "EndpointConnectionError" in result.errors["visit"]
     assert (result.totals["received"], result.totals["applied"]) == (3, 3)

@@ -24,14 +24,14 @@ def writes(sandbox: Sandbox, service: str = "nomis") -> int:
 def test_a_repair_writes_the_dps_level(app: App, cause: int) -> None:
     """A repair adds one NOMIS record, after which both sides agree. The event and the action say what was written."""
     offender_no = differing(app, cause)
-    said = app.run_ok("incentives", "repair", offender_no, "--yes")
-    assert "both sides have" in said
+    output = app.run_ok("incentives", "repair", offender_no, "--yes")
+    assert "both sides have" in output
     assert writes(app.sandbox) == 1
     (event,) = app.telemetry("incentives-repair")
     (action,) = app.read_json("actions")
     sequence = event["nomisIncentiveSequence"]
     assert (action["state"], action["outcome"]) == ("done", f"written as sequence {sequence}")
-    assert f"as sequence {sequence} of booking" in said
+    assert f"as sequence {sequence} of booking" in output
     assert "comments" not in action["details"]["body"]
     again = app.run("incentives", "repair", offender_no, "--yes")
     assert (again.code, "already" in again.error, writes(app.sandbox)) == (1, True, 1)

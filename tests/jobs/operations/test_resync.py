@@ -118,8 +118,8 @@ def test_a_mapping_that_cannot_be_saved_is_retried(app: App, sandbox: Sandbox) -
     """
     event = visit_booked(sandbox)
     with faulty(sandbox, "mapping", "POST", kind="status", status=503):
-        said = app.run_ok(*resync("visit", event))
-    assert "its mapping could not be saved" in said
+        output = app.run_ok(*resync("visit", event))
+    assert "its mapping could not be saved" in output
     assert made(sandbox) == (1, 0)
     app.drain_out("visit")
     assert made(sandbox) == (1, 1)

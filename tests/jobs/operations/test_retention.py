@@ -15,7 +15,7 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.store.database import Database
 from sync.store.tables import failures, job_runs, outbox, reconciliation_runs, telemetry_events
-from tests.harness.app import App, application, make_app
+from tests.harness.app import App, make_app, open_application
 
 KEEP = {"TELEMETRY_KEEP_DAYS": "30", "RUNS_KEEP_DAYS": "30", "REPORTS_KEEP_DAYS": "30"}
 LONG_AGO = now() - timedelta(days=31)
@@ -168,13 +168,13 @@ def app_events(app: App) -> list[dict[str, object]]:
 def test_a_run_that_is_resumed_during_the_removal_keeps_its_new_report(app: App) -> None:
     """If a run is resumed and ends again while old files are removed, its new report is kept."""
     reports = set(Path(app.settings["REPORTS_LOCATION"]).rglob("report.html"))
-    with application({**app.settings, "REPORTS_KEEP_DAYS": "30"}, app.settings["DATABASE_URL"]) as made:
+    with open_application({**app.settings, "REPORTS_KEEP_DAYS": "30"}, app.settings["DATABASE_URL"]) as application:
 
         def resumed_meanwhile() -> bool:
-            with made.database.begin() as connection:
+            with application.database.begin() as connection:
                 connection.execute(update(reconciliation_runs).values(finished_at=now()))
             return False
 
-        remove_expired(made, resumed_meanwhile)
+        remove_expired(application, resumed_meanwhile)
     assert set(Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")) == reports
     assert counts(app)["reconciliation_runs"] == 2

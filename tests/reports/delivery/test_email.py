@@ -116,11 +116,9 @@ def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Lo
 def test_each_receiver_gets_text_html_and_csv_once(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """Both recipients get the same message, with all parts that mail clients may need. A repeat sends nothing."""
     mailbox, port = serve()
-    opened = open_app(
-        smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS, reports_url="https://r.example/x"
-    )
-    result = kept(opened, made_result(3), "email")
-    sender = opened.sender()
+    app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS, reports_url="https://r.example/x")
+    result = kept(app, made_result(3), "email")
+    sender = app.sender()
     assert sender.send_due() == SendCounts(sent=1)
     assert sender.send_due() == SendCounts()
     assert [address for address, _ in mailbox.messages] == RECEIVERS.split(",")
@@ -166,12 +164,12 @@ def test_a_repeat_sends_only_to_receivers_without_the_report(
     mailbox, port = serve()
     mailbox.replies = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
     receivers = "a@example.org,b@example.org,c@example.org"
-    opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=receivers)
-    kept(opened, made_result(1), "email")
+    app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=receivers)
+    kept(app, made_result(1), "email")
     clock = Clock()
     outcomes = []
     for _ in range(4):
-        outcomes.append(opened.sender(clock).send_due())
+        outcomes.append(app.sender(clock).send_due())
         clock.forward(3600)
     assert outcomes == [SendCounts(later=1), SendCounts(later=1), SendCounts(sent=1), SendCounts()]
     assert [address for address, _ in mailbox.messages] == ["a@example.org", "b@example.org"]
@@ -189,9 +187,9 @@ def test_a_refused_receiver_does_not_affect_the_others(
     mailbox, port = serve()
     refusing = mailbox.data_replies if first == "DATA" else mailbox.replies
     refusing["a@example.org"] = [reply] * 3
-    opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org,c@example.org")
-    kept(opened, made_result(1), "email")
-    opened.sender().send_due()
+    app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org,c@example.org")
+    kept(app, made_result(1), "email")
+    app.sender().send_due()
     assert [address for address, _ in mailbox.messages] == ["b@example.org", "c@example.org"]
 
 
@@ -211,17 +209,17 @@ def test_a_report_that_every_receiver_refused_is_tried_again(
     else:
         refusing = mailbox.data_replies if step == "DATA" else mailbox.replies
         refusing |= {address: list(replies) for address in receivers}
-    opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS)
-    kept(opened, made_result(1), "email")
+    app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS)
+    kept(app, made_result(1), "email")
     clock = Clock()
     for _ in range(2):
         with capture_logs() as logs:
-            assert opened.sender(clock).send_due() == SendCounts(later=1)
+            assert app.sender(clock).send_due() == SendCounts(later=1)
         (reason,) = (each["reason"] for each in logs if each["event"] == "delivery-deferred")
         assert reason.startswith("mail: all recipients were refused: ")
         assert reply in reason
         clock.forward(3600)
-    assert opened.sender(clock).send_due() == SendCounts(sent=1)
+    assert app.sender(clock).send_due() == SendCounts(sent=1)
     assert [address for address, _ in mailbox.messages] == receivers
 
 
@@ -229,13 +227,13 @@ def test_the_reason_for_a_refused_receiver_is_recorded(upstream: Sandbox, open_a
     """The mail server's status and text are stored and logged, on one line of limited length."""
     mailbox, port = serve()
     mailbox.replies["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
-    opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
-    result = kept(opened, made_result(1), "email")
+    app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
+    result = kept(app, made_result(1), "email")
     with capture_logs() as logs:
-        assert opened.sender().send_due() == SendCounts(sent=1)
+        assert app.sender().send_due() == SendCounts(sent=1)
     (line,) = (each for each in logs if each["event"] == "email-refused")
     assert line["log_level"] == "error"
-    with opened.database.read() as connection:
+    with app.database.read() as connection:
         delivery = outbox.find(connection, f"reconciliation:{result.run_id}:now:email")
     assert delivery is not None
     progress = delivery.progress
@@ -251,20 +249,20 @@ def test_starttls_is_used_before_the_login(
     options = {"tls_context": server_context(certificate), "require_starttls": True}
     mailbox, port = serve(**options, auth_required=True, authenticator=login)
     url = f"smtp://report%40er:pass%2Fword@127.0.0.1:{port}"
-    opened = open_app(smtp_url=url, reports_email_to=RECEIVERS, api_ca_bundle=str(certificate))
-    kept(opened, made_result(1), "email")
-    assert opened.sender().send_due() == SendCounts(sent=1)
+    app = open_app(smtp_url=url, reports_email_to=RECEIVERS, api_ca_bundle=str(certificate))
+    kept(app, made_result(1), "email")
+    assert app.sender().send_due() == SendCounts(sent=1)
     assert len(mailbox.messages) == 2
 
 
 def test_smtps_addresses_use_tls_at_once(upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path) -> None:
     """`smtps://` means TLS from the first byte."""
     mailbox, port = serve(ssl_context=server_context(certificate))
-    opened = open_app(
+    app = open_app(
         smtp_url=f"smtps://127.0.0.1:{port}", reports_email_to="a@example.org", api_ca_bundle=str(certificate)
     )
-    kept(opened, made_result(0), "email")
-    assert opened.sender().send_due() == SendCounts(sent=1)
+    kept(app, made_result(0), "email")
+    assert app.sender().send_due() == SendCounts(sent=1)
     assert [each.get_content_type() for each in mailbox.messages[0][1].iter_attachments()] == ["text/html"]
 
 
@@ -278,20 +276,18 @@ def test_an_unusable_mail_server_defers_the_report(
     user = "report%40er:wrong" if trouble == "password" else "report%40er:pass%2Fword"
     url = f"smtp://{user}@127.0.0.1:{1 if trouble == 'away' else port}"
     trusted = {} if trouble == "untrusted" else {"api_ca_bundle": str(certificate)}
-    opened = open_app(smtp_url=url, reports_email_to=RECEIVERS, **trusted)
-    kept(opened, made_result(1), "email")
-    assert opened.sender().send_due() == SendCounts(later=1)
+    app = open_app(smtp_url=url, reports_email_to=RECEIVERS, **trusted)
+    kept(app, made_result(1), "email")
+    assert app.sender().send_due() == SendCounts(later=1)
     assert mailbox.messages == []
 
 
 def test_masked_messages_have_no_whole_number(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """With masking on, no email contains a whole prisoner number."""
     mailbox, port = serve()
-    opened = open_app(
-        smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true"
-    )
-    result = kept(opened, made_result(5), "email")
-    opened.sender().send_due()
+    app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true")
+    result = kept(app, made_result(5), "email")
+    app.sender().send_due()
     message = mailbox.messages[0][1]
     parts = [str(part.get_content()) for part in message.walk() if not part.is_multipart()]
     for each in result.mismatches:
@@ -308,9 +304,9 @@ def test_an_email_is_short_however_many_differences_there_are(
 ) -> None:
     """An email has what to do, the causes, the prisons and at most twenty rows. The page and the CSV have all rows."""
     mailbox, port = serve()
-    opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
-    result = kept(opened, made_result(number), "email")
-    opened.sender().send_due()
+    app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
+    result = kept(app, made_result(number), "email")
+    app.sender().send_due()
     message = mailbox.messages[0][1]
     bodies = [message.get_body((kind,)) for kind in ("plain", "html")]
     assert sum(len(body.as_bytes()) for body in bodies if body is not None) < LONGEST_BODY
@@ -346,8 +342,8 @@ def test_files_that_are_too_large_are_left_out(monkeypatch: pytest.MonkeyPatch) 
         for body in (report.text, report.html):
             assert "The report is too long to send. It is kept at s3://reports/x." in body
             assert ("40 more are in the report." in body) == (number == 60)
-    said = slack_report(made_result(3), None, "s3://reports/x", Masking()).posts[0].text
-    assert "The report is too long to send. It is kept at `s3://reports/x`." in said
+    text = slack_report(made_result(3), None, "s3://reports/x", Masking()).posts[0].text
+    assert "The report is too long to send. It is kept at `s3://reports/x`." in text
 
 
 def test_the_trend_in_an_email_is_a_table() -> None:
@@ -366,11 +362,9 @@ def test_the_trend_in_an_email_is_a_table() -> None:
 def test_a_masked_csv_opens_in_excel(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """A masked CSV begins with the byte order mark by which Excel recognises UTF-8, and no cell is a formula."""
     mailbox, port = serve()
-    opened = open_app(
-        smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true"
-    )
-    kept(opened, made_result(3), "email")
-    opened.sender().send_due()
+    app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true")
+    kept(app, made_result(3), "email")
+    app.sender().send_due()
     sheet = list(mailbox.messages[0][1].iter_attachments())[-1]
     content = sheet.get_payload(decode=True)
     assert isinstance(content, bytes)

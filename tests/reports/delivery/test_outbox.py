@@ -22,10 +22,10 @@ from tests.harness.waiting import in_thread, result_of
 
 def test_concurrent_senders_send_each_delivery_once(upstream: Sandbox, open_app: OpenApp) -> None:
     """If several threads send at once, each delivery is sent only once."""
-    opened = open_app()
+    app = open_app()
     for key in range(12):
-        alert(opened, str(key))
-    for sending in [in_thread(opened.sender().send_due) for _ in range(4)]:
+        alert(app, str(key))
+    for sending in [in_thread(app.sender().send_due) for _ in range(4)]:
         result_of(sending)
     posted = [message["text"] for message in upstream.slack()["messages"]]
     assert len(posted) == len(set(posted)) == 12
@@ -39,14 +39,14 @@ def pending(app: ReportsApp) -> int:
 
 def test_slack_is_off_without_a_token(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without a token nothing is enqueued or posted to Slack, the log warns once, and no flush waits."""
-    opened = open_app(slack_token="")
-    alert(opened, "1")
-    alert(opened, "2")
+    app = open_app(slack_token="")
+    alert(app, "1")
+    alert(app, "2")
     result = made_result(1)
-    kept(opened, result)
-    with opened.database.begin() as connection:
-        assert enqueue_report(connection, opened.settings, result) == ["archive"]
-    sender = opened.sender()
+    kept(app, result)
+    with app.database.begin() as connection:
+        assert enqueue_report(connection, app.settings, result) == ["archive"]
+    sender = app.sender()
     with capture_logs() as logs:
         assert sender.send_due() == SendCounts(sent=1)
         assert sender.flush(60, sleep=lambda _seconds: pytest.fail("there is nothing to wait for")) == SendCounts()
@@ -66,11 +66,11 @@ def test_deliveries_are_left_to_a_process_that_can_send_them(
     alert(open_app(**mail))
     kept(open_app(**mail), made_result(1), "email", "slack")
     assert open_app(**{**mail, **elsewhere}).sender().send_due().given_up == 0
-    opened = open_app(**mail)
-    assert pending(opened) == 3
+    app = open_app(**mail)
+    assert pending(app) == 3
     clock = Clock()
     clock.forward(CLAIM_SECONDS + 600)
-    assert opened.sender(clock).send_due() == SendCounts(sent=2, later=1)
+    assert app.sender(clock).send_due() == SendCounts(sent=2, later=1)
     assert len(upstream.slack()["messages"]) == 3
 
 
@@ -79,11 +79,11 @@ def test_a_channel_that_is_off_does_not_hold_up_the_others(
 ) -> None:
     """However many deliveries wait for a channel that is off, later deliveries of other channels are sent."""
     monkeypatch.setattr("reports.delivery.sender._AT_ONCE", 3)
-    opened = open_app(slack_token="")
+    app = open_app(slack_token="")
     for key in range(5):
-        alert(opened, str(key))
-    kept(opened, made_result(1), "archive")
-    assert opened.sender().send_due() == SendCounts(sent=1)
+        alert(app, str(key))
+    kept(app, made_result(1), "archive")
+    assert app.sender().send_due() == SendCounts(sent=1)
 
 
 def test_a_wrong_setting_defers_a_delivery(
@@ -94,14 +94,14 @@ def test_a_wrong_setting_defers_a_delivery(
     def wrong(*_arguments: object) -> None:
         raise SettingsError("REPORTS_LOCATION: nonsense")
 
-    opened = open_app()
-    kept(opened, made_result(1), "archive")
+    app = open_app()
+    kept(app, made_result(1), "archive")
     monkeypatch.setattr("reports.delivery.sender.open_archive", wrong)
-    assert opened.sender().send_due() == SendCounts(later=1)
+    assert app.sender().send_due() == SendCounts(later=1)
     monkeypatch.undo()
     clock = Clock()
     clock.forward(600)
-    assert opened.sender(clock).send_due() == SendCounts(sent=1)
+    assert app.sender(clock).send_due() == SendCounts(sent=1)
 
 
 @pytest.mark.parametrize("token", ["", "xoxb-wrong"])
@@ -109,24 +109,24 @@ def test_a_delivery_is_given_up_after_a_fortnight(
     upstream: Sandbox, open_app: OpenApp, capsys: pytest.CaptureFixture[str], token: str
 ) -> None:
     """A delivery that fails is given up on after fourteen days, not an hour earlier, and the log says so."""
-    opened = open_app(slack_token=token)
-    alert(opened, "1")
-    alert(opened, "2")
+    app = open_app(slack_token=token)
+    alert(app, "1")
+    alert(app, "2")
     clock = Clock()
     clock.forward((GIVEN_UP_AFTER - timedelta(hours=1)).total_seconds())
-    assert opened.sender(clock).send_due().given_up == 0
+    assert app.sender(clock).send_due().given_up == 0
     clock.forward(2 * 3_600)
-    assert opened.sender(clock).send_due() == SendCounts(given_up=2)
+    assert app.sender(clock).send_due() == SendCounts(given_up=2)
     assert capsys.readouterr().out.count("delivery-given-up") == 2
-    assert pending(opened) == 0
+    assert pending(app) == 0
 
 
 def test_a_delivery_that_slack_refuses_is_tried_again(upstream: Sandbox, open_app: OpenApp) -> None:
     """Slack gets the delivery later, and the archive gets its report without waiting for Slack."""
-    opened = open_app(slack_token="xoxb-wrong")
-    kept(opened, made_result(1), "slack", "archive")
-    assert opened.sender().send_due() == SendCounts(sent=1, later=1)
-    with opened.database.read() as connection:
+    app = open_app(slack_token="xoxb-wrong")
+    kept(app, made_result(1), "slack", "archive")
+    assert app.sender().send_due() == SendCounts(sent=1, later=1)
+    with app.database.read() as connection:
         delivery = outbox.find(connection, "reconciliation:run-of-today:now:slack")
     assert delivery is not None
     assert "invalid_auth" in str(delivery.last_error)
@@ -134,10 +134,10 @@ def test_a_delivery_that_slack_refuses_is_tried_again(upstream: Sandbox, open_ap
 
 def test_the_archive_gets_each_report_and_an_index(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
     """Each run has its three files. The index links only to runs whose report still exists."""
-    opened = open_app()
-    kept(opened, made_result(3), "archive")
-    kept(opened, made_result(0, run_id="unkept"))
-    assert opened.sender().send_due() == SendCounts(sent=1)
+    app = open_app()
+    kept(app, made_result(3), "archive")
+    kept(app, made_result(0, run_id="unkept"))
+    assert app.sender().send_due() == SendCounts(sent=1)
     root = tmp_path / "reports"
     names = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     files = {f"run-of-today/{name}" for name in ("report.html", "mismatches.csv", "result.json")}
@@ -154,13 +154,13 @@ def test_an_archive_that_cannot_be_written_defers_the_delivery(
 ) -> None:
     """If the archive cannot be written, the delivery waits and is tried again, as in an outage."""
     (tmp_path / "reports").write_text("in the way")
-    opened = open_app()
-    kept(opened, made_result(1), "archive")
+    app = open_app()
+    kept(app, made_result(1), "archive")
     clock = Clock()
-    assert opened.sender(clock).send_due() == SendCounts(later=1)
+    assert app.sender(clock).send_due() == SendCounts(later=1)
     (tmp_path / "reports").unlink()
     clock.forward(60)
-    assert opened.sender(clock).send_due() == SendCounts(sent=1)
+    assert app.sender(clock).send_due() == SendCounts(sent=1)
 
 
 def test_a_flush_waits_for_deliveries_with_a_short_deferral(upstream: Sandbox, open_app: OpenApp) -> None:
@@ -168,22 +168,22 @@ def test_a_flush_waits_for_deliveries_with_a_short_deferral(upstream: Sandbox, o
 
     Deliveries with a long deferral are left.
     """
-    opened = open_app()
+    app = open_app()
     clock = Clock()
-    alert(opened)
+    alert(app)
     upstream.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=3, times=2)
-    counts = opened.sender(clock).flush(60, sleep=clock.forward)
+    counts = app.sender(clock).flush(60, sleep=clock.forward)
     assert counts == SendCounts(sent=1)
-    alert(opened, "2")
+    alert(app, "2")
     upstream.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=3000)
-    assert opened.sender(clock).flush(10, sleep=clock.forward) == SendCounts(later=1)
+    assert app.sender(clock).flush(10, sleep=clock.forward) == SendCounts(later=1)
 
 
 def test_a_delivery_that_nobody_can_make_is_given_up(upstream: Sandbox, open_app: OpenApp) -> None:
     """A delivery without a result, or of an unknown kind, is given up on instead of being tried for ever."""
-    opened = open_app(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
-    with opened.database.begin() as connection:
+    app = open_app(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
+    with app.database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {"kind": "reconciliation", "run_id": "none"})
         outbox.enqueue(connection, "b", "slack", {"kind": "song"})
         outbox.enqueue(connection, "c", "email", {"kind": "reconciliation", "run_id": "none"})
-    assert opened.sender().send_due() == SendCounts(given_up=3)
+    assert app.sender().send_due() == SendCounts(given_up=3)

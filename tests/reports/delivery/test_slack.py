@@ -53,9 +53,9 @@ def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
 )
 def test_an_alert_has_the_text_of_the_runbook(upstream: Sandbox, open_app: OpenApp, event: str, text: str) -> None:
     """The runbook's text comes first, then the event, its properties, the domain, the severity and the command."""
-    opened = open_app()
-    alert(opened, event=event)
-    assert opened.sender().send_due() == SendCounts(sent=1)
+    app = open_app()
+    alert(app, event=event)
+    assert app.sender().send_due() == SendCounts(sent=1)
     [message] = upstream.slack()["messages"]
     assert message["text"].splitlines()[0] == f"*{text}*"
     for part in (event, "duplicateNomisId: 1", "severity serious: act now", "`prisoner-to-nomis duplicates show 1`"):
@@ -69,9 +69,9 @@ def test_the_channel_gets_what_to_do_and_the_thread_the_details(upstream: Sandbo
 
     Its thread has twenty differences and both files.
     """
-    opened = open_app()
-    result = kept(opened, made_result(400), "slack")
-    assert opened.sender().send_due() == SendCounts(sent=1)
+    app = open_app()
+    result = kept(app, made_result(400), "slack")
+    assert app.sender().send_due() == SendCounts(sent=1)
     summary, *thread = upstream.slack()["messages"]
     assert summary["thread_ts"] is None
     assert summary["text"].startswith("*NOMIS IEP level does not match DPS Incentive level in Production*\n")
@@ -101,9 +101,9 @@ def test_a_message_links_to_the_report_or_attaches_it(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool
 ) -> None:
     """If the report has no address, the message attaches the page and gives its path."""
-    opened = open_app(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
-    kept(opened, made_result(0), "slack")
-    opened.sender().send_due()
+    app = open_app(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
+    kept(app, made_result(0), "slack")
+    app.sender().send_due()
     lines = upstream.slack()["messages"][0]["text"].splitlines()
     link = "<https://reports.example/weekly/run-of-today/report.html|Open the report>"
     brought = "The report is in the thread, as a page to open in a browser."
@@ -115,9 +115,9 @@ def test_a_message_links_to_the_report_or_attaches_it(
 
 def test_a_run_without_differences_is_one_message(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without differences there is one message and no CSV."""
-    opened = open_app()
-    kept(opened, made_result(0), "slack")
-    opened.sender().send_due()
+    app = open_app()
+    kept(app, made_result(0), "slack")
+    app.sender().send_due()
     assert len(upstream.slack()["messages"]) == 1
     assert "all 87,012 prisoners had the same" in upstream.slack()["messages"][0]["text"]
     assert [file["filename"] for file in upstream.slack()["files"]] == ["incentive-report-run-of-today.html"]
@@ -143,17 +143,17 @@ def test_each_part_arrives_once(
     upstream: Sandbox, open_app: OpenApp, path: str, kind: str, parameters: dict[str, Any]
 ) -> None:
     """Whether a call is refused or its response is lost, every message and file arrives once."""
-    opened = open_app()
-    kept(opened, made_result(3), "slack")
-    alert(opened)
+    app = open_app()
+    kept(app, made_result(3), "slack")
+    alert(app)
     upstream.fault("slack", path=path, kind=kind, **parameters)
-    send_all(opened, Clock())
+    send_all(app, Clock())
     assert upstream.faults()[0]["hits"] > 0
     assert Counter(texts(upstream)).most_common(1)[0][1] == 1
     assert len(upstream.slack()["messages"]) == 3
     complete = [file["filename"] for file in upstream.slack()["files"] if file["complete"]]
     assert sorted(complete) == ["incentive-mismatches-run-of-today.csv", "incentive-report-run-of-today.html"]
-    with opened.database.read() as connection:
+    with app.database.read() as connection:
         assert outbox.counts(connection)[outbox.DeliveryState.PENDING] == 0
 
 
@@ -162,25 +162,25 @@ def test_a_rate_limit_defers_all_deliveries_to_slack(upstream: Sandbox, open_app
 
     Until then, no other delivery to Slack is tried.
     """
-    opened = open_app()
+    app = open_app()
     clock = Clock()
     for key in ("1", "2", "3"):
-        alert(opened, key)
+        alert(app, key)
     upstream.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=45, times=1)
-    assert opened.sender(clock).send_due() == SendCounts(later=1)
+    assert app.sender(clock).send_due() == SendCounts(later=1)
     assert upstream.faults()[0]["hits"] == 1
-    with opened.database.read() as connection:
+    with app.database.read() as connection:
         first = outbox.find(connection, "finding:1")
     assert first is not None
     assert 40 < (first.next_attempt_at - clock()).total_seconds() <= 45
     clock.forward(46)
-    assert opened.sender(clock).send_due() == SendCounts(sent=3)
+    assert app.sender(clock).send_due() == SendCounts(sent=3)
 
 
 def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> None:
     """Sends what is due once, in a child process."""
-    with open_reports_app(environment, Path(folder), url) as opened:
-        opened.sender().send_due()
+    with open_reports_app(environment, Path(folder), url) as app:
+        app.sender().send_due()
 
 
 @pytest.mark.parametrize("taken", [False, True])
@@ -199,18 +199,18 @@ def test_another_process_finishes_after_a_crash(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, path: str, skip: int, taken: bool
 ) -> None:
     """If a process dies before or after Slack accepts a message, another process finishes the delivery, once."""
-    opened = open_app()
-    kept(opened, made_result(3), "slack")
+    app = open_app()
+    kept(app, made_result(3), "slack")
     kind = "timeout_after_write" if taken else "timeout_before_write"
     with (
         held(upstream, "slack", path=path, kind=kind, skip=skip) as call,
-        child(send_in_a_process, upstream.environment(), str(tmp_path), opened.settings.database_url) as process,
+        child(send_in_a_process, upstream.environment(), str(tmp_path), app.settings.database_url) as process,
     ):
         call.wait_for_request()
         kill(process)
     clock = Clock()
     clock.forward(CLAIM_SECONDS + 1)
-    send_all(opened, clock, 2)
+    send_all(app, clock, 2)
     assert Counter(texts(upstream)).most_common(1)[0][1] == 1
     assert len(upstream.slack()["messages"]) == 2
     complete = [file["filename"] for file in upstream.slack()["files"] if file["complete"]]
@@ -230,17 +230,17 @@ def test_a_refused_part_does_not_hold_up_the_rest(
     bad = ({"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3_001}},)
     spoiled = (summary, replace(first, blocks=bad), replace(second, blocks=bad, text="x" * 40_001), summary)
     monkeypatch.setattr("reports.delivery.sender.slack_report", lambda *_: replace(report, posts=spoiled))
-    opened = open_app()
-    kept(opened, result, "slack")
+    app = open_app()
+    kept(app, result, "slack")
     with capture_logs() as logs:
-        assert opened.sender().send_due() == SendCounts(sent=1)
+        assert app.sender().send_due() == SendCounts(sent=1)
     posted = upstream.slack()["messages"]
     assert [message["text"] for message in posted] == [summary.text, first.text, summary.text]
     assert [bool(message["blocks"]) for message in posted] == [True, False, True]
     assert len(upstream.slack()["files"]) == 2
     [line] = [each for each in logs if each["event"] == "slack-refused"]
     assert line["parts"] == {"thread 2": "msg_too_long"}
-    with opened.database.read() as connection:
+    with app.database.read() as connection:
         delivery = outbox.find(connection, "reconciliation:run-of-today:now:slack")
     assert delivery is not None
     assert refused_parts(delivery.progress) == line["parts"]
@@ -259,9 +259,9 @@ def test_a_refused_first_message_does_not_hold_up_the_others(
     text = report.posts[0].text if as_text else "x" * 40_001
     spoiled = (replace(report.posts[0], text=text, blocks=({"type": "unheard-of"},)), *report.posts[1:])
     monkeypatch.setattr("reports.delivery.sender.slack_report", lambda *_: replace(report, posts=spoiled))
-    opened = open_app()
-    kept(opened, result, "slack")
-    assert opened.sender().send_due() == SendCounts(sent=1)
+    app = open_app()
+    kept(app, result, "slack")
+    assert app.sender().send_due() == SendCounts(sent=1)
     messages, files = upstream.slack()["messages"], upstream.slack()["files"]
     assert len(messages) == (2 if as_text else 1)
     assert [file["complete"] for file in files] == [True, True]
@@ -271,12 +271,12 @@ def test_a_refused_first_message_does_not_hold_up_the_others(
 
 def test_refused_files_do_not_hold_up_the_messages(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without the permission for files, the messages are posted, and the log names the missing permission."""
-    opened = open_app()
-    kept(opened, made_result(3), "slack")
+    app = open_app()
+    kept(app, made_result(3), "slack")
     refusal = {"ok": False, "error": "missing_scope"}
     upstream.fault("slack", path="/api/files.getUploadURLExternal", kind="status", status=200, body=refusal, times=2)
     with capture_logs() as logs:
-        assert opened.sender().send_due() == SendCounts(sent=1)
+        assert app.sender().send_due() == SendCounts(sent=1)
     assert len(upstream.slack()["messages"]) == 2
     [line] = [each for each in logs if each["event"] == "slack-refused"]
     assert line["parts"] == {"html": "missing_scope", "csv": "missing_scope"}
@@ -284,19 +284,19 @@ def test_refused_files_do_not_hold_up_the_messages(upstream: Sandbox, open_app: 
 
 def test_a_message_is_repeated_if_the_channel_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without permission to read the channel, a message without a response is posted again, so that none is lost."""
-    opened = open_app(slack_channel="#unheard-of")
-    alert(opened)
+    app = open_app(slack_channel="#unheard-of")
+    alert(app)
     upstream.fault("slack", path="/api/chat.postMessage", kind="reset_after_write", times=1)
-    send_all(opened, Clock(), 3)
+    send_all(app, Clock(), 3)
     assert len(upstream.slack()["messages"]) == 2
 
 
 def test_masked_messages_have_no_whole_number(upstream: Sandbox, open_app: OpenApp) -> None:
     """With masking on, no whole prisoner number or booking id reaches Slack, in texts, commands or the CSV."""
-    opened = open_app(alerts_mask_prisoners="true")
-    result = kept(opened, made_result(12), "slack")
-    alert(opened)
-    opened.sender().send_due()
+    app = open_app(alerts_mask_prisoners="true")
+    result = kept(app, made_result(12), "slack")
+    alert(app)
+    app.sender().send_due()
     sent = "\n".join(message["text"] for message in upstream.slack()["messages"])
     sent += "\n".join(file["content"] for file in upstream.slack()["files"])
     for each in result.mismatches:

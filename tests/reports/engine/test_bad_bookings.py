@@ -119,43 +119,43 @@ def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenA
     others = [each["bookingId"] for each in upstream.prisoners() if each["bookingId"] not in planted(upstream)]
     bad = planted(upstream)[0] if differs else others[0]
     spoil(upstream, [bad], status=400)
-    opened = open_app(reconciliation_exclusions=f"{bad},always fails")
-    result = reconciled(opened)
+    app = open_app(reconciliation_exclusions=f"{bad},always fails")
+    result = reconciled(app)
     assert (result.status, result.compared, result.unread) == ("complete", 59, ())
     (excluded,) = result.excluded
     assert (excluded.booking_id, excluded.reason, excluded.still_differs) == (bad, "always fails", True)
     assert "status 400" in str(excluded.unread)
     assert "status 400" in render_report(result)
     assert result.unneeded_exclusions == ()
-    assert [each["bookingId"] for each in opened.events("mismatch-error")] == [str(bad)]
-    assert opened.events("excluded-booking") == []
+    assert [each["bookingId"] for each in app.events("mismatch-error")] == [str(bad)]
+    assert app.events("excluded-booking") == []
 
 
 def test_history_continues_for_everyone_who_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """If one booking always fails, the reports still have new, persisting and resolved differences and a trend."""
     upstream.reset(prisoners=100, mismatches={"7": 3})
-    opened = open_app()
+    app = open_app()
     bad, fixed, staying = planted(upstream)
-    first = reconciled(opened)
+    first = reconciled(app)
     spoil(upstream, [bad], status=400)
-    second = reconciled(opened)
+    second = reconciled(app)
     standings = {each.booking_id: each.standing for each in second.mismatches}
     assert standings == {fixed: "persisting", staying: "persisting"}
     assert second.compared_with == first.run_id
     level = next(each["dps"] for each in upstream.planted()["mismatches"] if each["bookingId"] == fixed)
-    body = opened.services.nomis.call("GET", f"/incentives/booking-id/{fixed}/current")
+    body = app.services.nomis.call("GET", f"/incentives/booking-id/{fixed}/current")
     equal = {**body, "iepLevel": {"code": level, "description": level}}
     path = f"/incentives/booking-id/{fixed}/current$"
     upstream.fault("nomis", "GET", path, kind="status", status=200, body=equal)
-    third = reconciled(opened)
+    third = reconciled(app)
     assert (third.status, third.compared_with) == ("incomplete", second.run_id)
     assert [each.booking_id for each in third.resolved] == [fixed]
     assert [point.run_id for point in third.trend] == [first.run_id, second.run_id, third.run_id]
     assert [point.unread for point in third.trend] == [0, 1, 1]
-    fourth = reconciled(opened)
+    fourth = reconciled(app)
     assert fourth.resolved == ()
     upstream.clear_faults()
-    fifth = reconciled(opened)
+    fifth = reconciled(app)
     assert fifth.status == "complete"
     assert {each.booking_id: each.standing for each in fifth.mismatches} == {
         bad: "persisting",

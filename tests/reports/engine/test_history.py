@@ -16,17 +16,17 @@ from tests.harness.reconciliations import (
 def test_mismatches_are_new_persisting_or_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
     """Compared with the last complete run, a mismatch is new, persisting since its first run, or resolved."""
     upstream.reset(prisoners=100, mismatches={"4": 1, "5": 1, "7": 1})
-    opened = open_app()
-    first = result_of(opened.reconcile(run_id="first"))
+    app = open_app()
+    first = result_of(app.reconcile(run_id="first"))
     assert (first.new, first.persisting, first.compared_with) == (3, 0, None)
     twice = next(each for each in first.mismatches if each.diagnosis and each.diagnosis.number == 5)
     assert twice.nomis is not None
     assert upstream.delete_nomis_incentive(twice.booking_id, twice.nomis.record)
     gone = next(each for each in first.mismatches if each.diagnosis and each.diagnosis.number == 7)
     upstream.release(gone.offender_no)
-    alone = result_of(opened.reconcile(ReconciliationParameters(offender_nos=(twice.offender_no,))))
+    alone = result_of(app.reconcile(ReconciliationParameters(offender_nos=(twice.offender_no,))))
     assert alone.mismatches == ()
-    second = result_of(opened.reconcile(run_id="second"))
+    second = result_of(app.reconcile(run_id="second"))
     assert (second.new, second.persisting) == (0, 1)
     assert second.mismatches[0].since == first.started_at
     assert {each.booking_id: each.how for each in second.resolved} == {
@@ -41,21 +41,21 @@ def test_mismatches_are_new_persisting_or_resolved(upstream: Sandbox, open_app: 
 def test_an_unread_mismatch_is_not_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
     """A mismatch that could not be read again keeps its state, and the run is incomplete."""
     upstream.reset(prisoners=100, mismatches={"7": 3})
-    opened = open_app()
-    first = result_of(opened.reconcile(run_id="first"))
+    app = open_app()
+    first = result_of(app.reconcile(run_id="first"))
     unread = first.mismatches[0]
     path = CURRENT.replace("{b}", str(unread.booking_id))
     upstream.fault("nomis", "GET", path, kind="status", status=400)
-    outcome = opened.reconcile(run_id="second")
+    outcome = app.reconcile(run_id="second")
     second = result_of(outcome)
     assert outcome.status == "incomplete"
     assert [each.booking_id for each in second.unread] == [unread.booking_id]
     assert second.resolved == ()
     assert second.compared == 99
-    assert opened.events("report")[-1]["success"] == "false"
-    assert opened.events("mismatch-error") == [{"offenderNo": unread.offender_no, "bookingId": str(unread.booking_id)}]
+    assert app.events("report")[-1]["success"] == "false"
+    assert app.events("mismatch-error") == [{"offenderNo": unread.offender_no, "bookingId": str(unread.booking_id)}]
     upstream.clear_faults()
-    third = result_of(opened.reconcile(run_id="third"))
+    third = result_of(app.reconcile(run_id="third"))
     assert third.compared_with == "second"
     # A prisoner who was not read in between keeps the earlier state.
     assert {each.standing for each in third.mismatches} == {"persisting"}
@@ -65,17 +65,17 @@ def test_an_unread_mismatch_is_not_resolved(upstream: Sandbox, open_app: OpenApp
 def test_an_unread_page_is_named_and_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
     """A page that cannot be read is counted and named, and the resumed run reads only the prisoners on it."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
-    opened = open_app()
+    app = open_app()
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
-    outcome = opened.reconcile(run_id="paged")
+    outcome = app.reconcile(run_id="paged")
     result = result_of(outcome)
     assert outcome.status == "incomplete"
     assert [each.page for each in result.unread_pages] == [1]
-    assert opened.events("mismatch-page-error") == [{"page": "1"}]
+    assert app.events("mismatch-page-error") == [{"page": "1"}]
     assert result.compared == 150
     upstream.clear_faults()
     upstream.clear_records()
-    resumed = opened.reconcile(ReconciliationParameters(resume="paged"))
+    resumed = app.reconcile(ReconciliationParameters(resume="paged"))
     assert (resumed.status, resumed.run_id) == ("complete", "paged")
     assert result_of(resumed).compared == 200
     assert len(result_of(resumed).mismatches) == 2
@@ -87,23 +87,23 @@ def test_a_run_with_too_many_failures_fails(upstream: Sandbox, open_app: OpenApp
     """If too many reads fail, the run fails and says why, and later runs are not compared with it."""
     upstream.reset(prisoners=300, mismatches={"7": 2})
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
-    opened = open_app()
-    outcome = opened.reconcile()
+    app = open_app()
+    outcome = app.reconcile()
     assert outcome.status == "failed"
     assert "more than 5% of 300 prisoners could not be read" in str(result_of(outcome).failure)
-    assert opened.events("report")[-1]["success"] == "false"
+    assert app.events("report")[-1]["success"] == "false"
     upstream.clear_faults()
-    assert result_of(opened.reconcile()).compared_with is None
+    assert result_of(app.reconcile()).compared_with is None
 
 
 def test_a_run_that_cannot_list_anybody_fails(upstream: Sandbox, open_app: OpenApp) -> None:
     """A run for which no prisoner can be listed fails, instead of succeeding with an empty result."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
-    opened = open_app()
-    outcome = opened.reconcile()
+    app = open_app()
+    outcome = app.reconcile()
     assert outcome.status == "failed"
     assert "number of active prisoners" in str(result_of(outcome).failure)
-    assert [each["success"] for each in opened.events("report")] == ["false"]
+    assert [each["success"] for each in app.events("report")] == ["false"]
 
 
 def test_a_missing_response_has_its_own_event(upstream: Sandbox, open_app: OpenApp) -> None:
@@ -111,21 +111,21 @@ def test_a_missing_response_has_its_own_event(upstream: Sandbox, open_app: OpenA
     upstream.reset(prisoners=60, mismatch_rate=0)
     booking = upstream.prisoners()[5]["bookingId"]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="reset")
-    opened = open_app()
-    assert opened.reconcile().status == "incomplete"
-    assert [each["bookingId"] for each in opened.events("network-error")] == [str(booking)]
-    assert opened.events("mismatch-error") == []
+    app = open_app()
+    assert app.reconcile().status == "incomplete"
+    assert [each["bookingId"] for each in app.events("network-error")] == [str(booking)]
+    assert app.events("mismatch-error") == []
 
 
 def test_an_unexpected_error_is_tracked_and_raised(upstream: Sandbox, open_app: OpenApp) -> None:
     """The summary event says only that the run did not succeed, and the error is raised."""
     upstream.reset(prisoners=60)
-    opened = open_app()
+    app = open_app()
 
     def fail(stage: str, _done: int, _total: int) -> None:
         if stage == "reading":
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        opened.reconcile(progress=fail)
-    assert opened.events("report") == [{"success": "false"}]
+        app.reconcile(progress=fail)
+    assert app.events("report") == [{"success": "false"}]

@@ -34,10 +34,10 @@ def test_in_flight_and_excluded_differences_are_not_mismatches(
     """
     upstream.reset(prisoners=200, mismatches={"1": 1, "7": 1}, in_flight=2, in_flight_seconds=60, excluded=2)
     listed = upstream.planted()["excludedBookings"]
-    opened = open_app(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
-    waiting = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
+    app = open_app(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
+    waiting = pending_on_dlq(upstream, app)(DOMAIN).on_dlq
     peeked = PendingMessages(failed=waiting) if where == "queue" else PendingMessages(on_dlq=waiting)
-    result = result_of(opened.reconcile(find_pending=lambda _domain: peeked))
+    result = result_of(app.reconcile(find_pending=lambda _domain: peeked))
     assert Counter(each["cause"] for each in planted_causes(upstream)) == {1: 1, 7: 1}
     assert [each.diagnosis.number for each in result.mismatches if each.diagnosis] == [7]
     assert len(result.in_flight) == 3
@@ -45,9 +45,9 @@ def test_in_flight_and_excluded_differences_are_not_mismatches(
     assert [each.booking_id for each in result.excluded if not each.still_differs] == upstream.planted()[
         "excludedMatching"
     ]
-    assert len(opened.events("excluded-booking")) == 2
-    assert opened.events("excluded-booking")[0]["reason"] == "merged by hand"
-    resolved = opened.events("mismatch-excluded-booking-resolved")
+    assert len(app.events("excluded-booking")) == 2
+    assert app.events("excluded-booking")[0]["reason"] == "merged by hand"
+    resolved = app.events("mismatch-excluded-booking-resolved")
     assert [each["bookingId"] for each in resolved] == [str(each) for each in upstream.planted()["excludedMatching"]]
     assert "remove" in resolved[0]["reason"]
 
@@ -57,8 +57,8 @@ def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> 
     upstream.reset(prisoners=50, mismatch_rate=0)
     for each in upstream.prisoners()[:6]:
         upstream.control("POST", f"/prisoners/{each['offenderNo']}/transfer", {"prisonId": "LEI", "publish": False})
-    opened = open_app()
-    result = result_of(opened.reconcile())
+    app = open_app()
+    result = result_of(app.reconcile())
     assert result.mismatches == ()
     for young in result.in_flight:
         assert re.fullmatch(
@@ -104,23 +104,21 @@ def test_a_dead_letter_is_in_flight_in_only_one_complete_run(
     If the message is newer, the record is in flight.
     """
     upstream.reset(prisoners=60, mismatches={"1": 1})
-    opened = open_app()
-    waiting = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
+    app = open_app()
+    waiting = pending_on_dlq(upstream, app)(DOMAIN).on_dlq
     peeked = PendingMessages(failed=waiting) if where == "queue" else PendingMessages(on_dlq=waiting)
-    first = result_of(opened.reconcile(find_pending=lambda _domain: peeked))
+    first = result_of(app.reconcile(find_pending=lambda _domain: peeked))
     assert (first.status, len(first.in_flight), first.mismatches) == ("complete", 1, ())
     booking = first.in_flight[0]
-    second = result_of(opened.reconcile(find_pending=lambda _domain: peeked))
+    second = result_of(app.reconcile(find_pending=lambda _domain: peeked))
     alone = ReconciliationParameters(offender_nos=(booking.offender_no,))
-    for result in (second, result_of(opened.reconcile(alone, find_pending=lambda _domain: peeked))):
+    for result in (second, result_of(app.reconcile(alone, find_pending=lambda _domain: peeked))):
         mismatches = {each.booking_id: "mismatch" for each in result.mismatches}
         assert mismatches | {each.booking_id: "in flight" for each in result.in_flight} == {booking.booking_id: status}
         assert causes(result.mismatches) in ({}, {booking.booking_id: 1})
     newer = upstream.add_review(booking.offender_no, "EN2", publish=False)
     third = result_of(
-        opened.reconcile(
-            find_pending=lambda _domain: PendingMessages(on_dlq=frozenset({*waiting, f"incentive:{newer}"}))
-        )
+        app.reconcile(find_pending=lambda _domain: PendingMessages(on_dlq=frozenset({*waiting, f"incentive:{newer}"})))
     )
     assert (third.mismatches, [each.booking_id for each in third.in_flight]) == ((), [booking.booking_id])
 
@@ -131,11 +129,11 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_
     The report gives the reason and how to inspect the message.
     """
     upstream.reset(prisoners=60, mismatches={"1": 1})
-    opened = open_app()
-    (review,) = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
+    app = open_app()
+    (review,) = pending_on_dlq(upstream, app)(DOMAIN).on_dlq
     why = "it came back 7 times, and housekeeping no longer sends it back"
     given_up = PendingMessages(on_dlq=frozenset({review}), given_up={review: why})
-    result = result_of(opened.reconcile(find_pending=lambda _domain: given_up))
+    result = result_of(app.reconcile(find_pending=lambda _domain: given_up))
     assert result.in_flight == ()
     (diagnosis,) = (each.diagnosis for each in result.mismatches)
     assert diagnosis is not None
@@ -147,8 +145,8 @@ def test_an_excluded_booking_in_flight_is_counted_once(upstream: Sandbox, open_a
     """A booking that is excluded is listed only as excluded, with the date of its entry."""
     upstream.reset(prisoners=50, mismatches={"1": 1})
     (booking,) = (each["bookingId"] for each in planted_causes(upstream))
-    opened = open_app(reconciliation_exclusions=f"{booking},known,2020-01-31")
-    result = result_of(opened.reconcile(find_pending=pending_on_dlq(upstream, opened)))
+    app = open_app(reconciliation_exclusions=f"{booking},known,2020-01-31")
+    result = result_of(app.reconcile(find_pending=pending_on_dlq(upstream, app)))
     assert result.in_flight == ()
     assert [(each.booking_id, each.since) for each in result.excluded] == [(booking, date(2020, 1, 31))]
 

@@ -168,14 +168,14 @@ def test_an_invalid_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, o
         lambda _row: None,
     ]
     upstream.reset(prisoners=50, mismatch_rate=0, every_cause=False)
-    opened = open_app()
+    app = open_app()
     bookings = [each["bookingId"] for each in rows_of(upstream)]
-    response = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
+    response = app.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
     for place, spoil in enumerate(spoils, start=3):
         response[place] = spoil(response[place])
     upstream.clear_records()
     upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=response)
-    assert reconciled(opened).status == "complete"
+    assert reconciled(app).status == "complete"
     singly = sum(each["path"].startswith("/iep/reviews/booking/") for each in upstream.requests("incentives"))
     assert len(spoils) <= singly <= len(spoils) + 2
 
@@ -186,9 +186,9 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
 ) -> None:
     """If a booking has two levels, neither is used. Rows that were not requested are ignored."""
     upstream.reset(prisoners=50, mismatches={"7": 2})
-    opened = open_app()
+    app = open_app()
     bookings = [row["bookingId"] for row in rows_of(upstream)]
-    response = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
+    response = app.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
     names = {row["bookingId"]: row["iepLevel"] for row in response}
     claims = {each["bookingId"]: each["nomis"] for each in upstream.planted()["mismatches"]}
     by_code = {"BAS": "Basic", "STD": "Standard", "ENH": "Enhanced"}
@@ -196,7 +196,7 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     twice = [{"bookingId": each, "iepLevel": by_code[claims[each] or "STD"]} for each in claims if each in names]
     body = [{"bookingId": 4, "iepLevel": "Basic"}, *[*response, *twice][::order]]
     upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=body)
-    result = reconciled(opened)
+    result = reconciled(app)
     assert (result.status, result.compared) == ("complete", 50)
     assert {each.booking_id for each in result.mismatches} == planted(upstream)
 
@@ -327,12 +327,12 @@ def test_the_wrong_page_is_not_accepted(upstream: Sandbox, open_app: OpenApp) ->
 def test_reviews_of_another_prisoner_are_ignored(upstream: Sandbox, open_app: OpenApp) -> None:
     """In a run over one prisoner, a DPS review of another prisoner has no effect."""
     upstream.reset(prisoners=60, mismatches={"7": 3})
-    opened = open_app()
+    app = open_app()
     wrong = next(each for each in upstream.prisoners() if each["bookingId"] in planted(upstream))
     other = next(each for each in upstream.prisoners() if each["bookingId"] not in planted(upstream))
     path = "/iep/reviews/prisoner"
-    body = opened.services[UpstreamName.INCENTIVES].call("GET", f"{path}/{other['offenderNo']}")
+    body = app.services[UpstreamName.INCENTIVES].call("GET", f"{path}/{other['offenderNo']}")
     upstream.fault("incentives", "GET", f"{path}/{wrong['offenderNo']}$", kind="status", status=200, body=body)
-    result = reconciled(opened, offender_nos=(wrong["offenderNo"],))
+    result = reconciled(app, offender_nos=(wrong["offenderNo"],))
     assert result.status != "complete"
     assert "about another prisoner" in str(result.failure)

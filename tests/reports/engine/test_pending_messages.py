@@ -21,16 +21,16 @@ from sync.queues.setup import QueuePair
 from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.store.failed_attempts import FailedAttempt, count_redrives, record_failures
 from sync.store.telemetry import read_events
-from tests.harness.app import application
+from tests.harness.app import open_application
 
 #: The seconds until a message that failed is tried again.
 WAIT = 600
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
+def application(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """The program with its incentive queues, where failed messages are hidden for ten minutes."""
-    with application(
+    with open_application(
         sandbox.environment(), f"sqlite:///{tmp_path}/one.db", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT=str(WAIT)
     ) as made:
         made.queue_pair("incentive")
@@ -38,21 +38,25 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
 
 
 @pytest.fixture
-def pair(one: Application) -> QueuePair:
+def pair(application: Application) -> QueuePair:
     """The incentive queue with its dead letter queue."""
-    return one.queue_pair("incentive")
+    return application.queue_pair("incentive")
 
 
-def dead_letters(one: Application) -> DeadLetterQueue:
+def dead_letters(application: Application) -> DeadLetterQueue:
     """The dead letter queue of the incentive queue."""
-    return DeadLetterQueue("incentive", one.queue_pair("incentive"), one.database, one.telemetry)
+    return DeadLetterQueue(
+        "incentive", application.queue_pair("incentive"), application.database, application.telemetry
+    )
 
 
-def pending(one: Application, later: float = 0) -> PendingMessages:
+def pending(application: Application, later: float = 0) -> PendingMessages:
     """The messages that will be pending `later` seconds from now."""
     moment = now() + timedelta(seconds=later)
-    pair = one.queue_pair("incentive")
-    return find_pending_messages(DOMAIN, pair, dead_letters(one), one.database, one.settings, moment)
+    pair = application.queue_pair("incentive")
+    return find_pending_messages(
+        DOMAIN, pair, dead_letters(application), application.database, application.settings, moment
+    )
 
 
 def where(found: PendingMessages, review_id: int, offender_no: str) -> str | None:
@@ -60,41 +64,43 @@ def where(found: PendingMessages, review_id: int, offender_no: str) -> str | Non
     return found.where(entities(review_id, offender_no))
 
 
-def test_reviews_on_the_dead_letter_queue_are_pending(one: Application, pair: QueuePair) -> None:
+def test_reviews_on_the_dead_letter_queue_are_pending(application: Application, pair: QueuePair) -> None:
     """Reviews are recognised by the ids in events and mapping retries. A message about another record is skipped."""
     mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": 777}
     pair.dlq.send(write_mapping_retry(mapping, {}))
     pair.dlq.send("no message at all")
-    assert pending(one) == PendingMessages(on_dlq=frozenset({"incentive:777"}))
+    assert pending(application) == PendingMessages(on_dlq=frozenset({"incentive:777"}))
     assert pair.dlq.counts().visible == 2
 
 
-def test_nothing_is_pending_on_empty_queues(one: Application) -> None:
+def test_nothing_is_pending_on_empty_queues(application: Application) -> None:
     """Two empty queues without a recorded failure leave nothing pending and nothing uncertain."""
-    assert pending(one) == PendingMessages()
+    assert pending(application) == PendingMessages()
 
 
-def test_the_search_receives_no_message_of_the_main_queue(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
+def test_the_search_receives_no_message_of_the_main_queue(
+    sandbox: Sandbox, application: Application, pair: QueuePair
+) -> None:
     """However often the main queue is checked, no message is received, and each message keeps all its attempts."""
     review_id = sandbox.add_review(sandbox.prisoners()[0]["offenderNo"], "ENH")
     for _ in range(8):
-        found = pending(one)
+        found = pending(application)
         assert (found.doubt, where(found, review_id, "")) == ("the incentive queue holds 1 message", None)
     assert (pair.main.counts().visible, pair.main.counts().total, pair.dlq.counts().total) == (1, 1, 0)
     [message] = pair.main.receive(10, 1, 60)
     assert message.receive_count == 1
     pair.main.change_visibility([message], 0)
-    assert one.open_drain("incentive").run_until_empty().applied == 1
-    one.telemetry.flush()
-    assert Counter(event["name"] for event in read_events(one.database))["incentive-create-success"] == 1
-    assert pending(one) == PendingMessages()
+    assert application.open_drain("incentive").run_until_empty().applied == 1
+    application.telemetry.flush()
+    assert Counter(event["name"] for event in read_events(application.database))["incentive-create-success"] == 1
+    assert pending(application) == PendingMessages()
 
 
-def test_a_review_with_a_creation_intent_is_pending(one: Application) -> None:
+def test_a_review_with_a_creation_intent_is_pending(application: Application) -> None:
     """An intent without an outcome is pending until its message must have been delivered again."""
-    CreationStore(one.database, one.telemetry).intend(rules.CREATION, "4711", {}, {}, None)
-    after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
-    assert [where(pending(one, later), 4711, "A0001AA") for later in (0, after - 5, after + 5)] == [
+    CreationStore(application.database, application.telemetry).intend(rules.CREATION, "4711", {}, {}, None)
+    after = WAIT + application.settings.hmpps_sqs_visibility_timeout_seconds
+    assert [where(pending(application, later), 4711, "A0001AA") for later in (0, after - 5, after + 5)] == [
         "queue",
         "queue",
         None,
@@ -103,26 +109,26 @@ def test_a_review_with_a_creation_intent_is_pending(one: Application) -> None:
 
 @pytest.mark.parametrize(("status", "outcome"), [(400, "failed"), (503, "deferred")])
 def test_a_review_with_a_hidden_message_is_pending(
-    sandbox: Sandbox, one: Application, pair: QueuePair, status: int, outcome: str
+    sandbox: Sandbox, application: Application, pair: QueuePair, status: int, outcome: str
 ) -> None:
     """The recorded failure of a hidden message makes the reviews of its prisoner pending, and no other reviews."""
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
     review_id = sandbox.add_review(offender_no, "ENH")
     sandbox.fault("nomis", "POST", kind="status", status=status)
-    assert getattr(one.open_drain("incentive").run_batch(), outcome) == 1
+    assert getattr(application.open_drain("incentive").run_batch(), outcome) == 1
     sandbox.clear_faults()
-    waiting = pending(one)
+    waiting = pending(application)
     assert (where(waiting, review_id, offender_no), where(waiting, review_id + 1, other)) == ("queue", None)
     assert waiting.doubt is not None
     # Once the message is visible again, is on the DLQ or was purged, its failure no longer explains a difference.
-    after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
-    assert where(pending(one, after - 5), review_id, offender_no) == "queue"
-    assert where(pending(one, after + 5), review_id, offender_no) is None
+    after = WAIT + application.settings.hmpps_sqs_visibility_timeout_seconds
+    assert where(pending(application, after - 5), review_id, offender_no) == "queue"
+    assert where(pending(application, after + 5), review_id, offender_no) is None
 
 
 def test_a_review_that_was_created_after_its_failure_is_not_pending(sandbox: Sandbox, database_url: str) -> None:
     """A review is not pending if its creation followed the failure."""
-    with application(sandbox.environment(), database_url) as quick:
+    with open_application(sandbox.environment(), database_url) as quick:
         pair = quick.queue_pair("incentive")
         offender_no = sandbox.prisoners()[0]["offenderNo"]
         review_id = sandbox.add_review(offender_no, "ENH")
@@ -138,7 +144,7 @@ def test_a_review_that_was_created_after_its_failure_is_not_pending(sandbox: San
 
 
 def test_dead_letters_that_nothing_sends_back_are_distinguished(
-    sandbox: Sandbox, one: Application, pair: QueuePair
+    sandbox: Sandbox, application: Application, pair: QueuePair
 ) -> None:
     """Dead letters that are refused, or that returned too often, are given up on, with a reason.
 
@@ -147,17 +153,17 @@ def test_dead_letters_that_nothing_sends_back_are_distinguished(
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
         pair.dlq.send(write_mapping_retry(mapping, {}))
-    messages = {each.ids["incentiveId"]: each for each in dead_letters(one).peek()}
-    often = one.settings.housekeeping_max_returns + 1
+    messages = {each.ids["incentiveId"]: each for each in dead_letters(application).peek()}
+    often = application.settings.housekeeping_max_returns + 1
     refusal = Failure("create IEP in NOMIS", "nomis", "POST", "/x", 400, "no such level", recoverable=False)
     for review, failure in ((702, refusal), (703, replace(refusal, status=503, recoverable=True))):
         message_id = messages[review].message_id
         attempt = FailedAttempt(now(), "incentive", message_id, None, "RETRY_CREATE_MAPPING", None, 3, failure)
-        with one.database.begin() as connection:
+        with application.database.begin() as connection:
             record_failures(connection, [attempt])
-    with one.database.begin() as connection:
+    with application.database.begin() as connection:
         count_redrives(connection, "incentive", [messages[701].key] * often)
-    waiting = pending(one)
+    waiting = pending(application)
     assert waiting.on_dlq == {f"incentive:{review}" for review in (701, 702, 703)}
     assert waiting.given_up == {
         "incentive:701": f"it came back {often} times, and housekeeping no longer sends it back",
@@ -166,17 +172,21 @@ def test_dead_letters_that_nothing_sends_back_are_distinguished(
     assert [waiting.why_given_up(each) for each in (("incentive:703",), (), ("incentive:1",))] == [None] * 3
 
 
-def test_a_message_in_progress_may_be_about_any_review(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
+def test_a_message_in_progress_may_be_about_any_review(
+    sandbox: Sandbox, application: Application, pair: QueuePair
+) -> None:
     """While a message is handled for the first time, the pending messages include an unknown message."""
     offender_no = sandbox.prisoners()[0]["offenderNo"]
     review_id = sandbox.add_review(offender_no, "ENH")
     assert len(pair.main.receive(10, 1, 60)) == 1
-    found = pending(one)
+    found = pending(application)
     assert (where(found, review_id, offender_no), found.doubt) == (None, "the incentive queue holds 1 message")
 
 
-def test_a_dead_letter_that_another_receiver_holds_may_be_about_any_review(one: Application, pair: QueuePair) -> None:
+def test_a_dead_letter_that_another_receiver_holds_may_be_about_any_review(
+    application: Application, pair: QueuePair
+) -> None:
     """A dead letter that another receiver holds cannot be read, so the pending messages include an unknown message."""
     pair.dlq.send("about a review, perhaps")
     assert len(pair.dlq.receive(10, 1, 60)) == 1
-    assert pending(one).doubt == "somebody else is reading 1 message on the dead letter queue"
+    assert pending(application).doubt == "somebody else is reading 1 message on the dead letter queue"

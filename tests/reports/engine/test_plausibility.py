@@ -52,11 +52,11 @@ def test_a_side_without_any_level_fails_the_run(
 ) -> None:
     """If a side says that nobody has a level, the run fails and claims nothing."""
     upstream.reset(prisoners=prisoners, mismatches={"7": 2})
-    opened = open_app()
+    app = open_app()
     if not first:
-        assert reconciled(opened).status == "complete"
+        assert reconciled(app).status == "complete"
     without_levels(upstream, *sides)
-    result = reconciled(opened, notify=False)
+    result = reconciled(app, notify=False)
     assert claims_nothing(result)
     side = "NOMIS" if "NOMIS" in sides else "DPS"
     most = "10%" if prisoners >= 20 else "20%"
@@ -68,13 +68,13 @@ def test_a_side_without_any_level_fails_the_run(
 def test_a_far_larger_share_without_levels_fails_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
     """If far more levels are missing than in the last run, the run fails and claims no differences."""
     upstream.reset(prisoners=200, mismatches={"3": 3, "7": 2})
-    opened = open_app()
-    before = reconciled(opened)
+    app = open_app()
+    before = reconciled(app)
     assert before.status == "complete"
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=404, probability=0.25, seed=5)
-    assert claims_nothing(reconciled(opened))
+    assert claims_nothing(reconciled(app))
     upstream.clear_faults()
-    after = reconciled(opened)
+    after = reconciled(app)
     assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 5)
 
 
@@ -84,13 +84,13 @@ def test_a_third_without_levels_fails_the_run_even_if_they_are_few(
 ) -> None:
     """If a third of all levels are missing, the service is at fault, even if fewer than twenty are missing."""
     upstream.reset(prisoners=50, mismatches={"7": 2}, bulk="404")
-    opened = open_app()
+    app = open_app()
     if not first:
-        assert reconciled(opened).status == "complete"
+        assert reconciled(app).status == "complete"
     for each in upstream.prisoners()[:16]:
         path = SINGLE.replace("{b}", str(each["bookingId"]))
         upstream.fault("incentives", "GET", f"{path}$", kind="status", status=404)
-    result = reconciled(opened)
+    result = reconciled(app)
     assert claims_nothing(result)
     assert "DPS has no level for 16 of 50 prisoners" in str(result.failure)
 
@@ -98,38 +98,38 @@ def test_a_third_without_levels_fails_the_run_even_if_they_are_few(
 def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
     """If most prisoners vanish from the list, they do not count as released, even if its total agrees."""
     upstream.reset(prisoners=120, mismatches={"7": 4})
-    opened = open_app()
-    before = reconciled(opened)
+    app = open_app()
+    before = reconciled(app)
     list_only_few(upstream)
-    result = reconciled(opened)
+    result = reconciled(app)
     assert (result.status, result.resolved) == ("failed", ())
     assert "12 prisoners are listed, but the last complete run listed 120" in str(result.failure)
     upstream.clear_faults()
-    after = reconciled(opened)
+    after = reconciled(app)
     assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 4)
 
 
 def test_a_list_that_is_just_as_short_a_day_later_is_accepted(upstream: Sandbox, open_app: OpenApp) -> None:
     """After a data refresh in a test environment, the list stays short, and the second run succeeds."""
     upstream.reset(prisoners=120, mismatches={"7": 4})
-    opened = open_app()
-    reconciled(opened)
+    app = open_app()
+    reconciled(app)
     list_only_few(upstream)
-    assert reconciled(opened).status == "failed"
-    assert reconciled(opened).status == "failed"
-    with opened.database.begin() as connection:
+    assert reconciled(app).status == "failed"
+    assert reconciled(app).status == "failed"
+    with app.database.begin() as connection:
         runs = connection.execute(select(reconciliation_runs.c.id, reconciliation_runs.c.started_at)).all()
         for run in runs:
             moved = update(reconciliation_runs).where(reconciliation_runs.c.id == run.id)
             connection.execute(moved.values(started_at=run.started_at - timedelta(days=1)))
-    assert reconciled(opened).status == "complete"
+    assert reconciled(app).status == "complete"
 
 
 def test_a_few_missing_levels_are_differences(upstream: Sandbox, open_app: OpenApp) -> None:
     """A few missing levels, for example after missed admissions, are differences in the first run and in later ones."""
     upstream.reset(prisoners=200, mismatches={"3": 8, "2": 4})
-    opened = open_app()
-    assert [len(reconciled(opened).mismatches) for _ in range(2)] == [12, 12]
+    app = open_app()
+    assert [len(reconciled(app).mismatches) for _ in range(2)] == [12, 12]
 
 
 def test_a_resumed_run_reads_everyone_again(upstream: Sandbox, open_app: OpenApp) -> None:
@@ -138,12 +138,12 @@ def test_a_resumed_run_reads_everyone_again(upstream: Sandbox, open_app: OpenApp
     Once the service has recovered, it finds the real differences.
     """
     upstream.reset(prisoners=100, mismatches={"7": 2})
-    opened = open_app()
+    app = open_app()
     without_levels(upstream, "DPS")
-    failed = opened.reconcile(run_id="failed")
+    failed = app.reconcile(run_id="failed")
     assert failed.status == "failed"
     upstream.clear_faults()
-    resumed = opened.reconcile(ReconciliationParameters(resume="failed"))
+    resumed = app.reconcile(ReconciliationParameters(resume="failed"))
     assert resumed.status == "complete"
     assert resumed.result is not None
     assert (resumed.result.compared, len(resumed.result.mismatches)) == (100, 2)

@@ -25,8 +25,8 @@ def test_a_run_finds_exactly_the_planted_differences(upstream: Sandbox, open_app
     """Each planted difference is found with its row of the decision table. Nothing else is found."""
     rows = {str(row): 3 for row in range(1, 11)}
     upstream.reset(prisoners=400, seed=seed, mismatches=rows, every_cause=True)
-    opened = open_app()
-    outcome = opened.reconcile(find_pending=pending_on_dlq(upstream, opened))
+    app = open_app()
+    outcome = app.reconcile(find_pending=pending_on_dlq(upstream, app))
     result = result_of(outcome)
     assert outcome.status == "complete"
     # A difference with a pending message is in flight: the levels differ only until the message is handled.
@@ -45,10 +45,10 @@ def test_a_run_finds_exactly_the_planted_differences(upstream: Sandbox, open_app
 def test_a_run_tracks_the_events_of_the_replaced_service(upstream: Sandbox, open_app: OpenApp) -> None:
     """A run tracks an event at the start, one for each mismatch, and a summary with a property for each mismatch."""
     upstream.reset(prisoners=100, mismatches={"2": 1, "3": 1, "4": 1})
-    opened = open_app()
-    opened.reconcile()
-    assert opened.events("requested") == [{"active-prisoners": "100"}]
-    tracked = {each["offenderNo"]: each for each in opened.events("mismatch")}
+    app = open_app()
+    app.reconcile()
+    assert app.events("requested") == [{"active-prisoners": "100"}]
+    tracked = {each["offenderNo"]: each for each in app.events("mismatch")}
     expected = {
         each["offenderNo"]: {
             "offenderNo": each["offenderNo"],
@@ -67,16 +67,16 @@ def test_a_run_tracks_the_events_of_the_replaced_service(upstream: Sandbox, open
         "pages-failed": "0",
     }
     levels = {number: f"{each['nomisIncentiveLevel']}:{each['dpsIncentiveLevel']}" for number, each in tracked.items()}
-    assert opened.events("report") == [summary | levels]
+    assert app.events("report") == [summary | levels]
 
 
 def test_exclusions_of_inactive_bookings_are_named(upstream: Sandbox, open_app: OpenApp) -> None:
     """Exclusions of bookings that are no longer active are named, unless the list of active bookings is incomplete."""
     upstream.reset(prisoners=120, mismatch_rate=0)
-    opened = open_app(reconciliation_exclusions="99999999,merged long ago")
-    assert result_of(opened.reconcile()).unneeded_exclusions == ("booking 99999999, which is not active",)
+    app = open_app(reconciliation_exclusions="99999999,merged long ago")
+    assert result_of(app.reconcile()).unneeded_exclusions == ("booking 99999999, which is not active",)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
-    assert result_of(opened.reconcile()).unneeded_exclusions == ()
+    assert result_of(app.reconcile()).unneeded_exclusions == ()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -86,10 +86,10 @@ def test_prisoners_who_stay_are_compared_once_while_others_move(
     """Prisoners who stay are compared exactly once. Prisoners who are released during the run may be left out."""
     upstream.reset(prisoners=300, seed=seed, moving=2, mismatches={"7": 4})
     before = {each["bookingId"] for each in upstream.prisoners()}
-    opened = open_app(reports_incentives_reconciliation_page_size="20")
-    result = result_of(opened.reconcile(run_id="moving"))
+    app = open_app(reports_incentives_reconciliation_page_size="20")
+    result = result_of(app.reconcile(run_id="moving"))
     after = {each["bookingId"] for each in upstream.prisoners()}
-    assert before & after <= listed_bookings(opened, "moving")
+    assert before & after <= listed_bookings(app, "moving")
     assert result.compared == result.listed
     mismatching = {each["bookingId"] for each in planted_causes(upstream)}
     assert mismatching & after <= {each.booking_id for each in result.mismatches} <= mismatching
@@ -107,12 +107,12 @@ def test_a_prisoner_released_during_the_run_is_not_a_mismatch(upstream: Sandbox,
 
 def test_a_report_is_enqueued_once_for_each_channel(upstream: Sandbox, open_app: OpenApp) -> None:
     """The report goes to each channel that is set up, or to none if `notify` is off."""
-    opened = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
-    opened.reconcile(ReconciliationParameters(notify=False))
-    with opened.database.read() as connection:
+    app = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
+    app.reconcile(ReconciliationParameters(notify=False))
+    with app.database.read() as connection:
         assert outbox.due(connection, 10) == []
-    opened.reconcile()
-    with opened.database.read() as connection:
+    app.reconcile()
+    with app.database.read() as connection:
         assert [each.channel for each in outbox.due(connection, 10)] == ["archive", "slack", "email"]
 
 
@@ -146,10 +146,10 @@ def test_progress_is_reported_from_one_thread(upstream: Sandbox, open_app: OpenA
 def test_every_stage_reports_its_end(upstream: Sandbox, open_app: OpenApp, seconds: str, steps: int) -> None:
     """Every stage reports that it has ended, including the wait before the recheck."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
-    opened = open_app(reconciliation_recheck_seconds=seconds)
+    app = open_app(reconciliation_recheck_seconds=seconds)
     waits: list[float] = []
-    opened.reconcile(sleep=waits.append)
-    last = {stage: (done, total) for stage, done, total in opened.stages}
+    app.reconcile(sleep=waits.append)
+    last = {stage: (done, total) for stage, done, total in app.stages}
     assert set(last) == {"listing", "reading", "waiting", "rechecking", "finding causes"}
     assert {stage: done for stage, (done, _) in last.items()} == {stage: total for stage, (_, total) in last.items()}
     assert last["waiting"] == (steps, steps)

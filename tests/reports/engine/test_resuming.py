@@ -70,24 +70,24 @@ def stop_at(stage: str, last: int = 0) -> Any:
     return stop
 
 
-def deliveries(opened: ReportsApp) -> list[str]:
+def deliveries(app: ReportsApp) -> list[str]:
     """The channels of all deliveries, in order."""
-    with opened.database.read() as connection:
+    with app.database.read() as connection:
         return [each.channel for each in outbox.due(connection, 100)]
 
 
 def test_a_resumed_run_finds_prisoners_who_moved(upstream: Sandbox, open_app: OpenApp) -> None:
     """A resumed run finds prisoners who have moved to pages that it had read, and has a new total."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
-    opened = open_app()
+    app = open_app()
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
-    assert opened.reconcile(run_id="paged").status == "incomplete"
+    assert app.reconcile(run_id="paged").status == "incomplete"
     upstream.clear_faults()
     for leaver in sorted(upstream.prisoners(), key=lambda each: int(each["bookingId"]))[:10]:
         upstream.release(leaver["offenderNo"])
-    resumed = opened.reconcile(ReconciliationParameters(resume="paged"))
+    resumed = app.reconcile(ReconciliationParameters(resume="paged"))
     assert resumed.status == "complete"
-    assert active(upstream) <= listed_bookings(opened, "paged")
+    assert active(upstream) <= listed_bookings(app, "paged")
     assert (result_of(resumed).total, result_of(resumed).compared) == (190, 200)
 
 
@@ -96,11 +96,11 @@ def test_a_run_that_died_in_its_second_listing_lists_again(upstream: Sandbox, op
     """The resumed run repeats the second listing. Everyone who stayed is compared."""
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
-    opened = open_app()
+    app = open_app()
     with pytest.raises(KeyboardInterrupt):
-        opened.reconcile(run_id="killed", progress=stop_at("reading"))
-    assert opened.reconcile(ReconciliationParameters(resume="killed")).status == "complete"
-    assert before & active(upstream) <= listed_bookings(opened, "killed")
+        app.reconcile(run_id="killed", progress=stop_at("reading"))
+    assert app.reconcile(ReconciliationParameters(resume="killed")).status == "complete"
+    assert before & active(upstream) <= listed_bookings(app, "killed")
 
 
 @pytest.mark.parametrize("seed", [1, 3])
@@ -109,14 +109,14 @@ def test_a_failed_second_listing_makes_the_run_incomplete(upstream: Sandbox, ope
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
     fail_second_listing(upstream, 50)
-    opened = open_app()
-    outcome = opened.reconcile(run_id="short")
+    app = open_app()
+    outcome = app.reconcile(run_id="short")
     assert outcome.status == "incomplete"
     assert "second listing, 266 to a page" in result_of(outcome).unread_pages[0].reason
-    assert opened.events("report")[-1]["success"] == "false"
+    assert app.events("report")[-1]["success"] == "false"
     upstream.clear_faults()
-    assert opened.reconcile(ReconciliationParameters(resume="short")).status == "complete"
-    assert before & active(upstream) <= listed_bookings(opened, "short")
+    assert app.reconcile(ReconciliationParameters(resume="short")).status == "complete"
+    assert before & active(upstream) <= listed_bookings(app, "short")
 
 
 def test_a_failed_second_listing_is_repeated_after_the_reading(upstream: Sandbox, open_app: OpenApp) -> None:
@@ -132,43 +132,43 @@ def test_a_failed_second_listing_is_repeated_after_the_reading(upstream: Sandbox
 def test_a_small_run_keeps_the_pages_of_a_weekly_run(upstream: Sandbox, open_app: OpenApp, scope: str) -> None:
     """A run over one prisoner or prison removes nothing from a weekly run that waits to be resumed."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
-    opened = open_app()
+    app = open_app()
     broken = break_one(upstream)
-    assert opened.reconcile(run_id="weekly").status == "incomplete"
+    assert app.reconcile(run_id="weekly").status == "incomplete"
     upstream.clear_faults()
     other = next(each for each in upstream.prisoners() if each["bookingId"] != broken)
     single = ReconciliationParameters(offender_nos=(other["offenderNo"],))
     part = single if scope == "prisoner" else ReconciliationParameters(prisons=(other["prisonId"],))
-    assert opened.reconcile(part).status == "complete"
+    assert app.reconcile(part).status == "complete"
     upstream.clear_records()
-    assert opened.reconcile(ReconciliationParameters(resume="weekly")).status == "complete"
+    assert app.reconcile(ReconciliationParameters(resume="weekly")).status == "complete"
     assert level_reads(upstream) <= 1 + 2
 
 
 def test_a_complete_run_over_everyone_removes_the_pages_of_older_runs(upstream: Sandbox, open_app: OpenApp) -> None:
     """A complete run over everyone leaves no pages behind, neither its own nor those of an older open run."""
-    opened = open_app()
+    app = open_app()
     break_one(upstream)
-    opened.reconcile(run_id="older")
+    app.reconcile(run_id="older")
     upstream.clear_faults()
-    opened.reconcile(run_id="newer")
-    with opened.database.read() as connection:
+    app.reconcile(run_id="newer")
+    with app.database.read() as connection:
         assert connection.execute(text("SELECT count(*) FROM reconciliation_pages")).scalar() == 0
 
 
 def test_many_small_runs_do_not_hide_the_last_weekly_run(upstream: Sandbox, open_app: OpenApp) -> None:
     """The comparison, the trend and the index use the runs over everyone, however many small runs follow."""
     upstream.reset(prisoners=60, mismatches={"7": 3})
-    opened = open_app()
-    opened.reconcile(run_id="week-1")
-    opened.reconcile(run_id="week-2")
+    app = open_app()
+    app.reconcile(run_id="week-1")
+    app.reconcile(run_id="week-2")
     single = ReconciliationParameters(offender_nos=(upstream.prisoners()[0]["offenderNo"],))
-    looked = result_of(opened.reconcile(single))
-    with opened.database.begin() as connection:
+    looked = result_of(app.reconcile(single))
+    with app.database.begin() as connection:
         for number in range(600):
             runs.create_run(connection, "incentives", f"single-{number}", single.recorded(), 1)
             runs.save_result(connection, looked.model_copy(update={"run_id": f"single-{number}"}))
-    with opened.database.read() as connection:
+    with app.database.read() as connection:
         assert read_baseline(connection, "incentives", now()).run_id == "week-2"
         assert [each.run_id for each in read_trend(connection, "incentives", now())] == ["week-1", "week-2"]
         ended = runs.ended_runs(connection)
@@ -178,8 +178,8 @@ def test_many_small_runs_do_not_hide_the_last_weekly_run(upstream: Sandbox, open
 
 def test_many_daily_runs_do_not_hide_a_weekly_reconciliation(open_app: OpenApp) -> None:
     """Each reconciliation's card in the index shows its last runs, however often other reconciliations have run."""
-    opened = open_app()
-    with opened.database.begin() as connection:
+    app = open_app()
+    with app.database.begin() as connection:
         for name, number, result in (("incentives", 2, made_result(1)), ("official-visits", 120, visit_result(1))):
             for each in range(number):
                 run_id = f"{name}-{each}"
@@ -192,14 +192,14 @@ def test_many_daily_runs_do_not_hide_a_weekly_reconciliation(open_app: OpenApp) 
 def test_a_retried_shard_returns_the_result_of_its_run(upstream: Sandbox, open_app: OpenApp) -> None:
     """A retry of a shard of a complete run has the same outcome, and makes no call."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
-    opened = open_app()
-    opened.reconcile(HALF)
-    ended = opened.reconcile(OTHER_HALF)
+    app = open_app()
+    app.reconcile(HALF)
+    ended = app.reconcile(OTHER_HALF)
     upstream.clear_records()
-    again = opened.reconcile(OTHER_HALF)
+    again = app.reconcile(OTHER_HALF)
     assert (ended.status, again) == ("complete", ended)
     assert upstream.requests("nomis") == []
-    assert len(opened.events("report")) == 1
+    assert len(app.events("report")) == 1
 
 
 @pytest.mark.parametrize("shard", [0, 1])
@@ -209,17 +209,17 @@ def test_a_retried_shard_resumes_an_incomplete_run(upstream: Sandbox, open_app: 
     The run is incomplete while anything is unread.
     """
     upstream.reset(prisoners=200, mismatches={"7": 2})
-    opened = open_app()
+    app = open_app()
     booking = break_one(upstream, shard)
-    opened.reconcile(HALF)
-    ended = opened.reconcile(OTHER_HALF)
+    app.reconcile(HALF)
+    ended = app.reconcile(OTHER_HALF)
     assert ended.status == "incomplete"
-    again = opened.reconcile(OTHER_HALF)
+    again = app.reconcile(OTHER_HALF)
     assert (again.status, again.run_id) == ("incomplete", ended.run_id)
     assert [each.booking_id for each in result_of(again).unread] == [booking]
     upstream.clear_faults()
     upstream.clear_records()
-    whole = opened.reconcile(OTHER_HALF)
+    whole = app.reconcile(OTHER_HALF)
     assert (whole.status, whole.run_id) == ("complete", ended.run_id)
     assert result_of(whole).compared == 200
     assert level_reads(upstream) <= 1 + 2
@@ -228,14 +228,14 @@ def test_a_retried_shard_resumes_an_incomplete_run(upstream: Sandbox, open_app: 
 def test_a_shard_that_gave_up_rejoins_its_run(upstream: Sandbox, open_app: OpenApp) -> None:
     """A shard that gave up and is retried belongs to the same run. So does a shard that starts later."""
     upstream.reset(prisoners=200)
-    opened = open_app()
+    app = open_app()
     for booking in of_shard(upstream, 1)[:30]:
         upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
-    failed = opened.reconcile(OTHER_HALF)
+    failed = app.reconcile(OTHER_HALF)
     assert failed.status == "failed"
     upstream.clear_faults()
-    assert opened.reconcile(OTHER_HALF).status == "unfinished shard"
-    ended = opened.reconcile(HALF)
+    assert app.reconcile(OTHER_HALF).status == "unfinished shard"
+    ended = app.reconcile(HALF)
     assert (ended.status, ended.run_id) == ("complete", failed.run_id)
     assert result_of(ended).compared == 200
 
@@ -244,33 +244,33 @@ def test_last_resumes_an_incomplete_run_and_reports_it_once(upstream: Sandbox, o
     """`LAST` begins a run, resumes it while it is incomplete and reports it once. After that it begins the next run."""
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=100, mismatches={"7": 1})
-    opened = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
+    app = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
     break_one(upstream)
-    first = opened.reconcile(last, run_id="monday")
+    first = app.reconcile(last, run_id="monday")
     upstream.clear_records()
-    again = opened.reconcile(last, run_id="retry")
+    again = app.reconcile(last, run_id="retry")
     assert [(each.status, each.run_id) for each in (first, again)] == [("incomplete", "monday")] * 2
     assert level_reads(upstream) <= 1 + 1
     channels = ["archive", "slack", "email"]
-    assert deliveries(opened) == channels
-    assert len(opened.events("report")) == len(opened.events("mismatch")) == 1
+    assert deliveries(app) == channels
+    assert len(app.events("report")) == len(app.events("mismatch")) == 1
     upstream.clear_faults()
-    whole = opened.reconcile(last, run_id="second retry")
+    whole = app.reconcile(last, run_id="second retry")
     assert (whole.status, whole.run_id) == ("complete", "monday")
-    assert deliveries(opened) == channels * 2
-    assert opened.reconcile(last, run_id="next").run_id == "next"
+    assert deliveries(app) == channels * 2
+    assert app.reconcile(last, run_id="next").run_id == "next"
 
 
 def test_last_resumes_the_run_of_a_dead_process(upstream: Sandbox, open_app: OpenApp) -> None:
     """`LAST` resumes the run of a process that died, but not a run over single prisoners."""
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=200)
-    opened = open_app()
+    app = open_app()
     with pytest.raises(KeyboardInterrupt):
-        opened.reconcile(last, run_id="monday", progress=stop_at("reading", 100))
-    assert opened.reconcile(ReconciliationParameters(prisons=("MDI",), resume=LAST), run_id="other").run_id == "other"
+        app.reconcile(last, run_id="monday", progress=stop_at("reading", 100))
+    assert app.reconcile(ReconciliationParameters(prisons=("MDI",), resume=LAST), run_id="other").run_id == "other"
     upstream.clear_records()
-    assert opened.reconcile(last, run_id="retry").run_id == "monday"
+    assert app.reconcile(last, run_id="retry").run_id == "monday"
     assert level_reads(upstream) <= 100
 
 
@@ -284,28 +284,28 @@ def test_last_resumes_the_run_of_a_dead_process(upstream: Sandbox, open_app: Ope
 def test_the_result_and_the_events_are_stored_together(upstream: Sandbox, open_app: OpenApp, moment: str) -> None:
     """If the result or the events cannot be stored, neither is stored, so the resumed run records both once."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
-    opened = open_app()
-    with opened.database.begin() as connection:
+    app = open_app()
+    with app.database.begin() as connection:
         connection.execute(text(f"CREATE TRIGGER refuse BEFORE {moment} BEGIN SELECT RAISE(ABORT, 'refused'); END"))
     with pytest.raises(Exception, match="refused"):
-        opened.reconcile(run_id="weekly")
-    assert opened.events("mismatch") == opened.events("report") == []
-    with opened.database.begin() as connection:
+        app.reconcile(run_id="weekly")
+    assert app.events("mismatch") == app.events("report") == []
+    with app.database.begin() as connection:
         connection.execute(text("DROP TRIGGER refuse"))
-    opened.reconcile(ReconciliationParameters(resume="weekly"))
-    assert len(opened.events("mismatch")) == 2
-    assert len(opened.events("report")) == len(opened.events("requested")) == 1
+    app.reconcile(ReconciliationParameters(resume="weekly"))
+    assert len(app.events("mismatch")) == 2
+    assert len(app.events("report")) == len(app.events("requested")) == 1
 
 
 def test_a_resumed_run_names_unknown_prisoners(upstream: Sandbox, open_app: OpenApp) -> None:
     """A resumed run over single prisoners still names a number that belongs to no active prisoner."""
-    opened = open_app()
+    app = open_app()
     someone = upstream.prisoners()[0]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(someone["bookingId"])), kind="status", status=400)
     numbers = (someone["offenderNo"], "Z9999ZZ")
-    assert opened.reconcile(ReconciliationParameters(offender_nos=numbers), run_id="some").status == "failed"
+    assert app.reconcile(ReconciliationParameters(offender_nos=numbers), run_id="some").status == "failed"
     upstream.clear_faults()
-    resumed = opened.reconcile(ReconciliationParameters(resume="some"))
+    resumed = app.reconcile(ReconciliationParameters(resume="some"))
     assert resumed.status == "incomplete"
     assert [each.offender_no for each in result_of(resumed).unread] == ["Z9999ZZ"]
     assert result_of(resumed).compared == 1
@@ -314,53 +314,53 @@ def test_a_resumed_run_names_unknown_prisoners(upstream: Sandbox, open_app: Open
 def test_shards_are_resumed_on_either_database(upstream: Sandbox, database_url: str, tmp_path: Path) -> None:
     """Shards can join a run, end incomplete and be resumed, on PostgreSQL as well as on SQLite."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
-    with open_reports_app(upstream.environment(), tmp_path, database_url) as opened:
+    with open_reports_app(upstream.environment(), tmp_path, database_url) as app:
         break_one(upstream)
-        with at_work(opened, HALF, "first"), pytest.raises(ReconciliationBusy):
-            opened.reconcile()
-        assert opened.reconcile(OTHER_HALF).status == "incomplete"
+        with at_work(app, HALF, "first"), pytest.raises(ReconciliationBusy):
+            app.reconcile()
+        assert app.reconcile(OTHER_HALF).status == "incomplete"
         upstream.clear_faults()
-        whole = opened.reconcile(OTHER_HALF)
+        whole = app.reconcile(OTHER_HALF)
         assert (whole.status, whole.run_id, result_of(whole).compared) == ("complete", "first", 100)
-        assert result_of(opened.reconcile()).compared_with == "first"
+        assert result_of(app.reconcile()).compared_with == "first"
 
 
 @pytest.mark.parametrize("filters", [{"prisons": ("MDI",)}, {"offender_nos": ("A1234BC",)}])
 def test_a_resumed_run_refuses_a_filter(upstream: Sandbox, open_app: OpenApp, filters: dict[str, Any]) -> None:
     """A resumed run covers the prisoners with whom it began, so a choice of other prisoners is refused."""
-    opened = open_app()
+    app = open_app()
     break_one(upstream)
-    opened.reconcile(run_id="weekly")
+    app.reconcile(run_id="weekly")
     with pytest.raises(UnknownRun, match="resume weekly without --prison and --prisoner"):
-        opened.reconcile(ReconciliationParameters(resume="weekly", **filters))
+        app.reconcile(ReconciliationParameters(resume="weekly", **filters))
 
 
 def test_a_booking_on_two_pages_is_counted_once(upstream: Sandbox, open_app: OpenApp) -> None:
     """An older version may leave overlapping pages. A booking on two pages is counted once, and the run can end."""
     upstream.reset(prisoners=60)
-    opened = open_app()
+    app = open_app()
     with pytest.raises(KeyboardInterrupt):
-        opened.reconcile(run_id="twice", progress=stop_at("reading"))
+        app.reconcile(run_id="twice", progress=stop_at("reading"))
     again = "SELECT run_id, shard, 77, finished_at, rows FROM reconciliation_pages LIMIT 1"
-    with opened.database.begin() as connection:
+    with app.database.begin() as connection:
         connection.execute(text(f"INSERT INTO reconciliation_pages (run_id, shard, page, finished_at, rows) {again}"))
-    outcome = opened.reconcile(ReconciliationParameters(resume="twice"))
+    outcome = app.reconcile(ReconciliationParameters(resume="twice"))
     assert (outcome.status, result_of(outcome).compared) == ("complete", 60)
 
 
 def test_a_listed_prisoner_on_no_page_is_unread(upstream: Sandbox, open_app: OpenApp) -> None:
     """A prisoner who is on the list but on none of the pages is named, and the run is incomplete."""
     upstream.reset(prisoners=100, mismatch_rate=0)
-    opened = open_app()
+    app = open_app()
     with pytest.raises(KeyboardInterrupt):
-        opened.reconcile(HALF, run_id="parts", progress=stop_at("reading"))
-    with opened.database.begin() as connection:
+        app.reconcile(HALF, run_id="parts", progress=stop_at("reading"))
+    with app.database.begin() as connection:
         connection.execute(text("DELETE FROM reconciliation_pages"))
         runs.finish_shard(connection, "parts", 0)
-    outcome = opened.reconcile(OTHER_HALF)
+    outcome = app.reconcile(OTHER_HALF)
     assert outcome.status == "incomplete"
     assert {each.reason for each in result_of(outcome).unread} == {"listed, but not read by this run"}
-    assert opened.reconcile(OTHER_HALF).status == "complete"
+    assert app.reconcile(OTHER_HALF).status == "complete"
 
 
 def test_parameters_decide_the_scope_of_a_run() -> None:

@@ -26,22 +26,22 @@ def test_a_chosen_prison_without_prisoners_makes_the_run_incomplete(upstream: Sa
     """A chosen prison without prisoners is named, even if another chosen prison was compared."""
     upstream.reset(prisoners=100)
     there = upstream.prisoners()[0]["prisonId"]
-    opened = open_app()
-    alone = result_of(opened.reconcile(ReconciliationParameters(prisons=("XXX",))))
+    app = open_app()
+    alone = result_of(app.reconcile(ReconciliationParameters(prisons=("XXX",))))
     assert (alone.status, alone.compared, alone.empty_prisons) == ("incomplete", 0, ("XXX",))
-    both = result_of(opened.reconcile(ReconciliationParameters(prisons=(there, "XXX"))))
+    both = result_of(app.reconcile(ReconciliationParameters(prisons=(there, "XXX"))))
     assert (both.status, both.empty_prisons) == ("incomplete", ("XXX",))
     assert both.compared > 0
-    assert result_of(opened.reconcile(ReconciliationParameters(prisons=(there,)))).status == "complete"
+    assert result_of(app.reconcile(ReconciliationParameters(prisons=(there,)))).status == "complete"
 
 
 def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
     """If nobody is listed although there were prisoners a week ago, the run fails and resolves no difference."""
     upstream.reset(prisoners=20, mismatches={"7": 2})
-    opened = open_app()
-    assert result_of(opened.reconcile()).status == "complete"
+    app = open_app()
+    assert result_of(app.reconcile()).status == "complete"
     upstream.reset(prisoners=0)
-    emptied = result_of(opened.reconcile())
+    emptied = result_of(app.reconcile())
     assert (emptied.status, emptied.resolved) == ("failed", ())
     why = "no prisoners are listed, but the last complete run listed 20"
     accept = f"prisoner-to-nomis reconcile incentives --accept {emptied.run_id}"
@@ -51,24 +51,24 @@ def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app
 def test_a_list_that_empties_during_the_run_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
     """If the list is empty at the recheck, or when a run is resumed, every difference stays."""
     upstream.reset(prisoners=40, mismatches={"7": 2})
-    opened = open_app(reports_incentives_reconciliation_page_size="10")
+    app = open_app(reports_incentives_reconciliation_page_size="10")
     everyone = [each["offenderNo"] for each in upstream.prisoners()]
 
     def empty(_seconds: float = 0) -> None:
         for offender_no in everyone:
             upstream.release(offender_no)
 
-    looked_again = result_of(opened.reconcile(sleep=empty))
+    looked_again = result_of(app.reconcile(sleep=empty))
     assert (looked_again.released, len(looked_again.mismatches)) == ((), 2)
 
     upstream.reset(prisoners=40, mismatches={"7": 2})
     booking_id = upstream.prisoners()[3]["bookingId"]
     upstream.fault("nomis", "GET", f"/incentives/booking-id/{booking_id}/current$", status=400)
-    begun = opened.reconcile(run_id="begun")
+    begun = app.reconcile(run_id="begun")
     assert begun.status == "incomplete"
     upstream.clear_faults()
     empty()
-    resumed = result_of(opened.reconcile(ReconciliationParameters(resume="begun")))
+    resumed = result_of(app.reconcile(ReconciliationParameters(resume="begun")))
     assert (resumed.status, resumed.resolved) == ("failed", ())
     assert str(resumed.failure).startswith("no prisoners are listed, but this run had found 40 before. ")
 
@@ -98,10 +98,10 @@ def test_a_single_prisoner_is_compared_with_or_without_a_review(upstream: Sandbo
     """
     upstream.reset(prisoners=100, mismatches={"3": 1, "7": 1})
     wanted = tuple(each["offenderNo"] for each in planted_causes(upstream))
-    opened = open_app()
-    outcome = opened.reconcile(ReconciliationParameters(offender_nos=(*wanted, "Z9999ZZ")))
+    app = open_app()
+    outcome = app.reconcile(ReconciliationParameters(offender_nos=(*wanted, "Z9999ZZ")))
     result = result_of(outcome)
     assert {each.offender_no for each in result.mismatches} == set(wanted)
     assert [each.offender_no for each in result.unread] == ["Z9999ZZ"]
     assert outcome.status == "incomplete"
-    assert opened.events("requested") == []
+    assert app.events("requested") == []

@@ -37,31 +37,31 @@ def test_a_second_run_does_nothing_while_one_is_under_way(
 ) -> None:
     """While a run is under way, another whole run or shard is refused. A run over one prisoner is allowed."""
     upstream.reset(prisoners=100)
-    opened = open_app()
-    with at_work(opened, first, "first"):
+    app = open_app()
+    with at_work(app, first, "first"):
         with pytest.raises(ReconciliationBusy, match="in progress"):
-            opened.reconcile(second, run_id="second")
+            app.reconcile(second, run_id="second")
         someone = upstream.prisoners()[0]["offenderNo"]
-        assert opened.reconcile(ReconciliationParameters(offender_nos=(someone,))).status == "complete"
-    with opened.database.read() as connection:
+        assert app.reconcile(ReconciliationParameters(offender_nos=(someone,))).status == "complete"
+    with app.database.read() as connection:
         assert runs.find_run(connection, "second") is None
 
 
 def test_shards_of_one_run_work_in_parallel(upstream: Sandbox, open_app: OpenApp) -> None:
     """A shard does not wait for the other shards of its run."""
     upstream.reset(prisoners=100)
-    opened = open_app()
-    with at_work(opened, HALF, "first"):
-        assert opened.reconcile(OTHER_HALF, run_id="second").run_id == "first"
+    app = open_app()
+    with at_work(app, HALF, "first"):
+        assert app.reconcile(OTHER_HALF, run_id="second").run_id == "first"
 
 
 def test_a_run_that_cannot_be_resumed_is_refused(upstream: Sandbox, open_app: OpenApp) -> None:
     """An unknown run, a complete run and a different number of shards are refused with a clear message."""
-    opened = open_app()
-    opened.reconcile(run_id="done")
+    app = open_app()
+    app.reconcile(run_id="done")
     for parameters in (ReconciliationParameters(resume="none"), ReconciliationParameters(resume="done")):
         with pytest.raises(UnknownRun):
-            opened.reconcile(parameters)
+            app.reconcile(parameters)
 
 
 def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> None:
@@ -71,20 +71,20 @@ def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> Non
         if stage == "reading" and done >= 100:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with open_reports_app(environment, Path(folder), url) as opened:
-        opened.reconcile(run_id="killed", progress=die)
+    with open_reports_app(environment, Path(folder), url) as app:
+        app.reconcile(run_id="killed", progress=die)
 
 
 def test_a_killed_run_keeps_its_finished_pages(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
     """After a kill the finished pages are not read again, and the resumed run ends like any other."""
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 2})
-    opened = open_app()
-    arguments = (upstream.environment(), str(tmp_path), opened.settings.database_url)
+    app = open_app()
+    arguments = (upstream.environment(), str(tmp_path), app.settings.database_url)
     assert exit_codes(_run_until_killed, arguments) == [-signal.SIGKILL]
-    finished = read_bookings(opened, "killed")
+    finished = read_bookings(app, "killed")
     assert len(finished) >= 100
     upstream.clear_records()
-    outcome = opened.reconcile(ReconciliationParameters(resume="killed"))
+    outcome = app.reconcile(ReconciliationParameters(resume="killed"))
     assert outcome.status == "complete"
     read_again = {int(each["path"].split("/")[3]) for each in upstream.requests("nomis") if "/current" in each["path"]}
     mismatching = {each["bookingId"] for each in planted_causes(upstream)}
@@ -96,33 +96,33 @@ def test_a_killed_run_keeps_its_finished_pages(upstream: Sandbox, open_app: Open
 def test_a_stopped_run_can_be_resumed(upstream: Sandbox, open_app: OpenApp) -> None:
     """An error raised by the progress callback ends the run at once, without an event, and the run can be resumed."""
     upstream.reset(prisoners=300)
-    opened = open_app()
+    app = open_app()
 
     def stop(stage: str, done: int, _total: int) -> None:
         if stage == "reading" and done >= 100:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        opened.reconcile(run_id="stopped", progress=stop)
-    assert opened.events("report") == []
-    resumed = opened.reconcile(ReconciliationParameters(resume="stopped"))
+        app.reconcile(run_id="stopped", progress=stop)
+    assert app.events("report") == []
+    resumed = app.reconcile(ReconciliationParameters(resume="stopped"))
     assert result_of(resumed).compared == 300
 
 
 def test_only_one_shard_builds_the_result(upstream: Sandbox, open_app: OpenApp) -> None:
     """Shards with separate ids join one run and share one list. The last shard builds the result, once."""
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 3})
-    opened = open_app()
+    app = open_app()
     parameters = [ReconciliationParameters(shards=3, shard=shard) for shard in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        outcomes = list(pool.map(opened.reconcile, parameters))
+        outcomes = list(pool.map(app.reconcile, parameters))
     assert len({each.run_id for each in outcomes}) == 1
     assert sorted(each.status for each in outcomes).count("unfinished shard") == 2
     result = result_of(next(each for each in outcomes if each.status == "complete"))
     assert result.compared == 300
     assert {each.booking_id for each in result.mismatches} == {each["bookingId"] for each in planted_causes(upstream)}
-    assert len(opened.events("requested")) == 1
-    assert len(opened.events("report")) == 1
+    assert len(app.events("requested")) == 1
+    assert len(app.events("report")) == 1
     reads = Counter(each["path"] for each in upstream.requests("nomis") if each["path"].endswith("/current"))
     assert max(reads.values()) <= 2
 
@@ -133,10 +133,10 @@ def test_a_repeated_shard_does_nothing_twice(upstream: Sandbox, open_app: OpenAp
     If the shard died before the end, its repeat finishes the rest.
     """
     upstream.reset(prisoners=100)
-    opened = open_app()
-    first = opened.reconcile(ReconciliationParameters(shards=2, shard=0))
+    app = open_app()
+    first = app.reconcile(ReconciliationParameters(shards=2, shard=0))
     upstream.clear_records()
-    again = opened.reconcile(ReconciliationParameters(shards=2, shard=0))
+    again = app.reconcile(ReconciliationParameters(shards=2, shard=0))
     assert (first.status, again.status) == ("unfinished shard", "unfinished shard")
     assert again.run_id == first.run_id
     assert upstream.requests("nomis") == []
@@ -146,8 +146,8 @@ def test_a_repeated_shard_does_nothing_twice(upstream: Sandbox, open_app: OpenAp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        opened.reconcile(ReconciliationParameters(shards=2, shard=1), progress=die_at_the_end)
-    last = opened.reconcile(ReconciliationParameters(shards=2, shard=1))
+        app.reconcile(ReconciliationParameters(shards=2, shard=1), progress=die_at_the_end)
+    last = app.reconcile(ReconciliationParameters(shards=2, shard=1))
     assert (last.status, last.run_id) == ("complete", first.run_id)
-    assert len(opened.events("report")) == 1
+    assert len(app.events("report")) == 1
     assert result_of(last).compared == 100

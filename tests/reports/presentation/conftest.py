@@ -64,9 +64,9 @@ def browser_tabs() -> Iterator[Tabs]:
 
     options = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=[*options, "--disable-component-update"])
-        yield Tabs(opened)
-        opened.close()
+        browser = playwright.chromium.launch(executable_path=program, args=[*options, "--disable-component-update"])
+        yield Tabs(browser)
+        browser.close()
 
 
 @pytest.fixture

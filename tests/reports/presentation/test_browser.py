@@ -271,10 +271,10 @@ def test_the_keyboard_opens_the_evidence(open_page: Any) -> None:
     page = open_page(result)
     page.focus("tbody.one summary >> nth=0")
     page.keyboard.press("Enter")
-    opened = page.inner_text("tbody.one details[open]")
-    assert "What to do" in opened
-    assert re.search(r"prisoner-to-nomis reconcile fix received A\d{4}[A-Z]{2}", opened)
-    assert "20 May 2023 at 15:22:07" in opened
+    details = page.inner_text("tbody.one details[open]")
+    assert "What to do" in details
+    assert re.search(r"prisoner-to-nomis reconcile fix received A\d{4}[A-Z]{2}", details)
+    assert "20 May 2023 at 15:22:07" in details
 
 
 def test_the_report_works_without_scripts(open_page: Any) -> None:
@@ -303,10 +303,10 @@ def test_all_rows_and_the_open_evidence_are_printed(open_page: Any, result: Reco
     """All four hundred rows are printed, with the evidence that was open and no other evidence."""
     page = open_page(result)
     page.click("tbody.one summary >> nth=0")
-    opened = "document.querySelectorAll('details[open]').length"
+    count_open = "document.querySelectorAll('details[open]').length"
     paper = page.pdf(format="A4")
     assert 5 < len(re.findall(rb"/Type\s*/Page[^s]", paper)) < most
-    assert page.evaluate(opened) == 1
+    assert page.evaluate(count_open) == 1
     page.emulate_media(media="print")
     assert page.is_visible("tbody.one details[open] .inside")
     assert page.locator("tr.more:visible").count() == 1

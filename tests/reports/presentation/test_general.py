@@ -276,8 +276,8 @@ def test_a_record_on_one_side_shows_some_of_its_values() -> None:
 
     The side that has the record is never shown as "none".
     """
-    said = {"prisoner": "B0000AA", "booking": 1_300_000}
-    values = {**said, "start": "10:00", "end": "11:00", "status": "BOOKED", "room": "1"}
+    shown = {"prisoner": "B0000AA", "booking": 1_300_000}
+    values = {**shown, "start": "10:00", "end": "11:00", "status": "BOOKED", "room": "1"}
     fields = tuple(FieldValues(field=name, dps=value) for name, value in values.items())
     alone = {"missing_in": "NOMIS", "kind": "nomis-visit-missing"}
     first_three = "NOMIS *none*, DPS *Start 10:00; End 11:00; Status BOOKED*"

@@ -96,11 +96,11 @@ def test_every_alert_is_one_message_within_the_limits(payload: dict[str, Any], t
 @pytest.mark.parametrize("number", [0, 11, 430])
 def test_one_message_says_what_to_do_however_many_differ(number: int) -> None:
     """Before any row, the first message says who acts and what they do, and gives the command."""
-    said = channel_text(slack_report(made_result(number), None, "somewhere", Masking()))
-    assert said.splitlines()[1].startswith("*On 22 May 2023, ")
-    assert ("*This team* · Publish the received event" in said) == (number > 0)
-    assert ("`prisoner-to-nomis report request run-of-today --cause" in said) == (number > 0)
-    assert f"Severity *{'info' if not number else 'serious' if number > 40 else 'medium'}*: " in said
+    text = channel_text(slack_report(made_result(number), None, "somewhere", Masking()))
+    assert text.splitlines()[1].startswith("*On 22 May 2023, ")
+    assert ("*This team* · Publish the received event" in text) == (number > 0)
+    assert ("`prisoner-to-nomis report request run-of-today --cause" in text) == (number > 0)
+    assert f"Severity *{'info' if not number else 'serious' if number > 40 else 'medium'}*: " in text
 
 
 def test_an_alert_of_a_reconciliation_has_the_command() -> None:

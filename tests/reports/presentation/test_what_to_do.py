@@ -209,8 +209,8 @@ def test_a_jump_since_last_week_raises_the_severity(found: int, earlier: list[tu
     Yesterday's run does not count.
     """
     result = with_trend(visit_result(found), *earlier)
-    said = what_to_do(result)
-    assert (said.severity, bool(said.jump)) == ((Severity.SERIOUS, True) if jumped else (Severity.MEDIUM, False))
+    shown = what_to_do(result)
+    assert (shown.severity, bool(shown.jump)) == ((Severity.SERIOUS, True) if jumped else (Severity.MEDIUM, False))
 
 
 def test_the_severity_depends_on_the_state_and_the_actions() -> None:

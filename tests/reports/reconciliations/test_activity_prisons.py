@@ -8,14 +8,14 @@ from reports.reconciliations.activities.allocations import Allocations
 from reports.reconciliations.activities.prisons import prisons_with_activities
 from sandbox import Sandbox
 from sync.errors import UpstreamError
-from tests.harness.comparisons import opened
+from tests.harness.comparisons import open_reconciliation
 from tests.harness.reads import PlainReads
 from tests.harness.sandboxes import Caller
 
 
 def prisons(upstream: Sandbox, activity_prisons: str = "") -> tuple[tuple[str, ...], dict[str, str]]:
     """The prisons that are compared, and the reasons why other prisons are missing."""
-    with opened(Allocations, upstream, activity_prisons=activity_prisons) as reconciliation:
+    with open_reconciliation(Allocations, upstream, activity_prisons=activity_prisons) as reconciliation:
         found, gaps = prisons_with_activities(reconciliation.services, reconciliation.settings, PlainReads())
     return found, {str(each.detail["prison"]): each.reason for each in gaps}
 

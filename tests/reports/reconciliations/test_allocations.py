@@ -17,7 +17,7 @@ from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOM
 from sandbox import Sandbox
 from sync.errors import RuleError, UpstreamError
 from tests.harness.activity_counts import respond, respond_with_bookings, respond_with_counts
-from tests.harness.comparisons import compare, opened
+from tests.harness.comparisons import compare, open_reconciliation
 from tests.harness.reads import PlainReads
 
 #: Seeds of worlds, each with the number of open prisons that are read.
@@ -35,7 +35,7 @@ def test_bookings_with_different_counts_differ(upstream: Sandbox) -> None:
     """Bookings on only one side, and bookings with different counts, differ wherever they are now."""
     respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
-    with opened(Allocations, upstream) as allocations:
+    with open_reconciliation(Allocations, upstream) as allocations:
         found = compare(allocations)
     differences = [(each.row["booking_id"], each.kind, each.row["nomis_location"]) for each in found.differences]
     assert differences == [(1204417, DIFFERENT, "LEI"), (1204420, NOMIS_ONLY, "MDI"), (1204455, DPS_ONLY, "LEI")]
@@ -49,7 +49,7 @@ def test_a_suspended_allocation_elsewhere_does_not_differ(upstream: Sandbox, loc
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
     respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream, b1301002=location, b1301003="PVI")
-    with opened(SuspendedAllocations, upstream) as suspended:
+    with open_reconciliation(SuspendedAllocations, upstream) as suspended:
         found = compare(suspended, again=False)
     assert found.kinds == ({("WWI", 1301002): DPS_ONLY} if location == "WWI" else {})
     assert found.ignored["WWI", 1301003] == "the booking is at PVI now"
@@ -61,7 +61,7 @@ def test_a_booking_that_nomis_does_not_know_is_reported(upstream: Sandbox) -> No
     """A booking that NOMIS does not know is reported without its prisoner number and location."""
     respond_with_counts(upstream, {}, {1301002: 1}, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream)
-    with opened(SuspendedAllocations, upstream) as suspended:
+    with open_reconciliation(SuspendedAllocations, upstream) as suspended:
         found = compare(suspended)
     (difference,) = found.differences
     assert (difference.row["offender_no"], difference.row["nomis_location"]) == (None, None)
@@ -78,7 +78,7 @@ def test_planted_differences_of_allocations_are_found(
     """Exactly the planted differences of allocations are reported, each with its cause."""
     upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     planted = upstream.planted()["reconciliations"][kind.name]
-    with opened(kind, upstream) as reconciliation:
+    with open_reconciliation(kind, upstream) as reconciliation:
         found = compare(reconciliation)
     by_outcome: dict[str, dict[tuple[Any, ...], str]] = {"reported": {}, "ignored": {}}
     for each in planted:
@@ -113,7 +113,7 @@ def test_each_difference_has_the_command_that_fixes_it(upstream: Sandbox, kind: 
     """The DPS allocations to resynchronise are named for each difference."""
     upstream.reset(**PLANTED)
     allocations = {each["id"]: each for each in upstream.entities("allocation")}
-    with opened(kind, upstream) as reconciliation:
+    with open_reconciliation(kind, upstream) as reconciliation:
         found = compare(reconciliation)
     for planted in upstream.planted()["reconciliations"][kind.name]:
         if planted["outcome"] != "reported":
@@ -133,7 +133,7 @@ def test_differences_are_found_without_the_role_for_allocation_ids(upstream: San
     """Without the role the differences are the same, and the report says why it names no allocation."""
     upstream.reset(**PLANTED)
     upstream.grant("activities", ["NOMIS_ACTIVITIES"])
-    with opened(Allocations, upstream) as allocations:
+    with open_reconciliation(Allocations, upstream) as allocations:
         found = compare(allocations)
     assert len(found.differences) == len(upstream.planted()["reconciliations"]["allocations"])
     missing = [each.evidence_missing for each in found.explained().values()]
@@ -144,7 +144,7 @@ def test_a_recheck_reads_only_prisons_with_differences(upstream: Sandbox) -> Non
     """At the recheck, records that arrived late are equal. If a prison cannot be read again, its rows are unread."""
     upstream.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     late = next(each for each in upstream.planted()["reconciliations"]["allocations"] if each["outcome"] == "settles")
-    with opened(Allocations, upstream) as allocations:
+    with open_reconciliation(Allocations, upstream) as allocations:
         rows = compare(allocations, again=False).rows
         again = allocations.reread(rows, PlainReads())
         assert sorted(again.rows["booking_id"]) == sorted(rows["booking_id"])
@@ -174,17 +174,17 @@ def test_an_implausible_response_leaves_the_prison_unread(upstream: Sandbox, ser
     upstream.clear_faults()
     path = NOMIS_LIST if service == "nomis" else "^/synchronisation/reconciliation/allocations/LEI$"
     respond(upstream, service, path, body)
-    with opened(Allocations, upstream) as allocations, pytest.raises(UpstreamError):
+    with open_reconciliation(Allocations, upstream) as allocations, pytest.raises(UpstreamError):
         allocations.read(Unit("LEI"), PlainReads())
 
 
 def test_only_a_chosen_prison_is_read(upstream: Sandbox) -> None:
     """A chosen prison without activities is not read, and a prisoner cannot be chosen."""
     scope = Scope(prisons=("LEI", "XYZ"))
-    with opened(Allocations, upstream, scope) as allocations:
+    with open_reconciliation(Allocations, upstream, scope) as allocations:
         assert [unit.id for unit in allocations.population(PlainReads()).units] == ["LEI"]
     with (
-        opened(Allocations, upstream, Scope(offender_nos=("A1234AA",))) as allocations,
+        open_reconciliation(Allocations, upstream, Scope(offender_nos=("A1234AA",))) as allocations,
         pytest.raises(RuleError, match="allocations are compared by prison"),
     ):
         allocations.population(PlainReads())
@@ -196,7 +196,7 @@ def test_services_without_the_counts_are_too_old(upstream: Sandbox) -> None:
     Services from before May 2025 lack the counts of suspended allocations.
     """
     upstream.reset(prisoners=20, generation="2023")
-    with opened(Allocations, upstream, activity_prisons="MDI") as allocations:
+    with open_reconciliation(Allocations, upstream, activity_prisons="MDI") as allocations:
         assert [unit.id for unit in allocations.population(PlainReads()).units] == ["MDI"]
         with pytest.raises(UpstreamError) as caught:
             allocations.read(Unit("MDI"), PlainReads())
@@ -204,9 +204,9 @@ def test_services_without_the_counts_are_too_old(upstream: Sandbox) -> None:
         with pytest.raises(ServiceTooOld, match="it is too old"):
             allocations.reread(Given({1: 1}, {}).read(Unit("LEI"), PlainReads()).rows, PlainReads())
     upstream.reset(prisoners=20, generation="2024-06")
-    with opened(Allocations, upstream) as allocations:
+    with open_reconciliation(Allocations, upstream) as allocations:
         assert not allocations.read(Unit("MDI"), PlainReads()).unread
-    with opened(SuspendedAllocations, upstream) as suspended, pytest.raises(UpstreamError) as caught:
+    with open_reconciliation(SuspendedAllocations, upstream) as suspended, pytest.raises(UpstreamError) as caught:
         suspended.read(Unit("MDI"), PlainReads())
     assert (caught.value.no_route, caught.value.service) == (True, "activities")
 
@@ -265,7 +265,7 @@ def test_suspended_allocations_differ_only_at_the_prison(
     respond_with_counts(upstream, nomis, dps, prison="WWI", what="suspended-allocations")
     differ = {each for each in nomis.keys() | dps.keys() if nomis.get(each) != dps.get(each)}
     respond_with_bookings(upstream, **{f"b{each}": "PVI" if each in elsewhere else "WWI" for each in differ})
-    with opened(SuspendedAllocations, upstream) as suspended:
+    with open_reconciliation(SuspendedAllocations, upstream) as suspended:
         found = compare(suspended)
     assert found.kinds.keys() == {("WWI", each) for each in differ - elsewhere}
     assert found.ignored.keys() == {("WWI", each) for each in differ & elsewhere}

@@ -16,7 +16,7 @@ from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOM
 from sandbox import Sandbox
 from sandbox.clock import london_today
 from tests.harness.activity_counts import BOOKINGS, DAY, DPS, NOMIS, respond_with_attendances
-from tests.harness.comparisons import Compared, compare, opened
+from tests.harness.comparisons import Compared, compare, open_reconciliation
 from tests.harness.reads import PlainReads
 
 #: Seeds of worlds, each with the number of open prisons that are read.
@@ -32,7 +32,7 @@ def compared(
 ) -> Compared:
     """The comparison of one day at Moorland with these counts and bookings."""
     respond_with_attendances(upstream, nomis, dps, bookings)
-    with opened(Attendances, upstream, Scope(from_date=DAY, to_date=DAY)) as attendances:
+    with open_reconciliation(Attendances, upstream, Scope(from_date=DAY, to_date=DAY)) as attendances:
         return compare(attendances)
 
 
@@ -145,7 +145,7 @@ def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
     """By default the attendances of yesterday are compared, since that day is over."""
     upstream.reset(prisoners=20, prisons=24)
     today = london_today()
-    with opened(Attendances, upstream) as attendances:
+    with open_reconciliation(Attendances, upstream) as attendances:
         assert attendances.window(attendances.settings, today) == (today - timedelta(days=1),) * 2
         compare(attendances)
     asked = {each["path"].partition("?")[2] for each in upstream.requests("nomis") if "/attendances/" in each["path"]}
@@ -157,7 +157,7 @@ def test_planted_differences_of_attendances_are_found(upstream: Sandbox, seed: i
     """Exactly the planted differences of attendances are reported, each with its cause."""
     upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     planted = upstream.planted()["reconciliations"]["attendances"]
-    with opened(Attendances, upstream) as attendances:
+    with open_reconciliation(Attendances, upstream) as attendances:
         found = compare(attendances)
     by_outcome: dict[str, dict[tuple[Any, ...], str]] = {"reported": {}, "ignored": {}}
     for each in planted:
@@ -183,7 +183,7 @@ def test_each_difference_has_its_fix(upstream: Sandbox) -> None:
     upstream.reset(**PLANTED)
     attendances = {each["id"]: each["prisoner_number"] for each in upstream.entities("attendance")}
     numbers = {each["bookingId"]: each["offenderNo"] for each in upstream.prisoners()}
-    with opened(Attendances, upstream) as reconciliation:
+    with open_reconciliation(Attendances, upstream) as reconciliation:
         found = compare(reconciliation)
     for planted in upstream.planted()["reconciliations"]["attendances"]:
         if planted["outcome"] != "reported":
@@ -205,7 +205,7 @@ def test_a_difference_that_payroll_has_paid_has_no_resync(upstream: Sandbox) -> 
     upstream.reset(**PLANTED)
     planted = upstream.planted()["reconciliations"]["attendances"]
     booking = next(each["key"][1] for each in planted if each["cause"] == "payroll ran")
-    with opened(Attendances, upstream) as attendances:
+    with open_reconciliation(Attendances, upstream) as attendances:
         (entity,) = attendances.entities(
             next(each.row for each in compare(attendances).differences if each.row["booking_id"] == booking)
         )
@@ -222,7 +222,7 @@ def test_a_difference_that_payroll_has_paid_has_no_resync(upstream: Sandbox) -> 
 def test_a_recheck_reads_the_same_day(upstream: Sandbox) -> None:
     """The rows that are read again have the same keys, including the day."""
     upstream.reset(**PLANTED)
-    with opened(Attendances, upstream) as attendances:
+    with open_reconciliation(Attendances, upstream) as attendances:
         rows = compare(attendances, again=False).rows
         again = attendances.reread(rows, PlainReads()).rows
     keys = list(Attendances.key)

@@ -59,9 +59,9 @@ def test_the_verification_waits_for_both_sides(upstream: Sandbox, open_app: Open
 def test_an_explanation_has_the_complete_histories(upstream: Sandbox, open_app: OpenApp) -> None:
     """An explanation has the cause and evidence of the report. If the levels agree, it has only the histories."""
     upstream.reset(prisoners=60, mismatches={"5": 1})
-    opened = open_app()
+    app = open_app()
     offender_no = planted(upstream, 5)["offenderNo"]
-    explained = explain_prisoner(opened.services, opened.database, PendingMessages, offender_no, NEAR, now())
+    explained = explain_prisoner(app.services, app.database, PendingMessages, offender_no, NEAR, now())
     assert not explained.equal
     assert explained.mismatch.diagnosis is not None
     assert explained.mismatch.diagnosis.number == 5
@@ -69,7 +69,7 @@ def test_an_explanation_has_the_complete_histories(upstream: Sandbox, open_app: 
     assert [row.current for row in explained.mismatch.evidence].count(True) == 2
     differing = {each["offenderNo"] for each in upstream.planted()["mismatches"]}
     agreeing = next(each["offenderNo"] for each in upstream.prisoners() if each["offenderNo"] not in differing)
-    equal = explain_prisoner(opened.services, opened.database, PendingMessages, agreeing, NEAR, now())
+    equal = explain_prisoner(app.services, app.database, PendingMessages, agreeing, NEAR, now())
     assert equal.equal
     assert equal.mismatch.diagnosis is None
 
@@ -77,11 +77,11 @@ def test_an_explanation_has_the_complete_histories(upstream: Sandbox, open_app: 
 def test_an_explanation_does_not_propose_itself(upstream: Sandbox, open_app: OpenApp) -> None:
     """For an unknown cause the report proposes the explanation, but the explanation itself proposes nothing."""
     upstream.reset(prisoners=60, mismatches={"10": 1})
-    opened = open_app()
+    app = open_app()
     offender_no = planted(upstream, 10)["offenderNo"]
-    [reported] = reconciled(opened).mismatches
+    [reported] = reconciled(app).mismatches
     explain = f"prisoner-to-nomis reconcile explain {offender_no}"
     assert reported.diagnosis is not None
     assert reported.diagnosis.commands == (explain,)
-    explained = explain_prisoner(opened.services, opened.database, PendingMessages, offender_no, NEAR, now())
+    explained = explain_prisoner(app.services, app.database, PendingMessages, offender_no, NEAR, now())
     assert explained.mismatch.diagnosis == reported.diagnosis.model_copy(update={"commands": ()})

@@ -63,8 +63,8 @@ def test_a_run_needs_few_calls(upstream: Sandbox, open_app: OpenApp) -> None:
     Single calls to DPS only fill the gaps of the bulk call.
     """
     upstream.reset(prisoners=1000, mismatch_rate=0.0)
-    opened = open_app(reports_incentives_reconciliation_page_size="500")
-    opened.reconcile()
+    app = open_app(reports_incentives_reconciliation_page_size="500")
+    app.reconcile()
     assert len(upstream.requests("nomis")) + len(upstream.requests("incentives")) <= 1.02 * 1000
 
 

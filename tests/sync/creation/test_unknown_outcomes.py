@@ -171,7 +171,7 @@ def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, 
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [
         {"body": {"status": 500, "userMessage": COMMIT}},
         {
@@ -189,11 +189,11 @@ def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, 
     ids=str,
 )
 def test_a_course_that_may_have_been_committed_is_not_created_again(
-    consumer: Consumer, upstream: Sandbox, said: Mapping[str, Any]
+    consumer: Consumer, upstream: Sandbox, response: Mapping[str, Any]
 ) -> None:
     """After a 500 about the commit or the connection, or from a gateway, the outcome for a course stays unknown."""
     booking = schedule_created(upstream)
-    upstream.fault("nomis", "POST", "/activities", kind="status_after_write", status=500, times=1, **said)
+    upstream.fault("nomis", "POST", "/activities", kind="status_after_write", status=500, times=1, **response)
     with pytest.raises(UpstreamError):
         consumer.deliver(booking)
     assert consumer.deliver(booking) is Outcome.AMBIGUOUS

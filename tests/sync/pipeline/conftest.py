@@ -10,7 +10,7 @@ import pytest
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.settings import times
-from tests.harness.app import application
+from tests.harness.app import open_application
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def settings() -> dict[str, str]:
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, url: str, queues: tuple[str, ...], settings: dict[str, str]) -> Iterator[Application]:
+def application(sandbox: Sandbox, url: str, queues: tuple[str, ...], settings: dict[str, str]) -> Iterator[Application]:
     """One process of the program on a SQLite file. A message becomes a dead letter after three receives."""
-    with application(sandbox.environment(), url, **settings) as made:
+    with open_application(sandbox.environment(), url, **settings) as application:
         for queue in queues:
-            made.queue_pair(queue)
-        yield made
+            application.queue_pair(queue)
+        yield application
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
-from tests.harness.app import application
+from tests.harness.app import open_application
 from tests.harness.clocks import clock_of
 from tests.harness.faults import held
 from tests.harness.pipeline import draining, nothing_lost
@@ -53,8 +53,8 @@ def impatient(path: Path) -> str:
 
 def test_nothing_is_received_while_the_database_is_locked(sandbox: Sandbox, tmp_path: Path) -> None:
     """However often the drain tries, it receives nothing while writers are locked out."""
-    with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made:
-        drain, main = made.open_drain("visit"), made.queue_pair("visit").main
+    with open_application(sandbox.environment(), impatient(tmp_path / "one.db")) as application:
+        drain, main = application.open_drain("visit"), application.queue_pair("visit").main
         sandbox.traffic(events=5, seed=4, queues=["visit"])
         with locked(tmp_path / "one.db"):
             for _ in range(4):
@@ -62,9 +62,9 @@ def test_nothing_is_received_while_the_database_is_locked(sandbox: Sandbox, tmp_
                     drain.run_batch()
             assert (main.counts().visible, main.counts().in_flight) == (5, 0)
         # On a slow machine one writer may wait too long for another, since all have a short timeout.
-        with draining(made, "visit"):
+        with draining(application, "visit"):
             until(lambda: main.counts().total == 0)
-        nothing_lost(sandbox, made, "visit")
+        nothing_lost(sandbox, application, "visit")
 
 
 def test_messages_in_flight_are_parked_while_the_database_is_locked(
@@ -77,25 +77,25 @@ def test_messages_in_flight_are_parked_while_the_database_is_locked(
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     waits: list[int] = []
 
-    def seen(made: Application) -> bool:
-        waits.append(made.queue_pair("visit").main.counts().in_flight)
+    def seen(application: Application) -> bool:
+        waits.append(application.queue_pair("visit").main.counts().in_flight)
         return len(waits) > MANY and any(each["event"] == "database-unavailable" for each in logs)
 
-    with application(sandbox.environment(), impatient(tmp_path / "one.db"), DRAIN_CONCURRENCY="1") as made:
-        made.queue_pair("visit")
+    with open_application(sandbox.environment(), impatient(tmp_path / "one.db"), DRAIN_CONCURRENCY="1") as application:
+        application.queue_pair("visit")
         sandbox.traffic(events=5, seed=4, queues=["visit"])
         with (
             capture_logs() as logs,
             held(sandbox, "nomis", "POST", VISITS) as create,
-            draining(made, "visit"),
+            draining(application, "visit"),
         ):
             create.wait_for_request()
             with locked(tmp_path / "one.db"):
                 create.release()
-                until(lambda: seen(made))
-            until(lambda: made.queue_pair("visit").main.counts().total == 0)
+                until(lambda: seen(application))
+            until(lambda: application.queue_pair("visit").main.counts().total == 0)
         assert set(waits) == {5}
-        nothing_lost(sandbox, made, "visit")
+        nothing_lost(sandbox, application, "visit")
 
 
 def test_a_drain_keeps_its_time_limit_if_the_database_hangs(
@@ -104,11 +104,11 @@ def test_a_drain_keeps_its_time_limit_if_the_database_hangs(
     """Although each attempt hangs, the drain ends at its time limit, and returns its messages."""
     # An attempt takes as long as the pause between two checks, so that an attempt is under way most of the time.
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.0)
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db?timeout=0.3") as made:
-        pair = made.queue_pair("visit")
+    with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db?timeout=0.3") as application:
+        pair = application.queue_pair("visit")
         visit_booked(sandbox).publish()
         with held(sandbox, "nomis", "POST", VISITS) as create:
-            drain = made.open_drain("visit", hold_seconds=0.7)
+            drain = application.open_drain("visit", hold_seconds=0.7)
             working = in_thread(drain.run_until_empty)
             create.wait_for_request()
             with locked(tmp_path / "one.db"):
@@ -126,24 +126,24 @@ def test_a_drain_by_command_waits_for_the_database_before_it_receives(
     """A drain by command receives once the database accepts writes. After its time limit it gives up."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     url = f"sqlite:///{tmp_path}/one.db?timeout=0.05"
-    with application(sandbox.environment(), url) as made:
-        main = made.queue_pair("visit").main
+    with open_application(sandbox.environment(), url) as application:
+        main = application.queue_pair("visit").main
         for _ in range(3):
             visit_booked(sandbox).publish()
-        drain = made.open_drain("visit", hold_seconds=0.2)
+        drain = application.open_drain("visit", hold_seconds=0.2)
         with locked(tmp_path / "one.db"):
             with pytest.raises(UpstreamsUnavailable, match="the database"):
                 drain.run_until_empty()
             with pytest.raises(UpstreamsUnavailable, match="the database"):
                 drain.run_batch()
         assert main.counts().visible == 3
-    with application(sandbox.environment(), url) as made, capture_logs() as logs:
-        drain = made.open_drain("visit", hold_seconds=600)
+    with open_application(sandbox.environment(), url) as application, capture_logs() as logs:
+        drain = application.open_drain("visit", hold_seconds=600)
         with locked(tmp_path / "one.db"):
             working = in_thread(drain.run_until_empty)
             until(lambda: any(each["event"] == "database-unavailable" for each in logs))
         assert result_of(working).applied == 3
-        nothing_lost(sandbox, made, "visit")
+        nothing_lost(sandbox, application, "visit")
 
 
 def test_parked_messages_are_not_given_up_after_an_outage(
@@ -153,10 +153,10 @@ def test_parked_messages_are_not_given_up_after_an_outage(
     for name in ("DATABASE_POLL_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.01)
     clock = clock_of(monkeypatch, outages)
-    with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made:
-        main, drain = made.queue_pair("visit").main, made.open_drain("visit", hold_seconds=600)
+    with open_application(sandbox.environment(), impatient(tmp_path / "one.db")) as application:
+        main, drain = application.queue_pair("visit").main, application.open_drain("visit", hold_seconds=600)
         worked, leased = visit_booked(sandbox), visit_booked(sandbox)
-        other, key = Leases(made.database, "living", 300), creation_lease("visit", leased.dps_id)
+        other, key = Leases(application.database, "living", 300), creation_lease("visit", leased.dps_id)
         assert other.acquire(key)
         for each in (worked, leased):
             each.publish()
@@ -171,7 +171,7 @@ def test_parked_messages_are_not_given_up_after_an_outage(
             clock.ahead = 3_600.0
             other.release(key)
             assert result_of(working).applied == 2
-        nothing_lost(sandbox, made, "visit")
+        nothing_lost(sandbox, application, "visit")
 
 
 @pytest.mark.parametrize("what", ["database", "service"])
@@ -181,15 +181,15 @@ def test_each_drain_has_the_full_time_limit(
     """If a drain gives up because of an outage, the next drain waits for the full limit again."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     hold = 0.3
-    with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made, ExitStack() as outage:
-        drain = made.open_drain("visit", hold_seconds=hold)
+    with open_application(sandbox.environment(), impatient(tmp_path / "one.db")) as application, ExitStack() as outage:
+        drain = application.open_drain("visit", hold_seconds=hold)
         if what == "database":
             outage.enter_context(locked(tmp_path / "one.db"))
         else:
             sandbox.fault("nomis", status=503)
             for number in range(3):
                 error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
-                made.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
+                application.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
         for _ in range(2):
             started = time.monotonic()
             with pytest.raises(UpstreamsUnavailable):

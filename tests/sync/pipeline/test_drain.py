@@ -10,7 +10,7 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.pipeline.drain import UpstreamsUnavailable
 from sync.store.failed_attempts import last_failure
-from tests.harness.app import application
+from tests.harness.app import open_application
 from tests.harness.faults import held
 from tests.harness.pipeline import settle, tracked
 from tests.harness.publishing import put_visit
@@ -34,29 +34,29 @@ def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:
     return posts
 
 
-def test_nomis_has_the_last_state_of_each_record(sandbox: Sandbox, one: Application) -> None:
+def test_nomis_has_the_last_state_of_each_record(sandbox: Sandbox, application: Application) -> None:
     """NOMIS has each record once and in its last state, although events are published twice or in the wrong order."""
     sandbox.traffic(events=120, seed=3, queues=["visit"], duplicates=6, out_of_order=6)
-    summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
+    summary = settle(application.open_drain("visit"), application.queue_pair("visit").main)
     assert summary.received >= 120
     assert summary.duplicate >= 1
     assert sandbox.verify()["problems"] == []
-    assert one.queue_pair("visit").dlq.counts().total == 0
+    assert application.queue_pair("visit").dlq.counts().total == 0
 
 
-def test_updates_of_a_record_share_a_write(sandbox: Sandbox, one: Application) -> None:
+def test_updates_of_a_record_share_a_write(sandbox: Sandbox, application: Application) -> None:
     """A thousand updates of a hundred records, published together, cost at most 150 writes.
 
     The last state is written.
     """
     sandbox.traffic(events=330, seed=5, queues=["visit"])
-    drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
+    drain, queue = application.open_drain("visit"), application.queue_pair("visit").main
     settle(drain, queue)
     made = [visit for visit in sandbox.entities("visit") if visit["status"] == "BOOKED"][:100]
     assert len(made) == 100
     sandbox.clear_records()
     bodies = [_message(CHANGED, visit["prisoner_id"], visit["reference"]) for visit in made for _ in range(10)]
-    client = one.aws.client("sqs")
+    client = application.aws.client("sqs")
     for start in range(0, len(bodies), 10):
         entries = [{"Id": str(n), "MessageBody": text} for n, text in enumerate(bodies[start : start + 10])]
         client.send_message_batch(QueueUrl=queue.url, Entries=entries)
@@ -77,15 +77,15 @@ def _message(event_type: str, offender_no: str, reference: str) -> str:
     return json.dumps({"Type": "Notification", "MessageId": reference, "Message": json.dumps(event)})
 
 
-def test_a_malformed_message_fails_alone(sandbox: Sandbox, one: Application) -> None:
+def test_a_malformed_message_fails_alone(sandbox: Sandbox, application: Application) -> None:
     """A malformed message becomes a dead letter with its reason recorded, and the messages around it are handled."""
-    queue, dlq = one.queue_pair("visit").main, one.queue_pair("visit").dlq
+    queue, dlq = application.queue_pair("visit").main, application.queue_pair("visit").dlq
     bad = queue.send("{no json")
     sandbox.traffic(events=10, seed=1, queues=["visit"])
-    drain = one.open_drain("visit")
+    drain = application.open_drain("visit")
     until(lambda: bool(drain.run_until_empty()) and dlq.counts().visible == 1)
     assert sandbox.verify()["problems"] == []
-    failure = last_failure(one.database, queue="visit", message_id=bad)
+    failure = last_failure(application.database, queue="visit", message_id=bad)
     assert failure is not None
     assert "not valid JSON" in failure.failure.reason
     assert failure.attempt == 3
@@ -93,7 +93,7 @@ def test_a_malformed_message_fails_alone(sandbox: Sandbox, one: Application) -> 
 
 def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tmp_path: Path) -> None:
     """With `FEATURE_EVENT_…=false`, events of the type are acknowledged without being handled or tracked."""
-    with application(
+    with open_application(
         sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
     ) as off:
         off.queue_pair("visit")
@@ -107,7 +107,7 @@ def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tm
 
 def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) -> None:
     """An event whose type is switched off is acknowledged even if it lacks the fields that its handler would read."""
-    with application(
+    with open_application(
         sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
     ) as off:
         off.queue_pair("visit").main.send(
@@ -117,36 +117,36 @@ def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) 
         assert (summary.switched_off, summary.unreadable) == (1, 0)
 
 
-def test_a_lost_response_makes_no_second_visit(sandbox: Sandbox, one: Application) -> None:
+def test_a_lost_response_makes_no_second_visit(sandbox: Sandbox, application: Application) -> None:
     """If NOMIS applied the create but the response was lost, the next delivery finds the record."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="reset_after_write", times=2)
-    settle(one.open_drain("visit"), one.queue_pair("visit").main)
+    settle(application.open_drain("visit"), application.queue_pair("visit").main)
     visits(sandbox, created)
     assert sandbox.verify()["problems"] == []
-    assert one.queue_pair("visit").dlq.counts().total == 0
+    assert application.queue_pair("visit").dlq.counts().total == 0
 
 
-def test_a_retry_message_saves_a_mapping_that_failed(sandbox: Sandbox, one: Application) -> None:
+def test_a_retry_message_saves_a_mapping_that_failed(sandbox: Sandbox, application: Application) -> None:
     """If the mapping service fails, the record is created once, and a retry message saves its mapping."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("mapping", "POST", "/mapping/visits", kind="status", status=500, times=4)
-    summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
+    summary = settle(application.open_drain("visit"), application.queue_pair("visit").main)
     assert summary.retry_queued >= 1
-    names = tracked(one)
+    names = tracked(application)
     assert names["visit-mapping-create-failed"] == names["visit-create-mapping-retry"] == summary.retry_queued
     assert names["visit-retry-success"] >= 1
     visits(sandbox, created)
     assert sandbox.verify()["problems"] == []
 
 
-def test_an_outage_of_nomis_makes_no_dead_letters(sandbox: Sandbox, one: Application) -> None:
+def test_an_outage_of_nomis_makes_no_dead_letters(sandbox: Sandbox, application: Application) -> None:
     """While NOMIS responds 503, messages are parked. Once it is up again, all are handled."""
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
-    drain, pair = one.open_drain("visit"), one.queue_pair("visit")
+    drain, pair = application.open_drain("visit"), application.queue_pair("visit")
     working = in_thread(drain.run_until_empty)
-    until(lambda: one.breakers.open_services(one.breakers.states()), "the outage is noticed")
+    until(lambda: application.breakers.open_services(application.breakers.states()), "the outage is noticed")
     asked = sandbox.requests("nomis")
     sandbox.clear_faults()
     result_of(working)
@@ -154,22 +154,22 @@ def test_an_outage_of_nomis_makes_no_dead_letters(sandbox: Sandbox, one: Applica
     assert len(asked) < 60
     assert pair.dlq.counts().total == 0
     assert sandbox.verify()["problems"] == []
-    names = tracked(one)
+    names = tracked(application)
     assert names["upstream-breaker-opened"] >= 1
     assert names["upstream-breaker-closed"] >= 1
-    assert not one.breakers.open_services(one.breakers.states())
+    assert not application.breakers.open_services(application.breakers.states())
 
 
-def test_an_outage_ends_a_single_drain_after_its_limit(sandbox: Sandbox, one: Application) -> None:
+def test_an_outage_ends_a_single_drain_after_its_limit(sandbox: Sandbox, application: Application) -> None:
     """A drain that a person started returns its messages after the limit, and says which service is down."""
     sandbox.traffic(events=30, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
-    drain = one.open_drain("visit", 0.5)
+    drain = application.open_drain("visit", 0.5)
     with pytest.raises(UpstreamsUnavailable, match="nomis"):
         drain.run_until_empty()
-    counts = one.queue_pair("visit").main.counts()
+    counts = application.queue_pair("visit").main.counts()
     assert counts.total == 30
-    assert one.queue_pair("visit").dlq.counts().total == 0
+    assert application.queue_pair("visit").dlq.counts().total == 0
 
 
 def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypat
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         with (
-            application(sandbox.environment(), f"sqlite:///{tmp_path}/slow.db", **settings) as slow,
+            open_application(sandbox.environment(), f"sqlite:///{tmp_path}/slow.db", **settings) as slow,
             held(sandbox, "nomis", "POST", VISITS) as create,
         ):
             queue = slow.queue_pair("visit").main
@@ -196,13 +196,13 @@ def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypat
         visits(sandbox, 1)
 
 
-def test_a_stop_finishes_the_messages_in_flight(sandbox: Sandbox, one: Application) -> None:
+def test_a_stop_finishes_the_messages_in_flight(sandbox: Sandbox, application: Application) -> None:
     """Messages that are in flight at the stop are finished.
 
     Messages that are published afterwards stay on the queue.
     """
     sandbox.traffic(events=30, seed=1, queues=["visit"])
-    drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
+    drain, queue = application.open_drain("visit"), application.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS, times=None) as creates:
         working = in_thread(drain.run_until_empty)
         creates.wait_for_request()
@@ -218,7 +218,7 @@ def test_a_stop_finishes_the_messages_in_flight(sandbox: Sandbox, one: Applicati
 def test_messages_are_returned_after_the_grace_period(sandbox: Sandbox, tmp_path: Path) -> None:
     """If NOMIS is too slow to finish in time, the messages become visible again. No visit is created twice."""
     url = f"sqlite:///{tmp_path}/grace.db"
-    with application(sandbox.environment(), url, DRAIN_GRACE_SECONDS="0.5", DRAIN_CONCURRENCY="2") as hasty:
+    with open_application(sandbox.environment(), url, DRAIN_GRACE_SECONDS="0.5", DRAIN_CONCURRENCY="2") as hasty:
         queue = hasty.queue_pair("visit").main
         sandbox.traffic(events=12, seed=1, queues=["visit"])
         drain = hasty.open_drain("visit")
@@ -230,7 +230,7 @@ def test_messages_are_returned_after_the_grace_period(sandbox: Sandbox, tmp_path
         assert summary.deferred > 0
         assert queue.counts().visible == summary.deferred
         assert queue.counts().in_flight == 0
-    with application(sandbox.environment(), url) as patient:
+    with open_application(sandbox.environment(), url) as patient:
         settle(patient.open_drain("visit"), patient.queue_pair("visit").main)
         assert sandbox.verify()["problems"] == []
 
@@ -240,7 +240,10 @@ def test_two_processes_do_not_create_twice(sandbox: Sandbox, database_url: str) 
     # One process may get an event while the other is still creating its record, and then tries again for a while.
     often = {"HMPPS_SQS_MAX_RECEIVE_COUNT": "20", "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1"}
     services = sandbox.environment()
-    with application(services, database_url, **often) as first, application(services, database_url, **often) as second:
+    with (
+        open_application(services, database_url, **often) as first,
+        open_application(services, database_url, **often) as second,
+    ):
         pair = first.queue_pair("visit")
         second.queue_pair("visit")
         sandbox.traffic(events=40, seed=6, queues=["visit"], duplicates=40)

@@ -12,7 +12,7 @@ from sync.store.database import StoreUnavailable
 from sync.store.failed_attempts import attempts_at, last_failure
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
-from tests.harness.app import application
+from tests.harness.app import open_application
 from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, failure_of, send, tracked
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
@@ -33,41 +33,41 @@ def settings() -> dict[str, str]:
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
 
 
-def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, one: Application) -> None:
+def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, application: Application) -> None:
     """If the one write for several coalesced updates fails, each has one failed attempt under its own id."""
     put_visit(sandbox, "to-ge")
-    queue = one.queue_pair("visit").main
+    queue = application.queue_pair("visit").main
     sent = {f"sns-to-ge-{minute}": send(queue, CHANGED, "to-ge", minute) for minute in range(3)}
-    summary = one.open_drain("visit").run_batch()
+    summary = application.open_drain("visit").run_batch()
     assert (summary.received, summary.failed) == (3, 3)
-    with one.database.read() as connection:
+    with application.database.read() as connection:
         found_attempts = attempts_at(connection, "visit", sent.items())
     assert {message_id: each.number for message_id, each in found_attempts.items()} == dict.fromkeys(sent.values(), 1)
-    found = {sns_id: last_failure(one.database, sns_message_id=sns_id) for sns_id in sent}
+    found = {sns_id: last_failure(application.database, sns_message_id=sns_id) for sns_id in sent}
     assert {sns_id: each and each.message_id for sns_id, each in found.items()} == sent
 
 
-def test_message_that_fails_in_two_deliveries_is_counted_once(sandbox: Sandbox, one: Application) -> None:
+def test_message_that_fails_in_two_deliveries_is_counted_once(sandbox: Sandbox, application: Application) -> None:
     """Copies and second deliveries of a message have other ids on the queue. They are attempts at one message."""
     put_visit(sandbox, "tw-ce")
     for _ in range(2):
-        send(one.queue_pair("visit").main, BOOKED, "tw-ce")
+        send(application.queue_pair("visit").main, BOOKED, "tw-ce")
     sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=400, body=REFUSAL)
-    drain = one.open_drain("visit")
+    drain = application.open_drain("visit")
     assert drain.run_batch().failed == 2
     assert (drain.failures.counts().total(), drain.failures.messages().total()) == (2, 1)
 
 
-def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Application) -> None:
+def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, application: Application) -> None:
     """The step, service, method, path, status, reason and attempt of a refused create are recorded under both ids."""
     put_visit(sandbox, "aa-aa")
-    queue = one.queue_pair("visit").main
+    queue = application.queue_pair("visit").main
     message_id = send(queue, BOOKED, "aa-aa")
     sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=400, body=REFUSAL)
-    summary = one.open_drain("visit").run_batch()
+    summary = application.open_drain("visit").run_batch()
     assert (summary.received, summary.failed) == (1, 1)
-    found = last_failure(one.database, sns_message_id="sns-aa-aa-0")
-    assert found == failure_of(one, message_id)
+    found = last_failure(application.database, sns_message_id="sns-aa-aa-0")
+    assert found == failure_of(application, message_id)
     assert found is not None
     failure = found.failure
     offender_no = sandbox.prisoners()[0]["offenderNo"]
@@ -75,13 +75,13 @@ def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Application
     assert (failure.step, failure.service, failure.method, failure.status) == ("create visit", "nomis", "POST", 400)
     assert (failure.path, failure.reason) == (f"/prisoners/{offender_no}/visits", "No room")
     assert not failure.recoverable
-    assert tracked(one) == {"visit-create-failed": 1, "message-failed": 1}
+    assert tracked(application) == {"visit-create-failed": 1, "message-failed": 1}
 
 
 def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
     """After the first failure a message is visible at once, and after the second it is hidden for a minute."""
-    with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as made:
-        queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+    with open_application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as application:
+        queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
         send(queue, CHANGED, "no-such")
         assert drain.run_batch().failed == 1
         assert queue.counts().visible == 1
@@ -97,43 +97,43 @@ def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> Non
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT_PRISON_VISIT_CANCELLED": "0",
     }
-    with application(sandbox.environment(), url, **waits) as made:
-        queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+    with open_application(sandbox.environment(), url, **waits) as application:
+        queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
         send(queue, CHANGED, "no-such")
         cancelled = send(queue, CANCELLED, "none-such")
         assert drain.run_batch().failed == 2
         assert [message.message_id for message in queue.receive()] == [cancelled]
 
 
-def test_events_behind_a_failed_creation_are_not_tried(sandbox: Sandbox, one: Application) -> None:
+def test_events_behind_a_failed_creation_are_not_tried(sandbox: Sandbox, application: Application) -> None:
     """A change and a cancellation behind a failed booking wait as long as the booking, and do not count as failed."""
-    queue = one.queue_pair("visit").main
+    queue = application.queue_pair("visit").main
     booked = send(queue, BOOKED, "not-there", 0)
     others = [send(queue, CHANGED, "not-there", 1), send(queue, CANCELLED, "not-there", 2)]
-    summary = one.open_drain("visit").run_batch()
+    summary = application.open_drain("visit").run_batch()
     assert (summary.failed, summary.deferred) == (1, 2)
-    assert failure_of(one, booked) is not None
-    assert [failure_of(one, each) for each in others] == [None, None]
+    assert failure_of(application, booked) is not None
+    assert [failure_of(application, each) for each in others] == [None, None]
     assert (queue.counts().visible, queue.counts().in_flight) == (0, 3)
-    assert tracked(one) == {"visit-create-failed": 1, "message-failed": 1}
+    assert tracked(application) == {"visit-create-failed": 1, "message-failed": 1}
 
 
 def test_no_message_becomes_a_dead_letter_without_an_attempt(sandbox: Sandbox, url: str) -> None:
     """When a failed booking is a dead letter, the change behind it is tried, so that its own failure is recorded."""
-    with application(sandbox.environment(), url) as made:
-        pair, drain = made.queue_pair("visit"), made.open_drain("visit")
+    with open_application(sandbox.environment(), url) as application:
+        pair, drain = application.queue_pair("visit"), application.open_drain("visit")
         send(pair.main, BOOKED, "not-there", 0)
         send(pair.main, CHANGED, "not-there", 1)
         until(lambda: not drain.run_batch().received and pair.dlq.counts().visible == 2)
-        found = last_failure(made.database, sns_message_id="sns-not-there-1")
+        found = last_failure(application.database, sns_message_id="sns-not-there-1")
         assert found is not None
         assert (found.attempt, found.failure.service, found.failure.status) == (3, "mapping", 404)
 
 
 def test_events_behind_a_creation_are_handled_after_its_success(sandbox: Sandbox, url: str) -> None:
     """If the record appears in DPS a moment later, the booking and the change are both handled, in order."""
-    with application(sandbox.environment(), url) as made:
-        queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+    with open_application(sandbox.environment(), url) as application:
+        queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
         who = sandbox.prisoners()[0]["offenderNo"]
         send(queue, BOOKED, "late", 0, prisonerId=who)
         send(queue, CHANGED, "late", 1, prisonerId=who)
@@ -145,10 +145,10 @@ def test_events_behind_a_creation_are_handled_after_its_success(sandbox: Sandbox
         assert methods == ["POST", "PUT"]
 
 
-def test_a_failed_update_does_not_hold_up_the_next_event(sandbox: Sandbox, one: Application) -> None:
+def test_a_failed_update_does_not_hold_up_the_next_event(sandbox: Sandbox, application: Application) -> None:
     """A cancellation does not depend on the change before it, so it is handled even if the change failed."""
     who = put_visit(sandbox, "aa-aa")
-    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
     send(queue, BOOKED, "aa-aa", 0)
     drain.run_batch()
     sandbox.fault("nomis", "PUT", "/prisoners/[^/]*/visits/[0-9]*$", kind="status", status=400)
@@ -160,40 +160,40 @@ def test_a_failed_update_does_not_hold_up_the_next_event(sandbox: Sandbox, one: 
 
 
 def test_a_long_group_continues_in_its_next_turn(
-    sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However short the turns of a thread are, all tasks of a group are handled in order."""
     monkeypatch.setattr(times, "GROUP_TURN_SECONDS", 0.0)
     who = put_visit(sandbox, "aa-aa")
-    queue = one.queue_pair("visit").main
+    queue = application.queue_pair("visit").main
     for minute, event_type in enumerate((BOOKED, CHANGED, CANCELLED)):
         send(queue, event_type, "aa-aa", minute, prisonerId=who)
-    assert one.open_drain("visit").run_batch().applied == 3
+    assert application.open_drain("visit").run_batch().applied == 3
     assert [each["path"].rsplit("/", 1)[-1] for each in sandbox.journal("nomis")][-1] == "cancel"
     assert [each["method"] for each in sandbox.journal("nomis")] == ["POST", "PUT", "PUT"]
 
 
-def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, one: Application) -> None:
+def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, application: Application) -> None:
     """Each coalesced event is tracked with its message. If the one write fails, all of them have failed."""
     who = put_visit(sandbox, "aa-aa")
-    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
     send(queue, BOOKED, "aa-aa", 0)
     drain.run_batch()
     ids = [send(queue, CHANGED, "aa-aa", minute, prisonerId=who) for minute in (1, 2, 3)]
     summary = drain.run_batch()
     assert (summary.applied, summary.coalesced) == (1, 2)
-    one.telemetry.flush()
-    properties = [each["properties"] for each in read_events(one.database, "message-coalesced")]
+    application.telemetry.flush()
+    properties = [each["properties"] for each in read_events(application.database, "message-coalesced")]
     assert properties == [{"eventType": CHANGED, "entity": "visit:aa-aa", "messageId": each} for each in ids[:2]]
     sandbox.fault("nomis", "PUT", kind="status", status=400)
     ids = [send(queue, CHANGED, "aa-aa", minute) for minute in (4, 5)]
     assert drain.run_batch().failed == 2
-    assert all(failure_of(one, each) is not None for each in ids)
+    assert all(failure_of(application, each) is not None for each in ids)
 
 
 def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> None:
     """A message whose record another process is handling is parked, and is handled once that process has finished."""
-    with application(sandbox.environment(), url, DRAIN_CONCURRENCY="1") as one:
+    with open_application(sandbox.environment(), url, DRAIN_CONCURRENCY="1") as one:
         queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
         for reference in ("aa-aa", "bb-bb"):
             put_visit(sandbox, reference)
@@ -216,9 +216,9 @@ def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> 
     server = PostgresServer()
     try:
         server.start()
-        with application(sandbox.environment(), server.url.render_as_string()) as made:
+        with open_application(sandbox.environment(), server.url.render_as_string()) as application:
             put_visit(sandbox, "aa-aa")
-            queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+            queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
             send(queue, BOOKED, "aa-aa")
             server.stop()
             for _ in range(3):
@@ -231,9 +231,9 @@ def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> 
         server.close()
 
 
-def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, one: Application) -> None:
+def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, application: Application) -> None:
     """If NOMIS always responds 500 to one record, the breaker opens only for a few moments."""
-    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
     references = [f"good-{number}" for number in range(5)]
     for reference in [*references, "poison"]:
         put_visit(sandbox, reference)
@@ -243,20 +243,20 @@ def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, 
     for reference in references:
         send(queue, BOOKED, reference)
     assert drain.run_batch().applied == 5
-    assert failure_of(one, poison) is not None
+    assert failure_of(application, poison) is not None
     assert len(sandbox.nomis("visit")) == 5
 
 
 def test_the_last_attempt_is_tracked(sandbox: Sandbox, url: str) -> None:
     """If a message becomes a dead letter, its type and the two queues are tracked once."""
-    with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0") as made:
-        queue, dlq = made.queue_pair("visit").main, made.queue_pair("visit").dlq
+    with open_application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0") as application:
+        queue, dlq = application.queue_pair("visit").main, application.queue_pair("visit").dlq
         lost = send(queue, BOOKED, "nobody-knows")
         bad = queue.send("{no json")
-        drain = made.open_drain("visit")
+        drain = application.open_drain("visit")
         until(lambda: bool(drain.run_until_empty()) and dlq.counts().visible == 2)
-        made.telemetry.flush()
-        found = [each for each in read_events(made.database) if each["name"].endswith("-sent-to-dlq")]
+        application.telemetry.flush()
+        found = [each for each in read_events(application.database) if each["name"].endswith("-sent-to-dlq")]
     assert sorted(each["name"] for each in found) == ["message-sent-to-dlq", f"{BOOKED}-sent-to-dlq"]
     assert {each["properties"]["messageId"] for each in found} == {lost, bad}
     for each in found:

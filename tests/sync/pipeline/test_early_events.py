@@ -45,31 +45,31 @@ def settings() -> dict[str, str]:
     return {"CREATION_WAIT_SECONDS": str(PATIENCE)}
 
 
-def failure_of(made: Application, reference: str, minute: int) -> FailedAttempt | None:
+def failure_of(application: Application, reference: str, minute: int) -> FailedAttempt | None:
     """The last failed attempt to handle an event."""
-    return last_failure(made.database, sns_message_id=f"sns-{reference}-{minute}")
+    return last_failure(application.database, sns_message_id=f"sns-{reference}-{minute}")
 
 
-def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one: Application) -> None:
+def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, application: Application) -> None:
     """A change and a cancellation that come before the booking, however often, are applied after it. Neither fails."""
-    pair, drain = one.queue_pair("visit"), one.open_drain("visit")
+    pair, drain = application.queue_pair("visit"), application.open_drain("visit")
     who = put_visit(sandbox, REFERENCE)
     send(pair.main, CHANGED, REFERENCE, 1, prisonerId=who)
     send(pair.main, CANCELLED, REFERENCE, 2, prisonerId=who)
     for _ in range(7):
         assert drain.run_batch().deferred == 2
     assert (pair.main.counts().total, pair.dlq.counts().total) == (2, 0)
-    assert tracked(one) == {}
+    assert tracked(application) == {}
     send(pair.main, BOOKED, REFERENCE, 0, prisonerId=who)
     assert drain.run_batch().applied == 3
     assert [each["method"] for each in sandbox.journal("nomis")] == ["POST", "PUT", "PUT"]
     assert pair.main.counts().total == 0
-    assert failure_of(one, REFERENCE, 1) is None
+    assert failure_of(application, REFERENCE, 1) is None
 
 
-def test_an_allocation_waits_for_its_schedule(sandbox: Sandbox, one: Application) -> None:
+def test_an_allocation_waits_for_its_schedule(sandbox: Sandbox, application: Application) -> None:
     """An event that needs another record's mapping waits for the creation of that record."""
-    pair, drain = one.queue_pair("activity"), one.open_drain("activity")
+    pair, drain = application.queue_pair("activity"), application.open_drain("activity")
     schedule = schedule_created(sandbox)
     allocated(sandbox, schedule).publish()
     for _ in range(5):
@@ -80,9 +80,9 @@ def test_an_allocation_waits_for_its_schedule(sandbox: Sandbox, one: Application
     assert len(sandbox.nomis("allocation")) == 1
 
 
-def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Application) -> None:
+def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, application: Application) -> None:
     """An attendance that NOMIS refuses because it precedes its allocation is applied once the allocation exists."""
-    pair, drain = one.queue_pair("activity"), one.open_drain("activity")
+    pair, drain = application.queue_pair("activity"), application.open_drain("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()
     drain.run_until_empty()
@@ -104,13 +104,13 @@ def wait_since(queue: Queue, seconds: float) -> None:
     queue.delete([message])
 
 
-def test_a_wait_for_a_creation_ends(sandbox: Sandbox, one: Application) -> None:
+def test_a_wait_for_a_creation_ends(sandbox: Sandbox, application: Application) -> None:
     """If the record is never created, the event fails after a time limit.
 
     From then on it has as many attempts as any other event.
     """
     put_visit(sandbox, "never")
-    pair, drain = one.queue_pair("visit"), one.open_drain("visit")
+    pair, drain = application.queue_pair("visit"), application.open_drain("visit")
     send(pair.main, CHANGED, "never")
     drain.run_batch()
     wait_since(pair.main, PATIENCE - 5)
@@ -119,18 +119,18 @@ def test_a_wait_for_a_creation_ends(sandbox: Sandbox, one: Application) -> None:
     assert [drain.run_batch().failed for _ in range(3)] == [1, 1, 1]
     drain.run_batch()
     assert pair.dlq.counts().visible == 1
-    found = failure_of(one, "never", 0)
+    found = failure_of(application, "never", 0)
     assert found is not None
     assert (found.attempt, found.failure.service, found.failure.status) == (3, "mapping", 404)
 
 
-def test_a_dead_letter_that_is_sent_back_waits_again(sandbox: Sandbox, one: Application) -> None:
+def test_a_dead_letter_that_is_sent_back_waits_again(sandbox: Sandbox, application: Application) -> None:
     """A dead letter that is sent back waits for its booking again, since the booking may have been sent back too."""
     put_visit(sandbox, REFERENCE)
-    pair, drain = one.queue_pair("visit"), one.open_drain("visit")
+    pair, drain = application.queue_pair("visit"), application.open_drain("visit")
     send(pair.dlq, CHANGED, REFERENCE)
     wait_since(pair.dlq, PATIENCE + 1)
-    DeadLetterQueue("visit", pair, one.database, one.telemetry).retry(lambda _: {})
+    DeadLetterQueue("visit", pair, application.database, application.telemetry).retry(lambda _: {})
     assert drain.run_batch().deferred == 1
 
 
@@ -139,12 +139,12 @@ def test_a_dead_letter_that_is_sent_back_waits_again(sandbox: Sandbox, one: Appl
     [("intended", True), ("refused", True), ("created", True), ("ambiguous", False), ("deleted", False)],
 )
 def test_an_event_waits_longer_for_a_creation_in_progress(
-    sandbox: Sandbox, one: Application, state: str, *, waits: bool
+    sandbox: Sandbox, application: Application, state: str, *, waits: bool
 ) -> None:
     """An event waits longer if any process has begun the creation, unless no process continues it."""
     who = put_visit(sandbox, REFERENCE)
-    pair, drain = one.queue_pair("visit"), one.open_drain("visit")
-    creation, store = DOMAINS["visits"].creation, CreationStore(one.database, one.telemetry)
+    pair, drain = application.queue_pair("visit"), application.open_drain("visit")
+    creation, store = DOMAINS["visits"].creation, CreationStore(application.database, application.telemetry)
     store.intend(creation, REFERENCE, {}, {}, None)
     record = store.read(creation, REFERENCE)
     assert record is not None
@@ -157,7 +157,7 @@ def test_an_event_waits_longer_for_a_creation_in_progress(
     elif state == "ambiguous":
         store.ambiguous(creation, record, {})
     elif state == "deleted":
-        with one.database.begin() as connection:
+        with application.database.begin() as connection:
             mark_deleted(connection, creation.name, REFERENCE)
     send(pair.main, CHANGED, REFERENCE, prisonerId=who)
     wait_since(pair.main, 2 * PATIENCE)
@@ -166,7 +166,7 @@ def test_an_event_waits_longer_for_a_creation_in_progress(
 
 
 def test_a_message_that_cannot_be_copied_stays(
-    sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A message that cannot be copied stays, and its failure is recorded, since it may become a dead letter next."""
 
@@ -174,9 +174,9 @@ def test_a_message_that_cannot_be_copied_stays(
         return messages
 
     put_visit(sandbox, REFERENCE)
-    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
     send(queue, CHANGED, REFERENCE)
     monkeypatch.setattr(queue, "copy", refuse)
     assert drain.run_batch().failed == 1
     assert queue.counts().total == 1
-    assert failure_of(one, REFERENCE, 0) is not None
+    assert failure_of(application, REFERENCE, 0) is not None

@@ -37,32 +37,34 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock_of(monkeypatch, too_early, group_runner, batch)
 
 
-def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: Application, clock: Clock) -> None:
+def test_state_that_is_committed_after_its_event_is_read(
+    sandbox: Sandbox, application: Application, clock: Clock
+) -> None:
     """If a publisher sends its event before it commits, NOMIS gets the committed state in one attempt.
 
     A message that reads nothing from DPS, here a mapping retry, is handled in the meantime, although it came later.
     """
     who = put_visit(sandbox, "late", start="2023-06-02T14:00:00")
-    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
     send(queue, BOOKED, "late", prisonerId=who)
     queue.send(write_mapping_retry({"nomisId": "1", "vsipId": "other"}, {}))
     working = in_thread(drain.run_batch)
-    until(lambda: tracked(one)["visit-retry-success"])
+    until(lambda: tracked(application)["visit-retry-success"])
     assert sandbox.requests("visits") == []
     put_visit(sandbox, "late", start="2023-06-02T14:30:00")
     clock.ahead = AGE
     assert result_of(working).applied == 2
     (visit,) = sandbox.nomis("visit")
     assert "14:30" in str(visit["start"])
-    assert tracked(one)["message-failed"] == 0
+    assert tracked(application)["message-failed"] == 0
 
 
-def test_a_stop_leaves_time_for_recent_events(sandbox: Sandbox, one: Application, clock: Clock) -> None:
+def test_a_stop_leaves_time_for_recent_events(sandbox: Sandbox, application: Application, clock: Clock) -> None:
     """At a stop, recent events are handled within the grace period, since a return would cost them an attempt."""
-    queue = one.queue_pair("visit").main
+    queue = application.queue_pair("visit").main
     who = put_visit(sandbox, "stop")
     send(queue, BOOKED, "stop", prisonerId=who)
-    drain = one.open_drain("visit")
+    drain = application.open_drain("visit")
     working = in_thread(drain.run_batch)
     until(lambda: queue.counts().in_flight == 1)
     drain.stop()
@@ -71,13 +73,13 @@ def test_a_stop_leaves_time_for_recent_events(sandbox: Sandbox, one: Application
     assert (summary.applied, summary.deferred) == (1, 0)
 
 
-def test_an_event_from_the_future_is_not_delayed(sandbox: Sandbox, one: Application, clock: Clock) -> None:
+def test_an_event_from_the_future_is_not_delayed(sandbox: Sandbox, application: Application, clock: Clock) -> None:
     """If the publisher's clock is a day ahead, the time since the message was sent decides."""
     who = put_visit(sandbox, "future")
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    queue = one.queue_pair("visit").main
+    queue = application.queue_pair("visit").main
     send(queue, BOOKED, "future", prisonerId=who, occurredAt=tomorrow.isoformat())
-    working = in_thread(one.open_drain("visit").run_batch)
+    working = in_thread(application.open_drain("visit").run_batch)
     until(lambda: queue.counts().in_flight == 1)
     clock.ahead = AGE
     assert result_of(working).applied == 1

@@ -26,12 +26,12 @@ def publish(sandbox: Sandbox, event_type: str, reference: str, **changes: str) -
     sandbox.publish(event_type, {"reference": reference}, offender_no)
 
 
-def test_slow_record_does_not_hold_up_the_next_batches(sandbox: Sandbox, one: Application) -> None:
+def test_slow_record_does_not_hold_up_the_next_batches(sandbox: Sandbox, application: Application) -> None:
     """While NOMIS takes its time over one visit, the visits of the following batches are created."""
     for number in range(35):
         publish(sandbox, BOOKED, f"visit-{number}")
     with held(sandbox, "nomis", "POST", VISITS) as slow:
-        working = in_thread(one.open_drain("visit").run_until_empty)
+        working = in_thread(application.open_drain("visit").run_until_empty)
         slow.wait_for_request()
         until(lambda: len(sandbox.nomis("visit")) == 34, "the other visits are created")
         slow.release()
@@ -41,11 +41,11 @@ def test_slow_record_does_not_hold_up_the_next_batches(sandbox: Sandbox, one: Ap
     assert sandbox.verify()["problems"] == []
 
 
-def test_event_of_a_slow_record_waits_for_the_one_before_it(sandbox: Sandbox, one: Application) -> None:
+def test_event_of_a_slow_record_waits_for_the_one_before_it(sandbox: Sandbox, application: Application) -> None:
     """A change whose visit is being created is handled after the creation, in the same run, and at its first try."""
     publish(sandbox, BOOKED, "slow", start="2023-06-02T14:00:00")
     with held(sandbox, "nomis", "POST", VISITS) as slow:
-        working = in_thread(one.open_drain("visit").run_until_empty)
+        working = in_thread(application.open_drain("visit").run_until_empty)
         slow.wait_for_request()
         publish(sandbox, CHANGED, "slow", start="2023-06-02T14:30:00")
         publish(sandbox, BOOKED, "other")
@@ -57,10 +57,10 @@ def test_event_of_a_slow_record_waits_for_the_one_before_it(sandbox: Sandbox, on
     assert sandbox.verify()["problems"] == []
 
 
-def test_event_that_waits_for_a_slow_record_is_returned_with_it(sandbox: Sandbox, one: Application) -> None:
+def test_event_that_waits_for_a_slow_record_is_returned_with_it(sandbox: Sandbox, application: Application) -> None:
     """When the grace period ends, the messages of a slow record are all visible again, and nothing is created twice."""
     publish(sandbox, BOOKED, "slow")
-    drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
+    drain, queue = application.open_drain("visit"), application.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS) as slow:
         working = in_thread(drain.run_until_empty)
         slow.wait_for_request()

@@ -20,7 +20,7 @@ from sync.queues.queue import Queue
 from sync.queues.requeue import WaitsFor
 from sync.settings import times
 from sync.store.failed_attempts import last_failure
-from tests.harness.app import application
+from tests.harness.app import open_application
 from tests.harness.faults import hits
 from tests.harness.pipeline import BOOKED, draining, send, tracked
 from tests.harness.publishing import visit_booked
@@ -32,16 +32,16 @@ SENT_TO_DLQ = f"{BOOKED}-sent-to-dlq"
 FAILURE = Failure("create visit", "nomis", "POST", "/prisoners/A1234BC/visits", 503, "busy", recoverable=True)
 
 
-def test_a_copy_at_the_last_receive_is_not_a_dead_letter(sandbox: Sandbox, one: Application) -> None:
+def test_a_copy_at_the_last_receive_is_not_a_dead_letter(sandbox: Sandbox, application: Application) -> None:
     """A message that gets a 503 at its last receive waits as a copy. It is not reported as sent to the DLQ."""
-    pair = one.queue_pair("visit")
+    pair = application.queue_pair("visit")
     visit_booked(sandbox).publish()
     for _ in range(MOST - 1):
         pair.main.change_visibility(pair.main.receive(), 0)
     sandbox.fault("nomis", "POST", status=503)
-    assert one.open_drain("visit").run_batch().deferred == 1
+    assert application.open_drain("visit").run_batch().deferred == 1
     assert (pair.main.counts().total, pair.dlq.counts().total) == (1, 0)
-    found = tracked(one)
+    found = tracked(application)
     assert found["message-failed"] == 1
     assert found[SENT_TO_DLQ] == 0
 
@@ -61,40 +61,40 @@ class NoCopies:
 
 
 @contextmanager
-def last_received(one: Application, client: Any) -> Iterator[tuple[Acknowledger, Task]]:
+def last_received(application: Application, client: Any) -> Iterator[tuple[Acknowledger, Task]]:
     """An acknowledger with the given SQS client, and a booking at its last receive."""
-    made = one.queue_pair("visit").main
+    made = application.queue_pair("visit").main
     send(made, BOOKED, "aa-aa")
     for _ in range(MOST):
         (message,) = made.receive(visibility_seconds=0)
     queue = Queue(client, made.name, made.url)
     with Heartbeat(queue, 60) as heartbeat:
-        context = one.queue_context("visit")
+        context = application.queue_context("visit")
         yield Acknowledger(context, queue, heartbeat), read_task(message, context.domain)
 
 
 @pytest.mark.parametrize("waits_for", [WaitsFor.SERVICE, WaitsFor.CREATION])
 def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
-    one: Application, monkeypatch: pytest.MonkeyPatch, waits_for: WaitsFor
+    application: Application, monkeypatch: pytest.MonkeyPatch, waits_for: WaitsFor
 ) -> None:
     """If a message cannot be copied, it fails with one record and one event of each kind."""
     monkeypatch.setattr(times, "SQS_RETRY_SECONDS", 0)
-    with last_received(one, NoCopies(one.aws.client("sqs"))) as (acknowledger, task):
+    with last_received(application, NoCopies(application.aws.client("sqs"))) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=waits_for)
         assert acknowledger.acknowledge([end]) == {Outcome.FAILED: 1}
         assert acknowledger.failures.counts().total() == 1
-    found = tracked(one)
+    found = tracked(application)
     assert found["message-failed"] == 1
     assert found[SENT_TO_DLQ] == 1
 
 
-def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(one: Application) -> None:
+def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(application: Application) -> None:
     """A message that waits for its creation is not recorded as failed as long as a copy can be sent."""
-    with last_received(one, one.aws.client("sqs")) as (acknowledger, task):
+    with last_received(application, application.aws.client("sqs")) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=WaitsFor.CREATION)
         assert acknowledger.acknowledge([end]) == {Outcome.DEFERRED: 1}
-    assert one.queue_pair("visit").main.counts().total == 1
-    assert not tracked(one)
+    assert application.queue_pair("visit").main.counts().total == 1
+    assert not tracked(application)
 
 
 def test_an_unknown_outcome_at_the_last_receive_gets_one_copy(
@@ -111,8 +111,8 @@ def test_an_unknown_outcome_at_the_last_receive_gets_one_copy(
         "CREATION_SETTLING_SECONDS": "1",
         "HMPPS_SQS_MAX_RECEIVE_COUNT": "2",
     }
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/two.db", **settings) as made:
-        pair = made.queue_pair("visit")
+    with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/two.db", **settings) as application:
+        pair = application.queue_pair("visit")
         visit_booked(sandbox).publish()
         fault = sandbox.fault("nomis", "POST", "/prisoners/", status=504, text="<html>Gateway Timeout</html>")
 
@@ -121,9 +121,9 @@ def test_an_unknown_outcome_at_the_last_receive_gets_one_copy(
             assert hits(sandbox, fault) <= 2, "the message is tried more often than it may be received"
             return pair.dlq.counts().total == 1
 
-        with draining(made, "visit"):
+        with draining(application, "visit"):
             until(is_dead_letter)
-        found = last_failure(made.database, message_id=pair.dlq.receive()[0].message_id)
+        found = last_failure(application.database, message_id=pair.dlq.receive()[0].message_id)
         assert found is not None
         assert "the outcome of the last create is unknown" in found.failure.reason
-        assert tracked(made)[SENT_TO_DLQ] == 1
+        assert tracked(application)[SENT_TO_DLQ] == 1

@@ -19,7 +19,7 @@ from sync.queues.requeue import WaitsFor, attributes_anew, attributes_of_copy, m
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from sync.store.leases import Leases
-from tests.harness.app import application
+from tests.harness.app import open_application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import draining, nothing_lost
 from tests.harness.publishing import visit_booked
@@ -65,8 +65,8 @@ def test_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQS hides a message for 12 hours at most, so before then a copy with all its receives replaces the message."""
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
-        main, drain = made.queue_pair("visit").main, made.open_drain("visit")
+    with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as application:
+        main, drain = application.queue_pair("visit").main, application.open_drain("visit")
         for _ in range(4):
             visit_booked(sandbox).publish()
         until(lambda: main.counts().visible == 4)
@@ -84,15 +84,15 @@ def test_messages_that_are_hidden_for_long_are_replaced(
         monkeypatch.undo()
         main.change_visibility(copies, 0)
         assert drain.run_batch().applied == 2
-        nothing_lost(sandbox, made, "visit")
+        nothing_lost(sandbox, application, "visit")
 
 
 def test_parked_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient_breaker: None
 ) -> None:
     """A message that an outage keeps in its batch for half a day is replaced by a copy too."""
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
-        main, drain = made.queue_pair("visit").main, made.open_drain("visit")
+    with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as application:
+        main, drain = application.queue_pair("visit").main, application.open_drain("visit")
         for _ in range(2):
             visit_booked(sandbox).publish()
         until(lambda: main.counts().visible == 2)
@@ -102,7 +102,7 @@ def test_parked_messages_that_are_hidden_for_long_are_replaced(
             create.wait_for_request()
             for number in range(3):
                 error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
-                made.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
+                application.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
             create.release()
             # During a batch the service is pinged only while messages are parked.
             until(lambda: hits(sandbox, ping))
@@ -117,32 +117,32 @@ def test_parked_messages_that_are_hidden_for_long_are_replaced(
         sandbox.clear_faults()
         main.change_visibility([copy], 0)
         until(lambda: drain.run_batch().applied)
-        nothing_lost(sandbox, made, "visit")
+        nothing_lost(sandbox, application, "visit")
 
 
 def test_a_long_held_lease_makes_no_dead_letter(
-    sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a living process keeps handling the record, the message is returned, but never becomes a dead letter."""
     for name in ("LEASE_WAIT_SECONDS", "LEASE_POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0)
-    pair, event = one.queue_pair("visit"), visit_booked(sandbox)
+    pair, event = application.queue_pair("visit"), visit_booked(sandbox)
     event.publish()
-    other, key = Leases(one.database, "living", 300), creation_lease("visit", event.dps_id)
+    other, key = Leases(application.database, "living", 300), creation_lease("visit", event.dps_id)
     assert other.acquire(key)
-    with capture_logs() as logs, draining(one, "visit"):
+    with capture_logs() as logs, draining(application, "visit"):
         # The queue allows three receives.
         until(lambda: sum(each["event"] == "lease-busy" for each in logs) >= 5)
         other.release(key)
         until(lambda: pair.main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
+    nothing_lost(sandbox, application, "visit")
 
 
 def test_a_message_is_hidden_while_its_request_may_be_under_way(sandbox: Sandbox, tmp_path: Path) -> None:
     """While a request may still be under way in NOMIS, its message waits on the queue and is not received."""
     url = f"sqlite:///{tmp_path}/settling.db"
-    with application(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as made:
-        drain, main = made.open_drain("visit"), made.queue_pair("visit").main
+    with open_application(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as application:
+        drain, main = application.open_drain("visit"), application.queue_pair("visit").main
         visit_booked(sandbox).publish()
         sandbox.fault("nomis", "POST", kind="reset", times=1)
         until(lambda: drain.run_batch().deferred)

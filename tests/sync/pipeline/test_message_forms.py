@@ -12,7 +12,7 @@ from sync.domains.registry import unknown_switches
 from sync.events.envelope import write_mapping_retry
 from sync.repair.hints import hint
 from sync.store.telemetry import read_events
-from tests.harness.app import application
+from tests.harness.app import open_application
 from tests.harness.pipeline import BOOKED, CHANGED, failure_of, send, tracked
 from tests.harness.publishing import put_visit
 
@@ -29,32 +29,32 @@ def settings() -> dict[str, str]:
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
 
 
-def test_an_event_without_a_required_field_fails_alone(sandbox: Sandbox, one: Application) -> None:
+def test_an_event_without_a_required_field_fails_alone(sandbox: Sandbox, application: Application) -> None:
     """An event without a required field is recorded as malformed, by its type and SNS id. Nothing else is tracked."""
     put_visit(sandbox, "aa-aa")
-    queue = one.queue_pair("visit").main
+    queue = application.queue_pair("visit").main
     bad = send(queue, CHANGED, "bb", additionalInformation={})
     send(queue, BOOKED, "aa-aa")
-    summary = one.open_drain("visit").run_batch()
+    summary = application.open_drain("visit").run_batch()
     assert (summary.applied, summary.unreadable) == (1, 1)
-    found = failure_of(one, bad)
+    found = failure_of(application, bad)
     assert found is not None
     assert (found.event_type, found.sns_message_id) == (CHANGED, "sns-bb-0")
     assert "reference is missing" in found.failure.reason
-    assert tracked(one) == {"visit-create-success": 1, "message-failed": 1}
+    assert tracked(application) == {"visit-create-success": 1, "message-failed": 1}
 
 
-def test_messages_of_unknown_types_are_acknowledged_and_tracked(sandbox: Sandbox, one: Application) -> None:
+def test_messages_of_unknown_types_are_acknowledged_and_tracked(sandbox: Sandbox, application: Application) -> None:
     """Messages of unknown types are deleted. Their type and id are tracked, shortened if they are too long."""
-    queue = one.queue_pair("visit").main
+    queue = application.queue_pair("visit").main
     named = send(queue, "prison-visit.renamed", "aa")
     long = send(queue, "prison-visit." + "\x00" + "x" * 5_000, "bb")
     other = queue.send(json.dumps({"Type": "SubscriptionConfirmation", "Message": "hello"}))
-    summary = one.open_drain("visit").run_batch()
+    summary = application.open_drain("visit").run_batch()
     assert summary.unhandled == summary.received == 3
     assert queue.counts().total == 0
-    assert tracked(one) == {"message-unhandled": 3}
-    found = {each["properties"]["messageId"]: each["properties"] for each in read_events(one.database)}
+    assert tracked(application) == {"message-unhandled": 3}
+    found = {each["properties"]["messageId"]: each["properties"] for each in read_events(application.database)}
     assert found[named] == {
         "queue": "visit",
         "messageId": named,
@@ -66,13 +66,13 @@ def test_messages_of_unknown_types_are_acknowledged_and_tracked(sandbox: Sandbox
 
 
 @pytest.mark.parametrize("event_type", ["incentives.iep-review.inserted", " Incentives.IEP-review.inserted\n"])
-def test_an_event_of_another_queue_fails(sandbox: Sandbox, one: Application, event_type: str) -> None:
+def test_an_event_of_another_queue_fails(sandbox: Sandbox, application: Application, event_type: str) -> None:
     """An event on the wrong queue would be lost if it were deleted, so it fails, and the reason names its own queue."""
-    queue = one.queue_pair("visit").main
+    queue = application.queue_pair("visit").main
     message_id = send(queue, event_type, "aa")
-    summary = one.open_drain("visit").run_batch()
+    summary = application.open_drain("visit").run_batch()
     assert (summary.failed, summary.unhandled) == (1, 0)
-    found = failure_of(one, message_id)
+    found = failure_of(application, message_id)
     assert found is not None
     assert "belongs on the incentive queue" in found.failure.reason
     assert not found.failure.recoverable
@@ -91,16 +91,18 @@ def test_an_event_of_another_queue_fails(sandbox: Sandbox, one: Application, eve
         BOOKED.upper(),
     ],
 )
-def test_spaces_and_case_of_an_event_type_are_ignored(sandbox: Sandbox, one: Application, event_type: str) -> None:
+def test_spaces_and_case_of_an_event_type_are_ignored(
+    sandbox: Sandbox, application: Application, event_type: str
+) -> None:
     """An event type with extra spaces or in another case is handled as the type that is clearly meant."""
     who = put_visit(sandbox, "blank")
-    send(one.queue_pair("visit").main, event_type, "blank", prisonerId=who)
-    assert one.open_drain("visit").run_batch().applied == 1
-    assert tracked(one) == {"visit-create-success": 1}
+    send(application.queue_pair("visit").main, event_type, "blank", prisonerId=who)
+    assert application.open_drain("visit").run_batch().applied == 1
+    assert tracked(application) == {"visit-create-success": 1}
 
 
 @pytest.mark.parametrize("more", [{}, {"Type": "visit"}], ids=["bare", "with its own Type"])
-def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Application, more: dict[str, str]) -> None:
+def test_raw_message_delivery_is_read(sandbox: Sandbox, application: Application, more: dict[str, str]) -> None:
     """With raw delivery the body is the event itself, and the attributes are those of the message."""
     who = put_visit(sandbox, "raw")
     event = {
@@ -111,41 +113,41 @@ def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Application, more: 
         **more,
     }
     attributes = {"eventType": {"DataType": "String", "StringValue": BOOKED}}
-    one.queue_pair("visit").main.send(json.dumps(event), attributes)
-    assert one.open_drain("visit").run_batch().applied == 1
-    assert tracked(one) == {"visit-create-success": 1}
+    application.queue_pair("visit").main.send(json.dumps(event), attributes)
+    assert application.open_drain("visit").run_batch().applied == 1
+    assert tracked(application) == {"visit-create-success": 1}
 
 
-def test_the_case_of_an_envelope_is_ignored(sandbox: Sandbox, one: Application) -> None:
+def test_the_case_of_an_envelope_is_ignored(sandbox: Sandbox, application: Application) -> None:
     """A notification or mapping retry in another case is read. Otherwise it would be deleted as unknown."""
     who = put_visit(sandbox, "envelope")
     event = {"eventType": BOOKED, "occurredAt": "2023-05-22T10:00:00+01:00", "prisonerId": who}
     message = json.dumps({**event, "additionalInformation": {"reference": "envelope"}})
-    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
     queue.send(json.dumps({"Type": "notification", "Message": message}))
     assert drain.run_batch().applied == 1
     retry = json.loads(write_mapping_retry({"nomisId": "987", "vsipId": "other"}, {}))
     queue.send(json.dumps({**retry, "Type": retry["Type"].lower()}))
     assert drain.run_batch().applied == 1
-    assert tracked(one) == {"visit-create-success": 1, "visit-retry-success": 1}
+    assert tracked(application) == {"visit-create-success": 1, "visit-retry-success": 1}
 
 
-def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Application) -> None:
+def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, application: Application) -> None:
     """A mapping retry that fails is tracked with its mapping. Additional keys do no harm."""
     body = json.loads(write_mapping_retry({"nomisId": "7", "vsipId": "x"}, {}))
     body["Message"] = json.dumps({**json.loads(body["Message"]), "entityName": "VISIT"})
-    one.queue_pair("visit").main.send(json.dumps(body))
+    application.queue_pair("visit").main.send(json.dumps(body))
     sandbox.fault("mapping", "POST", kind="status", status=400, body={"status": 400, "userMessage": "broken"})
-    assert one.open_drain("visit").run_batch().failed == 1
-    one.telemetry.flush()
-    (failure,) = [each for each in read_events(one.database) if each["name"] == "create-mapping-retry-failure"]
+    assert application.open_drain("visit").run_batch().failed == 1
+    application.telemetry.flush()
+    (failure,) = [each for each in read_events(application.database) if each["name"] == "create-mapping-retry-failure"]
     assert json.loads(failure["properties"]["retryMessage"]) == {"nomisId": "7", "vsipId": "x"}
 
 
 def test_a_switch_may_name_the_queue(sandbox: Sandbox, url: str) -> None:
     """`feature.event.<queue>.<type>` works like `feature.event.<type>`, and does not count as an unknown switch."""
     settings = {"FEATURE_EVENT_VISIT_PRISON_VISIT_BOOKED": "false"}
-    with application(sandbox.environment(), url, **settings) as made:
-        send(made.queue_pair("visit").main, BOOKED, "off")
-        assert made.open_drain("visit").run_batch().switched_off == 1
-        assert unknown_switches(made.settings) == {}
+    with open_application(sandbox.environment(), url, **settings) as application:
+        send(application.queue_pair("visit").main, BOOKED, "off")
+        assert application.open_drain("visit").run_batch().switched_off == 1
+        assert unknown_switches(application.settings) == {}

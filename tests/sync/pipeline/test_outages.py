@@ -22,7 +22,7 @@ from sync.queues.queue import Message, Queue
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from sync.store.failed_attempts import last_failure
-from tests.harness.app import application
+from tests.harness.app import open_application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import BOOKED, CHANGED, draining, nothing_lost, send, settle
 from tests.harness.publishing import allocated, attended, person, put_visit, schedule_created, visit_booked
@@ -42,7 +42,7 @@ def settings() -> dict[str, str]:
 
 
 def test_ten_minutes_of_503_only_delay_messages(
-    sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While NOMIS responds 503, it is only pinged, however long the outage lasts.
 
@@ -56,41 +56,41 @@ def test_ten_minutes_of_503_only_delay_messages(
     def pings() -> int:
         return sum(each["path"] == "/health/ping" for each in sandbox.requests("nomis"))
 
-    with draining(one, "visit"):
+    with draining(application, "visit"):
         until(lambda: pings() >= 3, "NOMIS is pinged repeatedly")
         calls = len(sandbox.requests("nomis")) - pings()
-        assert 3 <= calls < 2 * one.settings.drain_concurrency
-        assert one.queue_pair("visit").main.counts().total == 60
+        assert 3 <= calls < 2 * application.settings.drain_concurrency
+        assert application.queue_pair("visit").main.counts().total == 60
         sandbox.clear_faults()
-        until(lambda: one.queue_pair("visit").main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
+        until(lambda: application.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, application, "visit")
 
 
-def test_messages_wait_while_auth_is_down(sandbox: Sandbox, one: Application) -> None:
+def test_messages_wait_while_auth_is_down(sandbox: Sandbox, application: Application) -> None:
     """While HMPPS Auth responds 503 and tokens have expired, messages wait. Afterwards all of them are handled."""
     sandbox.traffic(events=40, seed=8, queues=["visit"])
     sandbox.expire_tokens()
     sandbox.fault("auth", status=503)
-    with draining(one, "visit"):
+    with draining(application, "visit"):
         until(lambda: any(each["hits"] for each in sandbox.faults()))
-        until(lambda: one.breakers.open_services(UpstreamName))
+        until(lambda: application.breakers.open_services(UpstreamName))
         sandbox.clear_faults()
-        until(lambda: one.queue_pair("visit").main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
+        until(lambda: application.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, application, "visit")
 
 
-def test_a_service_without_a_ping_is_tried_by_calls(sandbox: Sandbox, one: Application) -> None:
+def test_a_service_without_a_ping_is_tried_by_calls(sandbox: Sandbox, application: Application) -> None:
     """If pings get 404, an outage ends once calls succeed again."""
     sandbox.traffic(events=10, seed=21, queues=["visit"])
     sandbox.fault(path="/health/ping", status=404)
     sandbox.fault("nomis", method="POST", status=503, times=4)
-    drain = one.open_drain("visit", hold_seconds=600)
-    until(lambda: drain.run_until_empty() and one.queue_pair("visit").main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
+    drain = application.open_drain("visit", hold_seconds=600)
+    until(lambda: drain.run_until_empty() and application.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, application, "visit")
 
 
 def test_a_drain_gives_up_on_a_service_that_only_responds_to_pings(
-    sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If pings succeed and calls fail, a drain with a limit of two seconds gives up and returns its messages."""
     # Otherwise the service is tried less and less often, and the two seconds pass before the next attempt.
@@ -98,17 +98,17 @@ def test_a_drain_gives_up_on_a_service_that_only_responds_to_pings(
         monkeypatch.setattr(times, name, 0.5)
     sandbox.traffic(events=10, seed=22, queues=["visit"])
     sandbox.fault("nomis", method="POST", status=503)
-    drain = one.open_drain("visit", hold_seconds=2)
+    drain = application.open_drain("visit", hold_seconds=2)
     with pytest.raises(UpstreamsUnavailable):
         drain.run_until_empty()
-    counts = one.queue_pair("visit").main.counts()
+    counts = application.queue_pair("visit").main.counts()
     assert (counts.in_flight, counts.visible + counts.delayed) == (0, 10)
 
 
 GOOD_SECONDS = 30
 
 
-def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(sandbox: Sandbox, one: Application) -> None:
+def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(sandbox: Sandbox, application: Application) -> None:
     """NOMIS responds 500 to four records while its ping succeeds.
 
     A visit on another queue is written within half a minute.
@@ -117,7 +117,7 @@ def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(sandbox: Sandbo
     for place in range(4):
         who = person(sandbox, place)
         sandbox.add_review(who.offender_no, "BAS")
-    with draining(one, "incentive"), draining(one, "visit"):
+    with draining(application, "incentive"), draining(application, "visit"):
         until(lambda: hits(sandbox, fault) >= 4)
         published = time.monotonic()
         visit_booked(sandbox).publish()
@@ -125,19 +125,19 @@ def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(sandbox: Sandbo
         assert time.monotonic() - published < GOOD_SECONDS
 
 
-def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(sandbox: Sandbox, one: Application) -> None:
+def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(sandbox: Sandbox, application: Application) -> None:
     """On one queue, messages that have failed are handled after those that have not been tried."""
-    one.queue_pair("activity")
+    application.queue_pair("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()
-    drain = one.open_drain("activity")
+    drain = application.open_drain("activity")
     drain.run_until_empty()
     allocated(sandbox, schedule).publish()
     drain.run_until_empty()
     fault = sandbox.fault("activities", "GET", "/allocations/.*", status=500)
     for _ in range(4):
         allocated(sandbox, schedule).publish()
-    with draining(one, "activity"):
+    with draining(application, "activity"):
         until(lambda: hits(sandbox, fault) >= 4)
         published = time.monotonic()
         attended(sandbox, schedule).publish()
@@ -146,15 +146,15 @@ def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(sandbox: Sand
 
 
 @pytest.mark.parametrize("service", ["mapping", "visits"])
-def test_an_outage_of_another_service_is_waited_for(sandbox: Sandbox, one: Application, service: str) -> None:
+def test_an_outage_of_another_service_is_waited_for(sandbox: Sandbox, application: Application, service: str) -> None:
     """Messages wait for the mapping service or the publisher just as for NOMIS."""
     sandbox.traffic(events=40, seed=9, queues=["visit"])
     sandbox.fault(service, status=503)
-    with draining(one, "visit"):
-        until(lambda: one.breakers.open_services(UpstreamName))
+    with draining(application, "visit"):
+        until(lambda: application.breakers.open_services(UpstreamName))
         sandbox.clear_faults()
-        until(lambda: one.queue_pair("visit").main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
+        until(lambda: application.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, application, "visit")
 
 
 def test_a_crash_of_the_database_loses_nothing(sandbox: Sandbox) -> None:
@@ -162,49 +162,49 @@ def test_a_crash_of_the_database_loses_nothing(sandbox: Sandbox) -> None:
     server = PostgresServer()
     try:
         server.start()
-        with application(sandbox.environment(), server.url.render_as_string()) as made:
-            made.queue_pair("visit")
+        with open_application(sandbox.environment(), server.url.render_as_string()) as application:
+            application.queue_pair("visit")
             sandbox.traffic(events=60, seed=10, queues=["visit"])
             with (
                 capture_logs() as logs,
                 held(sandbox, "nomis", "POST", "/prisoners/{offenderNo}/visits", times=None, skip=5) as creates,
-                draining(made, "visit"),
+                draining(application, "visit"),
             ):
                 creates.wait_for_request()
                 server.stop()
                 creates.release()
-                until(lambda: made.queue_pair("visit").main.counts().visible, "work fails without the database")
+                until(lambda: application.queue_pair("visit").main.counts().visible, "work fails without the database")
                 server.start()
-                until(lambda: made.queue_pair("visit").main.counts().total == 0)
-            nothing_lost(sandbox, made, "visit")
-            said = Counter(each["event"] for each in logs if each["log_level"] in ("warning", "error"))
+                until(lambda: application.queue_pair("visit").main.counts().total == 0)
+            nothing_lost(sandbox, application, "visit")
+            logged = Counter(each["event"] for each in logs if each["log_level"] in ("warning", "error"))
             # Reads and writes may each log the outage once, however many groups and threads it affects.
-            assert 1 <= said["database-unavailable"] <= 2
-            assert not said.keys() & {"leases-not-renewed", "breaker-state-not-read", "telemetry-kept"}
-            assert sum(each["event"] == "database-available" for each in logs) == said["database-unavailable"]
+            assert 1 <= logged["database-unavailable"] <= 2
+            assert not logged.keys() & {"leases-not-renewed", "breaker-state-not-read", "telemetry-kept"}
+            assert sum(each["event"] == "database-available" for each in logs) == logged["database-unavailable"]
     finally:
         server.close()
 
 
-def test_records_that_nomis_can_never_store_hold_up_nothing(sandbox: Sandbox, one: Application) -> None:
+def test_records_that_nomis_can_never_store_hold_up_nothing(sandbox: Sandbox, application: Application) -> None:
     """NOMIS responds 500 to appointments in cells.
 
     Their messages become dead letters, and the responses do not count as an outage.
     """
     sandbox.traffic(events=0, seed=3, queues=["appointment"], refused=4)
-    drain, pair = one.open_drain("appointment", 0.5), one.queue_pair("appointment")
+    drain, pair = application.open_drain("appointment", 0.5), application.queue_pair("appointment")
 
     def nothing_left() -> bool:
         drain.run_until_empty()
-        assert not one.breakers.open_services(UpstreamName)
-        assert not one.breakers.trying(UpstreamName)
+        assert not application.breakers.open_services(UpstreamName)
+        assert not application.breakers.trying(UpstreamName)
         return pair.main.counts().total == 0
 
     until(nothing_left, "the queue is empty")
     messages = pair.dlq.receive()
     assert len(messages) == 4
     for message in messages:
-        failure = last_failure(one.database, queue="appointment", message_id=message.message_id)
+        failure = last_failure(application.database, queue="appointment", message_id=message.message_id)
         assert failure is not None
         assert "accepts no appointment without a location" in failure.failure.reason
         assert not failure.failure.recoverable
@@ -225,8 +225,10 @@ def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
 def test_fuzzed_messages_end_as_dead_letters_with_their_reasons(sandbox: Sandbox, tmp_path: Path) -> None:
     """Every message is acknowledged or becomes a dead letter with a reason."""
     chance = random.Random(20230523)
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/fuzz.db", HMPPS_SQS_MAX_RECEIVE_COUNT="1") as made:
-        pair, drain = made.queue_pair("visit"), made.open_drain("visit")
+    with open_application(
+        sandbox.environment(), f"sqlite:///{tmp_path}/fuzz.db", HMPPS_SQS_MAX_RECEIVE_COUNT="1"
+    ) as application:
+        pair, drain = application.queue_pair("visit"), application.open_drain("visit")
         for _ in range(300):
             pair.main.send(fuzzed(chance))
         done = settle(drain, pair.main)
@@ -235,7 +237,7 @@ def test_fuzzed_messages_end_as_dead_letters_with_their_reasons(sandbox: Sandbox
         assert len(dead) + settled == 300
         assert len(dead) > 30
         for message_id in dead:
-            failure = last_failure(made.database, queue="visit", message_id=message_id)
+            failure = last_failure(application.database, queue="visit", message_id=message_id)
             assert failure is not None
             assert failure.failure.reason
 
@@ -299,13 +301,13 @@ def _ids_of(queue: Queue) -> set[str]:
 def test_a_late_write_overwrites_no_newer_one(sandbox: Sandbox, tmp_path: Path) -> None:
     """If NOMIS applies a change late, after the next change was published, the last change still wins."""
     quick = {"API_TIMEOUT_SECONDS": "1", "CREATION_SETTLING_SECONDS": "2", "DRAIN_INTERVAL_SECONDS": "0.2"}
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/late.db", **quick) as made:
-        pair, drain = made.queue_pair("visit"), made.open_drain("visit")
+    with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/late.db", **quick) as application:
+        pair, drain = application.queue_pair("visit"), application.open_drain("visit")
         who = put_visit(sandbox, "late", room="First room")
         send(pair.main, BOOKED, "late", 0, prisonerId=who)
         drain.run_until_empty()
         late = sandbox.fault("nomis", "PUT", kind="delay", ms=2500, times=1)
-        with draining(made, "visit"):
+        with draining(application, "visit"):
             put_visit(sandbox, "late", room="Second room")
             send(pair.main, CHANGED, "late", 1, prisonerId=who)
             until(lambda: hits(sandbox, late) == 1)
@@ -313,4 +315,4 @@ def test_a_late_write_overwrites_no_newer_one(sandbox: Sandbox, tmp_path: Path) 
             send(pair.main, CHANGED, "late", 2, prisonerId=who)
             until(lambda: len([each for each in sandbox.journal("nomis") if each["method"] == "PUT"]) >= 2)
             until(lambda: pair.main.counts().total == 0)
-        nothing_lost(sandbox, made, "visit")
+        nothing_lost(sandbox, application, "visit")

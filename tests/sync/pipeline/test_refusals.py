@@ -14,7 +14,7 @@ from sync.errors import UpstreamError
 from sync.events.context import Outcome
 from sync.store.failed_attempts import FailedAttempt, last_failure
 from tests.harness import activities
-from tests.harness.app import application
+from tests.harness.app import open_application
 from tests.harness.handlers import Harness, Prisoner
 from tests.harness.publishing import DpsEvent, appointment_created, put_visit, visit_booked
 from tests.harness.waiting import until
@@ -22,13 +22,13 @@ from tests.harness.waiting import until
 YESTERDAY = (activities.TODAY - timedelta(days=1)).isoformat()
 
 
-def dead_letter_of(made: Application, event: DpsEvent) -> FailedAttempt:
+def dead_letter_of(application: Application, event: DpsEvent) -> FailedAttempt:
     """Drains until the event is a dead letter, and returns the recorded failure."""
-    pair, drain = made.queue_pair(event.queue), made.open_drain(event.queue)
+    pair, drain = application.queue_pair(event.queue), application.open_drain(event.queue)
     event.publish()
     until(lambda: drain.run_until_empty() and pair.dlq.counts().total == 1)
     (message,) = pair.dlq.receive()
-    found = last_failure(made.database, queue=event.queue, message_id=message.message_id)
+    found = last_failure(application.database, queue=event.queue, message_id=message.message_id)
     assert found is not None
     return found
 
@@ -61,10 +61,10 @@ def test_a_refused_create_is_a_dead_letter_with_its_reason(
     sandbox: Sandbox, tmp_path: Path, spoil: Callable[[Sandbox, DpsEvent], None], status: int, reason: str
 ) -> None:
     """The service, method, path, status and response text of a refused create are recorded. No retry is advised."""
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+    with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as application:
         event = visit_booked(sandbox)
         spoil(sandbox, event)
-        found = dead_letter_of(made, event)
+        found = dead_letter_of(application, event)
     failure = found.failure
     assert (failure.service, failure.method, failure.status) == ("nomis", "POST", status)
     assert failure.path == f"/prisoners/{event.prisoner_id}/visits"
@@ -74,8 +74,8 @@ def test_a_refused_create_is_a_dead_letter_with_its_reason(
 
 def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_path: Path) -> None:
     """If an event comes before its record, the read gets 404 once and the next attempt succeeds."""
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
-        pair, drain = made.queue_pair("appointment"), made.open_drain("appointment")
+    with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as application:
+        pair, drain = application.queue_pair("appointment"), application.open_drain("appointment")
         appointment_created(sandbox).publish()
         sandbox.fault("activities", "GET", "/appointment-instances/{id}", status=404, times=1)
         until(lambda: drain.run_until_empty() and pair.main.counts().total == 0)

@@ -21,7 +21,7 @@ from sync.queues.queue import Queue
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from sync.store import failed_attempts as failures
-from tests.harness.app import application
+from tests.harness.app import open_application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import draining, nothing_lost
 from tests.harness.publishing import visit_booked
@@ -35,44 +35,44 @@ MANY = 15
 
 
 def test_a_message_waits_if_calls_fail_and_pings_succeed(
-    sandbox: Sandbox, one: Application, impatient_breaker: None
+    sandbox: Sandbox, application: Application, impatient_breaker: None
 ) -> None:
     """However often NOMIS responds 503 to the only message, the message is applied in the end."""
     sandbox.traffic(events=1, seed=4, queues=["visit"])
     fault = sandbox.fault("nomis", "POST", status=503)
-    with draining(one, "visit"):
+    with draining(application, "visit"):
         until(lambda: hits(sandbox, fault) >= MANY)
-        assert one.queue_pair("visit").dlq.counts().total == 0
+        assert application.queue_pair("visit").dlq.counts().total == 0
         sandbox.clear_faults()
-        until(lambda: one.queue_pair("visit").main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
+        until(lambda: application.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, application, "visit")
 
 
-def test_a_single_message_survives_an_outage(sandbox: Sandbox, one: Application) -> None:
+def test_a_single_message_survives_an_outage(sandbox: Sandbox, application: Application) -> None:
     """A single message opens no breaker, but does not become a dead letter during an outage either."""
     sandbox.traffic(events=12, seed=4, queues=["visit"])
-    one.open_drain("visit").run_until_empty()
+    application.open_drain("visit").run_until_empty()
     fault = sandbox.fault("nomis", status=503)
     sandbox.traffic(events=1, seed=5, queues=["visit"])
-    with draining(one, "visit"):
+    with draining(application, "visit"):
         until(lambda: hits(sandbox, fault) >= MANY)
         sandbox.clear_faults()
-        until(lambda: one.queue_pair("visit").main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
+        until(lambda: application.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, application, "visit")
 
 
 @pytest.mark.parametrize("status", [500, 504, 520])
-def test_a_message_waits_if_a_gateway_responds(sandbox: Sandbox, one: Application, status: int) -> None:
+def test_a_message_waits_if_a_gateway_responds(sandbox: Sandbox, application: Application, status: int) -> None:
     """Whatever a gateway responds instead of visit-scheduler, a single booking waits and is then applied."""
     visit_booked(sandbox).publish()
     fault = sandbox.fault("visits", "GET", "/visits/", status=status, text="<html>not the scheduler</html>")
-    pair = one.queue_pair("visit")
-    with draining(one, "visit"):
+    pair = application.queue_pair("visit")
+    with draining(application, "visit"):
         until(lambda: hits(sandbox, fault) >= 5)
         assert pair.dlq.counts().total == 0
         sandbox.clear_faults()
         until(lambda: pair.main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
+    nothing_lost(sandbox, application, "visit")
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
     monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "1"}
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/doubt.db", **settings) as made:
-        pair, event = made.queue_pair("visit"), visit_booked(sandbox)
+    with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/doubt.db", **settings) as application:
+        pair, event = application.queue_pair("visit"), visit_booked(sandbox)
         event.publish()
-        with draining(made, "visit"):
+        with draining(application, "visit"):
             if method == "PUT":
                 until(lambda: sandbox.nomis("visit") and pair.main.counts().total == 0)
                 sandbox.publish("prison-visit.changed", dict(event.information), event.prisoner_id)
@@ -108,20 +108,20 @@ def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
             until(is_dead_letter)
         # For a creation, one receive searches NOMIS and waits until the result is reliable.
         assert hits(sandbox, fault) == {"POST": 2, "PUT": 3}[method]
-        found = failures.last_failure(made.database, message_id=pair.dlq.receive()[0].message_id)
+        found = failures.last_failure(application.database, message_id=pair.dlq.receive()[0].message_id)
         assert found is not None
         assert found.attempt == 3
 
 
-def drain_by_command(made: Application, name: str) -> None:
+def drain_by_command(application: Application, name: str) -> None:
     """A drain that waits a second for an unavailable service."""
-    drain = made.open_drain(name, hold_seconds=1)
+    drain = application.open_drain(name, hold_seconds=1)
     with pytest.raises(UpstreamsUnavailable):
         drain.run_until_empty()
 
 
 def test_drains_by_command_that_give_up_make_no_dead_letters(
-    sandbox: Sandbox, one: Application, impatient_breaker: None
+    sandbox: Sandbox, application: Application, impatient_breaker: None
 ) -> None:
     """However many drains give up while only pings succeed, no booking becomes a dead letter.
 
@@ -130,44 +130,44 @@ def test_drains_by_command_that_give_up_make_no_dead_letters(
     for each in [visit_booked(sandbox) for _ in range(4)]:
         each.publish()
     sandbox.fault("nomis", "POST", status=503)
-    pair = one.queue_pair("visit")
+    pair = application.queue_pair("visit")
     for _ in range(4):
-        drain_by_command(one, "visit")
+        drain_by_command(application, "visit")
     assert (pair.main.counts().total, pair.dlq.counts().total) == (4, 0)
-    with one.database.read() as connection:
+    with application.database.read() as connection:
         assert sum(each.recoverable for each in failures.counts(connection, LONG_AGO)) >= 4
     sandbox.clear_faults()
-    with draining(one, "visit"):
+    with draining(application, "visit"):
         until(lambda: pair.main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
+    nothing_lost(sandbox, application, "visit")
 
 
 @pytest.mark.parametrize(("service", "status"), [("auth", 401), ("nomis", 401), ("nomis", 403)])
 def test_messages_wait_while_credentials_are_wrong(
-    sandbox: Sandbox, one: Application, impatient_breaker: None, service: str, status: int
+    sandbox: Sandbox, application: Application, impatient_breaker: None, service: str, status: int
 ) -> None:
     """With a refused secret, a refused token or a missing role, no message becomes a dead letter."""
     for _ in range(4):
         visit_booked(sandbox).publish()
     sandbox.expire_tokens()
     fault = sandbox.fault(service, "POST", status=status)
-    pair = one.queue_pair("visit")
-    with draining(one, "visit"):
+    pair = application.queue_pair("visit")
+    with draining(application, "visit"):
         until(lambda: hits(sandbox, fault) >= MANY)
         assert pair.dlq.counts().total == 0
         sandbox.clear_faults()
         until(lambda: pair.main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
+    nothing_lost(sandbox, application, "visit")
 
 
-def test_no_more_messages_are_received_than_may_try_a_service(sandbox: Sandbox, one: Application) -> None:
+def test_no_more_messages_are_received_than_may_try_a_service(sandbox: Sandbox, application: Application) -> None:
     """While it is unknown whether NOMIS is up again, a drain receives only as many messages as are allowed to try."""
     for _ in range(5):
         visit_booked(sandbox).publish()
-    drain, main = one.open_drain("visit"), one.queue_pair("visit").main
+    drain, main = application.open_drain("visit"), application.queue_pair("visit").main
     for number in range(3):
         error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
-        one.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
+        application.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
     with held(sandbox, "nomis", "POST", VISITS) as create:
         working = in_thread(drain.run_batch)
         create.wait_for_request()
@@ -176,22 +176,22 @@ def test_no_more_messages_are_received_than_may_try_a_service(sandbox: Sandbox, 
         assert result_of(working).applied == 1
 
 
-def test_a_message_waits_while_another_thread_tries_the_service(sandbox: Sandbox, one: Application) -> None:
+def test_a_message_waits_while_another_thread_tries_the_service(sandbox: Sandbox, application: Application) -> None:
     """A message that waits while another thread tries the service does not repeat the reads that precede its write."""
     visit_booked(sandbox).publish()
-    drain, main = one.open_drain("visit"), one.queue_pair("visit").main
+    drain, main = application.open_drain("visit"), application.queue_pair("visit").main
     (group,) = coalesce(main.receive(), drain._queue_context.domain)
     for number in range(3):
         error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
-        one.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
-    until(lambda: one.breakers.probe([UpstreamName.NOMIS]))
+        application.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
+    until(lambda: application.breakers.probe([UpstreamName.NOMIS]))
     trying, ended = threading.Event(), threading.Event()
 
     def try_it() -> None:
-        one.breakers.before_call(UpstreamName.NOMIS)
+        application.breakers.before_call(UpstreamName.NOMIS)
         trying.set()
         ended.wait(LONGEST_SECONDS)
-        one.breakers.after_call(UpstreamName.NOMIS, "GET", None, 0.01)
+        application.breakers.after_call(UpstreamName.NOMIS, "GET", None, 0.01)
 
     other = in_thread(try_it)
     assert trying.wait(LONGEST_SECONDS)
@@ -205,16 +205,16 @@ def test_a_message_waits_while_another_thread_tries_the_service(sandbox: Sandbox
     assert [end.outcome for end in runner.run(group).ended] == [Outcome.APPLIED]
 
 
-def test_a_returned_message_is_not_a_dead_letter(sandbox: Sandbox, one: Application) -> None:
+def test_a_returned_message_is_not_a_dead_letter(sandbox: Sandbox, application: Application) -> None:
     """A message that is returned untried at its last receive, for example at a stop, does not become a dead letter."""
-    pair = one.queue_pair("visit")
+    pair = application.queue_pair("visit")
     visit_booked(sandbox).publish()
     for _ in range(2):
         pair.main.change_visibility(pair.main.receive(), 0)
-    drain = one.open_drain("visit")
+    drain = application.open_drain("visit")
     drain._acknowledger.return_untried(pair.main.receive())
     assert drain.run_batch().applied == 1
-    nothing_lost(sandbox, one, "visit")
+    nothing_lost(sandbox, application, "visit")
 
 
 class OneReceiveBreaks:
@@ -234,14 +234,14 @@ class OneReceiveBreaks:
         return self._client.receive_message(**arguments)
 
 
-def test_a_failed_receive_does_not_affect_the_others(sandbox: Sandbox, one: Application) -> None:
+def test_a_failed_receive_does_not_affect_the_others(sandbox: Sandbox, application: Application) -> None:
     """Whatever one receive raises, the messages of the other receives are handled and do not stay hidden."""
-    main = one.queue_pair("visit").main
+    main = application.queue_pair("visit").main
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     until(lambda: main.counts().visible == 40)
-    breaking = Queue(OneReceiveBreaks(one.aws.client("sqs")), main.name, main.url)
-    with Drain(one.queue_context("visit"), breaking) as drain:
+    breaking = Queue(OneReceiveBreaks(application.aws.client("sqs")), main.name, main.url)
+    with Drain(application.queue_context("visit"), breaking) as drain:
         assert drain.run_batch().received > 10
         assert main.counts().in_flight == 0
         drain.run_until_empty()
-    nothing_lost(sandbox, one, "visit")
+    nothing_lost(sandbox, application, "visit")

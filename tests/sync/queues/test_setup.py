@@ -48,8 +48,8 @@ def test_missing_queues_are_created_once(sandbox: Sandbox) -> None:
     chosen = settings(sandbox)
     aws = Aws(chosen)
     for _ in range(2):
-        opened = open_all(chosen, aws)
-    assert all(pair.main.max_receives() == 3 and pair.dlq.max_receives() is None for pair in opened.values())
+        pairs = open_all(chosen, aws)
+    assert all(pair.main.max_receives() == 3 and pair.dlq.max_receives() is None for pair in pairs.values())
     filters = [json.loads(each["FilterPolicy"])["eventType"] for each in subscriptions(aws)]
     assert sorted(map(sorted, filters)) == sorted(sorted(event_types(queue)) for queue in QUEUES)
 
@@ -126,11 +126,11 @@ def test_an_existing_dead_letter_queue_is_kept(sandbox: Sandbox) -> None:
 def test_events_reach_only_the_queue_of_their_domain(sandbox: Sandbox) -> None:
     """An event of a domain arrives in an SNS envelope on its queue, and on no other queue."""
     chosen = settings(sandbox)
-    opened = open_all(chosen, Aws(chosen))
+    pairs = open_all(chosen, Aws(chosen))
     sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})
-    (message,) = opened["incentive"].main.receive()
+    (message,) = pairs["incentive"].main.receive()
     assert json.loads(message.body)["Type"] == "Notification"
-    assert [name for name in QUEUES if opened[name].main.counts().total] == ["incentive"]
+    assert [name for name in QUEUES if pairs[name].main.counts().total] == ["incentive"]
 
 
 def test_a_queue_has_the_name_in_the_settings(sandbox: Sandbox) -> None:

@@ -217,12 +217,12 @@ def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
 
 def test_breakers_are_shared(database: Database) -> None:
     """If one process reports a change of state, all processes see it."""
-    opened = now()
+    moment = now()
     with database.begin() as connection:
-        assert breakers.set_breaker(connection, "nomis", "open", opened_at=opened, reason="status 503")
+        assert breakers.set_breaker(connection, "nomis", "open", opened_at=moment, reason="status 503")
         assert not breakers.set_breaker(connection, "nomis", "open", reason="another")
         row = breakers.read_breakers(connection)["nomis"]
-        assert (row.state, row.opened_at, row.reason) == ("open", opened, "status 503")
+        assert (row.state, row.opened_at, row.reason) == ("open", moment, "status 503")
         assert breakers.set_breaker(connection, "nomis", "closed")
         assert breakers.read_breakers(connection)["nomis"].opened_at is None
 

@@ -381,8 +381,8 @@ def test_segments_are_quoted() -> None:
 
 def test_errors_do_not_quote_the_request(sandbox: Sandbox, services: Services) -> None:
     """NOMIS quotes a text that it refuses, but errors and records do not contain the text."""
-    said = "Field error on field 'comment': rejected value [Visit of his sister Ann]; codes [Size]; errorCode 1001"
-    body = {"status": 400, "userMessage": said, "developerMessage": said}
+    message = "Field error on field 'comment': rejected value [Visit of his sister Ann]; codes [Size]; errorCode 1001"
+    body = {"status": 400, "userMessage": message, "developerMessage": message}
     sandbox.fault("nomis", kind="status", status=400, body=body)
     with pytest.raises(UpstreamError) as caught:
         services.nomis.call("POST", "/prisoners/A1234BC/visits", body={"comment": "Visit of his sister Ann"})
