@@ -160,7 +160,7 @@ def test_a_failing_queue_does_not_stop_the_others(job_runs: JobRuns, start: Call
 
 
 def test_a_due_job_runs_once(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """The job of Monday 04:00 runs once if a scheduler starts shortly afterwards, and is recorded as scheduled."""
+    """A job due on Monday at 04:00 runs once if a scheduler starts shortly afterwards, and is recorded as scheduled."""
     ran: list[str] = []
 
     def run(active_run: ActiveRun) -> None:

@@ -221,7 +221,7 @@ def test_the_next_delivery_moves_a_new_level_to_its_place(harness: Harness, path
 
 @pytest.mark.parametrize("sent_before", [False, True], ids=["order never sent", "order sent"])
 def test_change_of_a_level_leaves_the_order(harness: Harness, sent_before: bool) -> None:
-    """A change of an existing level sends no order to NOMIS, whatever the order there is."""
+    """A change of an existing level sends no order to NOMIS, whatever the order in NOMIS."""
     if sent_before:
         harness.handle("incentives.levels.reordered")
         change(harness, "EN3")
