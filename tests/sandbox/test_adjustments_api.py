@@ -30,7 +30,7 @@ def make(caller: Caller, **changes: Any) -> tuple[int, str]:
 
 
 def test_the_list_of_a_person(caller: Caller) -> None:
-    """Every field is there, NOMIS codes have their everyday names, and effective days may be null."""
+    """Every field is present, NOMIS codes have their everyday names, and effective days may be null."""
     booking, person = make(caller, effective_days=None)
     [found] = caller.get("adjustments", f"/adjustments?person={person}")
     assert (found["id"], found["bookingId"], found["person"], found["adjustmentType"]) == (

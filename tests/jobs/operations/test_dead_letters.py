@@ -162,7 +162,7 @@ def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
 
 
 def test_an_event_on_the_wrong_queue_is_sent_to_the_right_one(app: App) -> None:
-    """The advice for an event on the wrong queue names the right queue, and the redrive sends the event there."""
+    """The advice for an event on the wrong queue names the right queue, and the redrive sends the event to it."""
     app.queues()["incentive"].main.send(write_domain_event(BOOKED, {"reference": "lost"}, "A1234BC"))
     app.drain_out("incentive")
     (message,) = app.read_json("dlq", "show", "incentive")
@@ -334,7 +334,7 @@ class Failing(Queue):
 
 
 def test_an_interrupted_redrive_loses_no_message(app: App, database: Database) -> None:
-    """If the main queue fails midway, the messages that were sent have left the DLQ, and the others are still there."""
+    """If the main queue fails midway, the messages that were sent have left the DLQ, and the others are still on it."""
     put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
     dlq = DeadLetterQueue(

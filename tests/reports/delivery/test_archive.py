@@ -212,7 +212,10 @@ def test_the_check_of_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_created_is_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the folder itself names the setting. A temporary error, such as a full disk, does not."""
+    """An error of the folder itself names the setting.
+
+    A temporary error, such as a full disk, does not name the setting.
+    """
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
         SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be created or written"

@@ -1,4 +1,4 @@
-"""Differences in flight are not reported, but differences that only seem to be in flight are."""
+"""Differences in flight are not reported, but differences that only seem to be in flight are reported."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> 
 def test_a_change_is_in_flight_for_ten_minutes(upstream: Sandbox, open_app: OpenApp) -> None:
     """A change dated a few minutes in the future is in flight too, since clocks differ.
 
-    A change with a later date is not.
+    A change with a later date is not in flight.
     """
     upstream.reset(prisoners=60, mismatch_rate=0)
     present = now().astimezone(LONDON).replace(tzinfo=None)

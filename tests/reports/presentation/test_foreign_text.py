@@ -190,7 +190,7 @@ def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
 
 
 def test_no_property_makes_an_alert_too_long_for_slack() -> None:
-    """In an alert a long text from a service is cut, and the command is still there."""
+    """In an alert a long text from a service is cut, and the command is kept."""
     payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}
     text = alert_message(payload, "Production", Masking()).text
     assert len(text) <= LONGEST_MESSAGE

@@ -254,7 +254,7 @@ def test_page_and_messages_say_why_in_each_group() -> None:
 
 
 def test_a_new_difference_of_adjustments_is_serious() -> None:
-    """A new difference is serious, since release dates depend on adjustments. A known difference is not."""
+    """A new difference is serious, since release dates depend on adjustments. A known difference is not serious."""
     new = visit_result(1, reconciliation="adjustments")
     known = new.model_copy(update={"mismatches": (visit_mismatch(0, standing="persisting"),)})
     assert what_to_do(new).severity is Severity.SERIOUS

@@ -178,7 +178,10 @@ def test_locations_are_translated_or_in_a_cell(upstream: Sandbox, open_app: Open
 def test_a_mapping_to_a_missing_record_is_a_difference(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], caller: Any
 ) -> None:
-    """If only one of the mapped records exists, the mapping is a difference. If neither exists, it is not."""
+    """If only one of the mapped records exists, the mapping is a difference.
+
+    If neither record exists, there is no difference.
+    """
     for number in (71, 72, 73):
         put_in_dps(upstream, prisoner, number, f"{number - 62:02}:00", None)
         put_in_nomis(upstream, prisoner, 9000 + number, f"{number - 62:02}:00", None, number)

@@ -98,7 +98,10 @@ def test_a_time_of_day_with_an_offset_is_refused(moment: time, offset: str) -> N
 
 @given(LOCAL_TIMES, st.sampled_from(["", "Z"]))
 def test_the_z_of_the_activities_api_is_ignored(moment: datetime, zone: str) -> None:
-    """The activities API writes local times with or without a `Z`, and both mean the same. No other API does."""
+    """The activities API writes local times with or without a `Z`, and both mean the same.
+
+    No other API writes local times with a `Z`.
+    """
     record = allocation_with(suspendedTime=moment.isoformat() + zone, plannedDeallocation={"plannedAt": moment})
     assert record.suspended_time == moment
 

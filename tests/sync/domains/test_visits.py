@@ -340,7 +340,7 @@ def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
 
 @pytest.mark.parametrize("as_told", [str, int])
 def test_a_visit_that_nomis_already_has_is_mapped(harness: Harness, prisoner: Prisoner, as_told: type) -> None:
-    """If NOMIS refuses a visit and names an equal one, the equal visit is ours if its comment has our reference."""
+    """If NOMIS refuses a visit and names an equal visit, the equal visit is ours if its comment has our reference."""
     put(harness)
     existing = equal_visit(harness, prisoner, REFERENCE)
     body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": as_told(existing)}

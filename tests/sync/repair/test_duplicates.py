@@ -137,7 +137,7 @@ def test_a_cancelled_visit_needs_no_proof() -> None:
 
 
 def test_a_proven_duplicate_has_no_objection() -> None:
-    """A duplicate is proven if the visits have the same offender, the mapped one exists and the other is not mapped."""
+    """A duplicate is proven if the visits have the same offender, the mapped visit exists and the other is unmapped."""
     view = NomisView(VISIT, dict(VISIT), readable=True, duplicate_belongs_to=None)
     assert obstacles(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
