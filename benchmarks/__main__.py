@@ -12,7 +12,7 @@ BENCHMARKS = ("drain", "creates", "reconciliation", "adjustments", "comparison",
 
 
 def main() -> int:
-    """Runs the named benchmarks, or all of them. Returns 1 if one of them failed."""
+    """Runs the named benchmarks, or all of them. Returns 1 if any of them failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}")
     names = parser.parse_args().names

@@ -54,7 +54,7 @@ class Backlog:
 def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -> Result:
     """Publishes everything, starts the processes, waits until the queues are drained, and judges the result.
 
-    `sandbox` is a fresh one with queues; logs and a SQLite database go to `folder`.
+    `sandbox` is a fresh sandbox with queues; logs and a SQLite database go to `folder`.
     """
     started = time.monotonic()
     with ExitStack() as stack:

@@ -21,7 +21,7 @@ QUIET_SECONDS = (5.0, 9.0)
 
 
 class FaultSchedule:
-    """Switches the faults of a sandbox on and off in a thread, according to its seed, until `stop`."""
+    """Switches the faults of a sandbox on and off in a thread, according to the seed, until `stop`."""
 
     def __init__(self, sandbox: Sandbox, seed: int, visibility_seconds: int) -> None:
         self._sandbox = sandbox

@@ -37,7 +37,7 @@ def start_command(arguments: tuple[str, ...], environment: Mapping[str, str], lo
 
 
 def retry_all_dead_letters(environment: Mapping[str, str]) -> int:
-    """Sends every dead-letter message back, as the scheduled housekeeping does. Returns how many."""
+    """Sends every dead-letter message back, as the scheduled housekeeping does. Returns their number."""
     argv = [PROGRAM, "dlq", "retry-all", "--json"]
     code, out, err = run_forked(main, argv, {**os.environ, **environment}, Path.cwd())
     if code:

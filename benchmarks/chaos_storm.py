@@ -8,8 +8,8 @@ drained, and the records of both sides are compared.
 
 moto emulates SQS and SNS, with the patches of `sandbox.aws.moto_patches`, and gets the events in waves. Like SQS, it
 redelivers the messages that a dead process had in flight. Each death costs all messages in flight a receive, so with a
-death every few seconds some reach the dead letter queue untried. As in production, housekeeping (`dlq retry-all`) sends
-them back.
+death every few seconds some messages reach the dead letter queue untried. As in production, housekeeping (`dlq
+retry-all`) sends them back.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Plan:
     """The amount of chaos, with times in seconds.
 
     `life`: how long a process may work, at least and at most. `storm`: how long the storm lasts at most once everything
-    is published. It ends earlier if most messages are handled and `least_kills` processes were killed. `patience`: the
-    limit of a drain.
+    is published. The storm ends earlier if most messages are handled and `least_kills` processes were killed.
+    `patience`: the limit of a drain.
     """
 
     seed: int = 1
@@ -142,8 +142,8 @@ class Victim:
             process.kill()
             self.bad_ends.append(f"{self._arguments[0]} did not end on SIGTERM")
             return
-        # During the storm, 1 may mean that the database or a service is unavailable. Before its first log line and
-        # after its last one (the summary of a drain), SIGTERM ends it directly.
+        # During the storm, the exit code 1 may mean that the database or a service is unavailable. Before the first log
+        # line of a process and after its last one (the summary of a drain), SIGTERM ends it directly.
         fine = {0} if self._calm.is_set() else {0, 1}
         at_work = started and not self._log.read_text(encoding="utf-8").splitlines()[-1].startswith("drained ")
         if code not in fine | (set() if at_work else {-signal.SIGTERM}):
@@ -153,7 +153,7 @@ class Victim:
 def run(plan: Plan, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -> Result:
     """Runs the storm, drains the queues and judges the result. Logs and a SQLite database go to `folder`.
 
-    `sandbox` is a fresh one with queues.
+    `sandbox` is a fresh sandbox with queues.
     """
     started = time.monotonic()
     with ExitStack() as stack:

@@ -71,7 +71,7 @@ def judge(sandbox: Sandbox, program: Application, planned: Iterable[Mapping[str,
 
 
 class _Doubtful:
-    """The records that a person must decide about, and those that cannot be written before that."""
+    """The records that a person must decide about, and the records that cannot be written before the decision."""
 
     def __init__(self, sandbox: Sandbox, unsettled: Iterable[CreationRecord]) -> None:
         ambiguous = [each for each in unsettled if each.state is CreationState.AMBIGUOUS]

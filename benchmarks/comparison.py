@@ -1,12 +1,12 @@
 """Measures the program's comparison against datacompy (pandas, polars) and duckdb, on the same frames of counters.
 
-Ours is the whole step of a run: it compares every field, and names the kind and the fields of each difference. The
-frame of a run has both sides in each row, since units join them when they are read; the other engines get the two sides
-of that frame, in its order. With "any order", the rows of the two sides are in different orders, and ours has to join
-them first. Each engine runs in a separate process, so that its memory can be measured; the frames are built before the
-clock starts. Run it with `python -m benchmarks.comparison [--rows N] [--repeats N]`. Ratios are more reliable than
-seconds, and those of CPU time hold even if others use the machine; polars and duckdb work in several threads, so only
-their seconds compare.
+The program's comparison is the whole step of a run: it compares every field, and names the kind and the fields of each
+difference. The frame of a run has both sides in each row, since units join them when they are read; the other engines
+get the two sides of that frame, in its order. With "any order", the rows of the two sides are in different orders, and
+the program has to join them first. Each engine runs in a separate process, so that its memory can be measured; the
+frames are built before the clock starts. Run it with `python -m benchmarks.comparison [--rows N] [--repeats N]`. Ratios
+are more reliable than seconds, and ratios of CPU time hold even if other processes use the machine; polars and duckdb
+work in several threads, so only their seconds are comparable.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ENGINES = (
     f"ours{ANY_ORDER}",
     f"datacompy pandas{ANY_ORDER}",
 )
-#: How many times faster than datacompy on pandas ours has to be.
+#: How many times faster than datacompy on pandas the program has to be.
 LEAST_RATIO = 10
 
 
@@ -146,7 +146,7 @@ def _megabytes(name: str) -> float:
 
 
 def main() -> None:
-    """Prints a table. Exits 1 if engines find different numbers of differences, or ours is too slow."""
+    """Prints a table. Exits 1 if engines find different numbers of differences, or the program is too slow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=5)

@@ -1,9 +1,9 @@
-"""A thousand creates at 20 ms a call, against one at a time and against batches of ten that wait for their slowest.
+"""Measures a thousand creates at 20 ms a call: by the drain, one at a time, and ten at a time.
 
-The second is what the replaced service did on one pod: receive ten, handle the ten at once, wait for all, acknowledge.
-All three ways run the same creation protocol against the same real services in one run, so their ratios hold on any
-machine. Each create makes four calls, so with W in flight and L seconds a call, at most W / 4L creates a second are
-possible.
+The last is what the replaced service did on one pod: it received ten, handled the ten at once, waited for the slowest,
+and acknowledged all. All three ways run the same creation protocol against the same real services in one run, so their
+ratios hold on any machine. Each create makes four calls, so with W in flight and L seconds a call, at most W / 4L
+creates a second are possible.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def _serve_until_closed(pipe: Connection, messages: int, call_seconds: float, sq
 def stubs(messages: int, call_seconds: float, sqs_seconds: float) -> Iterator[tuple[Connection, str, str]]:
     """The addresses of SQS and of the services.
 
-    Anything sent into the pipe gets the number of messages left as a reply.
+    The reply to anything sent into the pipe is the number of messages left.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -198,7 +198,7 @@ def measure(
 
 
 def main() -> None:
-    """Measures the drain and prints its rate, the share of the bound, and the CPU of a message."""
+    """Measures the drain and prints its rate, the share of the bound, and the CPU time for each message."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--messages", type=int, default=4000)
     parser.add_argument("--in-flight", type=int, default=64)

@@ -20,7 +20,7 @@ from typing import TypeAlias
 from sandbox.child_processes import end_with_parent
 
 CONTEXT = multiprocessing.get_context("forkserver")
-#: The longest time to wait for a command to end, unless the caller gives another.
+#: The longest time to wait for a command to end, unless the caller gives another time.
 LONGEST_SECONDS = 90.0
 _SHOWN_CHARACTERS = 20_000
 
@@ -32,7 +32,7 @@ _NOWHERE = Path(os.devnull)
 
 
 class ForkedCommand:
-    """A running command: `main` with the command line `argv`, in `folder`, with `environment` and nothing else.
+    """A running command: `main` with the command line `argv`, in `folder`, with only the variables of `environment`.
 
     Its output is appended to the files `out` and `err`; it reads its input from the file `stdin`.
     """

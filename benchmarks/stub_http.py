@@ -78,7 +78,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def serve(handler: Handler, host: str = "127.0.0.1", port: int = 0) -> asyncio.Server:
-    """Serves `handler` on the running loop. Port 0 chooses a free one."""
+    """Serves `handler` on the running loop. Port 0 chooses a free port."""
     loop = asyncio.get_running_loop()
     return await loop.create_server(lambda: _Connection(handler, loop), host, port, backlog=512)
 

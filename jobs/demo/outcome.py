@@ -13,7 +13,7 @@ from reports.reconciliations.incentives.result import IncentiveResult
 Key = tuple[str | int | None, ...]
 #: How many keys and how many bookings a problem names.
 _MOST_KEYS, _MOST_BOOKINGS = 5, 10
-#: The number of the cause "its message waits on a queue".
+#: The number of the cause "its message is waiting".
 _WAITS_ON_A_QUEUE = 1
 
 

@@ -5,5 +5,5 @@ What a reconciliation reads and compares is in its `reconciliation` module; for 
 chooses among its causes in `diagnosis`, based on the `evidence`, and carries out its fixes in `fixes`.
 
 A reconciliation that stores more than the general result has a `result`, and one that shows more has a `view`. The
-modules `results` and `views` list those.
+modules `results` and `views` list these additions.
 """

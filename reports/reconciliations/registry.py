@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reports.engine.reconciliation import Reconciliation
     from sync.settings.declaration import Settings
 
-#: Which days can be chosen: none, one (`--date`), a first and a last one (`--from`, `--to`), or only a first
+#: Which days can be chosen: none, one (`--date`), a first and a last day (`--from`, `--to`), or only a first day
 #: (`--since`).
 Days = Literal["none", "one", "range", "since"]
 
@@ -28,8 +28,8 @@ class Entry:
     name, title: as in its class. implementation: where the class is, `module:name`. cron: when it runs by default, in
     the time zone of the schedules. days: which days can be chosen. of_bookings: whether a booking id alone identifies
     its records, so that the list of exclusions has booking ids. by_prisoner: whether prisoners can be chosen.
-    own_folder: whether its files are archived in a folder named after it; those of incentives are at the root, where
-    they were before there were other reconciliations.
+    own_folder: whether its files are archived in a folder named after it; the files of incentives are at the root,
+    where they were before there were other reconciliations.
     """
 
     name: str

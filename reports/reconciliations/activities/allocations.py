@@ -36,15 +36,15 @@ _SUSPENSION_LOST = not_synchronised("the suspension of the allocation did not re
 _IN_NOMIS_ALONE = Cause(
     "NOMIS has an allocation that DPS does not have",
     "unknown",
-    "Check in NOMIS who made it, and ask the prison whether it is correct.",
-    sentence="DPS has no allocation of the booking at this prison, not even an ended one.",
+    "Check in NOMIS who made the allocation, and ask the prison whether it is correct.",
+    sentence="DPS has no allocation for the booking at this prison, not even one that has ended.",
     confidence="medium",
 )
 #: The booking is no longer at the prison, so one of the two sides did not end the allocation.
 _LEFT_IN_DPS = Cause(
     "the prisoner moved or was released, and DPS still has the allocation",
     "NOMIS",
-    "Check again tomorrow, since DPS ends the allocation at night. If it stays, ask the DPS team.",
+    "Check again tomorrow, since DPS ends the allocation at night. If the allocation is still there, ask the DPS team.",
     sentence="The booking is at {nomis_location}, not at {prison_id}.",
 )
 _LEFT_IN_NOMIS = replace(
@@ -61,7 +61,7 @@ _END_ALLOCATION = (
 
 
 class Allocations(CountReconciliation):
-    """Active allocations. Those of bookings that have left count too, as they still show in the prison's schedules."""
+    """Active allocations, including those of bookings that have left, which still show in the prison's schedules."""
 
     name = "allocations"
     title = "Allocations"
@@ -90,7 +90,7 @@ class Allocations(CountReconciliation):
         return counts.dps_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, suspended=self.suspended)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
-        """Every allocation of the prisoners, ended ones too: `id`, `status`, `schedule`, `start` and `end`."""
+        """Every allocation of the prisoners, ended or not: `id`, `status`, `schedule`, `start` and `end`."""
         found: dict[int, list[dict[str, Any]]] = {}
         numbers = sorted(set(rows["offender_no"]))
         allocations = activities_api.prisoner_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, numbers)

@@ -37,7 +37,7 @@ _PAID = re.compile(r"already (been )?paid", re.IGNORECASE)
 
 
 _OTHER_BOOKING = Cause(
-    "the prisoner was put back on another booking, and NOMIS paid on the first",
+    "the prisoner was put back on another booking, and NOMIS paid on the first booking",
     "unknown",
     "There is nothing to do: the prisoner was paid once.",
     sentence="NOMIS paid on booking {nomis_other_booking}, and DPS counts the same number on booking {booking_id}.",
@@ -108,10 +108,10 @@ class Attendances(CountReconciliation):
         return {booking_id: of_prisoner.get(number, []) for booking_id, number in numbers}
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds the same as for all counts, and makes one difference of a prisoner who was paid on different bookings.
+        """Adds the columns of all counts, and makes one difference of a prisoner who was paid on another booking.
 
-        NOMIS paid such a prisoner on one booking, and DPS on another. It is enough if one of the two bookings is still
-        at the prison, as NOMIS may have closed the other.
+        NOMIS paid such a prisoner on one booking, and DPS counts the attendance on another. It is enough if one of the
+        two bookings is still at the prison, as NOMIS may have closed the other.
         """
         found = super().describe(rows, reads)
         here = found["ignored"].isna()
@@ -120,7 +120,7 @@ class Attendances(CountReconciliation):
         dps, nomis = pairs["dps"], pairs["nomis"]
         found.loc[dps, f"nomis_{OTHER_BOOKING}"] = found.loc[nomis, "booking_id"].to_numpy()
         found.loc[dps, "ignored"] = pd.NA
-        found.loc[nomis, "ignored"] = "shown with the other booking of the prisoner"
+        found.loc[nomis, "ignored"] = "shown with the prisoner's other booking"
         return found
 
     def events(self) -> Events:

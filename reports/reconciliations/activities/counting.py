@@ -36,7 +36,7 @@ NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
 
 
 def kinds_of(done: str) -> dict[str, str]:
-    """The kinds of difference in a count, in words about a booking that has been `done`: "allocated in NOMIS only"."""
+    """The words for each kind of difference in a count; `done` says what is counted: "allocated in NOMIS only"."""
     return {
         NOMIS_ONLY: f"{done} in NOMIS only",
         DPS_ONLY: f"{done} in DPS only",
@@ -128,7 +128,7 @@ class CountReconciliation(Reconciliation):
         return Reading(self._frame(unit.id, nomis, dps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Reads both lists of each prison with a difference again, as a single booking cannot be read."""
+        """Reads both lists of each prison with a difference again, as bookings cannot be read singly."""
         prisons = sorted(rows["prison_id"].unique())
         nomis = reads.each(UpstreamName.NOMIS, self.read_nomis, prisons)
         dps = reads.each(UpstreamName.ACTIVITIES, self.read_dps, prisons)
@@ -181,12 +181,12 @@ class CountReconciliation(Reconciliation):
     def to_synchronise(self, difference: Difference, cause: Cause, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
         """The diagnosis that DPS is right, and that these DPS records, if known, must be synchronised again."""
         row = difference.row
-        which = " Only NOMIS shows which one it is; it is safe to write all of them again." if len(records) > 1 else ""
+        which = f" Only NOMIS shows which {self.record} differs; it is safe to write all of them again."
         return cause.diagnosis(
             difference,
             confidence="high" if len(records) == 1 else "medium",
-            explanation=f"NOMIS counts {row['nomis_count'] or 0}, DPS {row['dps_count'] or 0}.",
-            action=cause.action + which,
+            explanation=f"NOMIS counts {row['nomis_count'] or 0} and DPS counts {row['dps_count'] or 0}.",
+            action=cause.action + (which if len(records) > 1 else ""),
             commands=self.commands(row, records),
         )
 
@@ -266,7 +266,7 @@ class CountEvents(Events):
         return self.failed(mismatch, mismatch.kind, mismatch.booking_id)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """An event for each prison that was not read, for each without a difference, and for the whole run."""
+        """An event for each prison that was not read or has no difference, and one for the whole run."""
         failed = {each.unit or each.prison_id or "" for each in result.unread}
         differ = {each.prison_id for each in (*result.mismatches, *result.in_flight, *result.unconfirmed)}
         if result.status == "failed" and not units:

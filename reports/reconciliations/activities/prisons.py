@@ -47,7 +47,7 @@ def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
 def _checked(
     wanted: tuple[str, ...], services: Services, reads: Reads
 ) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
-    """The prisons in the setting that use activities; a prison counts as one if its rollout cannot be read."""
+    """The prisons in the setting that use activities; a prison with a rollout that cannot be read is kept."""
     client = services[UpstreamName.ACTIVITIES]
     found, gaps = [], []
     for prison_id, plan in reads.each(
@@ -56,6 +56,6 @@ def _checked(
         if isinstance(plan, FailedRead) or (plan is not None and plan.activities_rolled_out):
             found.append(prison_id)
             continue
-        reason = "DPS does not know it" if plan is None else "DPS has no activities there yet"
-        gaps.append(UnlistedPart(f"prison {prison_id} of ACTIVITY_PRISONS", reason, {"prison": prison_id}))
+        reason = "DPS does not know the prison" if plan is None else "DPS has no activities at the prison yet"
+        gaps.append(UnlistedPart(f"prison {prison_id} in ACTIVITY_PRISONS", reason, {"prison": prison_id}))
     return tuple(found), tuple(gaps)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class CreatedSince(BookingList):
-    """Lists bookings with their adjustments that NOMIS created on the first day of the scope or later."""
+    """Lists bookings with the adjustments that NOMIS created on or after the first day of the scope."""
 
     def population(self, reads: Reads) -> Population:
         """Pages of these bookings; an adjustment that cannot be read is a gap."""

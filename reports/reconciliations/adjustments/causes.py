@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _RESYNC = ("resync", "adjustment", "{dps_id}")
-_FROM_NOMIS = "Ask the team of prisoner-from-nomis to resynchronise the prisoner."
+_FROM_NOMIS = "Ask the prisoner-from-nomis team to resynchronise the prisoner."
 _LOOK = "Check both sides; if DPS is right, write its adjustment to NOMIS."
 _WRITE = "Check both sides, then write the DPS adjustment to NOMIS."
 NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not sent to DPS", "NOMIS", _FROM_NOMIS, who="the DPS team")
@@ -78,7 +78,7 @@ OTHER_DAYS = Cause("the days of the adjustment were changed on one side", "unkno
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A cause, the adjustments that are evidence for it (in NOMIS `SENTENCE 33012`), and the DPS id to resync."""
+    """A cause, the adjustments that are evidence for it (NOMIS ones as `SENTENCE 33012`), and the DPS id to resync."""
 
     cause: Cause
     evidence: tuple[EvidenceRow, ...]
@@ -95,7 +95,7 @@ class _Record:
 
     @property
     def counts(self) -> bool:
-        """Whether it is counted."""
+        """Whether the adjustment is counted."""
         return self.adjustment.active and self.adjustment.adjustment_days != 0
 
     def row(self) -> EvidenceRow:
@@ -137,7 +137,7 @@ class _Causes:
     counters: frozenset[str]
 
     def of_nomis(self, record: _Record) -> Found | None:
-        """Why a NOMIS adjustment does not agree with DPS, or None if it does, or if its type does not differ."""
+        """Why a NOMIS adjustment does not agree with DPS, or None if it agrees, or if its type does not differ."""
         each, theirs = record.adjustment, self.person.get(record.dps_id or "")
         counter = NOMIS_COUNTERS.get(each.adjustment_type.code)
         dps_counter = None if theirs is None else DPS_COUNTERS.get(theirs.adjustment_type)

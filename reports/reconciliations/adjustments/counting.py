@@ -89,8 +89,8 @@ def count(adjustments: Mapping[str, Mapping[int, Iterable[Counted]]], bookings: 
     """The number of adjustments of each type for each booking and side, and their days.
 
     adjustments: by side (`nomis`, `dps`) and booking. Returns a row for each of `bookings`, in their order:
-    `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), NA if the days of one of them
-    are not known.
+    `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), NA if the days of any of the
+    adjustments are not known.
     """
     rows = [
         (booking_id, f"{side}_{each.counter}", each.days)
@@ -135,7 +135,7 @@ def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
-    """How many more DPS has than NOMIS (negative if fewer), in the order of the fields: `remand 1, taggedBail -1`.
+    """The figures of DPS minus those of NOMIS, in the order of the fields: `remand 1, taggedBail -1`.
 
     values: the figures of NOMIS and DPS by field.
     """
@@ -161,7 +161,7 @@ class DpsSide:
 
 
 def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
-    """The adjustments that count in NOMIS. Those of zero days do not: NOMIS makes them inactive, unlike DPS."""
+    """The adjustments that count in NOMIS. Adjustments of zero days do not: NOMIS, unlike DPS, makes them inactive."""
     found = adjustments_of(services, booking, active_only=True)
     counted = tuple(
         Counted(f"{category} {each.id}", NOMIS_COUNTERS[each.adjustment_type.code], each.adjustment_days)
@@ -176,7 +176,7 @@ def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
 
 
 def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> DpsSide:
-    """The adjustments of the booking that count in DPS, without zero days; for a window, only mapped ones."""
+    """The adjustments of the booking that count in DPS, without zero days; for a window, only mapped adjustments."""
     person = adjustments_api.person_adjustments(services[UpstreamName.SENTENCE_ADJUSTMENTS], booking.offender_no)
     of_booking = [each for each in person if each.booking_id == booking.id]
     counted = tuple(

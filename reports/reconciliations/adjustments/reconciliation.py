@@ -1,4 +1,4 @@
-"""Compares the number of sentencing adjustments of each type for a booking in NOMIS and in DPS, and their days."""
+"""Compares the numbers and the days of a booking's sentencing adjustments of each type in NOMIS and in DPS."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class AdjustmentReconciliation(Reconciliation):
     """Compares the latest booking of each prisoner, or of each prisoner who is in prison.
 
     If a first day is given, a run compares the adjustments that NOMIS has created since then, each of which must have
-    its counterpart in DPS. This is for services without the list by booking, and does not find what only DPS has.
+    its counterpart in DPS. This is for services without the list by booking, and does not find adjustments that only
+    DPS has.
     """
 
     name = "adjustments"
@@ -112,7 +113,8 @@ class AdjustmentReconciliation(Reconciliation):
         """The prisons of the bookings with NOMIS adjustments that do not name a prison.
 
         If prisons were chosen, the prison must be known; otherwise a booking is compared without it. A run over
-        adjustments by their creation does not look the prisons up, as such services cannot say.
+        adjustments by their creation does not look up the prisons, as services without the list by booking do not
+        provide them.
         """
         unknown = [int(each) for each in rows.loc[rows["prison_id"].isna(), "booking_id"]]
         try:

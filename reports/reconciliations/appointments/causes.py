@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _SYNCHRONISED_WITHIN: Final = timedelta(hours=1)
 _RESYNC: Final = ("resync", "appointment", "{dps_id}")
 
-#: An appointment of the other side is like this one, and neither is mapped.
+#: The other side has an appointment like this one, and neither of the two is mapped.
 _MAPPING_LOST_IN_NOMIS: Final = Cause(
     "the mapping is missing",
     "DPS",
-    "Write the appointment to NOMIS again: this finds the existing one and maps it.",
+    "Write the appointment to NOMIS again: this finds the existing appointment and maps it.",
     _RESYNC,
     "Appointment {like} in NOMIS has the same booking, location, start and category, and no mapping.",
     "medium",
@@ -39,7 +39,7 @@ _MAPPING_LOST_IN_DPS: Final = replace(
     sentence="Appointment {like} in DPS has the same booking, location, start and category, and no mapping.",
 )
 _IN_CELL: Final = Cause(
-    "it takes place in a cell",
+    "the appointment takes place in a cell",
     "DPS",
     "If NOMIS is older than 2024, inform the prison. Otherwise write the appointment to NOMIS again.",
     _RESYNC,
@@ -50,15 +50,15 @@ _CREATION_LOST: Final = Cause.of_lost_message(
     "the event of its creation was lost or failed", "Write the appointment to NOMIS again.", _RESYNC
 )
 _MADE_ON_SCREEN: Final = Cause(
-    "it was made on the NOMIS screen",
+    "the appointment was made on the NOMIS screen",
     "unknown",
     "Ask the prison to make the appointment in DPS or to delete it in NOMIS. Until then, exclude it.",
-    sentence="A prison that uses DPS for appointments can make some in NOMIS, but must not.",
+    sentence="A prison that uses DPS for appointments can make appointments in NOMIS, but must not.",
     confidence="medium",
     who="the prison",
 )
 _CREATED_TWICE: Final = Cause(
-    "it was created twice",
+    "the appointment was created twice",
     "DPS",
     "Delete the NOMIS appointment that has no mapping.",
     ("duplicates", "remove", "appointment", "{nomis_id}", "--of", "{nomis_duplicate_of}"),
@@ -73,7 +73,10 @@ _DELETED_IN_NOMIS: Final = Cause(
 )
 _CANCELLED_AND_DELETED: Final = replace(
     _DELETED_IN_NOMIS,
-    action="There is nothing to do: it is cancelled in DPS. To keep it out of reports, exclude it until it is past.",
+    action=(
+        "There is nothing to do: the appointment is cancelled in DPS. To keep it out of reports, exclude it until it "
+        "is past."
+    ),
     command=(),
     who="nobody",
 )
@@ -88,15 +91,15 @@ _OTHER_BOOKING: Final = Cause(
     "the prisoner has another booking",
     "unknown",
     "There is nothing to do. To keep the appointment out of reports, exclude it until it is past.",
-    sentence="A record stays with its booking, even when the prisoner gets another booking.",
+    sentence="A record stays with its booking, even if the prisoner gets another booking.",
     confidence="medium",
     who="nobody",
 )
 _OTHER_PRISON: Final = Cause(
-    "it is at another prison in NOMIS",
+    "the appointment is at another prison in NOMIS",
     "DPS",
     "Ask the prison to cancel the appointment in DPS, and to create it again at the right prison.",
-    sentence="NOMIS gives an appointment the prison of its creation, and an update does not change it.",
+    sentence="NOMIS gives an appointment the prison where it was created, and an update does not change that prison.",
     confidence="medium",
     who="the prison",
 )
@@ -107,7 +110,7 @@ _CANCELLATION_LOST: Final = Cause.of_lost_message(
     confidence="high",
 )
 _CANCELLED_IN_NOMIS: Final = Cause(
-    "it is cancelled only in NOMIS",
+    "the appointment is cancelled only in NOMIS",
     "unknown",
     "Ask the prison whether the appointment takes place, and to cancel it in DPS. If it does take place, it must "
     "be created again: nothing schedules it again in NOMIS.",
@@ -116,7 +119,7 @@ _CANCELLED_IN_NOMIS: Final = Cause(
     who="the prison",
 )
 _CHANGED_IN_NOMIS: Final = Cause(
-    "it was changed in NOMIS",
+    "the appointment was changed in NOMIS",
     "DPS",
     "If the change is needed, ask the prison to make it in DPS. Then write the appointment to NOMIS again.",
     _RESYNC,

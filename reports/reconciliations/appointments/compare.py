@@ -53,7 +53,7 @@ FIELDS: Final = (
         dps="cancelled",
     ),
     Field("in_cell", "In a cell", "boolean", compared=False, dps="in_cell"),
-    # The mapped NOMIS record that an unmapped one is a copy of, found by joining both sides.
+    # The mapped NOMIS record that an unmapped record is a copy of, found by joining both sides.
     Field("duplicate_of", "Duplicate of", "Int64", compared=False),
 )
 #: like: for an unmapped appointment that only one side has, the id of one with the same values that only the other side
@@ -72,9 +72,9 @@ KINDS: Final[Mapping[str, str]] = {
     WITHOUT_DPS: "mapped to a DPS appointment that does not exist",
 }
 
-#: A NOMIS record with the same values is a copy of the other one.
+#: NOMIS records with the same values in these columns are copies of each other.
 _SAME_RECORD: Final = ["nomis_booking_id", "nomis_location", "nomis_date", "nomis_start_time", "nomis_category"]
-#: An appointment of one side is like one of the other with the same values.
+#: Appointments of the two sides are alike if they have the same values in these columns.
 _ALIKE: Final = ("booking_id", "date", "start_time", "location", "category")
 _CANCELLED = "CANC"
 

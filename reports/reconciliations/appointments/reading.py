@@ -43,7 +43,7 @@ _SEARCH_DAYS: Final = 28
 
 
 class AppointmentReader(UnitReader):
-    """Reads the appointments of one unit, or single ones again."""
+    """Reads the appointments of one unit, or reads single appointments again."""
 
     dps = UpstreamName.APPOINTMENTS
 
@@ -116,14 +116,14 @@ class AppointmentReader(UnitReader):
     ) -> pd.DataFrame:
         """The joined rows of NOMIS records and DPS appointments, and of the records that they are mapped to.
 
-        is_read_elsewhere: whether a record that is not among `event_ids`, or None if NOMIS does not have it, belongs to
+        is_read_elsewhere: whether a record that is not among `event_ids` (None if NOMIS does not have it) belongs to
         another reading.
         """
         records = self._nomis(event_ids)
         of_nomis = self.mapped(MAPPINGS, "NOMIS", {each: {"nomis_id": each} for each in event_ids})
         dps_ids = {number: None if ids is None else int(ids.dps_id) for number, ids in of_nomis.items()}
         pairs: list[Pair] = [(each, dps_ids[each]) for each in event_ids if each in records and each in dps_ids]
-        # No record of the list is mapped to these.
+        # No NOMIS record of the list is mapped to these appointments.
         others = sorted(attendees.keys() - set(dps_ids.values()))
         of_dps = self.mapped(MAPPINGS, "DPS", {each: {"dps_id": each} for each in others})
         nomis_ids = {number: None if ids is None else int(ids.nomis_ids[0]) for number, ids in of_dps.items()}
@@ -151,7 +151,7 @@ class AppointmentReader(UnitReader):
         return found
 
     def _with_rooms(self, found: Mapping[int, Attendee | None]) -> dict[int, Attendee | None]:
-        """The same appointments, with the NOMIS location added to those that have only its DPS id."""
+        """The same appointments, with the NOMIS location added where only its DPS id is known."""
         complete = dict(found)
         unnamed = {
             number: each.dps_location_id

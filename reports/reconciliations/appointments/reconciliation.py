@@ -68,11 +68,11 @@ class Appointments(Reconciliation):
         return today - timedelta(days=1), today + timedelta(days=ahead)
 
     def population(self, reads: Reads) -> Population:
-        """The prisons with appointments in DPS, and the total in NOMIS. A chosen prison without any is a gap."""
+        """The prisons with appointments in DPS, and the total in NOMIS. A chosen prison that has none is a gap."""
         chosen = self.scope.prisons or self.settings.appointment_prisons
         plans = self._plans(chosen, reads) if chosen else self._all_plans(reads)
         gaps = [
-            UnlistedPart(f"prison {prison}", "DPS has no appointments of this prison", {"prisonId": prison})
+            UnlistedPart(f"prison {prison}", "DPS has no appointments for this prison", {"prisonId": prison})
             for prison, plan in plans.items()
             if plan is None or (isinstance(plan, RolloutPlan) and not plan.appointments_rolled_out)
         ]
@@ -101,7 +101,7 @@ class Appointments(Reconciliation):
         event_ids = reader.event_ids(unit.id, (first, last), size)
 
         def is_read_elsewhere(record: NomisAppointment | None) -> bool:
-            # If so, it is in the list of another prison of this run.
+            # A record read elsewhere is in the list of another prison of this run.
             if record is None or record.prison_id not in others or record.start_date_time is None:
                 return False
             return first <= record.start_date_time.date() <= last
@@ -272,7 +272,7 @@ def _ids(mismatch: Mismatch) -> tuple[int | str | None, int | str | None]:
 
 
 def _verdict(mismatch: Mismatch) -> str:
-    """Every field that differs, in the order in which the replaced service searched for the first one."""
+    """Every field that differs, in the order in which the replaced service searched for the first difference."""
     return "; ".join(_VERDICTS[each.field].format(nomis=each.nomis, dps=each.dps) for each in mismatch.differences)
 
 

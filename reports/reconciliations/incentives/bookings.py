@@ -105,7 +105,7 @@ class ActiveBookingLookup:
             try:
                 page.set_result(prisoner_page(self._nomis, number, self._size))
             except BaseException as error:
-                # Threads that wait for this page get the same error; later ones try again.
+                # Threads that wait for this page get the same error; later callers try again.
                 with self._lock:
                     del self._pages[number]
                 page.set_exception(error)
@@ -130,7 +130,7 @@ class FoundBookings:
 
 
 def find_bookings(services: Services, offender_nos: Iterable[str], page_size: int) -> FoundBookings:
-    """Finds the active booking of each prisoner: that of the newest DPS review, if active, or else the listed one.
+    """Finds the active booking of each prisoner: that of the newest DPS review, if active, or else the listed booking.
 
     Raises `SyncError` when a service cannot be read.
     """

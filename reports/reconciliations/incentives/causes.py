@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 #: The rows of the decision table by their numbers, in the order in which they are tried. The actions are general; each
-#: difference has a more specific one, with its commands.
+#: difference has a more specific action, with its commands.
 CAUSES: Mapping[int, Cause] = {
     1: Cause(
-        "the review is not written to NOMIS yet: its message waits",
+        "the review has not been written to NOMIS yet: its message is waiting",
         "DPS",
         "Retry the dead letter queue.",
     ),

@@ -203,7 +203,7 @@ def _edited_or_deleted(case: Case) -> IncentiveDiagnosis | None:
     if behind is not None and behind.iep_code == nomis.iep_level.code:
         return None
     what = "was edited in DPS afterwards" if behind is not None else "no longer exists in DPS"
-    gone = f"The DPS review it was written from {what}"
+    gone = f"The DPS review from which sequence {nomis.incentive_sequence} was written {what}"
     return _found(
         8,
         confidence="high" if known else "medium",
@@ -333,7 +333,7 @@ def _write_again_or_ask(nomis: IepRecord, review: Review) -> str:
 
 
 def _arrival(nomis: IepRecord, reason: str) -> Arrival:
-    """The event for a record that NOMIS made on arrival; the time of the record is the best evidence of its time."""
+    """The event for a record that NOMIS made on arrival; its time is the best evidence of the time of arrival."""
     return Arrival(prison_id=nomis.prison_id, reason=reason, occurred_at=nomis.iep_date_time.replace(microsecond=0))
 
 

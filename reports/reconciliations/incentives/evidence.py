@@ -84,7 +84,7 @@ class ReviewMessage:
     """The message about DPS's current review that has not been handled yet.
 
     pending_on: the queue that holds it, or None if no message is known. given_up: why it is no longer sent back from
-    the DLQ, or None if it still is. doubt: why it may be pending although nothing is known about it, or None.
+    the DLQ, or None if it is still sent back. doubt: why it may be pending although nothing is known about it, or None.
     """
 
     pending_on: Literal["queue", "dlq"] | None = None
@@ -119,7 +119,8 @@ class Evidence:
 
     history: NOMIS records below the current one, highest sequence first, as far back as needed. written: the mapping of
     DPS's current review, or None if there is none. reviews_of: the review that a NOMIS record was made from, by
-    sequence; None means that the sequence was looked up and has no mapping. message: about DPS's current review.
+    sequence; None means that the sequence was looked up and has no mapping. message: the message about DPS's current
+    review.
     """
 
     pair: PrisonerLevels
@@ -282,7 +283,7 @@ class Case:
         return next(fitting, None)
 
     def admission_reason(self, nomis: IepRecord) -> str:
-        """The reason of an admission: a readmission if either side has earlier records of the booking."""
+        """The reason for an admission: a readmission if either side has earlier records of the booking."""
         moments = [each.iep_date_time for each in self.evidence.history]
         moments += [each.iep_time for each in self.evidence.reviews]
         earlier = any(

@@ -75,14 +75,14 @@ class Plan:
     def change_to(self, again: Plan, *, force: bool) -> str | None:
         """Why this confirmed plan must no longer be carried out, or None if it may be.
 
-        again: the same plan, made now. force: accepts the objection that was confirmed, but no other one.
+        again: the same plan, made now. force: accepts the objection that was confirmed, but no other objection.
         """
         accepted = force and (again.objection == self.objection or (again.waits_for_message and self.waits_for_message))
         if again.objection is not None and not accepted:
             return again.objection
         if replace(again, objection=None) != replace(self, objection=None):
             levels = f"NOMIS {again.nomis_level or 'none'}, DPS {again.dps_level or 'none'}"
-            return f"{levels} now: run the command again"
+            return f"the levels are now {levels}: run the command again"
         return None
 
 

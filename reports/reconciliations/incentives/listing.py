@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     ReadPage: TypeAlias = Callable[[Callable[[], PrisonerPage]], PrisonerPage]
 
 PAGES_AHEAD = 16
-#: How often the pages are read again, at most, to find prisoners who moved from one page to the next.
+#: The pages are read again at most this many times, to find prisoners who moved from one page to the next.
 MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000
 #: How long a page waits for an open breaker of NOMIS before it counts as failed; the readers of levels share it.
@@ -89,7 +89,7 @@ def list_prisoners(
     read_page: ReadPage = _read_now,
     begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first,
 ) -> Listing:
-    """Lists every active booking, and lists again if prisoners moved meanwhile or fewer are found than NOMIS counts.
+    """Lists every active booking, and lists again if prisoners moved or fewer are found than NOMIS counts.
 
     read_page: reads a page with retries. begin: called with the prisoners of the first page while the other pages are
     read. Raises `ListingFailed` if the count cannot be read or more than `max_page_errors` pages fail.
@@ -179,7 +179,7 @@ class _Sweep:
     def run(
         self, found: dict[int, PrisonerId], begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first
     ) -> None:
-        """Adds the prisoners of all pages to `found`, and calls `begin` with those of the first page."""
+        """Adds the prisoners of all pages to `found`, and calls `begin` with the prisoners of the first page."""
         begun = self._begin(found)
         begin(tuple(found.values()))
         with TracedThreads(PAGES_AHEAD, thread_name_prefix="listing") as pool:
@@ -211,7 +211,7 @@ class _Sweep:
 
     @property
     def bookings(self) -> tuple[int, frozenset[int]]:
-        """The count of the service and the bookings found; two sweeps have equal ones if nothing moved."""
+        """The count of the service and the bookings found; both are equal in two sweeps if nothing moved."""
         unusable = {each.booking_id for each in self.unusable.values()}
         return self.total, frozenset(self._seen.keys() - unusable)
 
@@ -238,7 +238,7 @@ class _Sweep:
             page = self._read(number)
             if not isinstance(page, PageFailure):
                 self.total = page.total_elements
-                # A service may return smaller pages than requested, and then there are more of them.
+                # A service may return smaller pages than requested, and then there are more pages.
                 self._size = page.size
                 if number and not page.prisoners:
                     break

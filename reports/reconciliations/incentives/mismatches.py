@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: The most DPS reviews that are shown.
 _MOST_REVIEWS = 10
-#: The causes that only a person can resolve, who needs to see the whole histories.
+#: The causes that only a person who sees the whole histories can resolve.
 _FOR_A_PERSON = frozenset({9, 10})
 
 

@@ -159,7 +159,8 @@ class LevelReader:
 FEWEST_WITHOUT = 20
 MOST_MORE = 0.05
 MOST_AT_FIRST = 0.10
-#: If fewer than that have no level, but at least this many, larger shares are plausible, but not a share of 100%.
+#: If fewer prisoners than `FEWEST_WITHOUT` have no level, but at least this many, larger shares are plausible, but not
+#: a share of 100%.
 FEWEST_OF_ALL = 5
 MOST_MORE_OF_FEW = 0.15
 MOST_AT_FIRST_OF_FEW = 0.20
@@ -185,7 +186,7 @@ class Without:
 
 
 def why_without_levels(frame: pd.DataFrame, before: Without | None) -> str | None:
-    """Why the levels of a run are implausible: too many prisoners have none on one side. `before`: the last run."""
+    """Why the levels of a run are implausible: too many prisoners have no level on one side. `before`: the last run."""
     everyone = len(frame)
     sides = (
         ("NOMIS", int(frame["nomis_level"].isna().sum()), before.nomis if before else 0),
@@ -202,6 +203,6 @@ def why_without_levels(frame: pd.DataFrame, before: Without | None) -> str | Non
         if many or (without == everyone >= FEWEST_OF_ALL and believed < 1):
             found = f"{side} has no level for {without:,} of {everyone:,} prisoners"
             if known and before:
-                return f"{found}, but had none for {earlier:,} of {before.compared:,} in the last run that counts"
+                return f"{found}, but had none for {earlier:,} of {before.compared:,} in the last run that did not fail"
             return f"{found}, more than the {believed:.0%} that a first run accepts"
     return None

@@ -192,7 +192,7 @@ class Incentives(Reconciliation):
         return {"matrix": matrix(frame), "unread_pages": tuple(pages)}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the levels are implausible: too many prisoners have none on one side."""
+        """Why the levels are implausible: too many prisoners have no level on one side."""
         before = Without.of(earlier.matrix) if isinstance(earlier, own.IncentiveResult) else None
         return why_without_levels(frame, before)
 

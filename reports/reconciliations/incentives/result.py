@@ -72,7 +72,8 @@ class Arrival(Part):
 class IncentiveDiagnosis(Diagnosis):
     """Why two levels differ.
 
-    number: the row of the decision table, 1 to 10. arrival: the received event to publish again, if that fixes it.
+    number: the row of the decision table, 1 to 10. arrival: the received event to publish again, if that fixes the
+    difference.
     """
 
     number: int

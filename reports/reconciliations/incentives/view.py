@@ -68,7 +68,8 @@ def _higher(side: str, steps: int) -> tuple[str, str]:
     return f"{side.lower()}-{steps}", f"{side} is {steps} level{'' if steps == 1 else 's'} higher"
 
 
-#: Every direction with its name: from much higher in NOMIS to much higher in DPS, then those without a distance.
+#: Every direction with its name: from much higher in NOMIS to much higher in DPS, then the directions without a
+#: distance.
 DIRECTIONS: Mapping[str, str] = {
     **dict(_higher("NOMIS", steps) for steps in range(len(_STEPS) - 1, 0, -1)),
     **dict(_higher("DPS", steps) for steps in range(1, len(_STEPS))),
@@ -189,7 +190,7 @@ class IncentiveView(View):
 
     def how_resolved(self, resolved: Resolved) -> str:
         """A clause on why an earlier difference no longer exists: the levels agree, or the prisoner was released."""
-        return "the levels agree now" if resolved.how == "equal" else "released: no longer on the list"
+        return "the levels now agree" if resolved.how == "equal" else "released: no longer on the list"
 
     # Records
 

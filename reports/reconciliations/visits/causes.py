@@ -34,7 +34,7 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
     "nomis-visit-gone": VisitCause(
         "the visit was deleted in NOMIS",
         "DPS",
-        "Ask the team of the mapping service to delete the mapping, then write the visit to NOMIS.",
+        "Ask the mapping service team to delete the mapping, then write the visit to NOMIS.",
         _RESYNC,
         "This visit is mapped to NOMIS visit {visit_id}, which does not exist.",
     ),
@@ -63,7 +63,7 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         "DPS",
         "Save the mapping.",
         _RESYNC,
-        "The comment of NOMIS visit {visit_id} names {reference}, and neither of them is mapped.",
+        "The comment of NOMIS visit {visit_id} names {reference}, and neither is mapped.",
     ),
     "dps-visit-gone": VisitCause(
         "the visit was removed from DPS",
@@ -77,7 +77,7 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
     "outcome-differs": VisitCause(
         "the visit was cancelled with another outcome",
         "unknown",
-        "There is nothing to do: it is cancelled on both sides.",
+        "There is nothing to do: the visit is cancelled on both sides.",
         confidence="medium",
         weight="low",
         who="nobody",
@@ -94,7 +94,7 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
 }
 _CANCELLED_AND_GONE: Final = replace(
     _CAUSES["nomis-visit-gone"],
-    action="There is nothing to do: it is cancelled in DPS.",
+    action="There is nothing to do: the visit is cancelled in DPS.",
     command=(),
     weight="low",
     who="nobody",
@@ -184,5 +184,5 @@ def _cause_of(difference: Difference, *, merged: bool) -> VisitCause:
 
 
 def _changed_on_screen(row: Mapping[str, Any]) -> bool:
-    """Whether someone other than its creator changed the visit; NOMIS records this program as one and the same user."""
+    """Whether someone other than its creator changed the visit; NOMIS always records this program as the same user."""
     return row["changed_by"] is not None and row["changed_by"] != row["created_by"]

@@ -137,7 +137,7 @@ class VisitReader(UnitReader):
         )
 
     def _look_through(self, visit_ids: Collection[int], days: tuple[date, date] | None) -> pd.DataFrame:
-        """The social visits among these, as `rules.nomis_frame`, on these days if they are given."""
+        """The social visits among these NOMIS visits, as `rules.nomis_frame`, and only those on `days` if given."""
         found = rules.nomis_frame(self._find_details({visit_id: str(visit_id) for visit_id in sorted(visit_ids)}))
         social = found["nomis_type"] == _SOCIAL
         if days is not None:

@@ -111,7 +111,7 @@ class Visits(Reconciliation):
         }
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the response of DPS is implausible: it suddenly lists no visits, or fewer than half, without an error.
+        """Why the response of DPS is implausible: without an error, it lists no visits or fewer than half as many.
 
         After some days without a complete run, the new number is accepted.
         """
@@ -122,10 +122,10 @@ class Visits(Reconciliation):
         gone = bool(before) and not found
         if not (few or gone) or clock.now() - earlier.started_at > _BELIEVED_AFTER:
             return None
-        return f"DPS lists {found:,} visits, but it listed {before:,} in the last run that counts"
+        return f"DPS lists {found:,} visits, but it listed {before:,} in the last run that did not fail"
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """Explains differences. If the prisoner numbers differ, it checks whether NOMIS still knows that of DPS."""
+        """Explains differences. If the prisoner numbers differ, it checks whether NOMIS still knows the DPS number."""
         numbers = {each.row["dps_prisoner"] for each in differences if "prisoner" in each.differs}
         try:
             found = reads.each(UpstreamName.NOMIS, lambda each: knows_prisoner(self.services.nomis, each), numbers)
@@ -148,7 +148,7 @@ class Visits(Reconciliation):
         return (now - min(before, _FIRST_LOOK)).replace(tzinfo=None)
 
     def _reported_visits(self) -> dict[str, list[int]]:
-        """The NOMIS visits to examine again, by prison: those that the last complete run reported, except old ones."""
+        """The NOMIS visits to examine again, by prison: recent visits that the last complete run reported."""
         found: dict[str, list[int]] = {}
         oldest = clock.now() - _FIRST_LOOK
         for each in () if self.earlier is None else self.earlier.mismatches:

@@ -43,12 +43,12 @@ def _listed(person_ids: Iterable[int]) -> str:
 
 
 def _dps_restriction(visit: BookedVisit) -> str | None:
-    """The restriction of a visit, or None if it is unknown and could be either of those in NOMIS."""
+    """The restriction of a visit, or None if it is unknown and could be either restriction in NOMIS."""
     return visit.visit_restriction if visit.visit_restriction in ROOM_RESTRICTIONS.values() else None
 
 
 def _named_reference(visit: VisitDetails) -> str | None:
-    """The reference that the comment names, or None if it names none."""
+    """The reference that the comment names, or None if it names no reference."""
     found = re.search(_REFERENCE, visit.comment_text or "")
     return None if found is None else found[1]
 
@@ -108,7 +108,7 @@ EXTRA: Final = {
 }
 KINDS: Final = {
     "nomis-visit-missing": "not in NOMIS",
-    "nomis-visit-gone": "mapped to a NOMIS visit that is not there",
+    "nomis-visit-gone": "mapped to a NOMIS visit that does not exist",
     "not-cancelled-in-nomis": "cancelled in DPS, still scheduled in NOMIS",
     "cancelled-in-nomis-only": "cancelled in NOMIS, still booked in DPS",
     "details-differ": "different in details",

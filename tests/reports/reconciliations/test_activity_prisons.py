@@ -58,7 +58,7 @@ def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
     upstream.reset(prisoners=20, generation="2023")
     found, gaps = prisons(upstream, activity_prisons=f"MDI, lei,{without},XYZ")
     assert found == ("LEI", "MDI")
-    assert gaps == {without: "DPS has no activities there yet", "XYZ": "DPS does not know it"}
+    assert gaps == {without: "DPS has no activities at the prison yet", "XYZ": "DPS does not know the prison"}
     upstream.fault("activities", path="/rollout/MDI", status=500)
     assert prisons(upstream, activity_prisons="MDI,LEI") == (("LEI", "MDI"), {})
 

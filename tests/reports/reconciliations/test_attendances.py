@@ -43,7 +43,7 @@ def cause(found: Compared, **key: Any) -> str:
     return diagnosis.cause
 
 
-ANOTHER = "the prisoner was put back on another booking, and NOMIS paid on the first"
+ANOTHER = "the prisoner was put back on another booking, and NOMIS paid on the first booking"
 
 
 def test_the_worked_example_of_attendances(upstream: Sandbox) -> None:
@@ -52,7 +52,7 @@ def test_the_worked_example_of_attendances(upstream: Sandbox) -> None:
     day = DAY.isoformat()
     assert found.kinds == {("MDI", 1204440, day): DPS_ONLY, ("MDI", 1204470, day): DPS_ONLY}
     assert found.ignored == {
-        ("MDI", 1204430, day): "shown with the other booking of the prisoner",
+        ("MDI", 1204430, day): "shown with the prisoner's other booking",
         ("MDI", 1204499, day): "the booking is at OUT now",
     }
     (paired,) = [each for each in found.differences if each.row["booking_id"] == 1204440]

@@ -114,7 +114,7 @@ def test_a_search_that_suddenly_finds_nothing_fails_the_run(app: App, planted: d
     app.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=empty)
     failed = reconcile(app, code=1)
     assert failed["status"] == "failed"
-    assert re.match(r"DPS lists \d visits, but it listed \d\d in the last run that counts", failed["failure"])
+    assert re.match(r"DPS lists \d visits, but it listed \d\d in the last run that did not fail", failed["failure"])
     assert (failed["mismatches"], failed["resolved"]) == ([], [])
     app.sandbox.clear_faults()
     assert {each["standing"] for each in reconcile(app)["mismatches"]} == {"persisting"}
