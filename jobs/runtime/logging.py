@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, TextIO
@@ -99,12 +100,15 @@ def _masked(masking: Masking, name: str, value: object) -> object:
 def _masked_mapping(masking: Masking, values: Mapping[Any, object]) -> dict[str, object]:
     """The values, with their names masked too, since the summary of a reconciliation uses prisoner numbers as names.
 
-    Values whose names are equal once masked are joined.
+    Names that are equal once masked are numbered from the second one, so that each value stays apart.
     """
     masked: dict[str, object] = {}
+    occurrences: Counter[str] = Counter()
     for name, value in values.items():
-        shown, held = masking.text(str(name)), _masked(masking, str(name), value)
-        masked[shown] = f"{masked[shown]}, {held}" if shown in masked else held
+        shown = masking.text(str(name))
+        occurrences[shown] += 1
+        number = occurrences[shown]
+        masked[shown if number == 1 else f"{shown} ({number})"] = _masked(masking, str(name), value)
     return masked
 
 
