@@ -162,6 +162,7 @@ def _result(
         reconciliation=reconciliation.name,
         title=reconciliation.title,
         counted=reconciliation.counted,
+        counted_singular=reconciliation.counted_singular,
         key_columns=tuple(reconciliation.key),
         fields=tuple(FieldName(name=each.name, label=each.label) for each in reconciliation.fields),
         kinds=tuple(KindName(code=code, label=label) for code, label in reconciliation.kinds.items()),

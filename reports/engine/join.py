@@ -8,14 +8,26 @@ import numpy as np
 import pandas as pd
 
 from reports.engine.compare import without_na
+from sync.errors import SyncError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from reports.engine.units import SideName
+
 #: Numbers are looked up by hash if the highest is more than this many times their count.
 _SPARSE = 16
+
+
+class RepeatedKey(SyncError):
+    """A side has several records with one key, so it is unknown which one to compare."""
+
+    def __init__(self, side: SideName, records: pd.DataFrame, key: Sequence[str]) -> None:
+        repeated = records.loc[records.duplicated([*key]), [*key]].iloc[0]
+        names = ", ".join(f"{name} {value}" for name, value in repeated.items())
+        super().__init__(f"{side} has several records with {names}")
 
 
 def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
@@ -23,18 +35,19 @@ def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd
 
     The rows of NOMIS come first, in their order, then those that only DPS has. Columns other than the key that both
     sides have (`prison_id`) are taken from NOMIS, or from DPS if NOMIS has no value; the columns of fields are already
-    named `nomis_…` and `dps_…`. Raises `pandas.errors.MergeError` for a key that a side has twice. This is several
-    times faster than `merge`, which sorts and copies: here the columns of NOMIS are shared unless DPS has further
-    records.
+    named `nomis_…` and `dps_…`. Raises `RepeatedKey` if a side has a key twice. This is several times faster than
+    `merge`, which sorts and copies: here the columns of NOMIS are shared unless DPS has further records.
     """
     wanted, numbers = _numbered(nomis, dps, key)
     of_dps = _places(wanted, numbers)
+    if of_dps is None:
+        raise RepeatedKey("DPS", dps, key)
     lacking = of_dps < 0
     is_found = np.zeros(len(dps) + 1, dtype=bool)
     is_found[of_dps] = True  # The place -1, of a lacking row, is the element after the last row of DPS.
     is_found = is_found[:-1]
     if np.count_nonzero(is_found) != np.count_nonzero(~lacking) or not pd.Index(wanted[lacking]).is_unique:
-        raise _repeated_key()
+        raise RepeatedKey("NOMIS", nomis, key)
     further = np.flatnonzero(~is_found)
     if len(further):
         of_dps = np.concatenate([of_dps, further])
@@ -65,27 +78,18 @@ def _numbered(
     return numbers[: len(nomis)], numbers[len(nomis) :]
 
 
-def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.intp]:
-    """The place of each of `wanted` in `numbers`, or -1 if it has none.
-
-    Raises `MergeError` if `numbers` has one of its numbers twice.
-    """
+def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.intp] | None:
+    """The place of each of `wanted` in `numbers`, or -1 if it has none; None if `numbers` has a number twice."""
     highest = max(wanted.max(initial=0), numbers.max(initial=0))
     if min(wanted.min(initial=0), numbers.min(initial=0)) < 0 or highest > _SPARSE * (len(wanted) + len(numbers)):
         index = pd.Index(numbers)
-        if not index.is_unique:
-            raise _repeated_key()
-        return index.get_indexer(pd.Index(wanted))
+        return index.get_indexer(pd.Index(wanted)) if index.is_unique else None
     # The ids of many records lie close together, so a table with a place for each id is faster than a hash table.
     table = np.full(highest + 1, -1, dtype=np.int32)  # Half the width of an index, as a small table is faster too.
     table[numbers] = np.arange(len(numbers), dtype=np.int32)
     if np.count_nonzero(table >= 0) != len(numbers):
-        raise _repeated_key()
+        return None
     return table.take(wanted).astype(np.intp)
-
-
-def _repeated_key() -> pd.errors.MergeError:
-    return pd.errors.MergeError("a side has a key twice")
 
 
 def _taken(array: Any, places: NDArray[np.intp], lacking: NDArray[np.bool_]) -> Any:

@@ -93,8 +93,9 @@ class Reconciliation(ABC):
     name: ClassVar[str]
     #: What reports call it: "Suspended allocations".
     title: ClassVar[str]
-    #: What is counted as compared: "bookings", "visits", "appointments".
+    #: What is counted as compared, in the plural and in the singular: "bookings" and "booking", "entries" and "entry".
     counted: ClassVar[str]
+    counted_singular: ClassVar[str]
     #: The columns that identify a row, with their dtypes. A `date` among them (`string`, ISO) is the day of a record: a
     #: run says nothing about records of days outside its window.
     key: ClassVar[Mapping[str, str]]

@@ -259,11 +259,11 @@ class TrendPoint(Part):
 class ReconciliationResult(Part):
     """Everything that a run found. `to_json` and `model_validate_json` are inverses of each other.
 
-    reconciliation: its name. counted: what is counted as compared, in the plural. key_columns: what identifies a
-    record. fields: what is compared. kinds: how records can differ. started_at, finished_at: aware. failure: why the
-    run failed, as a clause, or None if it did not. implausible: whether it failed because the data that it read is
-    implausible; an operator can accept such a run. suspicious: why there are more differences than is plausible, or
-    None.
+    reconciliation: its name. counted, counted_singular: what is counted as compared; results of earlier versions have
+    only the plural. key_columns: what identifies a record. fields: what is compared. kinds: how records can differ.
+    started_at, finished_at: aware. failure: why the run failed, as a clause, or None if it did not. implausible:
+    whether it failed because the data that it read is implausible; an operator can accept such a run. suspicious: why
+    there are more differences than is plausible, or None.
 
     total: how many records the services say there are, or None if no service says. listed: records found. compared:
     records with both sides known. in_nomis, in_dps: how many of the compared records each side has. settled_on_recheck:
@@ -276,6 +276,7 @@ class ReconciliationResult(Part):
     reconciliation: str
     title: str
     counted: str
+    counted_singular: str = ""
     key_columns: tuple[ColumnName, ...]
     fields: tuple[FieldName, ...] = ()
     kinds: tuple[KindName, ...] = ()

@@ -111,6 +111,7 @@ class ResultBuilder:
             "reconciliation": reconciliation.name,
             "title": reconciliation.title,
             "counted": reconciliation.counted,
+            "counted_singular": reconciliation.counted_singular,
             "key_columns": tuple(reconciliation.key),
             "fields": tuple(results.FieldName(name=each.name, label=each.label) for each in reconciliation.fields),
             "kinds": tuple(results.KindName(code=code, label=label) for code, label in reconciliation.kinds.items()),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from reports.engine.result import ReconciliationResult, Unread
+    from reports.presentation.view import View
 
 #: The most units, such as prisons, that are named if they could not be read; a larger number is only counted.
 _MOST_NAMED = 3
@@ -27,21 +28,21 @@ def headline(result: ReconciliationResult) -> str:
     on = f"n {day(result.started_at)}, "
     if result.status == "failed":
         return f"O{on}{_headline_of_failure(result)}"
-    view, noun, compared = view_of(result), view_of(result).noun, result.compared
+    view, compared = view_of(result), result.compared
     complete = result.status == "complete"
     if not compared:
-        found = f"no {noun} was compared"
+        found = f"no {view.noun} was compared"
     elif result.mismatches:
         found = f"{view.differ()}{_new(result)}"
     elif complete and (not_counted := _not_counted(result)):
-        found = f"no difference was found among {count(compared, noun)}, apart from {not_counted}"
+        found = f"no difference was found among {view.count(compared)}, apart from {not_counted}"
     elif complete:
         found = view.agree()
     elif result.unconfirmed:
         seen = len(result.unconfirmed)
         found = f"{count(seen, 'difference')} {'was' if seen == 1 else 'were'} seen and not confirmed"
     else:
-        found = f"no difference was found among {count(compared, noun)}"
+        found = f"no difference was found among {view.count(compared)}"
     return f"O{on}{found}" if complete else f"Incomplete: o{on}{found}"
 
 
@@ -58,11 +59,11 @@ def _new(result: ReconciliationResult) -> str:
 
 
 def _headline_of_failure(result: ReconciliationResult) -> str:
-    different, compared, noun = len(result.mismatches), result.compared, view_of(result).noun
+    view, different, compared = view_of(result), len(result.mismatches), result.compared
     if not compared:
-        return f"the reconciliation failed before any {noun} was compared"
+        return f"the reconciliation failed before any {view.noun} was compared"
     listed = _of_listed(result)
-    who = f"{thousands(compared)} {listed} {result.counted}" if listed else count(compared, noun)
+    who = f"{thousands(compared)} {listed} {result.counted}" if listed else view.count(compared)
     if different:
         return f"the reconciliation failed; before that it found {count(different, 'difference')} among {who}"
     return f"the reconciliation failed after it had compared {who}"
@@ -155,7 +156,7 @@ def none_found(result: ReconciliationResult) -> str:
     if limits is None:
         not_counted = _not_counted(result)
         return f"Nothing differs apart from {not_counted}." if not_counted else view.everything_agrees()
-    who = f"the {count(result.compared, view.noun)} compared"
+    who = f"the {view.count(result.compared)} compared"
     if result.unconfirmed:
         seen = count(len(result.unconfirmed), "difference")
         others = f"The first reading saw {seen} among the other {result.counted}, which could not be read again."
@@ -197,7 +198,7 @@ def shortfall(result: ReconciliationResult) -> str:
     """What an incomplete run lacks, as a clause: what could not be read or found, and prisons without records."""
     view = view_of(result)
     listed = [each for each in result.unread if each.listed]
-    unread = _unread_texts(listed, view.noun)
+    unread = _unread_texts(listed, view)
     if result.gaps:
         unread.append(view.gaps(len(result.gaps)))
     parts = [f"{_listed(unread)} could not be read"] if unread else []
@@ -209,11 +210,11 @@ def shortfall(result: ReconciliationResult) -> str:
     return "; ".join(parts)
 
 
-def _unread_texts(unread: Sequence[Unread], noun: str) -> list[str]:
+def _unread_texts(unread: Sequence[Unread], view: View) -> list[str]:
     """How many records could not be read, and which whole units, such as prisons, could not be read."""
     units = list(dict.fromkeys(each.unit for each in unread if each.unit is not None and not each.key))
     records = sum(each.unit is None or bool(each.key) for each in unread)
-    texts = [count(records, noun)] if records else []
+    texts = [view.count(records)] if records else []
     return texts + (units if len(units) <= _MOST_NAMED else [count(len(units), "part")])
 
 

@@ -46,9 +46,9 @@ def thousands(number: int) -> str:
     return f"{number:,}"
 
 
-def count(number: int, noun: str) -> str:
-    """A number with its noun, which must have a regular plural: `1 page`, `2,000 pages`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: `1 page`, `2,000 pages`. Without a `plural`, that of the noun must be regular."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def local(moment: datetime) -> datetime:

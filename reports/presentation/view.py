@@ -60,7 +60,12 @@ class View:
     @property
     def noun(self) -> str:
         """What is counted as compared, in the singular."""
-        return self.result.counted.removesuffix("s")
+        # Results of earlier versions have only the plural, which was always regular.
+        return self.result.counted_singular or self.result.counted.removesuffix("s")
+
+    def count(self, number: int) -> str:
+        """A number with the noun of what is counted: `1 entry`, `2,000 entries`."""
+        return count(number, self.noun, self.result.counted)
 
     @property
     def facts(self) -> tuple[str, ...]:
@@ -107,7 +112,8 @@ class View:
 
     def not_found(self, number: int) -> str:
         """A clause saying that some requested records do not exist."""
-        return f"{count(number, f'requested {self.noun}')} {'was' if number == 1 else 'were'} not found"
+        requested = count(number, f"requested {self.noun}", f"requested {self.result.counted}")
+        return f"{requested} {'was' if number == 1 else 'were'} not found"
 
     def none_at(self, prisons: Sequence[str]) -> str:
         """A clause saying that no records were found at these prisons."""

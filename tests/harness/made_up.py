@@ -44,6 +44,7 @@ class MadeUp(Reconciliation):
     name = "made-up"
     title = "Made-up counts"
     counted = "counts"
+    counted_singular = "count"
     key: ClassVar = {"prison_id": "string", "booking_id": "Int64"}
     fields: ClassVar[tuple[Field, ...]] = (Field("count", "Count", "Int64"),)
     domain = "activities"

@@ -64,6 +64,7 @@ class CountReconciliation(Reconciliation):
     """Compares the counts of each booking, prison by prison, as the replaced service did."""
 
     counted = "bookings"
+    counted_singular = "booking"
     key = {"prison_id": "string", "booking_id": "Int64"}
     fields: ClassVar[tuple[Field, ...]] = (
         Field("count", "Count", "Int64"),

@@ -54,6 +54,7 @@ class AdjustmentReconciliation(Reconciliation):
     name = "adjustments"
     title = "Sentencing adjustments"
     counted = "bookings"
+    counted_singular = "booking"
     key = {"booking_id": "Int64"}
     fields = FIELDS
     #: Ids, separated by commas: of the adjustments of a window, of those that count in NOMIS (`SENTENCE 33012`), and of

@@ -54,6 +54,7 @@ class Appointments(Reconciliation):
     name = "appointments"
     title = "Appointments"
     counted = "appointments"
+    counted_singular = "appointment"
     key: ClassVar[Mapping[str, str]] = {"nomis_id": "Int64", "dps_id": "Int64"}
     fields = FIELDS
     extra = EXTRA

@@ -49,6 +49,7 @@ class Incentives(Reconciliation):
     name = own.NAME
     title = "Incentive levels"
     counted = "prisoners"
+    counted_singular = "prisoner"
     key: ClassVar = {"booking_id": "Int64"}
     fields = (Field("level", "Level", "category"),)
     extra: ClassVar = {"review_id": "Int64"}

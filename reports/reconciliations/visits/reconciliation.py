@@ -47,6 +47,7 @@ class Visits(Reconciliation):
     name = NAME
     title = "Visits"
     counted = "visits"
+    counted_singular = "visit"
     key: ClassVar = rules.KEY
     fields = rules.FIELDS
     extra: ClassVar = rules.EXTRA

@@ -15,7 +15,7 @@ from pandas.testing import assert_frame_equal
 from reports.engine.compare import differing, with_kinds
 from reports.engine.fields import Field
 from reports.engine.frame import columns_of, concatenated, keys_of, records, rows_of, typed
-from reports.engine.join import join_sides
+from reports.engine.join import RepeatedKey, join_sides
 from tests.harness.made_up import MadeUp
 
 KINDS = ("nomis-only", "dps-only", "different")
@@ -200,7 +200,8 @@ def test_a_repeated_key_on_one_side_is_refused(nomis: list[int], dps: list[int],
     A key of any kind is refused, whether the other side has it or not.
     """
     ours, theirs = (pd.DataFrame({"id": [key(number) for number in side]}) for side in (nomis, dps))
-    with pytest.raises(pd.errors.MergeError):
+    side = "NOMIS" if len(nomis) == 2 else "DPS"
+    with pytest.raises(RepeatedKey, match=f"^{side} has several records with id {key(5)}$"):
         join_sides(ours, theirs, ["id"])
 
 

@@ -101,6 +101,21 @@ def test_external_text_never_becomes_markup() -> None:
         assert "alert(2)" in tags.text
 
 
+@pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
+@pytest.mark.parametrize("compared", [0, 1, 40])
+def test_texts_use_both_forms_of_a_noun(result: ReconciliationResult, compared: int) -> None:
+    """A noun with an irregular plural has the right form everywhere, whether one record is counted or several are."""
+    nouns = {"counted": "diary entries", "counted_singular": "diary entry", "compared": compared}
+    entries = result.model_copy(update=nouns)
+    for text in (
+        text_of(render_report(entries)),
+        mail_of(entries).text,
+        "\n".join(each.text for each in slack_of(entries).posts),
+    ):
+        assert re.search("diary entr(y|ies)", text)
+        assert not re.search(r"(?i)entrie\b|entrys\b|(?<![\d,])(?<!of )1 diary entries|([2-9]|\d\d) diary entry", text)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
     """No text of a service mentions a user, becomes a link or breaks a line."""

@@ -155,6 +155,15 @@ def test_the_example_runs_from_the_command_to_the_report(program: Program) -> No
     assert row["schedule"] == "15 6 * * * (Europe/London)"
 
 
+def test_only_the_chosen_prison_is_compared(program: Program) -> None:
+    """The option for prisons restricts the run, and the option for prisoners is refused, not ignored."""
+    code, found, _ = program.run("reconcile", "pay-bands", "--prison", "LEI")
+    assert (code, found["compared"], [each["bookingId"] for each in found["mismatches"]]) == (0, 1, [3])
+    code, found, error = program.run("reconcile", "pay-bands", "--prisoner", "A1234BC")
+    assert (code, found) == (2, None)
+    assert "choose with --prison, not with --prisoner" in error
+
+
 def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program) -> None:
     """If a prison cannot be read, the other prison is compared.
 
@@ -166,6 +175,17 @@ def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program)
     assert [each["unit"] for each in found["unread"]] == ["MDI"]
     assert "is incomplete" in error
     assert program.events("pay-bands-error") == [{"prisonId": "MDI"}]
+
+
+def test_a_booking_that_is_listed_twice_makes_its_prison_unread(program: Program) -> None:
+    """If a list has a booking twice, nobody knows which entry counts, so its prison is unread and the run says why."""
+    twice = bands(b1="1", b2="2")["bookings"] + bands(b2="3")["bookings"]
+    Services.records["/pay-bands/MDI"] = {"bookings": twice}
+    code, found, _ = program.run("reconcile", "pay-bands")
+    assert (code, found["status"], found["compared"]) == (1, "incomplete", 1)
+    assert [(each["unit"], each["reason"]) for each in found["unread"]] == [
+        ("MDI", "NOMIS has several records with prison_id MDI, booking_id 2")
+    ]
 
 
 def test_a_service_without_the_route_fails_the_run(program: Program) -> None:
