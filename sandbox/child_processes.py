@@ -97,7 +97,7 @@ def watch_parent(on_end: Callable[[], None]) -> None:
 
 
 def report_to_parent(report: Mapping[str, object]) -> None:
-    """Writes one line of JSON for the process that started this one; ends this one if its parent has already ended."""
+    """Writes one line of JSON for the parent process; ends this process if the parent has already ended."""
     try:
         os.write(sys.stdout.fileno(), json.dumps(report).encode() + b"\n")
     except BrokenPipeError:

@@ -232,8 +232,8 @@ def one_line(error: BaseException) -> str:
     return f"{kind} at {Path(place[0].filename).name}:{place[0].lineno}" if place else kind
 
 
-#: How many reasons are counted separately. All others are counted together, so that a process that runs for months does
-#: not keep too many.
+#: How many reasons are counted separately. All other reasons are counted together, so that a process that runs for
+#: months does not keep too many.
 MOST_REASONS = 20
 OTHERS = "other reasons"
 _LONGEST_TEXT = 300

@@ -62,7 +62,7 @@ class FailureLog:
             self._log.log(self._level, event, reason=reason, **self._fields, **details)
 
     def worked(self, began_at: float = math.inf) -> None:
-        """Records a success. The first one after an outage is logged, with the seconds and failures of the outage.
+        """Records a success. The first success after an outage is logged, with the seconds and failures of the outage.
 
         began_at: when the work began, on the monotonic clock. Work that began before the outage does not end it.
         """

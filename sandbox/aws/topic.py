@@ -35,8 +35,9 @@ def domain_event(
 ) -> dict[str, object]:
     """Returns the decoded event: `version` and `occurredAt` (a London time) as the publisher of this type writes them.
 
-    Activities and appointments write a local time without an offset, and the version as the text `1`. The others write
-    the time with an offset, and the version as the number 1 (visits and prisoner search) or as the text `1.0`.
+    Activities and appointments write a local time without an offset, and the version as the text `1`. The other
+    publishers write the time with an offset, and the version as the number 1 (visits and prisoner search) or as the
+    text `1.0`.
     """
     moment = occurred_at or london_now()
     if event_type.startswith(("activities.", "appointments.")):

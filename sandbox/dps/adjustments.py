@@ -110,7 +110,7 @@ class AdjustmentsState:
         return self._persons.get(offender_no, [])
 
     def find(self, adjustment_id: str) -> DpsAdjustment | None:
-        """The adjustment with this id, or else, with mocks, a canned one (of a sentence if the id ends in `S`)."""
+        """The adjustment with this id, or with mocks a canned adjustment (to a sentence if the id ends in `S`)."""
         found = self.adjustments.get(adjustment_id)
         if found is not None or not self.mocks:
             return found

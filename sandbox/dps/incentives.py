@@ -296,7 +296,7 @@ def _detail_view(state: Incentives, review: Review) -> dict[str, object]:
 
 
 def _summary_view(state: Incentives, reviews: list[Review], with_details: bool) -> dict[str, object]:
-    """Returns the summary of a person or booking, from the (at least one) given reviews."""
+    """Returns the summary of a person or booking, from the given reviews (at least one)."""
     newest = sorted(reviews, key=lambda each: each.at, reverse=True)
     current = newest[0]
     return {

@@ -30,7 +30,7 @@ WITHOUT_A_TYPE: Final = 10
 
 @dataclass(slots=True)
 class BookedVisit:
-    """One visit as visit-scheduler holds it; times are local. `modified` is None for one that has never changed."""
+    """One visit as visit-scheduler holds it; times are local. `modified` is None for a visit that has never changed."""
 
     reference: str
     prisoner_id: str

@@ -62,7 +62,7 @@ class Table:
             del self.by_nomis[row.nomis_id]
 
     def object_of(self, row: Row, *, stored: bool = True) -> dict[str, object]:
-        """The mapping as JSON, without null fields; one that was only posted (`stored=False`) has no creation time."""
+        """The mapping as JSON, without null fields; a mapping that is not `stored` yet has no creation time."""
         body: dict[str, object] = {
             column.name: value for column, value in zip(self.shape.nomis, row.nomis_id, strict=True)
         }

@@ -177,7 +177,7 @@ def create_key_date_adjustment(world: World, booking_id: int, fields: Fields) ->
 
 
 def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustment:
-    """Stores a key-date adjustment, with the hidden ones that the database adds."""
+    """Stores a key-date adjustment, with the hidden adjustments that the database adds."""
     world.nomis_sentencing.add(made)
     for sequence in range(1, world.places.sentences(made.booking_id) + 1):
         hidden = NomisAdjustment(

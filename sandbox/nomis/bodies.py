@@ -230,7 +230,7 @@ class Fields:
         return found
 
     def day(self, name: str) -> date:
-        """Returns a required date. Refuses a missing or malformed one with 400."""
+        """Returns a required date. Refuses a missing or malformed date with 400."""
         return read_date(self.text(name), name)
 
     def optional_day(self, name: str) -> date | None:

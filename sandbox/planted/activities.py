@@ -182,7 +182,7 @@ class _Planter(ActivityRecords):
         return self._day_key(place, prisoner.booking_id)
 
     def paid_on_another_booking(self, turn: int) -> Key:
-        """Puts a prisoner back on an old booking: NOMIS paid on the old booking, but DPS counts the current one."""
+        """Makes an attendance that NOMIS has paid on an old booking, but that DPS counts on the current booking."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         self._attend(self._allocate(prisoner, place), place, in_nomis=False)

@@ -220,7 +220,7 @@ class _Planter:
         return (prisoner.booking_id,)
 
     def _next(self) -> Prisoner:
-        """The next prisoner whose adjustments will differ; half of these also have one on which both sides agree."""
+        """The next prisoner whose adjustments will differ; half of these also have an adjustment that agrees."""
         prisoner = next(self.chosen)
         if self.chance.random() < 0.5:
             self._pair(self._adjustment(prisoner, "SREM"))

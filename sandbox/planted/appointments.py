@@ -275,7 +275,7 @@ UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Gives each prisoner at a prison with appointments in DPS appointments that agree, and plants those that differ.
+    """Makes agreeing appointments for each prisoner at a prison with appointments in DPS, and plants the differences.
 
     Raises:
         ValueError: there are not two such prisons with prisoners.

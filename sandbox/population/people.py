@@ -56,7 +56,7 @@ CLOSED = ("SYI",)
 
 @dataclass(frozen=True, slots=True)
 class Prison:
-    """A prison; `open` is false for one that holds nobody, although NOMIS and DPS still know it."""
+    """A prison; `open` is false for a prison that holds nobody, although NOMIS and DPS still know it."""
 
     code: str
     open: bool

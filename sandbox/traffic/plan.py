@@ -145,7 +145,7 @@ class Planned:
 
 
 def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
-    """Plans traffic. Records that count as synchronised are added to the world now, all others when published."""
+    """Plans traffic. Records that count as synchronised are added to the world now, and all others on publication."""
     chance = random.Random(asked.seed)
     people = People(world, chance)
     makers = {domain.queue: domain.scenarios(world, people, chance) for domain in DOMAINS}

@@ -72,7 +72,7 @@ def _verify_schedule(world: World, found: Discrepancies, entity: Entity, courses
 
 
 def expected_course(schedule: Schedule) -> dict[str, object]:
-    """The course that a schedule must have in NOMIS: created with the activity's dates, amended with its own dates."""
+    """The NOMIS course of a schedule: with the activity's dates when created, and the schedule's when amended."""
     activity = schedule.activity
     return {
         "prison_id": activity.prison_id,

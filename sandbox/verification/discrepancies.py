@@ -39,7 +39,7 @@ class Discrepancies:
         self.problems.append({"domain": domain, "dps_id": dps_id, "problem": problem, **plain(details)})
 
     def unmapped_record(self, domain: str, dps_id: int | str | None, **details: object) -> None:
-        """Lists a NOMIS record that no mapping points to; one that belongs to no entity is a separate problem."""
+        """Lists a NOMIS record that no mapping points to; a record that belongs to no entity is also a problem."""
         self.surplus.append({"domain": domain, "dps_id": dps_id, **plain(details)})
         if dps_id is None:
             self.add(domain, None, SURPLUS, **details)

@@ -30,7 +30,7 @@ class DriftLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class OperationDifference:
-    """One difference in an operation (`GET /visits/{visitId}`). `kind` is a word for programs, `text` is for people."""
+    """One difference in an operation (`GET /visits/{visitId}`). `kind` is for programs, and `text` is for people."""
 
     level: DriftLevel
     kind: str
@@ -228,4 +228,4 @@ def _like(name: str, document: Document, called: Iterable[Operation[Any]]) -> st
     known = {(each.method, anonymous(each.path)) for each in called}
     others = [f"{method} {path}" for method, path in document.all() if (method, anonymous(path)) not in known]
     found = get_close_matches(name, others, n=1, cutoff=0.7)
-    return f"; the most similar one is {found[0]}" if found else ""
+    return f"; the most similar operation is {found[0]}" if found else ""

@@ -114,7 +114,7 @@ class Creation(ABC):
         return self.ids_in(one) == self.ids_in(other)
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:  # noqa: ARG002 - for subclasses
-        """The existing mapping that conflicts with a refused one, if the service refuses conflicts with 400."""
+        """The existing mapping that conflicts with a refused mapping, if the service refuses conflicts with 400."""
         return None
 
     def retry_dps_id(self, retry: MappingRetry) -> str:

@@ -100,7 +100,7 @@ class CreationStore:
         previous: the record as last read. since: the time from which another program may have sent a create, if this
         program does not send one now.
 
-        Raises `LeaseBusy` if another process was faster although this one holds the lease.
+        Raises `LeaseBusy` if another process was faster although this process holds the lease.
         """
         attempt, moment = 1 if previous is None else previous.attempts + 1, since or now()
         # The note says why an outcome is unknown, and identifies the process that recorded the intent.
@@ -258,7 +258,7 @@ def duplicate_event(creation: Creation) -> str:
 
 
 def duplicate_key(creation: Creation, mapping: Json) -> str:
-    """The key of a finding about a duplicate; `mapping` is the one that the mapping service refuses."""
+    """The key of a finding about a duplicate; `mapping` is the mapping that the service refuses."""
     ids = ",".join(f"{name}={value}" for name, value in sorted(creation.ids_in(mapping).items()))
     return f"duplicate:{creation.name}:{ids}"
 

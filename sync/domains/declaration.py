@@ -106,9 +106,9 @@ def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored
     """Wraps `apply` so that an event about a record that no longer exists is ignored instead of failing.
 
     The event is ignored if `apply` fails because a record is absent, and neither DPS nor the mapping service has the
-    record. If only one of them lacks it, the event fails, since the record may disappear from the other one later. The
-    event also fails while a creation of the record is under way, since NOMIS may then have it. The properties
-    `dps-error` and `mapping-error` hold the two responses, and the telemetry event `ignored` is tracked.
+    record. If only one of the two lacks the record, the event fails, since the record may later disappear from the
+    other. The event also fails while a creation of the record is under way, since NOMIS may then have it. The
+    properties `dps-error` and `mapping-error` hold the two responses, and the telemetry event `ignored` is tracked.
     """
 
     def applied(event: DomainEvent, context: HandlerContext) -> str | None:

@@ -94,7 +94,7 @@ def mapped_values() -> tuple[MappedValues, ...]:
 def probes() -> Mapping[UpstreamName, ContractProbe]:
     """The harmless read that probes each service, by service.
 
-    Prisoner search does not have one, since each of its calls has an effect.
+    Prisoner search does not have such a read, since each of its calls has an effect.
     """
     return {each.operation.service: each for each in _variables(ContractProbe)}
 

@@ -48,7 +48,7 @@ class TaskEnd:
     is_copied: the messages are returned as copies although they wait for nothing.
     failure_at_last_receive: the failure to record if the message reaches its last receive a second time. The first
         time, a copy replaces it; the second time, it becomes a dead letter.
-    cause: the failure that it waits after, of this task or of an earlier task of its group.
+    cause: the failure after which the task waits: its own failure, or that of an earlier task in its group.
     """
 
     task: Task
@@ -63,14 +63,14 @@ class TaskEnd:
 
     @property
     def awaited(self) -> WaitsFor | None:
-        """What its messages wait for on the queue, as copies or themselves; None if they do not wait."""
+        """What its messages wait for on the queue, as copies or as originals; None if they do not wait."""
         if self.outcome is not Outcome.DEFERRED:
             return None
         return WaitsFor.LEASE if self.failure_at_last_receive else self.waits_for
 
     @property
     def why_deferred(self) -> str:
-        """Why its messages are deferred, as a clause; the same for all with the same cause."""
+        """Why its messages are deferred, as a clause; the same for all messages with the same cause."""
         cause = "" if self.cause is None else fingerprint(self.cause)
         if self.awaited is WaitsFor.SERVICE:
             return cause
@@ -79,7 +79,7 @@ class TaskEnd:
         if self.awaited is WaitsFor.LEASE:
             return "their record is in use elsewhere, or an earlier request for it may still be under way"
         if self.cause is not None:
-            return f"an earlier message of their record failed: {cause}"
+            return f"an earlier message about their record failed: {cause}"
         return "they were received, but not tried before the drain stopped or had to wait for too long"
 
     @property
@@ -234,7 +234,7 @@ class Acknowledger:
         ]
         try:
             for task, attempt in failed:
-                # A copy of a message has another id on the queue.
+                # A copy of a message has a different id on the queue.
                 self.failures.add(attempt.failure, task.sns_message_id or task.message.message_id)
                 with traced(task.trace):
                     self._queue_context.telemetry.track("message-failed", attempt.properties())
@@ -256,7 +256,7 @@ class Acknowledger:
         return True
 
     def _write_failures(self, attempts: Sequence[FailedAttempt], ends: Sequence[TaskEnd]) -> None:
-        """Writes failed attempts to the database, and which messages of `ends` wait, and which no longer do.
+        """Writes failed attempts to the database, and which messages of `ends` wait or no longer wait.
 
         Raises `StoreUnavailable`; a fault in a record is only logged.
         """

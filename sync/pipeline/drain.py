@@ -124,7 +124,7 @@ class Drain:
 
     @property
     def deferrals(self) -> Counter[str]:
-        """The deferred messages since the start of that call, by the reason, which is a clause."""
+        """The number of messages deferred since the start of the last call, by reason (a clause)."""
         return self._acknowledger.deferrals
 
     def seconds_since_progress(self) -> float:

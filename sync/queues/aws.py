@@ -77,7 +77,7 @@ class Aws:
         if service == "s3":
             endpoint = settings.aws_endpoint_url_s3 or endpoint
         if self._is_local:
-            # `{}` bypasses the proxies in the environment variables, which cannot reach this machine.
+            # `{}` bypasses the proxies that the environment variables set, since these cannot reach this machine.
             more["proxies"] = {}
             if access_key_id is None:
                 options |= self._local_keys()

@@ -57,7 +57,7 @@ def may_wait(message: Message, waits_for: WaitsFor, longest: float) -> bool:
 
 
 def pause_seconds(message: Message, waits_for: WaitsFor) -> int:
-    """The next pause of a message in whole seconds, which grows with the time that it has waited."""
+    """The next pause of a message, in whole seconds. It grows with the time that the message has waited."""
     waited = seconds_waited(message, waits_for)
     return max(times.FIRST_REQUEUE_SECONDS, min(int(waited / 2), times.LONGEST_REQUEUE_SECONDS))
 

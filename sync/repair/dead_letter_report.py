@@ -243,7 +243,7 @@ def not_chosen(
 ) -> Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]:
     """A `WhyLeft` that keeps all messages except `message_ids`, if any are given.
 
-    recoverable_only: whether to keep also the messages that a retry cannot help. The `WhyLeft` raises
+    recoverable_only: whether messages that a retry cannot help are kept too. The `WhyLeft` raises
     `StoreUnavailable`.
     """
 
@@ -289,7 +289,7 @@ def _report(
 def _unfinished(connection: Connection, dead_letters: Sequence[DeadLetterMessage]) -> dict[str, frozenset[str]]:
     """The ids of the DPS records with an unfinished creation among those that the messages create, by event type.
 
-    A message may be on the wrong queue. It is then sent to the right one, and finishes the creation there.
+    A message may be on the wrong queue. It is then sent to the right queue, and finishes the creation there.
     """
     wanted: dict[str, set[str]] = {}
     creations = {each.domain.creation.event_type: each.domain.creation for each in dead_letters if each.domain}

@@ -70,7 +70,7 @@ class Settings(BaseModel):
         None, description="secret access key for the local endpoint; set both keys or neither"
     )
     aws_session_token: SecretStr | None = Field(
-        None, description="token of the keys for the local endpoint, if they have one"
+        None, description="session token that belongs to the keys for the local endpoint, if any"
     )
     aws_endpoint_url_s3: Address | None = Field(
         None,
@@ -228,8 +228,8 @@ class Settings(BaseModel):
         0,
         ge=0,
         le=168,
-        description="for reports in a bucket: hours for which the presigned address in Slack and email is valid; "
-        "with 0, or with `ALERTS_MASK_PRISONERS`, the page itself is sent",
+        description="for reports in a bucket: number of hours for which the presigned address in Slack and email is "
+        "valid; with 0, or with `ALERTS_MASK_PRISONERS`, the page itself is sent",
     )
 
     housekeeping_schedule: str = Field("*/10 * * * *", description="cron expression for the DLQ housekeeping, in `TZ`")

@@ -237,7 +237,7 @@ _NOT_IN_NAME = re.compile(r"[;&#=\s\x00-\x1f]")
 
 
 def parse_database_address(text: str) -> URL:
-    """The address with the driver to use. Raises a `ValueError` with what to change, which does not quote it."""
+    """The address with the driver to use. Raises `ValueError`, which says what to change but does not quote it."""
     try:
         address = make_url(text.strip())
     except ArgumentError:

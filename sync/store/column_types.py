@@ -53,7 +53,7 @@ class Words(TypeDecorator[str]):
 
 
 class Key(Words):
-    """A text that identifies something. If it cannot be stored unchanged, it is cut and ends with a hash of all of it.
+    """A text that identifies something. A text that cannot be stored unchanged is cut and ends with a hash of it all.
 
     So different keys stay different, and a look-up by the original text finds its row.
     """

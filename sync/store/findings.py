@@ -73,7 +73,7 @@ def record_finding(
     properties: Mapping[str, str],
     alert_command: str | None,
 ) -> bool:
-    """Records a finding and its alert in the transaction of `connection`. Returns False if `key` already has one.
+    """Records a finding and its alert in the transaction of `connection`. Returns False if a finding with `key` exists.
 
     `alert_command` is the command that the alert proposes, with `{id}` for the number of the finding. None means that
     nothing is alerted.

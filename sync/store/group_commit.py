@@ -19,7 +19,7 @@ _DELAY_SECONDS = 0.005
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Request:
-    """What a thread asks to have committed; a subclass says what that is.
+    """A request of a thread to commit something; a subclass says what.
 
     waits: whether the thread waits for the result. result: set by the commit. woken: set when the request has a result,
     or when its thread is to lead.
@@ -50,7 +50,7 @@ class GroupCommit(Generic[ARequest]):
         self._is_led = False
 
     def add(self, request: ARequest) -> bool:
-        """Adds a request without waiting; returns whether the calling thread must `lead`, since no other does."""
+        """Adds a request without waiting; returns whether the calling thread must `lead` because no other leads."""
         with self._lock:
             self._waiting.append(request)
             must_lead, self._is_led = not self._is_led, True
@@ -64,7 +64,8 @@ class GroupCommit(Generic[ARequest]):
                 self._commit_waiting()
                 handed_over = self._hand_over()
         except BaseException:
-            # Only a signal, as the commit keeps its errors in the results. The other threads are still waiting.
+            # Only a signal can cause this, since the commit keeps its errors in the results. The other threads are
+            # still waiting.
             self._hand_over(resigns=True)
             raise
 

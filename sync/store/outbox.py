@@ -1,7 +1,7 @@
 """The outbox: deliveries to people, which are written together with their cause and sent afterwards, exactly once.
 
 A sender lists the deliveries that are due and claims one at a time. A claim has an end, after which another sender may
-try if this one has died. The sender then records its progress and completes the delivery. A delivery with the same
+try if the first one has died. The sender then records its progress and completes the delivery. A delivery with the same
 `key` is only enqueued once.
 """
 

@@ -27,7 +27,7 @@ class WaitingMessage:
     """A message that waits on `queue`.
 
     key: an id that its copies keep. waits_for: `service`, `creation`, `lease` or `turn`. service: the service that it
-    waits for, or None. reason: why it waits, or None. since, next_attempt_at: aware.
+    waits for, or None. reason: why it waits, or None. since, next_attempt_at: aware times.
     """
 
     queue: str
@@ -55,7 +55,7 @@ class Wait:
 
 
 def record_waits(connection: Connection, messages: Iterable[WaitingMessage]) -> None:
-    """Records messages that wait, each instead of what it waited for before."""
+    """Records messages that wait. Each row replaces the earlier row of the same message."""
     for each in messages:
         values = {
             "waits_for": each.waits_for,

@@ -123,7 +123,7 @@ class Ingestion:
         try:
             response = self._post(packed, headers, seconds)
         except (NotSent, TimedOut, ConnectionLost, TooLarge, ValueError) as error:
-            # The endpoint of the region may no longer exist, so the next call uses the configured one.
+            # The endpoint of the region may no longer exist, so the next call uses the configured endpoint.
             self._endpoint = self._configured
             return Accepted(problem=f"no response: {error}")
         if response.status in (200, 206):

@@ -33,7 +33,7 @@ _NO_ROUTE = re.compile(
 _REFUSED_BEFORE_WORK = frozenset({401, 403, 429})
 #: The server stopped waiting or asks for the request again. The first request may still be running.
 _GAVE_UP = frozenset({408, 425, 499})
-#: The transaction was rolled back: another one was quicker, or NOMIS found two rows instead of one.
+#: The transaction was rolled back: another transaction was quicker, or NOMIS found two rows instead of one.
 _ROLLED_BACK = re.compile(
     rf"{NON_UNIQUE_TEXT}|updated or deleted by another transaction|optimistic lock|unexpected row count", re.IGNORECASE
 )

@@ -135,7 +135,7 @@ def parse_response(
 
 
 def parse_list(model: type[Model], response: Any, client: ServiceClient, method: str, path: str) -> tuple[Model, ...]:
-    """Parses `response` as a list of `model`. Raises as `parse_response`, or `NotUnderstood` if it is not a list."""
+    """Parses `response` as a list of `model`; raises the same errors as `parse_response`."""
     if not isinstance(response, list):
         raise NotUnderstood(client.name, method, path, status=200, message="the response is not a list")
     return tuple(parse_response(model, each, client, method, path) for each in response)

@@ -23,7 +23,7 @@ _PING_SECONDS = 5.0
 class Services:
     """The upstream services: `services.nomis`, `services.mapping`, `services[UpstreamName.VISITS]`.
 
-    They must be closed at the end. A client is created when it is first used; creating one makes no call.
+    They must be closed at the end. A client is created when it is first used, which makes no call.
 
     `may_write` is called before each write is sent. It raises `LeaseBusy` if the lease for the write has expired.
     """

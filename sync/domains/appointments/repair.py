@@ -159,8 +159,8 @@ def _plan_gone(plan: "partial[ResyncPlan]", dps_id: str, ids: MappingIds | None)
     plan = partial(plan, dps=None)
     if ids is None:
         objection = (
-            "the activities API does not have this appointment, and there is no mapping for it: check that it is the "
-            "id of an attendee"
+            "the activities API does not have this appointment, and there is no mapping for it: check that the id "
+            "is that of an attendee"
         )
         return plan(effect=Effect.NOTHING, because="the activities API does not have it", objection=objection)
     because = "it is deleted in DPS, so it is deleted in NOMIS, with its mapping"

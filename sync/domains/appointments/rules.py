@@ -110,8 +110,8 @@ class AppointmentCreation(Creation):
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
         """The appointments that were created since `since` and are equal to the request; None without a location.
 
-        NOMIS shows whether there is an appointment at the location and start, but not its id. The id is one of those
-        that NOMIS lists for the day.
+        NOMIS shows whether there is an appointment at the location and start, but not its id. NOMIS also lists the ids
+        of the day, and the id is one of these.
         """
         body, earliest = request["body"], earliest_creation(since)
         location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"

@@ -21,7 +21,7 @@ from sync.upstream.services import Services
 #: The prefixes of the entities of reviews: a prisoner, or the review if the event does not name a prisoner.
 OF_PRISONER, OF_REVIEW = "incentive:", "incentive-review:"
 
-#: The reason in the event of a review that a user made in NOMIS, which therefore already has it.
+#: The reason in the event of a review that a user made in NOMIS, which therefore already has the review.
 _MADE_IN_NOMIS = "USER_CREATED_NOMIS"
 
 #: Support may have deleted records, so some sequences are missing. This many missing sequences in a row mark the end of
@@ -71,7 +71,7 @@ class IncentiveCreation(Creation):
         return {"id": self.dps_id(event), "offenderNo": event.optional_text("nomsNumber") or "unknown"}
 
     def is_ignored(self, event: DomainEvent) -> bool:
-        """Whether a user made the review in NOMIS, which already has it."""
+        """Whether a user made the review in NOMIS, which therefore already has it."""
         return event.optional_text("reason") == _MADE_IN_NOMIS
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:

@@ -55,8 +55,9 @@ class ReferenceCode(Response):
     code: str
 
 
-#: NOMIS makes special rooms for booked visits, one for each real room, or in later versions one for all. The end of the
-#: description of such a room shows the restriction. A room that a user chose in NOMIS does not show a restriction.
+#: NOMIS makes special rooms for booked visits, one for each real room or, in later versions, one for all of them. The
+#: end of the description of such a room shows the restriction. A room that a user chose in NOMIS does not show a
+#: restriction.
 _RESTRICTED_ROOM = r"(?:-VSIP-.+-|VSIP_)(SOC|CLO)$"
 ROOM_RESTRICTIONS: Mapping[str, str] = {"SOC": "OPEN", "CLO": "CLOSED"}
 

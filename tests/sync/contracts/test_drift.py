@@ -126,7 +126,7 @@ def test_no_other_error_is_found(today: dict[UpstreamName, ServiceResult]) -> No
 def test_a_replacement_of_an_operation_is_named(today: dict[UpstreamName, ServiceResult]) -> None:
     """If an operation is gone, an operation with a similar name is proposed, unless the program already calls it."""
     texts = {finding.operations[0]: finding.text for result in today.values() for finding in result.findings}
-    assert texts["GET /iep/reviews/id/{id}"] == "is gone; the most similar one is GET /incentive-reviews/id/{id}"
+    assert texts["GET /iep/reviews/id/{id}"] == "is gone; the most similar operation is GET /incentive-reviews/id/{id}"
     assert texts["GET /mapping/activities"] == "is gone"
     (deprecated,) = (each for each in today[NOMIS].findings if each.kind == "deprecated")
     assert deprecated.text == "is deprecated: Use GET /bookings/ids/latest-from-id instead"
