@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jobs.runtime.application import Application
     from reports.engine.result import Mismatch, ReconciliationResult
     from reports.engine.run_start import ReconciliationParameters
+    from reports.presentation.view import View
 
 app = typer.Typer(
     name="reconcile", help="Find, explain and fix differences between NOMIS and DPS.", no_args_is_help=True
@@ -250,10 +251,13 @@ def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
 
 
 def _print_result(result: "ReconciliationResult") -> None:
+    from reports.reconciliations.views import view_of
+
+    view = view_of(result)
     say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_SHOWN)}")
     if result.mismatches:
-        _print_mismatches(result)
-    unread = [f"{each.offender_no or each.unit}: {each.reason}" for each in result.unread]
+        _print_mismatches(result, view)
+    unread = [f"{view.name(each)}: {each.reason}" for each in result.unread]
     unread += [f"{each.what}: {each.reason}" for each in result.gaps]
     for line in unread[:_MOST_UNREAD]:
         say(line)
@@ -261,10 +265,13 @@ def _print_result(result: "ReconciliationResult") -> None:
         say(f"and {len(unread) - _MOST_UNREAD} more that could not be read")
 
 
-def _print_mismatches(result: "ReconciliationResult") -> None:
+def _print_mismatches(result: "ReconciliationResult", view: "View") -> None:
+    # If a record is identified by its prisoner or booking, the columns of these name it already.
+    is_named = view.heading != "Prisoner"
     rows = [
         (
             row,
+            *([view.name(each)] if is_named else []),
             each.offender_no,
             each.booking_id,
             each.prison_id,
@@ -275,7 +282,9 @@ def _print_mismatches(result: "ReconciliationResult") -> None:
         )
         for row, each in result.rows[:_MOST_LISTED]
     ]
-    print_table(("ROW", "PRISONER", "BOOKING", "PRISON", "KIND", "DIFFERENCES", "STANDING", "PROBABLE CAUSE"), rows)
+    record = (view.heading.upper(),) if is_named else ()
+    others = ("PRISONER", "BOOKING", "PRISON", "KIND", "DIFFERENCES", "STANDING", "PROBABLE CAUSE")
+    print_table(("ROW", *record, *others), rows)
     if len(result.mismatches) > _MOST_LISTED:
         say(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")
 

@@ -1,12 +1,14 @@
 """The text that `reconcile NAME` prints about a result."""
 
+import re
+
 import pytest
 
 from jobs.cli.commands.reconcile import show_reconciliation
 from jobs.errors import WorkError
 from jobs.operations.reconcile import Reconciled
 from jobs.operations.report_delivery import Delivered
-from reports.engine.result import FieldValues, ReconciliationResult
+from reports.engine.result import FieldValues, ReconciliationResult, Unread
 from reports.engine.run import ReconciliationOutcome
 from tests.harness.results import visit_result
 
@@ -29,6 +31,24 @@ def test_a_chosen_prison_without_records_fails(
     with pytest.raises(WorkError) as error:
         printed(result, capsys)
     assert str(error.value).endswith(f"is incomplete: no visit was found at {', '.join(prisons)} ({right})")
+
+
+@pytest.mark.parametrize("name", ["visits", "appointments"])
+def test_each_row_names_its_record(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """A row names the record that differs as its key does, or the command that fixes it could not be typed."""
+    keys: tuple[str, ...] = ("reference",) if name == "visits" else ("appointment_instance_id", "nomis_event_id")
+    result = visit_result(2).model_copy(update={"key_columns": keys, "reconciliation": name})
+    named = [
+        each.model_copy(update={"key": dict.fromkeys(keys, f"bq-te-{number}")})
+        for number, each in enumerate(result.mismatches)
+    ]
+    unread = Unread(key=dict.fromkeys(keys, "bq-te-9"), side="dps", reason="status 500")
+    text = printed(result.model_copy(update={"mismatches": tuple(named), "unread": (unread,)}), capsys)
+    assert [re.findall(r"bq-te-\d", line)[0] for line in text.splitlines() if "bq-te" in line] == [
+        "bq-te-0",
+        "bq-te-1",
+        "bq-te-9",
+    ]
 
 
 def test_a_record_on_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
