@@ -93,7 +93,7 @@ def test_last_batch_leaves_no_others(app: App) -> None:
 
 
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
-    """A batch that is not handled in time stays on the main queue, and the command says why, and what to type."""
+    """A batch not handled in time stays on the main queue. The error gives the reason and a command to type."""
     put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
@@ -106,7 +106,7 @@ def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
 
 
 def test_other_messages_on_the_queue_do_not_count(app: App, sandbox: Sandbox) -> None:
-    """A batch counts as handled when its own messages are, however many other messages are on the queue."""
+    """A batch counts as handled when its own messages are handled, however many other messages are on the queue."""
     app.main_queue("visit").send("another consumer has this message")
     assert app.main_queue("visit").receive()
     put_on_dlq(app, visit_booked(sandbox).dps_id)
@@ -117,7 +117,7 @@ def test_other_messages_on_the_queue_do_not_count(app: App, sandbox: Sandbox) ->
 
 
 def test_a_batch_that_waits_names_its_reason(app: App, sandbox: Sandbox) -> None:
-    """If messages of a batch are not handled, the command says what they wait for, and does not count those handled."""
+    """If messages of a batch are not handled, the command says what only those messages wait for."""
     booked, early = visit_booked(sandbox), visit_booked(sandbox)
     put_on_dlq(app, booked.dps_id)
     changed = write_domain_event("prison-visit.changed", {"reference": early.dps_id}, "A1234BC", TIME)
