@@ -77,7 +77,7 @@ def nothing_due() -> Mapping[str, int]:
 
 
 def job(run: Callable[[ActiveRun], None], name: str = "reconcile-incentives", line: str = "0 4 * * 1") -> DueJob:
-    """A job of the weekly schedule that may start up to six hours late."""
+    """A job with a weekly schedule that may start up to six hours late."""
     return DueJob(name, CronSchedule(line, LONDON), run, timedelta(hours=6))
 
 
