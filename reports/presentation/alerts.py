@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from reports.presentation.slack_blocks import MessageBlock, context, header, messages, section, slack_code, slack_text
 from reports.presentation.text import short_moment
+from reports.reconciliations.incentives.events import ALERTS
 from reports.reconciliations.registry import RECONCILIATIONS
-from reports.reconciliations.views import ALERT_TEXTS
 from sync.alerting import Severity
 from sync.domains.registry import DOMAINS, row_kinds
 from sync.repair.finding_text import finding_text
@@ -34,7 +34,7 @@ TEXTS = {
         for domain in DOMAINS.values()
     },
     "contract-drift": "The API of an upstream service has changed in {environment}",
-    **ALERT_TEXTS,
+    **ALERTS,
 }
 #: The most characters in a property, and in each part of an alert, so that an alert fits into one message.
 _LONGEST_PROPERTY = 500

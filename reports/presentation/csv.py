@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.presentation.masking import UNMASKED, Masking
 from reports.presentation.text import without_control_characters
-from reports.reconciliations.views import view_of
+from reports.presentation.view import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

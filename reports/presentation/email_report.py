@@ -10,8 +10,8 @@ from reports.presentation.chart import sparkline
 from reports.presentation.message_content import MASKED, left_out, newest_lines, report_files, unconfirmed_lines
 from reports.presentation.templates import environment
 from reports.presentation.text import count, day, thousands
+from reports.presentation.view import view_of
 from reports.presentation.what_to_do import what_to_do
-from reports.reconciliations.views import view_of
 from sync.alerting import Severity
 
 if TYPE_CHECKING:

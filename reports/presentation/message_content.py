@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from reports.presentation.csv import render_csv
 from reports.presentation.page import render_report
 from reports.presentation.text import capital, day
-from reports.presentation.view import NOT_INVESTIGATED, SIDES
-from reports.reconciliations.views import view_of
+from reports.presentation.view import NOT_INVESTIGATED, SIDES, view_of
 
 if TYPE_CHECKING:
     from reports.engine.result import Mismatch, ReconciliationResult, Record

@@ -13,9 +13,8 @@ from reports.presentation.index import path_to_index
 from reports.presentation.masking import UNMASKED, masked_page
 from reports.presentation.templates import render_page
 from reports.presentation.text import distinct_moments
-from reports.presentation.view import NOT_INVESTIGATED
+from reports.presentation.view import NOT_INVESTIGATED, view_of
 from reports.presentation.what_to_do import what_to_do
-from reports.reconciliations.views import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

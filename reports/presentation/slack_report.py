@@ -9,8 +9,8 @@ from reports.presentation import summary
 from reports.presentation.message_content import MASKED, left_out, newest_lines, report_files, unconfirmed_lines
 from reports.presentation.slack_blocks import context, header, messages, section, slack_code, slack_link, slack_text
 from reports.presentation.text import count, short_moment, thousands
+from reports.presentation.view import view_of
 from reports.presentation.what_to_do import what_to_do
-from reports.reconciliations.views import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

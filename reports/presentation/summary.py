@@ -7,7 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from reports.presentation.text import count, day, distinct_times, thousands
-from reports.reconciliations.views import view_of
+from reports.presentation.view import view_of
 from sync.alerting import command
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from reports.presentation.counts import Count, code, counts, query, slug
 from reports.presentation.masking import UNMASKED, Masking
 from reports.presentation.text import count, exact_moment, thousands
 from reports.presentation.view_parts import Codes, Row, ShownValue, Table, column_words, value_text
+from reports.reconciliations.registry import RECONCILIATIONS
 from sync.alerting import Severity
 
 if TYPE_CHECKING:
@@ -290,6 +291,12 @@ class View:
     def _field_row(self, values: FieldValues, *, marked: bool) -> Row:
         label = self._labels.get(values.field, column_words(values.field))
         return Row((label, value_text(values.nomis), value_text(values.dps)), marked)
+
+
+def view_of(result: ReconciliationResult) -> View:
+    """The view of a result: that of its reconciliation in the registry, or else the general one."""
+    entry = RECONCILIATIONS.get(result.reconciliation)
+    return (View if entry is None else entry.load_view())(result)
 
 
 def _says_anything(values: FieldValues) -> bool:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from reports.presentation import summary
 from reports.presentation.text import capital, count, day, thousands
-from reports.presentation.view import NOT_INVESTIGATED
-from reports.reconciliations.views import view_of
+from reports.presentation.view import NOT_INVESTIGATED, view_of
 from sync.alerting import Severity, command
 
 if TYPE_CHECKING:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reports.engine.reconciliation import Reconciliation
+    from reports.engine.result import ReconciliationResult
+    from reports.presentation.view import View
     from sync.settings.declaration import Settings
 
 #: Which days can be chosen: none, one (`--date`), a first and a last day (`--from`, `--to`), or only a first day
@@ -29,7 +31,8 @@ class Entry:
     the time zone of the schedules. days: which days can be chosen. of_bookings: whether a booking id alone identifies
     its records, so that the list of exclusions has booking ids. by_prisoner: whether prisoners can be chosen.
     own_folder: whether its files are archived in a folder named after it; the files of incentives are at the root,
-    where they were before there were other reconciliations.
+    where they were before there were other reconciliations. result, view: where the class of its results and the class
+    of their view are, if they are not the general ones.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Entry:
     of_bookings: bool = False
     by_prisoner: bool = True
     own_folder: bool = True
+    result: str = "reports.engine.result:ReconciliationResult"
+    view: str = "reports.presentation.view:View"
 
     @property
     def job(self) -> str:
@@ -78,9 +83,23 @@ class Entry:
 
     def load(self) -> type[Reconciliation]:
         """Imports and returns its class, which takes the services, the settings and the scope of a run."""
-        module, _, name = self.implementation.partition(":")
-        found: type[Reconciliation] = getattr(import_module(module), name)
+        found: type[Reconciliation] = _import(self.implementation)
         return found
+
+    def load_result(self) -> type[ReconciliationResult]:
+        """Imports and returns the class of its results. This does not import pandas."""
+        found: type[ReconciliationResult] = _import(self.result)
+        return found
+
+    def load_view(self) -> type[View]:
+        """Imports and returns the class of the view of its results. This does not import pandas."""
+        found: type[View] = _import(self.view)
+        return found
+
+
+def _import(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 _HERE = "reports.reconciliations"
@@ -92,6 +111,8 @@ _LISTED = (
         "0 4 * * 1",
         of_bookings=True,
         own_folder=False,
+        result=f"{_HERE}.incentives.result:IncentiveResult",
+        view=f"{_HERE}.incentives.view:IncentiveView",
     ),
     Entry("allocations", "Allocations", f"{_HERE}.activities.allocations:Allocations", "5 7 * * *", by_prisoner=False),
     Entry(
@@ -117,8 +138,17 @@ _LISTED = (
         "50 1 * * *",
         "since",
         of_bookings=True,
+        view=f"{_HERE}.adjustments.view:AdjustmentView",
     ),
-    Entry("visits", "Visits", f"{_HERE}.visits.reconciliation:Visits", "20 5 * * *", "range"),
+    Entry(
+        "visits",
+        "Visits",
+        f"{_HERE}.visits.reconciliation:Visits",
+        "20 5 * * *",
+        "range",
+        result=f"{_HERE}.visits.result:VisitResult",
+        view=f"{_HERE}.visits.view:VisitView",
+    ),
 )
 #: The reconciliations by name.
 RECONCILIATIONS: Mapping[str, Entry] = {each.name: each for each in _LISTED}

@@ -8,30 +8,26 @@ from pydantic import BaseModel
 
 from reports.engine.result import ReconciliationResult
 from reports.engine.runs import result_text
-from reports.reconciliations.incentives.result import NAME, IncentiveResult
-from reports.reconciliations.visits.result import NAME as VISITS
-from reports.reconciliations.visits.result import VisitResult
+from reports.reconciliations.registry import RECONCILIATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from sqlalchemy import Connection
 
     from reports.engine.runs import EndedRun
 
-#: The classes of the results that hold more than the general one, by the name of the reconciliation.
-CLASSES: Mapping[str, type[ReconciliationResult]] = {NAME: IncentiveResult, VISITS: VisitResult}
-
 
 class _Name(BaseModel):
     #: Results of versions that had only the incentive reconciliation do not name it.
-    reconciliation: str = NAME
+    reconciliation: str = "incentives"
 
 
 def parse_result(text: str | bytes) -> ReconciliationResult:
     """A result from its JSON; raises `pydantic.ValidationError`."""
-    name = _Name.model_validate_json(text).reconciliation
-    return CLASSES.get(name, ReconciliationResult).model_validate_json(text)
+    entry = RECONCILIATIONS.get(_Name.model_validate_json(text).reconciliation)
+    of = ReconciliationResult if entry is None else entry.load_result()
+    return of.model_validate_json(text)
 
 
 def load_result(connection: Connection, run_id: str) -> ReconciliationResult | None:

@@ -5,6 +5,7 @@
 - `leases`: one holder at a time for an entity; `shared_clock` measures them, and `process_names` names their holders
 - `group_commit`: one transaction for the requests of several threads
 - `creations`: the state of each creation in NOMIS
+- `waiting_messages`: which messages wait on a queue, for what, and until when
 - `failed_attempts`: failed attempts to handle messages, and redrives
 - `findings`: problems that a person has to resolve
 - `outbox`: deliveries to people

@@ -251,7 +251,7 @@ def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
 
 
 def _print_result(result: "ReconciliationResult") -> None:
-    from reports.reconciliations.views import view_of
+    from reports.presentation.view import view_of
 
     view = view_of(result)
     say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_SHOWN)}")

@@ -14,7 +14,7 @@ from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit
 from reports.reconciliations.visits import causes, rules
 from reports.reconciliations.visits.reading import PAGE_SIZE, VisitReader
-from reports.reconciliations.visits.result import NAME, VisitMismatch, VisitResult
+from reports.reconciliations.visits.result import VisitMismatch, VisitResult
 from sync import clock
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits.nomis import knows_prisoner
@@ -44,7 +44,7 @@ _BELIEVED_AFTER: Final = timedelta(days=3)
 class Visits(Reconciliation):
     """Compares the booked and cancelled visits of DPS with NOMIS, from yesterday onwards."""
 
-    name = NAME
+    name = "visits"
     title = "Visits"
     counted = "visits"
     counted_singular = "visit"

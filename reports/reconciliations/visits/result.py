@@ -6,7 +6,6 @@ from typing import Literal
 
 from reports.engine.result import Mismatch, ReconciliationResult
 
-NAME = "visits"
 Weight = Literal["high", "medium", "low"]
 
 

@@ -14,7 +14,7 @@ from reports.engine.reconciliation import Reads
 from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.run_start import ReconciliationParameters, UnknownRun
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
-from reports.reconciliations.views import view_of
+from reports.presentation.view import view_of
 from sandbox import Sandbox
 from sync.clock import now
 from sync.errors import RuleError, UpstreamError

@@ -11,10 +11,10 @@ from reports.presentation.chart import draw_trend, sparkline
 from reports.presentation.counts import ages, causes_by_who_acts, most_affected, prison_rows
 from reports.presentation.masking import UNMASKED, Masking
 from reports.presentation.page import page_rows
+from reports.presentation.view import view_of
 from reports.presentation.what_to_do import what_to_do
 from reports.reconciliations.incentives.result import IncentiveMismatch
 from reports.reconciliations.incentives.view import IncentiveView
-from reports.reconciliations.views import view_of
 from tests.harness.results import STARTED, made_result, mismatch
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from reports.engine.compare import differing
 from reports.engine.frame import columns_of, typed
+from reports.presentation.view import View
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.domains.registry import DOMAINS
 from sync.settings.loading import load_settings
@@ -13,10 +14,12 @@ from sync.settings.loading import load_settings
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
 def test_each_reconciliation_matches_its_entry(entry: Entry) -> None:
-    """A reconciliation has the name, the title and the kind of key of its entry, and its domain is synchronised."""
+    """A reconciliation has the name, title, kind of key and result of its entry, and its domain is synchronised."""
     kind = entry.load()
     assert (kind.name, kind.title) == (entry.name, entry.title)
     assert (list(kind.key) == ["booking_id"]) == entry.of_bookings
+    assert entry.load_result() is kind.result_class()
+    assert issubclass(entry.load_view(), View)
     assert kind.domain in DOMAINS
 
 

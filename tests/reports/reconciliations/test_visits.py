@@ -10,8 +10,8 @@ import pytest
 
 from reports.engine.result import FieldName, FieldValues, KindName
 from reports.engine.units import Scope
+from reports.presentation.view import view_of
 from reports.reconciliations.results import parse_result
-from reports.reconciliations.views import view_of
 from reports.reconciliations.visits.reconciliation import VisitEvents, Visits
 from reports.reconciliations.visits.result import VisitMismatch, VisitResult
 from sync import clock

@@ -3,7 +3,7 @@
 import pytest
 
 from reports.presentation.alerts import TEXTS
-from reports.reconciliations.views import ALERT_TEXTS
+from reports.reconciliations.incentives.events import ALERTS
 from sync.repair.finding_text import finding_text, prisoner_in
 
 VISIT = {
@@ -120,7 +120,7 @@ def test_a_finding_is_whole_sentences(event: str, properties: dict[str, str], te
     assert finding_text(event, properties) == text
 
 
-@pytest.mark.parametrize("event", sorted(TEXTS.keys() - ALERT_TEXTS.keys() - {"contract-drift"}))
+@pytest.mark.parametrize("event", sorted(TEXTS.keys() - ALERTS.keys() - {"contract-drift"}))
 def test_a_finding_with_few_properties_is_a_sentence(event: str) -> None:
     """Even if the event lacks most properties, the text of the finding is a complete sentence without gaps."""
     text = finding_text(event, {})
