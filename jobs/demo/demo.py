@@ -259,7 +259,7 @@ class _Demo:
 
 
 def _show(outcome: DemoOutcome, *, open_report: bool) -> None:
-    """Prints the table, and opens the report on a desktop. Raises `WorkError` for what is wrong."""
+    """Prints the table, and opens the report on a desktop. Raises `WorkError` if anything is wrong."""
     say()
     print_table(("WHAT", "FIGURE"), outcome.rows())
     say()

@@ -53,7 +53,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class EarlierRuns:
-    """What was recorded for a reconciliation.
+    """The earlier runs that were recorded for a reconciliation.
 
     results: the result of each run, oldest first. persisting, resolved: the keys of the differences that the demo's run
     must find to persist and to be resolved.

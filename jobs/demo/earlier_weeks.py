@@ -31,7 +31,7 @@ _LEVELS_OVER: Final = (
 )
 #: The first and the last run that found a difference of another reconciliation which is over.
 _OVER: Final = ((8, 6), (8, 3), (7, 5), (6, 4), (5, 1), (4, 2), (3, 1))
-#: Of three planted differences one is new in the demo's run.
+#: One in three planted differences is new in the demo's run.
 _NEW_ONE_IN: Final = 3
 _LOST: Final = {"kind": "DPS_only", "missing_in": "NOMIS", "differences": (FieldValues(field="count", dps=1),)}
 #: The values of the differences that are over, by reconciliation.

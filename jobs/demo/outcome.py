@@ -89,9 +89,9 @@ class DemoOutcome:
     sandbox. bulk_differs: for how many bookings both sides agree although the bulk call differs. truth: the sandbox's
     own verification of NOMIS after the drains. result: the result of the incentives reconciliation. earlier: the
     earlier runs of incentives, with which the result must agree. others: the other reconciliations with what was
-    planted for each. tracked: the telemetry events by name; accepted: those that Application Insights has. slack: how
-    many messages were posted; slack_file has them. report: the page of the incentives run. overview: the page of all
-    runs.
+    planted for each. tracked: the telemetry events by name; accepted: the events that Application Insights has. slack:
+    how many messages were posted; slack_file has them. report: the page of the incentives run. overview: the page of
+    all runs.
     """
 
     traffic: Mapping[str, Any]

@@ -20,7 +20,7 @@ DEADLINE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Whether a part works, and what was seen of it or what to change.
+    """Whether a part works, with a text that says what was seen or what to change.
 
     shared: the text that replaces the texts of all parts with the same cause, or None if the cause is this part's
     alone.
@@ -32,7 +32,7 @@ class CheckResult:
     shared: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The result as JSON shows it."""
+        """The result as a JSON object."""
         return {"name": self.name, "ok": self.ok, "detail": self.detail}
 
 
@@ -40,7 +40,7 @@ class CheckResult:
 class SharedReason:
     """The reason why one or more parts are down, shown once.
 
-    `names` are those of the parts, joined by `joined_names`.
+    `names`: the names of the parts, joined by `joined_names`.
     """
 
     names: str
@@ -75,7 +75,7 @@ def causes(results: Sequence[CheckResult]) -> list[SharedReason]:
 
 
 def joined_names(names: Iterable[str]) -> str:
-    """The names of parts on one line, those of one kind together: `queue (visit, activity), dlq visit, slack`."""
+    """The names of parts on one line, grouped by kind: `queue (visit, activity), dlq visit, slack`."""
     kinds: dict[str, list[str]] = {}
     for name in names:
         kind, _, rest = name.rpartition(" ")

@@ -106,7 +106,8 @@ class ReconciliationFigures:
 
     on_schedule: the scheduler runs it, or a CronJob did within two months. interrupted: a later run that has no result
     and that no process works on. last_run_id, last_status: the id and status of the last run. last_unread: the number
-    of records and lists that it could not read. run_id, completed_at, differences, new: those of the last complete run.
+    of records and lists that it could not read. run_id, completed_at, differences, new: the id, the end and the counts
+    of the last complete run.
     """
 
     name: str

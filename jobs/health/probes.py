@@ -1,6 +1,6 @@
 """The one list of health probes: what the program needs, and how each part is checked.
 
-`check` shows every probe as a line; the health page shows those that have a component (`jobs.health.page`).
+`check` shows every probe as a line; the health page shows the probes with a component (`jobs.health.page`).
 """
 
 from collections.abc import Callable, Mapping
@@ -219,9 +219,7 @@ def _probe_credentials(settings: Settings, services: Services, name: UpstreamNam
         authorities = services[name].authorities()
     except UpstreamError as error:
         refused = error.status is not None and error.status < 500
-        each = (
-            f"status {error.status}: no token; check the …_CLIENT_ID and …_CLIENT_SECRET of each, or check HMPPS Auth"
-        )
+        each = f"status {error.status}: no token; check each …_CLIENT_ID and …_CLIENT_SECRET, or check HMPPS Auth"
         raise _Down(one_line(error), shared=each if refused else _auth_down(settings)) from error
     if authorities is None:
         return ProbeResult(True, "token issued, but it does not list its roles")
@@ -229,7 +227,7 @@ def _probe_credentials(settings: Settings, services: Services, name: UpstreamNam
     if missing:
         roles = f"role {missing[0]}" if len(missing) == 1 else f"roles {', '.join(missing)}"
         raise _Down(
-            f"client {upstream.client_id} lacks {roles}: ask the HMPPS Auth team to grant the client what it lacks"
+            f"client {upstream.client_id} lacks {roles}: ask the HMPPS Auth team to grant the client this access"
         )
     return ProbeResult(True, "token given")
 

@@ -1,10 +1,10 @@
-"""One fix for many differences of a run: each is planned, all are confirmed at once, and each is carried out in turn.
+"""Fixes for many differences of a run: each is planned, all are confirmed at once, and each is carried out in turn.
 
 The fixes that are made in bulk are the commands that the report of the run proposes for its rows.
 
 Every record goes through the same operation as the command for a single record. It plans again, writes once, and
-records who did it. The work stops at the first record that does not end as expected. The records done by then agree the
-next time, and are skipped.
+records who did it. The work stops at the first record that does not end as expected. The next attempt skips the
+records that were already fixed.
 """
 
 from collections import Counter
@@ -78,7 +78,7 @@ class BulkItem:
     """One record of a bulk fix.
 
     row: its number in the report. what: what would be written, such as `level ENH`, the same for all of a kind. text:
-    what would be done and why, why not, or how it ended. details: the plan as JSON shows it. write: carries out the
+    what would be done and why, why not, or how it ended. details: the plan as a JSON object. write: carries out the
     plan and verifies it, and returns how it ended, or None if nothing is to be written.
     """
 
@@ -91,7 +91,7 @@ class BulkItem:
     write: Callable[[], str] | None = None
 
     def as_dict(self, wording: Wording) -> dict[str, Any]:
-        """The record as JSON shows it."""
+        """The record as a JSON object."""
         return {
             "row": self.row,
             "target": self.target,
@@ -103,7 +103,7 @@ class BulkItem:
 
 @dataclass(frozen=True, slots=True)
 class ProposedFix:
-    """A difference of a run for which its report proposes a command. arguments: those of that command."""
+    """A difference of a run for which its report proposes a command. arguments: the arguments of the command."""
 
     row: int
     mismatch: Mismatch
@@ -119,7 +119,7 @@ class ProposedFixes:
 
 
 def records_of_cause(result: ReconciliationResult, cause: str | None) -> tuple[tuple[int, Mismatch], ...]:
-    """The differences of a run with their row numbers, or only those of one cause if it is given.
+    """The differences of a run with their row numbers, or only the differences with one cause if it is given.
 
     cause: the text of a cause, or a part of it that no other cause of the run contains. Raises `UsageError` for any
     other text.

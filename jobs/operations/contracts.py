@@ -60,7 +60,7 @@ class ContractsResult:
         return tuple(each.service for each in self.services if _is_unread(each))
 
     def as_dict(self) -> dict[str, Any]:
-        """The result as JSON shows it."""
+        """The result as a JSON object."""
         return {
             "ok": self.ok,
             **self.counts(),

@@ -73,7 +73,7 @@ def find_creation(application: Application, creation_id: int) -> CreationRecord:
 
 
 def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
-    """A creation as JSON shows it, without the body that was sent."""
+    """A creation as a JSON object, without the body that was sent."""
     return {
         "id": record.id,
         "domain": record.domain,
@@ -88,7 +88,7 @@ def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
 
 
 def creation_in_full(application: Application, record: CreationRecord) -> dict[str, Any]:
-    """A creation as JSON shows it, with what to look for in NOMIS and its current mapping.
+    """A creation as a JSON object, with what to look for in NOMIS and its current mapping.
 
     `mappedTo` is null if the creation is not mapped or the mapping service does not respond.
     """
@@ -137,7 +137,7 @@ def mapped_meanwhile(application: Application, record: CreationRecord) -> Mappin
 def settle_mapped(application: Application, plan: MappingPlan, who: str, number: int) -> str:
     """Saves the mapping of the record that a person found and settles the creation as `who`. Returns what was done.
 
-    If the DPS record is mapped to another NOMIS record, this one is a duplicate: a finding for `duplicates` is
+    If the DPS record is mapped to another NOMIS record, the given one is a duplicate: a finding for `duplicates` is
     recorded. Raises `WorkError` when the creation was settled in the meantime or another DPS record claims the same
     NOMIS record, `LeaseBusy` when the record is being worked on, and `SyncError`.
     """

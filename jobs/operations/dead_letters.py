@@ -94,7 +94,7 @@ class SentBack:
     until: datetime
 
     def as_dict(self) -> dict[str, Any]:
-        """What was sent back as JSON shows it."""
+        """The fields as a JSON object."""
         return {
             "messages": self.messages,
             "at": self.at.isoformat(timespec="seconds"),
@@ -118,7 +118,7 @@ class DlqState:
 
     @property
     def read(self) -> int:
-        """How many messages could be read within the time."""
+        """How many messages could be read within the time limit."""
         return len(self.reports)
 
     @property
@@ -148,7 +148,7 @@ class DlqState:
         return group_by_reason(self.reports)
 
     def as_dict(self) -> dict[str, Any]:
-        """The state as JSON shows it."""
+        """The state as a JSON object."""
         return {
             "queue": self.queue,
             "dlqName": self.dlq_name,

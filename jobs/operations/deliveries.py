@@ -1,4 +1,4 @@
-"""Sends what is pending: alerts and reports in the outbox, and telemetry events to Application Insights."""
+"""Sends the pending alerts and reports of the outbox, and pending telemetry events to Application Insights."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ ALERT_SECONDS = 5.0
 
 
 def send_pending(application: Application, seconds: float) -> None:
-    """Sends what is pending in the outbox and to Application Insights, each for `seconds` at most.
+    """Sends pending deliveries, and pending events to Application Insights, each for `seconds` at most.
 
     Anything not sent in that time is left for the next sender.
     """

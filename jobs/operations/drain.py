@@ -58,10 +58,10 @@ class DrainParameters:
 class DrainResult:
     """The result of the drains.
 
-    errors: the queues whose drain failed, with the reason on one line. hints: what may help. reasons: why messages
-    failed, with the number of failed attempts for each reason, the most frequent first. failed_messages: the number of
-    messages that failed for each reason; a message may have had several attempts. deferrals: why messages were
-    deferred, with the number of messages for each reason, the most frequent first.
+    errors: the queues whose drain failed, with the reason on one line. hints: advice that may help. reasons: why
+    messages failed, with the number of failed attempts for each reason, the most frequent first. failed_messages: the
+    number of messages that failed for each reason; a message may have had several attempts. deferrals: why messages
+    were deferred, with the number of messages for each reason, the most frequent first.
     """
 
     run_id: str
@@ -181,7 +181,7 @@ class _Drains:
                 self._errors[queue] = str(error)
             except SettingsError as error:
                 self._wrong_settings.append(error)
-            except Exception as error:  # one unavailable queue must not stop the others
+            except Exception as error:  # one unavailable queue must not stop the other queues
                 if queue in self._drains and self._drains[queue].summary.received:
                     self._summaries[queue] = self._drains[queue].summary
                 self._errors[queue] = exit_code_for(error)[1]

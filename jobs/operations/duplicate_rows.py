@@ -51,7 +51,7 @@ class TwoRows:
         return self.finding.status == "open" and self.row_to_delete is not None
 
     def as_dict(self) -> dict[str, Any]:
-        """The pair as JSON shows it."""
+        """The pair as a JSON object."""
         return {
             **finding_as_dict(self.finding),
             "what": self.duplicate_rows.kind.what,

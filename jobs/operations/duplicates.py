@@ -120,7 +120,7 @@ class Examination:
         return self.finding.status == "open" and not self.obstacles and not self.unproved
 
     def as_dict(self) -> dict[str, Any]:
-        """The examination as JSON shows it."""
+        """The examination as a JSON object."""
         view, existing = self.view, self.duplicate.existing
         return {
             **finding_as_dict(self.finding),
@@ -189,7 +189,7 @@ def find_open(application: Application, finding_id: int) -> Finding:
 
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:
-    """A finding as JSON shows it."""
+    """A finding as a JSON object."""
     return {
         "id": finding.id,
         "kind": finding.kind,

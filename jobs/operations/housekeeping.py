@@ -1,4 +1,4 @@
-"""The `dlq-housekeeping` job: the scheduled redrive of messages that may succeed, with alerts for the others."""
+"""The `dlq-housekeeping` job: the scheduled redrive of messages that may succeed, with alerts for other messages."""
 
 import threading
 from collections.abc import Callable
@@ -103,8 +103,8 @@ def housekeep(
     """Sends back the messages that may succeed on a retry, queue by queue, and records the figures in `result`.
 
     The counts go into `active_run`. It stops before the next queue once `stop_requested` returns true. A message or
-    queue that fails does not stop the others. At the end it removes the data that has been kept long enough
-    (`jobs.operations.retention`), and raises `WorkError` if anything failed.
+    queue that fails does not stop the work on other messages and queues. At the end it removes the data that has been
+    kept long enough (`jobs.operations.retention`), and raises `WorkError` if anything failed.
     """
 
     def redrive(queue: str) -> None:

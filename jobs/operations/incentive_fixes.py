@@ -1,7 +1,7 @@
 """The two fixes for an incentive level: publishing a received event again, and writing the DPS level to NOMIS again.
 
-A plan is shown and confirmed, and then made again under the lease of the record. It is carried out only if it is still
-the same. Plans and the possible objections are defined in `reports.reconciliations.incentives.fixes`.
+A plan is shown and confirmed, and then made again under the lease of the record. It is carried out only if it has
+not changed. Plans and the possible objections are defined in `reports.reconciliations.incentives.fixes`.
 """
 
 from collections.abc import Callable

@@ -250,7 +250,7 @@ class Overview:
     complete_age_seconds: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """The reconciliation as JSON shows it."""
+        """The reconciliation as a JSON object."""
         return {
             "name": self.name,
             "title": self.title,

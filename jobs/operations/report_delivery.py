@@ -153,7 +153,7 @@ def _missing(run_id: str, channel: Channel, delivery: Delivery) -> str:
 
 
 def render_report(application: Application, run_id: str) -> str:
-    """Writes the report of a run, and the index, into the archive again. Returns its location.
+    """Writes the report of a run, and the index, into the archive again. Returns the location of the report.
 
     Raises `ArchiveUnavailable`.
     """

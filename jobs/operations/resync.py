@@ -1,7 +1,7 @@
 """`resync`: writes the current DPS state of one record to NOMIS, as its event would, and reads it again.
 
-A plan is shown and confirmed, and then made again under the lease of the record. It is carried out only if it is still
-the same.
+A plan is shown and confirmed, and then made again under the lease of the record. It is carried out only if it has
+not changed.
 """
 
 import re
@@ -74,7 +74,7 @@ class PlannedResync:
         return f"{self.plan.effect}: {self.plan.because}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The plan as JSON shows it."""
+        """The plan as a JSON object."""
         plan = self.plan
         return {
             "kind": self.kind,
@@ -93,7 +93,7 @@ class PlannedResync:
 
 @dataclass(frozen=True, slots=True)
 class ResyncResult:
-    """What was done.
+    """What a resync did.
 
     nomis_ids: the ids of the mapped record afterwards. left: what is still wrong after both sides were read again, or
     None if the sides were not read again, because not everything was done.
@@ -104,7 +104,7 @@ class ResyncResult:
     left: tuple[str, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The result as JSON shows it."""
+        """The result as a JSON object."""
         return {
             "outcome": self.outcome,
             "nomisIds": None if self.nomis_ids is None else list(self.nomis_ids),

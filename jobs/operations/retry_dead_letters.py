@@ -59,7 +59,7 @@ class BatchResult:
     idle: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The batch as JSON shows it."""
+        """The batch as a JSON object."""
         return {
             "messagesRetriedCount": len(self.sent),
             "state": self.state,
@@ -76,8 +76,8 @@ class BatchResult:
 class Choice:
     """Which messages of a dead letter queue to send back: all, or some.
 
-    named: those with these ids. recoverable_only: those that may succeed on a retry. limit: how many messages to send
-    at most.
+    named: only messages with these ids. recoverable_only: only messages that may succeed on a retry. limit: how many
+    messages to send at most.
     """
 
     named: Collection[str] = ()

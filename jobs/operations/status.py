@@ -48,7 +48,7 @@ class StatusReport:
         return list(dict.fromkeys(need for lines in self.parts.values() for line in lines for need in line.needs))
 
     def as_dict(self) -> dict[str, Any]:
-        """The status as JSON shows it."""
+        """The status as a JSON object."""
         return {
             "at": self.at.isoformat(timespec="seconds"),
             "environment": self.environment,
@@ -107,5 +107,5 @@ def _lines(part: str, reading: ReadResult[Any], judge: Callable[[Any], Sequence[
 
 
 def _one_line(name: str, reading: ReadResult[Any], judge: Callable[[Any], StatusLine]) -> StatusLine:
-    """The line of a part that is read separately."""
+    """The line for a part that is read separately."""
     return needs.unknown_line(name, reading.unknown) if reading.unknown is not None else judge(reading.value)

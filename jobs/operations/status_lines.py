@@ -68,7 +68,7 @@ class Need:
     command: str
 
     def as_dict(self) -> dict[str, str]:
-        """The need as JSON shows it."""
+        """The need as a JSON object."""
         return {"reason": self.reason, "command": self.command}
 
 
@@ -85,7 +85,7 @@ class StatusLine:
     unknown: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The line as JSON shows it."""
+        """The line as a JSON object."""
         needs = [each.as_dict() for each in self.needs]
         return {"name": self.name, **self.values, "unknown": self.unknown, "needs": needs}
 
@@ -95,7 +95,7 @@ _UNKNOWN_OUTCOME = Need("nobody knows whether NOMIS created the record", command
 
 
 def unknown_line(name: str, reason: str) -> StatusLine:
-    """The line of a part that could not be read, which needs a person; `reason`: why, as a clause."""
+    """The line for a part that could not be read, and so needs a person; `reason`: why it was not read, as a clause."""
     return StatusLine(name, {}, (Need(reason, CHECK),), reason)
 
 
@@ -106,7 +106,7 @@ def queue_line(
     ages: Mapping[str, float],
     housekeeping: Need | None,
 ) -> StatusLine:
-    """The line of a queue and its dead letter queue.
+    """The line for a queue and its dead letter queue.
 
     dead: its dead letters, or None if they were not read. ages: seconds since the oldest message was sent, by the SQS
     name of the queue. housekeeping: what is needed if nothing sends dead letters back.
@@ -198,7 +198,7 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
 def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
     """A line for each service, or other thing, that messages wait for.
 
-    A service that fails calls needs a person. If its breaker is open, the line of the breaker says so already.
+    A service that fails calls needs a person. If its breaker is open, the line of the breaker already says so.
     """
     is_open = {str(each.service) for each in breakers if each.state is BreakerState.OPEN}
     return [
@@ -263,7 +263,7 @@ def reconciliation_line(
     moment: datetime,
     found: ReconciliationFigures,
 ) -> StatusLine:
-    """The line of a reconciliation. jobs: the scheduled jobs by name.
+    """The line for a reconciliation. jobs: the scheduled jobs by name.
 
     A person is needed if the last run failed or was incomplete or interrupted, or if no run has completed although one
     was due. An installation that is younger than the due time, or that does not run the reconciliation on a schedule,
@@ -283,7 +283,7 @@ def reconciliation_line(
     elif found.last_status == "failed":
         needs.append(Need("the last run failed", command("runs", "show", found.last_run_id)))
     elif found.on_schedule and (due := _missed(job, settings, found, figures.known_since.value, moment)) is not None:
-        late = f"no complete run since it was due on {due.astimezone(settings.zone):%d/%m at %H:%M}"
+        late = f"no complete run since one was due on {due.astimezone(settings.zone):%d/%m at %H:%M}"
         needs.append(Need(late, command("runs", "list", "--job", entry.job)))
     values = {
         "scheduled": entry.is_on(settings),
@@ -376,7 +376,7 @@ def _delivery_line(each: Unsent, settings: Settings, moment: datetime) -> Status
 
 
 def _again(unsent: Unsent) -> str:
-    """The command that sends a report again. Alerts are not sent again, since the findings show the same."""
+    """The command that sends a report again. Alerts are not sent again, since the findings show the same facts."""
     kind, _, rest = unsent.key.partition(":")
     if kind == "reconciliation":
         return command("report", "send", rest.partition(":")[0], "--to", unsent.channel)

@@ -76,7 +76,7 @@ class JobRun:
         return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
 
     def as_dict(self) -> dict[str, Any]:
-        """The run as JSON shows it, times in ISO form."""
+        """The run as a JSON object, times in ISO form."""
         return {
             "id": self.id,
             "job": self.job,
@@ -308,7 +308,7 @@ def new_run_id(moment: datetime) -> str:
 def scheduled_run_id(job: str, due: datetime) -> str:
     """The id of the run of `job` due at the time `due`: the same in every process, so that only one can start it.
 
-    The tables hold 40 characters, and shorten a longer id to one that people cannot read. So the id of a job with a
+    The tables hold 40 characters, and shorten a longer id to a form that people cannot read. So the id of a job with a
     long name begins with the name of its reconciliation instead.
     """
     time = f"{due.astimezone(UTC):%Y%m%dT%H%MZ}"

@@ -82,7 +82,7 @@ def configure_logging(
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Overlapping ticks are expected; silence APScheduler's warning.
+    # Overlapping ticks are expected, so APScheduler's warning about them is silenced.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 

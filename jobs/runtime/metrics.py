@@ -116,7 +116,7 @@ def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -
 def run_metrics(job_runs: JobRuns, jobs: Iterable[str]) -> Iterator[Metric]:
     """The last run of each job over everyone: its status, the age of the last success, and the mismatches it found.
 
-    A run over some prisoners or prisons, such as one that checks a single difference again, changes none of these.
+    A run over some prisoners or prisons, such as a run that checks a single difference again, does not count.
     """
     status = GaugeMetricFamily(
         f"{PREFIX}_run_status", "1 for the status of the last run of a job.", labels=["job", "status", SCOPE]

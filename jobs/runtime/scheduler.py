@@ -141,7 +141,7 @@ class Scheduler:
         return {name: log.reason for name, log in self._failures.items() if log.reason is not None}
 
     def heartbeat(self) -> dict[str, Any]:
-        """What is recorded about a live scheduler: the time, its totals, its last batch with messages, and failures."""
+        """The record of a live scheduler: the time, its totals, its last batch with messages, and failures."""
         with self._lock:
             return {
                 **self._totals,

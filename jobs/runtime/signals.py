@@ -90,7 +90,7 @@ class BreakingOff:
 def breaking_off() -> Iterator[BreakingOff]:
     """Handles the signals for the block, so that an interruption can still be recorded.
 
-    Outside the main thread, which is the only one that receives signals, it changes nothing.
+    Outside the main thread, which is the only thread that receives signals, this has no effect.
     """
     signals = BreakingOff()
     if threading.current_thread() is not threading.main_thread():

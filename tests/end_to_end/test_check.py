@@ -144,7 +144,7 @@ def test_services_without_a_token_share_one_line(installed: App, sandbox: Sandbo
     sandbox.fault("slack", path="/api/auth.test", kind="status", status=503)
     services = ", ".join(name for name in UpstreamName if name is not UpstreamName.OAUTH)
     credentials, slack, *others, last = installed.run("check").out.splitlines()
-    assert credentials.startswith(f"credentials ({services})  DOWN  status 401: no token; check the …_CLIENT_ID and ")
+    assert credentials.startswith(f"credentials ({services})  DOWN  status 401: no token; check each …_CLIENT_ID and ")
     assert slack.split(maxsplit=2)[2] == (
         "slack: status 503; wait until Slack is up, or set SLACK_API_URL if it is another Slack"
     )

@@ -218,7 +218,7 @@ def test_overdue_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbo
     late = {line["name"] for line in shown["reconciliations"] if line["needs"]}
     assert late == {line["name"] for line in shown["reconciliations"]} - {"incentives"}
     (need,) = needs(shown, "reconciliations", "visits")
-    assert need["reason"].startswith("no complete run since it was due on ")
+    assert need["reason"].startswith("no complete run since one was due on ")
     assert need["command"] == "prisoner-to-nomis runs list --job reconcile-visits"
     off = app.run("status", "--json", SCHEDULER_RECONCILIATION="false").json()
     assert [line["name"] for line in off["reconciliations"] if line["needs"]] == []
