@@ -30,7 +30,7 @@ from reports.reconciliations.incentives.bookings import UnknownPrisoner
 from reports.reconciliations.incentives.fixes import Plan
 from reports.reconciliations.incentives.result import IncentiveDiagnosis, IncentiveMismatch
 from sync.alerting import arguments_of
-from sync.domains.repair import Effect
+from sync.domains.repair_declaration import Effect
 from sync.errors import RuleError, SyncError, one_line
 from sync.store.actions import Action, ActionState, actions_on
 

@@ -12,7 +12,7 @@ from sync.creation.conflicts import Conflict, save_mapping
 from sync.creation.creation import creation_lease
 from sync.creation.store import ambiguous_key
 from sync.domains.registry import domain_of_record
-from sync.domains.repair import Record
+from sync.domains.repair_declaration import Record
 from sync.errors import SyncError
 from sync.repair.creations import compare_with_request, event_again, search_sql, search_text
 from sync.repair.finding_text import prisoner_in

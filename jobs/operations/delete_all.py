@@ -10,7 +10,7 @@ from reports.presentation.text import count
 from sync.creation.creation import creation_lease
 from sync.domains.declaration import Domain
 from sync.domains.registry import DOMAINS
-from sync.domains.repair import RemovingRepair
+from sync.domains.repair_declaration import RemovingRepair
 from sync.errors import SyncError
 from sync.settings.declaration import Settings
 from sync.store import creations

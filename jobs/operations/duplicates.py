@@ -17,7 +17,7 @@ from sync.creation.conflicts import Conflict
 from sync.creation.creation import creation_lease
 from sync.creation.store import duplicate_event, duplicate_key
 from sync.domains.registry import DOMAINS, domain_of_record
-from sync.domains.repair import AdvisingRepair, RemovingRepair, Repair
+from sync.domains.repair_declaration import AdvisingRepair, RemovingRepair, Repair
 from sync.errors import SyncError, one_line
 from sync.repair.duplicates import Duplicate, NomisView, Verdict, obstacles, read_duplicate, unproved
 from sync.repair.finding_text import finding_text, prisoner_in

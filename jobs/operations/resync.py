@@ -13,7 +13,7 @@ from jobs.errors import OutcomeUnknown, PlanChanged, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from sync.domains.registry import resync_kinds
-from sync.domains.repair import Effect, Resync, ResyncPlan
+from sync.domains.repair_declaration import Effect, Resync, ResyncPlan
 from sync.errors import SyncError, UpstreamError, describe_failure, one_line
 from sync.events.context import Outcome
 from sync.pipeline.queue_context import QueueContext

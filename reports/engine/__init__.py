@@ -4,7 +4,7 @@ A run passes through these modules from top to bottom:
 
 - `run_start`: starts, joins or resumes a run, and keeps runs apart
 - `run`: the steps of a run, from start to result
-- `run_reader`: lists the `units` of a run and reads them in parallel, through `reads` and `parallel_reader`
+- `run_reader`: lists the `units` of a run and reads them in parallel, through `shared_reads` and `parallel_reader`
 - `booking_list`, `key_walk`, `moving_lists` and `unit_reader` help a reconciliation to list and read
 - `checkpoints`: a record of each finished unit, from which an interrupted run is resumed
 - `join`: brings both sides of a record into one row of the `frame`

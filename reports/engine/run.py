@@ -215,9 +215,9 @@ class _Run:
 
     def _conclude(self, failure: str | None) -> ReconciliationResult:
         from reports.engine.frame import typed
-        from reports.engine.reads import SharedReads
         from reports.engine.recheck import Recheck
         from reports.engine.result_builder import ResultBuilder, RunContext
+        from reports.engine.shared_reads import SharedReads
 
         record, runner, reconciliation = self._record, self._runner, self._reconciliation
         settings = runner.settings

@@ -14,9 +14,9 @@ from reports.engine import checkpoints
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import failed_read, get_with_heartbeat
 from reports.engine.plausibility import check_unread_share
-from reports.engine.reads import ReadingStopped, SharedReads
 from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.run_start import wait_for_lease, write_as_holder
+from reports.engine.shared_reads import ReadingStopped, SharedReads
 from reports.engine.telemetry import track_event
 from reports.engine.units import Reading
 from sync.errors import SyncError, UpstreamError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.presentation.csv import safe_cell
 from reports.presentation.text import day
-from sync.domains.repair import SUPPORT_CHANNEL
+from sync.domains.repair_declaration import SUPPORT_CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -5,7 +5,7 @@ two services, and `repair` defines what an operator can do. The packages share t
 
 - `registry`: lists the domains, and derives queues, roles and switches from them; begin here
 - `declaration`: the classes by which a domain declares its events: `Domain` and `Update`
-- `repair`: the classes by which a domain declares what operators can do: `Repair`, `Advice` and `Resync`
+- `repair_declaration`: the classes by which a domain declares what operators can do: `Repair`, `Advice` and `Resync`
 - `duplicate_rows`: recognises two rows in NOMIS where only one is allowed
 - `nomis_sql`: makes SQL for the NOMIS database, for people to paste
 - `event_table`: prints the table of all events in `doc/events.md`

@@ -10,7 +10,7 @@ from enum import Enum
 
 from sync.creation.creation import Creation
 from sync.domains.duplicate_rows import RowKind
-from sync.domains.repair import Advice, Repair, Resync
+from sync.domains.repair_declaration import Advice, Repair, Resync
 from sync.errors import Failure, UpstreamError
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent

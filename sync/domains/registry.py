@@ -19,7 +19,7 @@ from sync.domains import (
 )
 from sync.domains.declaration import Domain
 from sync.domains.duplicate_rows import DuplicateRows, RowKind, read_duplicate_rows
-from sync.domains.repair import Resync
+from sync.domains.repair_declaration import Resync
 from sync.settings.declaration import Settings
 from sync.settings.upstreams import UpstreamName
 from sync.settings.variables import DELETE_ALL_VARIABLE, feature_variables

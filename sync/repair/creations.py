@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync.domains.registry import domain_of_record
-from sync.domains.repair import Record
+from sync.domains.repair_declaration import Record
 from sync.events.envelope import write_domain_event
 from sync.store.creations import CreationRecord
 from sync.upstream.services import Services

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sync.domains.registry import domain_of_record
-from sync.domains.repair import AdvisingRepair, Record, RemovingRepair, Repair
+from sync.domains.repair_declaration import AdvisingRepair, Record, RemovingRepair, Repair
 from sync.store.findings import Finding
 from sync.upstream.mappings import MappingIds, Mappings
 

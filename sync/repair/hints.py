@@ -1,7 +1,7 @@
 """Gives one line of advice about a failed message, derived from where and how it failed."""
 
 from sync.domains.registry import DOMAINS, queue_of
-from sync.domains.repair import Advice
+from sync.domains.repair_declaration import Advice
 from sync.errors import Failure
 from sync.events.envelope import MAPPING_RETRY
 from sync.pipeline.handle import ROUTING_STEP

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sync.creation.creation import Creation, creation_lease
-from sync.domains.repair import Effect, Resync, ResyncPlan
+from sync.domains.repair_declaration import Effect, Resync, ResyncPlan
 from sync.events.context import Outcome
 from sync.pipeline.handle import handle_event, start_context
 from sync.pipeline.queue_context import QueueContext

@@ -19,7 +19,7 @@ from reports.reconciliations.activities.counting import (
 from sync.domains import nomis_sql
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
-from sync.domains.repair import SUPPORT_CHANNEL
+from sync.domains.repair_declaration import SUPPORT_CHANNEL
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from reports.engine.causes import Cause
 from sync.alerting import command
-from sync.domains.repair import SUPPORT_CHANNEL
+from sync.domains.repair_declaration import SUPPORT_CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.attendances import nomis_attendance, session_of
 from sync.domains.activities.dps import Allocation, Attendance
 from sync.domains.activities.rules import CREATION
-from sync.domains.repair import (
+from sync.domains.repair_declaration import (
     Advice,
     Effect,
     EventParts,

@@ -9,7 +9,7 @@ from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.rules import CREATION, MAPPINGS, category_of, family_conflict, nomis_adjustment
-from sync.domains.repair import (
+from sync.domains.repair_declaration import (
     Effect,
     EventParts,
     Record,

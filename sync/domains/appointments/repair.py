@@ -11,7 +11,7 @@ from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.dps import AppointmentInstance
 from sync.domains.appointments.rules import CREATION, location_of, nomis_appointment
-from sync.domains.repair import (
+from sync.domains.repair_declaration import (
     Advice,
     Effect,
     EventParts,

@@ -7,7 +7,14 @@ from sync.creation.creation import creation_lease
 from sync.creation.protocol import CreationProtocol
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import CREATION
-from sync.domains.repair import SUPPORT_CHANNEL, AdvisingRepair, EventParts, Record, iso_or_none, known_offender
+from sync.domains.repair_declaration import (
+    SUPPORT_CHANNEL,
+    AdvisingRepair,
+    EventParts,
+    Record,
+    iso_or_none,
+    known_offender,
+)
 from sync.events.context import HandlerContext, Outcome
 from sync.events.envelope import DomainEvent
 from sync.store.creations import CreationRecord

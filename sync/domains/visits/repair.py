@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from sync.clock import LONDON, local_seconds, london_now
-from sync.domains.repair import Effect, EventParts, Record, RemovingRepair, Resync, ResyncPlan, iso_or_none
+from sync.domains.repair_declaration import Effect, EventParts, Record, RemovingRepair, Resync, ResyncPlan, iso_or_none
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.dps import BookedVisit

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.engine.key_walk import KeyGap, KeyPage, walk_bookings
-from reports.engine.reads import SharedReads
+from reports.engine.shared_reads import SharedReads
 from sandbox import Sandbox
 from sync.errors import BreakerOpen, SyncError, UpstreamError
 from sync.settings import times

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reports.engine.frame import records
-from reports.engine.reads import SharedReads
+from reports.engine.shared_reads import SharedReads
 from reports.engine.units import UnreadRecord
 from sandbox import Sandbox
 from sync.settings import times

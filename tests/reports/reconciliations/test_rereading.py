@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from structlog.testing import capture_logs
 
 from reports.engine.frame import typed
-from reports.engine.reads import SharedReads
+from reports.engine.shared_reads import SharedReads
 from reports.engine.units import Reading
 from sandbox import Sandbox
 from tests.harness.reconciliations import OpenApp, ReportsApp, incentives

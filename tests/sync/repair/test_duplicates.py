@@ -10,7 +10,7 @@ from sync.alerting import Severity
 from sync.domains.duplicate_rows import recognise
 from sync.domains.incentives.repair import IncentiveRepair
 from sync.domains.registry import DOMAINS, domain_of_record, row_kinds
-from sync.domains.repair import AdvisingRepair, RemovingRepair, Repair
+from sync.domains.repair_declaration import AdvisingRepair, RemovingRepair, Repair
 from sync.errors import NON_UNIQUE_TEXT, UpstreamError
 from sync.repair.duplicates import Duplicate, NomisView, Verdict, differences, obstacles, read_duplicate, unproved
 from sync.store.findings import Finding, FindingKind
