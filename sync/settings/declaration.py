@@ -144,10 +144,10 @@ class Settings(BaseModel):
         False, description="compares the adjustments of every prisoner's latest booking, not only of active prisoners"
     )
     reconciliation_recheck_seconds: float = Field(
-        120, ge=0, le=86_400, description="wait before the differences are read again"
+        15, ge=0, le=86_400, description="wait before the differences are read again"
     )
     reconciliation_in_flight_minutes: float = Field(
-        15,
+        10,
         ge=0,
         le=YEAR_SECONDS / 60,
         description="a difference is in flight, not a mismatch, if its DPS review or NOMIS record is newer than this",

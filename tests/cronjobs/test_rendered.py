@@ -62,13 +62,14 @@ def test_every_pod_has_the_least_privilege(rendered: list[Manifest]) -> None:
 
 
 def test_every_pod_starts_with_valid_settings(rendered: list[Manifest]) -> None:
-    """The program accepts the environment of each pod, and the schedules are in London time."""
+    """The program accepts the environment of each pod. Schedules are in London time, and rechecks wait two minutes."""
     for name, pod in pods_of(rendered).items():
         settings = load_settings(environment_of(pod, rendered, SECRETS))
         assert settings.tz == "Europe/London"
         assert settings.hmpps_sqs_provider == "aws"
         assert settings.database_auto_upgrade is False
         assert settings.queue("visit").queue_name == "secret", name
+        assert (settings.reconciliation_recheck_seconds, settings.reconciliation_in_flight_minutes) == (120, 15)
 
 
 def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) -> None:
