@@ -49,7 +49,7 @@ class ApplicationInsights:
         return [Route("POST", "/v2.1/track", self.track)]
 
     def track(self, request: Request) -> Reply:
-        """Takes a batch. The status is 200 if all events are accepted, 206 if some are, 400 if none is well formed."""
+        """Takes a batch. The status is 200 if all events are accepted, 206 if some are, or 400 if all are malformed."""
         try:
             items = orjson.loads(request.body)
         except orjson.JSONDecodeError:

@@ -18,7 +18,7 @@ SECONDS_TO_ANSWER = 300
 
 
 class Sandbox:
-    """A running sandbox: one process with the fake services, one with the emulator of AWS.
+    """A running sandbox: one process with the fake services, and one with the emulator of AWS.
 
     Both end with this object (use it as a context manager) and with the process that holds it.
     """
@@ -180,7 +180,7 @@ class Sandbox:
         return dict(self.control("GET", "/load"))
 
     def planted(self) -> dict[str, Any]:
-        """Returns what was planted: `mismatches`, `excludedBookings`, `bulkDiffers`, `unmapped`, `movements`.
+        """Returns what was planted: `mismatches`, `excludedBookings`, `bulkDiffers`, `unmapped` and `movements`.
 
         `reconciliations` has the differences of the other reconciliations by name; each difference has `key`, `kind`,
         `cause` and `outcome`.
@@ -200,7 +200,7 @@ class Sandbox:
         self.control("PUT", f"/agency-switches/{quote(service)}", {"agencies": list(agencies)})
 
     def prisoners(self) -> list[dict[str, Any]]:
-        """Returns the active prisoners: `offenderNo`, `bookingId`, `prisonId`."""
+        """Returns the active prisoners: `offenderNo`, `bookingId` and `prisonId`."""
         return list(self.control("GET", "/prisoners"))
 
     def connection_string(self) -> str:
@@ -255,7 +255,7 @@ class Sandbox:
             seed: the seed of all random choices.
             queues: the queue ids that get traffic, all by default. The queues must exist.
             **more: what to plant (`sandbox.traffic.plan.Asked`): `duplicates`, `out_of_order`, `chains`, `malformed`,
-                `refused`, `vanished`, `unknown`; also `queue_names`, if queues have other names.
+                `refused`, `vanished` and `unknown`; also `queue_names`, if queues have other names.
 
         Raises:
             SandboxError: publishing failed.
@@ -268,7 +268,7 @@ class Sandbox:
         return {**planned, "sent": progress["sent"]}
 
     def verify(self) -> dict[str, Any]:
-        """Compares NOMIS and the mappings with everything published: `entities`, `by_domain`, `problems`, `surplus`."""
+        """Compares NOMIS and the mappings with published records: `entities`, `by_domain`, `problems` and `surplus`."""
         return dict(self.control("GET", "/verify"))
 
     def put(self, kind: str, **fields: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The published endpoints of the publishing services: activities, incentives and adjustments APIs, visit-scheduler."""
+"""The published endpoints of visit-scheduler and of the activities, incentives and adjustments APIs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the activities API holds: activities with pay, schedules with slots and instances, allocations, attendances."""
+"""What the activities API holds: activities with pay, schedules with their sessions, allocations and attendances."""
 
 from __future__ import annotations
 

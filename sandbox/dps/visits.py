@@ -24,7 +24,7 @@ USER_TYPES_SINCE: Final = "2025-01"
 STATUSES_THEN: Final = frozenset({"RESERVED", "CHANGING", "BOOKED", "CANCELLED"})
 STATUSES_NOW: Final = frozenset({"BOOKED", "CANCELLED"})
 USER_TYPES: Final = ("STAFF", "PUBLIC", "SYSTEM", "PRISONER")
-#: Of every ten prisons, one takes no bookings by staff, and one no bookings by the public.
+#: Of every ten prisons, one takes no bookings from staff, and one takes none from the public.
 WITHOUT_A_TYPE: Final = 10
 
 

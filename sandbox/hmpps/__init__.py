@@ -1,1 +1,1 @@
-"""HMPPS services other than NOMIS and the publishers: sign-in, mapping, prisoner search."""
+"""HMPPS services other than NOMIS and the publishers: sign-in, mapping and prisoner search."""

@@ -11,7 +11,7 @@ Key: TypeAlias = tuple[Id, ...]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field of a mapping: its JSON name, whether it is a number, its maximum length as text, its allowed values."""
+    """One field of a mapping: its JSON name, whether it is a number, its maximum length, and its allowed values."""
 
     name: str
     number: bool = True

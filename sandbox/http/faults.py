@@ -38,9 +38,9 @@ class Fault:
 
     `containing` is a text that the body must contain, and `query` a parameter (`page=2`) that the query must have.
 
-    Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write`, `reset`. Kinds that
-    take effect after the work is done: `status_after_write`, `timeout_after_write`, `reset_after_write`, `truncated`,
-    `trickle`, `empty`, `gzip`, `chunked`, `html`. `delay` lets the request through after a delay.
+    Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write` and `reset`. Kinds
+    that take effect after the work is done: `status_after_write`, `timeout_after_write`, `reset_after_write`,
+    `truncated`, `trickle`, `empty`, `gzip`, `chunked` and `html`. `delay` lets the request through after a delay.
 
     `status` and `status_after_write` respond with `status`, `headers` and a body: `text` unchanged, or `body` as JSON,
     or else the service's own error body.

@@ -1,4 +1,4 @@
-"""Reads the bodies of NOMIS requests field by field, as strictly as NOMIS does, with the reference codes it checks."""
+"""Reads the bodies of NOMIS requests field by field, as strictly as NOMIS, and holds the codes that NOMIS checks."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def routes(world: World) -> list[Route]:
 
 
 def create_visit(world: World, offender_no: str, fields: Fields) -> Visit:
-    """Makes a visit with its visit order, after the checks of NOMIS in sequence: booking, type, prison, persons."""
+    """Makes a visit with its visit order, after the checks of NOMIS in sequence: booking, type, prison and persons."""
     start = fields.moment("startDateTime")
     end = datetime.combine(start.date(), fields.clock_time("endTime"))
     prison_id = fields.text("prisonId")

@@ -165,7 +165,7 @@ class CreationProtocol:
         record: CreationRecord | None,
         context: HandlerContext,
     ) -> Outcome:
-        """Prepares the request, records the intent, creates in NOMIS, records the ids and saves the mapping."""
+        """Prepares the request, records the intent, creates the record, records its ids and saves the mapping."""
         with _tracking_failure(creation, context):
             prepared = _prepare(creation, event, record, context)
         if prepared is None:

@@ -1,4 +1,4 @@
-"""The path of a message: receive, parse, coalesce, handle, acknowledge.
+"""The path of a message: receive, parse, coalesce, handle and acknowledge.
 
 - `drain`: the loop over one queue; begin here
 - `receive`: receives a batch, and pauses while a service is unavailable

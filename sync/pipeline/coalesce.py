@@ -50,7 +50,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """An id of the message that its copies keep."""
+        """An id that the copies of the message keep."""
         return message_key(self.sns_message_id, self.message.body)
 
     @property

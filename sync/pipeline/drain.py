@@ -1,4 +1,4 @@
-"""Drains one queue: receive, parse, group, handle, acknowledge.
+"""Drains one queue: receive, parse, group, handle and acknowledge.
 
 | step | module | what it does |
 | --- | --- | --- |

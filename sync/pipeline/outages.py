@@ -78,7 +78,7 @@ class OutageWatch:
         return self._hold_seconds is not None
 
     def services_usable(self) -> bool:
-        """Pings the services with open breakers. Returns whether all services can be called, even if as a trial."""
+        """Pings the services with open breakers. Returns whether all services can be called, if only as a trial."""
         return self._breakers.probe(self._upstreams)
 
     def all_up(self) -> bool:

@@ -1,6 +1,7 @@
 """Keeps messages hidden while they are handled or parked, so that they are not delivered twice.
 
-`browsing` reads the messages of a queue and leaves them there. They are hidden meanwhile, and visible again at the end.
+`browsing` reads the messages of a queue and leaves them there. They are hidden while it runs, and visible again at the
+end.
 """
 
 import threading
@@ -76,8 +77,8 @@ class Heartbeat:
                     self._log.exception("heartbeat-failed", queue=self._queue.name)
 
     def _renew(self, batch: list[Message]) -> None:
-        # Under the lock, so that no message is renewed after its release, but in batches, so that `release` does not
-        # wait for long.
+        # This happens under the lock, so that no message is renewed after its release, but in batches, so that
+        # `release` does not wait for long.
         with self._lock:
             batch = [message for message in batch if message.receipt_handle in self._tracked]
             failed = self._queue.change_visibility(batch, self._seconds) if batch else []

@@ -141,7 +141,8 @@ class Settings(BaseModel):
         500, ge=1, le=20_000, description="number of bookings in a page of the adjustments reconciliation"
     )
     reports_sentencing_reconciliation_all_prisoners: bool = Field(
-        False, description="compares the adjustments of every prisoner's latest booking, not only of active prisoners"
+        False,
+        description="compares the adjustments of every prisoner's latest booking, not only those of active prisoners",
     )
     reconciliation_recheck_seconds: float = Field(
         15, ge=0, le=86_400, description="wait before the differences are read again"

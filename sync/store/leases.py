@@ -143,7 +143,7 @@ class Leases:
                 return
             request = _Request(key, held.owner, waits=False)
             request.result.add_done_callback(lambda result: self._keep_unreleased(request, result))
-            # Still under the lock, so that no other thread of this process can ask for the same lease first.
+            # This is still under the lock, so that no other thread of this process can ask for the same lease first.
             must_lead = self._commits.add(request)
         if must_lead:
             self._commits.lead()
@@ -179,7 +179,7 @@ class Leases:
     def write_within(self, seconds: float, key: str) -> Iterator[None]:
         """Makes `ensure_held` raise `LeaseBusy(key)` in this thread if the `with` block takes longer than `seconds`.
 
-        It is for a write that other processes expect to have been sent by then, even if this process has died.
+        Use it for a write that other processes expect to have been sent by then, even if this process has died.
         """
         self._write_before.limit = (self._monotonic() + seconds, key)
         try:
@@ -241,8 +241,8 @@ class Leases:
         With 64 messages in flight, a separate transaction for each request made a drain on PostgreSQL more than a
         quarter slower (263 instead of 364 messages a second). On SQLite it made little difference.
         """
-        # Requests are applied in the order of their keys, with releases and acquisitions apart, so that processes never
-        # deadlock. Releases come first, since the same lease may have been requested again.
+        # Requests are applied in the order of their keys, with releases and acquisitions separate, so that processes
+        # never deadlock. Releases come first, since the same lease may have been requested again.
         requests.sort(key=lambda each: each.key)
         self._commit_together([each for each in requests if each.length is None])
         self._commit_together([each for each in requests if each.length is not None])

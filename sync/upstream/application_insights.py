@@ -33,7 +33,7 @@ _LONGEST_NAME = 150
 _LARGEST_ENVELOPE = 64_000
 #: Values are cut to the first of these lengths that makes the envelope small enough. The first is the service's limit.
 _LONGEST_VALUES = (8_192, 1_000, 100)
-#: Statuses of an event or a request that may be accepted later: overload, outage, daily quota.
+#: Statuses of an event or a request that may be accepted later: overload, outage or daily quota.
 _LATER = frozenset({402, 408, 429, 439, 500, 502, 503, 504})
 #: Statuses of a request in which at least one event is refused because of its content.
 _MALFORMED = frozenset({400, 413})

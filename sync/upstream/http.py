@@ -25,7 +25,8 @@ from sync.settings.upstreams import CONNECT_SECONDS
 from sync.upstream.response_head import HeadResponse
 from sync.upstream.sockets import PlainSocket, TlsSocket
 
-#: The largest body that is read, in bytes, compressed or not. The longest responses list all mappings of a domain.
+#: The largest body that is read, in bytes, whether compressed or not. The longest responses list all mappings of a
+#: domain.
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 #: Methods whose requests state the length of their body even if they have no body.

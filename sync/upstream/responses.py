@@ -64,7 +64,7 @@ def cut_to_bytes(text: str, limit: int) -> str:
 #: A comment in NOMIS, cut to the 240 bytes that fit in its comment columns.
 Comment = Annotated[str, AfterValidator(lambda text: cut_to_bytes(text, 240))]
 
-#: An amount of money: a Decimal in the program, a number in JSON.
+#: An amount of money: a Decimal in the program, and a number in JSON.
 Money = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 
 

@@ -66,7 +66,7 @@ class AdjustmentRepair(RemovingRepair):
             yield f"adjustment {ids.nomis_text} was created by NOMIS itself: investigate"
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The number, with the family of the request."""
+        """The number of the adjustment, with the family of the request."""
         return {"nomisAdjustmentId": number, "nomisAdjustmentCategory": request["category"]}
 
     def search_text(self, request: Mapping[str, Any]) -> str:

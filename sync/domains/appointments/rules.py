@@ -23,7 +23,7 @@ from sync.upstream.services import Services
 _AMEND_IGNORED = "appointment-amend-missing-ignored"
 _CANCEL_IGNORED = "appointment-cancel-missing-ignored"
 _DELETE_IGNORED = "appointment-delete-ignored"
-#: Tracked before `_DELETE_IGNORED`, and before the success of a deletion.
+#: This event is tracked before `_DELETE_IGNORED`, and before the success of a deletion.
 MAPPING_MISSING, NOMIS_MISSING = (
     "appointment-delete-missing-mapping-ignored",
     "appointment-delete-missing-nomis-ignored",
