@@ -262,7 +262,7 @@ class FailureCounts:
         return Counter(self._counts)
 
     def messages(self) -> Counter[str]:
-        """The number of different messages with a failed attempt by reason."""
+        """The number of different messages with a failed attempt, by reason."""
         return Counter({reason: len(ids) for reason, ids in self._messages.items()})
 
 

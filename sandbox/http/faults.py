@@ -36,7 +36,7 @@ TEMPLATE_PARAMETER = re.compile(r"\{[A-Za-z]\w*\}")
 class Fault:
     """One fault: which requests it affects, how often, and what it does to them.
 
-    `containing` is a text that the body must contain, and `query` a parameter (`page=2`) that the query must have.
+    `containing` is a text that the body must contain, and `query` is a parameter (`page=2`) that the query must have.
 
     Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write` and `reset`. Kinds
     that take effect after the work is done: `status_after_write`, `timeout_after_write`, `reset_after_write`,

@@ -111,8 +111,8 @@ def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
 def required_roles(service: UpstreamName) -> frozenset[str]:
     """The roles that the client of a service needs, without `ROLE_`. Calls without a role need any valid token.
 
-    The roles for endpoints that only newer services have are included, so that a reconciliation can use these from the
-    day of the upgrade. The roles for endpoints that services no longer have are left out.
+    The roles for endpoints that only newer services have are included, so that a reconciliation can use the endpoints
+    from the day of the upgrade. The roles for endpoints that services no longer have are left out.
     """
     lasting = (each for each in operations() if each.service is service and not each.until)
     return frozenset(each.role for each in lasting if each.role is not None)

@@ -64,7 +64,7 @@ def _ambiguous(domain: Domain, properties: Properties) -> str:
     record = f"{domain.noun} {dps_id}" if dps_id else f"a new {domain.noun}"
     return (
         f"NOMIS did not respond when {record}{_of_whom(properties)}{_when(domain.repair.time_of, properties)} was "
-        f"created there, and no look-up shows whether it was. Until a person checks NOMIS, the "
+        f"created there, and no look-up shows whether it exists. Until a person checks NOMIS, the "
         f"{domain.repair.noun} may be missing there, and later changes to it fail."
     )
 

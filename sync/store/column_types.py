@@ -53,7 +53,7 @@ class Words(TypeDecorator[str]):
 
 
 class Key(Words):
-    """A text that identifies something. If it cannot be stored unchanged, it is cut and a hash of the whole is appended.
+    """A text that identifies something. If it cannot be stored unchanged, it is cut and a hash of the whole added.
 
     So different keys stay different, and a look-up by the original text finds its row.
     """

@@ -195,7 +195,7 @@ def _without_all(line: str, texts: Iterable[str]) -> str:
 
 
 def _without(line: str, text: str) -> str:
-    """The line without `text`, and without any longer part of it."""
+    """The line without `text`, and without any part of it that has at least `_PART` characters."""
     words = r"\s+".join(re.escape(word) for word in text.split())
     if len(text) < _PART:
         # A short text may be part of another word.

@@ -51,7 +51,7 @@ SESSION = {
             "activity-create-ambiguous",
             {"dpsActivityScheduleId": "318"},
             (
-                "NOMIS did not respond when activity 318 was created there, and no look-up shows whether it was. "
+                "NOMIS did not respond when activity 318 was created there, and no look-up shows whether it exists. "
                 "Until a person checks NOMIS, the course activity may be missing there, and later changes to it fail."
             ),
         ),
@@ -60,7 +60,7 @@ SESSION = {
             {"appointmentInstanceId": "90217", "bookingId": "1204417", "date": "2023-06-02", "start": "09:00"},
             (
                 "NOMIS did not respond when appointment 90217 of booking 1204417 on 2 June 2023 at 09:00 was "
-                "created there, and no look-up shows whether it was. Until a person checks NOMIS, the appointment "
+                "created there, and no look-up shows whether it exists. Until a person checks NOMIS, the appointment "
                 "may be "
                 "missing there, and later changes to it fail."
             ),
