@@ -12,6 +12,7 @@ from sqlalchemy import select
 from jobs.operations.dead_letters import dead_letter_queue
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sandbox.domains import DOMAINS
 from sync.domains.registry import domain_of_queue
 from sync.pipeline.coalesce import read_task
 from sync.queues.queue import Message
@@ -21,8 +22,8 @@ from sync.store.failed_attempts import FailedAttempt, last_failure
 from sync.store.findings import list_findings
 from sync.store.tables import outbox
 
-#: The sandbox's name for the records of a creation, by the creation's name, where the two names differ.
-_ENTITIES = {"sentencing-adjustment": "adjustment"}
+#: The sandbox's name for the records of a creation, by the creation's name.
+_ENTITIES = {domain_of_queue(each.queue).record: each.events[0].kind for each in DOMAINS}
 _MOST_DEAD = 2000
 _NOT_FOUND = 404
 
@@ -75,7 +76,7 @@ class _Doubtful:
 
     def __init__(self, sandbox: Sandbox, unsettled: Iterable[CreationRecord]) -> None:
         ambiguous = [each for each in unsettled if each.state is CreationState.AMBIGUOUS]
-        self.ids = {(_ENTITIES.get(each.domain, each.domain), each.dps_id) for each in ambiguous}
+        self.ids = {(_ENTITIES[each.domain], each.dps_id) for each in ambiguous}
         schedules = {dps_id for domain, dps_id in self.ids if domain == "activity"}
         allocations, attendances = sandbox.entities("allocation"), sandbox.entities("attendance")
         instances = {each["id"] for each in sandbox.entities("instance") if str(each["schedule_id"]) in schedules}

@@ -295,7 +295,7 @@ class Sandbox:
         return list(self.control("GET", f"/nomis/{kind}"))
 
     def mappings(self, domain: str) -> list[dict[str, Any]]:
-        """Returns the mappings of `visits`, `incentives`, `activities`, `appointments` or `adjustments`."""
+        """Returns the mappings of a domain, such as `visits`."""
         return list(self.control("GET", f"/mappings/{domain}"))
 
     def add_review(self, offender_no: str, iep_code: str, publish: bool = True, **more: object) -> int:

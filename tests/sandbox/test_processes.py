@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from sandbox import Sandbox, SandboxError
+from sync.settings.upstreams import UpstreamName
 from tests.harness.processes import started
 from tests.harness.waiting import LONGEST_SECONDS, until
 
@@ -107,12 +108,9 @@ def printed_settings(output: IO[str]) -> Iterator[str]:
 def test_environment_names_every_service_and_client(sandbox: Sandbox) -> None:
     """The settings have an address and credentials for each service, and the address of the queues."""
     environment = sandbox.environment()
-    services = "NOMIS MAPPING VISITS INCENTIVES ACTIVITIES APPOINTMENTS SENTENCE_ADJUSTMENTS PRISONER_SEARCH"
-    for service in services.split():
-        assert environment[f"API_BASE_URL_{service}"].startswith("http://127.0.0.1:")
-        prefix = "SYSTEM" if service == "NOMIS" else service
-        assert environment[f"{prefix}_CLIENT_ID"]
-        assert environment[f"{prefix}_CLIENT_SECRET"]
+    for service in UpstreamName:
+        assert environment[service.address_variable].startswith("http://127.0.0.1:")
+        assert all(environment[variable] for variable in service.credential_variables)
     assert environment["HMPPS_SQS_LOCALSTACK_URL"] == sandbox.emulator_url
 
 

@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 
 from sandbox.documents import document_of
+from sandbox.domains import CLIENTS
 from sync.contracts.check import ContractFinding, ServiceResult, check_service
 from sync.contracts.compare import DriftLevel
 from sync.domains.registry import operations
@@ -19,12 +20,14 @@ NOMIS, MAPPING, ACTIVITIES = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamN
 INCENTIVES, APPOINTMENTS = UpstreamName.INCENTIVES, UpstreamName.APPOINTMENTS
 VISITS, SEARCH = UpstreamName.VISITS, UpstreamName.PRISONER_SEARCH
 ERROR, WARNING, NOTE = DriftLevel
+#: The sandbox's names of the services, by the variables with their addresses.
+SANDBOX_NAMES = {client.address_variable: client.service for client in CLIENTS}
 
 
 def checked(service: UpstreamName, month: str) -> ServiceResult:
     """The result of the check for a service as it was in a given month."""
-    name = "adjustments" if service is UpstreamName.SENTENCE_ADJUSTMENTS else service.value
-    return check_service(service, document_of(name, month, TODAY), operations())
+    document = document_of(SANDBOX_NAMES[service.address_variable], month, TODAY)
+    return check_service(service, document, operations())
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -18,10 +19,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from sandbox import Sandbox
+from sync.domains.registry import DOMAINS
 from sync.store.database import Database
 from sync.store.telemetry import read_events
 from tests.harness.app import QUICK
-from tests.harness.examples import add_example, touched
+from tests.harness.examples import ROOT, add_example, touched
 
 PACKAGE = Path("sync/domains/certificates")
 #: The files outside the domain's package that have to name it: the registry and the settings.
@@ -32,6 +34,7 @@ TOUCHED = {
 }
 
 
+SUFFIXES = {".py", ".md", ".yaml", ".env", ".j2", ".js"}
 #: Drains the new queue once for each line that it reads.
 DRAINS = """
 import sys
@@ -180,6 +183,42 @@ def test_only_the_registry_and_the_settings_name_a_domain(program: Program) -> N
         "repair.py",
         "rules.py",
     }
+
+
+#: The ways in which a file may name a domain that it has an entry for.
+NAMES = (
+    lambda domain: rf"[\"'`]{domain.queue}[\"'`]",
+    lambda domain: rf"[\"'`]{domain.name}[\"'`]",
+    lambda domain: rf"^    {domain.name},$|self\.{domain.name}\b",
+    lambda domain: rf"_{domain.publisher.name}\b|\b{domain.publisher.name}_|\b{domain.publisher.name} =",
+    lambda domain: rf"UpstreamName\.{domain.publisher.name}\b",
+    lambda domain: re.escape(domain.creation.event_type),
+)
+
+
+def names_each_domain(path: Path) -> bool:
+    """Whether a file names all domains in the same way."""
+    text = path.read_text(encoding="utf-8")
+    return any(all(re.search(name(each), text, re.MULTILINE) for each in DOMAINS.values()) for name in NAMES)
+
+
+def test_the_page_lists_every_file_with_an_entry_for_each_domain() -> None:
+    """Each file that names all domains is in the list of the page, so nothing else has to change for a new domain."""
+    table = (ROOT / "doc" / "architecture.md").read_text(encoding="utf-8")
+    table = table.partition("| part | files with an entry for each domain |")[2].partition("\n\n")[0]
+    listed = {path for pattern in re.findall(r"`([^`]+)`", table) for path in ROOT.glob(pattern)}
+    assert all(any(ROOT.glob(pattern)) for pattern in re.findall(r"`([^`]+)`", table))
+    folders = ("jobs", "reports", "sync", "sandbox", "templates", "cronjobs", "benchmarks", "doc", "tests")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES]
+    found = {path for path in (*files, ROOT / "compose.yaml") if names_each_domain(path)}
+    assert {path.relative_to(ROOT) for path in listed} >= TOUCHED
+    assert {str(path.relative_to(ROOT)) for path in found - listed} == set()
+
+
+def test_the_name_of_a_domain_is_free() -> None:
+    """No domain is named after a folder of `sync` or another module of `sync/domains`: imports would look alike."""
+    taken = {path.stem for path in (*(ROOT / "sync").iterdir(), *(ROOT / "sync" / "domains").glob("*.py"))}
+    assert not taken & DOMAINS.keys()
 
 
 def test_both_events_reach_nomis(program: Program, sandbox: Sandbox) -> None:

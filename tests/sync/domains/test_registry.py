@@ -100,7 +100,7 @@ def test_the_table_has_a_row_for_each_event_type() -> None:
     """Each row has the switch of the event type and every telemetry event that it may track."""
     rows = [line for line in event_table().partition("##")[0].splitlines() if line.startswith("| `")]
     handlers = [handler for domain in DOMAINS.values() for handler in domain.handlers.values()]
-    assert len(rows) == len(handlers) == sum(len(types) for types in EVENT_TYPES.values())
+    assert len(rows) == len(handlers)
     for row, handler in zip(rows, handlers, strict=True):
         assert feature_variable(handler.event_type) in row
         assert all(f"`{name}`" in row for name in tracked_events(handler))
