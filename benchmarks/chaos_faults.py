@@ -13,7 +13,7 @@ from sandbox import Sandbox
 LOST_SHARE = 0.05
 #: The share of the mapping posts that hang for longer than the visibility timeout before they are applied.
 HANGING_SHARE = 0.02
-#: The share of the writes to NOMIS that take a long time to be applied: their process may have died by then.
+#: The share of the writes to NOMIS that take a long time to be applied; the process that sent them may die first.
 SLOW_SHARE = 0.03
 SLOW_MS = 2_500
 BURST_SECONDS = 2.5

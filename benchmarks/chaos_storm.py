@@ -84,8 +84,8 @@ class Plan:
 class Victim:
     """A process of the program that is killed while it works, and restarted whenever it has ended.
 
-    It is killed some time after the first line in its log, not after its start, which takes long on a busy machine. It
-    is forked from a process that has imported the program, so that most of the storm is work.
+    It is killed some time after the first line in its log, not after its start, which takes a long time on a busy
+    machine. It is forked from a process that has imported the program, so that most of the storm is work.
     """
 
     def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path, plan: Plan) -> None:

@@ -127,7 +127,7 @@ def stubs(messages: int, call_seconds: float, sqs_seconds: float) -> Iterator[tu
 
 @contextmanager
 def drain_of(sqs_url: str, upstream_url: str, database_url: str, in_flight: int) -> Iterator[Drain]:
-    """A drain of the stub queue, with all parts of a real one."""
+    """A drain of the stub queue, with all the parts of a real drain."""
     names = ("OAUTH", "NOMIS", "MAPPING", "ACTIVITIES")
     settings = load_settings(
         {

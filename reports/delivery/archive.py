@@ -142,7 +142,7 @@ def report_link(settings: Settings, result: ReconciliationResult, make_s3: Calla
     """The address at which people open the report of a run, or None if they are sent the page itself.
 
     It is below `REPORTS_URL` if that is set, or else a presigned address in the bucket if `REPORTS_LINK_HOURS` is set.
-    Anyone with a presigned address can read the page, which is not masked, so there is no such address if messages are
+    Anyone with a presigned address can read the page, which is not masked, so no address is signed if messages are
     masked. Raises `ArchiveUnavailable` if the address cannot be signed.
     """
     place = f"{run_folder(result.reconciliation, result.run_id)}/{REPORT}"

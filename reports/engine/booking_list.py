@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class ListedBooking:
     """A booking to compare.
 
-    created: the records to compare (`SENTENCE 33012`), if a run compares only those that NOMIS created in a window;
-    otherwise empty.
+    created: the ids of the records to compare (`SENTENCE 33012`), if a run compares only records that NOMIS created in
+    a window; otherwise empty.
     """
 
     id: int
@@ -39,8 +39,8 @@ class ListedBooking:
 class BookingList:
     """The latest booking of each prisoner in the scope.
 
-    active_only: leaves out prisoners who are not in prison. page_size: bookings on a page. max_gaps: how many parts of
-    the list may be missing; if more are missing, the run fails.
+    active_only: whether to leave out prisoners who are not in prison. page_size: the number of bookings on a page.
+    max_gaps: how many parts of the list may be missing; if more are missing, the run fails.
     """
 
     nomis: ServiceClient
@@ -106,7 +106,7 @@ class BookingList:
             if isinstance(page, UnlistedPart):
                 gaps.append(page)
                 if len(gaps) > self.max_gaps:
-                    raise SyncError(f"more than {len(gaps) - 1} parts could not be listed; the last one: {page.reason}")
+                    raise SyncError(f"more than {len(gaps) - 1} parts could not be listed; last part: {page.reason}")
                 continue
             chosen = [each for each in page if not wanted or each.offender_no in wanted]
             missing.difference_update(each.offender_no for each in chosen)

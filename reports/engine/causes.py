@@ -85,7 +85,7 @@ class Cause:
     def diagnosis(self, difference: Difference, **values: Any) -> Diagnosis:
         """The diagnosis of a difference that has this cause.
 
-        values: fields of the diagnosis that are specific to this difference and replace those of the cause.
+        values: fields of the diagnosis that are specific to this difference and replace the fields of the cause.
         """
         row = difference.row
         sentence, confidence = self.sentence.format_map(row), self.confidence

@@ -149,7 +149,7 @@ def forget_units(connection: Connection, run_id: str) -> None:
 
 
 def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
-    """The finished units, oldest first, without those that an earlier version stored in another format."""
+    """The finished units, oldest first, without units that an earlier version stored in another format."""
     query = select(_PAGES.rows).where(_PAGES.run_id == run_id)
     for (packed,) in connection.execute(query.order_by(_PAGES.finished_at, _PAGES.shard, _PAGES.page)):
         content = _unpacked(packed)

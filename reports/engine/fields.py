@@ -71,8 +71,8 @@ def side_frame(
 def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
     """Times local to London (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
 
-    A time in the hour that occurs twice in autumn counts as the later one, so a record may seem younger than it is, but
-    never older.
+    A time in the hour that occurs twice in autumn counts as the later of the two, so a record may seem younger than it
+    is, but never older.
     """
     later = np.zeros(len(times), dtype=bool)
     local = times.dt.tz_localize(LONDON, ambiguous=later, nonexistent="shift_forward")

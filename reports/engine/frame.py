@@ -31,7 +31,7 @@ COMMON: Mapping[str, str] = {
 
 
 def columns_of(reconciliation: type[Reconciliation] | Reconciliation) -> dict[str, str]:
-    """The columns of the frame of a reconciliation with their dtypes: key, common ones, both sides, further ones."""
+    """The columns of a reconciliation's frame with their dtypes: the key, the common columns, both sides, the rest."""
     sides = {f"{side}_{field.name}": field.dtype for field in reconciliation.fields for side in ("nomis", "dps")}
     # A key column keeps its place and its dtype, even if it is also a common column.
     return {**reconciliation.key, **COMMON, **reconciliation.key, **sides, **reconciliation.extra}

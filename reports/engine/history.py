@@ -36,7 +36,8 @@ _OF_THE_RUN = frozenset({"run_id", "reconciliation", "since", "standing", "cause
 class Earlier:
     """A mismatch of the last run that read the record.
 
-    key: the text of its key. since: when the difference was first seen, aware. values: those of a `Record` in a result.
+    key: the text of its key. since: when the difference was first seen, aware. values: the values of a `Record` in a
+    result.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""Lists bookings by key: each page holds the bookings with greater ids than the last one of the page before.
+"""Lists bookings by key: each page holds the bookings with ids greater than the last id of the previous page.
 
 A walk cannot pass an unread page without losing an unknown number of bookings. So a page that stays unreadable is read
 booking by booking, and if even the next booking cannot be read, the walk continues at ever greater ids and reports the

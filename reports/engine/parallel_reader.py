@@ -51,8 +51,8 @@ class ParallelReader(Generic[Item, Value]):
     """A pool of threads that call `read(item)` for every item and pass the value, or the failed read, to `on_result`.
 
     `on_result` is called from many threads, exactly once for each item unless the reader is stopped. Recoverable errors
-    are retried, and an outage of the service is waited out. No exception leaves a thread: an unexpected one becomes a
-    failed read.
+    are retried, and an outage of the service is waited out. No exception leaves a thread: an unexpected exception
+    becomes a failed read.
 
     A few items that always fail are not an outage. If only such items are left, or the service seems down, the witness
     is read first: an item that was read before. It shows the breaker that the service works, so that items that still
@@ -264,7 +264,7 @@ class ParallelReader(Generic[Item, Value]):
 
 
 def seconds_to_retry(error: Exception, attempt: int, pauses: Sequence[float] | None = None) -> float | None:
-    """The seconds from the failed `attempt` (counted from 0) to the next one, or None if retrying is pointless.
+    """The seconds from the failed `attempt` (counted from 0) to the next attempt, or None if retrying is pointless.
 
     pauses: the seconds before the 2nd, 3rd and later attempts, before jitter; `READ_RETRY_SECONDS` by default.
     """

@@ -46,7 +46,7 @@ class PendingMessages:
 
     on_dlq: entities with a message on the dead letter queue. given_up: entities with a dead-letter message that is no
     longer sent back, and the reason, as a clause about the message. begun: entities with a creation that has begun and
-    has no known outcome yet. failed: entities with a failed attempt that will be followed by another one. finished:
+    has no known outcome yet. failed: entities with a failed attempt that will be followed by another attempt. finished:
     entities with a creation that ended after such a failure. doubt: why a message may be pending although none is
     known, as a clause, or None if none can be pending.
     """

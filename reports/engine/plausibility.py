@@ -42,7 +42,8 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
     Accepting it would resolve every difference of the records that are missing. counted: what is counted, in the
     plural. earlier: how many records the last complete run listed, or None if there is no such run. listed_before: how
     many records a run listed at least a day before, complete or not; if it listed as few, the population is plausible.
-    If no service says how many records there are, units are counted; there must be one unless `earlier` is 0.
+    If no service says how many records there are, units are counted; there must be at least one unit unless `earlier`
+    is 0.
     """
     if population.gaps:
         return None

@@ -204,7 +204,7 @@ def _waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:
 
 
 def _columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[str]:
-    """The columns of a frame that its reconciliation declares, without those added by a comparison."""
+    """The columns of a frame that its reconciliation declares, without the columns added by a comparison."""
     from reports.engine.frame import columns_of
 
     return [name for name in columns_of(reconciliation) if name in frame.columns]

@@ -102,8 +102,8 @@ class Reconciliation(ABC):
     fields: ClassVar[tuple[Field, ...]]
     #: Further columns of the frame, with their dtypes: what `explain` and the evidence need.
     extra: ClassVar[Mapping[str, str]] = {}
-    #: The codes of the kinds of difference, with the words that follow "the record is". The first three are those of
-    #: `differing` below: only NOMIS has the record, only DPS has it, both have it and it differs.
+    #: The codes of the kinds of difference, with the words that follow "the record is". The first three are the kinds
+    #: of `differing` below: only NOMIS has the record, only DPS has it, both have it and it differs.
     kinds: ClassVar[Mapping[str, str]] = {
         "nomis-only": "not in DPS",
         "dps-only": "not in NOMIS",
@@ -146,7 +146,7 @@ class Reconciliation(ABC):
 
     @property
     def days(self) -> tuple[date, date]:
-        """The first and the last day that the run covers: those of its scope, or else those of today's window.
+        """The first and the last day that the run covers: the days of its scope, or else of today's window.
 
         Raises `TypeError` for a reconciliation without a window.
         """
@@ -186,7 +186,7 @@ class Reconciliation(ABC):
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows that differ, with the columns `kind` (`string`) and `differs` (a tuple of field names) added.
 
-        By default: a record on one side only, or any compared field that is not the same on both; vectorised.
+        By default: a record on one side only, or any compared field that differs between the sides; vectorised.
         """
         from reports.engine.compare import differing
 
@@ -197,7 +197,7 @@ class Reconciliation(ABC):
         """Adds to differing rows the values that need further calls, such as the prisoner number and the location.
 
         A column `ignored` (`string`) may be added, with the reason for each row that must not be reported, and NA for
-        the others.
+        the other rows.
         """
         return rows
 

@@ -85,7 +85,7 @@ class Record(Part):
 
     @property
     def by_field(self) -> dict[str, FieldValues]:
-        """The values of every field by its name, those that differ first."""
+        """The values of every field by its name, differing fields first."""
         return {each.field: each for each in (*self.differences, *self.other_fields)}
 
 
@@ -178,7 +178,7 @@ class Resolved(Record):
     """An earlier mismatch that no longer differs.
 
     since: when it was first seen, aware. how: `equal` if both sides agree, `gone` or `released` if the record is no
-    longer among those compared.
+    longer among the records compared.
     """
 
     since: datetime
@@ -236,7 +236,7 @@ class PrisonCount(Part):
 
 
 class TrendPoint(Part):
-    """The figures of an earlier run over everyone, or of this one.
+    """The figures of an earlier run over everyone, or of this run.
 
     started_at: aware. compared, mismatches, unread, new, resolved: numbers of records. `new` and `resolved` are None in
     results of versions that did not count them.

@@ -148,7 +148,7 @@ class ResultBuilder:
         return Built(self._parts.part(results.ReconciliationResult, values), gaps)
 
     def _at_prisons(self, frame: pd.DataFrame, *, unknown_too: bool) -> pd.DataFrame:
-        """The rows at the chosen prisons; with `unknown_too` also those with an unknown prison."""
+        """The rows at the chosen prisons; with `unknown_too` also the rows with an unknown prison."""
         if not self._scope.prisons:
             return frame
         chosen = frame["prison_id"].isin(self._scope.prisons)

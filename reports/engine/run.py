@@ -112,7 +112,7 @@ class ReconciliationRunner:
 
         A run that gives up or fails in an expected way ends as `failed`, with what it has read. Raises
         `ReconciliationBusy` if the same reconciliation is in progress elsewhere, or if another process took the run
-        over while this one was suspended. Raises `UnknownRun`, `SettingsError` and `StoreUnavailable`.
+        over while this process was suspended. Raises `UnknownRun`, `SettingsError` and `StoreUnavailable`.
         """
         _exempt_imports_from_collection()
         if not 0 <= parameters.shard < parameters.shards:

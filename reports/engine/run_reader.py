@@ -256,7 +256,7 @@ class RunReader:
         return Reading(typed(self._reconciliation, []), unread)
 
     def _unread_records(self, unit: Unit, reading: Reading) -> int:
-        """How many records of a unit could not be read, not counting those on the list of exclusions."""
+        """How many records of a unit could not be read, not counting records on the list of exclusions."""
         return sum(
             (1 if each.key else unit.size)
             for each in reading.unread

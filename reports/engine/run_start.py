@@ -1,7 +1,7 @@
 """Decides whether an invocation starts, joins or resumes a run, and keeps runs from disturbing each other.
 
 Each process holds a lease that names its run and shard. The shards of one run work in parallel, and no other run of the
-reconciliation begins meanwhile. Runs over chosen prisoners are independent.
+reconciliation begins while they do. Runs over chosen prisoners are independent.
 """
 
 from __future__ import annotations

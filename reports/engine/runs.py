@@ -64,7 +64,7 @@ class _Covering:
 class RunRecord(_Covering):
     """A run as recorded.
 
-    status: `running`, or the status of its result. parameters: those of `ReconciliationParameters.recorded`.
+    status: `running`, or the status of its result. parameters: as returned by `ReconciliationParameters.recorded`.
     started_at, finished_at: aware; `finished_at` is None while the run is open. total_elements: how many records it
     listed, or None before it has listed them. finished_shards: the shards, counted from 0, that have read all their
     units.
@@ -287,7 +287,7 @@ def result_text(connection: Connection, run_id: str) -> bytes | None:
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run as parsed JSON, which is much faster than a validated object. The run must have one."""
+    """The result of a run, which must have one, as parsed JSON: this is much faster than a validated object."""
     return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
 
 

@@ -39,7 +39,7 @@ class Events(ABC):
     #: (`mismatch-count`), how many of them have no event (`not-listed`), and why there are more than is plausible
     #: (`reason`).
     more: str
-    #: Whether the number of mismatch events is limited; if not, each mismatch has one.
+    #: Whether the number of mismatch events is limited; if not, each mismatch has an event.
     limited: ClassVar[bool] = True
 
     def event(self, what: str, properties: Mapping[str, object] | None = None) -> Event:

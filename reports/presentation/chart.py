@@ -1,6 +1,7 @@
 """The trend of the differences as a chart, as block characters, and in words.
 
-Each run has a bar: persisting differences, new ones on top of them, and resolved ones below the base line.
+Each run has a bar: persisting differences, new differences on top of them, and resolved differences below the base
+line.
 """
 
 from __future__ import annotations

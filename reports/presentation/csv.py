@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from reports.engine.result import Mismatch, ReconciliationResult, Unconfirmed
 
-#: Some spreadsheets treat a cell that begins with one of these as a formula.
+#: Some spreadsheets treat a cell that begins with one of these characters as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 

@@ -97,7 +97,7 @@ def _subject(result: ReconciliationResult, severity: Severity) -> str:
 
 
 def _affected(result: ReconciliationResult) -> list[PrisonCount]:
-    """The prisons with differences, those with the most differences first."""
+    """The prisons with differences; the prisons with the most differences come first."""
     found = [each for each in result.prisons if each.mismatches]
     return sorted(found, key=lambda each: (-each.mismatches, each.prison_id or "~"))
 

@@ -23,8 +23,8 @@ MOST_PARTS: Final = 50
 #: What can remain of an escaped character at the end of a text that was cut.
 _HALF_ENTITY: Final = re.compile(r"&[a-z]{0,3}$")
 _CUT: Final = "…"
-#: Characters that are not percent-encoded in an address: those with a meaning there, and the `%` of characters that are
-#: already encoded.
+#: Characters that are not percent-encoded in an address: characters with a meaning there, and the `%` of characters
+#: that are already encoded.
 _IN_ADDRESS: Final = ":/?#[]@!$&'()*+,;=%"
 
 

@@ -200,9 +200,9 @@ class View:
         return "; ".join(map(str, self.side(record, side))) or "none"
 
     def fields_table(self, record: Record) -> Table | None:
-        """A table of every field with both values, those that differ first and marked; None if there is only one field.
+        """A table of every field with both values, differing fields first and marked; None if there is only one field.
 
-        Equal fields that say nothing are left out: those without a value, and counts of 0.
+        Equal fields that say nothing are left out: fields without a value, and counts of 0.
         """
         if len(record.differences) + len(record.other_fields) < 2:
             return None
@@ -235,7 +235,7 @@ class View:
         return counts(named) if len(self._labels) > 1 else []
 
     def filter_values(self, mismatch: Mismatch) -> dict[str, str]:
-        """The values that links filter a difference by, in addition to those of `PageRow`."""
+        """The values that links filter a difference by, in addition to the values of `PageRow`."""
         values = {"kind": code(mismatch.kind)}
         if mismatch.missing_in is None and len(self._labels) > 1:
             values["field"] = " ".join(code(each.field) for each in mismatch.differences)
@@ -270,7 +270,7 @@ class View:
         return ("run_id", *keys, *common, *sides, "cause", "right_side", "fix", "row", "evidence_missing")
 
     def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
-        """The values of a difference by column, without those that `csv.render_csv` sets for every reconciliation."""
+        """The values of a difference by column, without the columns that `csv.render_csv` sets in every CSV."""
         values: dict[str, Any] = {name: value for name, value in record.key.items() if name in self._own_key_and_date}
         values["kind"] = record.kind
         for each in record.by_field.values():

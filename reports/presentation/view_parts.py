@@ -67,7 +67,7 @@ class Codes:
 
 
 def named_codes(title: str, meanings: Mapping[str, str], found: Iterable[str | None]) -> Codes:
-    """The codes in `found`, except None and empty texts: those of `meanings` in its order, then the others."""
+    """The codes in `found`, except None and empty texts: the codes of `meanings` in its order, then the rest."""
     occurring = {code for code in found if code}
     usual = [code for code in meanings if code in occurring]
     return Codes(title, tuple((code, meanings.get(code, "")) for code in [*usual, *sorted(occurring - {*usual})]))

@@ -132,7 +132,7 @@ def what_to_do(result: ReconciliationResult) -> WhatToDo:
 
 
 def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:
-    """The differences in groups: those of this team first; within each party by severity, then by new differences."""
+    """The differences in groups: those for this team first; within each party by severity, then by new differences."""
     if not result.mismatches:
         return ()
     frame = _frame(result)

@@ -4,6 +4,6 @@ What a reconciliation reads and compares is in its `reconciliation` module; for 
 `attendances`. Why its records differ, and what fixes them, is in its `causes`, or next to the comparison. Incentives
 chooses among its causes in `diagnosis`, based on the `evidence`, and carries out its fixes in `fixes`.
 
-A reconciliation that stores more than the general result has a `result`, and one that shows more has a `view`. Its
-entry names them. `results` loads the stored results of any reconciliation.
+A reconciliation that stores more than the general result has a `result`, and a reconciliation that shows more has a
+`view`. The entry of the reconciliation names both. `results` loads the stored results of any reconciliation.
 """

@@ -71,11 +71,11 @@ class Entry:
         return reconciliation_switch(self.name)
 
     def cron_of(self, settings: Settings) -> str:
-        """Its schedule as a cron line: that of the settings, or else the default."""
+        """Its schedule as a cron line: the line of the settings, or else the default."""
         return settings.reconciliation_variable(self.schedule_setting) or self.cron
 
     def is_on(self, settings: Settings) -> bool:
-        """Whether the scheduler runs it, according to its separate switch or else the common one."""
+        """Whether the scheduler runs it, according to its separate switch or else the common switch."""
         from sync.settings.parsing import parse_flag
 
         switch = settings.reconciliation_variable(self.switch_setting)

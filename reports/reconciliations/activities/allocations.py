@@ -61,7 +61,7 @@ _END_ALLOCATION = (
 
 
 class Allocations(CountReconciliation):
-    """Active allocations, including those of bookings that have left, which still show in the prison's schedules."""
+    """Active allocations. The allocations of bookings that have left count too: they show in the prison's schedules."""
 
     name = "allocations"
     title = "Allocations"

@@ -108,7 +108,7 @@ class Attendances(CountReconciliation):
         return {booking_id: of_prisoner.get(number, []) for booking_id, number in numbers}
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds the columns of all counts, and makes one difference of a prisoner who was paid on another booking.
+        """Adds the columns of all counts, and joins the two differences of a prisoner who was paid on another booking.
 
         NOMIS paid such a prisoner on one booking, and DPS counts the attendance on another. It is enough if one of the
         two bookings is still at the prison, as NOMIS may have closed the other.

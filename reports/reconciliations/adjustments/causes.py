@@ -78,7 +78,7 @@ OTHER_DAYS = Cause("the days of the adjustment were changed on one side", "unkno
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A cause, the adjustments that are evidence for it (NOMIS ones as `SENTENCE 33012`), and the DPS id to resync."""
+    """A cause, the adjustments that are evidence for it (in NOMIS, `SENTENCE 33012`), and the DPS id to resync."""
 
     cause: Cause
     evidence: tuple[EvidenceRow, ...]
@@ -199,7 +199,7 @@ def _find(services: Services, dps_id: str) -> Adjustment | None:
 
 
 def _diagnosis(offender_no: str, found: Sequence[Found], difference: Difference) -> Diagnosis:
-    """One diagnosis for all causes found: the first one names it, and the explanation lists the others."""
+    """One diagnosis for all causes found: the first cause names it, and the explanation lists the other causes."""
     causes = list(dict.fromkeys(each.cause for each in found))
     first = causes[0]
     resyncs = [
@@ -209,7 +209,7 @@ def _diagnosis(offender_no: str, found: Sequence[Found], difference: Difference)
     ]
     again = command("reconcile", "adjustments", "--prisoner", offender_no, "--no-notify")
     others = "; ".join(cause.name for cause in causes[1:])
-    explanation = [f"There is more than one cause: {others}." if others else "", difference.given_up_text]
+    explanation = [f"There are other causes: {others}." if others else "", difference.given_up_text]
     return first.diagnosis(
         difference,
         who=first.who if len({cause.who for cause in causes}) == 1 else "this team",

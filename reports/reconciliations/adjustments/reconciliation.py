@@ -57,12 +57,12 @@ class AdjustmentReconciliation(Reconciliation):
     counted_singular = "booking"
     key = {"booking_id": "Int64"}
     fields = FIELDS
-    #: Ids, separated by commas: of the adjustments of a window, of those that count in NOMIS (`SENTENCE 33012`), and of
-    #: those that count in DPS.
+    #: Ids, separated by commas, of the adjustments of a window, of the adjustments that count in NOMIS (`SENTENCE
+    #: 33012`), and of the adjustments that count in DPS.
     extra = {"created": "string", "nomis_ids": "string", "dps_ids": "string"}
     kinds = {
-        DIFFERENT_COUNTS: "different in number of adjustments",
-        DIFFERENT_DAYS: "different in days of adjustments",
+        DIFFERENT_COUNTS: "different in the number of adjustments",
+        DIFFERENT_DAYS: "different in the days of adjustments",
     }
     domain = "adjustments"
     nouns = {"NOMIS": "NOMIS adjustment", "DPS": "DPS adjustment"}

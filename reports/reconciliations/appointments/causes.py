@@ -99,7 +99,7 @@ _OTHER_PRISON: Final = Cause(
     "the appointment is at another prison in NOMIS",
     "DPS",
     "Ask the prison to cancel the appointment in DPS, and to create it again at the right prison.",
-    sentence="NOMIS gives an appointment the prison where it was created, and an update does not change that prison.",
+    sentence="NOMIS keeps an appointment at the prison where it was created, and an update does not change the prison.",
     confidence="medium",
     who="the prison",
 )

@@ -56,8 +56,8 @@ FIELDS: Final = (
     # The mapped NOMIS record that an unmapped record is a copy of, found by joining both sides.
     Field("duplicate_of", "Duplicate of", "Int64", compared=False),
 )
-#: like: for an unmapped appointment that only one side has, the id of one with the same values that only the other side
-#: has.
+#: like: for an unmapped appointment that only one side has, the id of an appointment with the same values that only the
+#: other side has.
 EXTRA: Final[Mapping[str, str]] = {"like": "Int64"}
 
 NOMIS_ONLY, DPS_ONLY, DIFFERENT, DUPLICATE = "nomis-only", "dps-only", "different", "duplicate"
@@ -109,11 +109,11 @@ def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.Data
 def differences(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that differ, with `kind` (`string`, of `KINDS`) and `differs` (tuples of field names) added.
 
-    An appointment without an end in NOMIS agrees with one in DPS that has no end, or that ends an hour after its start.
-    An appointment without an end in DPS also agrees with one in NOMIS that ends when it starts: NOMIS requires an end,
-    so the start is written as the end. For an appointment in a cell, NOMIS has the living unit of the prisoner, so the
-    location is not compared. The cancellation is not compared if a side does not have it, nor the prison if NOMIS does
-    not have it.
+    An appointment without an end in NOMIS agrees with a DPS appointment that has no end, or that ends an hour after its
+    start. An appointment without an end in DPS also agrees with a NOMIS appointment that ends when it starts: NOMIS
+    requires an end, so the start is written as the end. For an appointment in a cell, NOMIS has the living unit of the
+    prisoner, so the location is not compared. The cancellation is not compared if a side does not have it, nor the
+    prison if NOMIS does not have it.
     """
     same = {
         "end_time": _same_end(frame),

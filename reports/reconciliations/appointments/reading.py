@@ -1,7 +1,7 @@
 """Reads the appointments of NOMIS and of DPS, and the mappings between them.
 
 DPS is searched, since one search returns everything to compare for thousands of appointments. Single reads are for
-appointments that a search does not find or does not describe fully, and for those that are read again.
+appointments that a search does not find or does not describe fully, and for appointments that are read again.
 """
 
 from __future__ import annotations

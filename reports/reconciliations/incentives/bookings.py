@@ -118,7 +118,7 @@ class UnknownPrisoner(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class FoundBookings:
-    """The active bookings of chosen prisoners, the prisoners without one, and pages that could not be searched.
+    """The active bookings of chosen prisoners, the prisoners who have none, and pages that could not be searched.
 
     unusable: invalid rows of the list that belong to the chosen prisoners, or may belong to them.
     """
@@ -130,7 +130,7 @@ class FoundBookings:
 
 
 def find_bookings(services: Services, offender_nos: Iterable[str], page_size: int) -> FoundBookings:
-    """Finds the active booking of each prisoner: that of the newest DPS review, if active, or else the listed booking.
+    """Finds the active booking of each prisoner: that of the newest DPS review, or else the listed booking.
 
     Raises `SyncError` when a service cannot be read.
     """

@@ -117,8 +117,8 @@ class ReviewMapping:
 class Evidence:
     """Everything that the diagnosis of one difference uses.
 
-    history: NOMIS records below the current one, highest sequence first, as far back as needed. written: the mapping of
-    DPS's current review, or None if there is none. reviews_of: the review that a NOMIS record was made from, by
+    history: NOMIS records below the current record, highest sequence first, as far back as needed. written: the mapping
+    of DPS's current review, or None if there is none. reviews_of: the review that a NOMIS record was made from, by
     sequence; None means that the sequence was looked up and has no mapping. message: the message about DPS's current
     review.
     """

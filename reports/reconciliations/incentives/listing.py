@@ -263,7 +263,7 @@ class _Sweep:
         if isinstance(page, PageFailure):
             self.failures.append(page)
             if len(self.failures) > self._max_page_errors:
-                raise ListingFailed(f"more than {self._max_page_errors} pages failed; the last one: {page.reason}")
+                raise ListingFailed(f"more than {self._max_page_errors} pages failed; last page: {page.reason}")
             return
         if page.number > self._last_read:
             self._last_read, self._more_follow = page.number, not page.last

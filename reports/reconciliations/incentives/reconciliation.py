@@ -213,7 +213,7 @@ class Incentives(Reconciliation):
         )
 
     def _chosen(self, offender_nos: Sequence[str], known: Sequence[PrisonerId]) -> Population:
-        """The chosen prisoners: the `known` ones, and those of `offender_nos` who have an active booking."""
+        """The chosen prisoners: the `known` prisoners, and those of `offender_nos` who have an active booking."""
         found = find_bookings(self.services, offender_nos, self._page_size)
         prisoners = [*known, *found.prisoners]
         size = self._page_size

@@ -200,7 +200,7 @@ class IncentiveResult(ReconciliationResult):
 
     @property
     def rows(self) -> tuple[tuple[int, IncentiveMismatch], ...]:
-        """The mismatches as every view lists them, numbered from 1: new ones first, then by prison and prisoner."""
+        """The mismatches as every view lists them, numbered from 1: new first, then by prison and prisoner."""
         return tuple((number, each) for number, each in super().rows if isinstance(each, IncentiveMismatch))
 
     def counts(self) -> dict[str, int]:

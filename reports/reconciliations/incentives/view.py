@@ -234,7 +234,7 @@ class IncentiveView(View):
         return CAUSES[diagnosis.number].action
 
     def levels(self) -> list[str | None]:
-        """The levels that occur: the usual ones first, in their order, and None last."""
+        """The levels that occur: the usual levels first, in their order, and None last."""
         found = {code for cell in self._matrix for code in (cell.nomis_level, cell.dps_level)}
         usual = [code for code in LEVELS if code in found]
         others = sorted(code for code in found if code is not None and code not in usual)
@@ -245,7 +245,7 @@ class IncentiveView(View):
         return {(cell.nomis_level, cell.dps_level): cell.count for cell in self._matrix}
 
     def pairs(self) -> dict[tuple[str | None, str | None], int]:
-        """How many differences have each pair of levels; the matrix counts those excluded or in flight as well."""
+        """How many differences have each pair of levels; the matrix also counts excluded ones and those in flight."""
         return dict(Counter((each.nomis_level, each.dps_level) for each in self.result.mismatches))
 
     def level_query(self, **levels: str | None) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reports.engine.causes import Difference, Explanation
     from reports.reconciliations.visits.result import Weight
 
-#: A visit missing from NOMIS is urgent if it is this near, as the prison does not prepare for it.
+#: A visit missing from NOMIS is urgent if it takes place within this time, as the prison does not prepare for it.
 _NEAR: Final = timedelta(days=3)
 _RESYNC: Final = ("resync", "visit", "{reference}")
 
