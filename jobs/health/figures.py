@@ -244,7 +244,7 @@ def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) ->
 def _read_drains(application: Application) -> DrainFigures:
     drained = application.job_runs.last_success(DRAIN_JOB)
     running = application.job_runs.in_progress(SCHEDULER_JOB)
-    last = application.job_runs.last_whole(DRAIN_JOB)
+    last = application.job_runs.last_over_everyone(DRAIN_JOB)
     return DrainFigures(
         schedulers=tuple(map(_scheduler, running)),
         last_drain_at=None if drained is None else drained.finished_at,
@@ -301,7 +301,7 @@ def _runs_on_schedule(application: Application, entry: Entry) -> bool:
     schedule = parse_schedule(entry.schedule_setting, entry.cron_of(settings), settings.zone)
     return any(
         _is_of_cronjob(run) or schedule.latest(run.started_at, _STARTS_WITHIN) is not None
-        for run in application.job_runs.typed_since(entry.job, clock.now() - _CRONJOB_SEEN)
+        for run in application.job_runs.started_by_command_since(entry.job, clock.now() - _CRONJOB_SEEN)
     )
 
 

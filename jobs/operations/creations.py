@@ -105,7 +105,7 @@ def creation_in_full(application: Application, record: CreationRecord) -> dict[s
     }
 
 
-def whose(record: CreationRecord) -> str | None:
+def person_of(record: CreationRecord) -> str | None:
     """The person whom a creation is about: the prisoner, or else the booking, as far as the program knows."""
     prisoner = prisoner_in(record.properties)
     booking_id = record.properties.get("bookingId")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import OutcomeUnknown, UsageError, WorkError
-from jobs.runtime.signals import breaking_off
+from jobs.runtime.signals import interruptible
 from sync.errors import SyncError, UpstreamError, one_line
 from sync.queues.queue import QueueUnavailable
 from sync.store.actions import ActionState, finish_action, start_action
@@ -48,11 +48,11 @@ def recorded_action(
     lease = f"action:{secrets.token_hex(8)}"
     failed: BaseException | None = None
     state: ActionState = ActionState.DONE
-    with application.leases.held(lease), breaking_off() as signals:
+    with application.leases.held(lease), interruptible() as interruption:
         with application.database.begin() as connection:
             number = start_action(connection, who, action, target, ongoing.details, lease)
         try:
-            with signals.raised():
+            with interruption.allowed():
                 yield ongoing
         except BaseException as error:
             failed = error

@@ -230,7 +230,9 @@ def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -
 def _advice_on(queue_context: QueueContext, plan: ResyncPlan, error: UpstreamError) -> str | None:
     """The domain's advice about a refusal that a retry does not help, or None if the domain has none."""
     failure, event_type = describe_failure(error), plan.events[0].event_type
-    advice = (each for each in queue_context.domain.advice if not each.heals and each.fits(event_type, failure))
+    advice = (
+        each for each in queue_context.domain.advice if not each.may_succeed_later and each.fits(event_type, failure)
+    )
     return next((each.text for each in advice), None)
 
 

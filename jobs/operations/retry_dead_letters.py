@@ -123,13 +123,13 @@ def retry_in_batches(
     with application.database.read() as connection:
         since = last_number(connection)
 
-    def go_on(batch: RetriedBatch) -> bool:
+    def should_continue(batch: RetriedBatch) -> bool:
         if batch.sent:
             done.append(_wait(application, queue, batch.sent, since, seconds))
             show(done[-1])
         return not done or done[-1].state is BatchState.HANDLED
 
-    return _retry(application, queue, choice, who, size, go_on, is_followed=True), done
+    return _retry(application, queue, choice, who, size, should_continue, is_followed=True), done
 
 
 def check_batches(application: Application, queue: str, batches: Sequence[BatchResult]) -> None:
@@ -183,11 +183,11 @@ def _retry(
     choice: Choice,
     who: str,
     size: int,
-    go_on: Callable[[RetriedBatch], bool],
+    should_continue: Callable[[RetriedBatch], bool],
     *,
     is_followed: bool = False,
 ) -> RetryResult:
-    """Sends messages back until all are sent or `go_on` returns False after a batch, and records the retry."""
+    """Sends messages back until all are sent or `should_continue` says no after a batch, and records the retry."""
     dlq = dead_letter_queue(application, queue)
     ids = find_ids(queue, dlq.peek(), choice.named) if choice.named else set[str]()
     chosen = {"named": sorted(ids), "recoverableOnly": choice.recoverable_only}
@@ -202,7 +202,7 @@ def _retry(
                     "messages": [message.message_id for message in result.retried],
                     "left": len(result.left),
                 }
-                if not go_on(batch):
+                if not should_continue(batch):
                     stopped = True
                     break
         if result.found:

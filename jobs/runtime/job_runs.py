@@ -189,7 +189,7 @@ class JobRuns:
                 for row in connection.execute(query if job is None else query.where(job_runs.c.job == job))
             ]
 
-    def typed_since(self, job: str, since: datetime) -> list[JobRun]:
+    def started_by_command_since(self, job: str, since: datetime) -> list[JobRun]:
         """The runs of `job` that a command began at `since` (aware) or later, newest first."""
         query = self._query().where(
             job_runs.c.job == job, job_runs.c.trigger == Trigger.MANUAL, job_runs.c.started_at >= since
@@ -197,7 +197,7 @@ class JobRuns:
         with self._database.read() as connection:
             return [_job_run(row) for row in connection.execute(query.order_by(job_runs.c.started_at.desc()))]
 
-    def last_whole(self, job: str) -> JobRun | None:
+    def last_over_everyone(self, job: str) -> JobRun | None:
         """The last run of `job`, or None if there is none.
 
         A run over some prisoners, prisons or shards does not count.
@@ -212,7 +212,7 @@ class JobRuns:
         """The ids of the last run over everyone, and of the last successful run over everyone, of each job."""
         with self._database.read() as connection:
             jobs = connection.execute(select(job_runs.c.job).distinct()).scalars().all()
-        lasts = (last(job) for job in jobs for last in (self.last_whole, self.last_success))
+        lasts = (last(job) for job in jobs for last in (self.last_over_everyone, self.last_success))
         return frozenset(run.id for run in lasts if run is not None)
 
     def _newest(self, *conditions: ColumnElement[bool]) -> JobRun | None:

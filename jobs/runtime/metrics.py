@@ -133,7 +133,7 @@ def run_metrics(job_runs: JobRuns, jobs: Iterable[str]) -> Iterator[Metric]:
     )
     try:
         for job in jobs:
-            last = job_runs.last_whole(job)
+            last = job_runs.last_over_everyone(job)
             if last is not None:
                 status.add_metric([job, last.status, EVERYONE], 1)
             success = job_runs.last_success(job)

@@ -39,7 +39,7 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def ending_at_once(what: str) -> Iterator[None]:
+def interrupting(what: str) -> Iterator[None]:
     """Interrupts the block at a signal, even if the block is waiting. `WorkError` then says that `what` was stopped.
 
     The block must be safe to interrupt at any point. A part that is not safe to interrupt handles the signals itself,
@@ -59,15 +59,15 @@ def ending_at_once(what: str) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class BreakingOff:
-    """The effect of signals on a piece of work: the first interrupts it in `raised`, and is only noted elsewhere."""
+class Interruption:
+    """The effect of signals on a piece of work: the first interrupts it in `allowed`, and is only noted elsewhere."""
 
     def __init__(self) -> None:
         self.requested = False
         self._raising = False
 
     @contextmanager
-    def raised(self) -> Iterator[None]:
+    def allowed(self) -> Iterator[None]:
         """Raises `StopRequested` in the block at the first signal, whatever the block waits for."""
         self._raising = True
         try:
@@ -87,18 +87,18 @@ class BreakingOff:
 
 
 @contextmanager
-def breaking_off() -> Iterator[BreakingOff]:
+def interruptible() -> Iterator[Interruption]:
     """Handles the signals for the block, so that an interruption can still be recorded.
 
     Outside the main thread, which is the only thread that receives signals, this has no effect.
     """
-    signals = BreakingOff()
+    interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield signals
+        yield interruption
         return
-    before = {number: signal.signal(number, signals.handle) for number in _SIGNALS}
+    before = {number: signal.signal(number, interruption.handle) for number in _SIGNALS}
     try:
-        yield signals
+        yield interruption
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -135,13 +135,13 @@ class Advice:
     """One line of advice for a kind of failed message.
 
     fits: whether the advice applies to a failure of an event type. when: the same condition in words, for the runbook.
-    heals: whether the message may succeed later, so that it must not be purged.
+    may_succeed_later: whether the message may succeed later, so that it must not be purged.
     """
 
     fits: Callable[[str, Failure], bool]
     when: str
     text: str
-    heals: bool = False
+    may_succeed_later: bool = False
 
 
 def refused(service: str, *statuses: int, path: str = "", words: str = "") -> Callable[[str, Failure], bool]:

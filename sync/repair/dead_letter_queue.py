@@ -148,7 +148,7 @@ class DeadLetterQueue:
         with browsing(self._dlq) as browse:
             for messages in browse.receive(most):
                 dead_letters = [read_dead_letter(message) for message in messages]
-                stay = self._stay(dead_letters, why_left, sent_ids)
+                stay = self._kept_messages(dead_letters, why_left, sent_ids)
                 batch.left += stay
                 back = _without(dead_letters, stay)
                 while back:
@@ -205,21 +205,21 @@ class DeadLetterQueue:
             self._telemetry.flush()
         return len(removed), left
 
-    def _stay(
+    def _kept_messages(
         self, dead_letters: Sequence[DeadLetterMessage], why_left: WhyLeft, sent_ids: set[str]
     ) -> list[KeptMessage]:
         """The messages that stay: `why_left` names them, it fails for them, or they have already failed again."""
         # A message that fails again at once may come back while the queue is still being read.
         again = [KeptMessage(each, "it failed again just now") for each in dead_letters if each.message_id in sent_ids]
         dead_letters = _without(dead_letters, again)
-        reasons, failed = self._ask(why_left, dead_letters)
+        reasons, failed = self._reasons_to_keep(why_left, dead_letters)
         return [
             *again,
             *(KeptMessage(each, reasons[each.message_id]) for each in dead_letters if each.message_id in reasons),
             *failed,
         ]
 
-    def _ask(
+    def _reasons_to_keep(
         self, why_left: WhyLeft, dead_letters: Sequence[DeadLetterMessage]
     ) -> tuple[Mapping[str, str], list[KeptMessage]]:
         """The reasons from `why_left`, and the messages for which it fails.
@@ -238,9 +238,9 @@ class DeadLetterQueue:
         reasons: dict[str, str] = {}
         failed: list[KeptMessage] = []
         for dead_letter in dead_letters:
-            its_reason, its_failure = self._ask(why_left, [dead_letter])
-            reasons |= its_reason
-            failed += its_failure
+            more_reasons, more_failed = self._reasons_to_keep(why_left, [dead_letter])
+            reasons |= more_reasons
+            failed += more_failed
         return reasons, failed
 
     def _send_back(
@@ -264,7 +264,9 @@ class DeadLetterQueue:
         try:
             for dead_letter in _without(dead_letters, unrecorded):
                 try:
-                    message_id = self._home(dead_letter).send(dead_letter.message.body, attributes(dead_letter.message))
+                    message_id = self._main_queue_of(dead_letter).send(
+                        dead_letter.message.body, attributes(dead_letter.message)
+                    )
                 except QueueUnavailable as error:
                     if failed_before:
                         raise
@@ -279,7 +281,7 @@ class DeadLetterQueue:
             if is_followed and (unsent := _without(dead_letters, [KeptMessage(each, "") for each in sent])):
                 with self._database.begin() as connection:
                     for each in unsent:
-                        end_waits(connection, self._home_id(each), [each.key])
+                        end_waits(connection, self._queue_id_of(each), [each.key])
 
     def _record(self, dead_letters: Sequence[DeadLetterMessage], who: str, *, is_followed: bool) -> list[KeptMessage]:
         """Records that messages are about to be sent back. Returns the messages that cannot be recorded."""
@@ -292,7 +294,7 @@ class DeadLetterQueue:
                 resolve_given_up(connection, self.queue, keys, who, "sent back by dlq retry")
                 if is_followed:
                     # Recorded before they are sent, since the drain may handle a message at once.
-                    record_waits(connection, map(self._turn, dead_letters))
+                    record_waits(connection, map(self._waiting_message, dead_letters))
         except StoreUnavailable:
             raise
         except Exception as error:  # one of the messages, or all of them, may be the cause
@@ -306,18 +308,18 @@ class DeadLetterQueue:
             ]
         return []
 
-    def _turn(self, dead_letter: DeadLetterMessage) -> WaitingMessage:
+    def _waiting_message(self, dead_letter: DeadLetterMessage) -> WaitingMessage:
         moment, waits_for = now(), WaitsFor.TURN.name.lower()
-        return WaitingMessage(self._home_id(dead_letter), dead_letter.key, waits_for, None, None, moment, moment)
+        return WaitingMessage(self._queue_id_of(dead_letter), dead_letter.key, waits_for, None, None, moment, moment)
 
-    def _home_id(self, dead_letter: DeadLetterMessage) -> str:
+    def _queue_id_of(self, dead_letter: DeadLetterMessage) -> str:
         """The id of the queue to which a message is sent back."""
         owner = queue_of(dead_letter.type)
         return self.queue if owner is None or self._main_queue is None else owner
 
-    def _home(self, dead_letter: DeadLetterMessage) -> Queue:
+    def _main_queue_of(self, dead_letter: DeadLetterMessage) -> Queue:
         """The main queue on which a message belongs."""
-        owner = self._home_id(dead_letter)
+        owner = self._queue_id_of(dead_letter)
         return self._main if owner == self.queue or self._main_queue is None else self._main_queue(owner)
 
     def _delete(self, browse: Browse, dead_letters: Sequence[DeadLetterMessage]) -> list[DeadLetterMessage]:

@@ -151,7 +151,7 @@ class DeadLetterReport:
         return () if self.finding is None else duplicate_rows_of(self.finding).sql
 
     @property
-    def may_heal(self) -> bool:
+    def may_be_redriven(self) -> bool:
         """Whether housekeeping sends the message back, unless it has come back too often."""
         worth_it = self.failure_class in (*WORTH_A_RETRY, FailureClass.REPAIRABLE)
         return worth_it or self.dead_letter.is_mapping_retry
@@ -162,7 +162,7 @@ class DeadLetterReport:
 
         None if the message has never been sent back, or is no longer sent back.
         """
-        if self.redriven_at is None or self.given_up or not self.may_heal:
+        if self.redriven_at is None or self.given_up or not self.may_be_redriven:
             return None
         return self.redriven_at + pause_after(self.redrives)
 

@@ -46,8 +46,13 @@ def _rule(_: str, failure: Failure) -> bool:
     return failure.service is None and not failure.recoverable
 
 
-def _of_domains(*, heals: bool) -> tuple[Advice, ...]:
-    return tuple(advice for domain in DOMAINS.values() for advice in domain.advice if advice.heals is heals)
+def _of_domains(*, may_succeed_later: bool) -> tuple[Advice, ...]:
+    return tuple(
+        advice
+        for domain in DOMAINS.values()
+        for advice in domain.advice
+        if advice.may_succeed_later is may_succeed_later
+    )
 
 
 #: This advice comes before all others.
@@ -77,9 +82,9 @@ ADVICE = (
         "the record was never created in NOMIS: find its creation, which may be switched off, on the DLQ or "
         "ambiguous, or may have failed; this message succeeds once the record exists",
     ),
-    *_of_domains(heals=True),
+    *_of_domains(may_succeed_later=True),
     Advice(lambda _, failure: failure.recoverable, "5xx, 429, a time-out, or no response", RECOVERABLE),
-    *_of_domains(heals=False),
+    *_of_domains(may_succeed_later=False),
     Advice(
         _missing_in_dps,
         "a DPS service 404",

@@ -92,7 +92,7 @@ class ScheduledRedrive:
     def _why_given_up(self, found: DeadLetterReport) -> str | None:
         if found.redrives > self._most_returns:
             return f"it came back {_times(found.redrives)}"
-        if found.may_heal:
+        if found.may_be_redriven:
             return None
         return f"it is {found.failure_class}, and a retry alone does not help"
 

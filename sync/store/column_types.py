@@ -28,7 +28,7 @@ def storable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="ignore").decode()
 
 
-class Words(TypeDecorator[str]):
+class DisplayText(TypeDecorator[str]):
     """A text for people. Characters that cannot be stored are removed, and a text that is too long is cut."""
 
     impl = Text
@@ -52,7 +52,7 @@ class Words(TypeDecorator[str]):
         return storable(value)[: self.length]
 
 
-class Key(Words):
+class IdentifierText(DisplayText):
     """A text that identifies something. If it cannot be stored unchanged, it is cut and a hash of the whole added.
 
     So different keys stay different, and a look-up by the original text finds its row.

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, case, func, select, update
 
 from sync.clock import now
-from sync.store.column_types import Key
+from sync.store.column_types import IdentifierText
 from sync.store.tables import creations, insert_into
 
 _LISTED = 1000
-_KEY = Key(80)
+_KEY = IdentifierText(80)
 #: The maximum number of ids in one statement: SQLite allows at least several hundred variables.
 _KEYS_AT_ONCE = 500
 

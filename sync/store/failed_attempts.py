@@ -14,14 +14,14 @@ from sqlalchemy import Column, Connection, Row, delete, func, insert, select
 
 from sync.clock import now
 from sync.errors import Failure
-from sync.store.column_types import Key
+from sync.store.column_types import IdentifierText
 from sync.store.database import Database
 from sync.store.tables import dead_letter_returns, failures, insert_into
 
 _REDRIVES = dead_letter_returns.c
-_KEY = Key(120)
+_KEY = IdentifierText(120)
 #: SQS and SNS message ids.
-_ID = Key(100)
+_ID = IdentifierText(100)
 #: The maximum number of keys in one statement: SQLite allows at least several hundred variables.
 _KEYS_AT_ONCE = 500
 

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, func, select
 
 from sync.clock import now
-from sync.store.column_types import Key
+from sync.store.column_types import IdentifierText
 from sync.store.tables import insert_into, waiting_messages
 
 _WAITS = waiting_messages.c
-_KEY = Key(120)
+_KEY = IdentifierText(120)
 #: The maximum number of keys in one statement: SQLite allows at least several hundred variables.
 _KEYS_AT_ONCE = 500
 _OVERDUE = timedelta(days=1)

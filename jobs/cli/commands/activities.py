@@ -84,10 +84,10 @@ def _delete_row(what: str, row: int, *, unchecked: bool, dry_run: bool, yes: boo
         check_row(plan)
         question = f"This deletes {what} {row} in NOMIS. Continue?"
         if plan.unchecked is None:
-            go_on = confirm(question, yes=yes, dry_run=dry_run)
+            confirmed = confirm(question, yes=yes, dry_run=dry_run)
         else:
-            go_on = confirm_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
-        if go_on:
+            confirmed = confirm_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
+        if confirmed:
             say(delete_row(application, plan, who))
 
 

@@ -39,7 +39,7 @@ def list_creations(
 
     Creations that need a person (ambiguous) come first.
     """
-    from jobs.operations.creations import creation_as_dict, list_open, whose
+    from jobs.operations.creations import creation_as_dict, list_open, person_of
     from jobs.runtime.application import open_application
 
     with open_application() as application:
@@ -53,7 +53,7 @@ def list_creations(
             [
                 (
                     record.id,
-                    whose(record),
+                    person_of(record),
                     record.domain,
                     record.dps_id,
                     record.state,
@@ -150,10 +150,10 @@ def settle_creation(
         check_plan(plan, despite=although_different)
         question = f"This saves the mapping of {record.domain} {record.dps_id} to {plan.target}. Continue?"
         if plan.unchecked is None:
-            go_on = confirm(question, yes=yes, dry_run=dry_run)
+            confirmed = confirm(question, yes=yes, dry_run=dry_run)
         else:
-            go_on = confirm_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
-        if go_on:
+            confirmed = confirm_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
+        if confirmed:
             say(settle_mapped(application, plan, who, nomis_id))
 
 

@@ -121,9 +121,9 @@ def demo(
     look next. Exits 1 if a planted mismatch was not found, if a record in NOMIS is duplicated, missing or wrong, or if
     the demo was stopped by Ctrl+C or SIGTERM.
     """
-    from jobs.runtime.signals import ending_at_once
+    from jobs.runtime.signals import interrupting
 
-    with ending_at_once("the demo"):
+    with interrupting("the demo"):
         from jobs.demo.demo import DemoOptions, run_demo
 
         run_demo(DemoOptions(directory, prisoners, events, seed, latency_ms, open_report=not no_open))

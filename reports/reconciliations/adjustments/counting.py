@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
+class AdjustmentCounter:
     """Adjustments that are counted together: their NOMIS codes, their DPS type, and their name in reports."""
 
     name: str
@@ -42,21 +42,21 @@ class Counter:
 
 #: The counters in the order of the replaced service's event; that service did not compare the last two.
 COUNTERS = (
-    Counter("lawfullyAtLarge", "Lawfully at large", ("LAL",), "LAWFULLY_AT_LARGE"),
-    Counter("unlawfullyAtLarge", "Unlawfully at large", ("UAL",), "UNLAWFULLY_AT_LARGE"),
-    Counter(
+    AdjustmentCounter("lawfullyAtLarge", "Lawfully at large", ("LAL",), "LAWFULLY_AT_LARGE"),
+    AdjustmentCounter("unlawfullyAtLarge", "Unlawfully at large", ("UAL",), "UNLAWFULLY_AT_LARGE"),
+    AdjustmentCounter(
         "restorationOfAdditionalDaysAwarded",
         "Restoration of additional days awarded",
         ("RADA",),
         "RESTORATION_OF_ADDITIONAL_DAYS_AWARDED",
     ),
-    Counter("additionalDaysAwarded", "Additional days awarded", ("ADA",), "ADDITIONAL_DAYS_AWARDED"),
-    Counter("specialRemission", "Special remission", ("SREM",), "SPECIAL_REMISSION"),
-    Counter("remand", "Remand", ("RX", "RSR"), "REMAND"),
-    Counter("unusedDeductions", "Unused deductions", ("UR",), "UNUSED_DEDUCTIONS"),
-    Counter("taggedBail", "Tagged bail", ("S240A", "RST"), "TAGGED_BAIL"),
-    Counter("custodyAbroad", "Custody abroad", ("TCA",), "CUSTODY_ABROAD"),
-    Counter("appealApplicant", "Appeal applicant", ("TSA",), "APPEAL_APPLICANT"),
+    AdjustmentCounter("additionalDaysAwarded", "Additional days awarded", ("ADA",), "ADDITIONAL_DAYS_AWARDED"),
+    AdjustmentCounter("specialRemission", "Special remission", ("SREM",), "SPECIAL_REMISSION"),
+    AdjustmentCounter("remand", "Remand", ("RX", "RSR"), "REMAND"),
+    AdjustmentCounter("unusedDeductions", "Unused deductions", ("UR",), "UNUSED_DEDUCTIONS"),
+    AdjustmentCounter("taggedBail", "Tagged bail", ("S240A", "RST"), "TAGGED_BAIL"),
+    AdjustmentCounter("custodyAbroad", "Custody abroad", ("TCA",), "CUSTODY_ABROAD"),
+    AdjustmentCounter("appealApplicant", "Appeal applicant", ("TSA",), "APPEAL_APPLICANT"),
 )
 NAMES = tuple(each.name for each in COUNTERS)
 NOMIS_COUNTERS: Mapping[str, str] = {code: each.name for each in COUNTERS for code in each.nomis}
@@ -72,7 +72,7 @@ DIFFERENT_COUNTS, DIFFERENT_DAYS = "different-counts", "different-days"
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedAdjustment:
     """An adjustment that counts: the name of its counter, and its days, or None if they are not known."""
 
     id: str
@@ -85,7 +85,9 @@ def dps_days(adjustment: PersonAdjustment) -> int | None:
     return adjustment.days if adjustment.effective_days is None else adjustment.effective_days
 
 
-def count(adjustments: Mapping[str, Mapping[int, Iterable[Counted]]], bookings: Sequence[int]) -> pd.DataFrame:
+def count(
+    adjustments: Mapping[str, Mapping[int, Iterable[CountedAdjustment]]], bookings: Sequence[int]
+) -> pd.DataFrame:
     """The number of adjustments of each type for each booking and side, and their days.
 
     adjustments: by side (`nomis`, `dps`) and booking. Returns a row for each of `bookings`, in their order:
@@ -147,7 +149,7 @@ def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
 class NomisSide:
     """The adjustments of a booking in NOMIS; `mapped`: the DPS ids that the adjustments of a window are mapped to."""
 
-    adjustments: tuple[Counted, ...]
+    adjustments: tuple[CountedAdjustment, ...]
     prison_id: str | None
     mapped: frozenset[str] = frozenset()
 
@@ -156,7 +158,7 @@ class NomisSide:
 class DpsSide:
     """The adjustments of a booking in DPS, and when they were last changed (aware)."""
 
-    adjustments: tuple[Counted, ...]
+    adjustments: tuple[CountedAdjustment, ...]
     changed_at: datetime | None
 
 
@@ -164,7 +166,7 @@ def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
     """The adjustments that count in NOMIS. Adjustments of zero days do not: NOMIS, unlike DPS, makes them inactive."""
     found = adjustments_of(services, booking, active_only=True)
     counted = tuple(
-        Counted(f"{category} {each.id}", NOMIS_COUNTERS[each.adjustment_type.code], each.adjustment_days)
+        CountedAdjustment(f"{category} {each.id}", NOMIS_COUNTERS[each.adjustment_type.code], each.adjustment_days)
         for category, each in found
         if each.active and each.adjustment_days and _is_compared(each.adjustment_type.code, NOMIS_COUNTERS)
     )
@@ -180,7 +182,7 @@ def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> Dp
     person = adjustments_api.person_adjustments(services[UpstreamName.SENTENCE_ADJUSTMENTS], booking.offender_no)
     of_booking = [each for each in person if each.booking_id == booking.id]
     counted = tuple(
-        Counted(each.id, DPS_COUNTERS[each.adjustment_type], dps_days(each))
+        CountedAdjustment(each.id, DPS_COUNTERS[each.adjustment_type], dps_days(each))
         for each in of_booking
         if each.effective_days != 0
         and (not booking.created or each.id in nomis.mapped)

@@ -167,7 +167,7 @@ MOST_AT_FIRST_OF_FEW = 0.20
 
 
 @dataclass(frozen=True, slots=True)
-class Without:
+class MissingLevels:
     """How many prisoners a run compared, and how many of them had no level in NOMIS and in DPS."""
 
     compared: int
@@ -175,7 +175,7 @@ class Without:
     dps: int
 
     @classmethod
-    def of(cls, cells: Iterable[MatrixCell]) -> Without:
+    def of(cls, cells: Iterable[MatrixCell]) -> MissingLevels:
         """The numbers in the matrix of a run."""
         compared = nomis = dps = 0
         for cell in cells:
@@ -185,7 +185,7 @@ class Without:
         return cls(compared, nomis, dps)
 
 
-def why_without_levels(frame: pd.DataFrame, before: Without | None) -> str | None:
+def why_without_levels(frame: pd.DataFrame, before: MissingLevels | None) -> str | None:
     """Why the levels of a run are implausible: too many prisoners have no level on one side. `before`: the last run."""
     everyone = len(frame)
     sides = (

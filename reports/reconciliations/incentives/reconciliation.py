@@ -27,7 +27,7 @@ from reports.reconciliations.incentives.events import IncentiveEvents
 from reports.reconciliations.incentives.evidence import PrisonerLevels, ReviewMessage, entities, read_levels
 from reports.reconciliations.incentives.listing import Listing, list_prisoners, relist
 from reports.reconciliations.incentives.mismatches import explain_pair, sides
-from reports.reconciliations.incentives.reading import LevelReader, Without, why_without_levels
+from reports.reconciliations.incentives.reading import LevelReader, MissingLevels, why_without_levels
 from sync.clock import LONDON
 from sync.settings.upstreams import UpstreamName
 from sync.tracing import TracedThreads
@@ -194,7 +194,7 @@ class Incentives(Reconciliation):
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
         """Why the levels are implausible: too many prisoners have no level on one side."""
-        before = Without.of(earlier.matrix) if isinstance(earlier, own.IncentiveResult) else None
+        before = MissingLevels.of(earlier.matrix) if isinstance(earlier, own.IncentiveResult) else None
         return why_without_levels(frame, before)
 
     def _population(self, listing: Listing, units: Sequence[Unit]) -> Population:

@@ -263,21 +263,21 @@ ADVICE = (
         "NOMIS 500 on an allocation: `query did not return a unique result`",
         "NOMIS holds two allocations for this booking and activity: delete one (`activities delete-allocation`), "
         "then leave the message",
-        heals=True,
+        may_succeed_later=True,
     ),
     Advice(
         refused("nomis", 500, path="/attendance", words=NON_UNIQUE_TEXT),
         "NOMIS 500 on an attendance: `query did not return a unique result`",
         "NOMIS holds two attendances for this booking and session: delete one (`activities delete-attendance`), "
         "then leave the message",
-        heals=True,
+        may_succeed_later=True,
     ),
     Advice(
         lambda _, failure: is_missing_allocation(failure),
         "NOMIS 400 on an attendance, no allocation",
         "the allocation is not in NOMIS yet: find its event, which may have failed or be on the DLQ; this message "
         "succeeds once the allocation is in NOMIS",
-        heals=True,
+        may_succeed_later=True,
     ),
     Advice(
         refused("nomis", 400, path="/attendance", words="paid"),

@@ -22,7 +22,7 @@ from jobs.runtime.job_runs import (
 )
 from sync import clock
 from sync.store import tables
-from sync.store.column_types import Key
+from sync.store.column_types import IdentifierText
 from sync.store.database import Database
 from sync.store.leases import Leases
 from tests.harness.processes import started
@@ -124,10 +124,13 @@ def test_only_full_runs_count_as_runs_over_everyone(make_job_runs: MakeLedger) -
         with job_runs.run("reconcile-incentives", parameters) as active_run:
             active_run.counts |= {"mismatches": 1} | ({} if scope is None else {"scope": scope})
         whole = parameters in ({}, everyone) and scope != "prisoners"
-        for last in (job_runs.last_whole("reconcile-incentives"), job_runs.last_success("reconcile-incentives")):
+        for last in (
+            job_runs.last_over_everyone("reconcile-incentives"),
+            job_runs.last_success("reconcile-incentives"),
+        ):
             assert last is not None
             assert (last.id == active_run.id) == whole
-    assert job_runs.last_whole("drain") is None
+    assert job_runs.last_over_everyone("drain") is None
 
 
 def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
@@ -196,7 +199,7 @@ def test_the_tables_hold_every_id_of_a_scheduled_run_as_it_is() -> None:
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     ids = [scheduled_run_id(job.name, moment) for job in SCHEDULE]
     held = (tables.job_runs.c.id.type, tables.reconciliation_runs.c.id.type)
-    assert all(isinstance(each, Key) and each.length == LONGEST_ID for each in held)
+    assert all(isinstance(each, IdentifierText) and each.length == LONGEST_ID for each in held)
     assert [each for each in ids if len(each) > LONGEST_ID] == []
     assert len(set(ids)) == len(SCHEDULE)
 

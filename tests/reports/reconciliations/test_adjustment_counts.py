@@ -13,7 +13,7 @@ from reports.engine.frame import records
 from reports.reconciliations.adjustments.counting import (
     FIELDS,
     NAMES,
-    Counted,
+    CountedAdjustment,
     count,
     differences_text,
     differing_bookings,
@@ -21,24 +21,24 @@ from reports.reconciliations.adjustments.counting import (
 
 BOOKINGS = range(1_204_417, 1_204_429)
 ADJUSTMENTS = st.builds(
-    Counted,
+    CountedAdjustment,
     id=st.just("SENTENCE 1"),
     counter=st.sampled_from(NAMES),
     days=st.one_of(st.none(), st.integers(1, 400)),
 )
 SIDE = st.dictionaries(st.sampled_from(BOOKINGS), st.lists(ADJUSTMENTS, max_size=5))
-Side = dict[int, list[Counted]]
+Side = dict[int, list[CountedAdjustment]]
 #: Comparing a frame of many rows takes as long as comparing one of few rows.
 FEW = settings(deadline=None, max_examples=20)
 
 
-def plain_days(found: list[Counted], counter: str) -> int | None:
+def plain_days(found: list[CountedAdjustment], counter: str) -> int | None:
     """The sum of the days, or None if any of the numbers is unknown."""
     days = [each.days for each in found if each.counter == counter]
     return None if None in days else sum(each for each in days if each is not None)
 
 
-def plain(found: list[Counted]) -> dict[str, int | None]:
+def plain(found: list[CountedAdjustment]) -> dict[str, int | None]:
     """The figures of a booking on one side."""
     counts = Counter(each.counter for each in found)
     return {
@@ -59,7 +59,9 @@ def test_the_counts_equal_those_of_a_plain_count(nomis: Side, dps: Side) -> None
             assert figures == plain(side.get(row["booking_id"], []))
 
 
-def plain_difference(nomis: list[Counted], dps: list[Counted]) -> tuple[str, tuple[str, ...]] | None:
+def plain_difference(
+    nomis: list[CountedAdjustment], dps: list[CountedAdjustment]
+) -> tuple[str, tuple[str, ...]] | None:
     """The kind of a difference and the fields that differ, computed for one booking."""
     ours, theirs = plain(nomis), plain(dps)
     counts = [name for name in NAMES if ours[name] != theirs[name]]
