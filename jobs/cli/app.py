@@ -8,6 +8,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from jobs.cli.commands import (
     activities,
@@ -25,7 +26,7 @@ from jobs.cli.commands import (
     status,
 )
 from jobs.cli.output import say
-from jobs.errors import exit_code_for
+from jobs.errors import BAD_USAGE, SUCCESS, WORK_FAILED, exit_code_for
 
 PROGRAM = "prisoner-to-nomis"
 
@@ -96,11 +97,26 @@ app.command("status")(status.status)
 def main() -> None:
     """Runs the command that the process was started with, and ends the process with its exit code."""
     try:
-        app(prog_name=PROGRAM)
+        # Typer would print its own texts for wrong arguments.
+        ended = app(prog_name=PROGRAM, standalone_mode=False)
+    except typer.Abort:
+        say("Aborted!", err=True)
+        sys.exit(WORK_FAILED)
+    except TyperException as error:
+        _print_usage_error(error)
+        sys.exit(BAD_USAGE)
     except Exception as error:  # every error ends as one line with the right exit code
         code, line = exit_code_for(error)
         _print_error(error, line)
         sys.exit(code)
+    sys.exit(ended if isinstance(ended, int) else SUCCESS)
+
+
+def _print_usage_error(error: TyperException) -> None:
+    from jobs.cli.usage_errors import is_help, usage_text
+
+    for line in str(error).splitlines() if is_help(error) else [f"{PROGRAM}: {usage_text(error)}"]:
+        say(line, err=True)
 
 
 def _print_error(error: Exception, line: str) -> None:

@@ -74,8 +74,38 @@ def test_unknown_options_are_bad_usage(bare: App) -> None:
     """An unknown option ends the command with exit code 2 and a message that says how to get help."""
     ended = bare.run_as_installed("drain", "--for-ever")
     assert ended.code == 2
-    assert "No such option" in ended.err
-    assert "Traceback" not in ended.err
+    says = "there is no option --for-ever; `prisoner-to-nomis drain --help` shows what to type"
+    assert ended.error == f"prisoner-to-nomis: {says}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("dlq shwo visit", "there is no command shwo (did you mean show?); `prisoner-to-nomis dlq --help` shows"),
+        ("dlq show", "QUEUE is missing; `prisoner-to-nomis dlq show --help` shows what to type"),
+        ("duplicates remove visit 1", "--of is missing; "),
+        ("duplicates show x", "ID must be a whole number; "),
+        ("dlq retry visit --limit 0", "--limit must be 1 or more; "),
+        ("drain --wait-seconds soon", "--wait-seconds must be a number; "),
+        ("reconcile visits --from today", "--from must be a date such as 2026-08-20; "),
+        ("reconcile visits --prison", "--prison needs a value after it"),
+        ("status --json=yes", "--json takes no value: leave it out"),
+        ("status --jso", "there is no option --jso (did you mean --json?); "),
+        ("status now please", "this is too much, so leave it out: now please; "),
+    ],
+)
+def test_a_wrong_argument_is_one_plain_sentence(bare: App, typed: str, says: str) -> None:
+    """An error in what was typed is one sentence that names the word to change, and the command that explains it."""
+    ended = bare.run(*typed.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.error.startswith(f"prisoner-to-nomis: {says}")
+
+
+def test_a_group_without_a_command_shows_its_help(bare: App) -> None:
+    """A group of commands without a command shows what it has, and does not count as a success."""
+    ended = bare.run("runs")
+    assert ended.code == 2
+    assert any(line.split()[:1] == ["rerun"] for line in ended.err.splitlines())
 
 
 def test_a_traceback_is_shown_only_at_log_level_debug(bare: App) -> None:
