@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -141,6 +142,10 @@ def test_each_problem_has_its_command(with_problems: App) -> None:
     assert sorted(marked) == sorted(
         ["visit", "none", "nomis", "duplicate", "ambiguous", "created", "email", "slack"]
     ), "an unknown outcome is on the screen once"
+    for number, line in enumerate(lines):
+        if line.startswith("!"):
+            below = itertools.takewhile(lambda each: each.startswith("    "), lines[number + 1 :])
+            assert any(f"{PROGRAM} " in each for each in below), line
     commands = {need["command"] for part in PARTS for line in shown[part] for need in line["needs"]}
     for command in commands:
         assert f"{command}\n" in screen.out
@@ -354,7 +359,8 @@ def test_an_unavailable_part_hides_no_other(app: App) -> None:
     assert any(line.split()[:3] == ["!", "visit", "1"] for line in lines)
     unknown = [line.split()[1] for line in lines if line.startswith("!")]
     assert unknown == ["visit", "SCHEDULER", "RECONCILIATION", "BREAKER", "WAITING", "FINDING", "CREATION", "DELIVERY"]
-    assert unavailable.out.count("prisoner-to-nomis check") == 1
+    assert unavailable.out.count("connection failed") == 1
+    assert unavailable.out.count("prisoner-to-nomis check\n") == len(unknown)
     assert "hush" not in unavailable.out + unavailable.err
 
     gone = app.run("status", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")

@@ -24,6 +24,7 @@ _INDENT = "    "
 _CLOSED = "closed"
 #: The name of the line for creations with an unknown outcome, each of which also has a finding.
 _AMBIGUOUS = "ambiguous"
+_ONLY_AMBIGUOUS = "only those of the ambiguous creations are open"
 
 
 def status(
@@ -91,7 +92,12 @@ def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
     findings = _other_findings(status)
     hidden = len(findings) < len(parts["findings"])
     for heading, lines, names, nothing in (
-        ("FINDING", findings, ("severity", "open"), "no other is open" if hidden else "none is open"),
+        (
+            "FINDING",
+            findings,
+            ("severity", "open"),
+            "only those of the ambiguous creations are open" if hidden else "none is open",
+        ),
         ("CREATION", parts["creations"], ("number",), "all are settled"),
         ("DELIVERY", parts["deliveries"], ("state", "number"), "all are sent"),
     ):
@@ -156,8 +162,8 @@ def _table(
 ) -> Iterable[str]:
     """Formats a part as aligned columns: each row with its mark, and below the row what a person has to do.
 
-    A need that is already in `shown` is not repeated: if several lines have the same need, only the first states it. A
-    part that is unknown for a single reason is one line, and `nothing` stands for a part without lines.
+    A reason that is already in `shown` is not repeated: if several lines have the same need, only the first states it.
+    A part that is unknown for a single reason is one line, and `nothing` stands for a part without lines.
     """
     unknown = {line.unknown for line in lines}
     if not lines:
@@ -200,17 +206,16 @@ def _dead_letters(status: "StatusReport", line: "StatusLine") -> Iterable[str]:
 
 
 def _new_needs(shown: set["Need"], line: "StatusLine") -> Iterable[str]:
-    """What a person has to do about a line, unless an earlier line has already said it."""
+    """Why a line needs a person, unless an earlier line has already said it, and the command to type."""
     for need in line.needs:
-        if need not in shown:
-            shown.add(need)
-            text = f"{_INDENT}{need.reason}: {need.command}"
-            if len(text) <= _WIDTH:
-                yield text
-            else:
-                # A command stays on one line, so that it can be copied.
-                yield from _wrapped(f"{need.reason}:", _INDENT)
-                yield f"{_INDENT}{need.command}"
+        text = f"{_INDENT}{need.reason}: {need.command}"
+        if need not in shown and len(text) <= _WIDTH:
+            yield text
+        else:
+            # A command stays on one line, so that it can be copied.
+            yield from () if need in shown else _wrapped(f"{need.reason}:", _INDENT)
+            yield f"{_INDENT}{need.command}"
+        shown.add(need)
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
