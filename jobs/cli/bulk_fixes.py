@@ -116,7 +116,7 @@ def _show(result: "ReconciliationResult", items: "list[BulkItem]", undecided: in
     say(_counts_text(Counter(item.state for item in items), wording))
     if undecided:
         number = "1 more record is" if undecided == 1 else f"{undecided:,} more records are"
-        say(f"{number} not on the list: nobody knows which side is right. Ask which, then fix each record separately")
+        say(f"{number} not on the list: nobody knows which side is right. Find out, then fix each record separately")
 
 
 def _shown(item: "BulkItem") -> str:

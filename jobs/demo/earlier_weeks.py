@@ -29,7 +29,7 @@ _LEVELS_OVER: Final = (
     (3, 1, 2, "BAS", "STD"),
     (2, 1, 4, "STD", "ENH"),
 )
-#: The first and the last run that found a difference of another reconciliation which is over.
+#: For each difference of another reconciliation that is over: the first and the last run that found the difference.
 _OVER: Final = ((8, 6), (8, 3), (7, 5), (6, 4), (5, 1), (4, 2), (3, 1))
 #: One in three planted differences is new in the demo's run.
 _NEW_ONE_IN: Final = 3

@@ -220,7 +220,7 @@ class DemoOutcome:
 
 
 def against_earlier_runs(result: ReconciliationResult, earlier: EarlierRuns) -> list[str]:
-    """The persisting and resolved differences that do not match those recorded in the weeks before, by key."""
+    """The persisting and resolved differences that do not match the earlier weeks, by key."""
     persisting = {key_text(each.key) for each in result.mismatches if each.standing == "persisting"}
     resolved = {key_text(each.key) for each in result.resolved}
     wrong = {

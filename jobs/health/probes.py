@@ -132,7 +132,7 @@ def _probe_switches(settings: Settings) -> ProbeResult:
         raise _Down(f"{', '.join(void)}: not the switch of any event; doc/events.md lists the switches")
     off = [each for queue in QUEUES for each in event_types(queue) if not settings.event_enabled(each)]
     text = f"off: {', '.join(off)}" if off else "every event is on"
-    return ProbeResult(True, f"{text}; switches of no event: {', '.join(unknown)}" if unknown else text)
+    return ProbeResult(True, f"{text}; unknown switches: {', '.join(unknown)}" if unknown else text)
 
 
 def _probe_database(application: Application) -> ProbeResult:

@@ -77,9 +77,9 @@ PUBLISHING: Final = Wording(
 class BulkItem:
     """One record of a bulk fix.
 
-    row: its number in the report. what: what would be written, such as `level ENH`, the same for all of a kind. text:
-    what would be done and why, why not, or how it ended. details: the plan as a JSON object. write: carries out the
-    plan and verifies it, and returns how it ended, or None if nothing is to be written.
+    row: its number in the report. what: what would be written, such as `level ENH`, the same for all items of a kind.
+    text: what would be done and why, why nothing is done, or how the fix ended. details: the plan as a JSON object.
+    write: carries out the plan and verifies it, and returns how the fix ended; None if nothing is to be written.
     """
 
     row: int
@@ -239,7 +239,7 @@ def _plan_incentive_item(
 ) -> Plan | BulkItem:
     """The plan for one prisoner, or the item that says why nothing is sent.
 
-    is_done_once: the action takes effect later, so it is not repeated if it was done since the run.
+    is_done_once: the action takes effect later, so it is not repeated if it has been done since the run.
     """
     mismatch = fix.mismatch
     assert isinstance(mismatch, IncentiveMismatch)
@@ -350,7 +350,7 @@ def _refused(last: Action | None) -> str | None:
     """The objection that the fix has been refused since the run, and would be refused again, or None."""
     if last is None or last.state is not ActionState.REFUSED:
         return None
-    return f"{last.outcome} ({_who_and_when(last)}): check it separately"
+    return f"{last.outcome} ({_who_and_when(last)}): check the record separately"
 
 
 def _who_and_when(action: Action) -> str:

@@ -64,7 +64,7 @@ def list_open(application: Application, *, settled_too: bool) -> list[CreationRe
 
 
 def find_creation(application: Application, creation_id: int) -> CreationRecord:
-    """One creation by its number. Raises `UsageError` for an unknown one."""
+    """One creation by its number. Raises `UsageError` for an unknown number."""
     with application.database.read() as connection:
         record = creations.get(connection, creation_id)
     if record is None:

@@ -34,7 +34,7 @@ def send_pending(application: Application, seconds: float) -> None:
 def export_telemetry(
     application: Application, seconds: float = math.inf, stop_requested: Callable[[], bool] = lambda: False
 ) -> None:
-    """Sends due telemetry events to Application Insights, if that is set up.
+    """Sends due telemetry events to Application Insights, if a connection string is set.
 
     Begins no request once `seconds` have passed, or `stop_requested` returns true. Raises `StoreUnavailable`.
     """

@@ -133,7 +133,7 @@ def check_row(plan: RowPlan) -> None:
 
 
 def delete_row(application: Application, plan: RowPlan, who: str) -> str:
-    """Deletes one row of NOMIS and closes the finding that names it, as `who`. Returns what happened.
+    """Deletes one row in NOMIS and closes the finding that names it, as `who`. Returns what happened.
 
     Raises as `resolve_rows` does.
     """

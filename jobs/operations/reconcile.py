@@ -202,7 +202,7 @@ def reconcile(
 
 
 def _record(active_run: ActiveRun, outcome: ReconciliationOutcome) -> None:
-    """Records how a reconciliation ended in the run of its job."""
+    """Records, in the run of its job, how a reconciliation ended."""
     active_run.counts["reconciliation"] = outcome.run_id
     if outcome.status == "unfinished shard":
         active_run.counts[SCOPE] = _ONE_SHARD
@@ -235,9 +235,9 @@ def _shortfall(result: ReconciliationResult) -> str:
 class Overview:
     """One reconciliation as `reconcile list` shows it.
 
-    schedule: its cron expression with the zone. scheduled: the scheduler runs it. last_run, status, differences: those
-    of the last run over everyone. complete_age_seconds: the seconds since the end of the last complete run. Each is
-    None if there is no such run.
+    schedule: its cron expression with the zone. scheduled: whether the scheduler runs it. last_run, status,
+    differences: those of the last run over everyone. complete_age_seconds: the seconds since the end of the last
+    complete run. Each is None if there is no such run.
     """
 
     name: str

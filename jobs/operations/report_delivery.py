@@ -197,7 +197,7 @@ def plan_sending(application: Application, run_id: str, channels: tuple[Channel,
 def send_report(application: Application, plan: Sending, who: str) -> None:
     """Delivers the report again, under the name `who`.
 
-    Raises `WorkError` if another operator has just sent it, or if it fails.
+    Raises `WorkError` if another operator has just sent the report, or if the delivery fails.
     """
     result = plan.result
     again, finished = secrets.token_hex(4), result.finished_at.isoformat()

@@ -114,7 +114,7 @@ class ResyncResult:
 
 
 def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResync:
-    """Reads both sides of a record and plans what brings NOMIS into step, with any objection to it.
+    """Reads both sides of a record and plans how to bring NOMIS into step, with any objection to the plan.
 
     Raises `UsageError` for an unknown kind or an impossible id, `WorkError` while a service counts as down, and
     `SyncError`.

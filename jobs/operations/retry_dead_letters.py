@@ -47,7 +47,7 @@ class BatchResult:
     """A batch that was sent back, and what happened to it.
 
     failed: the messages that failed again, by their new SQS ids, with the reason. waiting: the messages that are not
-    handled, by their new SQS ids. idle: the queues, among theirs, that nothing drains. on_queue: the number of
+    handled, by their new SQS ids. idle: the queues of these messages that nothing drains. on_queue: the number of
     messages on the main queue when the wait ended.
     """
 

@@ -116,7 +116,7 @@ class Application:
 
     @_Lazy
     def telemetry_export(self) -> "TelemetryExport | None":
-        """The sender of events to Application Insights, or None if that is not set up."""
+        """The sender of events to Application Insights, or None if Application Insights is not set up."""
         connection = self.settings.applicationinsights_connection_string
         if connection is None:
             return None
@@ -212,7 +212,7 @@ class Application:
         )
 
     def send_retry(self, queue: str, body: str) -> str:
-        """Puts a mapping retry on the main queue of a queue id, in the current trace. Returns its SQS message id."""
+        """Puts a mapping retry on the main queue of a queue id, in the current trace. Returns the SQS message id."""
         trace = {name: {"DataType": "String", "StringValue": value} for name, value in trace_headers().items()}
         return self.queue_pair(queue).main.send(body, trace)
 

@@ -75,7 +75,7 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
         return moment
 
     def __str__(self) -> str:
-        """The line and its zone."""
+        """The expression and its zone."""
         return f"{self.line} ({self.zone.key})"
 
 

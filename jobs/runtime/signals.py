@@ -78,7 +78,7 @@ class Interruption:
             self._raising = False
 
     def handle(self, _number: int, _frame: FrameType | None) -> None:
-        """Handles a signal. The second one ends the process."""
+        """Handles a signal. The second signal ends the process."""
         if self.requested:
             os._exit(WORK_FAILED)
         self.requested = True

@@ -92,7 +92,7 @@ def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> No
 
     later = installed.run("check", FEATURE_EVENT_VISIT_OF_A_LATER_VERSION="true")
     assert later.code == 0
-    assert "every event is on; switches of no event: FEATURE_EVENT_VISIT_OF_A_LATER_VERSION" in later.out
+    assert "every event is on; unknown switches: FEATURE_EVENT_VISIT_OF_A_LATER_VERSION" in later.out
     mistyped = {"FEATURE_EVENT_PRISON_VISIT_BOOKEDD": "false"}
     checked = installed.run("check", **mistyped)
     assert checked.code == 1

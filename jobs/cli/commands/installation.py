@@ -95,7 +95,7 @@ def current() -> None:
         found = database.revision()
         say(f"{database.url_without_password}: schema {found or 'none'}, this version needs {newest_revision()}")
         if found != newest_revision():
-            advice = database.newer_schema() or "bring it up to date with: prisoner-to-nomis db upgrade"
+            advice = database.newer_schema() or "bring the database up to date with: prisoner-to-nomis db upgrade"
             say(f"prisoner-to-nomis: {advice}", err=True)
             raise typer.Exit(WORK_FAILED)
 

@@ -101,7 +101,7 @@ Finished parts are kept, and the run can be resumed from there.
 
 
 class _ReconcileCommand(TyperCommand):
-    """The command `reconcile NAME`, which offers only those options for days that the reconciliation supports."""
+    """The command `reconcile NAME`, which offers only the day options that the reconciliation supports."""
 
     def __init__(self, name: str, *, params: list[Any], **more: Any) -> None:
         left_out = _ALL_DAY_OPTIONS - _DAY_OPTIONS[RECONCILIATIONS[name].days]
