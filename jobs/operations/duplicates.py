@@ -108,11 +108,11 @@ class Examination:
             return (
                 f"compare both records, since the refused one is not proved to be the duplicate: "
                 f"{'; '.join(self.unproved)}. If it is the duplicate, `duplicates resolve` with {DESPITE} will "
-                f"{self.repair.removal} {_target(self)}"
+                f"{self.repair.removal_of(_target(self))}"
             )
         if self.harmless is not None:
             return f"close the finding, without a change in NOMIS: {self.harmless}"
-        return f"{self.repair.removal} {_target(self)}"
+        return self.repair.removal_of(_target(self))
 
     @property
     def resolvable(self) -> bool:
@@ -309,14 +309,14 @@ def _remove(application: Application, found: Examination) -> str:
         try:
             now, kept = repair.read(application.services, pair), repair.read(application.services, existing)
         except SyncError as error:
-            raise OutcomeUnknown(f"{repair.removal} {_target(found)} was sent, but not verified: {error}") from error
+            raise OutcomeUnknown(f"{repair.removal_of(_target(found))} was sent, but not verified: {error}") from error
         if not repair.is_gone(now):
             raise WorkError(f"{_target(found)} is still there (status {(now or {}).get('status')}): see NOMIS")
         if kept is None:
             raise WorkError(f"the mapped {repair.noun} {existing.nomis_text} is gone too: see NOMIS")
         although = f", although {'; '.join(found.unproved)}" if found.unproved else ""
-        return f"done and verified: {repair.removal} {_target(found)}{although}"
-    return f"done: {repair.removal} {_target(found)}; NOMIS cannot show whether it is gone"
+        return f"done and verified: {repair.removal_of(_target(found))}{although}"
+    return f"done: {repair.removal_of(_target(found))}; NOMIS cannot show whether it is gone"
 
 
 def copy_kinds() -> tuple[str, ...]:

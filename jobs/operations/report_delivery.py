@@ -25,6 +25,7 @@ from reports.reconciliations.registry import Entry
 from reports.reconciliations.results import load_result, newest_results
 from sync import clock
 from sync.alerting import Severity, command
+from sync.clock import LONDON
 from sync.store import outbox
 from sync.store.actions import Action, actions_on
 from sync.store.database import StoreUnavailable
@@ -148,7 +149,8 @@ def _in_another_process(delivery: Delivery) -> bool:
 def _missing(run_id: str, channel: Channel, delivery: Delivery) -> str:
     what = f"the report of {run_id} has not been sent to {channel}: {delivery.last_error or 'not sent yet'}"
     if delivery.state is DeliveryState.PENDING:
-        return f"{what}; the next command or the scheduler tries again"
+        at = f"{delivery.next_attempt_at.astimezone(LONDON):%d %b %H:%M}"
+        return f"{what}; it is tried again by the scheduler or the first command after {at}"
     return f"{what}; it is no longer tried; type: report send {run_id} --to {channel}"
 
 

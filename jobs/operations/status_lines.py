@@ -371,6 +371,7 @@ def _delivery_line(each: Unsent, settings: Settings, moment: datetime) -> Status
         "number": each.number,
         "oldestAt": _iso(each.oldest),
         "lastError": each.last_error,
+        "nextAttemptAt": _iso(each.next_attempt_at) if each.state is DeliveryState.PENDING else None,
     }
     return StatusLine(each.channel, values, needs)
 

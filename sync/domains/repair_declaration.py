@@ -35,7 +35,7 @@ class Repair(ABC):
     noun: the word for a NOMIS record. given: the word for the id that a person types, such as `visit id`.
     owner: the field of a record that names its prisoner or booking. readable: whether NOMIS has an endpoint that reads
     a record.
-    removal: a phrase for the removal of a duplicate, which is followed by the noun and the id.
+    removal: a phrase for the removal of a duplicate, with `{record}` for the noun and the id.
     harm: the consequence of a duplicate, as a sentence.
     dps_property: the telemetry property with the id of the DPS record.
     time_of: the telemetry properties that say when the record takes place: a date-time, or a date and a time.
@@ -45,10 +45,14 @@ class Repair(ABC):
     given: ClassVar[str]
     owner: ClassVar[str] = "bookingId"
     readable: ClassVar[bool] = True
-    removal: ClassVar[str] = "delete"
+    removal: ClassVar[str] = "delete {record}"
     harm: ClassVar[str] = "NOMIS has the record twice."
     dps_property: ClassVar[str] = ""
     time_of: ClassVar[tuple[str, ...]] = ()
+
+    def removal_of(self, record: str) -> str:
+        """The phrase for the removal of `record`, a noun with an id: `delete appointment 7`."""
+        return self.removal.format(record=record)
 
     @abstractmethod
     def read(self, services: Services, ids: MappingIds) -> Record | None:

@@ -127,7 +127,7 @@ def pending(connection: Connection, channels: Collection[str]) -> int:
 class Unsent:
     """The unsent deliveries to a channel in one state: their number, the time of the oldest, and the last error.
 
-    `key` is the key of the oldest delivery.
+    `key` is the key of the oldest delivery; `next_attempt_at` is when the first of them is tried again.
     """
 
     channel: str
@@ -136,6 +136,7 @@ class Unsent:
     oldest: datetime
     key: str
     last_error: str | None
+    next_attempt_at: datetime | None = None
 
 
 def unsent(connection: Connection, given_up_since: datetime) -> list[Unsent]:
@@ -152,15 +153,25 @@ def unsent(connection: Connection, given_up_since: datetime) -> list[Unsent]:
     )
     given_up = (columns.state == DeliveryState.FAILED) & (columns.created_at >= given_up_since)
     query = (
-        select(columns.channel, columns.state, columns.created_at, columns.key, columns.last_error)
+        select(
+            columns.channel,
+            columns.state,
+            columns.created_at,
+            columns.key,
+            columns.last_error,
+            columns.next_attempt_at,
+        )
         .where((columns.state == DeliveryState.PENDING) | given_up, ~select(again.c.id).where(sent_again).exists())
         .order_by(columns.id)
     )
     found: dict[tuple[str, DeliveryState], Unsent] = {}
-    for channel, state, created_at, key, error in connection.execute(query).tuples():
+    for channel, state, created_at, key, error, next_at in connection.execute(query).tuples():
         group = channel, DeliveryState(state)
-        known = found.get(group) or Unsent(*group, 0, created_at, key, None)
-        found[group] = replace(known, number=known.number + 1, last_error=error or known.last_error)
+        known = found.get(group) or Unsent(*group, 0, created_at, key, None, next_at)
+        first = min(known.next_attempt_at or next_at, next_at)
+        found[group] = replace(
+            known, number=known.number + 1, last_error=error or known.last_error, next_attempt_at=first
+        )
     return list(found.values())
 
 

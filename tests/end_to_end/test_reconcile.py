@@ -2,11 +2,13 @@
 
 import csv
 import json
+import re
 import signal
 import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,14 @@ import pytest
 from benchmarks.forked_command import ForkedCommand
 from jobs.operations.run_scheduler import due_jobs
 from sandbox import Sandbox
+from sync.clock import LONDON, now
 from sync.settings.loading import SettingsError
 from tests.harness.app import App, open_application
 from tests.harness.faults import held
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
+
+#: What the command says about a delivery that waits, with the time in London.
+TRIED_AGAIN = r"it is tried again by the scheduler or the first command after (\d\d \w{3} \d\d:\d\d)"
 
 
 def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
@@ -145,7 +151,7 @@ def test_a_report_that_cannot_be_kept_fails_the_run(app: App, monkeypatch: pytes
     complaint = ended.errors[-1].removeprefix("prisoner-to-nomis: ")
     assert ended.code == 1
     assert f"has not been sent to archive: {archive}" in complaint
-    assert complaint.endswith("cannot be written: Not a directory; the next command or the scheduler tries again")
+    assert re.search(rf"cannot be written: Not a directory; {TRIED_AGAIN}$", complaint)
     assert "report: " not in ended.out
     (kept,) = app.read_json("runs", "list")
     assert (kept["status"], kept["error"]) == ("success", complaint)
@@ -160,7 +166,9 @@ def test_a_wrong_slack_token_delays_only_the_messages(installed: App, sandbox: S
     (late,) = [
         line for line in run.err.splitlines() if "has not been sent to slack: slack refused: invalid_auth" in line
     ]
-    assert late.endswith("the next command or the scheduler tries again")
+    (moment,) = re.findall(rf"{TRIED_AGAIN}$", late)
+    due = datetime.strptime(f"{now():%Y} {moment}", "%Y %d %b %H:%M").replace(tzinfo=LONDON)
+    assert timedelta(minutes=-1) < due - now() < timedelta(hours=1)
 
 
 def test_incomplete_reconciliation_exits_1(installed: App, sandbox: Sandbox) -> None:

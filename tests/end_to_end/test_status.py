@@ -129,6 +129,8 @@ def test_each_problem_has_its_command(with_problems: App) -> None:
     assert command_of(shown, "creations", "ambiguous") == "prisoner-to-nomis creations list"
     assert command_of(shown, "creations", "created") == "prisoner-to-nomis creations list"
     assert needs(shown, "deliveries", "slack")[0]["reason"] == "slack: status 503"
+    (slack,) = [line for line in shown["deliveries"] if line["name"] == "slack"]
+    assert datetime.fromisoformat(slack["nextAttemptAt"]) <= now()
     again = "prisoner-to-nomis report send 20230522-030000-abcd --to email"
     assert command_of(shown, "deliveries", "email") == again
 

@@ -189,11 +189,12 @@ def _question(found: "Examination") -> str:
     record = f"{found.repair.noun} {found.duplicate.duplicate.nomis_text}"
     prisoner = prisoner_in(found.finding.properties)
     of_whom = "" if prisoner is None else f" of {prisoner}"
+    removal = found.repair.removal_of(f"{record}{of_whom}")
     if found.unproved:
-        return f"Although {'; '.join(found.unproved)}, this will {found.repair.removal} {record}{of_whom}. Continue?"
+        return f"Although {'; '.join(found.unproved)}, this will {removal}. Continue?"
     if found.harmless is not None:
         return f"This changes nothing in NOMIS, and closes the finding about {record}{of_whom}. Continue?"
-    return f"This will {found.proposal}{of_whom} in NOMIS. Continue?"
+    return f"This will {removal} in NOMIS. Continue?"
 
 
 def _examined(application: "Application", finding: "Finding") -> "Examination | TwoRows":

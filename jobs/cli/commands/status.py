@@ -99,10 +99,15 @@ def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
             "only those of the ambiguous creations are open" if hidden else "none is open",
         ),
         ("CREATION", parts["creations"], ("number",), "all are settled"),
-        ("DELIVERY", parts["deliveries"], ("state", "number"), "all are sent"),
     ):
         headings = (heading, *(name.upper() for name in names), "OLDEST")
         yield table(headings, lines, partial(_counts, status, names), nothing=nothing)
+    yield table(
+        ("DELIVERY", "STATE", "NUMBER", "OLDEST", "NEXT ATTEMPT"),
+        parts["deliveries"],
+        lambda each: (*_counts(status, ("state", "number"), each), _next_attempt(status, each)),
+        nothing="all are sent",
+    )
 
 
 def _other_findings(status: "StatusReport") -> "list[StatusLine]":
@@ -143,9 +148,15 @@ def _reconciliation(status: "StatusReport", line: "StatusLine") -> tuple[str, ..
 
 
 def _wait(status: "StatusReport", line: "StatusLine") -> tuple[str, ...]:
+    return str(line.values["number"]), _ago(status, line.values["since"]), _next_attempt(status, line)
+
+
+def _next_attempt(status: "StatusReport", line: "StatusLine") -> str:
+    """When the next attempt is made, in the zone of the status; `-` if there is none."""
+    if line.values["nextAttemptAt"] is None:
+        return "-"
     next_at = datetime.fromisoformat(line.values["nextAttemptAt"])
-    next_attempt = f"{next_at.astimezone(status.zone):%H:%M:%S}" if next_at > status.at else "due"
-    return str(line.values["number"]), _ago(status, line.values["since"]), next_attempt
+    return f"{next_at.astimezone(status.zone):%H:%M:%S}" if next_at > status.at else "due"
 
 
 def _counts(status: "StatusReport", names: tuple[str, ...], line: "StatusLine") -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class ActivityRepair(RemovingRepair):
     noun = "course activity"
     given = "course activity id"
     owner = ""
-    removal = "delete, with its allocations and attendances,"
+    removal = "delete {record}, with its allocations and attendances"
     readable = False
     harm = "The second course activity confuses users, but does no other harm: all changes go to the mapped one."
     dps_property = "dpsActivityScheduleId"

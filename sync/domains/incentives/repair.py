@@ -30,7 +30,7 @@ class IncentiveRepair(AdvisingRepair):
     harm = "If both records have the same level, there is no harm: the prisoner's history only shows the review twice."
     dps_property = "id"
     time_of = ("iepDate", "iepTime")
-    removal = f"ask {SUPPORT_CHANNEL} to delete"
+    removal = f"ask {SUPPORT_CHANNEL} to delete {{record}}"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
         """The booking, level, date and prison; `current` says whether it is the current record of the booking."""

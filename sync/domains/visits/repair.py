@@ -30,7 +30,7 @@ class VisitRepair(RemovingRepair):
     given = "visit id"
     owner = "offenderNo"
     proof: ClassVar = {"start": True, "prisonId": True}
-    removal = f"cancel with outcome {_OUTCOME}"
+    removal = f"cancel {{record}} with the outcome {_OUTCOME}"
     harm = "A sentenced prisoner loses a visit in that week until the duplicate is cancelled."
     dps_property = "visitId"
     time_of = ("startDateTime",)
