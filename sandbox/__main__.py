@@ -186,12 +186,12 @@ async def _run(engine: Engine, chosen: argparse.Namespace, children: ExitStack) 
             emulator, port = emulator_process(chosen.host)
             children.callback(_end, emulator)
             engine.use_emulator(f"http://{engine.host}:{port}")
-        _tell(engine, chosen.env_file)
+        _print_settings(engine, chosen.env_file)
 
     await serve(engine, chosen.host, chosen.port_base, ready, over)
 
 
-def _tell(engine: Engine, file: Path | None) -> None:
+def _print_settings(engine: Engine, file: Path | None) -> None:
     settings = {
         **engine.environment(),
         "APPLICATIONINSIGHTS_CONNECTION_STRING": connection_string(engine.url("application-insights")),

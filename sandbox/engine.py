@@ -22,7 +22,7 @@ from sandbox.domains import CLIENTS, DOMAINS
 from sandbox.hmpps import mapping, prisoner_search
 from sandbox.hmpps.auth import Auth
 from sandbox.http.faults import Faults
-from sandbox.http.latency import Turns
+from sandbox.http.latency import ResponseTimer
 from sandbox.http.records import Records
 from sandbox.http.serving import Route, Service
 from sandbox.nomis import prisoners as nomis_prisoners
@@ -64,7 +64,7 @@ class Engine:
         self.topic = Topic(emulator_url)
         self.ports: dict[str, int] = {}
         self.host = "127.0.0.1"
-        self._turns = Turns()
+        self._timer = ResponseTimer()
         self._runners: list[web.ServerRunner] = []
         self._adopt(options)
         routes = self._routes()
@@ -179,7 +179,7 @@ class Engine:
     def _service(self, name: str, routes: list[Route]) -> Service:
         holder_of = None if name in WITHOUT_TOKENS else self.auth.holder_of
         ping = "/auth/health/ping" if name == "auth" else "/health/ping"
-        return Service(name, routes, self.records, self.faults, holder_of, ping, turns=self._turns)
+        return Service(name, routes, self.records, self.faults, holder_of, ping, timer=self._timer)
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -94,7 +94,7 @@ def routes(world: World) -> list[Route]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Search:
     """The criteria of a search; None and empty sets allow anything."""
 
     first: date
@@ -114,7 +114,7 @@ class _Asked:
         )
 
 
-def _asked(request: Request) -> _Asked:
+def _asked(request: Request) -> _Search:
     body = request.json()
     if not isinstance(body, dict):
         raise _invalid("the body must be an object")
@@ -122,7 +122,7 @@ def _asked(request: Request) -> _Asked:
     if first is None:
         raise _invalid("Start date must be supplied")
     prisoners = body.get("prisonerNumbers") or []
-    return _Asked(
+    return _Search(
         first,
         _day(body, "endDate") or first,
         body.get("categoryCode"),
@@ -150,7 +150,7 @@ def _month_later(day: date) -> date:
     return date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
 
 
-def _found(world: World, prison: str, asked: _Asked) -> list[list[AppointmentInstance]]:
+def _found(world: World, prison: str, asked: _Search) -> list[list[AppointmentInstance]]:
     """The appointments that meet the criteria and that a requested prisoner attends, each with all its instances."""
     together: dict[int, list[AppointmentInstance]] = {}
     for each in world.appointments.instances.values():

@@ -160,7 +160,7 @@ def _poster(world: World, shape: Shape) -> Callable[[Request], Reply]:
         for found in (table.by_dps.get(row.dps_id), table.by_nomis.get(row.nomis_id)):
             if found is None:
                 continue
-            _play_race(world.mapping, shape, found, request)
+            _refuse_concurrent_post(world.mapping, shape, found, request)
             if found.dps_id == row.dps_id and found.nomis_id == row.nomis_id:
                 return Reply(status=201)
             raise _conflict(table, found, row)
@@ -258,7 +258,7 @@ def _mapping_type(shape: Shape, body: dict[str, object]) -> str:
     return given
 
 
-def _play_race(state: MappingState, shape: Shape, found: Row, request: Request) -> None:
+def _refuse_concurrent_post(state: MappingState, shape: Shape, found: Row, request: Request) -> None:
     if not found.posted_at:
         return
     both_looked_up = request.arrived < found.posted_at

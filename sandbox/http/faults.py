@@ -228,7 +228,7 @@ class Dropped(web.Response):
         return 0
 
 
-async def answer_badly(fault: Fault, response: web.Response, http: web.BaseRequest) -> web.StreamResponse:
+async def respond_badly(fault: Fault, response: web.Response, http: web.BaseRequest) -> web.StreamResponse:
     """Sends a response that the fault has damaged."""
     body = bytes(response.body) if isinstance(response.body, bytes) else b""
     headers = {"Content-Type": response.content_type}

@@ -6,11 +6,11 @@ import asyncio
 from collections import deque
 
 
-class Turns:
+class ResponseTimer:
     """Lets each coroutine that awaits `at` continue at that time, in a separate iteration of the event loop.
 
     Requests that arrive together wait for the same latency, so their waits end together, and an event loop does all the
-    work that is due before it reads new requests. Without turns, the next requests would again be read together, and
+    work that is due before it reads new requests. Otherwise the next requests would again be read together, and
     every call would take the latency plus the work for all the others. A real service with many threads does not behave
     like that.
     """
@@ -53,16 +53,16 @@ class Latency:
     _STEP_SECONDS = 0.00002
     _MOST_EARLY = 0.1
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, timer: ResponseTimer) -> None:
         """Starts without latency."""
         self.seconds = 0.0
-        self._turns = turns
+        self._timer = timer
         self._early = 0.0
 
     async def keep(self, passed: float) -> None:
         """Returns when the response to a call that arrived `passed` seconds ago is due."""
         left = self.seconds - self._early - passed
-        await self._turns.at(asyncio.get_running_loop().time() + left)
+        await self._timer.at(asyncio.get_running_loop().time() + left)
 
     def record_call(self, took: float) -> None:
         """Records how long a call took in all, in seconds."""

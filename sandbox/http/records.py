@@ -13,7 +13,7 @@ from sandbox.http.faults import Fault
 REQUESTS_KEPT = 300_000
 
 
-class Seen(NamedTuple):
+class RecordedRequest(NamedTuple):
     """A request that came in; `status` is 0 if no response was sent (the connection was dropped)."""
 
     time: float
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
         }
 
 
-class Accepted(NamedTuple):
+class RecordedWrite(NamedTuple):
     """A write that a service accepted, with its original body and the `X-Correlation-Id` of the caller, if any."""
 
     time: float
@@ -67,8 +67,8 @@ class Records:
     """The log of requests (the newest 300,000) and the journal of accepted writes (all of them)."""
 
     def __init__(self) -> None:
-        self.requests: deque[Seen] = deque(maxlen=REQUESTS_KEPT)
-        self.journal: list[Accepted] = []
+        self.requests: deque[RecordedRequest] = deque(maxlen=REQUESTS_KEPT)
+        self.journal: list[RecordedWrite] = []
 
     def clear(self) -> None:
         """Forgets everything, as after a new start."""

@@ -16,9 +16,9 @@ from urllib.parse import parse_qs
 import orjson
 from aiohttp import web
 
-from sandbox.http.faults import Fault, Faults, answer_badly, drop
-from sandbox.http.latency import Latency, Turns
-from sandbox.http.records import Accepted, Records, Seen
+from sandbox.http.faults import Fault, Faults, drop, respond_badly
+from sandbox.http.latency import Latency, ResponseTimer
+from sandbox.http.records import RecordedRequest, RecordedWrite, Records
 from sandbox.http.routing import Router
 
 JSON_HEADERS = {"Content-Type": "application/json"}
@@ -158,7 +158,7 @@ class Service:
     the journal of accepted writes. faults: the faults that are switched on for any service. holder_of: finds the holder
     of a bearer token for this service or raises `Refused` 401; None if the service checks no tokens. ping: the path of
     its health ping. pool: how many calls it can handle at once before it responds with 500; None means any number.
-    turns: the turns of the event loop, if it also runs other services.
+    timer: the turns of the event loop, if it also runs other services.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Service:
         holder_of: Callable[[str, str], Holder] | None,
         ping: str = "/health/ping",
         pool: int | None = None,
-        turns: Turns | None = None,
+        timer: ResponseTimer | None = None,
     ) -> None:
         self.name = name
         self.records = records
@@ -180,7 +180,7 @@ class Service:
         #: Returns the service's OpenAPI document, which needs no token, or None if it has none.
         self.document: Callable[[], dict[str, Any] | None] = lambda: None
         self.pool = pool
-        self.latency = Latency(turns or Turns())
+        self.latency = Latency(timer or ResponseTimer())
         self.install(routes)
 
     def install(self, routes: list[Route]) -> None:
@@ -231,7 +231,9 @@ class Service:
             if late and fault is None:
                 self.latency.record_call(took)
             trace = http.headers.get("traceparent", "")
-            seen = Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, took * 1000, fault, trace)
+            seen = RecordedRequest(
+                time.time(), self.name, http.method, http.path_qs, status, client_id, took * 1000, fault, trace
+            )
             if self.router is asked:
                 self.records.requests.append(seen)
 
@@ -261,7 +263,9 @@ class Service:
             reply = route.handler(request, **parameters)
             if route.writes and reply.status < 400:
                 correlation = http.headers.get("X-Correlation-Id", "")
-                self.records.journal.append(Accepted(time.time(), self.name, http.method, http.path, body, correlation))
+                self.records.journal.append(
+                    RecordedWrite(time.time(), self.name, http.method, http.path, body, correlation)
+                )
             return client_id, reply
         except Refused as refused:
             return client_id, Reply(refused.status, refused.body())
@@ -303,7 +307,7 @@ class Service:
             return drop(http)
         if fault.kind == "reset_after_write":
             return drop(http)
-        return await answer_badly(fault, response, http)
+        return await respond_badly(fault, response, http)
 
 
 def _chosen_reply(fault: Fault) -> Reply:

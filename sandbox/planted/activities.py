@@ -137,12 +137,12 @@ class _Planter(ActivityRecords):
 
     def not_in_nomis(self, turn: int) -> Key:
         """Allocates a booking that NOMIS does not have."""
-        place, allocation = self._stranger()
+        place, allocation = self._unknown_booking()
         return self._key(place, allocation.booking_id)
 
     def attended_not_in_nomis(self, turn: int) -> Key:
         """Records an attendance for a booking that NOMIS does not have."""
-        place, allocation = self._stranger()
+        place, allocation = self._unknown_booking()
         self._attend(allocation, place, in_nomis=False)
         self._end_in_dps(allocation)
         return self._day_key(place, allocation.booking_id)
@@ -204,11 +204,11 @@ class _Planter(ActivityRecords):
     def _day_key(self, place: Place, booking_id: int) -> Key:
         return (place.prison_id, booking_id, self.yesterday.isoformat())
 
-    def _stranger(self) -> tuple[Place, DpsAllocation]:
+    def _unknown_booking(self) -> tuple[Place, DpsAllocation]:
         """An allocation in DPS for a booking that NOMIS does not have."""
         place = self._place(self.chance.choice(sorted(self.places)))
-        stranger = Prisoner(new_offender_no(self.world, self.chance), next(self.unknown_bookings), place.prison_id)
-        return place, self._allocate(stranger, place, in_nomis=False)
+        prisoner = Prisoner(new_offender_no(self.world, self.chance), next(self.unknown_bookings), place.prison_id)
+        return place, self._allocate(prisoner, place, in_nomis=False)
 
 
 CAUSES: Final[Mapping[str, tuple[float, Mapping[str, Cause[_Planter]]]]] = {

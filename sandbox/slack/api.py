@@ -59,12 +59,12 @@ class Slack:
         return {"messages": messages, "files": [each.view() for each in self.posted.files.values()]}
 
     def _test(self, request: Request) -> Reply:
-        if self._stranger(request):
+        if self._is_unauthorised(request):
             return _failed("invalid_auth")
         return Reply(body={"ok": True, "team": "Sandbox", "user": "prisoner-to-nomis"})
 
     def _post(self, request: Request) -> Reply:
-        if self._stranger(request):
+        if self._is_unauthorised(request):
             return _failed("invalid_auth")
         form = arguments(request)
         channel, text, thread = _text(form, "channel"), _text(form, "text"), _text(form, "thread_ts")
@@ -94,7 +94,7 @@ class Slack:
         return Reply(body={"ok": True, "channel": CHANNEL_IDS.get(channel, channel), "ts": ts, "message": shown})
 
     def _channels(self, request: Request) -> Reply:
-        if self._stranger(request):
+        if self._is_unauthorised(request):
             return _failed("invalid_auth")
         channels = [{"id": known, "name": name.removeprefix("#")} for name, known in CHANNEL_IDS.items()]
         return Reply(body={"ok": True, "channels": channels, "response_metadata": {"next_cursor": ""}})
@@ -110,7 +110,7 @@ class Slack:
 
     def _messages(self, request: Request, thread: str | None) -> Reply:
         """Returns the messages of a channel, or those of a thread with its parent; the channel is given by its id."""
-        if self._stranger(request):
+        if self._is_unauthorised(request):
             return _failed("invalid_auth")
         form = arguments(request)
         channel = _text(form, "channel")
@@ -134,7 +134,7 @@ class Slack:
         return f"{FIRST_SECOND + next(self._numbers)}.000100"
 
     def _offer(self, request: Request) -> Reply:
-        if self._stranger(request):
+        if self._is_unauthorised(request):
             return _failed("invalid_auth")
         form = arguments(request)
         filename, length = _text(form, "filename"), _text(form, "length")
@@ -154,7 +154,7 @@ class Slack:
         return Reply(200, f"OK - {len(content)}".encode(), {"Content-Type": "text/plain"})
 
     def _complete(self, request: Request) -> Reply:
-        if self._stranger(request):
+        if self._is_unauthorised(request):
             return _failed("invalid_auth")
         form = arguments(request)
         wanted = _array(form, "files")
@@ -189,7 +189,7 @@ class Slack:
         kind = "text/html" if file.filename.endswith(".html") else "text/plain"
         return Reply(200, file.content, {"Content-Type": f"{kind}; charset=utf-8"})
 
-    def _stranger(self, request: Request) -> bool:
+    def _is_unauthorised(self, request: Request) -> bool:
         held = request.headers.get("Authorization", "")
         return held != f"Bearer {self.token}" and _text(arguments(request), "token") != self.token
 

@@ -29,7 +29,7 @@ class IncentiveScenarios:
     def scenario(self) -> Scenario:
         """A review, or (one time in eight, or if no prisoner is left to review) a change to the levels."""
         drawn = self._chance.random()
-        prisoner = self._people.undisturbed() if drawn < 0.88 else None
+        prisoner = self._people.without_planted_levels() if drawn < 0.88 else None
         if prisoner is None:
             return [self._chance.choice((self._level, self._order, self._prison_level, self._prison_level))()]
         return [self._review(prisoner, by_nomis=drawn < 0.03)]

@@ -29,7 +29,7 @@ FURTHEST_DUPLICATE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TrafficRequest:
     """The parameters of traffic.
 
     Attributes: events: how many events all ordinary sequences have together; duplicates, chains, malformed, refused and
@@ -56,7 +56,7 @@ class Asked:
     queue_names: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, given: dict[str, object]) -> Asked:
+    def read(cls, given: dict[str, object]) -> TrafficRequest:
         """The parameters of a control request; null means the default.
 
         Raises:
@@ -69,14 +69,21 @@ class Asked:
             raise ValueError(f"unknown parameter of traffic: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         if "queues" in values:
             values["queues"] = tuple(values["queues"])  # type: ignore[arg-type]
-        asked = cls(**values)  # type: ignore[arg-type]
-        strange = sorted(set(asked.queues) - set(QUEUES))
-        if strange or not asked.queues:
+        request = cls(**values)  # type: ignore[arg-type]
+        strange = sorted(set(request.queues) - set(QUEUES))
+        if strange or not request.queues:
             raise ValueError(f"unknown queue: {', '.join(strange) or 'none given'}; known: {', '.join(QUEUES)}")
-        numbers = (asked.events, asked.duplicates, asked.out_of_order, asked.chains, asked.malformed, asked.refused)
-        if min(*numbers, asked.vanished, asked.unknown) < 0:
+        numbers = (
+            request.events,
+            request.duplicates,
+            request.out_of_order,
+            request.chains,
+            request.malformed,
+            request.refused,
+        )
+        if min(*numbers, request.vanished, request.unknown) < 0:
             raise ValueError("the number of events of a kind cannot be negative")
-        return asked
+        return request
 
     def queue_name(self, queue: str) -> str:
         """The name of the SQS queue with a queue id."""
@@ -104,7 +111,7 @@ class Item:
 class Planned:
     """Traffic that is ready to be published, and the list of everything planted in it."""
 
-    asked: Asked
+    request: TrafficRequest
     items: list[Item]
     double_published: Counted
     delivered_twice: Counted
@@ -144,26 +151,26 @@ class Planned:
         }
 
 
-def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
+def plan(world: World, request: TrafficRequest, now: datetime | None = None) -> Planned:
     """Plans traffic. Records that count as synchronised are added to the world now, and all others on publication."""
-    chance = random.Random(asked.seed)
+    chance = random.Random(request.seed)
     people = People(world, chance)
     makers = {domain.queue: domain.scenarios(world, people, chance) for domain in DOMAINS}
-    interleaved = _interleave([*_scenarios(asked, makers, chance), *_special(asked, makers)], chance)
+    interleaved = _interleave([*_scenarios(request, makers, chance), *_special(request, makers)], chance)
     moment = (now or london_now()) - SPACING * len(interleaved)
     items = [
         Item(queue, step, _event(step, moment + SPACING * place), [step.change] if step.change else [])
         for place, (queue, step) in enumerate(interleaved)
     ]
     steps = [step for _, step in interleaved]
-    swapped = _swap(items, asked.out_of_order, chance)
-    _vanish(items, asked, chance, moment)
-    _add_unknown(items, asked, chance, moment)
-    doubled, redelivered = _duplicate(items, asked.duplicates, chance)
-    malformed = _break(items, asked, chance, moment)
+    swapped = _swap(items, request.out_of_order, chance)
+    _vanish(items, request, chance, moment)
+    _add_unknown(items, request, chance, moment)
+    doubled, redelivered = _duplicate(items, request.duplicates, chance)
+    malformed = _break(items, request, chance, moment)
     updates = Counter(step.entity for step in steps if step.kind == "update")
     return Planned(
-        asked=asked,
+        request=request,
         items=items,
         double_published=doubled,
         delivered_twice=redelivered,
@@ -177,30 +184,32 @@ def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
     )
 
 
-def _scenarios(asked: Asked, makers: dict[str, Scenarios], chance: random.Random) -> list[tuple[str, Scenario]]:
+def _scenarios(
+    request: TrafficRequest, makers: dict[str, Scenarios], chance: random.Random
+) -> list[tuple[str, Scenario]]:
     """Ordinary sequences for the chosen queues, according to their shares, each with its queue.
 
-    They have exactly `asked.events` events in all; the last sequence may be cut short.
+    They have exactly `request.events` events in all; the last sequence may be cut short.
     """
-    weights = [BY_QUEUE[queue].share for queue in asked.queues]
+    weights = [BY_QUEUE[queue].share for queue in request.queues]
     scenarios: list[tuple[str, Scenario]] = []
-    left = asked.events
+    left = request.events
     while left > 0:
-        queue = chance.choices(asked.queues, weights)[0]
+        queue = chance.choices(request.queues, weights)[0]
         scenario = makers[queue].scenario()[:left]
         scenarios.append((queue, scenario))
         left -= len(scenario)
     return scenarios
 
 
-def _special(asked: Asked, makers: dict[str, Scenarios]) -> list[tuple[str, Scenario]]:
+def _special(request: TrafficRequest, makers: dict[str, Scenarios]) -> list[tuple[str, Scenario]]:
     """The chains and the refused records, each with its queue."""
     scenarios: list[tuple[str, Scenario]] = []
     for queue, maker in makers.items():
         if isinstance(maker, ActivityScenarios):
-            scenarios.extend((queue, maker.chain()) for _ in range(asked.chains))
+            scenarios.extend((queue, maker.chain()) for _ in range(request.chains))
         if isinstance(maker, AppointmentScenarios):
-            scenarios.extend((queue, maker.refused_scenario()) for _ in range(asked.refused))
+            scenarios.extend((queue, maker.refused_scenario()) for _ in range(request.refused))
     return scenarios
 
 
@@ -252,16 +261,16 @@ def _swap(items: list[Item], wanted: int, chance: random.Random) -> Counted:
     return swapped
 
 
-def _vanish(items: list[Item], asked: Asked, chance: random.Random, moment: datetime) -> None:
-    for _ in range(asked.vanished):
-        queue = chance.choice(asked.queues)
+def _vanish(items: list[Item], request: TrafficRequest, chance: random.Random, moment: datetime) -> None:
+    for _ in range(request.vanished):
+        queue = chance.choice(request.queues)
         step = vanished(BY_QUEUE[queue], chance)
         items.insert(chance.randint(0, len(items)), Item(queue, step, _event(step, moment)))
 
 
-def _add_unknown(items: list[Item], asked: Asked, chance: random.Random, moment: datetime) -> None:
-    for number in range(asked.unknown):
-        queue = asked.queues[number % len(asked.queues)]
+def _add_unknown(items: list[Item], request: TrafficRequest, chance: random.Random, moment: datetime) -> None:
+    for number in range(request.unknown):
+        queue = request.queues[number % len(request.queues)]
         step = unknown(BY_QUEUE[queue], chance)
         item = Item(queue, step, _event(step, moment), copies=number % 2)
         items.insert(chance.randint(0, len(items)), item)
@@ -293,10 +302,12 @@ def _duplicate(items: list[Item], wanted: int, chance: random.Random) -> tuple[C
     return doubled, redelivered
 
 
-def _break(items: list[Item], asked: Asked, chance: random.Random, moment: datetime) -> list[dict[str, object]]:
+def _break(
+    items: list[Item], request: TrafficRequest, chance: random.Random, moment: datetime
+) -> list[dict[str, object]]:
     listed: list[dict[str, object]] = []
-    for number in range(asked.malformed):
-        queue = asked.queues[number % len(asked.queues)]
+    for number in range(request.malformed):
+        queue = request.queues[number % len(request.queues)]
         kind, body = write_malformed(BY_QUEUE[queue], number, chance, moment)
         items.insert(chance.randint(0, len(items)), Item(queue, body=body))
         listed.append({"queue": queue, "kind": kind})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.aws.topic import BATCH
 from sandbox.traffic.malformed import envelope
-from sandbox.traffic.plan import Asked, Item, Planned, plan
+from sandbox.traffic.plan import Item, Planned, TrafficRequest, plan
 
 if TYPE_CHECKING:
     from sandbox.aws.topic import Topic
@@ -60,7 +60,7 @@ class Publication:
             self.sent += topic.send(events)
         for item in batch:
             if item.copies or item.body is not None:
-                self._straight(topic, item)
+                self._send_without_sns(topic, item)
 
     def _note(self, item: Item) -> None:
         step = item.step
@@ -70,13 +70,13 @@ class Publication:
         if entity is not None and step.refused:
             entity.refused = True
 
-    def _straight(self, topic: Topic, item: Item) -> None:
+    def _send_without_sns(self, topic: Topic, item: Item) -> None:
         """Puts a message on its queue without SNS: a malformed one, or the same delivery several times."""
         if self._sqs is None:
             self._sqs = topic.client("sqs")
         url = self._urls.get(item.queue)
         if url is None:
-            name = self._planned.asked.queue_name(item.queue)
+            name = self._planned.request.queue_name(item.queue)
             url = self._urls[item.queue] = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
         body = item.body if item.body is not None else envelope(item.event or {}, str(uuid.uuid4()))
         for _ in range(item.copies or 1):
@@ -90,8 +90,8 @@ def start(world: World, body: dict[str, object]) -> dict[str, object]:
     Raises:
         ValueError: the parameters cannot be used.
     """
-    asked = Asked.read(body)
-    planned = plan(world, asked)
+    request = TrafficRequest.read(body)
+    planned = plan(world, request)
     publication = Publication(world, planned)
     world.publications.append(publication)
     if world.topic is None:

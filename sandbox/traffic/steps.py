@@ -73,8 +73,8 @@ class People:
         for prisoner in self._all:
             self._by_prison.setdefault(prisoner.prison_id, []).append(prisoner)
         self._largest = sorted(self._by_prison, key=lambda code: (-len(self._by_prison[code]), code))
-        self._undisturbed = [each for each in self._all if each.booking_id not in planted_bookings(world)]
-        chance.shuffle(self._undisturbed)
+        self._without_planted_levels = [each for each in self._all if each.booking_id not in planted_bookings(world)]
+        chance.shuffle(self._without_planted_levels)
 
     def anyone(self) -> Prisoner:
         """Returns a random active prisoner from any prison."""
@@ -88,9 +88,9 @@ class People:
         """Returns the active prisoners of a prison."""
         return self._by_prison[prison_id]
 
-    def undisturbed(self) -> Prisoner | None:
+    def without_planted_levels(self) -> Prisoner | None:
         """A prisoner whose levels have no planted difference, each returned only once; None if no prisoner is left."""
-        return self._undisturbed.pop() if self._undisturbed else None
+        return self._without_planted_levels.pop() if self._without_planted_levels else None
 
 
 def planted_bookings(world: World) -> set[int]:

@@ -44,7 +44,7 @@ PARTS = ("queues", "schedulers", "reconciliations", "breakers", "waits", "findin
 
 
 @contextmanager
-def open_parts(app: App) -> Iterator[Application]:
+def open_application_of(app: App) -> Iterator[Application]:
     """The parts of the program, opened on an installation's database."""
     with open_application(app.settings, app.settings["DATABASE_URL"]) as application:
         yield application
@@ -90,7 +90,7 @@ def with_problems(app: App) -> App:
     app.main_queue("visit").send("waits")
     app.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
     report = "reconciliation:20230522-030000-abcd:2023-05-22T04:00:00:email"
-    with open_parts(app) as application, application.database.begin() as connection:
+    with open_application_of(app) as application, application.database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, "open", opened_at=now() - timedelta(hours=2), reason="status 503")
         for kind, severity in (
             (FindingKind.DUPLICATE, Severity.LOW),
@@ -181,7 +181,7 @@ def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
         checked = app.run("check")
         assert checked.code == 1
         assert re.search(rf"breakers +DOWN +2 messages wait for nomis since .*: {reason}", checked.out)
-        with open_parts(app) as application, closing(Services(application.settings)) as services:
+        with open_application_of(app) as application, closing(Services(application.settings)) as services:
             part = HealthPage(list_probes(application, services)).overall().body["components"]["breakers"]
         assert (part["status"], part["details"]["nomis-waiting"]["messages"]) == ("DOWN", 2)
     until(lambda: app.drain("visit")["applied"], "the visit is tried again")
@@ -191,7 +191,7 @@ def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
 
 def test_an_open_breaker_and_its_messages_are_one_problem(app: App) -> None:
     """If the breaker of a service is open, the messages that wait for it are shown, but do not count as a problem."""
-    with open_parts(app) as application, application.database.begin() as connection:
+    with open_application_of(app) as application, application.database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, "open", opened_at=now(), reason="status 503")
         record_waits(connection, [WaitingMessage("visit", "1", "service", "nomis", "status 503", now(), now())])
     shown = app.run("status", "--json").json()
@@ -219,7 +219,7 @@ def test_overdue_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbo
     assert incentives["ageSeconds"] >= 0
     assert [line["name"] for line in shown["reconciliations"] if line["needs"]] == []
 
-    with open_parts(app) as application, application.database.begin() as connection:
+    with open_application_of(app) as application, application.database.begin() as connection:
         connection.execute(job_runs.update().values(started_at=now() - timedelta(days=60)))
     shown = app.run("status", "--json").json()
     late = {line["name"] for line in shown["reconciliations"] if line["needs"]}
@@ -245,14 +245,14 @@ def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sand
     sandbox.reset(prisoners=40)
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
-    with open_parts(app) as application, application.database.begin() as connection:
+    with open_application_of(app) as application, application.database.begin() as connection:
         parameters = ReconciliationParameters(notify=False).recorded()
         create_run(connection, "incentives", "20300101-030000-abcd", parameters, shards=1, started_at=now())
     shown = app.run("status", "--json")
     (line,) = [line for line in shown.json()["reconciliations"] if line["name"] == "incentives"]
     assert (shown.code, line["lastRun"], line["lastStatus"]) == (1, "20300101-030000-abcd", "interrupted")
     assert [need["reason"] for need in line["needs"]] == ["the last run was interrupted"]
-    with open_parts(app) as application, application.database.begin() as connection:
+    with open_application_of(app) as application, application.database.begin() as connection:
         connection.execute(reconciliation_runs.update().values(started_at=now() - timedelta(days=8)))
     # A run within an hour of the scheduled time counts as a CronJob's run, so the schedule is on another day.
     on_another_day = {"RECONCILIATION_SCHEDULE": f"0 4 * * {(now().isoweekday() + 3) % 7}"}
@@ -277,7 +277,7 @@ def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App,
     off = {"SCHEDULER_RECONCILIATION": "false"}
 
     def expected(started_at: datetime, host: str) -> tuple[bool, list[str]]:
-        with open_parts(app) as application, application.database.begin() as connection:
+        with open_application_of(app) as application, application.database.begin() as connection:
             reconcile = job_runs.c.job == "reconcile-incentives"
             values = {"started_at": started_at, "parameters": {"resume": "last"}, "host": host}
             connection.execute(job_runs.update().where(reconcile).values(values))
@@ -289,7 +289,7 @@ def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App,
         ]
         return line["expected"], [need["reason"][:21] for need in line["needs"]]
 
-    with open_parts(app) as application, application.database.begin() as connection:
+    with open_application_of(app) as application, application.database.begin() as connection:
         connection.execute(job_runs.insert().values(_long_ago_run()))
     afternoon = monday + timedelta(hours=9)
     minute = int(afternoon.timestamp()) // 60 - 5
@@ -342,7 +342,7 @@ def test_a_recoverable_dead_letter_needs_a_person_if_the_housekeeping_is_overdue
         "reason": "housekeeping, which sends dead letters back, never ran",
         "command": "prisoner-to-nomis dlq retry-all",
     }
-    with open_parts(app) as application, application.job_runs.run("dlq-housekeeping", {}):
+    with open_application_of(app) as application, application.job_runs.run("dlq-housekeeping", {}):
         pass
     assert needs(app.run("status", "--json").json(), "queues", "visit") == []
 
@@ -398,7 +398,7 @@ def test_a_drain_that_gave_up_needs_a_person_until_one_succeeds(app: App) -> Non
     """If no scheduler runs and the last `drain` failed, `status` says so and gives the command that shows the run."""
     app.drain("visit")
     assert app.run("drain", "visit", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1").code == 1
-    with open_parts(app) as application:
+    with open_application_of(app) as application:
         [failed] = application.job_runs.recent(1, "drain")
     shown = app.run("status", "--json").json()
     assert shown["needsPerson"]
@@ -417,7 +417,7 @@ def test_each_scheduler_is_shown_with_its_heartbeat(app: App) -> None:
     A scheduler that fails, hangs or is silent is marked.
     """
     moment = now()
-    with open_parts(app) as application, application.job_runs.run("scheduler", {}) as run:
+    with open_application_of(app) as application, application.job_runs.run("scheduler", {}) as run:
 
         def beat(seconds: int, **more: object) -> list[str]:
             heartbeat = (moment - timedelta(seconds=seconds)).isoformat()

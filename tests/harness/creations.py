@@ -23,8 +23,8 @@ from sync.store.leases import Leases
 from sync.store.outbox import Delivery
 from sync.store.telemetry import read_events
 from sync.upstream.services import Services
-from tests.harness.parts import Parts
 from tests.harness.publishing import DpsEvent
+from tests.harness.queueless_application import QueuelessApplication
 from tests.harness.sandboxes import Caller
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -62,7 +62,7 @@ class Consumer:
             "LEASE_SECONDS": str(lease_seconds),
         }
         loaded = load_settings(settings).model_copy(update={"creation_settling_seconds": grace_seconds})
-        self.parts = Parts(
+        self.parts = QueuelessApplication(
             loaded,
             with_breakers=breakers,
             calls_may_linger=call_seconds > 0,

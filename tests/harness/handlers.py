@@ -25,7 +25,7 @@ from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
 from sync.upstream.services import Services
-from tests.harness.parts import Parts
+from tests.harness.queueless_application import QueuelessApplication
 
 QUEUES = {event_type: domain.queue for domain in DOMAINS.values() for event_type in domain.handlers}
 HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, handler in domain.handlers.items()}
@@ -101,15 +101,17 @@ class Harness:
         assert name in (task.handler.success, *task.handler.others)
         return name
 
-    def _open(self, settling_seconds: float) -> Parts:
+    def _open(self, settling_seconds: float) -> QueuelessApplication:
         settings = {
             **self.sandbox.environment(),
             "DATABASE_URL": self._database_url,
             "CREATION_WAIT_SECONDS": "0",
         }
-        parts = Parts(load_settings(settings).model_copy(update={"creation_settling_seconds": settling_seconds}))
-        parts.retries = self.retries
-        return parts
+        application = QueuelessApplication(
+            load_settings(settings).model_copy(update={"creation_settling_seconds": settling_seconds})
+        )
+        application.retries = self.retries
+        return application
 
 
 @dataclass(frozen=True, slots=True)

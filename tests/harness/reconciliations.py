@@ -30,7 +30,7 @@ from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import read_events
-from tests.harness.parts import Parts
+from tests.harness.queueless_application import QueuelessApplication
 
 if TYPE_CHECKING:
     from reports.engine.pending_messages import FindPendingMessages
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _RUN_NUMBERS = itertools.count(1)
 
 
-class ReportsApp(Parts):
+class ReportsApp(QueuelessApplication):
     """The parts that reconcile and deliver. `stages` collects the reported progress."""
 
     def __init__(self, settings: Settings, *, with_breakers: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""A world with visits on both sides, and a comparison of them."""
+"""Visits on both sides, and a comparison of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ago(**much: float) -> str:
 
 
 @dataclass
-class World:
+class VisitSetup:
     """The sandbox, the services and the settings of a comparison."""
 
     sandbox: Sandbox
@@ -42,7 +42,7 @@ class World:
     prisoner: dict[str, Any] = field(default_factory=dict)
 
     def reset(self, **options: Any) -> None:
-        """Makes a new world."""
+        """Makes a new world in the sandbox."""
         self.sandbox.reset(**{"prisoners": 20, **options})
         self.prisoner = self.sandbox.prisoners()[0]
 
@@ -103,11 +103,11 @@ class World:
 
 
 @pytest.fixture
-def world(quiet_sandbox: Sandbox) -> Iterator[World]:
+def visit_setup(quiet_sandbox: Sandbox) -> Iterator[VisitSetup]:
     """A world without planted visits."""
     environment = quiet_sandbox.environment()
     services = Services(load_settings(environment))
-    made = World(quiet_sandbox, Caller(quiet_sandbox), services, environment)
+    made = VisitSetup(quiet_sandbox, Caller(quiet_sandbox), services, environment)
     made.reset()
     yield made
     services.close()

@@ -117,27 +117,27 @@ def test_the_log_of_requests_names_the_fault(sandbox: Sandbox, caller: Caller) -
     assert caller.call("mapping", "GET", "/health/ping", token="").status_code == 200
 
 
-def strikes(**parameters: Any) -> Fault:
+def fault_with(**parameters: Any) -> Fault:
     """Returns a fault that responds 503."""
     return Faults().add(**{"service": "nomis", "kind": "status", **parameters})
 
 
 def test_a_fault_affects_only_matching_requests() -> None:
     """Service, method, template, expression and content each restrict the requests that a fault affects."""
-    assert strikes(path="/visits/{id}").meets("nomis", "GET", "/visits/7", b"")
-    assert not strikes(path="/visits/{id}").meets("nomis", "GET", "/visits/7/cancel", b"")
-    assert strikes(path=r"booking-id/\d{3}/").meets("nomis", "GET", "/incentives/booking-id/123/current", b"")
-    assert not strikes(method="POST").meets("nomis", "GET", "/visits/7", b"")
-    assert not strikes().meets("mapping", "GET", "/visits/7", b"")
-    assert not strikes(containing="A1234BC").meets("nomis", "POST", "/", b'{"offenderNo": "B"}')
-    assert strikes(containing="A1234BC").meets("nomis", "POST", "/", b'{"offenderNo": "A1234BC"}')
+    assert fault_with(path="/visits/{id}").meets("nomis", "GET", "/visits/7", b"")
+    assert not fault_with(path="/visits/{id}").meets("nomis", "GET", "/visits/7/cancel", b"")
+    assert fault_with(path=r"booking-id/\d{3}/").meets("nomis", "GET", "/incentives/booking-id/123/current", b"")
+    assert not fault_with(method="POST").meets("nomis", "GET", "/visits/7", b"")
+    assert not fault_with().meets("mapping", "GET", "/visits/7", b"")
+    assert not fault_with(containing="A1234BC").meets("nomis", "POST", "/", b'{"offenderNo": "B"}')
+    assert fault_with(containing="A1234BC").meets("nomis", "POST", "/", b'{"offenderNo": "A1234BC"}')
 
 
 def test_a_fault_can_skip_and_end() -> None:
     """`skip` lets the first requests pass, and `times` ends the fault. With a seed, a probability is repeatable."""
-    fault = strikes(skip=1, times=2)
+    fault = fault_with(skip=1, times=2)
     assert [fault.meets("nomis", "GET", "/", b"") for _ in range(5)] == [False, True, True, False, False]
-    one, other = strikes(probability=0.5, seed=3), strikes(probability=0.5, seed=3)
+    one, other = fault_with(probability=0.5, seed=3), fault_with(probability=0.5, seed=3)
     series = [one.meets("nomis", "GET", "/", b"") for _ in range(50)]
     assert [other.meets("nomis", "GET", "/", b"") for _ in range(50)] == series
     assert 5 < sum(series) < 45

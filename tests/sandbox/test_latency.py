@@ -6,21 +6,21 @@ import asyncio
 import selectors
 from typing import Any
 
-from sandbox.http.latency import Latency, Turns
+from sandbox.http.latency import Latency, ResponseTimer
 
 
 def test_the_loop_runs_between_two_turns() -> None:
     """Three calls that wait together continue in order, and the loop runs once between each call and the next."""
     seen: list[str] = []
 
-    async def respond(turns: Turns, name: str) -> None:
-        await turns.at(0)
+    async def respond(timer: ResponseTimer, name: str) -> None:
+        await timer.at(0)
         seen.append(name)
         asyncio.get_running_loop().call_soon(seen.append, "looked")
 
     async def together() -> None:
-        turns = Turns()
-        await asyncio.gather(*(respond(turns, name) for name in "abc"))
+        timer = ResponseTimer()
+        await asyncio.gather(*(respond(timer, name) for name in "abc"))
         await asyncio.sleep(0)
 
     asyncio.run(together())
@@ -31,13 +31,13 @@ def test_a_client_that_gave_up_delays_no_other() -> None:
     """A caller that disconnected while it waited for its turn is skipped."""
     seen: list[str] = []
 
-    async def respond(turns: Turns, name: str) -> None:
-        await turns.at(0)
+    async def respond(timer: ResponseTimer, name: str) -> None:
+        await timer.at(0)
         seen.append(name)
 
     async def together() -> None:
-        turns = Turns()
-        tasks = [asyncio.create_task(respond(turns, name)) for name in "abc"]
+        timer = ResponseTimer()
+        tasks = [asyncio.create_task(respond(timer, name)) for name in "abc"]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         tasks[1].cancel()
@@ -72,7 +72,7 @@ def test_a_call_takes_its_set_time_despite_imprecise_timers() -> None:
     """The wait is shortened by any extra time that the timers and the work take."""
 
     async def calls() -> list[float]:
-        latency = Latency(Turns())
+        latency = Latency(ResponseTimer())
         latency.seconds = 0.02
         took = []
         loop: Any = asyncio.get_running_loop()

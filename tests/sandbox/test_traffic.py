@@ -14,7 +14,7 @@ import pytest
 from sandbox import Sandbox, SandboxError
 from sandbox.domains import EVENT_TYPES
 from sandbox.options import Options
-from sandbox.traffic.plan import Asked, Planned, plan
+from sandbox.traffic.plan import Planned, TrafficRequest, plan
 from sandbox.traffic.run import Publication
 from sandbox.world import World
 
@@ -31,7 +31,9 @@ PREFIXES = {
 
 def planned(events: int = 300, seed: int = 1, **more: Any) -> Planned:
     """Traffic that is planned in a separate world."""
-    return plan(World(Options(prisoners=150, seed=5)), Asked.read({"events": events, "seed": seed, **more}), NOW)
+    return plan(
+        World(Options(prisoners=150, seed=5)), TrafficRequest.read({"events": events, "seed": seed, **more}), NOW
+    )
 
 
 def contents(traffic: Planned) -> list[object]:
@@ -123,17 +125,17 @@ def test_messages_that_cannot_be_handled_are_listed() -> None:
     assert [len(view[kind]) for kind in ("vanished", "refused", "unknown")] == [3, 2, 4]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("asked", [{"event": 5}, {"queues": ["visits"]}, {"queues": []}, {"events": -1}])
-def test_impossible_requests_are_refused(asked: dict[str, object]) -> None:
+@pytest.mark.parametrize("request", [{"event": 5}, {"queues": ["visits"]}, {"queues": []}, {"events": -1}])
+def test_impossible_requests_are_refused(request: dict[str, object]) -> None:
     """Unknown names, unknown queues and negative numbers are refused with a reason."""
     with pytest.raises(ValueError, match=r"traffic|queue|negative"):
-        Asked.read(asked)
+        TrafficRequest.read(request)
 
 
 def test_changes_are_made_when_their_event_is_published() -> None:
     """Before its event is published, a new record cannot be read. Afterwards it can, unless it was deleted."""
     world = World(Options(prisoners=150, seed=5))
-    traffic = plan(world, Asked(events=300))
+    traffic = plan(world, TrafficRequest(events=300))
     new = [item.step for item in traffic.items if item.step is not None and item.step.kind == "create"]
     visits = {step.dps_id for step in new if step.domain == "visit"}
     schedules = {step.dps_id for step in new if step.domain == "activity"}

@@ -161,7 +161,7 @@ def test_port_that_is_taken_is_named() -> None:
             HealthServer("127.0.0.1", port, {}, bytes)
 
 
-def open_parts(app: App, **more: str) -> AbstractContextManager[Application]:
+def open_application_of(app: App, **more: str) -> AbstractContextManager[Application]:
     """The parts of the program, opened with metrics."""
     return open_application(app.settings, app.settings["DATABASE_URL"], Metrics(), **more)
 
@@ -178,7 +178,7 @@ def overall(application: Application) -> dict[str, Any]:
 def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
     """If all is well, services, queues with their counts, database and breakers are up, and no secret is shown."""
     app.queues()["visit"].dlq.send("left over")
-    with open_parts(app) as application:
+    with open_application_of(app) as application:
         found = overall(application)
     assert {part["status"] for part in found.values()} == {"UP"}
     assert set(found) == {
@@ -205,7 +205,7 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
     sqs = app.queues()["visit"].main._client
     sqs.create_queue(QueueName="bare", Attributes={"VisibilityTimeout": "30"})
     more = {"HMPPS_SQS_QUEUES_VISIT_QUEUE_NAME": "bare", "HMPPS_SQS_QUEUES_ACTIVITY_QUEUE_NAME": "no such name"}
-    with open_parts(app, **more) as application:
+    with open_application_of(app, **more) as application:
         found = overall(application)
     assert found["nomis"] == {"status": "DOWN", "details": {"error": "status 503"}}
     assert (found["visit-health"]["status"], found["visit-health"]["details"]["dlqStatus"]) == ("DOWN", "NOT ATTACHED")
@@ -216,7 +216,7 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
 
 def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sandbox) -> None:
     """A drain that waits for a service to recover still makes progress. A drain whose call hangs makes none."""
-    with open_parts(app, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as application:
+    with open_application_of(app, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as application:
         drain = application.open_drain("appointment")
 
         def seconds() -> float:
@@ -256,7 +256,7 @@ def makes_progress(seconds: Callable[[], float]) -> None:
 def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandbox) -> None:
     """The metrics count each message and call, and show the last runs and the breakers."""
     sandbox.traffic(events=3, queues=["appointment"], seed=2)
-    with open_parts(app) as application:
+    with open_application_of(app) as application:
         metrics = application.metrics
         assert metrics is not None
         metrics.add(lambda: breaker_metrics(application.breakers.states))
@@ -288,7 +288,7 @@ def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox
     app.run_ok("reconcile", "incentives", "--no-notify")
     (whole,) = app.read_json("runs", "list")
     with (
-        open_parts(app) as application,
+        open_application_of(app) as application,
         pytest.raises(RuntimeError),
         application.job_runs.run("reconcile-incentives", {}),
     ):
@@ -302,7 +302,7 @@ def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox
         unread = json.loads(app.run(*of_prisoner, "--json").out)
     app.run_ok("reconcile", "incentives", "--no-notify", "--resume", unread["runId"])
     app.run_ok("reconcile", "incentives", "--no-notify", "--shards", "2", "--shard", "0")
-    with open_parts(app) as application:
+    with open_application_of(app) as application:
         success = application.job_runs.last_success("reconcile-incentives")
         families = {each.name: each for each in run_metrics(application.job_runs, ["reconcile-incentives"])}
     figures = {name: [(sample.labels, sample.value) for sample in family.samples] for name, family in families.items()}

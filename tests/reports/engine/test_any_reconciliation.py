@@ -21,8 +21,8 @@ from sync.errors import RuleError, UpstreamError
 from sync.settings.declaration import Settings
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import read_events
-from tests.harness.made_up import MadeUp, Row
 from tests.harness.reconciliations import OpenApp, ReportsApp
+from tests.harness.sample_reconciliation import Row, SampleReconciliation
 
 DOWN = RuleError("the prison cannot be read")
 TOO_OLD = UpstreamError("nomis", "GET", "/made-up/MDI", status=404, message="No static resource", no_route=True)
@@ -31,9 +31,9 @@ TOO_OLD = UpstreamError("nomis", "GET", "/made-up/MDI", status=404, message="No 
 @pytest.fixture(autouse=True)
 def no_records() -> Iterator[None]:
     """Removes the records that an earlier test gave to the reconciliation."""
-    MadeUp.units = {}
+    SampleReconciliation.units = {}
     yield
-    MadeUp.units = {}
+    SampleReconciliation.units = {}
 
 
 def row(prison: str, booking: int, nomis: int | None, dps: int | None, **further: Any) -> Row:
@@ -42,7 +42,9 @@ def row(prison: str, booking: int, nomis: int | None, dps: int | None, **further
     return {"prison_id": prison, "booking_id": booking, **sides, **further}
 
 
-def reconciled(app: ReportsApp, kind: type[MadeUp] = MadeUp, **arguments: Any) -> ReconciliationResult:
+def reconciled(
+    app: ReportsApp, kind: type[SampleReconciliation] = SampleReconciliation, **arguments: Any
+) -> ReconciliationResult:
     """The result of a run."""
     result = app.reconcile(kind=kind, **arguments).result
     assert result is not None
@@ -62,7 +64,7 @@ def kinds_by_booking(result: ReconciliationResult) -> dict[int | None, str]:
 
 def test_each_kind_of_difference_is_found(open_app: OpenApp) -> None:
     """Records on only one side, and records with different counts, are found with the values of both sides."""
-    MadeUp.units = {
+    SampleReconciliation.units = {
         "MDI": [row("MDI", 1, 2, 1), row("MDI", 2, 1, 1), row("MDI", 3, 1, None)],
         "LEI": [row("LEI", 4, None, 2)],
     }
@@ -84,10 +86,10 @@ def test_each_kind_of_difference_is_found(open_app: OpenApp) -> None:
 def test_a_mismatch_persists_until_a_run_of_the_same_reconciliation_resolves_it(open_app: OpenApp) -> None:
     """A mismatch is resolved when both sides agree or the record is gone. Other reconciliations do not affect it."""
     app = open_app()
-    MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     first = reconciled(app)
     assert app.reconcile().status == "complete"
-    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 1), row("MDI", 4, 1, 2)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 1), row("MDI", 4, 1, 2)]}
     second = reconciled(app)
     assert {each.booking_id: each.standing for each in second.mismatches} == {1: "persisting", 4: "new"}
     assert {each.booking_id: each.how for each in second.resolved} == {2: "equal", 3: "gone"}
@@ -101,20 +103,20 @@ def test_an_unread_unit_makes_the_run_incomplete(open_app: OpenApp) -> None:
     The resumed run reads only this unit.
     """
     app = open_app()
-    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)], "LEI": [row("LEI", 2, 1, 2)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2)], "LEI": [row("LEI", 2, 1, 2)]}
     reconciled(app)
-    MadeUp.units = {"MDI": DOWN, "LEI": [row("LEI", 2, 1, 2)]}
+    SampleReconciliation.units = {"MDI": DOWN, "LEI": [row("LEI", 2, 1, 2)]}
     broken = reconciled(app, run_id="broken")
     assert (broken.status, kinds_by_booking(broken), broken.resolved) == ("incomplete", {2: "different"}, ())
     assert [(each.unit, each.reason) for each in broken.unread] == [("MDI", str(DOWN))]
-    MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": DOWN}
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": DOWN}
     resumed = reconciled(app, parameters=ReconciliationParameters(resume="broken"))
     # The difference at LEI was read once and cannot be read again, so it counts as seen but not confirmed.
     assert [each.booking_id for each in resumed.resolved] == [1]
     assert (resumed.status, [each.booking_id for each in resumed.unconfirmed]) == ("incomplete", [2])
 
 
-class Flaky(MadeUp):
+class Flaky(SampleReconciliation):
     """A reconciliation in which single records cannot be read the first few times, by booking id."""
 
     failures: ClassVar[dict[int, int]] = {}
@@ -150,7 +152,7 @@ def test_an_unread_record_is_read_again_at_the_end(open_app: OpenApp) -> None:
 
 def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
     """If a service lacks a route, the run fails and names the service and the route."""
-    MadeUp.units = {"MDI": TOO_OLD, "LEI": [row("LEI", 2, 1, 1)]}
+    SampleReconciliation.units = {"MDI": TOO_OLD, "LEI": [row("LEI", 2, 1, 1)]}
     result = reconciled(open_app())
     assert result.status == "failed"
     assert result.failure == (
@@ -162,9 +164,9 @@ def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
 def test_a_population_that_is_less_than_half_fails_the_run(open_app: OpenApp, units: int, status: str) -> None:
     """A run fails if its list has less than half the records of the list of the last complete run."""
     app = open_app()
-    MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(20)}
+    SampleReconciliation.units = {str(number): [row("MDI", number, 1, 1)] for number in range(20)}
     assert reconciled(app).status == "complete"
-    MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(units)}
+    SampleReconciliation.units = {str(number): [row("MDI", number, 1, 1)] for number in range(units)}
     assert reconciled(app).status == status
 
 
@@ -182,9 +184,11 @@ def test_a_smaller_population_can_be_accepted(open_app: OpenApp, left: int) -> N
     Later runs use the new population as their measure.
     """
     app = open_app()
-    MadeUp.units = {str(number): [row("MDI", number, 1, 2 if number == 15 else 1)] for number in range(20)}
+    SampleReconciliation.units = {
+        str(number): [row("MDI", number, 1, 2 if number == 15 else 1)] for number in range(20)
+    }
     first = reconciled(app)
-    MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(left)}
+    SampleReconciliation.units = {str(number): [row("MDI", number, 1, 1)] for number in range(left)}
     failed = reconciled(app)
     assert failed.implausible
     assert str(failed.failure).endswith(
@@ -203,10 +207,10 @@ def test_only_the_population_of_the_failed_run_is_accepted(open_app: OpenApp) ->
     """If more records have vanished since the failed run, the next run fails too."""
     app = open_app()
     for numbers, status in ((100, "complete"), (44, "failed")):
-        MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(numbers)}
+        SampleReconciliation.units = {str(number): [row("MDI", number, 1, 1)] for number in range(numbers)}
         failed = reconciled(app)
         assert failed.status == status
-    MadeUp.units = {}
+    SampleReconciliation.units = {}
     again = reconciled(app, parameters=ReconciliationParameters(accept=failed.run_id))
     assert again.status == "failed"
     assert "but the last complete run listed 44" in str(again.failure)
@@ -214,12 +218,12 @@ def test_only_the_population_of_the_failed_run_is_accepted(open_app: OpenApp) ->
 
 def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: OpenApp) -> None:
     """A run over a prison without any record is incomplete, since the prison is probably mistyped."""
-    MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": []}
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": []}
     result = reconciled(open_app(), parameters=ReconciliationParameters(prisons=("MDI", "LEI")))
     assert (result.status, result.compared, result.empty_prisons) == ("incomplete", 1, ("LEI",))
 
 
-class CountedByNomis(MadeUp):
+class CountedByNomis(SampleReconciliation):
     """A reconciliation in which only NOMIS gives the number of records of a unit."""
 
     def population(self, reads: Reads) -> Population:
@@ -240,7 +244,7 @@ def test_figures_add_up_if_only_nomis_gives_a_total(open_app: OpenApp) -> None:
 def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) -> None:
     """If there are very many differences, all are kept, and one event replaces their separate events."""
     app = open_app(reconciliation_suspicious_count="10")
-    MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     result = reconciled(app)
     assert (result.status, len(result.mismatches)) == ("complete", 11)
     assert "11 of 100 differ, more than 2%" in str(result.suspicious)
@@ -252,7 +256,7 @@ def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) 
 def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, percent: int) -> None:
     """If only the number or only the share of differences is that of a suspicious run, each has a separate alert."""
     app = open_app(reconciliation_suspicious_count=str(count), reconciliation_suspicious_percent=str(percent))
-    MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     assert reconciled(app).suspicious is None
     assert len(tracked(app, "made-up-mismatch")) == 11
 
@@ -260,9 +264,9 @@ def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, 
 def test_a_resumed_run_alerts_only_new_differences(open_app: OpenApp) -> None:
     """A resumed run does not repeat the alerts of the incomplete run. Only new and changed differences have alerts."""
     app = open_app()
-    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)], "LEI": DOWN}
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)], "LEI": DOWN}
     reconciled(app, run_id="first")
-    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 3)], "LEI": [row("LEI", 3, 1, 2)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 3)], "LEI": [row("LEI", 3, 1, 2)]}
     result = reconciled(app, parameters=ReconciliationParameters(resume="first"))
     assert (result.status, len(result.mismatches)) == ("complete", 3)
     assert [each["bookingId"] for each in tracked(app, "made-up-mismatch")] == ["1", "2", "2", "3"]
@@ -272,7 +276,7 @@ def test_a_resumed_run_alerts_only_new_differences(open_app: OpenApp) -> None:
 def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
     """If there are more differences than may be alerted, the last event says how many have no alert."""
     app = open_app(reconciliation_most_alerts="3")
-    MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in range(5)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2) for number in range(5)]}
     assert len(reconciled(app).mismatches) == 5
     assert len(tracked(app, "made-up-mismatch")) == 3
     assert tracked(app, "made-up-more") == [{"mismatch-count": "5", "not-listed": "2", "reason": ""}]
@@ -282,11 +286,11 @@ def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
 def test_an_excluded_record_is_reported_separately(open_app: OpenApp, entry: str) -> None:
     """A record can be excluded by its whole key, or by one column of the key."""
     app = open_app(reconciliation_made_up_exclusions=entry)
-    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)]}
     result = reconciled(app)
     assert kinds_by_booking(result) == {2: "different"}
     assert [(each.booking_id, each.still_differs, each.reason) for each in result.excluded] == [(1, True, "known")]
-    MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 1)]}
     assert reconciled(app).unneeded_exclusions == ("MDI/1",)
 
 
@@ -298,7 +302,7 @@ def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side
     """
     app = open_app()
     recent, old = now() - timedelta(minutes=3), now() - timedelta(minutes=30)
-    MadeUp.units = {
+    SampleReconciliation.units = {
         "MDI": [
             row("MDI", 1, 1, 2, **{f"{side}_changed_at": recent.isoformat()}),
             row("MDI", 2, 1, 2, **{f"{side}_changed_at": old.isoformat()}),
@@ -309,7 +313,7 @@ def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side
     assert [(each.booking_id, " is 3 minutes old" in each.why) for each in result.in_flight] == [(1, True)]
 
 
-class ByAllocation(MadeUp):
+class ByAllocation(SampleReconciliation):
     """A reconciliation whose records are named in messages by their allocations."""
 
     def entities(self, row: Row) -> tuple[str, ...]:
@@ -320,7 +324,7 @@ class ByAllocation(MadeUp):
 def test_a_record_with_a_pending_message_is_in_flight(open_app: OpenApp) -> None:
     """A difference whose record has a message on the queue or its dead letter queue is in flight."""
     app = open_app()
-    MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     pending = PendingMessages(on_dlq=frozenset({"allocation:1"}), failed=frozenset({"allocation:2"}))
     result = reconciled(app, ByAllocation, find_pending=lambda _domain: pending)
     assert kinds_by_booking(result) == {3: "different"}
@@ -334,26 +338,26 @@ class OwnMismatch(Mismatch):
     """A mismatch with an additional field."""
 
 
-class WithOwnMismatch(MadeUp):
+class WithOwnMismatch(SampleReconciliation):
     """A reconciliation with a separate class for its mismatches, as visits have."""
 
     parts: ClassVar = {Mismatch: OwnMismatch}
 
 
-@pytest.mark.parametrize("kind", [MadeUp, WithOwnMismatch])
-def test_a_difference_says_that_a_message_may_be_pending(open_app: OpenApp, kind: type[MadeUp]) -> None:
+@pytest.mark.parametrize("kind", [SampleReconciliation, WithOwnMismatch])
+def test_a_difference_says_that_a_message_may_be_pending(open_app: OpenApp, kind: type[SampleReconciliation]) -> None:
     """While the main queue is not empty, the text of each difference says that a message about it may be pending."""
-    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)]}
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2)]}
     doubt = "the activity queue holds 3 messages"
     found = reconciled(open_app(), kind, find_pending=lambda _domain: PendingMessages(doubt=doubt))
     [mismatch] = found.mismatches
     assert [each.text for each in mismatch.evidence] == [f"a message about it may be pending: {doubt}"]
 
 
-class OfADay(MadeUp):
+class OfADay(SampleReconciliation):
     """A reconciliation of the records of one day, by default yesterday."""
 
-    key: ClassVar = {"date": "string", **MadeUp.key}
+    key: ClassVar = {"date": "string", **SampleReconciliation.key}
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:  # noqa: ARG003 - as in the contract
@@ -377,7 +381,7 @@ def test_a_run_concludes_nothing_about_other_days(open_app: OpenApp) -> None:
     assert reconciled(app, OfADay).compared_with == second.run_id
 
 
-class ListedByNomis(MadeUp):
+class ListedByNomis(SampleReconciliation):
     """A reconciliation whose units are listed by a single call to NOMIS."""
 
     def population(self, reads: Reads) -> Population:

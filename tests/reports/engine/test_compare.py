@@ -16,7 +16,7 @@ from reports.engine.compare import differing, with_kinds
 from reports.engine.fields import Field
 from reports.engine.frame import columns_of, concatenated, keys_of, records, rows_of, typed
 from reports.engine.join import RepeatedKey, join_sides
-from tests.harness.made_up import MadeUp
+from tests.harness.sample_reconciliation import SampleReconciliation
 
 KINDS = ("nomis-only", "dps-only", "different")
 #: The values of a record: two that are compared, one of which is a category, and one that is only shown.
@@ -34,7 +34,7 @@ SIDE: st.SearchStrategy[Side] = st.dictionaries(KEYS, RECORD, max_size=3) | st.d
 FEW = settings(deadline=None, max_examples=25)
 
 
-class Compared(MadeUp):
+class Compared(SampleReconciliation):
     """A reconciliation with two compared fields, and one field that is only shown."""
 
     fields = (

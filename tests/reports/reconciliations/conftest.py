@@ -1,5 +1,5 @@
 """The fixtures for the tests of visits."""
 
-from tests.harness.visits import world
+from tests.harness.visits import visit_setup
 
-__all__ = ["world"]
+__all__ = ["visit_setup"]

@@ -16,24 +16,24 @@ from reports.reconciliations.visits.reconciliation import VisitEvents, Visits
 from reports.reconciliations.visits.result import VisitMismatch, VisitResult
 from sync import clock
 from tests.harness.comparisons import Compared
-from tests.harness.visits import FIRST, OLD_COMMENT, PRISON, SECOND, TODAY, World, ago
+from tests.harness.visits import FIRST, OLD_COMMENT, PRISON, SECOND, TODAY, VisitSetup, ago
 
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
-def test_the_worked_example_of_visits(world: World, generation: str) -> None:
+def test_the_worked_example_of_visits(visit_setup: VisitSetup, generation: str) -> None:
     """Each difference of the worked example is found, and nothing else."""
-    world.reset(generation=generation)
+    visit_setup.reset(generation=generation)
     for reference, days in (("aa-aa", 4), ("bb-bb", 5), ("cc-cc", 6), ("dd-dd", -1), ("ee-ee", 7)):
-        world.book(reference, TODAY + timedelta(days=days))
-    world.book("aa-aa", TODAY + timedelta(days=4), person_ids=[FIRST, SECOND])
-    world.write("aa-aa", OLD_COMMENT, person_ids=[FIRST])
-    world.write("bb-bb", OLD_COMMENT)
-    world.sandbox.put("visit", reference="bb-bb", status="CANCELLED", outcome="VISITOR_CANCELLED")
-    unmapped = world.write("cc-cc", mapped=False)
-    world.write("dd-dd", status="NORM")
-    world.sandbox.put("visit", reference="ee-ee", created=ago(minutes=3))
+        visit_setup.book(reference, TODAY + timedelta(days=days))
+    visit_setup.book("aa-aa", TODAY + timedelta(days=4), person_ids=[FIRST, SECOND])
+    visit_setup.write("aa-aa", OLD_COMMENT, person_ids=[FIRST])
+    visit_setup.write("bb-bb", OLD_COMMENT)
+    visit_setup.sandbox.put("visit", reference="bb-bb", status="CANCELLED", outcome="VISITOR_CANCELLED")
+    unmapped = visit_setup.write("cc-cc", mapped=False)
+    visit_setup.write("dd-dd", status="NORM")
+    visit_setup.sandbox.put("visit", reference="ee-ee", created=ago(minutes=3))
 
-    compared = world.compare()
+    compared = visit_setup.compare()
     assert compared.kinds == {
         "aa-aa": "details-differ",
         "bb-bb": "not-cancelled-in-nomis",
@@ -59,12 +59,14 @@ def test_the_worked_example_of_visits(world: World, generation: str) -> None:
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_exactly_the_planted_differences_of_visits_are_found(world: World, generation: str, seed: int) -> None:
+def test_exactly_the_planted_differences_of_visits_are_found(
+    visit_setup: VisitSetup, generation: str, seed: int
+) -> None:
     """Every planted difference is found with its kind. The many special cases that agree are not found."""
-    world.reset(prisoners=60, seed=seed, generation=generation, plant=["visits"], every_cause=True)
-    planted = world.sandbox.planted()["reconciliations"]["visits"]
-    prisons = sorted({each["prisonId"] for each in world.sandbox.prisoners()})
-    compared = world.compare(Scope(prisons=tuple(prisons)))
+    visit_setup.reset(prisoners=60, seed=seed, generation=generation, plant=["visits"], every_cause=True)
+    planted = visit_setup.sandbox.planted()["reconciliations"]["visits"]
+    prisons = sorted({each["prisonId"] for each in visit_setup.sandbox.prisoners()})
+    compared = visit_setup.compare(Scope(prisons=tuple(prisons)))
     assert compared.kinds == {each["key"][0]: each["kind"] for each in planted}
     assert (compared.unread, compared.gaps) == ((), ())
     explained = compared.explained()
@@ -93,45 +95,45 @@ def test_exactly_the_planted_differences_of_visits_are_found(world: World, gener
     }
 
 
-def test_no_resync_is_proposed_for_a_cancelled_visit_without_a_mapping(world: World) -> None:
+def test_no_resync_is_proposed_for_a_cancelled_visit_without_a_mapping(visit_setup: VisitSetup) -> None:
     """If DPS cancelled an unmapped visit, a resync would do nothing, so the prison has to cancel the visit in NOMIS."""
-    world.book("aa-aa", TODAY + timedelta(days=4))
-    world.write("aa-aa", mapped=False)
-    world.sandbox.put("visit", reference="aa-aa", status="CANCELLED", outcome="VISITOR_CANCELLED")
-    compared = world.compare()
+    visit_setup.book("aa-aa", TODAY + timedelta(days=4))
+    visit_setup.write("aa-aa", mapped=False)
+    visit_setup.sandbox.put("visit", reference="aa-aa", status="CANCELLED", outcome="VISITOR_CANCELLED")
+    compared = visit_setup.compare()
     assert compared.kinds == {"aa-aa": "mapping-missing"}
     diagnosis = compared.explained()["aa-aa"].diagnosis
     assert diagnosis is not None
     assert (diagnosis.cause, diagnosis.commands) == ("the visit was cancelled before its mapping was saved", ())
 
 
-def test_visits_made_in_nomis_are_counted(world: World) -> None:
+def test_visits_made_in_nomis_are_counted(visit_setup: VisitSetup) -> None:
     """A visit that was made on the NOMIS screen is counted, and is not a difference."""
-    world.book("aa-aa", TODAY)
-    world.write("aa-aa")
-    world.write("aa-aa", "Family asked by telephone", mapped=False)
-    world.book("bb-bb", TODAY)
-    compared = world.compare()
+    visit_setup.book("aa-aa", TODAY)
+    visit_setup.write("aa-aa")
+    visit_setup.write("aa-aa", "Family asked by telephone", mapped=False)
+    visit_setup.book("bb-bb", TODAY)
+    compared = visit_setup.compare()
     assert compared.kinds == {"bb-bb": "nomis-visit-missing"}
     values = compared.reconciliation.result_values(compared.frame, ())
     assert values == {"dps_visits": 2, "nomis_visits": 2, "on_screen": 1, "pages": 1}
 
 
-def test_reported_duplicates_are_read_again(world: World) -> None:
+def test_reported_duplicates_are_read_again(visit_setup: VisitSetup) -> None:
     """Only recent visits are listed, but a duplicate that was reported earlier persists until it is cancelled."""
-    world.book("aa-aa", TODAY)
-    world.write("aa-aa")
-    duplicate = world.write("aa-aa", mapped=False, created=ago(days=30))
+    visit_setup.book("aa-aa", TODAY)
+    visit_setup.write("aa-aa")
+    duplicate = visit_setup.write("aa-aa", mapped=False, created=ago(days=30))
     key = f"aa-aa {duplicate}"
-    first = world.compare()
+    first = visit_setup.compare()
     assert first.kinds == {key: "nomis-duplicate"}
     earlier = a_result(first)
-    assert world.compare(earlier=earlier).kinds == {key: "nomis-duplicate"}
+    assert visit_setup.compare(earlier=earlier).kinds == {key: "nomis-duplicate"}
     without = earlier.model_copy(update={"mismatches": ()})
-    assert world.compare(earlier=without).kinds == {}
-    path = f"/prisoners/{world.prisoner['offenderNo']}/visits/{duplicate}/cancel"
-    assert world.caller.call("nomis", "PUT", path, {"outcome": "ADMIN"}).status_code == 200
-    assert world.compare(earlier=earlier).kinds == {}
+    assert visit_setup.compare(earlier=without).kinds == {}
+    path = f"/prisoners/{visit_setup.prisoner['offenderNo']}/visits/{duplicate}/cancel"
+    assert visit_setup.caller.call("nomis", "PUT", path, {"outcome": "ADMIN"}).status_code == 200
+    assert visit_setup.compare(earlier=earlier).kinds == {}
 
 
 def a_result(compared: Compared) -> VisitResult:
@@ -173,11 +175,11 @@ def made_result(began: datetime | None = None, **values: Any) -> VisitResult:
     )
 
 
-def test_a_run_of_visits_tracks_the_documented_events(world: World) -> None:
+def test_a_run_of_visits_tracks_the_documented_events(visit_setup: VisitSetup) -> None:
     """The events have the documented names and properties."""
-    world.book("aa-aa", TODAY + timedelta(days=4))
-    visit_id = world.write("aa-aa", person_ids=[SECOND])
-    compared = world.compare()
+    visit_setup.book("aa-aa", TODAY + timedelta(days=4))
+    visit_id = visit_setup.write("aa-aa", person_ids=[SECOND])
+    compared = visit_setup.compare()
     events = VisitEvents()
     requested = events.requested(compared.reconciliation.population(compared.reads))
     assert requested.name == "visits-reports-reconciliation-requested"
@@ -206,7 +208,7 @@ def test_a_run_of_visits_tracks_the_documented_events(world: World) -> None:
     assert dict(event.properties) == {
         "visitId": "aa-aa",
         "nomisVisitId": visit_id,
-        "offenderNo": world.prisoner["offenderNo"],
+        "offenderNo": visit_setup.prisoner["offenderNo"],
         "prisonId": PRISON,
         "startDateTime": f"{TODAY + timedelta(days=4)}T10:00:00",
         "reason": "details-differ",

@@ -9,50 +9,52 @@ import pytest
 from reports.engine.units import Scope
 from reports.reconciliations.visits.reconciliation import Visits
 from tests.harness.reads import PlainReads
-from tests.harness.visits import PRISON, TODAY, World
+from tests.harness.visits import PRISON, TODAY, VisitSetup
 
 
-def test_only_the_chosen_days_are_compared(world: World) -> None:
+def test_only_the_chosen_days_are_compared(visit_setup: VisitSetup) -> None:
     """Whatever either side has on other days is not a difference."""
-    world.book("aa-aa", TODAY + timedelta(days=3))
-    world.book("bb-bb", TODAY + timedelta(days=4))
-    world.write("bb-bb", mapped=False)
+    visit_setup.book("aa-aa", TODAY + timedelta(days=3))
+    visit_setup.book("bb-bb", TODAY + timedelta(days=4))
+    visit_setup.write("bb-bb", mapped=False)
     day = TODAY + timedelta(days=3)
     scope = Scope(prisons=(PRISON,), from_date=day, to_date=day, days_chosen=True)
-    assert world.compare(scope).kinds == {"aa-aa": "nomis-visit-missing"}
-    assert set(world.compare().kinds) == {"aa-aa", "bb-bb"}
+    assert visit_setup.compare(scope).kinds == {"aa-aa": "nomis-visit-missing"}
+    assert set(visit_setup.compare().kinds) == {"aa-aa", "bb-bb"}
 
 
-def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
+def test_a_run_resumed_after_midnight_keeps_its_days(visit_setup: VisitSetup) -> None:
     """The days of a resumed run do not move with the date.
 
     Since nobody chose the days, NOMIS visits on other days count.
     """
-    first, last = Visits.window(world.reconciliation().settings, TODAY - timedelta(days=1))
-    world.book("bb-bb", last + timedelta(days=1))
-    world.write("bb-bb", mapped=False)
+    first, last = Visits.window(visit_setup.reconciliation().settings, TODAY - timedelta(days=1))
+    visit_setup.book("bb-bb", last + timedelta(days=1))
+    visit_setup.write("bb-bb", mapped=False)
     scope = Scope(prisons=(PRISON,), from_date=first, to_date=last)
-    assert world.compare(scope).kinds == {"bb-bb": "mapping-missing"}
+    assert visit_setup.compare(scope).kinds == {"bb-bb": "mapping-missing"}
 
 
-def test_the_visits_of_one_prisoner_are_compared_everywhere(world: World) -> None:
+def test_the_visits_of_one_prisoner_are_compared_everywhere(visit_setup: VisitSetup) -> None:
     """If a prisoner is chosen, their visits at every prison are compared."""
-    world.book("aa-aa", TODAY)
-    other = world.sandbox.prisoners()[1]["offenderNo"]
-    world.book("bb-bb", TODAY, prisoner_id=other, prison_id="BLI")
-    assert world.compare(Scope(offender_nos=(other,))).kinds == {"bb-bb": "nomis-visit-missing"}
+    visit_setup.book("aa-aa", TODAY)
+    other = visit_setup.sandbox.prisoners()[1]["offenderNo"]
+    visit_setup.book("bb-bb", TODAY, prisoner_id=other, prison_id="BLI")
+    assert visit_setup.compare(Scope(offender_nos=(other,))).kinds == {"bb-bb": "nomis-visit-missing"}
 
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
-def test_the_setting_replaces_the_prisons_of_the_service(world: World, generation: str) -> None:
+def test_the_setting_replaces_the_prisons_of_the_service(visit_setup: VisitSetup, generation: str) -> None:
     """Without the setting, every prison where staff or the public can book is read."""
-    world.reset(generation=generation)
+    visit_setup.reset(generation=generation)
     reads = PlainReads()
-    prisons = {unit.id for unit in world.reconciliation(Scope()).population(reads).units}
+    prisons = {unit.id for unit in visit_setup.reconciliation(Scope()).population(reads).units}
     assert len(prisons) == 120
-    chosen = world.reconciliation(Scope(), VISIT_PRISONS="BLI,HEI").population(reads)
+    chosen = visit_setup.reconciliation(Scope(), VISIT_PRISONS="BLI,HEI").population(reads)
     assert [unit.id for unit in chosen.units] == ["BLI", "HEI"]
-    ahead = world.reconciliation(Scope(), VISIT_PRISONS="HEI", VISIT_RECONCILIATION_DAYS_AHEAD="7").population(reads)
+    ahead = visit_setup.reconciliation(Scope(), VISIT_PRISONS="HEI", VISIT_RECONCILIATION_DAYS_AHEAD="7").population(
+        reads
+    )
     assert ahead.detail == {
         "from": (TODAY - timedelta(days=1)).isoformat(),
         "to": (TODAY + timedelta(days=7)).isoformat(),

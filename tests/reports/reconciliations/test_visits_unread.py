@@ -12,13 +12,13 @@ from reports.engine.units import Scope
 from reports.reconciliations.visits.reconciliation import VisitEvents
 from sync.errors import UpstreamError
 from tests.harness.reads import PlainReads
-from tests.harness.visits import PRISON, TODAY, World
+from tests.harness.visits import PRISON, TODAY, VisitSetup
 
 
-def test_a_visit_booked_between_two_pages_hides_no_other(world: World) -> None:
+def test_a_visit_booked_between_two_pages_hides_no_other(visit_setup: VisitSetup) -> None:
     """A new visit moves the others to later positions, and all visits are compared."""
     for number in range(201):
-        world.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20), status="CANCELLED")
+        visit_setup.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20), status="CANCELLED")
 
     class Booking(PlainReads):
         """Books a visit after the first page has been read."""
@@ -26,22 +26,22 @@ def test_a_visit_booked_between_two_pages_hides_no_other(world: World) -> None:
         def page(self, service: Any, read: Any) -> Any:
             found = super().page(service, read)
             if self.calls.count(service) == 1:
-                world.book("zz-zz-zz-zz", TODAY + timedelta(days=30), status="CANCELLED")
+                visit_setup.book("zz-zz-zz-zz", TODAY + timedelta(days=30), status="CANCELLED")
             return found
 
-    compared = world.compare(reads=Booking())
+    compared = visit_setup.compare(reads=Booking())
     assert len(compared.frame) == 202
     assert compared.gaps == ()
 
 
-def test_a_visit_that_moves_to_a_page_already_read_is_compared(world: World) -> None:
+def test_a_visit_that_moves_to_a_page_already_read_is_compared(visit_setup: VisitSetup) -> None:
     """A visit that leaves the list between two pages moves another visit to a page already read.
 
     The moved visit is still compared.
     """
     for number in range(201):
-        world.book(f"ab-cd-ef-{number:03}", TODAY + timedelta(days=number % 20), status="CANCELLED")
-    world.book("zz-zz-zz-zz", TODAY + timedelta(days=30), status="CANCELLED")
+        visit_setup.book(f"ab-cd-ef-{number:03}", TODAY + timedelta(days=number % 20), status="CANCELLED")
+    visit_setup.book("zz-zz-zz-zz", TODAY + timedelta(days=30), status="CANCELLED")
 
     class Leaving(PlainReads):
         """Removes the first visit from the list after the first page has been read."""
@@ -49,34 +49,34 @@ def test_a_visit_that_moves_to_a_page_already_read_is_compared(world: World) -> 
         def page(self, service: Any, read: Any) -> Any:
             found = super().page(service, read)
             if self.calls.count(service) == 1:
-                world.book("zz-zz-zz-zz", TODAY + timedelta(days=300), status="CANCELLED")
+                visit_setup.book("zz-zz-zz-zz", TODAY + timedelta(days=300), status="CANCELLED")
             return found
 
-    compared = world.compare(reads=Leaving())
+    compared = visit_setup.compare(reads=Leaving())
     assert {f"ab-cd-ef-{number:03}" for number in range(201)} <= set(compared.frame["reference"])
     assert compared.gaps == ()
 
 
-def test_a_gateway_does_not_shorten_the_list_of_prisons(world: World) -> None:
+def test_a_gateway_does_not_shorten_the_list_of_prisons(visit_setup: VisitSetup) -> None:
     """A gateway's 404 does not mean that the service is an older version with a shorter list of prisons."""
     path = "/config/prisons/user-type/PUBLIC/supported"
-    world.sandbox.fault("visits", path=path, kind="status", status=404, body="<html>not here</html>")
-    world.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
+    visit_setup.sandbox.fault("visits", path=path, kind="status", status=404, body="<html>not here</html>")
+    visit_setup.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
     with pytest.raises(UpstreamError, match="status 404"):
-        world.reconciliation(Scope()).population(PlainReads())
-    world.sandbox.clear_faults()
+        visit_setup.reconciliation(Scope()).population(PlainReads())
+    visit_setup.sandbox.clear_faults()
     unknown = {"timestamp": "2023-05-15T05:20:00", "status": 404, "error": "Not Found", "path": path}
-    world.sandbox.fault("visits", path=path, kind="status", status=404, body=unknown)
-    world.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
-    assert [unit.id for unit in world.reconciliation(Scope()).population(PlainReads()).units] == ["HEI"]
+    visit_setup.sandbox.fault("visits", path=path, kind="status", status=404, body=unknown)
+    visit_setup.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
+    assert [unit.id for unit in visit_setup.reconciliation(Scope()).population(PlainReads()).units] == ["HEI"]
 
 
-def test_an_unread_page_of_visits_is_named(world: World) -> None:
+def test_an_unread_page_of_visits_is_named(visit_setup: VisitSetup) -> None:
     """If a page cannot be read, the visits on the other pages are compared."""
     for number in range(201):
-        world.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20))
-    world.sandbox.fault("visits", path="/visits/search", query="page=1", kind="status", status=500)
-    compared = world.compare()
+        visit_setup.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20))
+    visit_setup.sandbox.fault("visits", path="/visits/search", query="page=1", kind="status", status=500)
+    compared = visit_setup.compare()
     assert len(compared.kinds) == 200
     (gap,) = compared.gaps
     assert gap.detail == {"prisonId": PRISON, "page": 1, "side": "DPS"}
@@ -85,51 +85,53 @@ def test_an_unread_page_of_visits_is_named(world: World) -> None:
     assert event.properties == {"prisonId": PRISON, "page": 1, "side": "DPS", "error": gap.reason}
 
 
-def test_nothing_is_known_without_the_first_page(world: World) -> None:
+def test_nothing_is_known_without_the_first_page(visit_setup: VisitSetup) -> None:
     """If the first page of a prison cannot be read, the comparison of the prison raises the error."""
-    world.sandbox.fault("visits", path=r"/visits/search", kind="status", status=503)
+    visit_setup.sandbox.fault("visits", path=r"/visits/search", kind="status", status=503)
     with pytest.raises(UpstreamError):
-        world.compare()
+        visit_setup.compare()
 
 
 @pytest.mark.parametrize(
     ("service", "path", "side"), [("nomis", r"/visits/\d+$", "NOMIS"), ("mapping", r"/vsipId/aa-aa$", "mapping")]
 )
-def test_an_unread_visit_is_neither_equal_nor_different(world: World, service: str, path: str, side: str) -> None:
+def test_an_unread_visit_is_neither_equal_nor_different(
+    visit_setup: VisitSetup, service: str, path: str, side: str
+) -> None:
     """If a single visit cannot be read, the other visits are compared."""
-    world.book("aa-aa", TODAY)
-    world.write("aa-aa")
-    world.book("bb-bb", TODAY)
-    world.sandbox.fault(service, method="GET", path=path, kind="status", status=500)
-    compared = world.compare()
+    visit_setup.book("aa-aa", TODAY)
+    visit_setup.write("aa-aa")
+    visit_setup.book("bb-bb", TODAY)
+    visit_setup.sandbox.fault(service, method="GET", path=path, kind="status", status=500)
+    compared = visit_setup.compare()
     assert compared.kinds == {"bb-bb": "nomis-visit-missing"}
     assert [(each.key, each.side) for each in compared.unread] == [({"visit": "aa-aa"}, side)]
 
 
-def test_an_invalid_visit_in_the_list_is_unread(world: World) -> None:
+def test_an_invalid_visit_in_the_list_is_unread(visit_setup: VisitSetup) -> None:
     """If a visit in the list lacks a field, only that visit is unread."""
-    world.book("aa-aa", TODAY)
-    world.book("bb-bb", TODAY)
+    visit_setup.book("aa-aa", TODAY)
+    visit_setup.book("bb-bb", TODAY)
     query = f"prisonId={PRISON}&visitStatus=BOOKED&page=0&size=200"
-    page = world.caller.get("visits", f"/visits/search?{query}")
+    page = visit_setup.caller.get("visits", f"/visits/search?{query}")
     (invalid,) = (each for each in page["content"] if each["reference"] == "aa-aa")
     del invalid["prisonerId"]
-    world.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=page)
-    compared = world.compare()
+    visit_setup.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=page)
+    compared = visit_setup.compare()
     assert compared.kinds == {"bb-bb": "nomis-visit-missing"}
     assert [(each.key, each.side) for each in compared.unread] == [({"visit": "aa-aa"}, "DPS")]
 
 
 @pytest.mark.parametrize("service", ["visits", "nomis"])
-def test_a_missing_route_ends_the_comparison_of_visits(world: World, service: str) -> None:
+def test_a_missing_route_ends_the_comparison_of_visits(visit_setup: VisitSetup, service: str) -> None:
     """If a service lacks the route, nothing counts as equal."""
-    world.book("aa-aa", TODAY)
-    world.write("aa-aa")
+    visit_setup.book("aa-aa", TODAY)
+    visit_setup.write("aa-aa")
     path = {"visits": r"/visits/search", "nomis": r"/visits/\d+$"}[service]
     body = {"status": 404, "userMessage": "Not Found: No static resource visits.", "developerMessage": ""}
-    world.sandbox.fault(service, method="GET", path=path, kind="status", status=404, body=body)
+    visit_setup.sandbox.fault(service, method="GET", path=path, kind="status", status=404, body=body)
     with pytest.raises((ServiceTooOld, UpstreamError)) as raised:
-        world.compare()
+        visit_setup.compare()
     # The engine turns the UpstreamError of a missing route into ServiceTooOld.
     error = raised.value
     assert error.no_route if isinstance(error, UpstreamError) else service == "nomis"

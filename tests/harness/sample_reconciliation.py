@@ -20,7 +20,7 @@ from reports.engine.units import Population, Reading, Unit, UnreadRecord
 Row = Mapping[str, Any]
 
 
-class MadeUpEvents(Events):
+class SampleEvents(Events):
     """One event for each mismatch and one at the end."""
 
     report = "made-up-report"
@@ -35,7 +35,7 @@ class MadeUpEvents(Events):
         return (Event(self.report, {"mismatches": len(result.mismatches), "units": len(units)}),)
 
 
-class MadeUp(Reconciliation):
+class SampleReconciliation(Reconciliation):
     """Compares counts by prison and booking.
 
     `units` holds the rows of each unit, or the error that reading it raises.
@@ -82,4 +82,4 @@ class MadeUp(Reconciliation):
 
     def events(self) -> Events:
         """Returns the made-up events."""
-        return MadeUpEvents()
+        return SampleEvents()

@@ -26,7 +26,7 @@ class _CertainSettings(Settings):
         return 0.0
 
 
-class Parts(Application):
+class QueuelessApplication(Application):
     """The program without queues.
 
     It collects mapping retries in `retries`, and has breakers only if `with_breakers` is set. If `sending_fails` is
