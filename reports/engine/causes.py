@@ -123,13 +123,13 @@ def explained(
     values: further values of the mismatch in the result. special: fields of the diagnosis that are specific to this
     difference (see `Cause.diagnosis`).
     """
-    evidence = [*__last_changes(difference.row, notes)]
+    evidence = [*_last_changes(difference.row, notes)]
     if mapping is not None:
         evidence.append(EvidenceRow(side="mapping", text=mapping))
     return Explanation(cause.diagnosis(difference, **special), tuple(evidence), values=values or {})
 
 
-def __last_changes(row: Mapping[str, Any], notes: Mapping[str, str | None] | None = None) -> Iterator[EvidenceRow]:
+def _last_changes(row: Mapping[str, Any], notes: Mapping[str, str | None] | None = None) -> Iterator[EvidenceRow]:
     """Yields when the record of each side was last changed, if that is known.
 
     notes: a remark on each change, by side (`NOMIS` or `DPS`).

@@ -48,12 +48,13 @@ def side_frame(
 ) -> pd.DataFrame:
     """The frame of one side, to be joined with the other side: a row for each record, in the order of `records`.
 
-    records: the records by id. key: the name and the dtype of the column with that id. changed_at: when a record was
-    last changed, local to London. further: columns in addition to the fields, with their dtypes and where their values
-    are. Returns the column of the key, `in_<side>` (`boolean`, true), `<side>_<name>` for each field that the side has,
-    with the dtype of the field, `<side>_changed_at` (`datetime64[s, UTC]`), and the further columns. The frame has all
-    these columns even if there are no records.
+    records: the records by id; those that are None are left out. key: the name and the dtype of the column with that
+    id. changed_at: when a record was last changed, local to London. further: columns in addition to the fields, with
+    their dtypes and where their values are. Returns the column of the key, `in_<side>` (`boolean`, true),
+    `<side>_<name>` for each field that the side has, with the dtype of the field, `<side>_changed_at`
+    (`datetime64[s, UTC]`), and the further columns. The frame has all these columns even if there are no records.
     """
+    records = {number: record for number, record in records.items() if record is not None}
     columns = {f"{side}_{each.name}": (each.dtype, value) for each in fields if (value := getattr(each, side))}
     columns |= further or {}
     frame = {

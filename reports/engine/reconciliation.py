@@ -112,6 +112,8 @@ class Reconciliation(ABC):
     #: The domain (`sync.domains.registry`) with the failures, creations and dead-letter messages that put a difference
     #: in flight.
     domain: ClassVar[str]
+    #: The column with the DPS id by which the domain's events create and update the record, or None if there is none.
+    dps_id_column: ClassVar[str | None] = None
     #: What reports call the record of each side: "NOMIS record", "DPS review".
     nouns: ClassVar[Mapping[SideName, str]] = {"NOMIS": "NOMIS record", "DPS": "DPS record"}
     #: What a result says about an earlier mismatch if its record no longer exists.
@@ -205,9 +207,13 @@ class Reconciliation(ABC):
         """The names that identify the record in failures, messages and creations of the domain, if there are any.
 
         They are written like the `entity` of its events in `sync/domains/<domain>/rules.py`; a creation is
-        `<record>:<DPS id>`, such as `visit:bq-te-ke-ol`.
+        `<record>:<DPS id>`, such as `visit:bq-te-ke-ol`. By default the creation of the id in `dps_id_column`.
         """
-        return ()
+        from sync.domains.registry import DOMAINS
+
+        if self.dps_id_column is None or row[self.dps_id_column] is None:
+            return ()
+        return (f"{DOMAINS[self.domain].record}:{row[self.dps_id_column]}",)
 
     def record_values(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """Further values of a record in the result, for classes in `parts` that have more fields."""

@@ -65,13 +65,31 @@ class UnitReader:
                 values[item] = value
         return values
 
+    def existing(
+        self,
+        side: SideName,
+        read: Callable[[ServiceClient, Record], Value | None],
+        items: Mapping[Record, Mapping[str, Any]],
+        offender_no: Callable[[Record], str | None] = lambda _: None,
+    ) -> dict[Record, Value]:
+        """Like `each`, without the items for which `read` returns None, since the side does not have them."""
+        found = self.each(side, read, items, offender_no)
+        return {item: value for item, value in found.items() if value is not None}
+
     def mapped(
-        self, mappings: Mappings, side: Literal["NOMIS", "DPS"], items: Mapping[Id, Mapping[str, Any]]
-    ) -> dict[Id, MappingIds | None]:
-        """The ids that the mappings of these records link, with None for a record without a mapping."""
+        self,
+        mappings: Mappings,
+        side: Literal["NOMIS", "DPS"],
+        items: Mapping[Id, Mapping[str, Any]],
+        partner: Callable[[MappingIds], Value],
+    ) -> dict[Id, Value | None]:
+        """The id that `partner` takes from the mapping of each record, with None for a record without a mapping.
+
+        side: the side that has the records.
+        """
         find = mappings.find if side == "DPS" else mappings.find_by_nomis_ids
         found = self.each("mapping", find, items)
-        return {item: None if mapping is None else mappings.ids(mapping) for item, mapping in found.items()}
+        return {item: None if mapping is None else partner(mappings.ids(mapping)) for item, mapping in found.items()}
 
     def list_whole(
         self,

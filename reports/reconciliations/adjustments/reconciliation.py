@@ -93,8 +93,8 @@ class AdjustmentReconciliation(Reconciliation):
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
         """Counts the adjustments again, by the current number of each prisoner, as a merge changes it."""
         reader, wanted = _Reader(self.services, reads), _keys(map(_booking, records(rows)))
-        listed = reader.each("NOMIS", lambda _, each: self._list.present(each), wanted, _offender_no)
-        return self._reading([each for each in listed.values() if each is not None], reader)
+        listed = reader.existing("NOMIS", lambda _, each: self._list.present(each), wanted, _offender_no)
+        return self._reading(listed.values(), reader)
 
     def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit:
         """The bookings of a page that could not be read."""

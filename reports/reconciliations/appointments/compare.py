@@ -79,15 +79,15 @@ _ALIKE: Final = ("booking_id", "date", "start_time", "location", "category")
 _CANCELLED = "CANC"
 
 
-def nomis_columns(records: Mapping[int, NomisAppointment]) -> pd.DataFrame:
-    """NOMIS records by event id, as `side_frame` returns them; `nomis_id` (`Int64`) identifies them."""
+def nomis_columns(records: Mapping[int, NomisAppointment | None]) -> pd.DataFrame:
+    """The frame of NOMIS records by event id, as `side_frame` returns it; `nomis_id` (`Int64`) identifies them."""
     return side_frame(
         "nomis", FIELDS, records, ("nomis_id", "Int64"), lambda record: record.modified_date or record.created_date
     )
 
 
-def dps_columns(attendees: Mapping[int, Attendee]) -> pd.DataFrame:
-    """DPS appointments by instance id, as `side_frame` returns them; `dps_id` (`Int64`) identifies them."""
+def dps_columns(attendees: Mapping[int, Attendee | None]) -> pd.DataFrame:
+    """The frame of DPS appointments by instance id, as `side_frame` returns it; `dps_id` (`Int64`) identifies them."""
     return side_frame("dps", FIELDS, attendees, ("dps_id", "Int64"), lambda attendee: attendee.changed_at)
 
 

@@ -120,13 +120,13 @@ class AppointmentReader(UnitReader):
         another reading.
         """
         records = self._nomis(event_ids)
-        of_nomis = self.mapped(MAPPINGS, "NOMIS", {each: {"nomis_id": each} for each in event_ids})
-        dps_ids = {number: None if ids is None else int(ids.dps_id) for number, ids in of_nomis.items()}
+        of_nomis = {each: {"nomis_id": each} for each in event_ids}
+        dps_ids = self.mapped(MAPPINGS, "NOMIS", of_nomis, lambda ids: int(ids.dps_id))
         pairs: list[Pair] = [(each, dps_ids[each]) for each in event_ids if each in records and each in dps_ids]
         # No NOMIS record of the list is mapped to these appointments.
         others = sorted(attendees.keys() - set(dps_ids.values()))
-        of_dps = self.mapped(MAPPINGS, "DPS", {each: {"dps_id": each} for each in others})
-        nomis_ids = {number: None if ids is None else int(ids.nomis_ids[0]) for number, ids in of_dps.items()}
+        of_dps = {each: {"dps_id": each} for each in others}
+        nomis_ids = self.mapped(MAPPINGS, "DPS", of_dps, lambda ids: int(ids.nomis_ids[0]))
         unlisted = self._nomis(sorted({each for each in nomis_ids.values() if each is not None} - set(event_ids)))
         for instance_id, event_id in nomis_ids.items():
             if event_id is None or (event_id in unlisted and not is_read_elsewhere(unlisted[event_id])):
@@ -135,8 +135,8 @@ class AppointmentReader(UnitReader):
         known = [pair for pair in pairs if pair[1] is None or pair[1] in dps]
         return join(
             pd.DataFrame(known, columns=["nomis_id", "dps_id"], dtype="Int64"),
-            nomis_columns({number: each for number, each in {**records, **unlisted}.items() if each is not None}),
-            dps_columns({number: each for number, each in dps.items() if each is not None}),
+            nomis_columns({**records, **unlisted}),
+            dps_columns(dps),
         )
 
     def _dps_side(self, pairs: Iterable[Pair], attendees: Mapping[int, Attendee]) -> dict[int, Attendee | None]:

@@ -29,7 +29,6 @@ from reports.reconciliations.appointments.compare import (
 from reports.reconciliations.appointments.reading import AppointmentReader
 from sync.clock import london_now
 from sync.domains.appointments.nomis import event_id_page
-from sync.domains.appointments.rules import CREATION
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.prisons import RolloutPlan, rollout_plan, rollout_plans
 
@@ -60,6 +59,7 @@ class Appointments(Reconciliation):
     extra = EXTRA
     kinds = KINDS
     domain = "appointments"
+    dps_id_column = "dps_id"
     nouns: ClassVar = {"NOMIS": "NOMIS appointment", "DPS": "DPS appointment"}
 
     @classmethod
@@ -149,10 +149,6 @@ class Appointments(Reconciliation):
         """Ignores pairs that start a year or more ahead in NOMIS: they are typing errors, such as 2062."""
         ahead = year_ahead(rows, london_now().date())
         return rows.assign(ignored=pd.Series(_YEAR_AHEAD, index=rows.index, dtype="string").where(ahead))
-
-    def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The entity of the events of a DPS appointment."""
-        return () if row["dps_id"] is None else (f"{CREATION.name}:{row['dps_id']}",)
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> list[Explanation]:
         """Explains differences by their rows, which hold both records and the mapping."""

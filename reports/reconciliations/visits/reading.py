@@ -146,22 +146,22 @@ class VisitReader(UnitReader):
         return found[social]
 
     def _find_visits(self, references: Iterable[str]) -> dict[str, BookedVisit]:
-        found = self.each("DPS", visit_scheduler.find_visit, _keys((each, each) for each in sorted(references)))
-        return {reference: visit for reference, visit in found.items() if visit is not None}
+        return self.existing("DPS", visit_scheduler.find_visit, _keys((each, each) for each in sorted(references)))
 
     def _find_mappings(self, references: Iterable[str]) -> dict[str, int]:
         """The NOMIS visits that references are mapped to; a reference without a mapping is left out."""
-        found = self.mapped(MAPPINGS, "DPS", _keys((each, each) for each in references))
-        return {reference: int(ids.nomis_ids[0]) for reference, ids in found.items() if ids is not None}
+        keys = _keys((each, each) for each in references)
+        found = self.mapped(MAPPINGS, "DPS", keys, lambda ids: int(ids.nomis_ids[0]))
+        return {reference: visit_id for reference, visit_id in found.items() if visit_id is not None}
 
     def _find_owners(self, named: Mapping[int, str]) -> dict[int, str]:
         """The references that NOMIS visits are mapped to; empty for a visit without a mapping."""
-        found = self.mapped(MAPPINGS, "NOMIS", _keys((each, f"{name} {each}") for each, name in named.items()))
-        return {visit_id: "" if ids is None else ids.dps_id for visit_id, ids in found.items()}
+        keys = _keys((each, f"{name} {each}") for each, name in named.items())
+        found = self.mapped(MAPPINGS, "NOMIS", keys, lambda ids: ids.dps_id)
+        return {visit_id: reference or "" for visit_id, reference in found.items()}
 
     def _find_details(self, visits: Mapping[int, str]) -> list[VisitDetails]:
-        found = self.each("NOMIS", nomis_visits.find_details, _keys(visits.items()))
-        return [visit for visit in found.values() if visit is not None]
+        return [*self.existing("NOMIS", nomis_visits.find_details, _keys(visits.items())).values()]
 
     def _unread_visits(self) -> set[str]:
         return {record.key["visit"] for record in self.unread}

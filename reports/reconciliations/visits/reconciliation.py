@@ -18,7 +18,6 @@ from reports.reconciliations.visits.result import VisitMismatch, VisitResult
 from sync import clock
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits.nomis import knows_prisoner
-from sync.domains.visits.rules import CREATION
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ class Visits(Reconciliation):
     extra: ClassVar = rules.EXTRA
     kinds: ClassVar = rules.KINDS
     domain = "visits"
+    dps_id_column = "reference"
     nouns: ClassVar = {"NOMIS": "NOMIS visit", "DPS": "DPS visit"}
     parts: ClassVar = {Mismatch: VisitMismatch, ReconciliationResult: VisitResult}
 
@@ -96,10 +96,6 @@ class Visits(Reconciliation):
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows that differ, by the rules of visits."""
         return rules.differing(frame, _today())
-
-    def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The entity of the events of a visit."""
-        return () if row["reference"] is None else (f"{CREATION.name}:{row['reference']}",)
 
     def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
         """How many visits each side has."""
@@ -195,7 +191,7 @@ class VisitEvents(Events):
             "nomis": ", ".join(f"{each.field}={each.nomis}" for each in mismatch.differences),
             "dps": ", ".join(f"{each.field}={each.dps}" for each in mismatch.differences),
         }
-        return self.event("mismatch", {name: value for name, value in properties.items() if value is not None})
+        return self.event("mismatch", properties)
 
     def unread(self, unread: Unread) -> Event:
         """The event for a visit that could not be read, or for a prison if none of its visits could be read."""
@@ -223,6 +219,4 @@ class VisitEvents(Events):
         yield Event(self.report, {**listed, **counts})
 
     def _page_error(self, detail: Mapping[str, Any], error: str) -> Event:
-        properties = {"prisonId": None, "page": None, "side": None, **detail, "error": error}
-        known = {name: value for name, value in properties.items() if value is not None}
-        return self.event("mismatch-page-error", known)
+        return self.event("mismatch-page-error", {**detail, "error": error})
