@@ -69,7 +69,7 @@ class ForkedCommand:
             self.send_signal(signal.SIGABRT)
             self._process.join(seconds)
             written = self._err.read_text(encoding="utf-8", errors="replace")[-_SHOWN_CHARACTERS:]
-            raise TimeoutError(f"{self._process.name} still runs after {seconds} s:\n{written}")
+            raise TimeoutError(f"{self._process.name} is still running after {seconds} s:\n{written}")
         return code
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -78,7 +78,7 @@ class ForkedCommand:
             os.kill(self._process.pid, number)
 
     def kill(self) -> None:
-        """Ends the process as `kill -9` does, if it still runs."""
+        """Ends the process as `kill -9` does, if it is still running."""
         self._process.kill()
         self._process.join(LONGEST_SECONDS)
 

@@ -215,7 +215,7 @@ class OutboxSender:
         return self._slack
 
     def _warn_off(self, left_alone: Sequence[Delivery]) -> None:
-        """Warns once about each channel that is off and has deliveries."""
+        """Warns once about each channel that is off and has deliveries waiting."""
         for channel in {delivery.channel for delivery in left_alone} - self._warned_off:
             self._warned_off.add(channel)
             self._log.warning(f"{channel}-off", reason=f"{_off_text(channel)}; its deliveries wait")

@@ -73,7 +73,7 @@ class BookingList:
         return nomis_prisoners.latest_bookings(self.nomis, after, size, active_only=self.active_only)
 
     def present(self, booking: ListedBooking) -> ListedBooking | None:
-        """The booking with the current number of its prisoner, or None if it is no longer listed."""
+        """The booking with the current number of its prisoner, or None if the booking is no longer listed."""
         if booking.created:
             return booking
         listed = self.page(booking.id - 1, 1)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from reports.engine.units import SideName
 
-#: Numbers are looked up by hash if the highest is more than this many times their count.
+#: Numbers are looked up by hash if the highest number is more than this many times their count.
 _SPARSE = 16
 
 

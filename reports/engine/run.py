@@ -138,7 +138,7 @@ class ReconciliationRunner:
         except LeaseBusy as error:
             raise ReconciliationBusy(
                 f"this process was suspended for too long, and another process may have taken over the reconciliation "
-                f"of {kind.name}; that process continues after the last finished page"
+                f"of {kind.name}; if so, the other process continues after the last finished page"
             ) from error
         finally:
             leases.stop()

@@ -102,7 +102,7 @@ class RunReader:
         )
         self._pool = TracedThreads(_UNITS_AT_ONCE, thread_name_prefix="unit")
         self._results: queue.Queue[tuple[Unit, Reading | BaseException]] = queue.Queue()
-        #: The units that began to be read before all units were listed.
+        #: The units whose reading began before all units were listed.
         self._begun: dict[str, Unit] = {}
         self._log = structlog.get_logger().bind(run_id=run.record.id, shard=run.shard)
 

@@ -21,8 +21,8 @@ class Scope:
     """What a run covers.
 
     prisons: prison codes; offender_nos: prisoner numbers; both are empty for everyone. from_date, to_date: London days,
-    both inclusive. days_chosen: whether an operator chose the days; otherwise they are the days of the window when the
-    run began, which may have been yesterday.
+    both inclusive. days_chosen: whether an operator chose the days; otherwise they are the days of the window on the
+    day that the run began, even if that was yesterday.
     """
 
     prisons: tuple[str, ...] = ()

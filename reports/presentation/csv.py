@@ -30,7 +30,7 @@ def render_csv(result: ReconciliationResult, masking: Masking = UNMASKED) -> str
 
 
 def packed_csv(result: ReconciliationResult, masking: Masking) -> str:
-    """The lines of the CSV as a JSON list, compressed by gzip, in hexadecimal digits: an eighth of the size.
+    """The lines of the CSV as a JSON list, compressed with gzip, in hexadecimal digits: an eighth of the size.
 
     The digits form a single word, so the masking of a page finds no prisoner number or booking id in them.
     """

@@ -186,11 +186,15 @@ def next_step(result: ReconciliationResult) -> Step | None:
     """The command that reads what a run could not read, or None if no command can."""
     if result.status == "failed":
         rerun = command("runs", "rerun", result.run_id)
-        return Step("When `prisoner-to-nomis check` reports that everything is up, run it again:", rerun)
+        return Step(
+            "When `prisoner-to-nomis check` reports that everything is up, run the reconciliation again:", rerun
+        )
     if any(each.listed for each in result.unread) or result.gaps:
         shards = result.parameters.get("shards", 1)
         of_shards = ("--shards", shards) if isinstance(shards, int) and shards > 1 else ()
-        return Step("Resume it:", command("reconcile", result.reconciliation, "--resume", result.run_id, *of_shards))
+        return Step(
+            "Resume the run:", command("reconcile", result.reconciliation, "--resume", result.run_id, *of_shards)
+        )
     return None
 
 

@@ -41,9 +41,9 @@ _MAPPING_LOST_IN_DPS: Final = replace(
 _IN_CELL: Final = Cause(
     "the appointment takes place in a cell",
     "DPS",
-    "If NOMIS is older than 2024, inform the prison. Otherwise write the appointment to NOMIS again.",
+    "If NOMIS is a version from before 2024, inform the prison. Otherwise write the appointment to NOMIS again.",
     _RESYNC,
-    "NOMIS before 2024 refuses an appointment without a location.",
+    "Versions of NOMIS from before 2024 refuse an appointment without a location.",
     "medium",
 )
 _CREATION_LOST: Final = Cause.of_lost_message(

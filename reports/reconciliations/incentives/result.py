@@ -180,7 +180,7 @@ class MatrixCell(Part):
 
 
 class IncentiveResult(ReconciliationResult):
-    """Everything that a run found. Defaults complete the results of versions that had only this reconciliation."""
+    """Everything that a run found. The defaults are for results of versions that had only this reconciliation."""
 
     reconciliation: str = NAME
     title: str = TITLE

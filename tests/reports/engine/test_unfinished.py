@@ -50,7 +50,8 @@ def test_the_report_of_a_failed_run_says_to_repeat_it() -> None:
     A prisoner who was not found is not a reason to resume it.
     """
     for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
-        assert "When `prisoner-to-nomis check` reports that everything is up, run it again:" in text, where
+        step = "When `prisoner-to-nomis check` reports that everything is up, run the reconciliation again:"
+        assert step in text, where
         assert "prisoner-to-nomis runs rerun run-of-today" in text, where
     no_one = (IncentiveUnread(offender_no="A9999ZZ", booking_id=None, reason="not there"),)
     for where, text in texts(made_result(0, status="incomplete", unread=no_one)).items():
