@@ -125,11 +125,11 @@ def test_messages_that_cannot_be_handled_are_listed() -> None:
     assert [len(view[kind]) for kind in ("vanished", "refused", "unknown")] == [3, 2, 4]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("request", [{"event": 5}, {"queues": ["visits"]}, {"queues": []}, {"events": -1}])
-def test_impossible_requests_are_refused(request: dict[str, object]) -> None:
+@pytest.mark.parametrize("body", [{"event": 5}, {"queues": ["visits"]}, {"queues": []}, {"events": -1}])
+def test_impossible_requests_are_refused(body: dict[str, object]) -> None:
     """Unknown names, unknown queues and negative numbers are refused with a reason."""
     with pytest.raises(ValueError, match=r"traffic|queue|negative"):
-        TrafficRequest.read(request)
+        TrafficRequest.read(body)
 
 
 def test_changes_are_made_when_their_event_is_published() -> None:
