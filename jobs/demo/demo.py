@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.cli.output import ProgressCallback, live_progress, print_table, say
 from jobs.demo.earlier_runs import store_earlier_reports
 from jobs.demo.earlier_weeks import record_earlier_weeks
-from jobs.demo.outcome import DemoOutcome, Findings
+from jobs.demo.outcome import DemoOutcome, Findings, table_lines
 from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
 from jobs.operations.deliveries import export_telemetry, send_pending
 from jobs.operations.reconcile import parameters_as_dict, reconcile
@@ -261,7 +261,8 @@ class _Demo:
 def _show(outcome: DemoOutcome, *, open_report: bool) -> None:
     """Prints the table, and opens the report on a desktop. Raises `WorkError` if anything is wrong."""
     say()
-    print_table(("WHAT", "FIGURE"), outcome.rows())
+    for line in table_lines([("WHAT", "FIGURE"), *outcome.rows()]):
+        say(line)
     say()
     print_table(("LOOK NEXT AT", "WHERE"), outcome.places())
     problems = outcome.problems()

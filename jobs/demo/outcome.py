@@ -1,7 +1,9 @@
 """The outcome of a demo: its figures, whether they match those planted, and the table that shows them."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from jobs.demo.earlier_runs import EarlierRuns
@@ -13,6 +15,8 @@ from reports.reconciliations.incentives.result import IncentiveResult
 Key = tuple[str | int | None, ...]
 #: How many keys and how many bookings a problem names.
 _MOST_KEYS, _MOST_BOOKINGS = 5, 10
+#: The width of the table in columns.
+_WIDTH = 80
 #: The number of the cause "its message is waiting".
 _WAITS_ON_A_QUEUE = 1
 
@@ -217,6 +221,16 @@ class DemoOutcome:
             ("all reports", self.overview),
             ("Slack", self.slack_file),
         ]
+
+
+def table_lines(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """The lines of a table of labels and figures, at most 80 columns wide. A long figure continues below its start."""
+    indent = max(len(label) for label, _ in rows) + 2
+    lines = []
+    for label, figure in rows:
+        parts = textwrap.wrap(figure, _WIDTH - indent, break_on_hyphens=False) or [""]
+        lines += [f"{start:<{indent}}{part}".rstrip() for start, part in zip_longest([label], parts, fillvalue="")]
+    return lines
 
 
 def against_earlier_runs(result: ReconciliationResult, earlier: EarlierRuns) -> list[str]:

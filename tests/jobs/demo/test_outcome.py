@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.demo.earlier_runs import EarlierRuns
-from jobs.demo.outcome import DemoOutcome
+from jobs.demo.outcome import DemoOutcome, table_lines
 from reports.reconciliations.incentives.result import (
     IncentiveDiagnosis,
     IncentiveInFlight,
@@ -74,6 +74,17 @@ def good() -> DemoOutcome:
         overview="/somewhere/index.html",
         seconds=12.3,
     )
+
+
+def test_the_table_fits_a_terminal(good: DemoOutcome) -> None:
+    """No line of the table is wider than 80 columns, and a long figure continues below its start."""
+    rows = [("WHAT", "FIGURE"), *good.rows(), ("visits", "3 of 3 planted found, 2 of 2 in flight; " * 4)]
+    lines = table_lines(rows)
+    assert max(map(len, lines)) <= 80
+    column = lines[0].index("FIGURE")
+    assert {line[:column].strip() for line in lines} == {label.strip() for label, _ in rows} | {""}
+    assert all(line[column - 1] == " " and line[column] != " " for line in lines)
+    assert " ".join(line[column:] for line in lines) == " ".join(figure.strip() for _, figure in rows)
 
 
 def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
