@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: The account that the image runs as: everybody who works in a pod has this account, so it names nobody.
 SERVICE_ACCOUNT = "appuser"
 _LONGEST_NAME = 100
-_NO_ANSWER = "no answer to the question: add --yes, or --dry-run to see what the command would do"
+_NO_ANSWER = "no answer to the question: add {flags}, or --dry-run to see what the command would do"
 
 
 def operator_name(settings: "Settings", given: str | None) -> str:
@@ -49,7 +49,7 @@ def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
         say("dry run: nothing was changed")
         return False
     if not yes:
-        _ask(question, err=False)
+        _ask(question, err=False, flags="--yes")
     return True
 
 
@@ -62,10 +62,12 @@ def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool
     say(f"not checked: {unchecked}")
     if yes and not accepted:
         raise UsageError(f"{unchecked}; check NOMIS, then add --unchecked")
-    if not confirm(question, yes=yes, dry_run=dry_run):
-        return False
+    if dry_run:
+        return confirm(question, yes=yes, dry_run=True)
+    if not yes:
+        _ask(question, err=False, flags="--yes --unchecked")
     if not accepted:
-        _ask(f"{unchecked}. Proceed anyway?", err=False)
+        _ask(f"{unchecked}. Proceed anyway?", err=False, flags="--yes --unchecked")
     return True
 
 
@@ -73,12 +75,13 @@ def confirm_on_terminal(question: str, *, yes: bool) -> None:
     """Asks only on a terminal, unless `yes`. Without a terminal the command proceeds. Declining ends the command."""
     if not yes and sys.stdin is not None and sys.stdin.isatty():
         # Stdout is for the result, which a program may read.
-        _ask(question, err=True)
+        _ask(question, err=True, flags="--yes")
 
 
-def _ask(question: str, *, err: bool) -> None:
+def _ask(question: str, *, err: bool, flags: str) -> None:
+    """Asks a question. Raises `UsageError`, which proposes `flags`, if there is nobody to answer it."""
     if sys.stdin is None:
-        raise UsageError(_NO_ANSWER)
+        raise UsageError(_NO_ANSWER.format(flags=flags))
     try:
         typer.confirm(plain(question), abort=True, err=err)
     except typer.Abort as stopped:
@@ -86,7 +89,7 @@ def _ask(question: str, *, err: bool) -> None:
         if not isinstance(stopped.__context__, EOFError):
             raise
         say(err=err)  # ends the line of the question
-        raise UsageError(_NO_ANSWER) from None
+        raise UsageError(_NO_ANSWER.format(flags=flags)) from None
 
 
 def _account() -> str:
