@@ -12,6 +12,7 @@ from reports.presentation.alerts import TEXTS
 from sync.domains.declaration import Domain
 from sync.domains.registry import DOMAINS
 from sync.settings.declaration import variables
+from sync.store.creations import CreationState
 
 PAGE = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
 PROGRAM = "prisoner-to-nomis "
@@ -66,3 +67,10 @@ def test_settings_that_are_named_exist() -> None:
     known = {variable.name for variable in variables()} | {"FEATURE_EVENT_DELETEALL", "FEATURE_EVENT_"}
     assert set(names) <= known
     assert len(set(names)) > 4
+
+
+def test_each_state_of_a_creation_is_explained() -> None:
+    """The runbook explains each state that `creations list`, `creations show` and `status` print."""
+    section = PAGE.partition("\n## A creation whose outcome is unknown\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)
+    assert set(rows) == {state.value for state in CreationState}
