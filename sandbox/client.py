@@ -188,7 +188,7 @@ class Sandbox:
         return dict(self.control("GET", "/planted"))
 
     def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq", of: str = "incentive") -> int:
-        """Puts the planted messages that are waiting on an existing queue; returns how many.
+        """Puts on an existing queue the planted messages that are waiting; returns how many.
 
         `of` is the id of the queue to which their events belong. For incentives, the events are about reviews (cause
         1).
@@ -283,7 +283,7 @@ class Sandbox:
         return dict(self.control("POST", f"/entities/{kind}", fields))
 
     def entities(self, kind: str) -> list[dict[str, Any]]:
-        """Returns the records of one kind of a publishing service."""
+        """Returns the records of one kind in a publishing service."""
         return list(self.control("GET", f"/entities/{kind}"))
 
     def drop(self, kind: str, dps_id: int | str) -> None:

@@ -128,7 +128,7 @@ def put_entity(engine: Engine, body: Body, kind: str) -> object:
 
 
 def list_entities(engine: Engine, body: Body, kind: str) -> object:
-    """Lists the records of one kind of a publishing service."""
+    """Lists the records of one kind in a publishing service."""
     return [view(each) for each in held(engine.world, kind).values()]
 
 

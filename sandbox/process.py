@@ -14,7 +14,7 @@ from sandbox.control import Control
 from sandbox.engine import Engine
 from sandbox.options import Options
 
-#: A new world makes some thousand objects, and few of the objects that a request makes need the garbage collector.
+#: A new world makes many objects, and few of the objects that a request makes need the garbage collector.
 COLLECTION_THRESHOLD = 100_000
 
 

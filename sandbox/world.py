@@ -137,7 +137,7 @@ class World:
         return [] if prisoner is None else [prisoner.booking_id]
 
     def settle_in_flight(self, booking_id: int) -> None:
-        """Writes a review that is in flight to NOMIS, once enough time has passed since the first reading."""
+        """Writes to NOMIS a review that is in flight, once enough time has passed since the first reading."""
         now = time.monotonic()
         first = self._first_read.get(booking_id)
         if first is None:

@@ -134,7 +134,7 @@ def _shared_key(make: Callable[[Subscription], Key]) -> Callable[[Subscription],
 
 
 def apply_patches() -> None:
-    """Replaces moto's functions with these, in this process."""
+    """Replaces moto's functions with those of this module, in this process."""
     replacements: dict[str, object] = {
         "messages": property(_visible),
         "approximate_number_of_messages": property(_visible_count),

@@ -148,7 +148,7 @@ class Topic:
 
 
 def entry(entry_id: str, event: dict[str, object]) -> dict[str, object]:
-    """Returns one entry of a batch: the event as text, its type as the attribute that subscriptions filter on."""
+    """Returns one entry of a batch: the event as text, and its type as the attribute that subscriptions filter on."""
     attribute = {"DataType": "String", "StringValue": str(event["eventType"])}
     return {"Id": entry_id, "Message": orjson.dumps(event).decode(), "MessageAttributes": {"eventType": attribute}}
 

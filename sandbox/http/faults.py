@@ -34,7 +34,7 @@ TEMPLATE_PARAMETER = re.compile(r"\{[A-Za-z]\w*\}")
 
 @dataclass(slots=True)
 class Fault:
-    """One fault: which requests it affects, how often, and what it does to them.
+    """One fault: which requests it affects, how many times, and what it does to them.
 
     `containing` is a text that the body must contain, and `query` is a parameter (`page=2`) that the query must have.
 

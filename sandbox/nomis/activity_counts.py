@@ -78,7 +78,7 @@ def routes(world: World) -> list[Route]:
 
 
 def in_order(booking_ids: Iterable[int]) -> list[dict[str, object]]:
-    """How often each booking occurs, in order of booking id."""
+    """How many times each booking occurs, in order of booking id."""
     return [{"bookingId": each, "count": count, **NEW_FIELD} for each, count in sorted(Counter(booking_ids).items())]
 
 

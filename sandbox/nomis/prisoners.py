@@ -21,7 +21,7 @@ from sandbox.population.people import Prisoner, new_offender_no
 if TYPE_CHECKING:
     from sandbox.world import World
 
-#: How many values the database accepts in one list at most.
+#: The maximum number of values that the database accepts in one list.
 MOST_BOOKINGS = 1000
 FIRST_OFFENDER_ID = 1_400_000
 DEFAULT_SIZE: Final = 10

@@ -26,8 +26,8 @@ ALLOCATIONS, SUSPENDED_ALLOCATIONS, ATTENDANCES = RECONCILIATIONS = (
     "attendances",
 )
 NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
-#: The shares of bookings whose counts differ: 2 in 10,000 of all bookings; 5 in 10,000 of the 4.6 % with a suspended
-#: allocation; 4 in 10,000 of the 80 % with a paid attendance on a weekday.
+#: The shares of bookings whose counts differ: 2 in 10,000 of all bookings; 5 in 10,000 of the 4.6% with a suspended
+#: allocation; 4 in 10,000 of the 80% with a paid attendance on a weekday.
 ALLOCATION_SHARE, SUSPENDED_SHARE, ATTENDANCE_SHARE = 0.000_2, 0.000_5 * 0.046, 0.000_4 * 0.8
 SUSPENSION_FAILED, RESUMPTION_FAILED = "suspension failed", "resumption failed"
 PAID_ON_ANOTHER: Final = "paid on another booking"

@@ -80,7 +80,7 @@ def make_prisons(chance: random.Random, count: int) -> dict[str, Prison]:
 
 
 def set_up_levels(world: World, chance: random.Random) -> None:
-    """Sets up the levels of every prison in the incentives API, and those that NOMIS knows in NOMIS."""
+    """Sets up the levels of every prison in the incentives API and, if NOMIS knows them, in NOMIS."""
     for prison_id in world.prisons:
         for level in prison_levels(prison_id, chance):
             world.incentives.prison_levels[prison_id, level.code] = level

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 MOST_BLOCKS = 50
-#: The most characters that all texts in the blocks of a message may have together.
+#: The maximum number of characters in all texts of a message's blocks together.
 LONGEST_BLOCKS = 13_200
 LONGEST_HEADER = 150
 LONGEST_SECTION = 3_000

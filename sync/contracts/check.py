@@ -59,8 +59,8 @@ def check_service(service: UpstreamName, raw: object, operations: Iterable[Opera
     """
     document = Document(raw)
     called = [each for each in operations if each.service is service]
-    # The client certainly has these roles. A call works if the operation accepts any of these, even if another is
-    # declared for it.
+    # The client certainly has these roles. A call works if the operation accepts any of these, even if it declares
+    # another role.
     roles = frozenset(each.role for each in called if each.role is not None and not each.since and not each.until)
     mapped = mapped_values()
     found = {each for operation in called for each in compare(operation, document, roles, mapped, called)}
@@ -101,7 +101,7 @@ def last_findings(connection: Connection) -> Mapping[str, Sequence[Mapping[str, 
 
 
 def record_findings(connection: Connection, service: str, version: str, findings: Sequence[Mapping[str, Any]]) -> None:
-    """Records the result of the check of a service instead of its last one; `version` is that of its document."""
+    """Records the result of a service's check, which replaces the previous result; `version` is the document's."""
     values = {"version": version, "findings": list(findings), "checked_at": now()}
     statement = insert_into(connection.dialect.name, contract_checks).values(service=service, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["service"], set_=values))

@@ -36,8 +36,8 @@ _JSON: Mapping[Any, str] = {
 class Declared:
     """The declaration of a value.
 
-    type: the JSON type, `any` if every type is accepted. values: the only values that it may have, or None if it may
-    have any. fields: the fields of an object. items: the elements of a list. also: a second form that the program can
+    type: the JSON type, `any` if every type is accepted. values: the only values that are allowed, or None if any value
+    is allowed. fields: the fields of an object. items: the elements of a list. also: a second form that the program can
     read. nullable: whether it may be null.
     """
 
@@ -115,7 +115,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def shape_errors(operation: Operation[Any], response: Any) -> list[str]:
-    """Sentences about the fields of a response that are missing or have the wrong type, without their values."""
+    """Sentences, without values, about the fields of a response that are missing or have the wrong type."""
     shape = declared(operation.response.shape)
     if operation.response.form == "list":
         shape = Declared("array", items=shape)

@@ -9,7 +9,7 @@ from typing import Any
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 _MONTH = re.compile(r"\d{4}-\d{2}(?=-\d{2})")
-#: The month for a document that does not say when it was made, so that it counts as current.
+#: The month for a document that does not say when it was made, so that the document counts as current.
 _TODAY = "9999-12"
 #: A role is a word in capitals, in a sentence about roles.
 _ABOUT_ROLES = re.compile(r"\broles?\b.*", re.IGNORECASE | re.DOTALL)

@@ -48,9 +48,9 @@ _ONCE_THERE = frozenset({CreationState.MAPPED, CreationState.DELETED})
 class _NotFound(Enum):
     """Why the NOMIS record of an intent is not known."""
 
-    #: NOMIS does not have it.
+    #: NOMIS does not have the record.
     ABSENT = "absent"
-    #: No endpoint can show it, or several records match, so a person must decide.
+    #: No endpoint can show the record, or several records match, so a person must decide.
     AMBIGUOUS = "ambiguous"
 
 

@@ -61,7 +61,7 @@ class GroupResult:
 
 
 class GroupRunner:
-    """Handles the groups of one queue. It is safe to share between threads if each has its own group."""
+    """Handles the groups of one queue. It is safe to share between threads if each thread has its own group."""
 
     def __init__(self, queue_context: QueueContext, control: DrainControl) -> None:
         self._queue_context = queue_context

@@ -60,8 +60,8 @@ def is_outage(error: SyncError, message: Message, queue_context: QueueContext) -
 class OutageWatch:
     """Watches whether the drain of one queue has to wait for a service or the database, and for how long.
 
-    `hold_seconds`: how long it may wait before its messages are returned to the queue; None waits without a limit. Only
-    the thread of the drain uses this object.
+    `hold_seconds`: how long the drain may wait before its messages are returned to the queue; None waits without a
+    limit. Only the thread of the drain uses this object.
     """
 
     def __init__(self, queue_context: QueueContext, hold_seconds: float | None) -> None:

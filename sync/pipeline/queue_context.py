@@ -17,7 +17,7 @@ from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import Services
 
-#: A callback for the end of a message: the queue id, the outcome, and how often the message was received.
+#: A callback for the end of a message: the queue id, the outcome, and how many times the message was received.
 OnMessageEnd = Callable[[str, Outcome, int], None]
 
 

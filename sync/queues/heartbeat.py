@@ -131,7 +131,7 @@ class Browse:
 
 @contextmanager
 def browsing(queue: Queue) -> Iterator[Browse]:
-    """Reads the messages of `queue` in the `with` block. Messages that are not deleted are visible again after it."""
+    """Reads the messages of `queue` in the `with` block. Messages that are not deleted are visible again afterwards."""
     browse = None
     try:
         with Heartbeat(queue, times.DEAD_LETTER_VISIBILITY_SECONDS) as heartbeat:

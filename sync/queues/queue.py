@@ -24,7 +24,7 @@ from sync.settings import times
 BATCH = 10
 #: The longest possible delay of a sent message, in seconds.
 _MOST_DELAY_SECONDS = 900
-#: How often a batch call is tried; each attempt has only the entries that have failed so far.
+#: How many times a batch call is tried; each further attempt only has the entries that have failed so far.
 _TRIES = 4
 
 
@@ -245,7 +245,7 @@ def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         yield messages[start : start + BATCH]
 
 
-#: CloudWatch gets the figures from SQS once a minute, with a delay of some minutes.
+#: CloudWatch gets the figures from SQS once a minute, with a delay of a few minutes.
 _PERIOD_SECONDS = 60
 _SPAN = timedelta(minutes=15)
 

@@ -1,7 +1,7 @@
 """Lets a message wait on the queue without using up its receives: a delayed copy replaces the original.
 
 SQS counts every receive, and after a few receives a message becomes a dead letter. So if a message cannot be handled
-yet for a reason outside it, a copy replaces it. The copy says what the message waits for, and since when.
+yet for a reason outside the message, a copy replaces it. The copy says what the message waits for, and since when.
 
 If a message begins to wait for something else, a new wait begins. A message that alternates between two waits could
 wait for ever, so its copies also say when its first wait began. It fails like any other message
@@ -30,7 +30,7 @@ class WaitsFor(StrEnum):
     LEASE = "waitsForLeaseSince"
     #: A service is unavailable.
     SERVICE = "waitsForServiceSince"
-    #: It was sent back from the dead letter queue by a command that follows it until it is handled.
+    #: The message was sent back from the dead letter queue by a command that follows it until it is handled.
     TURN = "waitsForTurnSince"
 
 

@@ -293,7 +293,7 @@ class DeadLetterQueue:
                 count_redrives(connection, self.queue, keys)
                 resolve_given_up(connection, self.queue, keys, who, "sent back by dlq retry")
                 if is_followed:
-                    # Recorded before they are sent, since the drain may handle a message at once.
+                    # They are recorded before they are sent, since the drain may handle a message at once.
                     record_waits(connection, map(self._waiting_message, dead_letters))
         except StoreUnavailable:
             raise

@@ -19,7 +19,7 @@ from sync.store.failed_attempts import Attempts, FailedAttempt, attempts_at, red
 from sync.store.findings import Finding, FindingKind, given_up_messages, list_findings
 
 UNFINISHED_HINT = (
-    "its last attempt may have created the record in NOMIS: send the message back, and the next attempt searches "
+    "the last attempt may have created the record in NOMIS: send the message back, and the next attempt searches "
     "for the record"
 )
 NO_FAILURE_HINT = "no failure was recorded (the process died, or somebody put the message here): send the message back"
@@ -99,9 +99,9 @@ class DeadLetterReport:
     """A dead-letter message, with everything that the database knows about it.
 
     failure: its last failed attempt, None if no failure was recorded. attempts: the number of failed attempts in all
-    its deliveries. redrives, redriven_at: how often it was sent back, and when it was last sent back. given_up: whether
-    housekeeping no longer sends it back. unfinished: whether NOMIS has, or may have, the record that the message
-    creates, without a mapping. finding: the open finding about two rows in NOMIS that the message waits for.
+    its deliveries. redrives, redriven_at: how many times it was sent back, and when it was last sent back. given_up:
+    whether housekeeping no longer sends it back. unfinished: whether NOMIS has, or may have, the record that the
+    message creates, without a mapping. finding: the open finding about two rows in NOMIS that the message waits for.
     """
 
     dead_letter: DeadLetterMessage

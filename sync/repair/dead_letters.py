@@ -42,7 +42,7 @@ class DeadLetterMessage:
 
     @property
     def sent_at(self) -> datetime | None:
-        """When it was last sent to its main queue (aware), or None if SQS does not say."""
+        """When the message was last sent to its main queue (an aware time), or None if SQS does not say."""
         return self.message.sent_at
 
     @property

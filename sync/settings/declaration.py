@@ -238,7 +238,7 @@ class Settings(BaseModel):
         10,
         ge=0,
         le=1_000_000,
-        description="how often a message may return to the DLQ before housekeeping leaves it there",
+        description="how many times a message may return to the DLQ before housekeeping leaves it there",
     )
     scheduler_reconciliation: bool = Field(
         True,

@@ -37,7 +37,7 @@ class ActionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One recorded action. `details` is plain JSON; `finished_at` is None until completion; times have their zone."""
+    """One recorded action. `details` is plain JSON; `finished_at` is None until completion; times are aware."""
 
     id: int
     time: datetime

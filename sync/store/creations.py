@@ -139,7 +139,7 @@ def list_intents(connection: Connection, domain: str) -> list[CreationRecord]:
 
 
 def finished_since(connection: Connection, domain: str, since: datetime) -> frozenset[str]:
-    """The DPS ids of `domain` with a creation that reached a final state at or after `since` (with its zone)."""
+    """The DPS ids of `domain` with a creation that reached a final state at or after `since` (an aware time)."""
     columns = creations.c
     query = select(columns.dps_id).where(
         columns.domain == domain, columns.state.in_(_FINAL_STATES), columns.updated_at >= since

@@ -1,4 +1,4 @@
-"""Records failed attempts to handle messages, and how often dead-letter messages were redriven.
+"""Records failed attempts to handle messages, and how many times dead-letter messages were redriven.
 
 An attempt has the message, the step, the reason, and whether a retry may help. Redrives are counted by the key of a
 message, which stays the same when the message is sent back.
@@ -155,14 +155,14 @@ def _pages(values: Iterable[Value]) -> Iterator[list[Value]]:
 
 
 def failed_since(connection: Connection, queue: str, event_type: str, since: datetime) -> list[FailedAttempt]:
-    """The failed attempts to handle events of one type since `since` (with its zone), oldest first."""
+    """The failed attempts to handle events of one type since `since` (an aware time), oldest first."""
     columns = failures.c
     query = select(failures).where(columns.time >= since, columns.queue == queue, columns.event_type == event_type)
     return [_attempt(row) for row in connection.execute(query.order_by(columns.id))]
 
 
 def counts(connection: Connection, since: datetime) -> list[FailureCount]:
-    """The number of failed attempts since `since` (with its zone), by queue."""
+    """The number of failed attempts since `since` (an aware time), by queue."""
     columns = failures.c
     recoverable = func.count().filter(columns.recoverable.is_(True))
     query = select(columns.queue, recoverable, func.count() - recoverable).where(columns.time >= since)
@@ -172,7 +172,7 @@ def counts(connection: Connection, since: datetime) -> list[FailureCount]:
 
 @dataclass(frozen=True, slots=True)
 class Redrives:
-    """How often a message was sent back to its queue, and when it was last sent back."""
+    """How many times a message was sent back to its queue, and when it was last sent back."""
 
     number: int
     last: datetime
@@ -204,7 +204,7 @@ def count_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> N
 def forget_redrives(connection: Connection, before: datetime) -> int:
     """Deletes the counts of messages that were last sent back before `before`. Returns how many were deleted.
 
-    SQS no longer has these messages. `before` has its zone.
+    SQS no longer has these messages. `before` is an aware time.
     """
     return connection.execute(delete(dead_letter_returns).where(_REDRIVES.last_retried_at < before)).rowcount
 

@@ -195,7 +195,7 @@ def resolve_given_up(connection: Connection, queue: str, keys: Collection[str], 
 
 
 def resolve_expired(connection: Connection, before: datetime) -> None:
-    """Resolves the findings about messages given up on before `before` (with its zone), which SQS has since deleted."""
+    """Resolves the findings about messages given up on before `before` (an aware time), which SQS has since deleted."""
     expired = (findings.c.kind == FindingKind.DEAD_LETTER.value) & (findings.c.created_at < before)
     _resolve(connection, expired, "housekeeping", "SQS no longer keeps the message")
 

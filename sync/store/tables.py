@@ -172,7 +172,7 @@ breakers = Table(
     Column("reason", DisplayText()),
 )
 
-#: How often a message was redriven from its DLQ, by an id that stays the same after a redrive.
+#: How many times a message was redriven from its DLQ, by an id that stays the same after a redrive.
 dead_letter_returns = Table(
     "dead_letter_returns",
     metadata,

@@ -130,7 +130,7 @@ def read_events(
 ) -> Iterator[dict[str, Any]]:
     """The tracked events, oldest first, as `{"name", "time", "properties"}` with the time as ISO text in UTC.
 
-    name: only events with this name. since: only events from this time on (with its zone). newest: how many of the last
+    name: only events with this name. since: only events from this time on (an aware time). newest: how many of the last
     events to read. They are read in pages, so the memory used does not grow with their number.
     """
     columns = telemetry_events.c

@@ -96,7 +96,7 @@ def waiting_among(connection: Connection, queue: str, keys: Iterable[str]) -> di
 
 
 def count_waits(connection: Connection) -> list[Wait]:
-    """What messages wait for, over all queues: services first, then by name."""
+    """What messages wait for, across all queues: services first, then by name."""
     fresh = _WAITS.next_attempt_at > now() - _OVERDUE
     groups = (
         select(

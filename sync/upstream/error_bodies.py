@@ -29,7 +29,7 @@ _NO_ROUTE = re.compile(
     r"no (static )?resource\b|no resource found|no handler found|no endpoint (get|post|put|delete|patch)\b",
     re.IGNORECASE,
 )
-#: The service refuses such a request before any work, if the service itself responds or the body is empty.
+#: With such a status a service refuses a request before any work, if it responds itself or the body is empty.
 _REFUSED_BEFORE_WORK = frozenset({401, 403, 429})
 #: The server stopped waiting or asks for the request again. The first request may still be running.
 _GAVE_UP = frozenset({408, 425, 499})

@@ -37,7 +37,7 @@ _NO_RETRIES = urllib3.Retry(False)
 
 
 class NotSent(Exception):
-    """The service has not seen the request: there was no connection, or it is not valid HTTP. The text says which."""
+    """The service has not seen the request: the connection failed, or the request is not valid HTTP."""
 
 
 class TimedOut(Exception):
@@ -280,7 +280,7 @@ def _read(response: urllib3.BaseHTTPResponse) -> HttpResponse:
 
 
 def _refuse_provisional(status: int) -> None:
-    """Raises `ConnectionLost` for a provisional response: the real one may still follow on this connection.
+    """Raises `ConnectionLost` for a provisional response: the real response may still follow on this connection.
 
     `http.client` only skips provisional responses with status 100.
     """

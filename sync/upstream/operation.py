@@ -1,7 +1,7 @@
 """Declares each operation of an upstream service once: what the program sends, and what it needs from the response.
 
-Every call goes through the declaration, so the two cannot diverge. `prisoner-to-nomis contracts check` compares the
-declarations with the document that the service publishes.
+Every call goes through the declaration, so calls and declarations cannot diverge. `prisoner-to-nomis contracts check`
+compares the declarations with the document that the service publishes.
 """
 
 import re

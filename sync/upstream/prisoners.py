@@ -226,7 +226,7 @@ def bookings(nomis: ServiceClient, booking_ids: Sequence[int]) -> dict[int, Book
     return found
 
 
-#: The reasons for which the incentives API writes a review. It accepts two more, which have no effect there.
+#: The reasons for which the incentives API writes a review. It accepts two more reasons, which have no effect there.
 REVIEWED_REASONS = ("NEW_ADMISSION", "READMISSION", "TRANSFERRED")
 REASONS = (*REVIEWED_REASONS, "RETURN_FROM_COURT", "TEMPORARY_ABSENCE_RETURN")
 

@@ -17,7 +17,7 @@ def _without_z(value: object) -> object:
     return value[:-1] if isinstance(value, str) and value[-1:] in ("Z", "z") else value
 
 
-#: A local date-time. The activities API adds a meaningless `Z` to some of them.
+#: A local date-time. The activities API adds a meaningless `Z` to some date-times.
 LooseLocalDateTime = Annotated[LocalDateTime, BeforeValidator(_without_z)]
 PayPerSession = Literal["H", "F"]
 
@@ -125,7 +125,7 @@ class _Described(Response):
 
 
 def _reason(value: object) -> object:
-    """A reason as text. It was plain text until May 2023, and has since been an object with a description."""
+    """A reason as text. The service sent plain text until May 2023, and now sends an object with a description."""
     return _Described.model_validate(value).description if isinstance(value, dict) else value
 
 

@@ -59,7 +59,7 @@ class UpdateActivity(Body):
 
 
 class CreateActivity(UpdateActivity):
-    """A new course activity; its code holds at most 12 characters."""
+    """A new course activity; its code has at most 12 characters."""
 
     code: str
     prison_id: str

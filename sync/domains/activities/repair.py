@@ -32,7 +32,7 @@ from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
-#: NOMIS's message that a booking is not allocated to a course activity. It calls an allocation a program profile.
+#: The message that a booking is not allocated to a course activity. NOMIS calls an allocation a program profile.
 _NO_ALLOCATION = re.compile(r"(program profile|allocation)\b.*\b(does not exist|not found)", re.IGNORECASE)
 
 
@@ -303,8 +303,8 @@ ADVICE = (
     Advice(
         of_event("activities.scheduled-instance.amended", refused("nomis", 404)),
         "NOMIS 404 on a `scheduled-instance.amended`",
-        "nearly always a second delivery, or a session that an amendment has removed: a retry does not help, so purge "
-        "the message",
+        "this is nearly always a second delivery, or a session that an amendment has removed: a retry does not help, "
+        "so purge the message",
     ),
     Advice(
         of_event("activities.activity-schedule.amended", refused("nomis", 400)),

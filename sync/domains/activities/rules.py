@@ -35,7 +35,7 @@ def pay_rate(pay: Pay) -> PayRate:
     """The NOMIS pay rate for a pay line, in pounds. Raises `RuleError` for piece work, which has no rate."""
     band = str(pay.prison_pay_band.nomis_pay_band)
     if pay.rate is None:
-        raise RuleError(f"the pay line of level {pay.incentive_nomis_code}, band {band} has no rate (piece work)")
+        raise RuleError(f"the pay line of level {pay.incentive_nomis_code} and band {band} has no rate (piece work)")
     return PayRate(incentive_level=pay.incentive_nomis_code, pay_band=band, rate=Decimal(pay.rate) / 100)
 
 

@@ -11,7 +11,7 @@ from sync.upstream.operation import EMPTY, Operation, optional, paged, written
 from sync.upstream.responses import Body, Comment, RecordNumber, Response, Since
 from sync.upstream.transport import ServiceClient
 
-#: The families as the mapping service writes them. NOMIS's own list has `KEY_DATE`.
+#: The families as the mapping service writes them. NOMIS's own list has `KEY_DATE` instead.
 Category = Literal["SENTENCE", "KEY-DATE"]
 
 

@@ -26,8 +26,8 @@ class _InstanceId(Response):
 class Attendee:
     """The appointment of one prisoner, from a search or a single read; `id` is that of the instance.
 
-    cancelled: whether it is cancelled, None after a single read, which does not show this. changed_at: when it was last
-    written, local to London, or None if the service does not say.
+    cancelled: whether it is cancelled, or None after a single read, which does not show this. changed_at: when it was
+    last written, local to London, or None if the service does not say.
     """
 
     id: int
@@ -184,8 +184,8 @@ def search_attendees(
 ) -> list[Attendee]:
     """The attendees of a prison's appointments from `first` to `last`, without those of deleted appointments.
 
-    The service responds with 400 to a whole calendar month, and to a prison that has no appointments in DPS. Raises
-    `UpstreamError`.
+    The service responds with 400 to a request for a whole calendar month, or for a prison without appointments in DPS.
+    Raises `UpstreamError`.
     """
     body = _Search(start_date=first, end_date=last, prisoner_numbers=tuple(prisoner_numbers) or None)
     try:

@@ -126,7 +126,7 @@ def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details:
 
 
 def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSummary | None:
-    """The current level and all reviews of a prisoner over every booking, or None if there are no reviews."""
+    """The current level and all reviews of a prisoner across all bookings, or None if there are no reviews."""
     summary = PRISONER_SUMMARY.call(incentives, offender_no)
     if summary is not None and summary.prisoner_number not in (None, offender_no):
         path = PRISONER_SUMMARY.path_of(offender_no)

@@ -13,7 +13,7 @@ from sync.upstream.transport import ServiceClient
 
 
 class CreateVisit(Body):
-    """A new visit; `start_date_time` is `yyyy-MM-dd'T'HH:mm:ss` and `end_time` `HH:mm:ss`, both local."""
+    """A new visit; `start_date_time` is `yyyy-MM-dd'T'HH:mm:ss` and `end_time` is `HH:mm:ss`, both local."""
 
     prison_id: str
     start_date_time: str

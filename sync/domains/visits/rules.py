@@ -106,7 +106,7 @@ class VisitCreation(Creation):
         return {"visitId": self.dps_id(event), "offenderNo": event.required_prisoner_id()}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Makes the request from the current visit in visit-scheduler; the event's date is that of the visit order."""
+        """Makes the request from the current visit in visit-scheduler, and dates the visit order by the event."""
         issue_date = event.required_occurred_at().date().isoformat()
         visit = _read_visit(event, context)
         start, end = local_seconds(visit.start_timestamp), with_seconds(visit.end_timestamp.time())

@@ -1,4 +1,4 @@
-"""Adds the fields that all reconciliations have to the existing results and mismatches of incentives.
+"""Adds to the existing results and mismatches of incentives the fields that all reconciliations have.
 
 Versions that only had this reconciliation did not write the fields. Their values are derived from the levels.
 
