@@ -88,7 +88,7 @@ def _inner_text(name: str, held: object) -> object:
 def counts_text(counts: Mapping[str, Any], *, in_words: bool = True, always: Collection[str] = ()) -> str:
     """Counts on one line, without zeros unless they are named in `always`: `received 12, applied 11, failed 1`.
 
-    `in_words` shows their names with spaces instead of underscores.
+    `in_words` shows the names of the counts with spaces instead of underscores.
     """
     parts = [
         f"{name.replace('_', ' ') if in_words else name} {value}"

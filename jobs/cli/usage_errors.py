@@ -1,4 +1,4 @@
-"""The text of each error in what was typed: one plain sentence that says what to change.
+"""The text for each error in a typed command: one plain sentence that says what to change.
 
 Typer finds these errors before a command begins. Its own texts are in terms of its types and validation.
 """

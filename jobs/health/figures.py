@@ -292,8 +292,8 @@ def _read_reconciliation(application: Application, name: str) -> ReconciliationF
 def _runs_on_schedule(application: Application, entry: Entry) -> bool:
     """Whether the scheduler, or else a CronJob, runs a reconciliation.
 
-    A CronJob runs the same command as a person, so its runs are recognised by the name of the pod, or by the time they
-    begin. A Job that a person creates from a CronJob has another name.
+    A CronJob runs the same command as a person, so its runs are recognised by the name of the pod, or by the time at
+    which they begin. A Job that a person creates from a CronJob has another name.
     """
     settings = application.settings
     if entry.is_on(settings):

@@ -207,7 +207,7 @@ def plan_repair_item(
 def plan_received_item(
     application: Application, result: ReconciliationResult, fix: ProposedFix, who: str, wait_seconds: float
 ) -> BulkItem:
-    """Plans the received event that DPS missed according to a run, for the arrival in its report. Raises `SyncError`.
+    """Plans the received event that DPS missed according to a run, for the arrival in the report. Raises `SyncError`.
 
     wait_seconds: how long both sides may take to agree afterwards. With 0 the sides are not read, since DPS creates its
     review later and a message on the queue brings the review to NOMIS.

@@ -254,7 +254,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
 
 
 def _change_text(new: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> str:
-    """The text about what changed at a service: the number of differences, and the first ones."""
+    """The text about what changed at a service: the number of differences, and the first few."""
     counts = [
         f"{count} new {level if count == 1 else f'{level}s'}"
         for level in DriftLevel

@@ -144,7 +144,7 @@ class DlqState:
 
     @property
     def reasons(self) -> list[SameReason]:
-        """The messages grouped by the reason of their failure, the largest group first."""
+        """The messages grouped by the reason for their failure, the largest group first."""
         return group_by_reason(self.reports)
 
     def as_dict(self) -> dict[str, Any]:

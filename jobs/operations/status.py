@@ -33,7 +33,7 @@ _MOST_DEAD_LETTERS = 500
 class StatusReport:
     """The state of everything at a moment (aware), part by part.
 
-    zone: that of times for people. ages_unknown: why no age of messages is known.
+    zone: the time zone of times shown to people. ages_unknown: why no age of messages is known.
     """
 
     at: datetime

@@ -187,9 +187,7 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
         StatusLine(
             str(each.service),
             {"state": str(each.state), "openedAt": _iso(each.opened_at)},
-            (Need("nothing is lost: its messages wait until it is up", CHECK),)
-            if each.state is BreakerState.OPEN
-            else (),
+            (Need("nothing is lost: messages wait for the service", CHECK),) if each.state is BreakerState.OPEN else (),
         )
         for each in breakers
     ]

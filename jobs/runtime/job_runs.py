@@ -308,8 +308,8 @@ def new_run_id(moment: datetime) -> str:
 def scheduled_run_id(job: str, due: datetime) -> str:
     """The id of the run of `job` due at the time `due`: the same in every process, so that only one can start it.
 
-    The tables hold 40 characters, and shorten a longer id to a form that people cannot read. So the id of a job with a
-    long name begins with the name of its reconciliation instead.
+    The tables hold 40 characters, and shorten a longer id to a form that people cannot read. So the run id of a job
+    with a long name begins with the name of its reconciliation instead.
     """
     time = f"{due.astimezone(UTC):%Y%m%dT%H%MZ}"
     run_id = f"{job}-{time}"

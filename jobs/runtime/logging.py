@@ -87,7 +87,7 @@ def configure_logging(
 
 
 def _masked(masking: Masking, name: str, value: object) -> object:
-    """A value of a log line, whatever it holds; `name` says whether it is a booking id."""
+    """A value of a log line with prisoners masked, at any depth; `name` says whether the value is a booking id."""
     if isinstance(value, Mapping):
         return _masked_mapping(masking, value)
     if isinstance(value, list | tuple | set | frozenset):

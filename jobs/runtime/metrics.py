@@ -77,7 +77,7 @@ class Metrics:
         """Counts nothing: the call was not made."""
 
     def message_ended(self, queue: str, outcome: Outcome, receive_count: int) -> None:
-        """Counts a message that came to an end, and how often it had been received (`receive_count`)."""
+        """Counts a message that came to an end, and how many times it had been received (`receive_count`)."""
         self._messages.labels(queue, outcome).inc()
         self._attempts.labels(queue, outcome).observe(receive_count)
 

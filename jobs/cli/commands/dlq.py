@@ -174,7 +174,7 @@ def retry_dlq(
 def retry_all_dlqs(
     dry_run: DryRun = False, yes: YesOnTerminal = False, operator: Operator = None, as_json: AsJson = False
 ) -> None:
-    """Sends the messages of all dead letter queues back.
+    """Sends back the messages of all dead letter queues.
 
     It sends back the messages that may succeed on a retry, as housekeeping does every ten minutes. A message that comes
     back waits longer each time. The command gives up on a message that a retry cannot help, or that came back more than

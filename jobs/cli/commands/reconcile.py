@@ -266,7 +266,7 @@ def _print_result(result: "ReconciliationResult") -> None:
 
 
 def _print_mismatches(result: "ReconciliationResult", view: "View") -> None:
-    # If a record is identified by its prisoner or booking, the columns of these name it already.
+    # If a record is identified by its prisoner or booking, their columns already name the record.
     is_named = view.heading != "Prisoner"
     rows = [
         (
