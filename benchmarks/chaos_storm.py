@@ -65,9 +65,9 @@ COMMANDS = (("scheduler",), ("drain", "--until-empty"))
 class Plan:
     """The amount of chaos, with times in seconds.
 
-    `life`: how long a process may work, at least and at most. `storm`: how long the storm lasts at most once everything
-    is published. The storm ends earlier if most messages are handled and `least_kills` processes were killed.
-    `patience`: the limit of a drain.
+    `life`: the shortest and the longest time that a process may work. `storm`: the longest time from the last
+    publication to the end of the storm. The storm ends earlier if most messages are handled and `least_kills` processes
+    were killed. `patience`: the limit of a drain.
     """
 
     seed: int = 1

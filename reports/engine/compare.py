@@ -68,7 +68,7 @@ def is_true(column: pd.Series[Any]) -> pd.Series[bool]:
 def without_na(array: Any) -> NDArray[Any] | None:
     """The values of a pandas array of whole numbers or truth values as numpy has them; None if any is NA.
 
-    None, too, for an array of any other dtype. Nothing is copied.
+    Also None for an array of any other dtype. Nothing is copied.
     """
     if array.dtype.kind not in "iub":
         return None

@@ -31,7 +31,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 #: Values that are not reasons: a prisoner number, or what a spreadsheet or a script writes for an empty value.
 _NO_REASON = re.compile(r"[a-z]\d{4}[a-z]{2}|null|none|nan|n/a|#n/a", re.IGNORECASE)
 _HEADINGS = frozenset({"bookingid", "key"})
-#: A setting without any of these can only be the name of a file.
+#: A setting that matches neither of these patterns can only be the name of a file.
 _OF_ENTRIES = re.compile(r"[,;\n]|\A[0-9]+\Z")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _MOST_SHOWN = 60

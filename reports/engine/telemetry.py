@@ -35,7 +35,7 @@ class Events(ABC):
     prefix: str
     #: The name of the event with the summary, on which alerts are based.
     report: str
-    #: The name of the event for the mismatches that have no event each: how many mismatches there are
+    #: The name of the event for the mismatches without a separate event: how many mismatches there are
     #: (`mismatch-count`), how many of them have no event (`not-listed`), and why there are more than is plausible
     #: (`reason`).
     more: str

@@ -206,7 +206,7 @@ class AppointmentEvents(Events):
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for the kind of difference; `dps-only` also for a mapping to a missing NOMIS record, as before."""
+        """The event for the kind of difference; a mapping to a missing NOMIS record is also `dps-only`, as before."""
         nomis_id, dps_id = _ids(mismatch)
         prison = {"prisonId": mismatch.prison_id}
         if mismatch.kind in (NOMIS_ONLY, DUPLICATE):

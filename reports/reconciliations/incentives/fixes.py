@@ -136,7 +136,7 @@ def propose_received(
 
 
 def plan_repair(services: Services, offender_no: str) -> Plan:
-    """Plans to write the current DPS level to NOMIS again. Raises `RuleError` if DPS has no review, and `SyncError`."""
+    """Plans to write the current DPS level to NOMIS again. Raises `RuleError` without a DPS review, and `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
     review = pair.newest_review

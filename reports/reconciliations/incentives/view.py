@@ -136,7 +136,7 @@ class IncentiveView(View):
 
     @property
     def csv_name(self) -> str:
-        """The name of the CSV, which dates from when this was the only reconciliation."""
+        """The file name of the CSV, kept from the time when this was the only reconciliation."""
         return f"incentive-mismatches-{self.result.run_id}.csv"
 
     def title(self) -> str:

@@ -108,7 +108,7 @@ class Visits(Reconciliation):
         }
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the response of DPS is implausible: without an error, it lists no visits or fewer than half as many.
+        """Why the response of DPS is implausible: without an error, it lists no visits or under half the last number.
 
         After some days without a complete run, the new number is accepted.
         """
