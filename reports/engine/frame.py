@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import pandas as pd
-from pandas.api.types import union_categoricals
+from pandas.api.extensions import ExtensionArray
+from pandas.api.types import pandas_dtype, union_categoricals
 from pydantic.alias_generators import to_snake
 
 from reports.engine.units import key_text
@@ -47,38 +49,35 @@ def typed(
     where missing. Raises `ValueError` for a column that the reconciliation does not have.
     """
     columns = columns_of(reconciliation)
-    if isinstance(rows, Mapping):
-        rows = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in rows.items()})
-    elif not isinstance(rows, pd.DataFrame):
-        listed = list(rows)
-        rows = pd.DataFrame({name: [row.get(name) for row in listed] for name in _named(listed)}, dtype=object)
-    unknown = sorted(set(rows.columns) - columns.keys())
+    given = _by_column(rows)
+    unknown = sorted(set(given) - columns.keys())
     if unknown:
         raise ValueError(f"{reconciliation.name} has no column {', '.join(unknown)}")
-    if not len(rows):
-        # Most prisons have no records of most kinds, and making a column takes as long as making a hundred values.
+    length = max(map(len, given.values()), default=0)
+    if not length:
+        # Most prisons have no records of most kinds.
         return _empty(tuple(columns.items())).copy()
-    return _of_types(rows, columns)
+    return _of_types(given, columns, length)
 
 
 @cache
 def _empty(columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
-    return _of_types(pd.DataFrame(), dict(columns))
+    return _of_types({}, dict(columns), 0)
 
 
-def _of_types(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
-    frame = pd.DataFrame(
-        {name: _column(rows, name, dtype) for name, dtype in columns.items()}, index=pd.RangeIndex(len(rows))
-    )
+def _of_types(given: Mapping[str, pd.Series[Any]], columns: Mapping[str, str], length: int) -> pd.DataFrame:
+    frame = {name: _column(given.get(name), dtype, length) for name, dtype in columns.items()}
     for side in ("in_nomis", "in_dps"):
-        frame[side] = frame[side].fillna(value=False)
-    return frame
+        frame[side][frame[side].isna()] = False
+    return pd.DataFrame(frame, index=pd.RangeIndex(length), copy=False)
 
 
 def concatenated(reconciliation: type[Reconciliation] | Reconciliation, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """One frame with the rows of all frames; a category column has the categories of all of them."""
     if not frames:
         return typed(reconciliation, [])
+    if len(frames) == 1:
+        return frames[0].reset_index(drop=True)
     joined = pd.concat(frames, ignore_index=True)
     for name, dtype in columns_of(reconciliation).items():
         if dtype == "category":
@@ -112,16 +111,44 @@ def _named(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _column(rows: pd.DataFrame, name: str, dtype: Any) -> pd.Series[Any]:
-    if name not in rows.columns:
-        column = pd.Series([None] * len(rows), dtype=object)
-    else:
-        column = rows[name].reset_index(drop=True)
+def _by_column(
+    rows: pd.DataFrame | Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]],
+) -> Mapping[str, pd.Series[Any]]:
+    if isinstance(rows, pd.DataFrame):
+        return {str(name): column for name, column in rows.items()}
+    if not isinstance(rows, Mapping):
+        listed = list(rows)
+        rows = {name: [row.get(name) for row in listed] for name in _named(listed)}
+    return {name: pd.Series(values, dtype=object) for name, values in rows.items()}
+
+
+def _column(given: pd.Series[Any] | None, dtype: str, length: int) -> ExtensionArray:
+    """The values of a column in a dtype, in an array that no other frame shares.
+
+    Converting a column takes as long as converting a hundred values, so columns are only copied if they have the dtype
+    already, or no value.
+    """
+    if given is None or (given.dtype == object and all(value is None for value in given.array)):
+        return _missing(dtype).take(np.zeros(length, dtype=np.intp))
+    # A category column keeps no categories that its rows do not have, so it is always made again.
+    if given.dtype == pandas_dtype(dtype) and dtype != "category":
+        copied: ExtensionArray = given.array.copy()
+        return copied
+    return _converted(given, dtype)
+
+
+@cache
+def _missing(dtype: str) -> ExtensionArray:
+    """One missing value in a dtype."""
+    return _converted(pd.Series([None], dtype=object), dtype)
+
+
+def _converted(column: pd.Series[Any], dtype: Any) -> ExtensionArray:
     if dtype.endswith("UTC]"):
         column = pd.to_datetime(column, utc=True)
     elif dtype == "category":
         column = column.astype("string")
-    converted: pd.Series[Any] = column.astype(dtype)
+    converted: ExtensionArray = column.astype(dtype).array
     return converted
 
 
