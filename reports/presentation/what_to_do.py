@@ -7,6 +7,7 @@ are new, how long the oldest one has been open, and which commands to type. Text
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -17,12 +18,14 @@ from reports.presentation.view import NOT_INVESTIGATED, view_of
 from sync.alerting import Severity, command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
     from datetime import datetime
+    from typing import TypeAlias
 
-    import pandas as pd
+    from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, TrendPoint
 
-    from reports.engine.result import Diagnosis, ReconciliationResult, TrendPoint
+    #: The number of a row of the report, and its difference.
+    _Row: TypeAlias = tuple[int, Mismatch]
 
 #: Who acts, in the order of the groups; the last one means that no action is needed.
 THIS_TEAM, NOMIS_SUPPORT, PRISON, DPS_TEAM, NOBODY = WHO = (
@@ -133,83 +136,54 @@ def what_to_do(result: ReconciliationResult) -> WhatToDo:
 
 def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:
     """The differences in groups: those for this team first; within each party by severity, then by new differences."""
-    if not result.mismatches:
-        return ()
-    frame = _frame(result)
-    grouped = frame.groupby(["who", "what"], sort=False, observed=True)
-    totals = grouped.agg(
-        count=("row", "size"), new=("new", "sum"), seriousness=("seriousness", "min"), first=("row", "min")
-    ).reset_index()
-    totals["rank"] = totals["who"].map({who: rank for rank, who in enumerate(WHO)})
-    order = {"rank": True, "seriousness": True, "new": False, "count": False, "first": True}
-    totals = totals.sort_values(list(order), ascending=list(order.values()))
-    return tuple(
-        _action(result, frame[(frame["who"] == who) & (frame["what"] == what)], who, what)
-        for who, what in zip(totals["who"], totals["what"], strict=True)
-    )
-
-
-def _frame(result: ReconciliationResult) -> pd.DataFrame:
-    """The differences as a frame, a row for each.
-
-    Columns: `row` (int64), `who`, `what`, `cause` (string), `new` (bool), `since` (datetime64[us, UTC]), `seriousness`
-    (int64, 0 for the most serious), `dps_is_right` (bool), `commands` (a tuple of strings) and `request` (string, or
-    empty for none).
-    """
-    import pandas as pd
-
     view, levels = view_of(result), list(Severity)
-    lines = [
-        {
-            "row": number,
-            "who": _who(each.diagnosis),
-            "what": _BY_HAND if each.diagnosis is None else view.advice(each.diagnosis),
-            "cause": NOT_INVESTIGATED if each.diagnosis is None else each.diagnosis.cause,
-            "new": each.standing == "new",
-            "since": each.since,
-            "seriousness": levels.index(view.severity(each)),
-            "dps_is_right": each.diagnosis is not None and each.diagnosis.right_side == "DPS",
-            "commands": () if each.diagnosis is None else each.diagnosis.commands,
-            "request": (None if each.diagnosis is None else each.diagnosis.request) or "",
-        }
-        for number, each in result.rows
-    ]
-    frame = pd.DataFrame(lines)
-    frame["since"] = pd.to_datetime(frame["since"], utc=True)
-    return frame.astype({"who": "string", "what": "string", "cause": "string", "request": "string"})
+    groups: dict[tuple[str, str], list[_Row]] = {}
+    for number, each in result.rows:
+        what = _BY_HAND if each.diagnosis is None else view.advice(each.diagnosis)
+        groups.setdefault((_who(each.diagnosis), what), []).append((number, each))
+
+    def place(group: tuple[tuple[str, str], list[_Row]]) -> tuple[int, ...]:
+        (who, _), rows = group
+        seriousness = min(levels.index(view.severity(each)) for _, each in rows)
+        new = sum(each.standing == "new" for _, each in rows)
+        return (WHO.index(who) if who in WHO else len(WHO), seriousness, -new, -len(rows), rows[0][0])
+
+    return tuple(_action(result, rows, who, what) for (who, what), rows in sorted(groups.items(), key=place))
 
 
-def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: str) -> Recommendation:
-    oldest = group["since"].min().to_pydatetime()
-    causes = tuple(map(str, group["cause"].value_counts().index))
-    commands, row, more = _commands(result, who, group, causes)
+def _action(result: ReconciliationResult, rows: Sequence[_Row], who: str, what: str) -> Recommendation:
+    oldest = min(each.since for _, each in rows)
+    causes = Counter(NOT_INVESTIGATED if each.diagnosis is None else each.diagnosis.cause for _, each in rows)
+    by_frequency = tuple(cause for cause, _ in causes.most_common())
+    commands, row, more = _commands(result, who, rows, by_frequency)
+    single = rows[0][1].diagnosis if len(rows) == 1 else None
     return Recommendation(
         who=who,
         what=what,
-        causes=causes,
-        count=len(group),
-        new=int(group["new"].sum()),
+        causes=by_frequency,
+        count=len(rows),
+        new=sum(each.standing == "new" for _, each in rows),
         oldest=oldest,
         days=max((result.finished_at - oldest).days, 0),
         commands=commands,
         row=row,
         more=more,
-        request=str(group["request"].iloc[0]) or None if len(group) == 1 else None,
-        rows=tuple(map(int, group["row"])),
+        request=(single.request or None) if single is not None else None,
+        rows=tuple(number for number, _ in rows),
     )
 
 
 def _commands(
-    result: ReconciliationResult, who: str, group: pd.DataFrame, causes: tuple[str, ...]
+    result: ReconciliationResult, who: str, rows: Sequence[_Row], causes: tuple[str, ...]
 ) -> tuple[tuple[str, ...], int | None, int]:
     """The commands for a group, the row they are for (None for the whole group), and how many other rows have commands.
 
     No command fixes the whole group if DPS may be wrong, or if the run is suspicious.
     """
-    run_id, certain = result.run_id, not result.suspicious and bool(group["dps_is_right"].all())
+    run_id = result.run_id
     if who == NOMIS_SUPPORT:
         return tuple(command("report", "request", run_id, "--cause", cause) for cause in causes), None, 0
-    by_row: Mapping[int, tuple[str, ...]] = dict(zip(group["row"], group["commands"], strict=True))
+    by_row = {number: () if each.diagnosis is None else each.diagnosis.commands for number, each in rows}
     found = {row: commands for row, commands in by_row.items() if commands}
     if not found:
         return (), None, 0
@@ -217,8 +191,11 @@ def _commands(
     if all(commands == first for commands in by_row.values()):
         return first, None, 0
     bulk = next((match[1] for commands in found.values() for one in commands if (match := _IN_BULK.match(one))), None)
+    certain = not result.suspicious and all(
+        each.diagnosis is not None and each.diagnosis.right_side == "DPS" for _, each in rows
+    )
     if bulk is None or not certain:
-        return first, int(row), len(found) - 1
+        return first, row, len(found) - 1
     shared = tuple(one for one in first if all(one in commands for commands in found.values()))
     return (*shared, *(command(*bulk.split(), "--from", run_id, "--cause", cause) for cause in causes)), None, 0
 
