@@ -18,6 +18,7 @@ import pytest
 from sync.store.database import Database
 from sync.store.telemetry import read_events
 from tests.harness.examples import add_example, touched
+from tests.harness.processes import started
 
 MODULE = Path("reports/reconciliations/pay_bands.py")
 SWITCHES = "/agency-switches/ACTIVITY"
@@ -57,29 +58,50 @@ class Services(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-class Program:
-    """A copy of the program with the example from the page."""
+#: Runs the command in each line that it reads, and prints its exit code, output and errors. Importing the program takes
+#: much longer than a command.
+COMMANDS = """
+import contextlib, io, json, os, sys
+from jobs.cli.app import main
+for line in sys.stdin:
+    command = json.loads(line)
+    os.environ.update(command["environment"])
+    sys.argv[1:] = command["arguments"]
+    code, out, err = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+
+class Program:
+    """A copy of the program with the example from the page, and a process that runs its commands."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[str]) -> None:
         self.folder = folder
-        self._environment = environment
+        self.environment: dict[str, str] = {}
+        self._process = process
 
     def run(self, *arguments: str) -> tuple[int, Any, str]:
         """Runs a command, and returns its exit code, the JSON that it printed and its stderr."""
-        ended = subprocess.run(
-            [sys.executable, "-c", "from jobs.cli.app import main; main()", *arguments, "--json"],
-            check=False,
-            cwd=self.folder,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(self.folder), **self._environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        return ended.returncode, json.loads(ended.stdout) if ended.stdout else None, ended.stderr
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        command = {"arguments": [*arguments, "--json"], "environment": self.environment}
+        self._process.stdin.write(f"{json.dumps(command)}\n")
+        self._process.stdin.flush()
+        code, printed, errors = json.loads(self._process.stdout.readline())
+        return code, json.loads(printed) if printed else None, errors
+
+    def reports(self) -> list[Path]:
+        """The pages of the reports."""
+        return list(Path(self.environment["REPORTS_LOCATION"]).rglob("report.html"))
 
     def events(self, name: str) -> list[dict[str, str]]:
         """The properties of the events of this name."""
-        database = Database(self._environment["DATABASE_URL"])
+        database = Database(self.environment["DATABASE_URL"])
         found = [dict(event["properties"]) for event in read_events(database, name)]
         database.dispose()
         return found
@@ -90,9 +112,20 @@ def bands(**by_booking: str) -> dict[str, Any]:
     return {"bookings": [{"bookingId": int(booking[1:]), "payBand": band} for booking, band in by_booking.items()]}
 
 
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """The copy, which the tests of this module share."""
+    folder = tmp_path_factory.mktemp("copy")
+    add_example("Adding a reconciliation", folder)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder)}
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with started([sys.executable, "-c", COMMANDS], cwd=folder, env=environment, **streams) as process:
+        yield Program(folder, process)
+
+
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[Program]:
-    """The program with the example. Its services have two prisons, where two bookings differ."""
+def program(copied: Program, tmp_path: Path) -> Iterator[Program]:
+    """The copy with an empty database. Its services have two prisons, where two bookings differ."""
     Services.missing = {"status": 404, "userMessage": "Not Found: prison not found"}
     Services.records = {
         SWITCHES: [{"agencyId": "MDI", "name": "MOORLAND"}, {"agencyId": "LEI", "name": "LEEDS"}],
@@ -103,25 +136,22 @@ def program(tmp_path: Path) -> Iterator[Program]:
     }
     server = ThreadingHTTPServer(("127.0.0.1", 0), Services)
     Thread(target=server.serve_forever, daemon=True).start()
-    add_example("Adding a reconciliation", tmp_path)
     names = ("OAUTH", "NOMIS", "ACTIVITIES")
     credentials = {
         f"{name}_CLIENT_{part}": "x" for name in ("SYSTEM", "MAPPING", "ACTIVITIES") for part in ("ID", "SECRET")
     }
-    yield Program(
-        tmp_path,
-        {
-            **{f"API_BASE_URL_{name}": f"http://127.0.0.1:{server.server_port}" for name in names},
-            **credentials,
-            "DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}",
-            "REPORTS_LOCATION": str(tmp_path / "reports-out"),
-            "RECONCILIATION_RECHECK_SECONDS": "0",
-            # No queue can be checked, which adds a remark to the report but does not fail the run.
-            "HMPPS_SQS_PROVIDER": "localstack",
-            "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1",
-            "LOG_LEVEL": "ERROR",
-        },
-    )
+    copied.environment = {
+        **{f"API_BASE_URL_{name}": f"http://127.0.0.1:{server.server_port}" for name in names},
+        **credentials,
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}",
+        "REPORTS_LOCATION": str(tmp_path / "reports-out"),
+        "RECONCILIATION_RECHECK_SECONDS": "0",
+        # No queue can be checked, which adds a remark to the report but does not fail the run.
+        "HMPPS_SQS_PROVIDER": "localstack",
+        "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1",
+        "LOG_LEVEL": "ERROR",
+    }
+    yield copied
     server.shutdown()
     server.server_close()
 
@@ -142,7 +172,7 @@ def test_the_example_runs_from_the_command_to_the_report(program: Program) -> No
     assert by_booking[2]["differences"] == [{"field": "pay_band", "nomis": "2", "dps": "3"}]
     assert by_booking[2]["diagnosis"]["rightSide"] == "DPS"
     assert len(program.events("pay-bands-mismatch")) == 2
-    assert list((program.folder / "reports-out").rglob("report.html"))
+    assert program.reports()
 
     Services.records["/pay-bands/MDI"] = bands(b1="1", b2="3")
     _, second, _ = program.run("reconcile", "pay-bands")
