@@ -18,11 +18,14 @@ import requests
 
 from benchmarks.forked_command import run_forked
 from sandbox.__main__ import PROGRAM, main
+from sandbox.engine import NAMES
 from sync.upstream.application_insights import Ingestion
 from tests.harness.processes import started
 from tests.harness.waiting import LONGEST_SECONDS
 
 COMMAND = (sys.executable, "-m", "sandbox")
+#: The control API and each service have a port, one after the other.
+LAST_PORT_BASE = 65_535 - len(NAMES)
 FEW = ("--prisoners", "5", "--emulator-url", "http://127.0.0.1:1")
 
 
@@ -112,8 +115,8 @@ def test_an_invalid_host_is_refused() -> None:
             ["--emulator-url", "nonsense"],
             "--emulator-url: 'nonsense' is not valid: give an address such as http://localhost:4566",
         ),
-        (["--port-base", "80000"], "--port-base: '80000' is not valid: give 0 or a number from 1 to 65524"),
-        (["--port-base", "65530"], "--port-base: '65530' is not valid: give 0 or a number from 1 to 65524"),
+        (["--port-base", "80000"], f"--port-base: '80000' is not valid: give 0 or a number from 1 to {LAST_PORT_BASE}"),
+        (["--port-base", "65530"], f"--port-base: '65530' is not valid: give 0 or a number from 1 to {LAST_PORT_BASE}"),
         (["--prisoners", "-3"], "--prisoners: '-3' is not valid: give a number of at least 1"),
         (["--prisoners", "many"], "--prisoners: 'many' is not valid: give a number of at least 1"),
         (["--latency-ms", "-5"], "--latency-ms: '-5' is not valid: give a number of at least 0"),

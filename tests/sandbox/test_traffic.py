@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from sandbox import Sandbox, SandboxError
-from sandbox.domains import EVENT_TYPES
+from sandbox.domains import DOMAINS, EVENT_TYPES
 from sandbox.options import Options
 from sandbox.traffic.plan import Planned, TrafficRequest, plan
 from sandbox.traffic.run import Publication
@@ -20,13 +20,8 @@ from sandbox.world import World
 
 NOW = datetime(2026, 5, 22, 10, 0, 0, 1)  # noqa: DTZ001 - the services write local times
 SESSION = "activities.scheduled-instance.amended"
-PREFIXES = {
-    "visit": "prison-visit.",
-    "incentive": "incentives.",
-    "activity": "activities.",
-    "appointment": "appointments.",
-    "sentencing": "release-date-adjustments.",
-}
+#: By queue, how the types of its events begin.
+PREFIXES = {domain.queue: f"{domain.events[0].name.partition('.')[0]}." for domain in DOMAINS}
 
 
 def planned(events: int = 300, seed: int = 1, **more: Any) -> Planned:
