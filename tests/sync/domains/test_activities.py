@@ -113,7 +113,7 @@ def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Priso
     activity = harness.services[UpstreamName.ACTIVITIES].call("GET", f"/activities/{ACTIVITY}")
     del activity["pay"][0]["rate"]
     harness.sandbox.fault("activities", path="/activities/{id}", kind="status", status=200, body=activity)
-    with pytest.raises(RuleError, match="level STD, band 1 has no rate"):
+    with pytest.raises(RuleError, match="level STD and band 1 has no rate"):
         create(harness)
     assert harness.sandbox.nomis("course") == []
 
