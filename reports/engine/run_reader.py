@@ -109,7 +109,7 @@ class RunReader:
     def read(self) -> None:
         """Lists and reads every unit of this shard that was not read before. Raises `SyncError`."""
         try:
-            population = self._population()
+            population = self._reconciliation.listed = self._population()
             if not population.moving:
                 self._read_units(population)
                 return

@@ -104,7 +104,7 @@ def compare(
     `given_up` has the reasons why the program gave up on messages, by entity.
     """
     reads = reads or PlainReads()
-    population = reconciliation.population(reads)
+    population = reconciliation.listed = reconciliation.population(reads)
     readings = [reconciliation.read(unit, reads) for unit in population.units]
     frame = concatenated(reconciliation, [each.rows for each in readings])
     rows = reconciliation.differing(frame)

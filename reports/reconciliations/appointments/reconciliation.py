@@ -78,22 +78,20 @@ class Appointments(Reconciliation):
             if plan is None or (isinstance(plan, RolloutPlan) and not plan.appointments_rolled_out)
         ]
         prisons = sorted(plans.keys() - {gap.detail["prisonId"] for gap in gaps})
-        first, last = days = self.days
-        content = {"first": first.isoformat(), "last": last.isoformat(), "prisons": prisons}
 
         def count(prison: str) -> int:
-            return event_id_page(self.services.nomis, prison, days, 0, 1).total
+            return event_id_page(self.services.nomis, prison, self.days, 0, 1).total
 
         counts = dict(reads.each(UpstreamName.NOMIS, count, prisons))
         sizes = {prison: found for prison, found in counts.items() if isinstance(found, int)}
-        units = [Unit(prison, content, sizes.get(prison, 1)) for prison in prisons]
+        units = [Unit(prison, size=sizes.get(prison, 1)) for prison in prisons]
         total = sum(sizes.values()) if len(sizes) == len(prisons) else None
         return Population(tuple(units), total, tuple(gaps) if chosen else ())
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
         """The appointments of a prison."""
-        first, last = (date.fromisoformat(unit.content[day]) for day in ("first", "last"))
-        others = set(unit.content["prisons"]) - {unit.id}
+        first, last = self.days
+        others = {each.id for each in self.listed.units} - {unit.id}
         reader = AppointmentReader(self.services, reads)
         size = self.settings.reports_appointments_reconciliation_page_size
         attendees = reader.search(unit.id, (first, last))
