@@ -1,4 +1,4 @@
-"""The outcome of a demo: its figures, whether they match those planted, and the table that shows them."""
+"""The outcome of a demo: its figures, whether they match the planted differences, and the table that shows them."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Records that NOMIS has twice: examines them, and removes, verifies and records the duplicate.
 
-A duplicate that the mapping service refused has a finding. A *copy*, which a reconciliation found, gets one here.
+A duplicate that the mapping service refused has a finding. A *copy*, which a reconciliation found, gets a finding here.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -272,7 +272,7 @@ def reconciliation_line(
     needs = []
     if cut_off is not None:
         resumed = entry.is_on(settings) and _is_resumed(job, settings, cut_off.run_id, moment)
-        # If nothing runs it on a schedule, somebody may have stopped it for good.
+        # If nothing runs the reconciliation on a schedule, somebody may have stopped the run for good.
         if not resumed and (found.on_schedule or moment - cut_off.started_at < _OLDEST_INTERRUPTED):
             needs.append(Need("the last run was interrupted", _resume(found.name, cut_off)))
     elif found.last_status == "incomplete" and found.last_run_id != found.run_id:
