@@ -12,7 +12,7 @@ from sync.settings.upstreams import UpstreamName
 from tests.harness.app import App
 
 
-def test_everything_is_up(installed: App) -> None:
+def test_check_succeeds_when_every_part_is_up(installed: App) -> None:
     """When every part is up, every line says ok and the command exits 0."""
     checked = installed.run_as_installed("check")
     assert checked.code == 0, checked.out

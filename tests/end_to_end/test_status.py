@@ -68,7 +68,7 @@ def fits_the_screen(ended: Ended) -> bool:
     return all(len(line) <= 80 or line.strip().startswith(PROGRAM) for line in ended.out.splitlines())
 
 
-def test_all_is_well(app: App) -> None:
+def test_status_says_that_nothing_needs_a_person(app: App) -> None:
     """If nothing needs a person, `status` says so on one screen and exits 0. The JSON says the same."""
     app.drain("visit")
     shown = app.run("status")

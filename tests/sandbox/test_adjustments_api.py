@@ -55,7 +55,7 @@ def test_only_active_adjustments_are_listed_by_default(caller: Caller) -> None:
     assert caller.call("adjustments", "GET", "/adjustments").status_code == 400
 
 
-def test_persons_without_adjustments(caller: Caller) -> None:
+def test_a_person_without_adjustments_gets_a_status_or_an_empty_list(caller: Caller) -> None:
     """The list is 404 for an unknown person, 422 for a person without a sentence, and otherwise empty."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     people = [each["offenderNo"] for each in caller.sandbox.prisoners()]

@@ -215,7 +215,7 @@ def test_reviews_are_read_by_id_booking_and_person(caller: Caller, empty_booking
     assert caller.get("incentives", "/iep/reviews/prisoner/Z9999ZZ") is None
 
 
-def test_levels_of_dps(caller: Caller) -> None:
+def test_inactive_levels_are_listed_only_on_request(caller: Caller) -> None:
     """Inactive levels are listed only on request, in the global order. A single read always finds them."""
     codes = [each["code"] for each in caller.get("incentives", "/incentive/levels")]
     assert codes == ["BAS", "STD", "ENH", "EN2", "EN3"]

@@ -52,7 +52,7 @@ def sqs(sandbox: Sandbox) -> Any:
     return boto3.session.Session(**keys).client("sqs", endpoint_url=sandbox.emulator_url)
 
 
-def test_visibility_and_dead_letters_over_http(sqs: Any) -> None:
+def test_a_message_moves_to_the_dlq_after_its_last_receive(sqs: Any) -> None:
     """A message that is made visible is received again. After its last receive it moves to the dead letter queue."""
     dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]

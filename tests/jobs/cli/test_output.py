@@ -85,7 +85,7 @@ def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(None, ""), (0.42, "0.4 s"), (59.6, "1 min 0 s"), (192, "3 min 12 s"), (7500, "2 h 5 min")]
 )
-def test_durations(seconds: float | None, text: str) -> None:
+def test_a_duration_shows_its_two_largest_units(seconds: float | None, text: str) -> None:
     """A duration shows its two largest units."""
     assert duration_text(seconds) == text
 

@@ -51,7 +51,7 @@ def get(address: str) -> requests.Response:
     return requests.get(address, timeout=10)
 
 
-def test_pages_respond(tmp_path: Path) -> None:
+def test_each_page_has_its_content_type(tmp_path: Path) -> None:
     """Each page has its content type, and any other path gives 404."""
     with serving(lambda: b"figure 1\n") as address:
         assert get(f"{address}/health").json() == {"status": "UP", "components": {"part": {"status": "UP"}}}

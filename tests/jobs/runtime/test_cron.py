@@ -27,7 +27,7 @@ def moments(line: str, start: datetime, count: int) -> list[datetime]:
     return found
 
 
-def test_one_means_monday() -> None:
+def test_day_one_of_a_schedule_is_monday() -> None:
     """The weekly reconciliation runs on Mondays at 04:00 in London, in summer and winter."""
     summer, *_ = moments("0 4 * * 1", datetime(2023, 5, 20, tzinfo=UTC), 1)
     winter, *_ = moments("0 4 * * 1", datetime(2023, 12, 1, tzinfo=UTC), 1)

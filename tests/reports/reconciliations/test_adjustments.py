@@ -167,7 +167,7 @@ def worked_example(upstream: Sandbox) -> tuple[int, str]:
     return booking_id, offender_no
 
 
-def test_the_worked_example(upstream: Sandbox, make: Make) -> None:
+def test_the_worked_example_has_the_expected_differences(upstream: Sandbox, make: Make) -> None:
     """In the worked example each side has three bookings. DPS has one remand more and one tagged bail fewer."""
     booking_id, offender_no = worked_example(upstream)
     [row] = compare(make()).differing

@@ -48,7 +48,7 @@ def found(result: ReconciliationResult) -> dict[int, str]:
     return {int(each.key["booking_id"]): each.kind for each in result.mismatches}
 
 
-def test_the_worked_example(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_the_worked_example_is_tracked_as_before(upstream: Sandbox, open_app: OpenApp) -> None:
     """In the worked example the events have the names and properties that the replaced service tracked."""
     booking_id, offender_no = worked_example(upstream)
     app = open_app()

@@ -31,7 +31,7 @@ def held(harness: Harness) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("sentence", "kind", "category"), [(None, "ADA", "KEY-DATE"), (1, "RX", "SENTENCE")], ids=["key date", "sentence"]
 )
-def test_inserted_and_mapped(
+def test_an_adjustment_is_created_and_mapped(
     harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str, category: str
 ) -> None:
     """An adjustment of either family is created in that family, mapped with its category, and tracked."""
@@ -176,7 +176,7 @@ def test_a_retry_made_by_hand_needs_three_ids(harness: Harness) -> None:
     assert (saved["nomisAdjustmentId"], saved["mappingType"]) == (7, "SENTENCING_CREATED")
 
 
-def test_updated(harness: Harness, prisoner: Prisoner) -> None:
+def test_a_change_reaches_the_record_in_its_family(harness: Harness, prisoner: Prisoner) -> None:
     """A change of an adjustment reaches its record in its family."""
     put_adjustment(harness, prisoner, sentence=1, type="RX")
     handle(harness, prisoner, "inserted")
@@ -203,7 +203,9 @@ def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -
 
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
-def test_deleted(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
+def test_a_deletion_deletes_the_record_and_the_mapping(
+    harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str
+) -> None:
     """A deletion deletes the record and the mapping without reading DPS. A second delivery is ignored with a reason."""
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     handle(harness, prisoner, "inserted")

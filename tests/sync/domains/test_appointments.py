@@ -23,7 +23,7 @@ def held(harness: Harness) -> dict[str, Any]:
     return dict(appointment)
 
 
-def test_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
+def test_an_appointment_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
     """An appointment is created with every field, mapped without a type, and tracked with all properties."""
     put_appointment(harness, prisoner)
     assert handle(harness, "created") is Outcome.APPLIED
@@ -160,7 +160,7 @@ def test_conflict_in_the_retry_is_a_duplicate(harness: Harness, prisoner: Prison
     )
 
 
-def test_updated(harness: Harness, prisoner: Prisoner) -> None:
+def test_a_change_is_written_to_nomis(harness: Harness, prisoner: Prisoner) -> None:
     """A change writes day, times, room and subtype to NOMIS."""
     put_appointment(harness, prisoner)
     handle(harness, "created")

@@ -61,7 +61,9 @@ def _bodies(harness: Harness) -> list[dict[str, Any]]:
 @BOUNDED
 @given(scenario=scenarios(4), cancels=st.booleans())
 @example(scenario=CANCEL_UNANSWERED, cancels=True)
-def test_visits(harness: Harness, prisoner: Prisoner, scenario: Scenario, cancels: bool) -> None:
+def test_a_visit_is_in_nomis_once_as_dps_has_it(
+    harness: Harness, prisoner: Prisoner, scenario: Scenario, cancels: bool
+) -> None:
     """A visit that is booked, changed twice and perhaps cancelled is in NOMIS once, as visit-scheduler has it."""
     reference = f"vv-{next(NUMBERS)}"
     states: list[dict[str, Any]] = [
@@ -95,7 +97,9 @@ def test_visits(harness: Harness, prisoner: Prisoner, scenario: Scenario, cancel
 @example(scenario=MAPPING_DELETION_UNANSWERED, ending="deleted")
 @example(scenario=DELETED_WHILE_IN_DOUBT, ending="deleted")
 @example(scenario=DELETED_UNHEARD, ending="deleted")
-def test_appointments(harness: Harness, prisoner: Prisoner, scenario: Scenario, ending: str) -> None:
+def test_an_appointment_is_in_nomis_once_or_deleted(
+    harness: Harness, prisoner: Prisoner, scenario: Scenario, ending: str
+) -> None:
     """An appointment is in NOMIS once, in the same state as in DPS, or is deleted together with its mapping."""
     number = 500_000 + next(NUMBERS)
     day = (london_today() + timedelta(days=number % 5_000)).isoformat()
@@ -147,7 +151,7 @@ def test_appointments(harness: Harness, prisoner: Prisoner, scenario: Scenario, 
 @example(scenario=DELETED_WHILE_IN_DOUBT, deletes=True, sentence=1)
 @example(scenario=DELETED_UNHEARD, deletes=True, sentence=None)
 @example(scenario=DELETED_BEFORE_IT_SETTLES, deletes=True, sentence=None)
-def test_adjustments(
+def test_an_adjustment_is_in_nomis_once_or_deleted(
     harness: Harness, prisoner: Prisoner, scenario: Scenario, deletes: bool, sentence: int | None
 ) -> None:
     """An adjustment of either family is in NOMIS once, in the same state as in DPS, or is deleted with its mapping."""
@@ -195,7 +199,7 @@ def test_adjustments(
 @BOUNDED
 @given(scenario=scenarios(3))
 @example(scenario=([Step(0), delivery(0, NOMIS_CREATE), Step(1), delivery(1, NOMIS_CREATE), Step(2)], (2, 1, 0)))
-def test_reviews(harness: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
+def test_each_review_becomes_one_mapped_record(harness: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
     """Three reviews of a prisoner, in any order, become three NOMIS records, each mapped to its own review."""
     first, reviews = next(NUMBERS), {}
 
@@ -220,7 +224,7 @@ def test_reviews(harness: Harness, prisoner: Prisoner, scenario: Scenario) -> No
 @given(scenario=scenarios(4))
 @example(scenario=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3)], IN_TURN))
 @example(scenario=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3), delivery(0, NOMIS_CREATE)], IN_TURN))
-def test_levels(harness: Harness, scenario: Scenario) -> None:
+def test_a_new_level_gets_its_final_name_and_place(harness: Harness, scenario: Scenario) -> None:
     """A new level that is inserted, renamed and moved has its final name and place in NOMIS."""
     number = next(NUMBERS)
     code = f"L{number}"
@@ -246,7 +250,7 @@ def test_levels(harness: Harness, scenario: Scenario) -> None:
 
 @BOUNDED
 @given(scenario=scenarios(3))
-def test_prison_levels(harness: Harness, scenario: Scenario) -> None:
+def test_a_prison_level_has_the_same_state_in_nomis(harness: Harness, scenario: Scenario) -> None:
     """A level that a prison adopts and changes has the same state in NOMIS."""
     code = f"L{next(NUMBERS)}"
     harness.sandbox.put("level", code=code, name="New", order=90)

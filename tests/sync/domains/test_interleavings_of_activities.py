@@ -62,7 +62,7 @@ SESSION = {"start": "08:30", "end": "11:45"}
 @BOUNDED
 @given(scenario=scenarios(4, LOSSES_OF_A_COURSE))
 @example(scenario=([Step(0), Step(1), Step(2), delivery(2), delivery(0, MAPPING_POST), Step(3)], (3, 2, 1, 0)))
-def test_schedules(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
+def test_a_schedule_is_one_course_in_its_last_state(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
     """A schedule that is created and amended, with a session cancelled, is one course in NOMIS in its last state."""
     number = 1_000 + next(NUMBERS)
     put, tomorrow = scheduled.sandbox.put, (london_today() + timedelta(days=1)).isoformat()
@@ -91,7 +91,9 @@ def test_schedules(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -
 
 @BOUNDED
 @given(scenario=scenarios(4), ends=st.booleans())
-def test_allocations(scheduled: Harness, prisoner: Prisoner, scenario: Scenario, ends: bool) -> None:
+def test_nomis_gets_the_state_of_the_newer_allocation(
+    scheduled: Harness, prisoner: Prisoner, scenario: Scenario, ends: bool
+) -> None:
     """Two consecutive allocations of a prisoner to one schedule leave NOMIS with the state of the newer allocation."""
     first = 10_000 + 2 * next(NUMBERS)
     second, today = first + 1, london_today().isoformat()
@@ -124,7 +126,9 @@ def test_allocations(scheduled: Harness, prisoner: Prisoner, scenario: Scenario,
 
 @BOUNDED
 @given(scenario=scenarios(4), locks=st.booleans())
-def test_attendances(scheduled: Harness, prisoner: Prisoner, scenario: Scenario, locks: bool) -> None:
+def test_an_attendance_is_in_nomis_once_as_dps_has_it(
+    scheduled: Harness, prisoner: Prisoner, scenario: Scenario, locks: bool
+) -> None:
     """An attendance that is expected, recorded, corrected and perhaps locked is in NOMIS once, as in DPS."""
     number = 20_000 + next(NUMBERS)
     sandbox, day = scheduled.sandbox, (london_today() + timedelta(days=number % 5_000)).isoformat()

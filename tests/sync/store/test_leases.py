@@ -268,7 +268,7 @@ def test_leases_acquired_together_succeed_separately(database: Database) -> None
     assert all(Leases(database, "third", 60).acquire(f"0-{number}") for number in numbers)
 
 
-def test_processes_are_distinguished() -> None:
+def test_a_process_knows_whether_another_lives() -> None:
     """The current process is alive.
 
     A process that ended, or whose number was reused, is gone. The state of any other process is unknown.
