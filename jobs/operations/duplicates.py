@@ -234,7 +234,7 @@ def examine(application: Application, finding: Finding) -> Examination:
 
 
 def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None:
-    """Raises `WorkError` for any objection to resolving the finding, except for `unproved` ones in `accepted`."""
+    """Raises `WorkError` for any objection to resolving the finding, except for `unproved` reasons in `accepted`."""
     objections = [*found.obstacles, *(each for each in found.unproved if each not in accepted)]
     if objections:
         remedy = "" if found.obstacles or accepted else f"; {DESPITE} removes it anyway"
