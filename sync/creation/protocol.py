@@ -174,15 +174,16 @@ class CreationProtocol:
         with ExitStack() as held:
             for key in prepared.leases:
                 held.enter_context(self._leases.held(key))
-            attempt = self._store.intend(creation, dps_id, prepared.request, context.properties, record)
-            context.step(f"create {creation.name}")
-            with _tracking_failure(creation, context):
-                try:
-                    with self._leases.write_within(times.SEND_WITHIN_SECONDS, creation_lease(creation.name, dps_id)):
+            # The limit begins before the time of the intent is taken, since recording the intent may itself take long.
+            with self._leases.write_within(times.SEND_WITHIN_SECONDS, creation_lease(creation.name, dps_id)):
+                attempt = self._store.intend(creation, dps_id, prepared.request, context.properties, record)
+                context.step(f"create {creation.name}")
+                with _tracking_failure(creation, context):
+                    try:
                         nomis_ids = creation.create(prepared.request, context.services)
-                except Exception as error:
-                    self._store.create_failed(creation, dps_id, attempt, error)
-                    raise
+                    except Exception as error:
+                        self._store.create_failed(creation, dps_id, attempt, error)
+                        raise
             mapping = self._store.created(creation, dps_id, attempt, nomis_ids)
         return self._save_mapping(creation, dps_id, mapping, context)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
 import time_machine
+from sqlalchemy import Engine, event
 
 from sandbox import Sandbox
 from sync.clock import now
@@ -47,6 +49,31 @@ def test_a_create_that_waited_too_long_is_not_sent(
             patched.setattr(times, "SEND_WITHIN_SECONDS", 0.0)
             with pytest.raises(LeaseBusy):
                 consumer.deliver(booking)
+        assert visits_of(upstream, booking) == []
+        assert consumer.record(booking).state is CreationState.REFUSED
+        assert consumer.deliver(booking) is Outcome.APPLIED
+
+
+def test_a_create_whose_intent_was_recorded_late_is_not_sent(
+    upstream: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time in which a create may be sent begins with the time of its intent, however long the database takes."""
+    booking = visit_booked(upstream)
+
+    def take_long(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.startswith("INSERT INTO creations"):
+            began_at = monotonic()
+            until(lambda: monotonic() > began_at + 0.4)
+
+    with consuming(upstream, database_url, checked_writes=True) as consumer:
+        event.listen(Engine, "before_cursor_execute", take_long)
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr(times, "SEND_WITHIN_SECONDS", 0.3)
+                with pytest.raises(LeaseBusy):
+                    consumer.deliver(booking)
+        finally:
+            event.remove(Engine, "before_cursor_execute", take_long)
         assert visits_of(upstream, booking) == []
         assert consumer.record(booking).state is CreationState.REFUSED
         assert consumer.deliver(booking) is Outcome.APPLIED
