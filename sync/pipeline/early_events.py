@@ -4,19 +4,26 @@ An event may be sent before the transaction behind it is committed, so it is par
 
 SQS does not keep the order, and several processes drain one queue. So a change may arrive before the creation of its
 record, and an attendance before its allocation. Such an event waits on the queue (`sync.queues.requeue`) while the
-creation may still come. After `CREATION_WAIT_SECONDS` it fails like any other event.
+creation may still come. After `CREATION_WAIT_SECONDS` it fails like any other event. The time until the end of an
+outage does not count, since nothing is created during an outage.
 """
 
+import math
 import time
 from urllib.parse import unquote
+
+from sqlalchemy import Connection
 
 from sync.clock import now
 from sync.errors import SyncError, UpstreamError, describe_failure
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
-from sync.queues.requeue import WaitsFor, may_wait
+from sync.queues.requeue import WaitsFor, may_wait, seconds_waited
+from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationState, find_record
+from sync.upstream.breaker import read_breakers
+from sync.upstream.breaker_rules import BreakerState
 
 #: The wait is this many times as long if the creation has begun, since it may fail and be retried before it succeeds.
 _BEGUN_FACTOR = 6
@@ -44,16 +51,29 @@ def may_still_be_created(error: UpstreamError, message: Message, queue_context: 
     patience = queue_context.settings.creation_wait_seconds
     is_awaited = queue_context.domain.is_awaited
     if error.from_service and is_awaited is not None and is_awaited(describe_failure(error)):
-        return may_wait(message, WaitsFor.CREATION, patience)
+        with queue_context.database.read() as connection:
+            return _may_wait(message, patience, connection, queue_context)
     dps_id = _unmapped_id(error)
     if dps_id is None or patience <= 0:
         return False
     with queue_context.database.read() as connection:
         record = find_record(connection, queue_context.domain.creation.name, dps_id)
-    if record is not None and record.state in _HOPELESS:
-        return False
-    begun = record is not None and record.state in _BEGUN
-    return may_wait(message, WaitsFor.CREATION, patience * (_BEGUN_FACTOR if begun else 1))
+        if record is not None and record.state in _HOPELESS:
+            return False
+        begun = record is not None and record.state in _BEGUN
+        return _may_wait(message, patience * (_BEGUN_FACTOR if begun else 1), connection, queue_context)
+
+
+def _may_wait(message: Message, seconds: float, connection: Connection, queue_context: QueueContext) -> bool:
+    """Whether a message may still wait for a creation: `seconds`, not counting the time until the last outage ended."""
+    ended = [
+        now() if row.state == BreakerState.OPEN else row.changed_at
+        for service, row in read_breakers(connection).items()
+        if service in queue_context.upstreams
+    ]
+    usable_seconds = (now() - max(ended)).total_seconds() if ended else math.inf
+    uncounted = max(0.0, seconds_waited(message, WaitsFor.CREATION) - usable_seconds)
+    return may_wait(message, WaitsFor.CREATION, min(seconds + uncounted, max(seconds, times.LONGEST_WAIT_SECONDS)))
 
 
 def _unmapped_id(error: UpstreamError) -> str | None:

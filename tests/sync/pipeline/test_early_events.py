@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import insert
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
@@ -18,6 +19,7 @@ from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.settings import times
 from sync.store.creations import mark_deleted
 from sync.store.failed_attempts import FailedAttempt, last_failure
+from sync.store.tables import breakers
 from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, send, tracked
 from tests.harness.publishing import allocated, attended, put_visit, schedule_created
 from tests.harness.waiting import until
@@ -122,6 +124,21 @@ def test_a_wait_for_a_creation_ends(sandbox: Sandbox, application: Application) 
     found = failure_of(application, "never", 0)
     assert found is not None
     assert (found.attempt, found.failure.service, found.failure.status) == (3, "mapping", 404)
+
+
+@pytest.mark.parametrize(("ended_seconds_ago", "outcome"), [(PATIENCE - 5, "deferred"), (PATIENCE + 5, "failed")])
+def test_a_wait_for_a_creation_outlasts_an_outage(
+    sandbox: Sandbox, application: Application, ended_seconds_ago: float, outcome: str
+) -> None:
+    """The time until the end of an outage does not count, since nothing was created in it."""
+    put_visit(sandbox, REFERENCE)
+    pair, drain = application.queue_pair("visit"), application.open_drain("visit")
+    send(pair.main, CHANGED, REFERENCE)
+    wait_since(pair.main, 4 * PATIENCE)
+    with application.database.begin() as connection:
+        ended_at = now() - timedelta(seconds=ended_seconds_ago)
+        connection.execute(insert(breakers).values(service="nomis", state="closed", changed_at=ended_at))
+    assert getattr(drain.run_batch(), outcome) == 1
 
 
 def test_a_dead_letter_that_is_sent_back_waits_again(sandbox: Sandbox, application: Application) -> None:
