@@ -33,8 +33,9 @@ class CountingDrain:
         self.batches = 0
         self.stopped = threading.Event()
 
-    def run_batch(self) -> BatchSummary:
+    def run_until_empty(self, max_batches: int) -> BatchSummary:
         """Runs one batch."""
+        assert max_batches > 1
         self.batches += 1
         if self.broken:
             raise QueueUnavailable("no queue")
