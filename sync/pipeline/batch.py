@@ -118,7 +118,8 @@ class Batch:
         self._outage.note()
         if not self._parked:
             return
-        services_usable = self._control.stopping or self._outage.services_usable()
+        # After a stop, groups that wait for a service are not tried again, but returned.
+        services_usable = self._outage.all_up() if self._control.stopping else self._outage.services_usable()
         if not services_usable or any(each.missing is Missing.DATABASE for each in self._parked):
             # Waiting for an outage to end does not count as a hang.
             self._control.note_progress()
@@ -212,6 +213,9 @@ class Batch:
         the work that was done.
         """
         self._return_parked(lambda each: each.missing is not Missing.AGE)
+        if not self._outage.all_up():
+            # Groups that are ready to try a service would wait for each other's trials.
+            self._return_ready()
         if self._control.grace_over:
             self._return_parked(lambda _parked: True)
             self._return_ready()

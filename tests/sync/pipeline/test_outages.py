@@ -26,7 +26,7 @@ from tests.harness.app import open_application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import BOOKED, CHANGED, draining, nothing_lost, send, settle
 from tests.harness.publishing import allocated, attended, person, put_visit, schedule_created, visit_booked
-from tests.harness.waiting import until
+from tests.harness.waiting import in_thread, result_of, until
 
 
 @pytest.fixture
@@ -103,6 +103,26 @@ def test_a_drain_gives_up_on_a_service_that_only_responds_to_pings(
         drain.run_until_empty()
     counts = application.queue_pair("visit").main.counts()
     assert (counts.in_flight, counts.visible + counts.delayed) == (0, 10)
+
+
+def test_a_stop_returns_the_messages_that_wait_for_a_trial(
+    sandbox: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one message at a time tries a service, a stop returns the others at once, not after the grace period."""
+    for name, seconds in (("FIRST_PING_SECONDS", 0.1), ("PING_SECONDS", 0.1), ("TRIAL_SECONDS", 600.0)):
+        monkeypatch.setattr(times, name, seconds)
+    slow = {"DRAIN_GRACE_SECONDS": "600", "DRAIN_CONCURRENCY": "3"}
+    with open_application(sandbox.environment(), database_url, **slow) as application:
+        queue = application.queue_pair("visit").main
+        sandbox.traffic(events=30, seed=23, queues=["visit"])
+        sandbox.fault("nomis", method="POST", status=503)
+        drain = application.open_drain("visit")
+        working = in_thread(drain.run_batch)
+        until(lambda: application.breakers.trying([UpstreamName.NOMIS]))
+        drain.stop()
+        result_of(working)
+        counts = queue.counts()
+        assert (counts.in_flight, counts.visible + counts.delayed) == (0, 30)
 
 
 GOOD_SECONDS = 30
