@@ -145,6 +145,9 @@ def _probe_database(application: Application) -> ProbeResult:
             database.check_can_be_created()
             return ProbeResult(True, f"{address}, does not exist yet: the next start creates it", details)
         current, newer = database.schema_is_current(), database.newer_schema()
+        if current:
+            # Nothing is received from a queue while the database accepts no writes.
+            database.ping(writing=True)
     except SyncError as error:
         raise _database_down(error) from error
     if current:

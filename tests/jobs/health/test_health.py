@@ -20,6 +20,7 @@ from sync.events.context import Outcome
 from sync.settings.loading import SettingsError
 from sync.settings.queues import QUEUES
 from sync.settings.upstreams import UpstreamName
+from sync.store.database import Database
 from sync.upstream.services import Services
 from tests.harness.app import App, open_application
 from tests.harness.faults import faulty, held
@@ -212,6 +213,20 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
     assert found["activity-health"]["details"]["queueName"] == "no such name"
     assert found["activity-health"]["status"] == "DOWN"
     assert found["mapping"]["status"] == "UP"
+
+
+def test_a_database_that_accepts_no_writes_is_down(app: App, tmp_path: Path) -> None:
+    """If the database can be read but another program has locked it, nothing is drained, so it counts as down."""
+    url = f"sqlite:///{tmp_path}/locked.db?timeout=0.1"
+    with open_application_of(app, DATABASE_URL=url) as application:
+        application.database.upgrade()
+        assert overall(application)["database"]["status"] == "UP"
+        other = Database(url)
+        with other.begin():
+            found = overall(application)["database"]
+        other.dispose()
+    assert found["status"] == "DOWN"
+    assert "database is locked" in found["details"]["error"]
 
 
 def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sandbox) -> None:
