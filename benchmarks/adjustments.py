@@ -1,4 +1,4 @@
-"""Measures the memory of the reconciliation of adjustments, and compares it with the replaced service's schedule.
+"""Measures the memory of the reconciliation of adjustments, and its speed against the replaced service's schedule.
 
 The replaced service read pages of twenty bookings one after another: the slowest booking of a page held up the next
 page. Run it with `python -m benchmarks.adjustments`; the services run in a separate process on loopback.

@@ -143,7 +143,7 @@ class Victim:
             self.bad_ends.append(f"{self._arguments[0]} did not end on SIGTERM")
             return
         # During the storm, the exit code 1 may mean that the database or a service is unavailable. Before the first log
-        # line of a process and after its last one (the summary of a drain), SIGTERM ends it directly.
+        # line of a process and after its last line (the summary of a drain), SIGTERM ends it directly.
         fine = {0} if self._calm.is_set() else {0, 1}
         at_work = started and not self._log.read_text(encoding="utf-8").splitlines()[-1].startswith("drained ")
         if code not in fine | (set() if at_work else {-signal.SIGTERM}):

@@ -2,8 +2,8 @@
 
 The last is what the replaced service did on one pod: it received ten, handled the ten at once, waited for the slowest,
 and acknowledged all. All three ways run the same creation protocol against the same real services in one run, so their
-ratios hold on any machine. Each create makes four calls, so with W creates in flight and L seconds a call, at most W /
-4L creates a second are possible.
+ratios hold on any machine. Each create makes four calls, so with W creates in flight and L seconds a call, at most
+W / 4L creates a second are possible.
 """
 
 from __future__ import annotations

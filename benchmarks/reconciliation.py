@@ -1,10 +1,10 @@
 """How close a reconciliation comes to its bound, how it compares with the old schedule, and its memory.
 
-With N prisoners, W calls in flight and L seconds a call, no run that asks NOMIS for each prisoner takes less than N · L
-/ W. A call takes longer than the latency of its service, because it passes through two processes and their kernel. So
-the duration of a single call is measured too, and the share of what is possible with such calls is printed. The old
-schedule read pages of twenty prisoners, one after another, and both levels of each prisoner by single calls. Run it
-with `python -m benchmarks.reconciliation`; the services run in a separate process on loopback.
+With N prisoners, W calls in flight and L seconds a call, no run that asks NOMIS for each prisoner takes less than
+N · L / W. A call takes longer than the latency of its service, because it passes through two processes and their
+kernel. So the duration of a single call is measured too, and the share of what is possible with such calls is printed.
+The old schedule read pages of twenty prisoners, one after another, and both levels of each prisoner by single calls.
+Run it with `python -m benchmarks.reconciliation`; the services run in a separate process on loopback.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 - `engine/`: how any reconciliation works. `run.py` is the course of a run, `reconciliation.py` is what a reconciliation
   supplies.
-- `reconciliations/`: what each one compares, and the causes of its differences with their fixes.
+- `reconciliations/`: what each reconciliation compares, and the causes of its differences with their fixes.
 - `presentation/`: how a result is shown. `page.py` makes the report, `index.py` the overview, `email_report.py` the
   email and `slack_report.py` the Slack messages.
 - `delivery/`: how a report reaches people, each delivery exactly once.

@@ -66,7 +66,7 @@ def is_true(column: pd.Series[Any]) -> pd.Series[bool]:
 
 
 def without_na(array: Any) -> NDArray[Any] | None:
-    """The values of a pandas array of whole numbers or truth values as numpy has them; None if any is NA.
+    """The values of a pandas array of whole numbers or truth values as a numpy array; None if any is NA.
 
     Also None for an array of any other dtype. Nothing is copied.
     """

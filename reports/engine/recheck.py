@@ -175,7 +175,7 @@ class Recheck:
         return now - self.in_flight < moment <= now + min(_CLOCK_DIFFERENCE, self.in_flight)
 
     def _stuck(self, key: str, difference: Difference, where: Literal["queue", "dlq"]) -> bool:
-        """Whether the message no longer explains the difference: it was given up on, or an earlier run found it."""
+        """Whether the message no longer explains the difference: it was given up on, or was pending in a run before."""
         if difference.given_up is not None:
             return True
         started = self.earlier.started_at

@@ -186,7 +186,7 @@ class ResultBuilder:
     def _empty_prisons(
         self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]
     ) -> tuple[str, ...]:
-        """The requested prisons without records; empty if anything was unread, as the unread record may be at one."""
+        """The requested prisons without records; empty if anything was unread, as it may belong to one of them."""
         if self._context.failure is not None or unread or gaps:
             return ()
         found = {*frame["prison_id"].dropna(), *rechecked.rows["prison_id"].dropna()}

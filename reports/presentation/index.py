@@ -93,7 +93,7 @@ def cards(
     newest: Mapping[str, ReconciliationResult],
     made_at: datetime,
 ) -> list[Card]:
-    """A card for each reconciliation in `titles`, and for every other with runs; `runs` are newest first."""
+    """A card for each reconciliation that is in `titles` or has runs; `runs` are newest first."""
     known = dict(titles)
     for run in runs:
         known.setdefault(run.reconciliation, run.title)

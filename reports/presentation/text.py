@@ -47,7 +47,7 @@ def thousands(number: int) -> str:
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: `1 page`, `2,000 pages`. Without a `plural`, that of the noun must be regular."""
+    """A number with its noun: `1 page`, `2,000 pages`. Without `plural`, the plural of the noun must be regular."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 

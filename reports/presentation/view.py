@@ -294,7 +294,7 @@ class View:
 
 
 def view_of(result: ReconciliationResult) -> View:
-    """The view of a result: that of its reconciliation in the registry, or else the general one."""
+    """The view of a result: the view of its reconciliation in the registry, or else the general view."""
     entry = RECONCILIATIONS.get(result.reconciliation)
     return (View if entry is None else entry.load_view())(result)
 

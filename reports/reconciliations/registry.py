@@ -32,7 +32,7 @@ class Entry:
     its records, so that the list of exclusions has booking ids. by_prisoner: whether prisoners can be chosen.
     own_folder: whether its files are archived in a folder named after it; the files of incentives are at the root,
     where they were before there were other reconciliations. result, view: where the class of its results and the class
-    of their view are, if they are not the general ones.
+    of their view are, if they are not the general classes.
     """
 
     name: str

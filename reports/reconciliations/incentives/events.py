@@ -51,7 +51,7 @@ class IncentiveEvents(Events):
         return Event(REQUESTED, {"active-prisoners": population.total})
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for a prisoner with different levels, with both levels."""
+        """The event for a prisoner with different levels; it gives both levels."""
         assert isinstance(mismatch, IncentiveMismatch)
         return Event(
             MISMATCH,

@@ -245,7 +245,7 @@ class IncentiveView(View):
         return {(cell.nomis_level, cell.dps_level): cell.count for cell in self._matrix}
 
     def pairs(self) -> dict[tuple[str | None, str | None], int]:
-        """How many differences have each pair of levels; the matrix also counts excluded ones and those in flight."""
+        """How many differences have each pair of levels; the matrix also counts differences excluded or in flight."""
         return dict(Counter((each.nomis_level, each.dps_level) for each in self.result.mismatches))
 
     def level_query(self, **levels: str | None) -> str:

@@ -70,7 +70,7 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         "unknown",
         "There is nothing to do.",
         (),
-        "DPS cancels visits and does not delete them, so its data was corrected or refreshed.",
+        "DPS cancels visits and does not delete them, so its data must have been corrected or refreshed.",
         weight="low",
         who="nobody",
     ),
