@@ -1,7 +1,7 @@
 """The composition root: the one place that builds the program from its parts.
 
-Each part is built when it is first asked for, so a command builds only what it needs; all are closed in reverse order
-at the end.
+Each part is built when it is first asked for, so a command builds only what it needs; all parts are closed in reverse
+order at the end.
 """
 
 import os

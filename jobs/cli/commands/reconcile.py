@@ -95,7 +95,7 @@ _HELP = """Compares {title} in NOMIS and DPS.
 
 Differences are read again before they count, marked as new, persisting or resolved, and explained. Without
 --no-notify the report is delivered. Mismatches are a result, not a failure: a complete run exits 0 with any
-number of them, an incomplete one exits 1. SIGTERM or Ctrl+C soon stops the run, even while it waits for a service.
+number of them, and an incomplete run exits 1. SIGTERM or Ctrl+C soon stops the run, even while it waits for a service.
 Finished parts are kept, and the run can be resumed from there.
 """
 
