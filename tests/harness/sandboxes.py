@@ -15,8 +15,21 @@ import requests
 from sandbox import Sandbox
 from sandbox.domains import CLIENTS
 
+#: The number of open prisons in a small world. Some of them have no activities.
+PRISONS = 24
 #: The prefix of the settings with each client's credentials.
 PREFIXES = {client.service: client.prefix for client in CLIENTS}
+
+
+class SmallSandbox(Sandbox):
+    """A sandbox whose worlds have few prisons unless a test asks for more.
+
+    A reconciliation by prison reads each open prison, which takes most of its time in a world with few prisoners.
+    """
+
+    def reset(self, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, **options: object) -> None:
+        """Replaces the current world with a new one; queues, faults, latency, logs and Slack messages are gone."""
+        super().reset(prisoners, seed, latency_ms, **{"prisons": PRISONS, **options})
 
 
 class Caller:
@@ -79,7 +92,7 @@ def unpatched_sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def quiet_sandbox() -> Iterator[Sandbox]:
     """The process of a sandbox without queues, which runs as long as the worker."""
-    with Sandbox.start(prisoners=20, moto=False) as sandbox:
+    with SmallSandbox.start(prisoners=20, moto=False) as sandbox:
         yield sandbox
 
 

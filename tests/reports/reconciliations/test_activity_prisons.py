@@ -32,7 +32,7 @@ def test_nomis_switches_come_before_the_rollout(upstream: Sandbox) -> None:
     assert prisons(upstream) == (("LEI", "MDI"), {})
     upstream.switch_agencies("ACTIVITY", "*ALL*")
     assert prisons(upstream) == (rolled_out(upstream), {})
-    assert len(rolled_out(upstream)) == 107
+    assert len(rolled_out(upstream)) == 20
 
 
 def test_service_prisons_replace_missing_switches(upstream: Sandbox) -> None:

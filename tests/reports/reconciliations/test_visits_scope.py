@@ -9,6 +9,7 @@ import pytest
 from reports.engine.units import Scope
 from reports.reconciliations.visits.reconciliation import Visits
 from tests.harness.reads import PlainReads
+from tests.harness.sandboxes import PRISONS
 from tests.harness.visits import PRISON, TODAY, VisitSetup
 
 
@@ -49,7 +50,7 @@ def test_the_setting_replaces_the_prisons_of_the_service(visit_setup: VisitSetup
     visit_setup.reset(generation=generation)
     reads = PlainReads()
     prisons = {unit.id for unit in visit_setup.reconciliation(Scope()).population(reads).units}
-    assert len(prisons) == 120
+    assert len(prisons) == PRISONS
     chosen = visit_setup.reconciliation(Scope(), VISIT_PRISONS="BLI,HEI").population(reads)
     assert [unit.id for unit in chosen.units] == ["BLI", "HEI"]
     ahead = visit_setup.reconciliation(Scope(), VISIT_PRISONS="HEI", VISIT_RECONCILIATION_DAYS_AHEAD="7").population(
