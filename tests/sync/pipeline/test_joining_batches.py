@@ -71,3 +71,20 @@ def test_event_that_waits_for_a_slow_record_is_returned_with_it(sandbox: Sandbox
         summary = result_of(working)
     assert (summary.received, summary.applied, summary.deferred) == (3, 1, 2)
     assert (queue.counts().visible, queue.counts().in_flight) == (2, 0)
+
+
+def test_batches_join_only_up_to_the_limit_of_messages(sandbox: Sandbox, application: Application) -> None:
+    """However few groups a batch has, no more messages join it than fit into a batch: each of them stays hidden."""
+    publish(sandbox, BOOKED, "slow")
+    queue = application.queue_pair("visit").main
+    with held(sandbox, "nomis", "POST", VISITS) as slow:
+        working = in_thread(application.open_drain("visit").run_until_empty)
+        slow.wait_for_request()
+        for number in range(60):
+            publish(sandbox, CHANGED, "slow", start=f"2023-06-02T14:{number:02}:00")
+        until(lambda: queue.counts().in_flight >= 20, "the batch is full, and the next one is received")
+        polls = iter(range(20))
+        until(lambda: queue.counts().in_flight > 40 or next(polls, None) is None, "more would have joined by now")
+        assert queue.counts().in_flight <= 40
+        slow.release()
+        result_of(working)
