@@ -93,6 +93,8 @@ class Drain:
         self._receiver = Receiver(queue_context, main, self._heartbeat, self._outage, self._control)
         self._acknowledger = Acknowledger(queue_context, main, self._heartbeat)
         self._ahead: Future[list[Message]] | None = None
+        #: When a receive may follow one that failed while a batch is handled, on the monotonic clock.
+        self._next_receive_ahead = 0.0
         #: How many batches have been handled in the current call, and the maximum for this call.
         self._batches = 0
         self._most_batches: float = 1
@@ -238,8 +240,14 @@ class Drain:
         if self._ahead is None:
             self._receive_ahead()
             return []
-        # `_receive` raises the error of a failed receive, once the current groups have ended.
-        if not self._ahead.done() or self._ahead.exception() is not None:
+        if not self._ahead.done():
+            return []
+        if self._ahead.exception() is not None:
+            # Another receive is tried after a pause. If it fails too, `_receive` raises its error once the current
+            # groups have ended.
+            if monotonic() >= self._next_receive_ahead:
+                self._next_receive_ahead = monotonic() + times.DATABASE_POLL_SECONDS
+                self._receive_ahead()
             return []
         messages, self._ahead = self._ahead.result(), None
         return self._groups(messages) if messages else []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
@@ -88,3 +91,27 @@ def test_batches_join_only_up_to_the_limit_of_messages(sandbox: Sandbox, applica
         assert queue.counts().in_flight <= 40
         slow.release()
         result_of(working)
+
+
+def test_batches_join_after_a_receive_failed(sandbox: Sandbox, application: Application) -> None:
+    """If a receive fails while a slow record is handled, the next receive succeeds and its messages join."""
+    publish(sandbox, BOOKED, "slow")
+    failing, failed = threading.Event(), threading.Event()
+
+    def receive(**_: object) -> None:
+        if failing.is_set():
+            failing.clear()
+            failed.set()
+            raise EndpointConnectionError(endpoint_url="http://sqs")
+
+    application.aws.client("sqs").meta.events.register("before-call.sqs.ReceiveMessage", receive)
+    with held(sandbox, "nomis", "POST", VISITS) as slow:
+        working = in_thread(application.open_drain("visit").run_until_empty)
+        slow.wait_for_request()
+        failing.set()
+        until(failed.is_set, "a receive fails")
+        publish(sandbox, BOOKED, "other")
+        until(lambda: len(sandbox.nomis("visit")) == 1, "the other visit is created")
+        slow.release()
+        summary = result_of(working)
+    assert (summary.received, summary.applied) == (2, 2)
