@@ -68,9 +68,9 @@ def _numbered(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A number for the key of each row of both sides; equal keys have equal numbers."""
     if len(key) == 1:
-        ours, theirs = (without_na(side[key[0]].array) for side in (nomis, dps))
-        if ours is not None and theirs is not None:
-            return ours.astype(np.int64, copy=False), theirs.astype(np.int64, copy=False)
+        nomis_keys, dps_keys = (without_na(side[key[0]].array) for side in (nomis, dps))
+        if nomis_keys is not None and dps_keys is not None:
+            return nomis_keys.astype(np.int64, copy=False), dps_keys.astype(np.int64, copy=False)
     numbers = np.zeros(len(nomis) + len(dps), dtype=np.int64)
     for name in key:
         column, _ = pd.factorize(pd.concat([nomis[name], dps[name]], ignore_index=True), use_na_sentinel=False)

@@ -111,10 +111,10 @@ def causes_by_who_acts(rows: Sequence[PageRow], actions: Sequence[Recommendation
     """The parties that act, in the order of the `actions`, each with its most frequent causes first."""
     groups = []
     for who in dict.fromkeys(each.who for each in actions):
-        theirs = [row for row in rows if row.values["who"] == slug(who)]
-        [total] = counts((who, query(who=slug(who)), row.mismatch) for row in theirs)
-        found = counts((row.cause, query(cause=row.values["cause"], who=slug(who)), row.mismatch) for row in theirs)
-        sides = {row.cause: _right_side([each for each in theirs if each.cause == row.cause]) for row in theirs}
+        own_rows = [row for row in rows if row.values["who"] == slug(who)]
+        [total] = counts((who, query(who=slug(who)), row.mismatch) for row in own_rows)
+        found = counts((row.cause, query(cause=row.values["cause"], who=slug(who)), row.mismatch) for row in own_rows)
+        sides = {row.cause: _right_side([each for each in own_rows if each.cause == row.cause]) for row in own_rows}
         groups.append(WhoActs(total, tuple(CauseRow(each, slug(each.name), sides[each.name]) for each in found)))
     return groups
 

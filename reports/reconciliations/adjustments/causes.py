@@ -138,32 +138,32 @@ class _Causes:
 
     def of_nomis(self, record: _Record) -> Found | None:
         """Why a NOMIS adjustment does not agree with DPS, or None if it agrees, or if its type does not differ."""
-        each, theirs = record.adjustment, self.person.get(record.dps_id or "")
+        each, in_dps = record.adjustment, self.person.get(record.dps_id or "")
         counter = NOMIS_COUNTERS.get(each.adjustment_type.code)
-        dps_counter = None if theirs is None else DPS_COUNTERS.get(theirs.adjustment_type)
+        dps_counter = None if in_dps is None else DPS_COUNTERS.get(in_dps.adjustment_type)
         if self.counters.isdisjoint({counter, dps_counter}):
             return None
-        rows = (record.row(), *(() if theirs is None else (_dps_row(theirs),)))
-        cause = self._cause(record, theirs, same_type=counter == dps_counter)
+        rows = (record.row(), *(() if in_dps is None else (_dps_row(in_dps),)))
+        cause = self._cause(record, in_dps, same_type=counter == dps_counter)
         return None if cause is None else Found(cause, rows, record.dps_id)
 
-    def _cause(self, record: _Record, theirs: PersonAdjustment | None, *, same_type: bool) -> Cause | None:
+    def _cause(self, record: _Record, in_dps: PersonAdjustment | None, *, same_type: bool) -> Cause | None:
         days = record.adjustment.adjustment_days
-        if theirs is None:
+        if in_dps is None:
             if not record.counts:
                 return None
             return NOT_IN_DPS if record.dps_id is None else self._elsewhere(record.dps_id)
-        if theirs.booking_id != self.booking_id:
+        if in_dps.booking_id != self.booking_id:
             return ON_OTHER_BOOKING if record.counts else None
         if not record.counts:
-            if dps_days(theirs) == 0:
+            if dps_days(in_dps) == 0:
                 return None
             return INACTIVE_IN_NOMIS if days else ZERO_IN_NOMIS
-        if dps_days(theirs) == 0:
+        if dps_days(in_dps) == 0:
             return NO_LONGER_IN_DPS
         if not same_type:
             return OTHER_TYPE
-        return None if dps_days(theirs) in (None, days) else OTHER_DAYS
+        return None if dps_days(in_dps) in (None, days) else OTHER_DAYS
 
     def _elsewhere(self, dps_id: str) -> Cause:
         """Why the prisoner's list does not have an adjustment that a mapping names."""

@@ -106,7 +106,7 @@ class AdjustmentReconciliation(Reconciliation):
         nomis = reader.each("NOMIS", lambda _, each: counting.read_nomis(services, each), keys, _offender_no)
         readable = {each: keys[each] for each in nomis}
         dps = reader.each("DPS", lambda _, each: counting.read_dps(services, each, nomis[each]), readable, _offender_no)
-        rows = self._rows([(each, nomis[each], theirs) for each, theirs in dps.items()])
+        rows = self._rows([(each, nomis[each], of_dps) for each, of_dps in dps.items()])
         rows["prison_id"] = rows["prison_id"].fillna(self._prisons(rows, reader.reads))
         return Reading(rows, reader.unread)
 
@@ -128,17 +128,17 @@ class AdjustmentReconciliation(Reconciliation):
 
     def _rows(self, both: Sequence[tuple[ListedBooking, NomisSide, DpsSide]]) -> pd.DataFrame:
         adjustments = {
-            "nomis": {booking.id: ours.adjustments for booking, ours, _ in both},
-            "dps": {booking.id: theirs.adjustments for booking, _, theirs in both},
+            "nomis": {booking.id: of_nomis.adjustments for booking, of_nomis, _ in both},
+            "dps": {booking.id: of_dps.adjustments for booking, _, of_dps in both},
         }
         frame = count(adjustments, [booking.id for booking, _, _ in both])
         further: dict[str, list[Any]] = {
             "offender_no": [booking.offender_no for booking, _, _ in both],
-            "prison_id": [ours.prison_id for _, ours, _ in both],
-            "dps_changed_at": [theirs.changed_at for _, _, theirs in both],
+            "prison_id": [of_nomis.prison_id for _, of_nomis, _ in both],
+            "dps_changed_at": [of_dps.changed_at for _, _, of_dps in both],
             "created": [_joined(booking.created) for booking, _, _ in both],
-            "nomis_ids": [_joined(each.id for each in ours.adjustments) for _, ours, _ in both],
-            "dps_ids": [_joined(each.id for each in theirs.adjustments) for _, _, theirs in both],
+            "nomis_ids": [_joined(each.id for each in of_nomis.adjustments) for _, of_nomis, _ in both],
+            "dps_ids": [_joined(each.id for each in of_dps.adjustments) for _, _, of_dps in both],
         }
         return typed(self, frame.assign(in_nomis=True, in_dps=True, **further))
 
@@ -154,8 +154,8 @@ class AdjustmentReconciliation(Reconciliation):
         mapped = dict(reads.each(UpstreamName.MAPPING, lambda each: counting.mapped_to(self.services, each), flat))
         known = {each: dps_id for each, dps_id in mapped.items() if isinstance(dps_id, str)}
         dps_ids = [
-            _joined(dict.fromkeys([*_split(theirs), *(known[each] for each in ours if each in known)]))
-            for ours, theirs in zip(ids, rows["dps_ids"], strict=True)
+            _joined(dict.fromkeys([*_split(of_dps), *(known[each] for each in of_nomis if each in known)]))
+            for of_nomis, of_dps in zip(ids, rows["dps_ids"], strict=True)
         ]
         rows["dps_ids"] = pd.array(dps_ids, dtype="string")
         return rows

@@ -110,12 +110,12 @@ class Incentives(Reconciliation):
             dps = dps_levels.result()
         rows, unread = [], []
         for booking_id, offender_no in prisoners.items():
-            ours, theirs = nomis[booking_id], dps[booking_id]
-            failed = next((each for each in (ours, theirs) if isinstance(each, FailedRead)), None)
+            of_nomis, of_dps = nomis[booking_id], dps[booking_id]
+            failed = next((each for each in (of_nomis, of_dps) if isinstance(each, FailedRead)), None)
             if failed is not None:
                 unread.append(_unread(booking_id, offender_no, failed))
-            elif not isinstance(ours, FailedRead) and not isinstance(theirs, FailedRead):
-                rows.append((booking_id, offender_no, ours[1], ours[0], theirs))
+            elif not isinstance(of_nomis, FailedRead) and not isinstance(of_dps, FailedRead):
+                rows.append((booking_id, offender_no, of_nomis[1], of_nomis[0], of_dps))
         columns = zip(*rows, strict=True) if rows else ((),) * 5
         named = dict(zip(("booking_id", "offender_no", "prison_id", "nomis_level", "dps_level"), columns, strict=True))
         frame = typed(self, {name: list(values) for name, values in named.items()})

@@ -63,15 +63,15 @@ def plain_difference(
     nomis: list[CountedAdjustment], dps: list[CountedAdjustment]
 ) -> tuple[str, tuple[str, ...]] | None:
     """The kind of a difference and the fields that differ, computed for one booking."""
-    ours, theirs = plain(nomis), plain(dps)
-    counts = [name for name in NAMES if ours[name] != theirs[name]]
+    of_nomis, of_dps = plain(nomis), plain(dps)
+    counts = [name for name in NAMES if of_nomis[name] != of_dps[name]]
     days = [
         f"{name}Days"
         for name in NAMES
         if name not in counts
-        and ours[f"{name}Days"] is not None
-        and theirs[f"{name}Days"] is not None
-        and ours[f"{name}Days"] != theirs[f"{name}Days"]
+        and of_nomis[f"{name}Days"] is not None
+        and of_dps[f"{name}Days"] is not None
+        and of_nomis[f"{name}Days"] != of_dps[f"{name}Days"]
     ]
     if not counts and not days:
         return None
