@@ -204,7 +204,7 @@ def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
 
 
 def _expected(appointment: AppointmentInstance, nomis: Record | None, *, cancelled: bool) -> Record:
-    """The fields that NOMIS must show: the prison only if both sides have it, the location only if it is not a cell."""
+    """The fields that NOMIS must show: the prison if both sides have it, and the location if it is not a cell."""
     if cancelled:
         return {"status": _CANCELLED}
     body = nomis_appointment(appointment)
