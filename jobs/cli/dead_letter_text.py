@@ -109,13 +109,13 @@ def say_retried(result: "RetryResult") -> None:
     by_reason: dict[str, list[DeadLetterMessage]] = {}
     for each in result.left:
         by_reason.setdefault(each.reason, []).append(each.dead_letter)
-    for reason, letters in by_reason.items():
+    for reason, messages in by_reason.items():
         if reason == NOT_REQUESTED:
-            say(f"  left {count(len(letters), 'other message')}")
-        elif len(letters) == 1:
-            say(f"  left {letters[0].message_id}  {letters[0].type}: {reason}")
+            say(f"  left {count(len(messages), 'other message')}")
+        elif len(messages) == 1:
+            say(f"  left {messages[0].message_id}  {messages[0].type}: {reason}")
         else:
-            say(f"  left {len(letters)} messages: {reason}; see: prisoner-to-nomis dlq show {result.queue}")
+            say(f"  left {len(messages)} messages: {reason}; see: prisoner-to-nomis dlq show {result.queue}")
 
 
 def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:

@@ -158,7 +158,7 @@ class Service:
     the journal of accepted writes. faults: the faults that are switched on for any service. holder_of: finds the holder
     of a bearer token for this service or raises `Refused` 401; None if the service checks no tokens. ping: the path of
     its health ping. pool: how many calls it can handle at once before it responds with 500; None means any number.
-    timer: the turns of the event loop, if it also runs other services.
+    timer: the timer of the event loop, if the loop also runs other services.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Turns and latency: calls that are due together continue one after another, and each takes its set time."""
+"""The response timer and latency: calls that are due together continue one after another, each after its set time."""
 
 from __future__ import annotations
 
