@@ -89,7 +89,7 @@ def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = N
 
 
 def _failures(program: Application) -> list[str]:
-    """Why attempts failed, and how often. Each failure uses up a receive."""
+    """Why attempts failed, and how many times. Each failure uses up a receive."""
     with program.database.read() as connection:
         reasons = Counter(connection.execute(select(failures.c.reason)).scalars())
     return [f"{number} × {reason}" for reason, number in reasons.most_common(10)]

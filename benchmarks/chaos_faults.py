@@ -47,7 +47,7 @@ class FaultSchedule:
             self._add("slack", "POST", kind="status", status=503, times=1)
 
     def counts(self) -> dict[str, int]:
-        """How often each kind of fault occurred, and the number of bursts."""
+        """How many times each kind of fault occurred, and the number of bursts."""
         hits = self._hits.copy()
         for fault in self._sandbox.faults():
             hits[f"{fault['service']} {fault['kind']}"] += int(fault["hits"])

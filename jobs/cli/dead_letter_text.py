@@ -119,7 +119,7 @@ def say_retried(result: "RetryResult") -> None:
 
 
 def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
-    """Prints one message: its event and ids, its last failure, how often it was tried, and what to do."""
+    """Prints one message: its event and ids, its last failure, how many times it was tried, and what to do."""
     message = found.dead_letter
     say(f"{message.message_id}  {message.type}  {found.failure_class}")
     sent = local_time(message.sent_at, zone)

@@ -1,8 +1,8 @@
-"""The classes by which a domain declares how to repair its NOMIS records and write its DPS records again.
+"""The classes by which a domain declares how to repair its NOMIS records and write DPS records to NOMIS again.
 
 A `Repair` decides which duplicate may be removed, and how a creation with an unknown outcome is resolved. An `Advice`
-says what to do about a failed message. A `Resync` decides which events bring NOMIS in step with the current DPS record,
-and in which order. The handlers of these events make the changes.
+says what to do about a failed message. A `Resync` decides which events bring NOMIS into step with the current DPS
+record, and in which order. The handlers of these events make the changes.
 
 Only the codes, ids and times of records are shown, never comments or names.
 """
@@ -200,7 +200,7 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResyncPlan:
-    """How to bring NOMIS in step with a DPS record, according to the current records on both sides.
+    """How to bring NOMIS into step with a DPS record, according to the current records on both sides.
 
     effect: what happens in NOMIS. because: a sentence that says why, or what it means. events: the events to handle, in
     this order. objection: a sentence that says why nothing may be written although the two records differ, or None.

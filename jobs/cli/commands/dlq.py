@@ -72,8 +72,8 @@ def show_dlq(
     """Shows the messages of a dead letter queue, and why they failed.
 
     Messages that failed for one reason are shown together, with the ids of some. --all and --message show each message
-    separately: its event and ids, its last failure, how often it was tried, and what to do. Other consumers do not see
-    the messages during the read.
+    separately: its event and ids, its last failure, how many times it was tried, and what to do. Other consumers do not
+    see the messages during the read.
     """
     from jobs.cli.dead_letter_text import partial_text, say_notes, show_message, show_reason
     from jobs.operations.dead_letters import find_message, read_dlq

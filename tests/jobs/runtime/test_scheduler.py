@@ -48,7 +48,7 @@ class CountingDrain:
 
 
 class Clock:
-    """A scheduler's clock, which stands still until the test sets it, and counts how often it is read."""
+    """A scheduler's clock, which stands still until the test sets it, and counts how many times it is read."""
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment

@@ -77,7 +77,7 @@ def test_without_the_database_nothing_is_created(upstream: Sandbox, server: Post
 def test_a_lost_intent_proves_nothing_about_the_next_one(
     upstream: Sandbox, server: PostgresServer, lost_url: str
 ) -> None:
-    """An attempt with the same number may be another process's, so it stays unknown until NOMIS is searched."""
+    """An attempt with the same number may be another process's, so its outcome is unknown until NOMIS is searched."""
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         with held(upstream, "visits", "GET", "/visits/{reference}") as reading:
