@@ -112,7 +112,10 @@ class ProposedFix:
 
 @dataclass(frozen=True, slots=True)
 class ProposedFixes:
-    """The fixes by one command that a report proposes; undecided: the number of further fixes if DPS were right."""
+    """The fixes by one command that a report proposes.
+
+    undecided: the number of further fixes, which are right only if DPS is right.
+    """
 
     fixes: tuple[ProposedFix, ...]
     undecided: int

@@ -27,7 +27,7 @@ def check_allowed(settings: Settings) -> None:
 
 
 def mapped_records(application: Application, domain: str) -> Sequence[Mapping[str, Any]]:
-    """The mappings of all records of the domain with this name. Raises `SyncError`."""
+    """The mappings of all records of `domain`. Raises `SyncError`."""
     return DOMAINS[domain].mappings.list_all(application.services.mapping)
 
 

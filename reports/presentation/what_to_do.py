@@ -229,8 +229,8 @@ def _jump(result: ReconciliationResult) -> str:
     if last is None or found < max(_JUMP_TIMES * last.mismatches, last.mismatches + _JUMP_MORE):
         return ""
     return (
-        f"{thousands(found)} differences are many more than the {thousands(last.mismatches)} of "
-        f"{day(last.started_at)}: look for one common cause first, such as a deployment or a data refresh."
+        f"There are far more differences ({thousands(found)}) than on {day(last.started_at)} "
+        f"({thousands(last.mismatches)}): look for one common cause first, such as a deployment or a data refresh."
     )
 
 
