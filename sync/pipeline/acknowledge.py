@@ -49,6 +49,7 @@ class TaskEnd:
     failure_at_last_receive: the failure to record if the message reaches its last receive a second time. The first
         time, a copy replaces it; the second time, it becomes a dead letter.
     cause: the failure after which the task waits: its own failure, or that of an earlier task in its group.
+    was_handled: the task was handled to its end, but the database could not record that.
     """
 
     task: Task
@@ -60,6 +61,7 @@ class TaskEnd:
     is_copied: bool = False
     failure_at_last_receive: Failure | None = None
     cause: Failure | None = None
+    was_handled: bool = False
 
     @property
     def awaited(self) -> WaitsFor | None:
@@ -71,6 +73,8 @@ class TaskEnd:
     @property
     def why_deferred(self) -> str:
         """Why its messages are deferred, as a clause; the same for all messages with the same cause."""
+        if self.was_handled:
+            return "they were handled, but the database could not record that, so they are delivered again"
         cause = "" if self.cause is None else fingerprint(self.cause)
         if self.awaited is WaitsFor.SERVICE:
             return cause
@@ -148,7 +152,10 @@ class Acknowledger:
         ends = [self._fail_if_copied_before(end) for end in ends]
         ends, copied = self._copy(ends)
         if not self._record(ends, copied):
-            ends = [replace(end, outcome=Outcome.DEFERRED) if end.outcome.is_final else end for end in ends]
+            ends = [
+                replace(end, outcome=Outcome.DEFERRED, was_handled=True) if end.outcome.is_final else end
+                for end in ends
+            ]
             ends, copied = self._copy(ends, copied, recorded=False)
         outcomes: Counter[Outcome] = Counter()
         done: list[Message] = []

@@ -4,7 +4,8 @@ A group is ready, running or parked. Each turn of a group is a future; its resul
 remain (`sync.pipeline.group_runner`). Only the thread that runs the batch decides what happens next.
 
 The groups of the next batch join the current batch as soon as threads are free, so that a slow record only holds up its
-own messages. A group that joins waits while an earlier group of the same entity has not ended.
+own messages, unless `DRAIN_BATCH_SIZE` messages are in the current batch. A group that joins waits while an earlier
+group of the same entity has not ended.
 """
 
 import itertools
@@ -92,7 +93,10 @@ class Batch:
             workers.close()
 
     def _takes_more(self) -> bool:
-        """Whether the next batch may join: threads would soon be idle, and no group waits for an outage to end."""
+        """Whether the next batch may join: threads would soon be idle, and no group waits for an outage to end.
+
+        No batch joins while `DRAIN_BATCH_SIZE` messages are in the batch, since each of them has to be kept hidden.
+        """
         if len(self._ready) >= self._threads or not self._outage.all_up():
             return False
         if any(each.missing in (Missing.SERVICE, Missing.DATABASE) for each in self._parked):

@@ -94,7 +94,8 @@ class Drain:
         self._acknowledger = Acknowledger(queue_context, main, self._heartbeat)
         self._ahead: Future[list[Message]] | None = None
         #: When a receive may follow one that failed while a batch is handled, on the monotonic clock.
-        self._next_receive_ahead = 0.0
+        #: When to receive again after a receive in advance failed, on the monotonic clock.
+        self._receive_again_at = math.inf
         #: How many batches have been handled in the current call, and the maximum for this call.
         self._batches = 0
         self._most_batches: float = 1
@@ -182,6 +183,7 @@ class Drain:
         self._acknowledger.failures = FailureCounts()
         self._acknowledger.deferrals = Counter()
         self._batches, self._most_batches = 0, most_batches
+        self._receive_again_at = math.inf
 
     def _receive(self) -> list[Message]:
         """Receives the next batch, or takes it if it is already being received.
@@ -242,15 +244,26 @@ class Drain:
             return []
         if not self._ahead.done():
             return []
-        if self._ahead.exception() is not None:
-            # Another receive is tried after a pause. If it fails too, `_receive` raises its error once the current
-            # groups have ended.
-            if monotonic() >= self._next_receive_ahead:
-                self._next_receive_ahead = monotonic() + times.DATABASE_POLL_SECONDS
-                self._receive_ahead()
+        error = self._ahead.exception()
+        if error is not None:
+            self._receive_again_later(error)
             return []
         messages, self._ahead = self._ahead.result(), None
         return self._groups(messages) if messages else []
+
+    def _receive_again_later(self, error: BaseException) -> None:
+        """Receives again after a pause if a receive in advance failed.
+
+        If that fails too, or the error is unexpected, `_receive` raises the error once the current groups have ended.
+        """
+        if not isinstance(error, SyncError):
+            return
+        if self._receive_again_at == math.inf:
+            self._receive_again_at = monotonic() + times.RECEIVE_RETRY_SECONDS
+        elif monotonic() >= self._receive_again_at:
+            self._receive_again_at = math.inf
+            self._log.warning("receive-failed", queue=self.queue, reason=str(error))
+            self._receive_ahead()
 
     def _receive_ahead(self) -> None:
         """Starts to receive the next batch, unless the maximum is reached or a service is unavailable."""

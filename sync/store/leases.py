@@ -254,8 +254,8 @@ class Leases:
         try:
             with self._database.begin() as connection:
                 taken = self._apply(connection, requests)
-        except BaseException as error:
-            if isinstance(error, Exception) and not isinstance(error, StoreUnavailable) and len(requests) > 1:
+        except Exception as error:
+            if not isinstance(error, StoreUnavailable) and len(requests) > 1:
                 # An error in one request must not affect the others.
                 for each in requests:
                     self._commit_together([each])

@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL, make_url
 
 from sandbox.child_processes import end_with_parent
@@ -27,6 +29,16 @@ from sandbox.postgres import UNPRIVILEGED, PostgresServer
 from sync.store.database import Database
 from sync.store.leases import Leases
 from tests.harness.waiting import LONGEST_SECONDS, until
+
+
+@contextmanager
+def event_listener(event_name: str, listener: Callable[..., object]) -> Iterator[None]:
+    """Calls `listener` at an event of every SQLAlchemy engine, such as `before_cursor_execute`."""
+    event.listen(Engine, event_name, listener)
+    try:
+        yield
+    finally:
+        event.remove(Engine, event_name, listener)
 
 
 class Pooler:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import time_machine
-from sqlalchemy import Engine, event
 
 from sandbox import Sandbox
 from sync.clock import now
@@ -30,6 +29,7 @@ from tests.harness.creations import (
     other_number,
     visits_of,
 )
+from tests.harness.databases import event_listener
 from tests.harness.faults import faulty, held
 from tests.harness.publishing import schedule_created, visit_booked
 from tests.harness.waiting import failure_of, in_thread, until
@@ -66,14 +66,10 @@ def test_a_create_whose_intent_was_recorded_late_is_not_sent(
             until(lambda: monotonic() > began_at + 0.4)
 
     with consuming(upstream, database_url, checked_writes=True) as consumer:
-        event.listen(Engine, "before_cursor_execute", take_long)
-        try:
-            with monkeypatch.context() as patched:
-                patched.setattr(times, "SEND_WITHIN_SECONDS", 0.3)
-                with pytest.raises(LeaseBusy):
-                    consumer.deliver(booking)
-        finally:
-            event.remove(Engine, "before_cursor_execute", take_long)
+        with monkeypatch.context() as patched, event_listener("before_cursor_execute", take_long):
+            patched.setattr(times, "SEND_WITHIN_SECONDS", 0.3)
+            with pytest.raises(LeaseBusy):
+                consumer.deliver(booking)
         assert visits_of(upstream, booking) == []
         assert consumer.record(booking).state is CreationState.REFUSED
         assert consumer.deliver(booking) is Outcome.APPLIED

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from structlog.testing import capture_logs
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
@@ -77,7 +78,7 @@ def test_event_that_waits_for_a_slow_record_is_returned_with_it(sandbox: Sandbox
 
 
 def test_batches_join_only_up_to_the_limit_of_messages(sandbox: Sandbox, application: Application) -> None:
-    """However few groups a batch has, no more messages join it than fit into a batch: each of them stays hidden."""
+    """No batch joins while `DRAIN_BATCH_SIZE` messages are in flight, however few groups they form."""
     publish(sandbox, BOOKED, "slow")
     queue = application.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS) as slow:
@@ -105,7 +106,7 @@ def test_batches_join_after_a_receive_failed(sandbox: Sandbox, application: Appl
             raise EndpointConnectionError(endpoint_url="http://sqs")
 
     application.aws.client("sqs").meta.events.register("before-call.sqs.ReceiveMessage", receive)
-    with held(sandbox, "nomis", "POST", VISITS) as slow:
+    with capture_logs() as logs, held(sandbox, "nomis", "POST", VISITS) as slow:
         working = in_thread(application.open_drain("visit").run_until_empty)
         slow.wait_for_request()
         failing.set()
@@ -115,3 +116,4 @@ def test_batches_join_after_a_receive_failed(sandbox: Sandbox, application: Appl
         slow.release()
         summary = result_of(working)
     assert (summary.received, summary.applied) == (2, 2)
+    assert [each["event"] for each in logs].count("receive-failed") == 1

@@ -19,8 +19,10 @@ from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Queue
 from sync.queues.requeue import WaitsFor
 from sync.settings import times
+from sync.store.database import StoreUnavailable
 from sync.store.failed_attempts import last_failure
 from tests.harness.app import open_application
+from tests.harness.databases import event_listener
 from tests.harness.faults import hits
 from tests.harness.pipeline import BOOKED, draining, send, tracked
 from tests.harness.publishing import visit_booked
@@ -95,6 +97,22 @@ def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(application: A
         assert acknowledger.acknowledge([end]) == {Outcome.DEFERRED: 1}
     assert application.queue_pair("visit").main.counts().total == 1
     assert not tracked(application)
+
+
+def test_a_handled_message_that_cannot_be_recorded_is_deferred_for_that_reason(
+    application: Application,
+) -> None:
+    """If the database is lost once a message is handled, the message is kept, and the reason says that."""
+
+    def lost(*_given: object) -> None:
+        raise StoreUnavailable("the database does not respond")
+
+    with last_received(application, application.aws.client("sqs")) as (acknowledger, task):
+        with event_listener("begin", lost):
+            assert acknowledger.acknowledge([TaskEnd(task, Outcome.APPLIED)]) == {Outcome.DEFERRED: 1}
+        (reason,) = acknowledger.deferrals
+    assert reason == "they were handled, but the database could not record that, so they are delivered again"
+    assert application.queue_pair("visit").main.counts().total == 1
 
 
 def test_an_unknown_outcome_at_the_last_receive_gets_one_copy(

@@ -22,7 +22,7 @@ from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
 from sync.store.process_names import process_is_gone, this_process
 from sync.store.tables import leases
-from tests.harness.databases import hold
+from tests.harness.databases import event_listener, hold
 from tests.harness.processes import child, exit_codes, kill
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
@@ -282,6 +282,21 @@ def test_a_process_knows_whether_another_lives() -> None:
         assert process_is_gone(f"{place}/{other.pid}/{start}")
     assert not process_is_gone(f"other-{place}/{number}/1")
     assert not process_is_gone("nonsense")
+
+
+def test_a_signal_during_a_commit_reaches_its_thread(database: Database) -> None:
+    """A signal that ends the release of a lease is not lost. The lease is released by the next request."""
+    mine = Leases(database, "mine", 600)
+    assert mine.acquire("a")
+
+    def interrupt(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.startswith("DELETE FROM leases"):
+            raise KeyboardInterrupt
+
+    with event_listener("before_cursor_execute", interrupt), pytest.raises(KeyboardInterrupt):
+        mine.release("a")
+    assert mine.acquire("b")
+    assert mine.acquire("a")
 
 
 def test_many_threads_and_few_keys_exclude_each_other(database: Database) -> None:
