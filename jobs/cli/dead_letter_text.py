@@ -88,7 +88,8 @@ def say_batch(batch: BatchResult) -> None:
     if batch.state is BatchState.HANDLED:
         say(f"{sent}: handled")
     elif batch.state is BatchState.FAILED:
-        say(f"{sent}: {len(batch.failed)} failed again")
+        others = f", {len(batch.waiting)} not handled yet" if batch.waiting else ""
+        say(f"{sent}: {len(batch.failed)} failed again{others}")
     else:
         say(f"{sent}: {len(batch.sent) - len(batch.waiting)} handled, {len(batch.waiting)} not handled in time")
 

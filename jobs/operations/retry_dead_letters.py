@@ -46,9 +46,10 @@ class BatchState(StrEnum):
 class BatchResult:
     """A batch that was sent back, and what happened to it.
 
-    failed: the messages that failed again, by their new SQS ids, with the reason. waiting: the messages that are not
-    handled, by their new SQS ids. idle: the queues of these messages that nothing drains. on_queue: the number of
-    messages on the main queue when the wait ended.
+    failed: the messages that failed again, by their new SQS ids, with the reason. waiting: the messages that have
+    neither failed nor been handled, by their new SQS ids. idle: the queues of these messages that nothing drains, once
+    the wait is over. on_queue: the number of messages when the wait ended, on all main queues to which the batch was
+    sent.
     """
 
     sent: Mapping[str, DeadLetterMessage]
@@ -144,7 +145,9 @@ def check_batches(application: Application, queue: str, batches: Sequence[BatchR
     stay = f"{count(others, 'message')} {'is' if others == 1 else 'are'} on the dead letter queue"
     stopped = f"stopped, {stay}" if others else "stopped"
     if last.state is BatchState.FAILED:
-        reasons = dict.fromkeys(last.failed.values())
+        reasons = list(dict.fromkeys(last.failed.values()))
+        if number := len(last.waiting):
+            reasons.append(f"{count(number, 'other message')} {'is' if number == 1 else 'are'} not handled yet")
         raise WorkError(f"{stopped}: {count(len(last.failed), 'message')} failed again: {'; '.join(reasons)}")
     number = len(last.waiting)
     raise WorkError(
@@ -231,14 +234,16 @@ def _wait(
         by_queue.setdefault(queue_of(letter.type) or queue, {})[message_id] = letter
     began, deadline = clock.now(), time.monotonic() + seconds
     while True:
-        failed = _failed_since(application, by_queue, since)
+        # A failure is recorded together with the end of the wait, so a message that no longer waits has its failure.
         waiting = _waiting(application, by_queue)
+        failed = _failed_since(application, by_queue, since)
         if failed or not waiting or time.monotonic() >= deadline:
             break
         time.sleep(times.RETRY_POLL_SECONDS)
     on_queue = sum(application.queue_pair(name).main.counts().total for name in by_queue)
     if failed:
-        return BatchResult(sent, BatchState.FAILED, failed, on_queue)
+        others = {message_id: each for message_id, each in waiting.items() if message_id not in failed}
+        return BatchResult(sent, BatchState.FAILED, failed, on_queue, others)
     if not waiting:
         return BatchResult(sent, BatchState.HANDLED, {}, on_queue)
     idle = tuple(name for name in by_queue if not _is_drained(application, name, began))
@@ -248,7 +253,7 @@ def _wait(
 def _waiting(
     application: Application, by_queue: Mapping[str, Mapping[str, DeadLetterMessage]]
 ) -> dict[str, WaitingMessage]:
-    """The messages that are neither handled nor failed, by their new ids."""
+    """The messages that wait on their queues, by their new ids."""
     waiting: dict[str, WaitingMessage] = {}
     with application.database.read() as connection:
         for name, sent in by_queue.items():

@@ -84,6 +84,23 @@ def test_batches_stop_when_one_fails_again(app: App) -> None:
     assert "gone-" in app.run_ok("dlq", "show", "visit")
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_failed_batch_says_which_others_are_not_handled(app: App, sandbox: Sandbox, form: tuple[str, ...]) -> None:
+    """If one message of a batch fails while another waits, the output and the error say that the other one waits."""
+    put_on_dlq(app, "gone-1")
+    early = write_domain_event("prison-visit.changed", {"reference": visit_booked(sandbox).dps_id}, "A1234BC", TIME)
+    app.queues()["visit"].dlq.send(early)
+    with Drained(app, CREATION_WAIT_SECONDS="600"):
+        done = app.run("dlq", "retry", "visit", "--batch", "2", *form)
+    assert (done.code, done.error.strip().endswith("; 1 other message is not handled yet")) == (1, True)
+    if form:
+        (batch,) = json.loads(done.out)["batches"]
+        assert (batch["state"], len(batch["failedAgain"]), len(batch["notHandled"])) == ("failed", 1, 1)
+        assert batch["failedAgain"][0]["messageId"] != batch["notHandled"][0]["messageId"]
+    else:
+        assert done.out.splitlines()[0] == "2 messages sent back: 1 failed again, 1 not handled yet"
+
+
 def test_last_batch_leaves_no_others(app: App) -> None:
     """If the batch that is not handled was the last batch, the command does not say that other messages stay."""
     put_on_dlq(app, "visit-1")
