@@ -48,7 +48,7 @@ def imported(folder: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("folder", EXTRAS)
 def test_every_import_is_declared(folder: str) -> None:
-    """Every import is declared, since the next version of a dependency may not install the package with it."""
+    """Every import is declared, since the next version of a dependency may no longer bring the package with it."""
     distributions = packages_distributions()
     known = declared(EXTRAS[folder])
     missing = {

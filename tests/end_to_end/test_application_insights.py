@@ -199,7 +199,7 @@ def test_without_the_setting_nothing_is_sent(app: App) -> None:
 
 @pytest.mark.parametrize("text", ["InstrumentationKey=x", "IngestionEndpoint=https://host.example/", "nonsense"])
 def test_an_invalid_connection_string_is_refused(app: App, text: str) -> None:
-    """The error names the setting and says what it must contain, without quoting the invalid value."""
+    """The error about an invalid connection string names the setting and what it must contain, but not the value."""
     ended = app.run("drain", "visit", APPLICATIONINSIGHTS_CONNECTION_STRING=text)
     assert ended.code == 2
     assert "APPLICATIONINSIGHTS_CONNECTION_STRING: give InstrumentationKey=<uuid>" in ended.err

@@ -130,7 +130,7 @@ def check_the_overview(reports: Path) -> None:
     ],
 )
 def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) -> None:
-    """At any stage Ctrl+C ends the demo and every process that it started. It prints one line and exits 1."""
+    """At any stage Ctrl+C ends the demo and every process that it started. The demo prints one line and exits 1."""
     process = bare.start("demo", "--events", "150", *arguments)
     log = bare.folder / "log"
     if stage == "start":

@@ -33,7 +33,7 @@ def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
 
 
 def by_cause(sandbox: Sandbox, cause: int) -> str:
-    """The number of the planted prisoner whose mismatch has this cause."""
+    """The prisoner number of the planted mismatch with this cause."""
     return str(next(each["offenderNo"] for each in planted(sandbox).values() if each["cause"] == cause))
 
 
@@ -98,7 +98,7 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
 
 
 def test_a_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: Sandbox) -> None:
-    """An invalid list of exclusions causes one error line and one alert, however often the job is tried.
+    """An invalid list of exclusions causes one error line and one alert, however many times the job is tried.
 
     With `--no-notify` it causes no alert.
     """
@@ -158,7 +158,10 @@ def test_a_report_that_cannot_be_kept_fails_the_run(app: App, monkeypatch: pytes
 
 
 def test_a_wrong_slack_token_delays_only_the_messages(installed: App, sandbox: Sandbox) -> None:
-    """A line says that the messages to Slack are late. The report is kept, and the run succeeds."""
+    """If Slack refuses the token, a line says that the messages to Slack are late.
+
+    The report is kept, and the run succeeds.
+    """
     run = installed.run("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
     assert run.code == 0, run.err
     label, _, place = run.out.splitlines()[-1].partition(": ")

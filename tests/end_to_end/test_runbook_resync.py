@@ -241,7 +241,7 @@ def test_a_cancelled_visit_is_never_created(app: App, sandbox: Sandbox) -> None:
 
 
 def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App, sandbox: Sandbox) -> None:
-    """The appointment is created and then cancelled, as its events would have done.
+    """A cancelled appointment is first created and then cancelled, as when its events are handled.
 
     NOMIS and DPS both list cancelled appointments.
     """

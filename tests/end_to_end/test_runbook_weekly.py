@@ -7,7 +7,7 @@ from tests.harness.waiting import until
 
 
 def planted(app: App, cause: int) -> str:
-    """Plants a prisoner whose levels differ for this cause, and returns the prisoner number."""
+    """Plants a difference in levels with this cause, and returns the prisoner number."""
     sandbox = app.sandbox
     sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     app.forget_queues()

@@ -267,7 +267,7 @@ def open_application(
 
 
 def differing(app: App, cause: int) -> str:
-    """Makes a world in which one prisoner's levels differ for this cause. Returns the prisoner number."""
+    """Makes a world with one difference in levels, which has this cause. Returns the prisoner number."""
     app.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     app.forget_queues()
     app.make_queues()

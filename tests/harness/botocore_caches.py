@@ -27,7 +27,7 @@ class _SharedAliaser(EventAliaser):  # type: ignore[misc]
 
 
 class _CoreSession(botocore.session.Session):  # type: ignore[misc]
-    """Copies the handlers that come with botocore, whose registration is most of the cost of a session."""
+    """Copies botocore's built-in handlers, since their registration is most of the cost of a session."""
 
     _registered: ClassVar[HierarchicalEmitter | None] = None
 

@@ -47,7 +47,7 @@ class Compared:
 
     @property
     def ignored(self) -> dict[Any, str]:
-        """The reason why each of the other rows is not reported, by key."""
+        """The reason why each unreported row is not reported, by the key of the row."""
         return {self._key(row): row["ignored"] for row in records(self.rows[self.rows["ignored"].notna()])}
 
     @property

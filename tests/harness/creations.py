@@ -100,7 +100,7 @@ class Consumer:
     def deliver_now(self, booking: DpsEvent) -> Outcome:
         """Handles one delivery as soon as nobody else has the lease of the record.
 
-        Raises the error of any other reason to wait.
+        Raises the error if there is any other reason to wait.
         """
         key = creation_lease(VISIT.name, booking.dps_id)
 
@@ -167,12 +167,12 @@ def other_number() -> int:
 
 
 def visits_of(sandbox: Sandbox, booking: DpsEvent) -> list[int]:
-    """The NOMIS visits made for a booking, by the reference in their comment."""
+    """The NOMIS visits made for a booking, found by the reference in their comments."""
     return [each["id"] for each in sandbox.nomis("visit") if each["comment"].endswith(f": {booking.dps_id}")]
 
 
 def courses_of(sandbox: Sandbox, booking: DpsEvent) -> list[int]:
-    """The NOMIS courses made for a schedule, by their code."""
+    """The NOMIS courses made for a schedule, found by their code."""
     return [each["id"] for each in sandbox.nomis("course") if each["code"] == booking.dps_id]
 
 

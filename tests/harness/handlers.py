@@ -116,7 +116,7 @@ class Harness:
 
 @dataclass(frozen=True, slots=True)
 class Prisoner:
-    """A prisoner of the sandbox's population. `rooms` has locations of the prison."""
+    """A prisoner of the sandbox's population. `rooms` has the locations of the prisoner's prison."""
 
     offender_no: str
     booking_id: int

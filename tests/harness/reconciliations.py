@@ -188,7 +188,7 @@ def planted_causes(upstream: Sandbox) -> list[dict[str, Any]]:
 
 
 def pending_on_dlq(upstream: Sandbox, app: ReportsApp) -> FindPendingMessages:
-    """A search that finds the planted reviews of row 1 on the dead letter queue."""
+    """A search that finds the planted reviews of row 1 of the decision table on the dead letter queue."""
     waiting = [each["bookingId"] for each in planted_causes(upstream) if each["cause"] == 1]
 
     def find_pending(_domain: Domain) -> PendingMessages:

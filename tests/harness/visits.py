@@ -27,7 +27,7 @@ FIRST, SECOND = 4_700_001, 4_700_002
 
 
 def ago(**much: float) -> str:
-    """The local time in London at this time before now."""
+    """The local time in London this long ago."""
     return (clock.london_now() - timedelta(**much)).replace(tzinfo=None).isoformat()
 
 
@@ -62,7 +62,7 @@ class VisitSetup:
         self.sandbox.put("visit", reference=reference, **values)
 
     def write(self, reference: str, comment: str = NEW_COMMENT, *, mapped: bool = True, **changes: Any) -> int:
-        """Writes a booked visit to NOMIS with changes, mapped or not, and returns its id."""
+        """Writes a booked visit, with changes, to NOMIS, mapped or not. Returns its NOMIS id."""
         (booked,) = (each for each in self.sandbox.entities("visit") if each["reference"] == reference)
         body = {
             "startDateTime": booked["start"],

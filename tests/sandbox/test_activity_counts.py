@@ -158,7 +158,7 @@ def test_the_counts_differ_exactly_as_planted(sandbox: Sandbox) -> None:
 
 
 def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> None:
-    """Unknown bookings are left out, a released prisoner's booking is out of prison, and the limit is a thousand."""
+    """Unknown bookings are left out, a released prisoner's location is `OUT`, and the limit is a thousand."""
     first, second = sandbox.prisoners()[:2]
     sandbox.release(second["offenderNo"])
     asked = [first["bookingId"], second["bookingId"], 1]
@@ -173,7 +173,7 @@ def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> No
 
 
 def test_a_service_can_be_on_for_some_or_all_agencies(sandbox: Sandbox, caller: Caller) -> None:
-    """A service is on for single agencies, for a prisoner's agency, or for all agencies by a separate row."""
+    """A service can be on for single agencies, and so for their prisoners, or by a separate row for all agencies."""
     listed = {each["agencyId"] for each in caller.get("nomis", "/agency-switches/ACTIVITY")}
     plans = caller.get("activities", "/rollout?prisonsLive=true")
     assert listed == {each["prisonCode"] for each in plans if each["activitiesRolledOut"]}

@@ -56,7 +56,10 @@ def test_only_active_adjustments_are_listed_by_default(caller: Caller) -> None:
 
 
 def test_a_person_without_adjustments_gets_a_status_or_an_empty_list(caller: Caller) -> None:
-    """The list is 404 for an unknown person, 422 for a person without a sentence, and otherwise empty."""
+    """The status is 404 for an unknown person and 422 for a person without a sentence.
+
+    Otherwise the list may be empty.
+    """
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     people = [each["offenderNo"] for each in caller.sandbox.prisoners()]
     statuses = [caller.call("adjustments", "GET", f"/adjustments?person={each}").status_code for each in people]
@@ -67,7 +70,7 @@ def test_a_person_without_adjustments_gets_a_status_or_an_empty_list(caller: Cal
 def test_the_list_of_2023(caller: Caller) -> None:
     """The list has every adjustment of every booking, without effective days.
 
-    Any token may read it, and it is never 404.
+    Any token may read it, and the status is never 404.
     """
     caller.sandbox.reset(generation="2023")
     booking, person = make(caller, active=False, effective_days=0)

@@ -112,7 +112,7 @@ def test_instances_of_today_require_a_role(upstream: Sandbox) -> None:
 
 
 def test_rooms_are_found_only_by_their_dps_id(upstream: Sandbox) -> None:
-    """The mapping service returns the NOMIS number of a room for its DPS id only."""
+    """The mapping service finds the NOMIS number of a room only by the DPS id of the room."""
     caller = Caller(upstream)
     instance = caller.get("appointments", "/appointment-instances/71")
     path = "/mapping/locations/dps/"

@@ -56,7 +56,7 @@ def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
 
 
 def test_a_merge_changes_the_number_of_a_booking(caller: Caller) -> None:
-    """Before the merge the booking is listed under the number that ends, and then under the number that is kept."""
+    """Before a merge a booking is listed under the number that ends, and afterwards under the number that is kept."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     [merged] = [
         each["key"][0]

@@ -59,7 +59,10 @@ def test_only_the_requested_queues_get_events() -> None:
 
 
 def test_times_rise_in_the_format_of_their_publisher() -> None:
-    """Events of one record have rising times. Activities write local times, and the others write an offset."""
+    """Events of one record have rising times.
+
+    Events from the activities API have local times, and all other events have an offset.
+    """
     last: dict[object, datetime] = {}
     for item in planned().items:
         assert item.event is not None

@@ -1,4 +1,4 @@
-"""The population is the same for the same seed, is unevenly distributed, and can move."""
+"""The population is the same for the same seed, is unevenly distributed, and changes with releases and receptions."""
 
 from __future__ import annotations
 

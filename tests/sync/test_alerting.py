@@ -12,7 +12,7 @@ def test_severities_are_ordered_by_urgency() -> None:
 
 
 def test_the_word_of_earlier_versions_is_read() -> None:
-    """The outbox may still have the word `high` of earlier versions, so it is read. Other words are not levels."""
+    """The outbox may still have the word `high` from earlier versions, so it is read. Other words are not levels."""
     assert Severity("high") is Severity.SERIOUS
     with pytest.raises(ValueError, match="grave"):
         Severity("grave")

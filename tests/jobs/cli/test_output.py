@@ -22,7 +22,7 @@ LONDON = ZoneInfo("Europe/London")
 
 
 def test_columns_are_as_wide_as_their_cells(capsys: pytest.CaptureFixture[str]) -> None:
-    """The columns of a table line up, empty cells show `-`, and no line ends with blanks."""
+    """The columns of a table line up, empty cells show `-`, and no line ends with spaces."""
     print_table(("RUN", "ERROR"), [("20230522", None), ("7", "no answer")])
     assert capsys.readouterr().out == "RUN       ERROR\n20230522  -\n7         no answer\n"
 
@@ -69,7 +69,7 @@ def test_json_is_exact_and_controls_no_terminal(text: str) -> None:
 
 
 def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    """Progress names, as plain text, the service that a stage waits for, even if the name contains markup."""
+    """The progress shows the service that a stage waits for as plain text, even if the name contains markup."""
 
     class Screen(io.StringIO):
         def isatty(self) -> bool:

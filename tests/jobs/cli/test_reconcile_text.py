@@ -35,7 +35,7 @@ def test_a_chosen_prison_without_records_fails(
 
 @pytest.mark.parametrize("name", ["visits", "appointments"])
 def test_each_row_names_its_record(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """A row names the record that differs as its key does, or the command that fixes it could not be typed."""
+    """A row names the record by its complete key, since otherwise nobody could type the command that fixes it."""
     keys: tuple[str, ...] = ("reference",) if name == "visits" else ("appointment_instance_id", "nomis_event_id")
     result = visit_result(2).model_copy(update={"key_columns": keys, "reconciliation": name})
     named = [

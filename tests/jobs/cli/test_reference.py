@@ -61,7 +61,7 @@ def test_every_setting_has_a_row_and_a_meaning() -> None:
 
 
 def test_every_command_has_a_section() -> None:
-    """The heading of each section has all the words that people type."""
+    """The heading of a command's section has all the words that people type."""
     page = commands_page()
     for name in ("drain", "dlq retry-all", "reconcile incentives", "reconcile fix received", "creations settle"):
         assert f"## prisoner-to-nomis {name}\n" in page

@@ -73,7 +73,7 @@ def test_a_run_that_found_everything_planted_has_no_problem() -> None:
     ],
 )
 def test_a_missed_or_unplanted_difference_is_a_problem(more: dict[str, Any], problem: str) -> None:
-    """A difference that was missed, was not planted or has another kind is a problem, and is named by its key."""
+    """A difference that was missed, was not planted or has the wrong kind is a problem, and is named by its key."""
     assert findings(**more).problems() == [problem]
 
 
@@ -87,7 +87,7 @@ def test_a_key_that_a_record_lacks_is_empty() -> None:
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved() -> None:
-    """A difference of last week that is neither persisting nor resolved is a problem, and is named by its key."""
+    """A difference from last week that is neither persisting nor resolved is a problem, and is named by its key."""
     earlier = EarlierRuns((), frozenset({'{"prisonId":"MDI","bookingId":1}'}), frozenset({'{"bookingId":7}'}))
     assert replace(findings(), earlier=earlier).problems() == [
         'allocations: wrongly reported, or wrongly not reported, as persisting: {"prisonId":"MDI","bookingId":1}',

@@ -136,7 +136,7 @@ def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutcome) -> None:
-    """A difference of last week that is neither persisting nor resolved is a problem, and is named by its key."""
+    """A difference from last week that is neither persisting nor resolved is a problem, and is named by its key."""
     earlier = EarlierRuns((), frozenset({'{"bookingId":1}'}), frozenset({'{"bookingId":7}'}))
     assert replace(good, earlier=earlier).problems() == [
         'wrongly reported, or wrongly not reported, as persisting: {"bookingId":1}',

@@ -105,7 +105,7 @@ def test_a_part_whose_check_fails_or_hangs_is_down() -> None:
 
 
 def test_an_unexpected_error_shows_no_text() -> None:
-    """An unexpected error shows only its type and place, since its text may contain anything."""
+    """Only the type and place of an unexpected error are shown, since its text may contain anything."""
 
     def breaks() -> ProbeResult:
         raise RuntimeError("the password is 12345")

@@ -82,7 +82,10 @@ def test_one_confirmation_publishes_one_event_for_each_prisoner(compared: Compar
 
 
 def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) -> None:
-    """A refused event is recorded and ends the command. The same command later publishes only the remaining events."""
+    """If an event is refused, the refusal is recorded and the command stops.
+
+    The same command later publishes only the remaining events.
+    """
     listed = compared.publish("--cause", NEVER_GOT, "--dry-run", "--json").json()
     assert [each["state"] for each in listed["records"]] == ["to publish"] * 3
     second = listed["records"][1]

@@ -81,9 +81,9 @@ def test_the_answer_no_writes_nothing(compared: Compared) -> None:
 
 
 def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
-    """Only prisoners with the cause are repaired.
+    """Only prisoners with the given cause are repaired.
 
-    A part that several causes share, or that no cause has, is refused with a list of the causes.
+    Part of a name that fits several causes, or none, is refused with a list of the causes.
     """
     vague, unknown = compared.repair("--cause", "re", "--yes"), compared.repair("--cause", "moon", "--yes")
     assert (vague.code, unknown.code, compared.written()) == (2, 2, 0)
@@ -100,7 +100,7 @@ def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
 
 
 def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) -> None:
-    """The refused prisoner is recorded as refused, and no later prisoner is tried.
+    """A prisoner whose repair is refused is recorded as refused, and no later prisoner is tried.
 
     The same command, run again, writes only the remaining levels.
     """

@@ -11,7 +11,7 @@ from tests.harness.faults import faulty
 
 
 def reconciled(app: App, name: str) -> str:
-    """A world in which records of a reconciliation differ for every cause, and the run that found them."""
+    """A world with a difference for every cause of a reconciliation, and the run that found the differences."""
     app.sandbox.reset(prisoners=60, prisons=20, every_cause=True, plant=[name])
     app.forget_queues()
     app.make_queues()
@@ -53,7 +53,7 @@ def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
 
 
 def test_the_resync_stops_at_a_refusal_and_can_be_repeated(app: App) -> None:
-    """A refused allocation, here of a prisoner who has left the prison, ends the command.
+    """The command stops at a refused allocation, here that of a prisoner who has left the prison.
 
     The same command, run again, does not repeat the earlier writes.
     """

@@ -94,7 +94,7 @@ def test_a_probe_calls_nothing_that_has_an_effect(app: App, sandbox: Sandbox) ->
 
 
 def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandbox) -> None:
-    """A probe reads the last record that was created, if the database knows one."""
+    """A probe reads the last record that was created, if the database has one."""
     sandbox.reset(prisoners=50, generation="2023")
     app.make_queues()
     visit_booked(sandbox).publish()
@@ -104,7 +104,7 @@ def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandb
 
 
 def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:
-    """An outage, or a page that is not an API document, is an error of that service.
+    """A service that is unavailable, or whose page is not an API document, is reported with an error.
 
     The other services are compared.
     """

@@ -47,7 +47,10 @@ def refuse(app: App, *references: str) -> None:
 
 
 def test_messages_that_no_retry_can_fix_are_given_up_and_alerted_once(app: App) -> None:
-    """Each message with the same cause has a finding, but one alert counts them all. None of them is sent back."""
+    """Each of several messages with the same cause has a finding, but one alert counts all the messages.
+
+    No message is sent back.
+    """
     refuse(app, "gone-1", "gone-2", "gone-3")
     for _ in range(3):
         assert "0 of 3 messages sent back" in app.run_ok("dlq", "retry-all")

@@ -190,7 +190,10 @@ def test_an_action_that_cannot_be_recorded_is_not_sent(app: App, own_postgres: P
 def test_a_database_that_fails_during_the_call_leaves_the_action_started(
     app: App, own_postgres: PostgresServer
 ) -> None:
-    """The action stays recorded as started, and the command says that the outcome was not recorded."""
+    """If the database fails during the call, the action stays recorded as started.
+
+    The command says that its outcome is not recorded.
+    """
     with stopped_at_its_call(app, WRITES[received], received(app)) as (command, hold):
         own_postgres.stop()
         hold.release()

@@ -55,7 +55,10 @@ def test_a_resync_by_another_operator_is_not_repeated(app: App, sandbox: Sandbox
 
 
 def test_an_event_during_a_resync_creates_no_second_record(app: App, sandbox: Sandbox) -> None:
-    """The event waits for the lease of the resync. When it is delivered again, it is a duplicate."""
+    """An event published during a resync waits for the lease of the resync.
+
+    When it is delivered again, it is a duplicate.
+    """
     event = visit_booked(sandbox)
     with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
         first = app.start(*resync("visit", event))
@@ -139,7 +142,7 @@ def test_a_refusal_by_nomis_is_recorded(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_partial_resync_has_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
-    """If only the create succeeds, the outcome is unknown, and the next resync only cancels the visit."""
+    """If the create succeeds but the cancellation fails, the outcome is unknown, and the next resync only cancels."""
     event = appointment_created(sandbox)
     sandbox.put("appointment", id=int(event.dps_id), cancelled=True)
     with faulty(sandbox, "nomis", "PUT", kind="status", status=400):

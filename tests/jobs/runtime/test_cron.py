@@ -58,14 +58,14 @@ def test_weekdays_count_as_in_cron(field: str, days: str) -> None:
 
 
 def test_hour_repeated_in_autumn_fires_once() -> None:
-    """On the last Sunday of October 01:30 comes twice, and a job at that time runs only the first time."""
+    """On the last Sunday of October, 01:30 comes twice, and a job at that time runs only the first time."""
     first, second = moments("30 1 * * *", datetime(2023, 10, 28, 12, tzinfo=UTC), 2)
     assert first.astimezone(UTC) == datetime(2023, 10, 29, 0, 30, tzinfo=UTC)
     assert second.astimezone(UTC) == datetime(2023, 10, 30, 1, 30, tzinfo=UTC)
 
 
 def test_hour_skipped_in_spring_still_fires() -> None:
-    """On the last Sunday of March 01:30 does not exist, but a job at that time still runs once that day."""
+    """On the last Sunday of March, 01:30 does not exist, but a job at that time still runs once that day."""
     first, second = moments("30 1 * * *", datetime(2023, 3, 25, 12, tzinfo=UTC), 2)
     assert first.astimezone(UTC) == datetime(2023, 3, 26, 1, 30, tzinfo=UTC)
     assert second.astimezone(UTC) == datetime(2023, 3, 27, 0, 30, tzinfo=UTC)
@@ -97,7 +97,7 @@ def test_the_latest_and_the_next_time_are_a_week_apart(now: datetime) -> None:
 
 
 def test_the_latest_time_is_never_in_the_skipped_hour() -> None:
-    """Shortly after the clocks go forward, the latest time is one that the clocks have shown."""
+    """Shortly after the clocks go forward, the latest time of a schedule is one that the clocks have shown."""
     schedule = CronSchedule("*/7 1-3 * * *", LONDON)
     now = datetime(2023, 3, 26, 2, 13, tzinfo=LONDON)
     assert schedule.latest(now, timedelta(hours=30)) == datetime(2023, 3, 26, 1, 7, tzinfo=UTC)

@@ -25,7 +25,7 @@ MONDAY_FOUR = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 
 
 class CountingDrain:
-    """A drain that receives `sizes` messages batch by batch, and then none. It fails while it is `broken`."""
+    """A drain that receives batches of these `sizes`, and then nothing. It fails while it is `broken`."""
 
     def __init__(self, sizes: list[int], *, broken: bool = False) -> None:
         self.sizes = sizes

@@ -120,7 +120,10 @@ def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, e
 
 
 def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Database, endpoint: Endpoint) -> None:
-    """Events that are all refused for a reason, such as age, are not sent again. They do not hold up later events."""
+    """Events that are all refused for a reason, such as their age, are not sent again.
+
+    They do not hold up later events.
+    """
     put(database, 2)
     endpoint.respond = lambda items: response(items, dict.fromkeys(range(len(items)), 400), "Field 'time' is too old")
     sender(database, endpoint.url).send_due()
@@ -163,7 +166,10 @@ def test_no_wait_is_longer_than_an_hour(database: Database, endpoint: Endpoint, 
 
 
 def test_a_request_lasts_no_longer_than_the_caller_allows(database: Database, sandbox: Sandbox) -> None:
-    """If the endpoint hangs, the request ends in time. If one half of a batch hangs, the other half is not sent."""
+    """If the endpoint hangs, the request ends in time.
+
+    If the request with one half of a batch hangs, the other half is not sent.
+    """
     put(database, 4)
     sandbox.fault("application-insights", kind="status", status=413, times=1)
     sandbox.fault("application-insights", kind="delay", until_released=True)

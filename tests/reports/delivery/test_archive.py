@@ -164,7 +164,7 @@ def refusing(client: Any, operation: str, code: str, status: int = 403) -> Any:
     [("PutObject", "AccessDenied", 403), ("PutObject", "Forbidden", 403), ("ListObjectsV2", "MethodNotAllowed", 405)],
 )
 def test_a_bucket_without_write_permission_is_a_wrong_setting(s3: Any, operation: str, code: str, status: int) -> None:
-    """A test object is written before a run begins, so missing permission is noticed early."""
+    """A test object is written before a run begins, so a missing permission is noticed early."""
     with pytest.raises(SettingsError, match=rf"s3://reports/weekly/ cannot be used: {code} \({operation}\)"):
         Bucket(refusing(s3, operation, code, status), "reports", "weekly").probe()
 

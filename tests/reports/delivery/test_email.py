@@ -200,7 +200,7 @@ def test_a_refused_receiver_does_not_affect_the_others(
 def test_a_report_that_every_receiver_refused_is_tried_again(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, step: str, reply: str
 ) -> None:
-    """The report waits in the outbox with the response of the mail server."""
+    """A report that the mail server refuses for every recipient waits in the outbox with the server's response."""
     mailbox, port = serve()
     receivers = RECEIVERS.split(",")
     replies = [reply] * 2
@@ -302,7 +302,10 @@ LONGEST_BODY = 100_000
 def test_an_email_is_short_however_many_differences_there_are(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, number: int
 ) -> None:
-    """An email has what to do, the causes, the prisons and at most twenty rows. The page and the CSV have all rows."""
+    """An email says what to do, and has the causes, the prisons and at most twenty rows.
+
+    The page and the CSV have all rows.
+    """
     mailbox, port = serve()
     app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     result = kept(app, made_result(number), "email")
@@ -349,7 +352,7 @@ def test_files_that_are_too_large_are_left_out(monkeypatch: pytest.MonkeyPatch) 
 def test_the_trend_in_an_email_is_a_table() -> None:
     """Each run of the trend is a table cell, since Outlook shows neither SVG nor style sheets.
 
-    Letters and words give the same figures as the cells.
+    The plain text gives the same figures in words and in characters of different heights.
     """
     result = made_result(430)
     report = email_report(result, None, "somewhere", Masking())

@@ -122,7 +122,7 @@ def test_a_delivery_is_given_up_after_a_fortnight(
 
 
 def test_a_delivery_that_slack_refuses_is_tried_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Slack gets the delivery later, and the archive gets its report without waiting for Slack."""
+    """A delivery that Slack refuses is sent later. The archive gets its report without waiting for Slack."""
     app = open_app(slack_token="xoxb-wrong")
     kept(app, made_result(1), "slack", "archive")
     assert app.sender().send_due() == SendCounts(sent=1, later=1)

@@ -162,7 +162,7 @@ def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
 
 @pytest.mark.parametrize(("units", "status"), [(0, "failed"), (9, "failed"), (10, "complete")])
 def test_a_population_that_is_less_than_half_fails_the_run(open_app: OpenApp, units: int, status: str) -> None:
-    """A run fails if its list has less than half the records of the list of the last complete run."""
+    """A run fails if its list has fewer than half as many records as the list of the last complete run."""
     app = open_app()
     SampleReconciliation.units = {str(number): [row("MDI", number, 1, 1)] for number in range(20)}
     assert reconciled(app).status == "complete"
@@ -254,7 +254,7 @@ def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) 
 
 @pytest.mark.parametrize(("count", "percent"), [(11, 2), (10, 11)])
 def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, percent: int) -> None:
-    """If only the number or only the share of differences is that of a suspicious run, each has a separate alert."""
+    """If only the number or only the share of differences is suspicious, each difference has a separate alert."""
     app = open_app(reconciliation_suspicious_count=str(count), reconciliation_suspicious_percent=str(percent))
     SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     assert reconciled(app).suspicious is None

@@ -56,7 +56,10 @@ def planted(upstream: Sandbox) -> list[int]:
 def test_bad_bookings_are_not_an_outage(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """Bookings that always fail soon count as unread. All others are compared, and their differences are found."""
+    """Bookings that always fail are soon counted as unread.
+
+    All other bookings are compared, and their differences are found.
+    """
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.05)
     upstream.reset(prisoners=200, mismatches={"7": 4})

@@ -197,7 +197,7 @@ def test_an_unknown_column_is_refused() -> None:
 def test_a_repeated_key_on_one_side_is_refused(nomis: list[int], dps: list[int], key: Callable[[int], Any]) -> None:
     """A key that one side has twice is refused, since its records would be counted twice or lost.
 
-    A key of any kind is refused, whether the other side has it or not.
+    Such a key of any type is refused, whether or not the other side has it.
     """
     ours, theirs = (pd.DataFrame({"id": [key(number) for number in side]}) for side in (nomis, dps))
     side = "NOMIS" if len(nomis) == 2 else "DPS"

@@ -137,7 +137,7 @@ def test_an_invalid_entry_is_named_with_a_correct_example(setting: str, what: st
     ],
 )
 def test_an_unclosed_quotation_mark_is_named_by_its_line(tmp_path: Path, content: str, what: str) -> None:
-    """The lines below the unclosed quotation mark are still read, and the error names the faulty line."""
+    """The lines below an unclosed quotation mark are still read, and the error names the faulty line."""
     file = tmp_path / "exclusions.csv"
     file.write_text(content)
     with pytest.raises(SettingsError, match=f"{what}.*such as: 1204417"):

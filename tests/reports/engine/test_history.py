@@ -118,7 +118,7 @@ def test_a_missing_response_has_its_own_event(upstream: Sandbox, open_app: OpenA
 
 
 def test_an_unexpected_error_is_tracked_and_raised(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The summary event says only that the run did not succeed, and the error is raised."""
+    """After an unexpected error, the summary event says only that the run did not succeed, and the error is raised."""
     upstream.reset(prisoners=60)
     app = open_app()
 

@@ -142,7 +142,7 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_
 
 
 def test_an_excluded_booking_in_flight_is_counted_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A booking that is excluded is listed only as excluded, with the date of its entry."""
+    """An excluded booking is listed only as excluded, with the date of its entry in the list of exclusions."""
     upstream.reset(prisoners=50, mismatches={"1": 1})
     (booking,) = (each["bookingId"] for each in planted_causes(upstream))
     app = open_app(reconciliation_exclusions=f"{booking},known,2020-01-31")

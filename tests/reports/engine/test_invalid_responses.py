@@ -61,7 +61,7 @@ def record(booking_id: int, **changes: Any) -> dict[str, Any]:
 
 
 def planted(upstream: Sandbox) -> set[int]:
-    """The bookings that were planted as different."""
+    """The bookings that were planted with a difference."""
     return {each["bookingId"] for each in upstream.planted()["mismatches"]}
 
 

@@ -93,7 +93,7 @@ def test_a_resumed_run_finds_prisoners_who_moved(upstream: Sandbox, open_app: Op
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_a_run_that_died_in_its_second_listing_lists_again(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """The resumed run repeats the second listing. Everyone who stayed is compared."""
+    """If a run dies in its second listing, the resumed run repeats that listing. Everyone who stayed is compared."""
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
     app = open_app()

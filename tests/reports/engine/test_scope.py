@@ -92,7 +92,7 @@ def test_a_run_over_an_empty_environment_is_complete(upstream: Sandbox, open_app
 
 
 def test_a_single_prisoner_is_compared_with_or_without_a_review(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The active booking of the prisoner comes from the review or, if there is none, from the list.
+    """The active booking of a chosen prisoner comes from the review or, if there is none, from the list.
 
     An unknown number is reported.
     """

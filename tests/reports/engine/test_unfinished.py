@@ -45,9 +45,9 @@ def figures(result: IncentiveResult) -> list[tuple[str, str]]:
 
 
 def test_the_report_of_a_failed_run_says_to_repeat_it() -> None:
-    """The report says to repeat the run once the service is up.
+    """The report of a failed run says to repeat it once all services are up.
 
-    A prisoner who was not found is not a reason to resume it.
+    A prisoner who was not found is not a reason to resume a run.
     """
     for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
         step = "When `prisoner-to-nomis check` reports that everything is up, run the reconciliation again:"
@@ -166,7 +166,7 @@ def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
 
 
 def test_the_index_shows_dashes_for_a_run_that_compared_nobody() -> None:
-    """Screen readers read the dashes of a failed run as unknown.
+    """Screen readers read the dashes of a failed run as "unknown".
 
     For an incomplete run, the index gives the number of missing parts of its list.
     """

@@ -210,7 +210,7 @@ def test_the_ages_in_the_index_follow_the_clock_of_the_reader(open_page: Any) ->
 
 
 def test_typed_words_filter_the_rows(open_page: Any) -> None:
-    """Words filter in any order, and the number of rows left is announced. Escape shows all rows again."""
+    """Words filter the rows in any order, and the number of rows left is announced. Escape shows all rows again."""
     result = made_result(40)
     page = open_page(result)
     page.focus("#find-text")
@@ -246,7 +246,7 @@ def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
 
 
 def test_the_keyboard_sorts_the_table_both_ways(open_page: Any) -> None:
-    """Screen readers announce the order, and the evidence moves with its row."""
+    """Screen readers announce the sort order, and the evidence moves with its row."""
     result = made_result(40)
     page = open_page(result)
     page.focus("#print-evidence")
@@ -327,7 +327,7 @@ def test_an_email_fits_a_phone(tabs: Tabs, tmp_path: Path, masked: bool, result:
 
 
 def test_sorting_by_row_number_restores_the_first_order(open_page: Any) -> None:
-    """The page shows the row numbers that messages use, and sorting by them restores the first order."""
+    """The page shows the row numbers that messages use, and sorting by them restores the original order."""
     page = open_page(made_result(12))
     numbers = "tbody.one > tr:first-child > td.row"
     page.click("#mismatches thead button >> text=Prisoner")
@@ -337,7 +337,7 @@ def test_sorting_by_row_number_restores_the_first_order(open_page: Any) -> None:
 
 
 def test_the_first_screen_shows_the_figures_and_what_to_do(open_page: Any) -> None:
-    """On a usual screen, how many differ, how many are new and what to do first are visible without scrolling."""
+    """On an ordinary screen, how many differ, how many are new and what to do first are visible without scrolling."""
     page = open_page(made_result(400))
     for what in ("h1", ".figures", "#todo", ".actions > li:first-child code"):
         box = page.locator(what).bounding_box()
@@ -356,7 +356,7 @@ def test_the_first_screen_shows_the_figures_and_what_to_do(open_page: Any) -> No
 def test_a_missing_browser_fails_the_tests_on_a_build_server(
     tmp_path: Path, ci: str, ends: type[BaseException]
 ) -> None:
-    """On a build server nobody reads about skipped tests, so a report that was never opened would seem to be tested."""
+    """On a build server a missing browser fails the tests, since nobody would notice that they were skipped."""
     with pytest.raises(ends, match="no Chromium"):
         chromium({"PATH": str(tmp_path), "CI": ci})
     assert chromium({"PATH": str(tmp_path), "CI": ci, "CHROMIUM": "/opt/chromium"}) == "/opt/chromium"

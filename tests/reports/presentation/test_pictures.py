@@ -121,7 +121,7 @@ def test_each_prison_has_a_rate_per_thousand() -> None:
 
 
 def test_causes_are_grouped_by_the_team_that_acts() -> None:
-    """Each team has the causes of its differences. Together the teams have all causes."""
+    """Causes are grouped by the team that acts on them, and the groups together have all differences."""
     result = made_result(30)
     actions = what_to_do(result).actions
     groups = causes_by_who_acts(page_rows(result, view_of(result), actions, UNMASKED), actions)

@@ -26,7 +26,7 @@ WORDS = st.text(st.sampled_from("ab <>&`*_~|\n•—=@#"), max_size=60) | st.sam
 
 @st.composite
 def changes_of_a_mismatch(draw: Any) -> dict[str, Any]:
-    """Parts of a mismatch of any length: its diagnosis, prison, missing evidence and age."""
+    """Parts of a mismatch, each of any length: its diagnosis, prison, missing evidence and age."""
     action, cause, request = draw(WORDS), draw(WORDS), draw(st.none() | WORDS)
     commands = tuple(draw(st.lists(WORDS, max_size=2)))
     found = Diagnosis(

@@ -81,7 +81,7 @@ def plain_difference(
 @FEW
 @given(SIDE, SIDE)
 def test_the_differences_equal_those_of_a_plain_comparison(nomis: Side, dps: Side) -> None:
-    """Bookings, kinds and fields are the same. The comparison does not change the figures."""
+    """The comparison finds the bookings, kinds and fields that plain code finds, and does not change the figures."""
     frame = count({"nomis": nomis, "dps": dps}, list(BOOKINGS)).assign(in_nomis=True, in_dps=True)
     frame = frame.astype({f"{side}_{field.name}": field.dtype for side in ("nomis", "dps") for field in FIELDS})
     before = frame.copy(deep=True)

@@ -119,7 +119,7 @@ def test_a_gap_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_an_unread_adjustment_of_a_window_is_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
-    """After the unread adjustment has been read, the resumed run finds every difference of the window."""
+    """Once an unread adjustment can be read, a resumed run finds every difference of the window."""
     since = (london_now() - timedelta(days=100)).date()
     windowed(upstream, 100, "2023")
     app = open_app(reports_sentencing_reconciliation_page_size="5")

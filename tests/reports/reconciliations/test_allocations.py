@@ -130,7 +130,10 @@ def test_each_difference_has_the_command_that_fixes_it(upstream: Sandbox, kind: 
 
 
 def test_differences_are_found_without_the_role_for_allocation_ids(upstream: Sandbox) -> None:
-    """Without the role the differences are the same, and the report says why it names no allocation."""
+    """Without the role that reads allocations, the differences are the same.
+
+    The report says why it names no allocations.
+    """
     upstream.reset(**PLANTED)
     upstream.grant("activities", ["NOMIS_ACTIVITIES"])
     with open_reconciliation(Allocations, upstream) as allocations:

@@ -285,7 +285,7 @@ def test_a_repair_that_would_not_become_current_is_not_proposed() -> None:
 
 
 def test_no_repair_is_proposed_while_the_message_may_be_pending() -> None:
-    """After a repair the message would write the review to NOMIS a second time."""
+    """No repair is proposed while a message may be pending, since the message would write the review a second time."""
     lost = evidence([], [review(70, "STD", "2023-05-20T10:00:00")])
     assert diagnose(lost).commands[:2] == (
         "prisoner-to-nomis dlq show incentive",

@@ -42,7 +42,7 @@ def bookings(reading: Reading) -> set[int]:
 
 
 def test_a_confirmed_difference_stays_if_the_list_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list cannot show whether the prisoner was released, the difference stays and the log says so."""
+    """If the list cannot show whether a prisoner was released, the difference stays and the log says so."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
     upstream.fault("nomis", "GET", LIST, kind="status", status=400)
     with capture_logs() as logs, reread_planted(upstream, open_app()) as (planted, found):

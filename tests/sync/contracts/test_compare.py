@@ -204,7 +204,7 @@ def test_changes_that_break_a_read_are_found(step: tuple[str, Any], difference: 
     ids=str,
 )
 def test_changes_that_break_a_write_are_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
-    """New required fields, required fields that we sometimes omit, unknown fields and other types are found."""
+    """New required fields, required fields that we sometimes omit, unknown fields and changed types are found."""
     assert found(PUT, changed((f"components>schemas>NewThing>{step[0]}", step[1]))) == [difference]
 
 

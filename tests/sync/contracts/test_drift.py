@@ -136,7 +136,7 @@ def test_a_replacement_of_an_operation_is_named(today: dict[UpstreamName, Servic
 
 
 def test_a_role_of_many_operations_is_one_finding(today: dict[UpstreamName, ServiceResult]) -> None:
-    """One line says which role replaces which for all operations together."""
+    """One line for all operations says which role replaces which."""
     roles: list[ContractFinding] = [each for each in today[NOMIS].findings if each.kind == "role"]
     assert len({each.text for each in roles}) == len(roles)
     assert all("NOMIS_PRISONER_API__SYNCHRONISATION__RW" in each.text for each in roles)

@@ -158,7 +158,7 @@ def test_a_response_about_another_record_proves_nothing(
 
 
 def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Consumer, upstream: Sandbox) -> None:
-    """A record that was created and has since been deleted in NOMIS, the mapping service and DPS is a duplicate."""
+    """The event of a record that was created and has since been deleted everywhere is a duplicate."""
     booking = schedule_created(upstream)
     upstream.drop("schedule", booking.dps_id)
     with pytest.raises(UpstreamError):

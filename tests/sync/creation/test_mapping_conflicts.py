@@ -125,7 +125,7 @@ def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream
 def test_a_conflict_about_the_nomis_record_is_a_finding(
     consumer: Consumer, upstream: Sandbox, status: int | str
 ) -> None:
-    """If the DPS record has no mapping, the NOMIS record has another DPS record, which the finding cannot name."""
+    """If the DPS record is unmapped, the NOMIS record has another DPS record's mapping, which a finding cannot name."""
     booking = visit_booked(upstream)
     body = {"status": status, "userMessage": "Conflict: it exists"}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)

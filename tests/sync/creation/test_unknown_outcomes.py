@@ -274,7 +274,7 @@ def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) 
 
 
 def test_an_unknown_outcome_is_reported_even_if_another_record_is_mapped(upstream: Sandbox, consumer: Consumer) -> None:
-    """A person is alerted once about a course that may be in NOMIS without a mapping, as well as a mapped course."""
+    """If NOMIS may have an unmapped course as well as the mapped course, a person is alerted once."""
     booking = schedule_created(upstream)
     with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
         consumer.deliver(booking)

@@ -203,7 +203,7 @@ def names_each_domain(path: Path) -> bool:
 
 
 def test_the_page_lists_every_file_with_an_entry_for_each_domain() -> None:
-    """Each file that names all domains is in the list of the page, so nothing else has to change for a new domain."""
+    """Each file that names all domains is listed on the page, so nothing else has to change for a new domain."""
     table = (ROOT / "doc" / "architecture.md").read_text(encoding="utf-8")
     table = table.partition("| part | files with an entry for each domain |")[2].partition("\n\n")[0]
     listed = {path for pattern in re.findall(r"`([^`]+)`", table) for path in ROOT.glob(pattern)}
@@ -216,7 +216,7 @@ def test_the_page_lists_every_file_with_an_entry_for_each_domain() -> None:
 
 
 def test_the_name_of_a_domain_is_free() -> None:
-    """No domain is named after a folder of `sync` or another module of `sync/domains`: imports would look alike."""
+    """No domain shares its name with a folder of `sync` or a module of `sync/domains`, so no imports look alike."""
     taken = {path.stem for path in (*(ROOT / "sync").iterdir(), *(ROOT / "sync" / "domains").glob("*.py"))}
     assert not taken & DOMAINS.keys()
 

@@ -31,7 +31,7 @@ def page() -> str:
 
 @pytest.fixture
 def moved(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Update:
-    """The handler of the example, written below the module that the page names, and registered with the harness."""
+    """The handler of the example, appended to a copy of the module that the page names, and registered."""
     (example,) = re.findall(r"^ *```python\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
     written = tmp_path / "visit_with_example.py"
     written.write_text(f"{inspect.getsource(visit)}\n\n{textwrap.dedent(example)}", encoding="utf-8")

@@ -155,7 +155,7 @@ def test_an_equal_adjustment_of_another_record_is_not_claimed(harness: Harness, 
 
 
 def test_a_retry_tracks_the_properties_of_its_message(harness: Harness, prisoner: Prisoner) -> None:
-    """A mapping that a retry saves is tracked with the name of a first attempt and the properties of the message."""
+    """A retry that saves a mapping tracks the event of a first attempt, with the properties of the message."""
     put_adjustment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert handle(harness, prisoner, "inserted") is Outcome.RETRY_QUEUED
@@ -166,7 +166,7 @@ def test_a_retry_tracks_the_properties_of_its_message(harness: Harness, prisoner
 
 
 def test_a_retry_made_by_hand_needs_three_ids(harness: Harness) -> None:
-    """A retry that a person writes needs no telemetry and no other fields."""
+    """A retry that a person writes needs only the three ids of the mapping, and no telemetry."""
     mapping = (
         '{\\"nomisAdjustmentId\\":\\"7\\",\\"nomisAdjustmentCategory\\":\\"SENTENCE\\",\\"adjustmentId\\":\\"x\\"}'
     )

@@ -233,7 +233,7 @@ def test_a_malformed_allocation_of_another_booking_does_not_stop_an_end(running:
 
 @pytest.mark.parametrize("comment", ["x" * 300, "\u20ac" * 300, "a" + "\u00e9" * 150, "\U0001f600" * 90])
 def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Prisoner, comment: str) -> None:
-    """A comment on an end or an attendance that is too long for NOMIS is cut after a whole character."""
+    """If a comment on an end or an attendance is too long for NOMIS, it is cut after a whole character."""
     allocate(running)
     put_attendance(running, prisoner, comment=comment)
     assert attend(running) == "activity-attendance-create-success"

@@ -82,7 +82,7 @@ def test_an_appointment_in_a_cell_is_created_once_nomis_accepts_it(harness: Harn
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """After a lost response the appointment is found by booking, location and start, among others on that day."""
+    """After a lost response the appointment is found by booking, location and start among those on that day."""
     put_appointment(harness, prisoner, INSTANCE + 1, start="13:00", end="14:00")
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)

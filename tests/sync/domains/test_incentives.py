@@ -42,7 +42,7 @@ def mapped_sequence(harness: Harness, review_id: int) -> int | None:
 
 
 def test_review_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """A review becomes an IEP record with its level, local time in seconds, prison and user.
+    """A review becomes an IEP record with its level, local time to the second, prison and user.
 
     It is mapped and tracked.
     """

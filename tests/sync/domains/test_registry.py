@@ -65,7 +65,7 @@ def test_a_domain_has_the_name_of_its_package() -> None:
 
 
 def test_irregular_names_of_retry_events_are_kept() -> None:
-    """Three retry events keep their names, which do not follow the pattern of the others."""
+    """Three retry events keep their names, which do not follow the pattern of the other retry events."""
     creations = [domain.creation for domain in DOMAINS.values()]
     irregular = {
         creation.queue: creation.retry_success

@@ -273,7 +273,7 @@ def test_each_reason_for_attendance_has_its_outcome(
 def test_each_status_of_an_attendance_has_a_nomis_status(
     status: str, reason: str | None, in_nomis: str | None, expected: str
 ) -> None:
-    """Each status of an attendance has its status in NOMIS."""
+    """Each status of an attendance becomes the right status in NOMIS."""
     assert event_status(status, reason, in_nomis) == expected
 
 

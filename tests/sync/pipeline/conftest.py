@@ -27,7 +27,7 @@ def queues() -> tuple[str, ...]:
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """The settings that differ from those of all tests."""
+    """The settings that a module changes for its tests."""
     return {}
 
 

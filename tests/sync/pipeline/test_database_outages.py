@@ -123,7 +123,7 @@ def test_a_drain_keeps_its_time_limit_if_the_database_hangs(
 def test_a_drain_by_command_waits_for_the_database_before_it_receives(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A drain by command receives once the database accepts writes. After its time limit it gives up."""
+    """A drain run by a command receives once the database accepts writes. After its time limit it gives up."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     url = f"sqlite:///{tmp_path}/one.db?timeout=0.05"
     with open_application(sandbox.environment(), url) as application:

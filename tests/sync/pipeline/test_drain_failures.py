@@ -59,7 +59,7 @@ def test_message_that_fails_in_two_deliveries_is_counted_once(sandbox: Sandbox, 
 
 
 def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, application: Application) -> None:
-    """The step, service, method, path, status, reason and attempt of a refused create are recorded under both ids."""
+    """The step, call, status, reason and attempt of a refused create are recorded under both ids of its message."""
     put_visit(sandbox, "aa-aa")
     queue = application.queue_pair("visit").main
     message_id = send(queue, BOOKED, "aa-aa")
@@ -174,7 +174,7 @@ def test_a_long_group_continues_in_its_next_turn(
 
 
 def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, application: Application) -> None:
-    """Each coalesced event is tracked with its message. If the one write fails, all of them have failed."""
+    """Each coalesced event is tracked with its message. If the one write fails, every event has failed."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
     send(queue, BOOKED, "aa-aa", 0)

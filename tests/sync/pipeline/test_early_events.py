@@ -53,7 +53,10 @@ def failure_of(application: Application, reference: str, minute: int) -> FailedA
 
 
 def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, application: Application) -> None:
-    """A change and a cancellation that come before the booking, however often, are applied after it. Neither fails."""
+    """A change and a cancellation that come before the booking, however many times, are applied after it.
+
+    Neither fails.
+    """
     pair, drain = application.queue_pair("visit"), application.open_drain("visit")
     who = put_visit(sandbox, REFERENCE)
     send(pair.main, CHANGED, REFERENCE, 1, prisonerId=who)
@@ -130,7 +133,7 @@ def test_a_wait_for_a_creation_ends(sandbox: Sandbox, application: Application) 
 def test_a_wait_for_a_creation_outlasts_an_outage(
     sandbox: Sandbox, application: Application, ended_seconds_ago: float, outcome: str
 ) -> None:
-    """The time until the end of an outage does not count, since nothing was created in it."""
+    """Until an outage ends, the time limit of a wait does not run, since nothing can be created."""
     put_visit(sandbox, REFERENCE)
     pair, drain = application.queue_pair("visit"), application.open_drain("visit")
     send(pair.main, CHANGED, REFERENCE)

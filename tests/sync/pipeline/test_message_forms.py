@@ -1,4 +1,4 @@
-"""Unusual messages: handled if their meaning is clear, otherwise a failure of that message alone."""
+"""An unusual message is handled if its meaning is clear, and otherwise fails without affecting other messages."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_messages_of_unknown_types_are_acknowledged_and_tracked(sandbox: Sandbox
 
 @pytest.mark.parametrize("event_type", ["incentives.iep-review.inserted", " Incentives.IEP-review.inserted\n"])
 def test_an_event_of_another_queue_fails(sandbox: Sandbox, application: Application, event_type: str) -> None:
-    """An event on the wrong queue would be lost if it were deleted, so it fails, and the reason names its own queue."""
+    """An event on the wrong queue would be lost if it were deleted, so it fails. The reason names the right queue."""
     queue = application.queue_pair("visit").main
     message_id = send(queue, event_type, "aa")
     summary = application.open_drain("visit").run_batch()
@@ -94,7 +94,7 @@ def test_an_event_of_another_queue_fails(sandbox: Sandbox, application: Applicat
 def test_spaces_and_case_of_an_event_type_are_ignored(
     sandbox: Sandbox, application: Application, event_type: str
 ) -> None:
-    """An event type with extra spaces or in another case is handled as the type that is clearly meant."""
+    """An event type with extra spaces or in another letter case is handled as the type that is clearly meant."""
     who = put_visit(sandbox, "blank")
     send(application.queue_pair("visit").main, event_type, "blank", prisonerId=who)
     assert application.open_drain("visit").run_batch().applied == 1
@@ -119,7 +119,10 @@ def test_raw_message_delivery_is_read(sandbox: Sandbox, application: Application
 
 
 def test_the_case_of_an_envelope_is_ignored(sandbox: Sandbox, application: Application) -> None:
-    """A notification or mapping retry in another case is read. Otherwise it would be deleted as unknown."""
+    """A notification or mapping retry is read even if its `Type` is in another letter case.
+
+    Otherwise it would be deleted.
+    """
     who = put_visit(sandbox, "envelope")
     event = {"eventType": BOOKED, "occurredAt": "2023-05-22T10:00:00+01:00", "prisonerId": who}
     message = json.dumps({**event, "additionalInformation": {"reference": "envelope"}})

@@ -96,7 +96,7 @@ def test_an_optimistic_lock_is_retried(harness: Harness, prisoner: Prisoner) -> 
 
 
 def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """A session of yesterday, moved to another time."""
+    """Yesterday's session, moved to another time."""
     for start in ("08:30", "09:00"):
         session = {"id": activities.INSTANCE, "schedule_id": activities.SCHEDULE, "day": YESTERDAY}
         activities.put_schedule(harness, prisoner, instances=[{**session, "start": start, "end": "11:45"}])

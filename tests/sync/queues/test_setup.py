@@ -44,7 +44,7 @@ def subscriptions(aws: Aws) -> list[dict[str, Any]]:
 
 
 def test_missing_queues_are_created_once(sandbox: Sandbox) -> None:
-    """After all queues are opened twice, there are five with DLQs, each with one subscription to its event types."""
+    """After all queues are opened twice, there are five, each with a DLQ and one subscription to its event types."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
     for _ in range(2):
@@ -67,7 +67,7 @@ def test_lost_queues_are_created_again(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("first", ["receive", "counts", "send", "dlq"])
 def test_an_endpoint_that_restarts_empty_is_set_up_again(sandbox: Sandbox, first: str) -> None:
-    """The first caller creates the open queues, topic, DLQ and subscription again, and the log says so."""
+    """If an endpoint restarts empty, the first call creates the queues, topic and subscription again, and is logged."""
     chosen = settings(sandbox)
     pair = QueueOpener(chosen, Aws(chosen), event_types).open("incentive")
     sandbox.reset(prisoners=20)

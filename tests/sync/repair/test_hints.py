@@ -69,7 +69,7 @@ def test_each_failure_in_the_runbook_has_its_advice(event_type: str, changes: di
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500, 503, None])
 def test_a_mapping_retry_must_not_be_purged(status: int | None) -> None:
-    """If a mapping retry were purged, the record would be created again without its mapping."""
+    """The advice is never to purge a mapping retry: without the mapping, the record would be created again."""
     advice = hint("RETRY_CREATE_MAPPING", failure(service="mapping", path="/mapping/visits", status=status))
     assert "never purge" in advice
     assert "dlq retry" in advice
@@ -87,7 +87,7 @@ def test_a_404_of_a_gateway_is_recoverable() -> None:
 
 
 def test_an_attendance_without_its_allocation_is_recoverable() -> None:
-    """Housekeeping sends the attendance back, since its allocation may only be late."""
+    """A refused attendance without its allocation is recoverable, since the allocation may only be late."""
     reason = "Bad request: Offender program profile for booking 1 and course 2 does not exist"
     path = "/activities/2/booking/1/attendance"
     refused = failure(path=path, status=400, recoverable=False, reason=reason)

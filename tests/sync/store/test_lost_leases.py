@@ -53,7 +53,7 @@ def test_a_write_with_a_deadline_is_not_made_late(database: Database) -> None:
 
 
 def test_each_renewal_extends_the_lease(database: Database) -> None:
-    """The new length counts from the start of the renewal."""
+    """A renewed lease lasts its full length from the start of the renewal."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     assert leases.acquire("a")

@@ -74,7 +74,7 @@ def test_events_are_filtered_by_name_and_time(database: Database) -> None:
 
 
 def test_any_number_of_events_is_read_in_order(database: Database) -> None:
-    """Reads by pages of a thousand lose and repeat no event, even if events have the same time."""
+    """Reads in pages of a thousand neither lose nor repeat an event, even if events have the same time."""
     telemetry = stored(database)
     with time_machine.travel(now(), tick=False):
         for number in range(2500):

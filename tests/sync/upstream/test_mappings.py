@@ -79,7 +79,10 @@ def refused(mapping: ServiceClient, look_up: LookUp) -> str:
 def test_only_the_requested_mapping_is_accepted(
     sandbox: Sandbox, mapping: ServiceClient, look_up: LookUp, found: dict[str, Any], asked: tuple[str, ...]
 ) -> None:
-    """A partial mapping, or the mapping of another record, is an error. It means neither a mapping nor its absence."""
+    """A partial mapping, or the mapping of another record, is an error.
+
+    It shows neither that there is a mapping nor that there is none.
+    """
     for body in NO_MAPPINGS:
         respond_with(sandbox, body)
         refused(mapping, look_up)

@@ -1,4 +1,4 @@
-"""The fields in the head of a response are read as by the standard library, and anything else is refused."""
+"""The fields in the head of a response are read as the standard library reads them, and anything else is refused."""
 
 import http.client
 import io
@@ -17,7 +17,7 @@ VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_c
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=20), st.sampled_from([b"\r\n", b"\n"]))
 def test_fields_are_read_as_by_the_standard_library(fields: list[tuple[str, str]], end: bytes) -> None:
-    """Names, values and order of the fields are the same, apart from white space around values."""
+    """Names, values and order of fields are as the standard library reads them, except white space around values."""
     head = b"".join(f"{name}: {value}".encode("iso-8859-1") + end for name, value in fields) + end
     expected = [(name, value.strip(" \t")) for name, value in http.client.parse_headers(io.BytesIO(head)).items()]
     ours = parse_headers(io.BytesIO(head + b"the body"))

@@ -110,7 +110,7 @@ def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
 
 
 def test_only_the_refused_token_is_discarded(sandbox: Sandbox) -> None:
-    """If another token has since been fetched, that token is kept."""
+    """Only the refused token is discarded. A token that has since replaced it is kept."""
     issue_token(sandbox, "one", expires_in=3600)
     issue_token(sandbox, "two", expires_in=3600)
     tokens = source(sandbox)

@@ -198,8 +198,8 @@ def test_a_response_of_another_server_is_a_fault_of_the_network(
 ) -> None:
     """If a gateway or another server responds, a write may have been applied.
 
-    Only 401, 403 and 429 without a body are decided before the service writes. The write is then sent again with a new
-    token.
+    Only 401, 403 and 429 without a body are decided before the service writes. After such a 401 the write is sent again
+    with a new token.
     """
     headers = {"Location": "/health/ping"} if status < 400 else {}
     fault = sandbox.fault("nomis", kind="status", status=status, text=text, headers=headers)

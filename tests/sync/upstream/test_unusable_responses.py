@@ -99,7 +99,7 @@ PUBLISHER_READS: dict[UpstreamName, Callable[[ServiceClient], object]] = {
 
 
 def test_no_domain_is_left_out() -> None:
-    """The table has a read for each domain's publisher."""
+    """The table of reads has an entry for each domain's publisher."""
     assert list(PUBLISHER_READS) == [domain.publisher for domain in DOMAINS.values()]
 
 
