@@ -101,10 +101,17 @@ Finished parts are kept, and the run can be resumed from there.
 
 
 class _ReconcileCommand(TyperCommand):
-    """The command `reconcile NAME`, which offers only the day options that the reconciliation supports."""
+    """The command `reconcile NAME`, which offers only the options that the reconciliation supports.
+
+    `--prisoner` is hidden rather than left out, since its error says what to use instead.
+    """
 
     def __init__(self, name: str, *, params: list[Any], **more: Any) -> None:
-        left_out = _ALL_DAY_OPTIONS - _DAY_OPTIONS[RECONCILIATIONS[name].days]
+        entry = RECONCILIATIONS[name]
+        left_out = _ALL_DAY_OPTIONS - _DAY_OPTIONS[entry.days]
+        for each in params:
+            if each.name == "prisoner" and not entry.by_prisoner:
+                each.hidden = True
         super().__init__(name, params=[each for each in params if each.name not in left_out], **more)
 
 
