@@ -79,7 +79,7 @@ class TaskEnd:
         if self.awaited is WaitsFor.SERVICE:
             return cause
         if self.awaited is WaitsFor.CREATION:
-            return f"their record is not created yet: {cause}"
+            return f"their record has not been created yet: {cause}"
         if self.awaited is WaitsFor.LEASE:
             return "their record is in use elsewhere, or an earlier request for it may still be under way"
         if self.cause is not None:

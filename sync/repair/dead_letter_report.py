@@ -56,8 +56,8 @@ class FailureClass(StrEnum):
 _TEXTS = {
     FailureClass.RECOVERABLE: (
         (
-            "a service was unavailable or overloaded, or refused our credentials; or the record is not created "
-            "yet; or the outcome of the last attempt is unknown, so NOMIS may have the record"
+            "a service was unavailable or overloaded, or refused our credentials; or the record has not been "
+            "created yet; or the outcome of the last attempt is unknown, so NOMIS may have the record"
         ),
         (
             "wait. Housekeeping sends the message back, first within ten minutes, then with pauses of up to six hours. "

@@ -72,7 +72,7 @@ ADVICE = (
     ),
     Advice(
         lambda event_type, _: event_type == MAPPING_RETRY,
-        "any failure of a `RETRY_CREATE_MAPPING`",
+        "any failure of a `RETRY_CREATE_MAPPING` message",
         "NOMIS has the record and only its mapping is missing: never purge the message, or the record is created "
         "a second time; correct the mapping service or the data that it refuses, then run `dlq retry`",
     ),
@@ -87,7 +87,7 @@ ADVICE = (
     *_of_domains(may_succeed_later=False),
     Advice(
         _missing_in_dps,
-        "a DPS service 404",
+        "404 from a DPS service",
         "DPS has no such record (the change was rolled back, or the record was deleted): if it stays missing, "
         "purge the message",
     ),

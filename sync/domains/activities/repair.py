@@ -302,13 +302,13 @@ ADVICE = (
     ),
     Advice(
         of_event("activities.scheduled-instance.amended", refused("nomis", 404)),
-        "NOMIS 404 on a `scheduled-instance.amended`",
-        "this is nearly always a second delivery, or a session that an amendment has removed: a retry does not help, "
-        "so purge the message",
+        "NOMIS 404 on a `scheduled-instance.amended` event",
+        "the cause is nearly always a second delivery, or an amendment that has removed the session: a retry does not "
+        "help, so purge the message",
     ),
     Advice(
         of_event("activities.activity-schedule.amended", refused("nomis", 400)),
-        "NOMIS 400 on an `activity-schedule.amended`",
+        "NOMIS 400 on an `activity-schedule.amended` event",
         "DPS allowed a change that NOMIS refuses: read the reason, then inform the DPS team",
     ),
 )

@@ -44,7 +44,7 @@ def test_a_stale_page_is_found_and_written_again(tmp_path: Path, monkeypatch: py
     assert main(["--check"]) == 0
     runbook = (tmp_path / "doc" / "runbook.md").read_text()
     assert "\nstale\n" not in runbook
-    assert all(text in runbook for text in ("# Runbook", "| `recoverable` |", "| a DPS service 404 |", "The end."))
+    assert all(text in runbook for text in ("# Runbook", "| `recoverable` |", "| 404 from a DPS service |", "The end."))
 
 
 def test_every_setting_has_a_row_and_a_meaning() -> None:
