@@ -78,7 +78,7 @@ class Choice:
     """Which messages of a dead letter queue to send back: all, or some.
 
     named: only messages with these ids. recoverable_only: only messages that may succeed on a retry. limit: how many
-    messages to send at most.
+    messages to send at most, the oldest of those that the other conditions allow.
     """
 
     named: Collection[str] = ()
@@ -91,10 +91,7 @@ def preview_retry(application: Application, queue: str, choice: Choice) -> list[
 
     Raises `UsageError` if a named message is not on the dead letter queue, and `QueueUnavailable`.
     """
-    messages = dead_letter_queue(application, queue).peek()
-    ids = find_ids(queue, messages, choice.named)
-    left = not_chosen(application.database, queue, ids, recoverable_only=choice.recoverable_only)(messages)
-    return [message for message in messages if message.message_id not in left][: choice.limit]
+    return _chosen(application, queue, dead_letter_queue(application, queue).peek(), choice)
 
 
 def retry_messages(application: Application, queue: str, choice: Choice, who: str) -> RetryResult:
@@ -192,13 +189,19 @@ def _retry(
 ) -> RetryResult:
     """Sends messages back until all are sent or `should_continue` says no after a batch, and records the retry."""
     dlq = dead_letter_queue(application, queue)
-    ids = find_ids(queue, dlq.peek(), choice.named) if choice.named else set[str]()
-    chosen = {"named": sorted(ids), "recoverableOnly": choice.recoverable_only}
+    # SQS delivers the messages in any order, so which of them to send is decided before the first one is sent.
+    listed = dlq.peek() if choice.named or choice.limit is not None else []
+    named = find_ids(queue, listed, choice.named)
+    if choice.limit is None:
+        only = named if choice.named else None
+    else:
+        only = {each.message_id for each in _chosen(application, queue, listed, choice)}
+    chosen = {"named": sorted(named), "recoverableOnly": choice.recoverable_only}
     stopped = False
     with recorded_action(application, who, "dlq retry", dlq.name, chosen) as ongoing:
         result = RetryResult(queue, dlq.name)
-        why_left = not_chosen(application.database, queue, ids, recoverable_only=choice.recoverable_only)
-        with closing(dlq.retry_in_batches(why_left, who, size, limit=choice.limit, is_followed=is_followed)) as batches:
+        why_left = not_chosen(application.database, queue, only, recoverable_only=choice.recoverable_only)
+        with closing(dlq.retry_in_batches(why_left, who, size, is_followed=is_followed)) as batches:
             for batch in batches:
                 result = result.with_batch(batch)
                 ongoing.details |= {
@@ -212,7 +215,7 @@ def _retry(
             dlq.track_retry(result)
         ongoing.outcome = f"{len(result.retried)} of {count(result.found, 'message')} sent back"
     seen = {message.message_id for message in (*result.retried, *(each.dead_letter for each in result.left))}
-    if (missing := ids - seen) and not stopped:
+    if (missing := named - seen) and not stopped:
         raise WorkError(
             f"these messages are no longer on the dead letter queue of {queue}: {', '.join(sorted(missing))}"
         )
@@ -220,6 +223,15 @@ def _retry(
         sent = count(len(result.retried), "message")
         raise WorkError(f"sent back: {sent}; not sent back: {count(len(failed), 'message')}: {failed[0]}")
     return result
+
+
+def _chosen(
+    application: Application, queue: str, messages: Sequence[DeadLetterMessage], choice: Choice
+) -> list[DeadLetterMessage]:
+    """Those of `messages`, oldest first, that are sent back."""
+    only = find_ids(queue, messages, choice.named) if choice.named else None
+    left = not_chosen(application.database, queue, only, recoverable_only=choice.recoverable_only)(messages)
+    return [message for message in messages if message.message_id not in left][: choice.limit]
 
 
 def _wait(

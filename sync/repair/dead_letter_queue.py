@@ -47,7 +47,10 @@ class RetriedBatch:
 
 @dataclass(frozen=True, slots=True)
 class RetryResult:
-    """The result of a redrive. `found` is the number of messages that were read."""
+    """The result of a redrive: the messages that were sent back, and those that stay, each with its reason.
+
+    `found` is their number. The messages that were still to be sent when a redrive was stopped are in neither group.
+    """
 
     queue: str
     dlq_name: str
@@ -133,11 +136,10 @@ class DeadLetterQueue:
         who: str,
         size: int,
         most: int | None = None,
-        limit: int | None = None,
         *,
         is_followed: bool = False,
     ) -> Generator[RetriedBatch, None, None]:
-        """Sends messages back as `retry` does, `size` at a time and at most `limit` in total.
+        """Sends messages back as `retry` does, `size` at a time.
 
         Each batch is sent when the generator advances. The other messages stay hidden until the generator is closed.
         The caller tracks the whole redrive with `track_retry`. If `is_followed`, an attribute marks the messages, and
@@ -153,14 +155,9 @@ class DeadLetterQueue:
                 back = _without(dead_letters, stay)
                 while back:
                     room = size - len(batch.sent)
-                    if limit is not None:
-                        room = min(room, limit - len(sent_ids))
                     self._send_back(browse, back[:room], who, batch, is_followed=is_followed)
                     sent_ids.update(batch.sent)
                     back = back[room:]
-                    if len(sent_ids) == limit:
-                        yield batch
-                        return
                     if len(batch.sent) == size:
                         yield batch
                         batch = RetriedBatch()

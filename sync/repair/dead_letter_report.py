@@ -239,9 +239,9 @@ def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetterM
 
 
 def not_chosen(
-    database: Database, queue: str, message_ids: Collection[str], *, recoverable_only: bool
+    database: Database, queue: str, message_ids: Collection[str] | None, *, recoverable_only: bool
 ) -> Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]:
-    """A `WhyLeft` that keeps all messages except `message_ids`, if any are given.
+    """A `WhyLeft` that keeps all messages except `message_ids`; None stands for every message.
 
     recoverable_only: whether messages that a retry cannot help are kept too. The `WhyLeft` raises
     `StoreUnavailable`.
@@ -249,7 +249,7 @@ def not_chosen(
 
     def why_left(dead_letters: Sequence[DeadLetterMessage]) -> Mapping[str, str]:
         reasons: dict[str, str] = {}
-        if message_ids:
+        if message_ids is not None:
             others = (each.message_id for each in dead_letters)
             reasons = {each: NOT_REQUESTED for each in others if each not in message_ids}
         if recoverable_only:

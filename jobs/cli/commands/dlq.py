@@ -110,7 +110,9 @@ def retry_dlq(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Send back at most N messages, and leave the others in the dead letter queue."
+            min=1,
+            metavar="N",
+            help="Send back at most N messages, the oldest, and leave the others in the dead letter queue.",
         ),
     ] = None,
     batch: Annotated[

@@ -153,10 +153,24 @@ def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
     """Messages beyond the limit stay, in a dry run and in a redrive with or without batches."""
     put_on_dlq(app, *(f"visit-{number}" for number in range(14)))
     assert "3 messages would be sent back" in app.run_ok("dlq", "retry", "visit", "--limit", "3", "--dry-run")
-    app.run_ok("dlq", "retry", "visit", "--limit", "11")
+    output = app.run_ok("dlq", "retry", "visit", "--limit", "11")
+    assert output.splitlines() == ["visit: 11 of 14 messages sent back", "  left 3 other messages"]
     assert app.messages("visit") == 3
     batched = app.run("dlq", "retry", "visit", "--limit", "2", "--batch", "5", "--wait", "0")
     assert (batched.code, app.messages("visit")) == (1, 1)
+
+
+@pytest.mark.parametrize("more", [(), ("--batch", "2", "--wait", "0")])
+def test_the_messages_of_the_dry_run_are_sent_back(app: App, more: tuple[str, ...]) -> None:
+    """A redrive with a limit sends the messages that its dry run lists, whatever the order in which SQS has them."""
+    events = [write_domain_event(BOOKED, {"reference": f"visit-{number}"}, "A1234BC", TIME) for number in range(10)]
+    # SQS gets them in one request, so they have the same age, and their order does not depend on when they were sent.
+    assert not app.queues()["visit"].dlq.copy([Message(each, "", each, 1) for each in events], lambda _: {}, 0)
+    chosen = ("dlq", "retry", "visit", "--limit", "2", "--json")
+    listed = [each["messageId"] for each in json.loads(app.run_ok(*chosen, "--dry-run"))]
+    result = json.loads(app.run(*chosen, *more).out)
+    assert {each["messageId"] for each in result["messages"]} == set(listed)
+    assert (result["messagesFoundCount"], len(result["left"])) == (10, 8)
 
 
 def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
