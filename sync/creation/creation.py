@@ -92,7 +92,7 @@ class Creation(ABC):
         """
 
     def subject(self, request: Json) -> str | None:  # noqa: ARG002 - for subclasses
-        """The prisoner or booking with records that may look alike to `locate`; None if no records look alike."""
+        """The prisoner or booking whose records may look alike to `locate`; None if no records look alike."""
         return None
 
     @abstractmethod
@@ -114,7 +114,7 @@ class Creation(ABC):
         return self.ids_in(one) == self.ids_in(other)
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:  # noqa: ARG002 - for subclasses
-        """The existing mapping that conflicts with a refused mapping, if the service refuses conflicts with 400."""
+        """The existing mapping that conflicts with a refused mapping, if the service responds to conflicts with 400."""
         return None
 
     def retry_dps_id(self, retry: MappingRetry) -> str:
@@ -143,5 +143,5 @@ def creation_lease(name: str, dps_id: str) -> str:
 
 
 def earliest_creation(since: datetime) -> datetime:
-    """The earliest creation time, in London, that NOMIS can show for a record with an intent recorded at `since`."""
+    """The earliest creation time (London time) that NOMIS can show for a record with an intent from `since`."""
     return (since - _CLOCK_MARGIN).astimezone(LONDON).replace(tzinfo=None)

@@ -172,7 +172,7 @@ class CreationStore:
         return changed
 
     def created(self, creation: Creation, dps_id: str, attempt: int, nomis_ids: Json) -> Json:
-        """Records the NOMIS ids, and returns the mapping to save. It does not fail if the database is unavailable."""
+        """Records the NOMIS ids, and returns the mapping to save. Does not fail if the database is unavailable."""
         mapping = creation.mapping(dps_id, nomis_ids)
         values = {"state": CreationState.CREATED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": None}
         self._ended.pop((creation.name, dps_id), None)

@@ -87,7 +87,7 @@ def operations(*further: ModuleType) -> tuple[Operation[Any], ...]:
 
 
 def mapped_values() -> tuple[MappedValues, ...]:
-    """The fields with values that the rules of the domains map, and those values."""
+    """The fields whose values the rules of the domains map, and those values."""
     return tuple({id(each): each for each in _variables(MappedValues)}.values())
 
 
@@ -136,7 +136,7 @@ def unknown_switches(settings: Settings) -> Mapping[str, bool]:
 
 
 def warn_of_unknown_switches(settings: Settings) -> None:
-    """Logs a warning about switches that are meant to stop an event but do not match one, as after a typing error."""
+    """Logs a warning about switches that are meant to stop an event but match no event, perhaps misspelt."""
     void = [name for name, on in unknown_switches(settings).items() if not on]
     if void:
         structlog.get_logger("sync.domains.registry").warning(

@@ -38,7 +38,7 @@ class Repair(ABC):
     removal: a phrase for the removal of a duplicate, with `{record}` for the noun and the id.
     harm: the consequence of a duplicate, as a sentence.
     dps_property: the telemetry property with the id of the DPS record.
-    time_of: the telemetry properties that say when the record takes place: a date-time, or a date and a time.
+    time_of: the telemetry properties with the time in the record: a date-time, or a date and a time.
     """
 
     noun: ClassVar[str]
@@ -202,15 +202,15 @@ class Effect(StrEnum):
 class ResyncPlan:
     """How to bring NOMIS into step with a DPS record, according to the current records on both sides.
 
-    effect: what happens in NOMIS. because: a sentence that says why, or what it means. events: the events to handle, in
-    this order. objection: a sentence that says why nothing may be written although the two records differ, or None.
-    creation_id: the DPS id of the record that needs a mapping; for an allocation, that of its schedule. ids: the
-    mapping of that record, or None if it does not have one. mapping_is_stale: NOMIS does not have the mapped record, so
-    the mapping is deleted first. dps: the DPS record, or None if DPS does not have it. nomis: the NOMIS record, or None
-    if it does not exist or NOMIS cannot read it. expected: the fields that `nomis` must have. unchecked: a sentence
-    that says what the program could not check before a creation, or None. made_at: when DPS created the record (an
-    aware time), if NOMIS can be searched for a record that another program created. properties: the telemetry
-    properties that identify the record, for the event of the replaced service.
+    effect: what happens in NOMIS. because: a sentence that says why, or what the effect means. events: the events to
+    handle, in this order. objection: a sentence that says why nothing may be written although the two records differ,
+    or None. creation_id: the DPS id of the record that needs a mapping; for an allocation, that of its schedule. ids:
+    the mapping of that record, or None if it does not have one. mapping_is_stale: NOMIS does not have the mapped
+    record, so the mapping is deleted first. dps: the DPS record, or None if DPS does not have it. nomis: the NOMIS
+    record, or None if it does not exist or NOMIS cannot read it. expected: the fields that `nomis` must have.
+    unchecked: a sentence that says what the program could not check before a creation, or None. made_at: when DPS
+    created the record (an aware time), if NOMIS can be searched for a record that another program created. properties:
+    the telemetry properties that identify the record, for the event of the replaced service.
     """
 
     effect: Effect

@@ -65,14 +65,14 @@ class TaskEnd:
 
     @property
     def awaited(self) -> WaitsFor | None:
-        """What its messages wait for on the queue, as copies or as originals; None if they do not wait."""
+        """What the messages of the task wait for on the queue, as copies or as originals; None if they do not wait."""
         if self.outcome is not Outcome.DEFERRED:
             return None
         return WaitsFor.LEASE if self.failure_at_last_receive else self.waits_for
 
     @property
     def why_deferred(self) -> str:
-        """Why its messages are deferred, as a clause; the same for all messages with the same cause."""
+        """Why the messages of the task are deferred, as a clause; it is the same for all messages with one cause."""
         if self.was_handled:
             return "they were handled, but the database could not record that, so they are delivered again"
         cause = "" if self.cause is None else fingerprint(self.cause)
@@ -99,7 +99,7 @@ _NOT_COPIED = Failure(
     method=None,
     path=None,
     status=None,
-    reason="it was returned untried, but no copy could be sent to save its receives",
+    reason="it was returned untried, but no copy could be sent to replace it",
     recoverable=True,
 )
 
@@ -179,7 +179,7 @@ class Acknowledger:
         return replace(end, outcome=Outcome.FAILED, failure=end.failure_at_last_receive)
 
     def _copy_of(self, end: TaskEnd, message: Message, *, recorded: bool) -> _Copy | None:
-        """The copy that replaces a message, or None if the message is deleted or delivered again itself.
+        """The copy that replaces a message, or None if the message itself is deleted or delivered again.
 
         `recorded`: whether the effect or the failure of the message is in the database, or will be.
         """
@@ -263,7 +263,7 @@ class Acknowledger:
         return True
 
     def _write_failures(self, attempts: Sequence[FailedAttempt], ends: Sequence[TaskEnd]) -> None:
-        """Writes failed attempts to the database, and which messages of `ends` wait or no longer wait.
+        """Records failed attempts in the database, and which messages of `ends` wait or no longer wait.
 
         Raises `StoreUnavailable`; a fault in a record is only logged.
         """

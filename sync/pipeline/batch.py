@@ -158,7 +158,7 @@ class Batch:
         for future in done:
             group = self._running.pop(future, None)
             if group is None:
-                # The future is the acknowledgement, or its group was returned to the queue after the grace period.
+                # The future is that of an acknowledgement, or of a group that was returned after the grace period.
                 continue
             result = future.result()
             self._note_database(group, result)
@@ -229,7 +229,7 @@ class Batch:
             self._running.clear()
 
     def _replace_long_hidden(self) -> None:
-        """Replaces with copies the messages that SQS can soon no longer hide, whatever the messages are waiting for."""
+        """Replaces with copies the messages that SQS will soon be unable to hide, whatever they are waiting for."""
         oldest = time.monotonic() - times.LONGEST_HIDDEN_SECONDS
         if self._first_received_at >= oldest:
             return

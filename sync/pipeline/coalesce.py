@@ -118,7 +118,8 @@ def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
         if handler is not None:
             content = replace(content, event_type=handler.event_type)
             entity = _entity(handler, content)
-            # This reads every field that the handler needs, so that a message without one is found to be malformed.
+            # This reads every field that the handler needs, so that a message without one of them is found to be
+            # malformed.
             properties = handler.start(content)
         return Task(message, content, handler, entity, envelope.sns_message_id, properties=properties)
     retry = content if isinstance(content, MappingRetry) else None
@@ -137,7 +138,7 @@ def _entity(handler: Creation | Update, event: DomainEvent) -> str:
     if "\x00" in entity:
         raise MalformedMessage(f"{event.event_type}: an id contains a NUL")
     if entity.endswith((":.", ":..")):
-        # Such an id in a path would address the whole collection instead of one record.
+        # An id of only dots in a path would address the whole collection instead of one record.
         raise MalformedMessage(f"{event.event_type}: an id consists only of dots")
     return entity
 

@@ -61,7 +61,7 @@ class BatchSummary:
         return BatchSummary(name, **{key: mine[key] + theirs[key] for key in mine if key != "queue"})
 
     def as_dict(self) -> dict[str, Any]:
-        """The counts by name, for JSON; seconds are rounded to three decimals."""
+        """The counts by name, for JSON; seconds are rounded to three decimal places."""
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 
 
@@ -93,7 +93,6 @@ class Drain:
         self._receiver = Receiver(queue_context, main, self._heartbeat, self._outage, self._control)
         self._acknowledger = Acknowledger(queue_context, main, self._heartbeat)
         self._ahead: Future[list[Message]] | None = None
-        #: When a receive may follow one that failed while a batch is handled, on the monotonic clock.
         #: When to receive again after a receive in advance failed, on the monotonic clock.
         self._receive_again_at = math.inf
         #: How many batches have been handled in the current call, and the maximum for this call.

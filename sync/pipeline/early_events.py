@@ -65,7 +65,7 @@ def may_still_be_created(error: UpstreamError, message: Message, queue_context: 
 
 
 def _may_wait(message: Message, seconds: float, connection: Connection, queue_context: QueueContext) -> bool:
-    """Whether a message may still wait for a creation: `seconds`, not counting the time until the last outage ended."""
+    """Whether a message has waited less than `seconds` for a creation, not counting the time until an outage ended."""
     ended = [
         now() if row.state == BreakerState.OPEN else row.changed_at
         for service, row in read_breakers(connection).items()

@@ -102,7 +102,8 @@ class GroupRunner:
         if task.handler is not None and breakers.open_services(upstreams):
             return _park(group, Missing.SERVICE, 0)
         if task.handler is not None and breakers.tried_elsewhere(upstreams):
-            # The task is not started, since it would repeat everything before its call to that service at each attempt.
+            # The task is not started, since it would repeat everything before its call to the unavailable service at
+            # each attempt.
             return _park(group, Missing.SERVICE, times.UPSTREAM_POLL_SECONDS)
         if (young := self._park_if_young(group)) is not None:
             return young
@@ -148,7 +149,7 @@ class GroupRunner:
                 "handler-error", queue=self._queue_context.queue, event_type=task.event_type, exc_info=error
             )
         if isinstance(task.handler, Creation):
-            # The next attempt checks first whether NOMIS has the record.
+            # The next attempt first checks whether NOMIS has the record.
             return self._fail_creation(group, failure)
         return _end_first(
             group, TaskEnd(task, Outcome.FAILED, failure, least_seconds=self._seconds_of_unknown_outcome(error))

@@ -28,7 +28,7 @@ ROUTING_STEP = "find queue"
 #: How many characters of an unknown event type, and of a mapping that could not be saved, go into telemetry.
 _LONGEST_TYPE = 120
 _LONGEST_MAPPING = 500
-#: The endings of the telemetry events of updates that had nothing to change.
+#: The endings of the names of telemetry events of updates that had nothing to change.
 _IGNORED = ("-ignored", "-skipped")
 #: Errors that say nothing about the record: the message was not handled to the end, or cannot be read. Updates and
 #: mapping retries do not track these in telemetry.
@@ -105,7 +105,7 @@ def _track_coalesced(task: Task, context: HandlerContext) -> None:
 
 
 def _is_switched_off(queue_context: QueueContext, task: Task) -> bool:
-    """Whether the event type of the task is switched off, even if the message is malformed."""
+    """Whether the event type of the task is switched off; the message may be malformed."""
     event_type = task.event_type
     if event_type is None or event_type not in queue_context.domain.handlers:
         return False

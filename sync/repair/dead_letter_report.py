@@ -140,7 +140,7 @@ class DeadLetterReport:
 
     @property
     def reason(self) -> str:
-        """The reason of the failure, with `…` for ids, so that it is equal for all messages with the same cause."""
+        """The reason of the failure, with `…` for ids, so that it is the same for all messages with one cause."""
         if self.failure is not None:
             return fingerprint(self.failure.failure)
         return self.dead_letter.problem or "no failure was recorded"

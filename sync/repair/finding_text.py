@@ -1,6 +1,6 @@
 """Explains a finding in sentences: what happened to whom, and what the consequence is until a person acts.
 
-The sentences are made from the properties of the finding's event, so that alerts, lists and `show` say the same.
+The sentences are made from the properties of the finding's event, so that alerts, lists and `show` use the same words.
 """
 
 from collections.abc import Callable, Mapping

@@ -98,7 +98,7 @@ class ScheduledRedrive:
 
     def _why_later(self, found: DeadLetterReport) -> str | None:
         if found.finding is not None:
-            return "NOMIS holds two rows: it is sent back once their finding is closed"
+            return "NOMIS holds two rows: the message is sent back once the finding about them is closed"
         last, following = found.redriven_at, found.next_redrive
         # SNS may have delivered a message twice. The second copy is not held back because of the first.
         if last is not None and following is not None and last < self._moment < following:

@@ -57,8 +57,7 @@ class Accepted:
     """What became of the events of a batch, by id. Events that are neither sent nor refused must be sent again.
 
     sent: the events that were accepted. refused: the events that can never be accepted, with the reason. problem: why
-    some events must be sent again, None if none of them must. retry_after: the wait that the service asks for, in
-    seconds.
+    some events must be sent again, or None. retry_after: the wait that the service asks for, in seconds.
     """
 
     sent: frozenset[int] = frozenset()

@@ -55,7 +55,10 @@ class Breakers:
 
     @contextmanager
     def working_on(self, record: str) -> Iterator[None]:
-        """Attributes the calls of this thread to `record`. Outside this block a call is attributed to its path."""
+        """Attributes the calls of this thread to `record`.
+
+        Outside the `with` block a call is attributed to its path.
+        """
         self._working_on.record = record
         try:
             yield
@@ -63,7 +66,9 @@ class Breakers:
             self._working_on.record = None
 
     def before_call(self, service: UpstreamName) -> bool:
-        """Raises `BreakerOpen` while the service counts as down. If it is half open, lets one call at a time try it.
+        """Raises `BreakerOpen` while the service counts as down.
+
+        If the breaker is half open, lets one call at a time try the service.
 
         Returns whether this is the first call after an outage. If a ping is due, the call makes it first, so that a
         process that drains nothing also notices the end of the outage.
@@ -120,7 +125,10 @@ class Breakers:
                 circuit.trial_thread = None
 
     def open_services(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
-        """The services among `services` that count as down now. A half-open breaker does not count as down."""
+        """The services among `services` that count as down now.
+
+        A service that is being tried does not count as down.
+        """
         return [name for name in services if self._circuits[name].state is BreakerState.OPEN]
 
     def not_up(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
@@ -221,7 +229,7 @@ class Breakers:
             self._unwritten.clear()
 
     def _share_failed_trial(self, service: UpstreamName) -> None:
-        """Lets other processes know of the failed trial, so that they do not close the breaker as untried."""
+        """Lets other processes know of the failed trial; otherwise they would close the breaker."""
         try:
             with self._database.begin() as connection:
                 note_failed_trial(connection, service)

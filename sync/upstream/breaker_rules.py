@@ -34,7 +34,7 @@ class Circuit:
     """The state of one breaker. It is not safe to share between threads: `Breakers` has the lock."""
 
     state: BreakerState = BreakerState.CLOSED
-    #: Set by `close`, until the first call after it.
+    #: True from `close` until the first call after it.
     just_closed: bool = False
     recent: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW_CALLS))
     #: The number of calls that failed since the last success, and when the first of them did.

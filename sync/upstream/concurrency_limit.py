@@ -14,10 +14,10 @@ from types import TracebackType
 
 import structlog
 
-#: How many throttled calls within `BURST_SECONDS` lower the limit. A single throttled call may be chance.
+#: How many throttled calls within `BURST_SECONDS` lower the limit. A single throttled call may be a coincidence.
 BURST = 3
 BURST_SECONDS = 1.0
-#: One throttled call in this many successes is caused by its own record, and is not a sign of overload.
+#: One throttled call in this many successes is blamed on its record, and is not a sign of overload.
 _RARE = 20
 #: A service is slow when, for `SETTLE_SECONDS`, its responses take `_SLOW_FACTOR` times as long as usual and at least
 #: `_SLOW_SECONDS` longer. A shorter period does not count, since all calls in flight look slow after a moment without
@@ -112,7 +112,7 @@ class ConcurrencyLimit:
             self._baseline, self._baseline_at = self._smoothed, now
             return
         slow = max(_SLOW_FACTOR * self._baseline, self._baseline + _SLOW_SECONDS)
-        # Cap the time of a single response, so that one very slow response does not count as many.
+        # Cap the time of a single response, so that one very slow response does not count as much as many slow ones.
         self._smoothed += _SMOOTHING * (min(seconds, 2 * slow) - self._smoothed)
         if self._smoothed < self._baseline or now - self._baseline_at >= BASELINE_SECONDS:
             self._baseline, self._baseline_at = self._smoothed, now

@@ -29,7 +29,7 @@ _NO_ROUTE = re.compile(
     r"no (static )?resource\b|no resource found|no handler found|no endpoint (get|post|put|delete|patch)\b",
     re.IGNORECASE,
 )
-#: With such a status a service refuses a request before any work, if it responds itself or the body is empty.
+#: With these statuses a service refuses a request before it does any work, if it responds itself or the body is empty.
 _REFUSED_BEFORE_WORK = frozenset({401, 403, 429})
 #: The server stopped waiting or asks for the request again. The first request may still be running.
 _GAVE_UP = frozenset({408, 425, 499})
@@ -88,7 +88,7 @@ class ErrorBody:
 
 
 def is_error_body(body: object) -> bool:
-    """Whether decoded JSON has the form of error body that the HMPPS services share."""
+    """Whether decoded JSON has the form of the error bodies that the HMPPS services share."""
     return isinstance(body, dict) and "status" in body and not _OWN_FIELDS.isdisjoint(body)
 
 

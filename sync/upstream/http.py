@@ -32,7 +32,8 @@ _PIECE_BYTES = 1024 * 1024
 #: Methods whose requests state the length of their body even if they have no body.
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _USER_AGENT = "prisoner-to-nomis"
-#: Made once: with `retries=False`, urllib3 makes such an object for each call, at a tenth of the call's CPU time.
+#: Made once: with `retries=False`, urllib3 makes such an object for each call, which takes a tenth of the call's CPU
+#: time.
 _NO_RETRIES = urllib3.Retry(False)
 
 

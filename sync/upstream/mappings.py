@@ -99,7 +99,7 @@ class Mappings:
         return self._read(client, "find", dps_id, asked={self.dps: dps_id})
 
     def find_by_nomis_ids(self, client: ServiceClient, *nomis_ids: int | str) -> MappingBody | None:
-        """The mapping of a NOMIS record, its ids in the order of `nomis`, or None if there is no mapping."""
+        """The mapping of a NOMIS record, or None if there is no mapping. The ids are in the order of `nomis`."""
         ids = dict(zip(self.nomis, nomis_ids, strict=True))
         if self.by_nomis is not None:
             in_path = self.operations["find_by_nomis_ids"].parameters

@@ -74,7 +74,10 @@ def service_prisons(nomis: ServiceClient, service: str) -> tuple[str, ...]:
 
 
 def rollout_plans(activities: ServiceClient) -> tuple[RolloutPlan, ...]:
-    """The plans of all prisons that use any part of the activities API. The API has had this since November 2024."""
+    """The plans of all prisons that use any part of the activities API.
+
+    The API has had this endpoint since November 2024.
+    """
     return _ROLLOUT_PLANS.call(activities, query={"prisonsLive": "true"})
 
 

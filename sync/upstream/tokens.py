@@ -75,16 +75,16 @@ class TokenSource:
         except (NotSent, TimedOut, ConnectionLost, TooLarge) as error:
             raise _no_token(None, str(error)) from error
         if response.status != 200:
-            message = f"no token for client of {self._client.name}"
+            message = f"no token for the client of {self._client.name}"
             if response.status in _REFUSED and _json_object(response.data):
                 message += f"; set {' and '.join(self._client.credentials)}"
             raise _no_token(response.status, message)
         body = _json_object(response.data)
         token, lifetime = body.get("access_token"), _lifetime(body.get("expires_in"))
         if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
-            raise _no_token(200, f"no token for client of {self._client.name}: the response has no access_token")
+            raise _no_token(200, f"no token for the client of {self._client.name}: the response has no access_token")
         if lifetime is None:
-            raise _no_token(200, f"no token for client of {self._client.name}: expires_in is not a number of seconds")
+            raise _no_token(200, f"no token for the client of {self._client.name}: expires_in is not a positive number")
         self._token = token
         margin = RENEW_BEFORE_SECONDS if lifetime > 2 * RENEW_BEFORE_SECONDS else lifetime * _SHORT_LIVED_SHARE
         self._renew_at = self._monotonic() + lifetime - margin

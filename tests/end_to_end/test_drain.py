@@ -131,7 +131,7 @@ def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox)
     """If credentials are refused, the messages wait, and a line below the counts names the settings to correct."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["visit"])
-    reason = "hmpps-auth: status 401: no token for client of nomis; set SYSTEM_CLIENT_ID and SYSTEM_CLIENT_SECRET"
+    reason = "hmpps-auth: status 401: no token for the client of nomis; set SYSTEM_CLIENT_ID and SYSTEM_CLIENT_SECRET"
     drained = installed.run("drain", "visit", SYSTEM_CLIENT_SECRET="wrong")
     assert drained.code == 0
     shown = installed.run("runs", "list", "--json", "--limit", "1").json()[0]

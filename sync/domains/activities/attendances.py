@@ -76,9 +76,9 @@ def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
 def event_status(status: str, reason: str | None, nomis_status: str | None, *, is_over: bool = False) -> str:
     """The NOMIS status to set. `nomis_status` is the current status, or None if there is no attendance.
 
-    `is_over`: the day of the session has passed, so an attendance that was not recorded has expired. A locked
-    attendance keeps its status in NOMIS, but expires if that status is `SCH` or missing. Raises `RuleError` for an
-    unknown status.
+    `is_over`: whether the day of the session has passed; if so, an attendance that was not recorded has expired. A
+    locked attendance keeps its status in NOMIS, but expires if that status is `SCH` or missing. Raises `RuleError` for
+    an unknown status.
     """
     if status not in _STATUSES:
         raise RuleError(f"no NOMIS event status for attendance status {status!r}")
@@ -90,10 +90,10 @@ def event_status(status: str, reason: str | None, nomis_status: str | None, *, i
 
 
 def bonus_pay(bonus_amount: int | None) -> Decimal | None:
-    """The bonus in the form that NOMIS gets: the publisher's number, unchanged, with three decimals.
+    """The bonus in the form that NOMIS gets: the publisher's number, unchanged, with three decimal places.
 
-    The publisher documents pence, and NOMIS documents pounds, but the number has always been sent undivided. Before
-    this changes, the owners of both services must decide which unit is right.
+    The publisher documents pence, and NOMIS documents pounds, but the number has always been sent without conversion.
+    Before this changes, the owners of both services must decide which unit is right.
     """
     return None if bonus_amount is None else Decimal(bonus_amount).quantize(Decimal("0.001"), ROUND_HALF_UP)
 
@@ -184,7 +184,7 @@ def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | 
 
 
 def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -> str:
-    """A text that says why a refused attendance needs no further work. Raises `error` if it needs more.
+    """A text that says why a refused attendance needs no further work. Raises `error` if more work is needed.
 
     Newer versions of NOMIS respond with a code if the attendance has been paid, or if the prisoner has moved and the
     allocation has ended. A paid attendance is normal on the day of the session. On any other day the refusal is final,

@@ -1,7 +1,7 @@
 """Reads the numbers of current allocations and paid attendances by booking, from NOMIS and the activities API.
 
-Each function makes one call for a prison, without pages. The endpoints have existed since October 2023, except the one
-for suspended allocations, which has existed since May 2025.
+Each function makes one call for a prison; the response has no pages. The endpoints have existed since October 2023,
+except the one for suspended allocations, which has existed since May 2025.
 """
 
 from collections.abc import Mapping

@@ -80,7 +80,7 @@ class Instance(Response):
 
 
 class Slot(Response):
-    """The days of the week on which sessions of these times take place."""
+    """The days of the week on which sessions at these times take place."""
 
     start_time: LocalTime
     end_time: LocalTime

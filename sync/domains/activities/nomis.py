@@ -28,7 +28,7 @@ class CourseSchedule(Body):
 
 
 class ScheduleRule(Body):
-    """The days of the week on which sessions of these times take place."""
+    """The days of the week on which sessions at these times take place."""
 
     start_time: str
     end_time: str
@@ -68,7 +68,7 @@ class CreateActivity(UpdateActivity):
 class UpsertAllocation(Body):
     """A booking's place on a course activity. NOMIS only uses the start date for a new allocation.
 
-    It is unpaid if it has no pay band. NOMIS does not accept this for every activity.
+    An allocation without a pay band is unpaid, which NOMIS does not accept for every activity.
     """
 
     booking_id: int

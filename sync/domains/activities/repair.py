@@ -292,7 +292,7 @@ ADVICE = (
     Advice(
         _ended,
         "NOMIS 400 on an allocation, expired or ended",
-        "the activity has ended (its last allocations ended that day, but their messages were handled after "
+        "the activity has ended (its last allocations ended on the same day, but their messages were handled after "
         "midnight): inform the prison or the DPS team",
     ),
     Advice(

@@ -154,7 +154,7 @@ class ActivityCreation(Creation):
         }
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
-        """A different mapping with either id: the mapping service refuses a second mapping of an activity with 400."""
+        """A different mapping with either id: the service responds with 400 to a second mapping of an activity."""
         existing = MAPPINGS.find(services.mapping, mapping["activityScheduleId"])
         if existing is None:
             existing = MAPPINGS.find_by_nomis_ids(services.mapping, mapping["nomisCourseActivityId"])

@@ -93,7 +93,9 @@ def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
 
 
 def person_adjustments(adjustments: ServiceClient, offender_no: str) -> tuple[PersonAdjustment, ...]:
-    """The active adjustments in a prisoner's current period of custody. Services from 2023 list all adjustments.
+    """The active adjustments in a prisoner's current period of custody.
+
+    Versions of the service from 2023 list all adjustments.
 
     Empty for a prisoner who is unknown to the service (404) or does not serve a sentence (422). Raises `UpstreamError`.
     """

@@ -139,7 +139,7 @@ class AdjustmentResync(Resync):
 
 
 def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
-    """A sentence that says why NOMIS may already have the adjustment, or None if it does not.
+    """A sentence that says why NOMIS may already have the adjustment, or None if it certainly does not.
 
     A user or another program may have created it in NOMIS.
     """

@@ -1,4 +1,4 @@
-"""Writes adjustments to sentences and key dates to NOMIS, unless they came from there."""
+"""Writes adjustments to sentences and key dates to NOMIS, unless they came from NOMIS."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime

@@ -1,7 +1,7 @@
 """The activities API for appointments, used as a service with its own address and credentials.
 
-In 2023 an attendee was called an allocation of an occurrence, and the times of writing had other names. Both forms are
-read.
+In 2023 an attendee was called an allocation of an occurrence, and the fields with the times of changes had other names.
+Both forms are read.
 """
 
 from collections.abc import Iterator, Sequence

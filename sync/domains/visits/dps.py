@@ -115,8 +115,8 @@ def supported_prisons(visits: ServiceClient) -> tuple[str, ...]:
     try:
         listed = [_prisons(visits, _PRISONS_OF_USERS, user_type) for user_type in ("STAFF", "PUBLIC")]
     except UpstreamError as error:
-        # In 2023 Spring only responded "Not Found" to an unknown path. A gateway sends neither this nor a `no_route`
-        # error.
+        # In 2023, the framework Spring responded to an unknown path with no more than "Not Found". A gateway sends
+        # neither this nor a `no_route` error.
         if not (error.no_route or (error.status == 404 and error.message == "Not Found")):
             raise
         # An older service has one list for everyone.

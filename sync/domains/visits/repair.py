@@ -66,7 +66,7 @@ class VisitRepair(RemovingRepair):
         return record is None or record.get("status") == _CANCELLED
 
     def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """Says if the comment does not contain the reference, or if the visit is no longer scheduled."""
+        """Sentences about a comment that does not contain the reference, and about a visit that is not scheduled."""
         if record.get("namesReference") == "no":
             yield f"the comment of visit {ids.nomis_text} does not name {ids.dps_id}"
         if record.get("status") != _SCHEDULED:

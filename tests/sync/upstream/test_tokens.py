@@ -126,7 +126,7 @@ def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
     with pytest.raises(NoToken) as caught:
         source(sandbox, secret="s3cret").token()
     assert str(caught.value) == (
-        "hmpps-auth: POST /oauth/token: status 401: no token for client of nomis; set ID and SECRET"
+        "hmpps-auth: POST /oauth/token: status 401: no token for the client of nomis; set ID and SECRET"
     )
     assert caught.value.recoverable
 
