@@ -73,7 +73,7 @@ def test_sigterm_after_the_last_event_is_not_a_failure(
 def test_a_handler_that_hangs_does_not_hold_the_process(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """After the grace period the message returns to the queue. The process ends even if the call is still running."""
+    """After the grace period a message returns to its queue. The process ends even if a call is still running."""
     installed.make_queues()
     visit_booked(sandbox).publish()
     with held(sandbox, "nomis", "POST") as create:

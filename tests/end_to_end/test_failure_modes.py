@@ -22,13 +22,13 @@ def test_every_failure_mode_has_a_heading_and_names_a_test() -> None:
 
 
 def test_the_page_fits_on_a_phone() -> None:
-    """The page has no tables, and no heading takes more than three lines on a phone."""
+    """The page of failure modes has no tables, and no heading takes more than three lines on a phone."""
     lines = DOCUMENT.read_text().splitlines()
     assert [line for line in lines if line.startswith("|") or (line.startswith("#") and len(line) > 100)] == []
 
 
 def test_every_test_that_is_named_exists() -> None:
-    """Every test that the page names exists."""
+    """Every test that the page of failure modes names exists."""
     named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT.read_text()))
     assert len(named) > 50
     missing = [f"{path}::{name}" for path, name in sorted(named) if not _defines(path, name)]

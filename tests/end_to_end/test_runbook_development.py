@@ -12,7 +12,7 @@ ALLOWED = {"FEATURE_EVENT_DELETEALL": "true", "ENVIRONMENT_NAME": "dev"}
 
 @pytest.mark.parametrize("group", ["activities", "appointments"])
 def test_delete_all_refuses_without_its_switch_and_in_production(app: App, group: str) -> None:
-    """The commands are off unless the switch is set, and production refuses them whatever the switch says."""
+    """The delete-all commands are off unless their switch is set. Production refuses them whatever the switch says."""
     off = app.run(group, "delete-all", "--yes", ENVIRONMENT_NAME="dev")
     assert (off.code, "FEATURE_EVENT_DELETEALL=true" in off.error) == (2, True)
     production = app.run(group, "delete-all", "--yes", FEATURE_EVENT_DELETEALL="true")

@@ -221,7 +221,7 @@ class App:
 
 
 def make_app(sandbox: Sandbox, folder: Path, template: Path) -> App:
-    """An installation against the sandbox that logs only warnings. Its databases are copies of the file `template`."""
+    """An installation that uses the sandbox and logs only warnings. Its databases are copies of the file `template`."""
     settings = {
         **sandbox.environment(),
         **QUICK,
@@ -238,7 +238,7 @@ def make_app(sandbox: Sandbox, folder: Path, template: Path) -> App:
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An installation with queues that exist and are empty."""
+    """An installation whose queues exist and are empty."""
     made = make_app(sandbox, tmp_path, sqlite_template)
     made.make_queues()
     return made

@@ -36,7 +36,7 @@ class Process:
         path: str | None = None,
         from_service: bool = True,
     ) -> None:
-        """Makes one call about `path`, or about a record not called before. The call may fail."""
+        """Makes one call about `path` or, without `path`, about a new record. If `failing`, the call fails."""
         self.breakers.before_call(service)
         path = path or f"/{next(self._numbers)}"
         error = UpstreamError(service, "GET", path, status=status, message="no", from_service=from_service)

@@ -1,4 +1,4 @@
-"""One process that handles events against the sandbox by the creation protocol, and the outcomes of the events."""
+"""One process that handles events against the sandbox with the creation protocol, and the outcomes of the events."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Tracked = tuple[str, dict[str, str]]
 
 
 class Consumer:
-    """Handles deliveries as one process does, by the creation protocol of the composition root.
+    """Handles deliveries as one process does, with the creation protocol of the composition root.
 
     `grace_seconds` is the grace period of the protocol. `call_seconds` is the longest time that a call may continue
     after its process has died. Leases are not renewed, so a lease of `lease_seconds` ends by itself. With `breakers`,

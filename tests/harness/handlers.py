@@ -64,7 +64,7 @@ class Harness:
         return self._parts.leases
 
     def set_grace_period(self, seconds: float) -> None:
-        """Sets for how many seconds a write without a response counts as under way, from now on."""
+        """From now on, a write without a response counts as under way for this number of seconds."""
         self._parts.close()
         self._parts = self._open(seconds)
 

@@ -19,7 +19,7 @@ from tests.harness.waiting import in_thread, result_of, until
 
 
 def tracked(application: Application) -> Counter[str]:
-    """The telemetry events so far, by name."""
+    """The number of telemetry events so far, by name."""
     application.telemetry.flush()
     return Counter(event["name"] for event in read_events(application.database))
 

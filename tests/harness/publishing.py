@@ -55,7 +55,7 @@ def person(sandbox: Sandbox, place: int = 0) -> Person:
 
 
 def put_visit(sandbox: Sandbox, reference: str, **changes: Any) -> str:
-    """Books a visit to the first prisoner in visit-scheduler, or changes one. Returns the visited prisoner."""
+    """Books or changes a visit, by default to the first prisoner, in visit-scheduler. Returns the prisoner's number."""
     prisoner = sandbox.prisoners()[0]
     values: dict[str, Any] = {
         "prisoner_id": prisoner["offenderNo"],

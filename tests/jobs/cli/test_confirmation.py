@@ -21,7 +21,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
-    """Without a terminal the command does nothing, and says how to confirm."""
+    """Without a terminal a command does nothing, and says how to confirm it."""
     done = app.run("dlq", "purge", "visit", "--as", "jane")
     assert (done.code, done.errors[-1]) == (2, NOBODY)
     assert "Aborted" not in done.err

@@ -73,7 +73,7 @@ def test_every_command_and_option_has_help(name: str) -> None:
 
 
 def test_help_names_the_queues() -> None:
-    """The help of the drain names every queue."""
+    """The help of `drain` names every queue."""
     (queues,) = (each for each in COMMANDS["drain"].params if each.name == "queues")
     assert all(queue in queues.help for queue in QUEUES)
 

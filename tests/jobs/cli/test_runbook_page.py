@@ -20,7 +20,7 @@ COMMAND: Any = typer.main.get_command(app)
 
 
 def typed() -> list[str]:
-    """The commands on the page, in blocks and within sentences."""
+    """The commands in the runbook, in blocks and within sentences."""
     blocks = [line.partition("#")[0] for line in PAGE.splitlines() if line.startswith(PROGRAM)]
     sentences = [found for found in re.findall(r"`([^`\n]+)`", PAGE) if found.split()[0] in COMMAND.commands]
     return sorted({line.removeprefix(PROGRAM).strip() for line in (*blocks, *sentences)})
@@ -28,7 +28,7 @@ def typed() -> list[str]:
 
 @pytest.mark.parametrize("line", typed())
 def test_command_exists_with_its_options(line: str) -> None:
-    """Each command on the page exists, with the options it names."""
+    """Each command in the runbook exists, and so do its options."""
     command, words = COMMAND, line.split()
     while words and hasattr(command, "commands"):
         assert words[0] in command.commands, f"{line}: there is no {words[0]}"
@@ -39,7 +39,7 @@ def test_command_exists_with_its_options(line: str) -> None:
 
 @pytest.mark.parametrize("text", sorted(set(TEXTS.values())))
 def test_every_alert_leads_to_a_section(text: str) -> None:
-    """Each alert has a row in the first table, and the row begins with the same words as the alert."""
+    """Each alert has a row in the runbook's first table, and the row begins with the same words as the alert."""
     table = PAGE.partition("## From the alert")[2].partition("\n\n## ")[0]
     beginnings = [found.partition("…")[0].strip() for found in re.findall(r"`([^`\n]+…)`", table)]
     assert [each for each in beginnings if text.startswith(each)], text
@@ -47,7 +47,7 @@ def test_every_alert_leads_to_a_section(text: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
 def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
-    """The table gives each duplicate the severity of its alert."""
+    """The runbook's first table gives each duplicate the severity of its alert."""
     text = TEXTS[f"to-nomis-synch-{domain.record}-duplicate"].partition(" in {")[0]
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{text} in …` |")]
     severity = domain.creation.severity
@@ -55,14 +55,14 @@ def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
 
 
 def test_links_lead_to_sections() -> None:
-    """Each link within the page leads to a heading."""
+    """Each link within the runbook leads to a heading."""
     lines = [line.lstrip("# ").lower() for line in PAGE.splitlines() if line.startswith("#")]
     headings = {re.sub(r"[^a-z0-9 -]", "", line).replace(" ", "-") for line in lines}
     assert set(re.findall(r"\]\(#([a-z0-9-]+)\)", PAGE)) <= headings
 
 
 def test_settings_that_are_named_exist() -> None:
-    """The variables that the page names are settings of the program."""
+    """The variables that the runbook names are settings of the program."""
     names = re.findall(r"`((?:HOUSEKEEPING|SCHEDULER|REPORTS|SLACK|ENVIRONMENT|FEATURE|HEALTH)_[A-Z_]+)", PAGE)
     known = {variable.name for variable in variables()} | {"FEATURE_EVENT_DELETEALL", "FEATURE_EVENT_"}
     assert set(names) <= known

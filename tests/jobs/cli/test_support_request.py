@@ -42,7 +42,7 @@ def test_a_request_has_every_record_of_the_cause_and_no_other(app: App, run_id: 
 
 
 def test_a_cause_that_support_cannot_fix_is_refused(app: App, run_id: str) -> None:
-    """The command is refused if there is no such record, or if another command fixes the records."""
+    """A request is refused if NOMIS support does not have to fix any record with the cause."""
     done = app.run("report", "request", run_id, "--cause", "lost")
     assert (done.code, "no difference of the cause 'lost' that NOMIS support has to fix" in done.error) == (2, True)
 

@@ -38,7 +38,7 @@ def page_of(app: App, **settings: str) -> dict[str, str]:
 
 
 def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
-    """Each number on the page is the one that `status` shows. A queue or state without entries is zero."""
+    """Each number on the metrics page is the one that `status` shows. A queue or state without entries is zero."""
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     app.forget_queues()
     app.make_queues()

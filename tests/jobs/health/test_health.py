@@ -36,7 +36,7 @@ def page(probes: Mapping[str, Callable[[], ProbeResult]] | None = None, **option
 
 
 def liveness(progress: Mapping[str, float] | None = None) -> Liveness:
-    """A liveness check that is ready, and for which a drain hangs after a minute without progress."""
+    """A liveness check that is ready, and that counts a drain as hanging after a minute without progress."""
     return Liveness(lambda: True, lambda: progress or {}, 60)
 
 
@@ -155,7 +155,7 @@ def test_liveness_fails_only_for_a_drain_that_hangs() -> None:
 
 
 def test_port_that_is_taken_is_named() -> None:
-    """If another process uses the port, the error names the setting."""
+    """If another process uses the port, the error names the setting for the port."""
     with serving() as address:
         port = int(address.rpartition(":")[2])
         with pytest.raises(SettingsError, match=f"HEALTH_PORT: 127.0.0.1:{port} is not available"):
@@ -216,7 +216,7 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_database_that_accepts_no_writes_is_down(app: App, tmp_path: Path) -> None:
-    """If the database can be read but another program has locked it, nothing is drained, so it counts as down."""
+    """If another program has locked the database, it can be read but nothing is drained, so it counts as down."""
     url = f"sqlite:///{tmp_path}/locked.db?timeout=0.1"
     with open_application_of(app, DATABASE_URL=url) as application:
         application.database.upgrade()

@@ -327,7 +327,7 @@ def test_housekeeping_run_can_be_repeated(app: App) -> None:
 
 
 def test_an_unavailable_queue_does_not_stop_the_others(app: App) -> None:
-    """The run fails and names the queue that cannot be opened. The messages of the other queues are sent back."""
+    """If a queue cannot be opened, the run names it and fails. The messages of the other queues are sent back."""
     put_on_dlq(app, "visit-1")
     other = {"HMPPS_SQS_QUEUES_SENTENCING_DLQ_NAME": "not a name"}
     done = app.run("dlq", "retry-all", **other)

@@ -1,4 +1,4 @@
-"""Why a redrive in batches stopped, even if SQS is unavailable."""
+"""A redrive in batches says why it stopped, even if SQS is unavailable."""
 
 from __future__ import annotations
 

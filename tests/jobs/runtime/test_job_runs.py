@@ -182,7 +182,7 @@ def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> N
 
 
 def test_ids_sort_by_time_and_fit_their_column() -> None:
-    """Run ids sort by the start of the run. The id of the longest job name still fits its column."""
+    """Run ids sort by the start of the run. Even an id with the longest job name fits its column."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     assert new_run_id(moment) < new_run_id(moment + timedelta(seconds=1))
 

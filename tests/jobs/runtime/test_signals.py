@@ -24,7 +24,7 @@ print("finished", flush=True)
 
 @contextmanager
 def process(what: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs inside `stopping` and calls `what` to stop."""
+    """A process that runs inside `stopping`, and runs the code `what` when it is asked to stop."""
     with started([sys.executable, "-c", _PROGRAM.format(what=what)], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"

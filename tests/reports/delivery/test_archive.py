@@ -41,7 +41,7 @@ def s3(sandbox: Sandbox) -> Any:
 def test_a_bucket_keeps_the_files_of_a_run(s3: Any) -> None:
     """Each object in the bucket has its content type.
 
-    The index links to the runs with a report in the bucket, and all objects have the prefix.
+    The index links to the runs with a report in the bucket, and all objects have the prefix in the setting.
     """
     settings = load_settings({"REPORTS_LOCATION": "s3://reports/weekly/"})
     archive = open_archive(settings, lambda: s3)
@@ -66,7 +66,7 @@ def test_a_bucket_keeps_the_files_of_a_run(s3: Any) -> None:
 
 
 def test_a_presigned_link_opens_the_page_if_it_is_set(s3: Any, tmp_path: Path) -> None:
-    """If the setting is on, a link to a bucket opens for anybody until it expires.
+    """If `REPORTS_LINK_HOURS` is set, a link to a bucket opens for anybody until it expires.
 
     Folders and masked reports have no such link.
     """

@@ -51,14 +51,14 @@ def table(section: str) -> list[list[str]]:
 
 
 def test_every_column_of_incentive_levels_is_documented_in_order() -> None:
-    """The page lists all CSV columns of incentive levels in their order, with the meaning of each."""
+    """The CSV columns of incentive levels are documented in their order, with the meaning of each."""
     rows = table("The CSV of incentive levels")
     assert [row[0] for row in rows] == list(COLUMNS)
     assert all(len(row) == 3 and row[2] for row in rows)
 
 
 def test_every_column_of_general_csvs_is_documented_in_order() -> None:
-    """In a general CSV, the key and the fields of the reconciliation are where the page says."""
+    """In a general CSV, the key and the fields of the reconciliation are where the documentation says."""
     expected: list[str] = []
     for column in (row[0] for row in table("The CSV")):
         if column == "*the key*":
@@ -115,7 +115,7 @@ def test_every_part_of_the_page_is_documented() -> None:
 
 
 def test_every_state_of_a_card_is_documented() -> None:
-    """The page gives each state of a card in the words of an example, with its number."""
+    """Each state of a card is documented in the words of an example, with its number."""
     outcomes: tuple[dict[str, Any], ...] = (
         {"mismatches": 0, "new": 0},
         {"new": 0},
@@ -133,19 +133,19 @@ def test_every_state_of_a_card_is_documented() -> None:
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=lambda each: each.name)
 def test_every_kind_is_documented_with_the_text_of_the_report(entry: Entry) -> None:
-    """Each reconciliation has a table with the code of each kind, its text, and its usual cause."""
+    """For each reconciliation a table documents the code of each kind, its text, and its usual cause."""
     rows = table(entry.title)
     assert {code: label for code, label, _ in rows} == dict(entry.load().kinds)
     assert all(cause for _, _, cause in rows)
 
 
 def test_every_cause_is_documented_with_the_text_of_the_report() -> None:
-    """The causes are in the order of their numbers, each with its text, the right side and the fix."""
+    """The causes are documented in the order of their numbers, each with its text, the right side and the fix."""
     rows = [[str(number), each.name, each.right_side, each.action] for number, each in CAUSES.items()]
     assert table("The causes of incentive levels") == rows
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([A-Z]{3,}_[A-Z_]+)`", PAGE)) - {"RUN_ID"}))
 def test_documented_settings_exist(name: str) -> None:
-    """The page names only settings of the program."""
+    """The documentation of the report names only settings of the program."""
     assert name in {variable.name for variable in variables()}

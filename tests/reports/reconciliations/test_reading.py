@@ -91,7 +91,7 @@ def test_bursts_of_refusals_leave_nobody_out(upstream: Sandbox, open_app: OpenAp
 
 
 def test_an_error_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner whose read fails is named, and all others are read.
+    """A prisoner whose read fails is named, and all other prisoners are read.
 
     A lost connection is distinguished from a bad response.
     """

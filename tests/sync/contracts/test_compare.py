@@ -240,7 +240,7 @@ def test_new_values_are_errors_unless_a_rule_has_a_default() -> None:
 
 
 def test_page_limits_and_renamed_parameters_are_notes() -> None:
-    """A limit on the page size is a note. So is a renamed parameter that we send under both names."""
+    """A limit on the page size is only noted, and so is a renamed parameter that we send under both names."""
     page = {
         "type": "object",
         "properties": {"content": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}}},

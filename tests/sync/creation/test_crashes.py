@@ -149,7 +149,7 @@ def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database
 
 
 def test_a_slow_holder_whose_lease_expired_is_waited_for(upstream: Sandbox, database_url: str) -> None:
-    """Another process takes over the lease, sees the recent intent, and creates nothing."""
+    """Once the lease of a slow holder has expired, another process sees the recent intent and creates nothing."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,

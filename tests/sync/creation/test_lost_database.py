@@ -52,7 +52,7 @@ def server(own_server: PostgresServer) -> PostgresServer:
 
 @pytest.fixture
 def lost_url(server: PostgresServer) -> str:
-    """An empty database on this server, with the current schema."""
+    """The address of an empty database on this server, with the current schema."""
     url = make_database(server.url).render_as_string()
     database = Database(url)
     database.upgrade()

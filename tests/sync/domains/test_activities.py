@@ -194,7 +194,7 @@ def test_an_amendment_does_not_restore_a_cancelled_session(running: Harness) -> 
 
 
 def test_a_session_is_read_again_after_waiting_for_its_course(running: Harness) -> None:
-    """The session is read again when the lease of its course is free, and its new state is written."""
+    """A session is read again once the lease of its course is free, and its new state is written."""
     event, course = "activities.scheduled-instance.amended", f"write:activity:{SCHEDULE}"
     assert running.leases.acquire(course)
     with ThreadPoolExecutor(1) as pool:

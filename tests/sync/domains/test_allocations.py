@@ -35,7 +35,7 @@ from tests.harness.waiting import LONGEST_SECONDS
 
 @pytest.mark.parametrize("word", ["allocated", "allocation-amended", "deallocated"])
 def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str) -> None:
-    """Each of the three events writes the allocation as DPS has it, and is tracked the same way."""
+    """Each of the three events writes the allocation as DPS has it, and is tracked in the same way."""
     assert allocate(running, word) == "activity-allocation-success"
     row = one(running, "allocation")
     assert (row["booking_id"], row["end"], row["suspended"]) == (prisoner.booking_id, None, False)
@@ -270,7 +270,7 @@ def refusal(code: object) -> dict[str, Any]:
 
 @pytest.mark.parametrize("word", ["created", "amended", "expired"])
 def test_a_refusal_that_needs_no_action_is_ignored(running: Harness, prisoner: Prisoner, word: str) -> None:
-    """If the attendance was paid that day, or the prisoner has moved, the message is acknowledged with the reason."""
+    """If an attendance was paid on its day, or its prisoner has moved, the message is acknowledged with the reason."""
     at = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TODAY.isoformat(), "start": "08:30", "end": "11:45"}
     put_schedule(running, prisoner, instances=[at])
     put_attendance(running, prisoner)

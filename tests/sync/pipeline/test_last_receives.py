@@ -118,7 +118,7 @@ def test_a_handled_message_that_cannot_be_recorded_is_deferred_for_that_reason(
 def test_an_unknown_outcome_at_the_last_receive_gets_one_copy(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A create with an unknown outcome at its last receive gets one copy, which searches NOMIS.
+    """A message whose create has an unknown outcome at its last receive gets one copy, which searches NOMIS.
 
     The copy then becomes a dead letter.
     """

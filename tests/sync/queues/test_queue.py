@@ -35,7 +35,7 @@ def test_entries_that_fail_are_tried_again() -> None:
 
 
 def test_entries_that_keep_failing_are_returned() -> None:
-    """Messages that several attempts could not delete are returned to the caller. All others are deleted."""
+    """Messages that several attempts could not delete are returned to the caller. All other messages are deleted."""
 
     def fails(action: str, number: int) -> bool:
         return action == "DeleteMessageBatch" and number > 10

@@ -130,7 +130,7 @@ def test_missing_values_on_both_sides_prove_nothing() -> None:
 
 
 def test_a_cancelled_visit_needs_no_proof() -> None:
-    """A visit that is already cancelled is not removed, so it needs no proof."""
+    """A visit that is already cancelled is not removed, so no proof is needed."""
     cancelled = {**VISIT, "status": "CANC", "start": None}
     view = NomisView(cancelled, VISIT, readable=True, duplicate_belongs_to=None)
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []

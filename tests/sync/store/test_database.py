@@ -72,7 +72,7 @@ def test_a_new_database_is_not_current_until_upgraded(tmp_path: Path) -> None:
 
 
 def test_a_failed_schema_change_leaves_nothing(tmp_path: Path) -> None:
-    """A schema change that fails midway leaves no table, since it is one transaction."""
+    """A schema change that fails midway leaves no table behind, since the change is one transaction."""
     database = Database(f"sqlite:///{tmp_path}/store.db")
 
     def change_and_fail() -> None:
@@ -260,7 +260,7 @@ def test_an_unusable_address_is_one_clear_line(url: str) -> None:
     ],
 )
 def test_the_address_is_shown_without_password(url: str, shown: str) -> None:
-    """Only the driver, the host and the name of the database are shown."""
+    """Only the driver, the host and the database name of an address are shown."""
     assert Database(url).url_without_password == shown
 
 

@@ -60,7 +60,7 @@ def test_two_of_the_same_name_exclude_each_other(database: Database) -> None:
 
 
 def test_a_with_block_holds_and_releases(database: Database) -> None:
-    """`held` makes others fail with `LeaseBusy`, and releases the lease even if the block raises an error."""
+    """`held` makes other callers fail with `LeaseBusy`, and releases the lease even if the block raises an error."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
 
     def fail() -> None:

@@ -235,7 +235,7 @@ def test_retry_after_delays_the_first_ping(process: Process) -> None:
 
 
 def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
-    """A process that drains nothing does not probe, so its own calls notice that a service is up again."""
+    """A process that drains nothing does not probe, so only its own calls show that a service is up again."""
     open_in(process)
     process.now += 1
     process.call()

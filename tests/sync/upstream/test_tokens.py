@@ -97,7 +97,7 @@ def test_short_lived_token_is_used_more_than_once(sandbox: Sandbox) -> None:
 
 
 def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
-    """A token whose response has no lifetime is valid for some minutes."""
+    """A token that comes without a lifetime is valid for some minutes."""
     issue_token(sandbox, "one")
     issue_token(sandbox, "two")
     clock = Clock()

@@ -279,7 +279,7 @@ def test_duplicate_rows_are_permanent(sandbox: Sandbox, services: Services) -> N
 
 
 def test_a_conflict_has_both_mappings(services: Services) -> None:
-    """The error about a refused mapping has the existing mapping and the refused mapping."""
+    """The error about a refused mapping names both the existing and the refused mapping."""
     VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 1, "mappingType": "ONLINE"})
     with pytest.raises(UpstreamError) as caught:
         VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 2, "mappingType": "ONLINE"})
