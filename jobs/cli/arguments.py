@@ -43,7 +43,7 @@ ReconciliationId = Annotated[
     str,
     typer.Argument(
         metavar="RUN_ID",
-        help="The id of a reconciliation, as `runs list` shows it.",
+        help="The id of a reconciliation run, as `runs list` shows it.",
         autocompletion=complete_reconciled,
     ),
 ]

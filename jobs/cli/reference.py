@@ -49,8 +49,8 @@ _RECONCILIATIONS_HEAD = """
 ## For each reconciliation
 
 The exclusions are a CSV file `key,reason,date` of records with a known difference, or the same lines separated by
-`;`. A key has the values that identify a record, joined by `/`, or one of these values with its name, such as
-`bookingId=1204417`.
+`;`. A key consists of the values that identify a record, joined by `/`, or of one of these values with its name, such
+as `bookingId=1204417`.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -83,7 +83,7 @@ _LIBRARY_ROWS = (
     (
         "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SQS",
         "",
-        "provider `aws`: other addresses of AWS, such as VPC endpoints; ignored with `localstack`",
+        "provider `aws`: other addresses for AWS, such as VPC endpoints; ignored with `localstack`",
     ),
     ("AWS_CA_BUNDLE", "", "certificate authorities for AWS, with either provider"),
     (
@@ -105,7 +105,7 @@ _LIBRARY_ROWS = (
 _FEATURES_HEAD = """
 ## For each event type
 
-`false` acknowledges the events of the type without handling them: NOMIS never gets these changes.
+With `false`, the events of the type are acknowledged but not handled: NOMIS never gets their changes.
 
 | variable | default | event type |
 | --- | --- | --- |
@@ -122,10 +122,10 @@ recorded with the operator and the time. Without a terminal to ask on, they do n
 _SCHEDULE_HEAD = """
 ## Scheduled jobs
 
-If the switch of a job is on, the scheduler runs it. Otherwise a CronJob runs its command. A missed run is caught
-up within the given time.
+If the switch of a job is on, the scheduler runs it. Otherwise a CronJob runs its command. A run that was
+missed still begins if no more than the given time has passed.
 
-| job | command | schedule | switch | caught up within |
+| job | command | schedule | switch | still begins within |
 | --- | --- | --- | --- | --- |
 """
 
@@ -164,9 +164,9 @@ def _settings_of(entry: Entry) -> tuple[str, ...]:
         _row(
             entry.switch_setting,
             "`SCHEDULER_RECONCILIATION`",
-            f"the scheduler reconciles {title} (false: a CronJob does)",
+            f"whether the scheduler reconciles {title} (false: a CronJob does)",
         ),
-        _row(exclusions_variable(entry.name), "", f"known differences of {title}"),
+        _row(exclusions_variable(entry.name), "", f"exclusions for the reconciliation of {title}"),
     )
 
 

@@ -95,7 +95,7 @@ def preview_retry(application: Application, queue: str, choice: Choice) -> list[
 
 
 def retry_messages(application: Application, queue: str, choice: Choice, who: str) -> RetryResult:
-    """Sends messages back, however often they were redriven before, and records the retry under the name `who`.
+    """Sends messages back, however many times they have been redriven, and records the retry under the name `who`.
 
     Raises `UsageError` if a named message is not on the dead letter queue, before anything is sent; `WorkError` if a
     named message has since left the queue; and `QueueUnavailable`.

@@ -1,7 +1,7 @@
 """The scheduler: drains, scheduled jobs and deliveries, each at its time, in one process.
 
 Every scheduled time has one job run, whichever process starts it. A run that was missed while no scheduler was
-running, or was interrupted because a scheduler died, is caught up within the job's `catch_up` time.
+running, or was interrupted because a scheduler died, still begins within the job's `catch_up` time.
 """
 
 import threading

@@ -38,7 +38,7 @@ _FOOTER = """
 
 ## Events of a resync
 
-`prisoner-to-nomis resync` tracks these telemetry events as well as those of the events that it handles:
+`prisoner-to-nomis resync` tracks these telemetry events as well as those of the event whose work it does:
 
 | kind | telemetry event |
 | --- | --- |

@@ -86,10 +86,14 @@ class Settings(BaseModel):
         3,
         ge=1,
         le=1000,
-        description="receives before a message moves to the DLQ, for queues created at start (provider `localstack`)",
+        description="number of receives before a message moves to the DLQ, for queues created at start (provider "
+        "`localstack`)",
     )
     hmpps_sqs_visibility_timeout_seconds: int = Field(
-        120, ge=1, le=MOST_VISIBILITY_SECONDS, description="visibility timeout that the heartbeat renews"
+        120,
+        ge=1,
+        le=MOST_VISIBILITY_SECONDS,
+        description="visibility timeout of a received message, which the heartbeat renews",
     )
 
     database_url: DatabaseUrl = Field(
@@ -209,7 +213,7 @@ class Settings(BaseModel):
         ge=0,
         le=1_000_000,
         description=(
-            "maximum number of difference events of a run, except for incentives; one more event has the number of "
+            "maximum number of difference events of a run, except for incentives; one more event gives the number of "
             "further differences"
         ),
     )
@@ -242,8 +246,8 @@ class Settings(BaseModel):
     )
     scheduler_reconciliation: bool = Field(
         True,
-        description="whether the scheduler runs the reconciliation of incentives, and those without a separate switch "
-        "(false: CronJobs do)",
+        description="whether the scheduler runs the reconciliation of incentives, and the reconciliations without a "
+        "separate switch (false: CronJobs do)",
     )
     scheduler_housekeeping: bool = Field(
         True, description="whether the scheduler runs the DLQ housekeeping (false: a CronJob does)"
@@ -278,8 +282,9 @@ class Settings(BaseModel):
         None,
         ge=7,
         le=36_500,
-        description="age after which reconciliation runs are removed from the database and from a folder, except "
-        "the last complete run of each reconciliation; unset: all are kept",
+        description="age after which reconciliation runs are removed from the database, and their reports from "
+        "`REPORTS_LOCATION` if it is a folder, except for the last complete run of each reconciliation; unset: all are "
+        "kept",
     )
 
     slack_token: SecretStr | None = Field(

@@ -70,7 +70,7 @@ QUEUE_VARIABLES = (
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT_<EVENT_TYPE>",
         "the value for the queue",
-        "seconds before the retries of a failed message of one event type, written in upper case and with `_` for `.` "
-        "and `-`",
+        "seconds before the retries of a failed message of one event type; `<EVENT_TYPE>` is its name in upper case, "
+        "with `_` for `.` and `-`",
     ),
 )

@@ -42,7 +42,7 @@ class UpstreamName(StrEnum):
     PRISONER_SEARCH = (
         "prisoner-search",
         "http://localhost:8080",
-        "prisoner-offender-search, for the fix of a missed received event",
+        "prisoner-offender-search, for fixing a missed received event",
     )
 
     @property

@@ -71,9 +71,9 @@ def show_dlq(
 ) -> None:
     """Shows the messages of a dead letter queue, and why they failed.
 
-    Messages that failed for one reason are shown together, with the ids of some. --all and --message show each message
-    separately: its event and ids, its last failure, how many times it was tried, and what to do. Other consumers do not
-    see the messages during the read.
+    Messages that failed for the same reason are shown together, with some of their ids. --all and --message show each
+    message separately: its event and ids, its last failure, how many times it was tried, and what to do. Other
+    consumers do not see the messages during the read.
     """
     from jobs.cli.dead_letter_text import partial_text, say_notes, show_message, show_reason
     from jobs.operations.dead_letters import find_message, read_dlq
@@ -133,8 +133,8 @@ def retry_dlq(
 ) -> None:
     """Sends messages of a dead letter queue back to their queue.
 
-    It sends them back however often they were redriven before. A redrive does no harm, so the command asks only on a
-    terminal. After an outage or a correction, --batch 10 shows early whether messages now succeed. If a batch fails
+    It sends them back however many times they have been redriven. A redrive does no harm, so the command asks only on a
+    terminal. After an outage or a correction, --batch 10 shows early whether messages now succeed. If a message fails
     again, or is not handled in time, the command exits 1 and leaves the other messages in the dead letter queue.
     """
     from jobs.cli.dead_letter_text import say_batch, say_dry_run, say_retried

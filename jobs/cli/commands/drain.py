@@ -20,7 +20,7 @@ _MOST_REASONS = 5
 def drain(
     queues: Queues = None,
     until_empty: Annotated[
-        bool, typer.Option("--until-empty", help="Continue until a receive of every named queue comes back empty.")
+        bool, typer.Option("--until-empty", help="Continue until a receive from every named queue finds nothing.")
     ] = False,
     max_batches: Annotated[
         int | None,
@@ -28,9 +28,7 @@ def drain(
     ] = None,
     wait_seconds: Annotated[
         float,
-        typer.Option(
-            min=0, help="Seconds to wait for a service that is down before its messages are returned to the queue."
-        ),
+        typer.Option(min=0, help="Seconds to wait for a service that is down before the messages for it are returned."),
     ] = 30,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object with the totals, overall and for each queue.")
@@ -45,8 +43,8 @@ def drain(
 
     A message that fails goes back to its queue and is counted; the command still exits 0, because the queue's own
     retries and its dead letter queue look after the message. It exits 1 when the work itself failed: a queue or the
-    database could not be reached, or an upstream service is down and its messages were returned to the queue. SIGTERM
-    finishes the work in progress; a second SIGTERM ends the command at once.
+    database could not be reached, or an upstream service is down and the messages for it were returned to the queue. On
+    SIGTERM the command finishes the work in progress; a second SIGTERM ends it at once.
     """
     from jobs.operations.drain import DrainParameters, run_drain
     from jobs.runtime.application import open_application
@@ -90,10 +88,10 @@ def _print_totals(result: "DrainResult") -> None:
 def scheduler() -> None:
     """Runs continuously: drains, reconciles, redrives the DLQs.
 
-    It drains a micro-batch of every queue each DRAIN_INTERVAL_SECONDS, reconciles by RECONCILIATION_SCHEDULE, and
-    redrives the dead letter queues by HOUSEKEEPING_SCHEDULE, in TZ. If the database, a queue or a service is
-    unavailable, the log says so once, continues, and recovers without help. Health pages and metrics are served on
-    HEALTH_PORT. SIGTERM finishes the work in progress and exits 0; a second SIGTERM ends the command at once.
+    It drains a micro-batch of each queue every DRAIN_INTERVAL_SECONDS, reconciles according to RECONCILIATION_SCHEDULE,
+    and redrives the dead letter queues according to HOUSEKEEPING_SCHEDULE, in TZ. If the database, a queue or a service
+    is unavailable, it says so once in the log, continues, and recovers without help. Health pages and metrics are
+    served on HEALTH_PORT. On SIGTERM it finishes the work in progress and exits 0; a second SIGTERM ends it at once.
     """
     from jobs.operations.run_scheduler import run_scheduler
     from jobs.runtime.application import open_application

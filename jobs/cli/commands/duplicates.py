@@ -110,8 +110,8 @@ def resolve_finding(
 
     It deletes the record, or cancels it if NOMIS does not allow deletion. A record that only the NOMIS support team can
     delete stays. It first shows what it will do. It never touches a mapped record. A record also stays unless it is
-    proved to be a duplicate: the start, place, type, days and dates are the same, as far as it has them. With
-    --although-different it is removed anyway, and that is recorded.
+    proved to be a duplicate: the start, place, type, days and dates must be the same, as far as the record has any.
+    With --although-different it is removed anyway, and that is recorded.
     """
     from jobs.operations.duplicate_rows import TwoRows, resolve_rows
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve

@@ -29,7 +29,7 @@ def explain(
     offender_no: OffenderNo,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Says why a prisoner differs, and what to do.
+    """Says why a prisoner's levels differ, and what to do.
 
     Also shows which side is right, and both histories, newest first, with the origin of each record.
     """
@@ -68,7 +68,7 @@ def received(
 ) -> None:
     """Publishes the received event for an arrival that DPS missed.
 
-    It publishes one event for one prisoner. Options that are not given come from the diagnosis. It shows what it would
+    It publishes one event for one prisoner. What no option gives is taken from the diagnosis. It shows what it would
     publish, asks first, and records what it did. Other services act on the event too. --json is for --from, and needs
     --yes or --dry-run.
 

@@ -79,7 +79,7 @@ _Since = Annotated[
         "--since",
         formats=_DATE,
         metavar=_DAY,
-        help="Compare only records that NOMIS has created since this day; for services of 2023.",
+        help="Compare only records that NOMIS has created since this day; for versions of the services from 2023.",
     ),
 ]
 #: The parameters of `reconcile` that choose days, by what a reconciliation supports.
@@ -96,7 +96,7 @@ _HELP = """Compares {title} in NOMIS and DPS.
 Differences are read again before they count, marked as new, persisting or resolved, and explained. Without
 --no-notify the report is delivered. Mismatches are a result, not a failure: a complete run exits 0 with any
 number of them, and an incomplete run exits 1. SIGTERM or Ctrl+C soon stops the run, even while it waits for a service.
-Finished parts are kept, and the run can be resumed from there.
+Finished parts are kept, and the run can be resumed.
 """
 
 

@@ -52,8 +52,8 @@ def resync(
     --dry-run.
 
     With --from it writes each record of a reconciliation run. It asks once, and then handles the records one by one. A
-    record that has changed since the run is skipped. The command stops with exit code 1 at the first record that does
-    not end as expected. Run the same command again to continue.
+    record that has changed since the run is skipped. The command stops with exit code 1 at the first record whose fix
+    does not end as expected. Run the same command again to continue.
     """
     from jobs.runtime.application import open_application
 
