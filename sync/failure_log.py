@@ -64,7 +64,8 @@ class FailureLog:
     def worked(self, began_at: float = math.inf) -> None:
         """Records a success. The first success after an outage is logged, with the seconds and failures of the outage.
 
-        began_at: when the work began, on the monotonic clock. Work that began before the outage does not end it.
+        began_at: when the work began, on the monotonic clock. The success of work that began before the outage does not
+        end it.
         """
         if self._since is None:
             return

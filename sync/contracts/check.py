@@ -59,8 +59,8 @@ def check_service(service: UpstreamName, raw: object, operations: Iterable[Opera
     """
     document = Document(raw)
     called = [each for each in operations if each.service is service]
-    # The client certainly has these roles. A call works if the operation accepts any of these, even if it declares
-    # another role.
+    # The client certainly has these roles. A call works if the service accepts any of these roles, even if the program
+    # declares a different role for the operation.
     roles = frozenset(each.role for each in called if each.role is not None and not each.since and not each.until)
     mapped = mapped_values()
     found = {each for operation in called for each in compare(operation, document, roles, mapped, called)}

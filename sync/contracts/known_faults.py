@@ -23,7 +23,7 @@ class KnownFault:
     until: str = ""
 
     def explains(self, service: UpstreamName, month: str, difference: OperationDifference) -> bool:
-        """Whether this fault explains the difference from the document of that month."""
+        """Whether this fault explains the difference from a document that was made in `month`."""
         return (
             service is self.service
             and difference.operation in self.operations

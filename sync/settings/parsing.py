@@ -180,7 +180,7 @@ def ingestion_parts(text: str) -> tuple[str, str]:
 
 def _reject_blanks(text: str) -> None:
     if any(character.isspace() for character in text):
-        raise ValueError("it contains a blank or a line break")
+        raise ValueError("it contains a space or a line break")
 
 
 def _reject_wrong_port(parts: SplitResult) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
-#: The time limit for opening a connection, in seconds. If the limit for the whole call is shorter, that applies.
+#: The time limit for opening a connection, in seconds. If the limit for the whole call is shorter, that limit applies.
 CONNECT_SECONDS = 5.0
 
 

@@ -78,7 +78,7 @@ def start_action(
 def finish_action(
     connection: Connection, number: int, state: ActionState, outcome: str, details: Mapping[str, Any]
 ) -> None:
-    """Completes an action; `details` replaces the details from its start."""
+    """Completes an action; `details` replaces the details that were recorded at its start."""
     values = {"state": state, "outcome": outcome, "details": dict(details), "finished_at": now()}
     connection.execute(update(actions).where(actions.c.id == number).values(values))
 

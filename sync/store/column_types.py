@@ -53,7 +53,9 @@ class DisplayText(TypeDecorator[str]):
 
 
 class IdentifierText(DisplayText):
-    """A text that identifies something. If it cannot be stored unchanged, it is cut and a hash of the whole added.
+    """A text that identifies something.
+
+    If it cannot be stored unchanged, it is cut, and a hash of the whole text is added.
 
     So different keys stay different, and a look-up by the original text finds its row.
     """

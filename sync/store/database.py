@@ -89,7 +89,7 @@ class Database:
         """A transaction, which is committed at the end of the `with` block, or rolled back if the block raises.
 
         Transactions must not be nested in a thread. Raises `StoreUnavailable` if the database is unreachable or locked.
-        The changes are then undone, except that they may be applied if the connection was lost during the commit.
+        The changes are then undone, but if the connection was lost during the commit, they may have been applied.
         """
         with self._transaction(self._engine, self._turn(), self._writes) as connection:
             yield connection

@@ -75,8 +75,7 @@ def postgresql_engine(url: URL) -> Engine:
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
         "application_name": "prisoner-to-nomis",
-        # A pooler may use a different connection to the server for each transaction, and it lacks the prepared
-        # statements.
+        # A pooler may use a different connection to the server for each transaction, without the prepared statements.
         "prepare_threshold": None,
         # Transactions are begun by `_begin_postgresql`.
         "autocommit": True,
@@ -97,7 +96,10 @@ def postgresql_engine(url: URL) -> Engine:
 
 
 def follow_sqlite_clock(dialect: Dialect, connection: sqlite3.Connection) -> None:
-    """Reads the shared clock of a SQLite database, unless it is known. The clock does not exist before the schema."""
+    """Reads the shared clock of a SQLite database, unless it is already known.
+
+    The clock does not exist before the schema.
+    """
     if not shared_clock(dialect).is_known:
         shared_clock(dialect).follow_sqlite(connection)
 

@@ -138,7 +138,7 @@ def last_number(connection: Connection) -> int:
 def _counted(
     connection: Connection, queue: str, column: Column[Any], ids: Iterable[str], after: int
 ) -> dict[str, tuple[int, int]]:
-    """For each of `ids` that occurs in `column`: how many attempts have it, and the number of the last one."""
+    """For each of `ids` that occurs in `column`: how many attempts have it, and the number of the last attempt."""
     stored = {each: _ID.stored(each) for each in ids}
     found: dict[str, tuple[int, int]] = {}
     query = select(column, func.count(), func.max(failures.c.id)).where(failures.c.queue == queue)
@@ -190,7 +190,7 @@ def redrives_of(connection: Connection, queue: str, keys: Iterable[str]) -> dict
 
 
 def count_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> None:
-    """Records that messages are about to be sent back to `queue`, each as often as its key occurs in `keys`."""
+    """Records that messages are about to be sent back to `queue`, each as many times as its key occurs in `keys`."""
     moment = now()
     for key, times in Counter(keys).items():
         values = {"queue": queue, "message_key": key, "returns": times, "last_retried_at": moment}

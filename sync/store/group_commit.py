@@ -64,8 +64,8 @@ class GroupCommit(Generic[ARequest]):
                 self._commit_waiting()
                 handed_over = self._hand_over()
         except BaseException:
-            # Only a signal can cause this, since the commit keeps its errors in the results. The other threads are
-            # still waiting.
+            # Only a signal can end the lead here, since the commit keeps its errors in the results. The other threads
+            # are still waiting.
             self._hand_over(resigns=True)
             raise
 

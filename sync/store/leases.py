@@ -149,10 +149,10 @@ class Leases:
             self._commits.lead()
 
     def expire_after(self, key: str, seconds: float) -> None:
-        """Stops renewing the lease of `key`, so that it expires in `seconds`. Nobody can acquire it before that.
+        """Stops renewing the lease of `key`, so that it expires in `seconds`.
 
-        This process cannot acquire it either. Use it for work with a request that may still be under way. If the
-        database is unavailable, the lease expires when it would have without this call.
+        Nobody can acquire it before that, not even this process. Use it for work with a request that may still be under
+        way. If the database is unavailable, the lease expires when it would have without this call.
         """
         held = self._forget(key)
         if held is None:

@@ -44,7 +44,7 @@ class Delivery:
 
 
 def enqueue(connection: Connection, key: str, channel: str, payload: Mapping[str, Any]) -> bool:
-    """Puts a delivery into the outbox. Returns False if there is, or was, one with this key."""
+    """Puts a delivery into the outbox. Returns False if there is, or was, a delivery with this key."""
     moment = now()
     values = {
         "key": key,

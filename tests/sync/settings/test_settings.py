@@ -21,8 +21,8 @@ from sync.store.database import Database
         ("API_BASE_URL_NOMIS", "http://nomis:many", "the port is not a number"),
         ("API_BASE_URL_NOMIS", "http://nomis:0", "the port is not a number"),
         ("API_BASE_URL_NOMIS", "http://nomis:99999", "the port is not a number"),
-        ("API_BASE_URL_OAUTH", "http://hmpps auth/auth", "contains a blank or a line break"),
-        ("API_BASE_URL_MAPPING", "http://mapping:8084\n", "contains a blank or a line break"),
+        ("API_BASE_URL_OAUTH", "http://hmpps auth/auth", "contains a space or a line break"),
+        ("API_BASE_URL_MAPPING", "http://mapping:8084\n", "contains a space or a line break"),
         ("API_BASE_URL_MAPPING", "mapping:8084", "give an address such as"),
         ("SLACK_API_URL", "https://slack:x/api/", "the port is not a number"),
         ("HMPPS_SQS_LOCALSTACK_URL", "http://localhost:queue", "the port is not a number"),
@@ -93,7 +93,7 @@ from sync.store.database import Database
         ("SMTP_URL", "smtp://", "give smtp://user:password@host:port"),
         ("SMTP_URL", "http://user:hush@mail", "give smtp://user:password@host:port"),
         ("SMTP_URL", "smtp://user:hush@mail:many", "the port is not a number"),
-        ("SMTP_URL", "smtp://user:hu sh@mail", "contains a blank or a line break"),
+        ("SMTP_URL", "smtp://user:hu sh@mail", "contains a space or a line break"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(name: str, value: str, says: str) -> None:
