@@ -29,7 +29,7 @@ def explain(
     offender_no: OffenderNo,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Says why a prisoner's levels differ, and what to do.
+    """Says why two levels differ, and what to do.
 
     Also shows which side is right, and both histories, newest first, with the origin of each record.
     """
