@@ -138,7 +138,7 @@ def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Ma
 
 
 def test_the_schema_is_current_before_a_scheduler_starts(rendered: list[Manifest]) -> None:
-    """The pod upgrades the schema before its scheduler starts, with the same image and database."""
+    """The scheduler's pod upgrades the schema before the scheduler starts, with the same image and database."""
     (deployment,) = of_kind(rendered, "Deployment").values()
     pod = deployment["spec"]["template"]["spec"]
     (migration,), (scheduler,) = pod["initContainers"], pod["containers"]

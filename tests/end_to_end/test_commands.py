@@ -102,7 +102,7 @@ def test_a_wrong_argument_is_one_plain_sentence(bare: App, typed: str, says: str
 
 
 def test_a_group_without_a_command_shows_its_help(bare: App) -> None:
-    """The name of a command group alone lists its commands, and does not count as a success."""
+    """A command group that is typed without a command lists its commands, and does not count as a success."""
     ended = bare.run("runs")
     assert ended.code == 2
     assert any(line.split()[:1] == ["rerun"] for line in ended.err.splitlines())

@@ -70,7 +70,7 @@ def test_options_that_do_not_fit_together_are_bad_usage(
 
 
 def test_a_run_is_resumed_only_by_the_command_that_began_it(installed: App, sandbox: Sandbox) -> None:
-    """The command of another reconciliation refuses to resume the run, and names the right command."""
+    """The command of another reconciliation refuses to resume a run, and names the right command."""
     sandbox.reset(prisoners=60)
     installed.make_queues()
     ended = installed.run("reconcile", "adjustments", "--no-notify", "--json").json()

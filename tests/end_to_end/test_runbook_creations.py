@@ -215,7 +215,7 @@ def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_number_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """The command asks twice about a number that it cannot check, and does not claim to have found the record.
+    """`creations settle` asks twice about a number that it cannot check, and does not claim to have found the record.
 
     `creations reopen` deletes the mapping to a wrong number, so that the right number can be given.
     """
@@ -303,7 +303,10 @@ def test_another_visit_of_the_same_prisoner_is_not_mapped(app: App, sandbox: San
 
 
 def test_a_creation_that_another_operator_settled_is_left(app: App, sandbox: Sandbox) -> None:
-    """After the confirmation, both ways of settling check the creation again, and change nothing if it is settled."""
+    """After the confirmation, both ways of settling check the creation again.
+
+    They change nothing if it is now settled.
+    """
     lose(app, schedule_created(sandbox), applied=False)
     number = str(ambiguous(app)["id"])
     app.let_creates_end()

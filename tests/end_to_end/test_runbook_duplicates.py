@@ -46,7 +46,7 @@ def plant(app: App, event: DpsEvent) -> int:
 
 
 def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
-    """The unmapped visit is cancelled as an administrative error.
+    """The unmapped visit of a duplicate is cancelled as an administrative error.
 
     The visit is read again to verify the cancellation, and the action is recorded.
     """
@@ -101,7 +101,7 @@ def operator_call(app: App, path: str) -> None:
 
 
 def test_duplicate_adjustment_is_deleted(app: App, sandbox: Sandbox) -> None:
-    """The unmapped adjustment is deleted, and the mapped one is read to prove that it exists."""
+    """The unmapped adjustment of a duplicate is deleted, and the mapped adjustment is read to prove that it exists."""
     finding = plant(app, adjustment_inserted(sandbox))
     assert "duplicate sentencing adjustment detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
@@ -156,7 +156,10 @@ def test_adjustment_that_changes_before_the_confirmation_stays(app: App, sandbox
 
 
 def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
-    """The unmapped appointment is deleted. Unlike the replaced service, the program sends an alert about it."""
+    """The unmapped appointment of a duplicate is deleted.
+
+    Unlike the replaced service, the program sends an alert about it.
+    """
     finding = plant(app, appointment_created(sandbox))
     assert "duplicate appointment detected" in app.alerts()[0]
     (listed,) = app.read_json("duplicates", "list")
@@ -195,7 +198,7 @@ def test_duplicate_incentive_with_the_same_level_needs_no_change(app: App, sandb
 
 
 def test_duplicate_incentive_with_another_level_stays_open(app: App, sandbox: Sandbox) -> None:
-    """If the levels differ, the finding stays open until a person closes it, since no service can delete the record."""
+    """If the levels differ, the finding stays open until a person closes it: no service can delete an IEP record."""
     finding = plant(app, review_inserted(sandbox))
     booking, sequence = app.read_json("duplicates", "show", str(finding))["surplusNomisId"].split()
     sandbox.delete_nomis_incentive(int(booking), int(sequence))

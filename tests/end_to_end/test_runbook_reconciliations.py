@@ -30,7 +30,7 @@ def compare(app: App, name: str) -> list[dict[str, Any]]:
 
 
 def test_no_reconciliation_is_left_out() -> None:
-    """The table has every reconciliation except incentives, which have separate fixes."""
+    """The table of this module has every reconciliation except incentives, which have separate fixes."""
     assert FIXED.keys() == RECONCILIATIONS.keys() - {"incentives"}
 
 

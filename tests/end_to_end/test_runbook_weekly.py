@@ -22,7 +22,7 @@ def agree(app: App, offender_no: str) -> bool:
 
 
 def test_mismatch_is_alerted_with_both_levels_and_the_report(app: App, sandbox: Sandbox) -> None:
-    """The alert has its established text, and names the prisoner, both levels and the location of the report."""
+    """The alert about a mismatch has its established text, and names the prisoner, both levels and the report."""
     offender_no = planted(app, 8)
     app.run_ok("reconcile", "incentives")
     texts = "\n".join(app.alerts())
@@ -63,7 +63,7 @@ def test_a_record_that_began_in_nomis_needs_the_support_team(app: App) -> None:
 
 
 def test_a_failed_weekly_job_is_repeated(app: App, sandbox: Sandbox) -> None:
-    """The ledger has the failed run with its reason. The run can be repeated once the cause has been fixed."""
+    """The ledger shows why a run failed. The run can be repeated once the cause has been fixed."""
     planted(app, 8)
     # After a 503 the run would wait for more than a minute.
     with faulty(sandbox, "nomis", "GET", "/prisoners/ids", kind="status", status=400):

@@ -265,7 +265,7 @@ def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sand
 
 
 def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App, sandbox: Sandbox) -> None:
-    """If the switch is off, another run is expected after a run by a CronJob, but not after a run by a person.
+    """If a job's switch is off, another run is expected after a run by a CronJob, but not after a run by a person.
 
     A person may also create a Job with the command of a CronJob, or type the command that resumes a run.
     """

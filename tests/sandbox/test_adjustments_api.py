@@ -68,7 +68,7 @@ def test_a_person_without_adjustments_gets_a_status_or_an_empty_list(caller: Cal
 
 
 def test_the_list_of_2023(caller: Caller) -> None:
-    """The list has every adjustment of every booking, without effective days.
+    """In 2023 the list has every adjustment of every booking of a person, without effective days.
 
     Any token may read it, and the status is never 404.
     """

@@ -32,7 +32,7 @@ def post(caller: Caller) -> requests.Response:
 
 @pytest.mark.parametrize(("kind", "written"), sorted(DROPPED.items()))
 def test_a_response_is_lost(sandbox: Sandbox, caller: Caller, kind: str, written: bool) -> None:
-    """The caller gets no complete response, and the journal says whether the write was applied.
+    """If a response is lost, the caller gets no complete response, and the journal says whether the write was applied.
 
     The next call succeeds.
     """

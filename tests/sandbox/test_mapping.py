@@ -177,7 +177,10 @@ def test_lists_have_every_pair(caller: Caller) -> None:
 
 
 def test_a_race_of_two_posts_ends_with_500_once(running_sandbox: Sandbox) -> None:
-    """The post that loses the race on the unique key gets 500. When it is repeated, it is accepted or a conflict."""
+    """The post that loses the race on the unique key gets 500.
+
+    When it is repeated, it is accepted or gets a conflict.
+    """
     running_sandbox.reset(mapping_race_ms=60_000)
     caller = Caller(running_sandbox)
     visit = DOMAINS["visits"]

@@ -77,7 +77,7 @@ def test_appointments_are_found_by_booking_room_and_start(caller: Caller, body: 
 
 
 def test_appointments_are_listed_by_prison_and_day(caller: Caller, body: dict[str, Any]) -> None:
-    """The list is in the order of the event numbers. A list without a prison is refused."""
+    """The list of appointments is in the order of the event numbers. A list without a prison is refused."""
     prison = caller.sandbox.prisoners()[0]["prisonId"]
     events = [create(caller, body), create(caller, body)]
     path = f"/appointments/ids?prisonIds={prison}"

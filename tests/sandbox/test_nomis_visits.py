@@ -170,7 +170,10 @@ def test_each_generation_has_its_rooms(quiet_sandbox: Sandbox) -> None:
 
 
 def test_the_balance_of_a_prisoner_may_be_missing(caller: Caller, person: dict[str, Any]) -> None:
-    """The response has numbers, or an empty body if there is no balance. An unknown prisoner gets 404."""
+    """The response about a visit balance has numbers, or an empty body if there is no balance.
+
+    An unknown prisoner gets 404.
+    """
     path = "/prisoners/{}/visit-balance"
     balance = caller.get("nomis", path.format(person["offenderNo"]))
     assert set(balance) == {"remainingVisitOrders", "remainingPrivilegedVisitOrders"}

@@ -146,7 +146,7 @@ def canned(sandbox: Sandbox) -> tuple[str, list[int]]:
 
 
 def test_options_choose_the_canned_visit(running_sandbox: Sandbox) -> None:
-    """The options set the prison and the visitors, and the prisoner is in that prison."""
+    """The options set the prison and the visitors of the canned visit, and the prisoner is in that prison."""
     running_sandbox.reset(mock_publishers=True, mock_visits_prison_id="LEI", mock_visits_visitors=[4_700_007])
     assert canned(running_sandbox) == ("LEI", [4_700_007])
     (prisoner,) = [each for each in running_sandbox.prisoners() if each["offenderNo"] == "A7948DY"]

@@ -31,7 +31,7 @@ def contents(seed: int, prisoners: int = 300) -> dict[str, object]:
 
 
 def test_the_same_seed_gives_the_same_world() -> None:
-    """The seed and the day decide everything. Another seed gives another world."""
+    """The seed and the day decide everything in a world. Another seed gives another world."""
     assert contents(7) == contents(7)
     assert contents(7)["people"] != contents(8)["people"]
 

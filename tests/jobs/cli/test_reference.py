@@ -18,9 +18,9 @@ def test_generated_pages_are_up_to_date() -> None:
 
 
 def test_a_stale_page_is_found_and_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check fails and names any page that is out of date or missing.
+    """The check of the pages fails and names any page that is out of date or missing.
 
-    After the pages are written again, the check passes.
+    After the pages are written again, it passes.
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "doc").mkdir()

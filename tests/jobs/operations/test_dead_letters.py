@@ -102,7 +102,7 @@ def test_a_failed_batch_says_which_others_are_not_handled(app: App, sandbox: San
 
 
 def test_last_batch_leaves_no_others(app: App) -> None:
-    """If the batch that is not handled was the last batch, the command does not say that other messages stay."""
+    """If the last batch is not handled, the command does not say that other messages stay."""
     put_on_dlq(app, "visit-1")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
@@ -444,7 +444,7 @@ def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
 
 
 def test_actions_are_listed(app: App) -> None:
-    """The list shows which messages each person sent back."""
+    """`actions` shows who sent messages back, and how many."""
     put_on_dlq(app, "visit-1")
     app.run_ok("dlq", "retry", "visit")
     (action,) = app.read_json("actions")

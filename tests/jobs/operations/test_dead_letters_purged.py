@@ -66,9 +66,9 @@ def test_messages_that_cannot_be_exported_are_not_purged(app: App, tmp_path: Pat
 
 
 def test_only_the_export_has_the_signature(app: App, tmp_path: Path) -> None:
-    """The export has the whole message with its SNS signature.
+    """The export has each whole message with its SNS signature.
 
-    The JSON leaves the signature out, as it says nothing about the event.
+    The JSON output leaves the signature out, as it says nothing about the event.
     """
     signature = {
         "Signature": "EXAMPLE",

@@ -64,7 +64,7 @@ def test_concurrent_repairs_write_once(app: App) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--force"]], ids=["", "force"])
 def test_a_repair_by_another_operator_is_not_repeated(app: App, more: list[str]) -> None:
-    """The plan is made again after the confirmation, so a repair that somebody has since made is not repeated."""
+    """A repair is planned again after the confirmation, so a repair that somebody has since made is not repeated."""
     offender_no = differing(app, 6)
 
     def another_repairs() -> None:

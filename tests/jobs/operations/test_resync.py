@@ -38,7 +38,7 @@ def test_concurrent_resyncs_write_once(app: App, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["create", "update"])
 def test_a_resync_by_another_operator_is_not_repeated(app: App, sandbox: Sandbox, mapped: bool) -> None:
-    """The plan is made again after the confirmation, so the write of another operator is not repeated."""
+    """A resync is planned again after the confirmation, so the write of another operator is not repeated."""
     event = visit_booked(sandbox)
     if mapped:
         event.publish()

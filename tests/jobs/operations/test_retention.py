@@ -153,7 +153,7 @@ def test_slow_removal_of_files_does_not_block_the_database(app: App) -> None:
 
 
 def test_without_a_setting_everything_is_kept(app: App) -> None:
-    """If the retention is not set, nothing is deleted."""
+    """If no retention period is set, nothing is deleted."""
     before = counts(app)
     app.run_ok("dlq", "retry-all")
     after = counts(app)

@@ -116,7 +116,7 @@ def test_masking_hides_prisoner_numbers_and_booking_ids(log_format: Literal["jso
 
 
 def test_log_of_a_command_is_masked_by_the_setting(app: App, sandbox: Sandbox) -> None:
-    """The log of a drain masks prisoner numbers only if the setting is on."""
+    """The log of a drain masks prisoner numbers only if the setting for masking is on."""
     numbers = [each["offenderNo"] for each in sandbox.prisoners()]
     for masked in (True, False):
         sandbox.traffic(events=3, queues=["visit"], seed=2 + masked)

@@ -170,7 +170,7 @@ def test_a_bucket_without_write_permission_is_a_wrong_setting(s3: Any, operation
 
 
 def test_the_check_of_a_bucket_leaves_nothing_behind(s3: Any) -> None:
-    """The test object is deleted again.
+    """The test object of a check is deleted again.
 
     If the deletion is refused, a warning says so, and reports can still be stored.
     """
@@ -203,7 +203,7 @@ def test_an_unavailable_bucket_is_not_a_wrong_setting() -> None:
 
 
 def test_the_check_of_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
-    """The check removes the folders that it created, and keeps what already existed."""
+    """The check of a folder removes the folders that it created, and keeps what already existed."""
     Folder(tmp_path / "some" / "where").probe()
     assert list(tmp_path.iterdir()) == []
     Folder(tmp_path).write("run/report.html", "kept")

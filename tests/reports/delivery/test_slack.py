@@ -52,7 +52,10 @@ def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
     ],
 )
 def test_an_alert_has_the_text_of_the_runbook(upstream: Sandbox, open_app: OpenApp, event: str, text: str) -> None:
-    """The runbook's text comes first, then the event, its properties, the domain, the severity and the command."""
+    """An alert begins with the runbook's text.
+
+    The event, its properties, the domain, the severity and the command follow.
+    """
     app = open_app()
     alert(app, event=event)
     assert app.sender().send_due() == SendCounts(sent=1)

@@ -86,7 +86,7 @@ def test_the_report_of_a_run_that_compared_nobody_claims_nothing(upstream: Sandb
 
 
 def test_the_report_of_a_run_that_gave_up_shows_what_it_saw(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The report shows what the run had compared before it gave up, and the number of prisoners who were not read."""
+    """The report of a failed run shows what the run had compared, and the number of prisoners who were not read."""
     upstream.reset(prisoners=300)
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
     result = result_of(open_app().reconcile())

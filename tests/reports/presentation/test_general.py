@@ -205,7 +205,10 @@ def test_a_large_report_is_below_a_megabyte(result: ReconciliationResult) -> Non
 
 
 def test_both_values_of_each_differing_field_are_shown() -> None:
-    """The row and its table show both values of each field that differs. A side without the record has no values."""
+    """The row of a difference and its table show both values of each field that differs.
+
+    A side without the record has no values.
+    """
     result = visit_result(3)
     page = render_report(result)
     rows = re.findall(r'<tbody class="one".*?</details></td></tr>', page, flags=re.DOTALL)
@@ -287,7 +290,7 @@ def test_a_record_is_named_by_its_key_or_its_prisoner() -> None:
 
 
 def test_a_record_on_one_side_shows_some_of_its_values() -> None:
-    """The values leave out the prisoner, who is already named.
+    """The values of a difference leave out the prisoner, who is already named.
 
     The side that has the record is never shown as "none".
     """

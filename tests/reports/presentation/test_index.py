@@ -91,9 +91,9 @@ def test_screen_readers_read_the_figures_of_the_small_trend() -> None:
 
 
 def test_a_card_says_what_to_do_first() -> None:
-    """The card says who acts, on how many differences, and whether there is more to do.
+    """A card says who acts, on how many differences, and whether there is more to do.
 
-    Without differences the card has no such text.
+    Without differences it says nothing about actions.
     """
     result = made_result(12)
     page = render_index({}, [ended_run(result.run_id)], {result.run_id: result}, "Production", STARTED)

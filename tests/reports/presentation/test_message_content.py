@@ -32,7 +32,10 @@ def test_a_masked_page_keeps_its_figures() -> None:
 
 
 def test_a_page_that_is_sent_needs_no_other_file() -> None:
-    """The page requests nothing and has no links to other files. The page in the archive does link to other files."""
+    """A page outside the archive requests nothing and has no links to other files.
+
+    The page in the archive does link to other files.
+    """
     [page, _] = report_files(made_result(3), Masking(), page=True)
     links = re.findall(r'(?:href|src)="([^"]*)"', page.content)
     assert links

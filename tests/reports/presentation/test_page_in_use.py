@@ -83,9 +83,9 @@ def test_every_figure_links_to_the_rows_that_it_counts(pages: Any, result: Recon
 
 
 def test_a_pair_of_levels_links_only_to_its_differences(pages: Any) -> None:
-    """The link counts the differences.
+    """The link of a pair of levels counts the reported differences.
 
-    Excluded differences and differences in flight follow after a plus sign, without a link.
+    The number of excluded differences and differences in flight follows after a plus sign, without a link.
     """
     result = levels_result()
     more: dict[tuple[str | None, str | None], int] = {("STD", "ENH"): 1, ("BAS", "STD"): 2}

@@ -67,7 +67,7 @@ def test_the_trend_shows_new_persisting_and_resolved_differences() -> None:
 
 
 def test_the_scale_of_the_trend_has_round_numbers_on_both_sides() -> None:
-    """The scale has few lines, and one of them is at the base of the bars."""
+    """The scale of a trend has few lines, and one of them is at the base of the bars."""
     trend = draw_trend(trend_points((430, 430, 0), (20, 0, 410)))
     assert [tick.label for tick in trend.ticks] == ["400", "200", "0", "200", "400"]
     assert trend.base in [tick.y for tick in trend.ticks]
@@ -148,7 +148,9 @@ def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMis
 
 
 def test_the_picture_shows_which_level_is_higher() -> None:
-    """The picture runs from far higher in NOMIS to far higher in DPS. Levels that cannot be compared are separate.
+    """The picture of the levels runs from far higher in NOMIS to far higher in DPS.
+
+    Levels that cannot be compared are separate.
 
     Standard is the level after Basic: DPS no longer awards Entry, which NOMIS has in between.
     """

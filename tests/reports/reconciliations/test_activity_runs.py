@@ -44,7 +44,7 @@ def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
 
 
 def test_allocations_track_the_documented_events(upstream: Sandbox, open_app: OpenApp) -> None:
-    """In the worked example the prisons come first, then a failure for each booking, but no success for its prison."""
+    """In the worked example the event with the prisons comes first, then a failure for each booking, and no success."""
     respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     app = open_app()

@@ -50,7 +50,7 @@ def plain(found: list[CountedAdjustment]) -> dict[str, int | None]:
 @FEW
 @given(SIDE, SIDE)
 def test_the_counts_equal_those_of_a_plain_count(nomis: Side, dps: Side) -> None:
-    """The frame has the same counts, and a row for every booking, even one without adjustments."""
+    """The frame has the counts that plain code finds, and a row for every booking, even one without adjustments."""
     frame = count({"nomis": nomis, "dps": dps}, list(BOOKINGS))
     assert list(frame["booking_id"]) == list(BOOKINGS)
     for row in records(frame):

@@ -222,7 +222,7 @@ def test_only_the_duplicate_records_are_to_be_deleted() -> None:
     ],
 )
 def test_the_module_gives_the_reason(module: str, earlier: bool, reason: str) -> None:
-    """The transfer screen means a transfer.
+    """A record from the transfer screen means a transfer.
 
     An admission remains an admission even if the booking was in prison before.
     """

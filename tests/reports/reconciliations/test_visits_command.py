@@ -95,7 +95,7 @@ def test_the_next_run_resolves_what_the_proposed_commands_fixed(app: App, plante
 
 @pytest.mark.usefixtures("waiting")
 def test_an_unread_prison_makes_a_run_of_visits_incomplete(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """The run names the prison and can be resumed."""
+    """A run that cannot read a prison names the prison, and can be resumed."""
     prison = app.sandbox.prisoners()[0]["prisonId"]
     app.sandbox.fault("visits", path="/visits/search", query=f"prisonId={prison}", kind="status", status=400)
     result = reconcile(app, code=1)

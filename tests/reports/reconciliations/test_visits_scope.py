@@ -46,7 +46,7 @@ def test_the_visits_of_one_prisoner_are_compared_everywhere(visit_setup: VisitSe
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
 def test_the_setting_replaces_the_prisons_of_the_service(visit_setup: VisitSetup, generation: str) -> None:
-    """Without the setting, every prison where staff or the public can book is read."""
+    """Without the setting for prisons, every prison where staff or the public can book is read."""
     visit_setup.reset(generation=generation)
     reads = PlainReads()
     prisons = {unit.id for unit in visit_setup.reconciliation(Scope()).population(reads).units}

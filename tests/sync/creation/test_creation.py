@@ -63,7 +63,7 @@ def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) ->
 
 
 def test_a_second_delivery_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """If the mapping exists, the event is tracked as a duplicate and acknowledged, and NOMIS is not called."""
+    """If the record is already mapped, its event is tracked as a duplicate and acknowledged. NOMIS is not called."""
     booking = visit_booked(upstream)
     consumer.deliver(booking)
     assert consumer.deliver(booking) is Outcome.DUPLICATE

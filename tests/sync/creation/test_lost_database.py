@@ -61,7 +61,10 @@ def lost_url(server: PostgresServer) -> str:
 
 
 def test_without_the_database_nothing_is_created(upstream: Sandbox, server: PostgresServer, lost_url: str) -> None:
-    """Without the database the message stays on its queue. The first delivery after the outage creates the visit."""
+    """Without the database a visit's message stays on its queue.
+
+    The first delivery after the outage creates the visit.
+    """
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         server.stop()
@@ -100,7 +103,7 @@ def test_a_lost_intent_proves_nothing_about_the_next_one(
 def test_a_database_lost_during_the_create_makes_no_second_visit(
     upstream: Sandbox, server: PostgresServer, lost_url: str, restarted: bool
 ) -> None:
-    """The mapping is saved without the database, and the next delivery, in any process, finds it."""
+    """The mapping is saved without the database. The next delivery, in any process, finds the mapping."""
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         lost = lose_during_create(upstream, server, consumer, booking, VISITS)

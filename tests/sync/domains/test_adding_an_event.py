@@ -72,5 +72,5 @@ def test_example_moves_a_visit(harness: Harness, prisoner: Prisoner, moved: Upda
 
 
 def test_page_names_the_switch(page: str, moved: Update) -> None:
-    """The name of the variable that switches the event off follows from the event type."""
+    """The name of the variable that switches an event off follows from the event type."""
     assert f"`{feature_variable(moved.event_type)}`" in page

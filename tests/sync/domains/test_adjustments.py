@@ -69,7 +69,7 @@ def test_an_adjustment_is_created_and_mapped(
 
 
 def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Prisoner) -> None:
-    """The active state is sent to NOMIS with each create and update."""
+    """The active state of an adjustment is sent to NOMIS with each create and update."""
     put_adjustment(harness, prisoner, active=False)
     handle(harness, prisoner, "inserted")
     assert held(harness)["active"] is False

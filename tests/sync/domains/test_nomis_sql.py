@@ -22,7 +22,7 @@ APPOINTMENT = {"bookingId": 1204417, "eventDate": "2023-06-02", "startTime": "09
 
 
 def test_both_rows_of_an_allocation_are_shown_with_their_attendances() -> None:
-    """The statement shows both rows of an allocation, and what prevents the deletion of either."""
+    """The statement about an allocation shows both of its rows, and what prevents the deletion of either."""
     assert DuplicateRows(ALLOCATION_ROWS, SESSION).sql == (
         (
             "SELECT * FROM OMS_OWNER.OFFENDER_PROGRAM_PROFILES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "

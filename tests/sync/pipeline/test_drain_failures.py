@@ -34,7 +34,7 @@ def settings() -> dict[str, str]:
 
 
 def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, application: Application) -> None:
-    """If the one write for several coalesced updates fails, each has one failed attempt under its own id."""
+    """If the one write for several coalesced updates fails, each update has one failed attempt under its own id."""
     put_visit(sandbox, "to-ge")
     queue = application.queue_pair("visit").main
     sent = {f"sns-to-ge-{minute}": send(queue, CHANGED, "to-ge", minute) for minute in range(3)}

@@ -102,7 +102,7 @@ def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(application: A
 def test_a_handled_message_that_cannot_be_recorded_is_deferred_for_that_reason(
     application: Application,
 ) -> None:
-    """If the database is lost once a message is handled, the message is kept, and the reason says that."""
+    """If the database is lost once a message is handled, the message is kept, and the reason says so."""
 
     def lost(*_given: object) -> None:
         raise StoreUnavailable("the database does not respond")

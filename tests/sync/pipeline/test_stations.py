@@ -28,5 +28,5 @@ def test_each_function_on_the_path_exists(module: str, name: str) -> None:
 
 
 def test_the_path_leads_from_receive_to_delete() -> None:
-    """The path begins with the receive of the message and ends with its deletion."""
+    """The documented path begins when the message is received and ends when it is deleted."""
     assert STATIONS.index(("queues/queue", "Queue.receive")) < STATIONS.index(("queues/queue", "Queue.delete"))

@@ -141,7 +141,7 @@ def test_stored_times_are_aware_and_in_utc(database: Database) -> None:
 
 
 def test_a_database_is_usable_again_after_an_outage() -> None:
-    """While the server is down, each transaction fails as unavailable. Afterwards the same object works again."""
+    """While the server is down, each transaction fails as unavailable. Afterwards the same `Database` works again."""
     server = PostgresServer()
     try:
         server.start()

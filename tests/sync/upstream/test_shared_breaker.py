@@ -163,7 +163,7 @@ def test_an_outage_that_two_processes_notice_is_reported_once(database: Database
 
 
 def test_the_breaker_works_without_the_database() -> None:
-    """Without the database the breaker still opens and closes, but only for this process."""
+    """Without the database a breaker still opens and closes, but only for its own process."""
     database = Database("postgresql://nobody@127.0.0.1:1/none")
     process = Process(database)
     open_in(process)
