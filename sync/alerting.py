@@ -10,7 +10,10 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """The levels of severity, most serious first. Earlier versions stored some alerts with `high` for `serious`."""
+    """The levels of severity, most serious first.
+
+    Earlier versions stored some alerts with `high` instead of `serious`.
+    """
 
     #: Somebody is harmed, or nothing is compared or written at all.
     SERIOUS = "serious"

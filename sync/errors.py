@@ -24,7 +24,7 @@ _OWN_FOLDERS = {Path(__file__).parent.parent / name for name in _OURS}
 _RECOVERABLE_STATUSES = frozenset({401, 403, 408, 423, 425, 429, 499})
 #: The statuses for wrong credentials, and for credentials without the role that a call needs.
 _CREDENTIAL_STATUSES = frozenset({401, 403})
-#: Statuses that mean the service, or a gateway in front of it, cannot take any calls right now.
+#: Statuses that mean that the service, or a gateway in front of it, cannot take any calls right now.
 _UNAVAILABLE_STATUSES = frozenset({429, 502, 503})
 
 

@@ -224,7 +224,7 @@ def _at(at: str, name: str) -> str:
 
 
 def _like(name: str, document: Document, called: Iterable[Operation[Any]]) -> str:
-    """The end of a sentence with the most similar operation in the document, or an empty text if there is none."""
+    """The end of a sentence, which names the most similar operation in the document; empty if there is none."""
     known = {(each.method, anonymous(each.path)) for each in called}
     others = [f"{method} {path}" for method, path in document.all() if (method, anonymous(path)) not in known]
     found = get_close_matches(name, others, n=1, cutoff=0.7)

@@ -1,4 +1,7 @@
-"""Saves a mapping. If the mapping service refuses it, finds out whether it was saved before or there is a conflict."""
+"""Saves a mapping.
+
+If the mapping service refuses it, finds out whether it had already been saved or there is a conflict.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

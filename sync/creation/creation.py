@@ -143,5 +143,5 @@ def creation_lease(name: str, dps_id: str) -> str:
 
 
 def earliest_creation(since: datetime) -> datetime:
-    """The earliest creation time (London time) that NOMIS can show for a record with an intent from `since`."""
+    """The earliest creation time (in London) that NOMIS can show for a record whose intent was recorded at `since`."""
     return (since - _CLOCK_MARGIN).astimezone(LONDON).replace(tzinfo=None)

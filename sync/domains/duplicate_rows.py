@@ -33,8 +33,9 @@ class RowKind:
         of a row and the id of the DPS record.
     pair: a phrase for the key, with the names of the properties in braces.
     tracked_by: the telemetry events that name a row. path: the path of the calls that fail if there are two rows.
-    delete: deletes a row by its number. column: the column with `number`. statements: makes the SQL that shows the
-        rows, which no service lists, from the values of `key`; raises `ValueError` for values that are not ids.
+    delete: deletes a row by its number. column: the database column that holds this number. statements: makes the SQL
+        that shows the rows, which no service lists, from the values of `key`; raises `ValueError` for values that are
+        not ids.
     alert: the text by which operators recognise the alert.
     """
 

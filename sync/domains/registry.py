@@ -73,7 +73,7 @@ def duplicate_rows_of(finding: Finding) -> DuplicateRows:
 
 
 def resync_kinds() -> Mapping[str, tuple[Domain, Resync]]:
-    """The kinds of DPS records that an operator can write to NOMIS again, with their domain, by the word to type."""
+    """The kinds of DPS records that an operator can write to NOMIS again, and their domains, by the word to type."""
     return {resync.kind: (domain, resync) for domain in DOMAINS.values() for resync in domain.resyncs}
 
 
@@ -124,7 +124,7 @@ def missing_roles(service: UpstreamName, authorities: frozenset[str]) -> list[st
 
 
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:
-    """The variables that look like the switch of an event but do not match an event, with their values.
+    """The variables that look like the switch of an event but do not match any event, with their values.
 
     They have no effect. A variable that is false was meant to stop an event, but does not.
     """
@@ -136,7 +136,7 @@ def unknown_switches(settings: Settings) -> Mapping[str, bool]:
 
 
 def warn_of_unknown_switches(settings: Settings) -> None:
-    """Logs a warning about switches that are meant to stop an event but match no event, perhaps misspelt."""
+    """Logs a warning about switches that are meant to stop an event but match none, perhaps misspelt."""
     void = [name for name, on in unknown_switches(settings).items() if not on]
     if void:
         structlog.get_logger("sync.domains.registry").warning(

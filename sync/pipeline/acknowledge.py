@@ -45,11 +45,11 @@ class TaskEnd:
     wait_seconds: the wait before the messages are delivered again, in seconds.
     waits_for: what the messages wait for on the queue. They wait as copies, without using up their receives.
     least_seconds: the minimum wait after a failure, in seconds.
-    is_copied: the messages are returned as copies although they wait for nothing.
+    is_copied: whether the messages are returned as copies although they wait for nothing.
     failure_at_last_receive: the failure to record if the message reaches its last receive a second time. The first
         time, a copy replaces it; the second time, it becomes a dead letter.
     cause: the failure after which the task waits: its own failure, or that of an earlier task in its group.
-    was_handled: the task was handled to its end, but the database could not record that.
+    was_handled: whether the task was handled to the end, but the database could not record that.
     """
 
     task: Task
@@ -366,7 +366,7 @@ class Acknowledger:
         return max(waits[min(message.receive_count, len(waits)) - 1], end.least_seconds)
 
     def _finish(self, done: Sequence[Message], waiting: Mapping[int, Sequence[Message]]) -> None:
-        """Deletes the messages in `done`; hides those in `waiting` for their number of seconds."""
+        """Deletes the messages in `done`; hides each of those in `waiting` for its number of seconds."""
         self._heartbeat.release(done)
         # If SQS does not delete a message, it is delivered again, and the next handler finds that the work is done.
         if done:

@@ -4,7 +4,7 @@ An event may be sent before the transaction behind it is committed, so it is par
 
 SQS does not keep the order, and several processes drain one queue. So a change may arrive before the creation of its
 record, and an attendance before its allocation. Such an event waits on the queue (`sync.queues.requeue`) while the
-creation may still come. After `CREATION_WAIT_SECONDS` it fails like any other event. The time until the end of an
+creation may still come. After `CREATION_WAIT_SECONDS` it fails like any other event. The time before the end of an
 outage does not count, since nothing is created during an outage.
 """
 
@@ -65,7 +65,7 @@ def may_still_be_created(error: UpstreamError, message: Message, queue_context: 
 
 
 def _may_wait(message: Message, seconds: float, connection: Connection, queue_context: QueueContext) -> bool:
-    """Whether a message has waited less than `seconds` for a creation, not counting the time until an outage ended."""
+    """Whether a message has waited less than `seconds` for a creation since the last outage, if any, ended."""
     ended = [
         now() if row.state == BreakerState.OPEN else row.changed_at
         for service, row in read_breakers(connection).items()

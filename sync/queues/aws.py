@@ -9,7 +9,7 @@ from sync.settings.loading import SettingsError
 
 _CONNECTIONS = 50
 _CONNECT_SECONDS = 5
-#: A response may take longer than the longest poll, which takes twenty seconds.
+#: How long a response may take: longer than the longest poll, which takes twenty seconds.
 _READ_SECONDS = 30
 #: Options that botocore must not read for a local endpoint, so none of them has a source.
 _NO_PROFILE = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))

@@ -9,7 +9,7 @@ use them as `times.NAME`, so that a change of an attribute here takes effect eve
 BATCH_RECEIVE_SECONDS = 20.0
 #: The long poll for the first message of a batch, in whole seconds as SQS requires.
 LONG_POLL_SECONDS = 1
-#: The pause before the next batch is received again if a receive in advance failed.
+#: The pause before a second attempt if a receive in advance failed.
 RECEIVE_RETRY_SECONDS = 1.0
 
 # Handling a batch.

@@ -171,7 +171,7 @@ _LOCATION = Operation(
 def nomis_location(mapping: ServiceClient, dps_location_id: str) -> int | None:
     """The NOMIS number of the internal location with this DPS id, or None if it is not mapped.
 
-    Mapping services before 2025 do not have this endpoint.
+    Versions of the service before 2025 do not have this endpoint.
     """
     found = _LOCATION.call(mapping, dps_location_id, asked={"dpsLocationId": dps_location_id})
     return None if found is None else found.nomis_location_id

@@ -233,7 +233,7 @@ class MappedValues:
 
 @dataclass(frozen=True, slots=True)
 class ContractProbe:
-    """A harmless read that shows whether the client has the role and whether the response has the declared form.
+    """A harmless read that shows whether the client has the required role and the response has the declared form.
 
     ids, query: the parameters of the call. record: the word for a domain's records. If it is set, the probe reads the
     last record of this kind that was created in NOMIS; `ids` are used if there is none.

@@ -132,7 +132,7 @@ class ServiceClient:
             self._notify(method, None if may_lack_route and error.no_route else error, started)
             raise
         except Exception as caught:  # whatever the response causes, only this call fails
-            broken = self._no_response(method, path, f"broke with {type(caught).__name__}")
+            broken = self._no_response(method, path, f"failed with {type(caught).__name__}")
             self._notify(method, broken, started)
             raise broken from caught
         self._notify(method, None, started)

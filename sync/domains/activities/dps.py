@@ -294,7 +294,8 @@ def prisoner_allocations(
 ) -> dict[str, tuple[Allocation, ...]]:
     """The allocations of prisoners to a prison's activities, including ended ones, by prisoner number.
 
-    Prisoners without allocations are left out. Newer services require a role for this call. Raises `UpstreamError`.
+    Prisoners without allocations are left out. Newer versions of the service require a role for this call. Raises
+    `UpstreamError`.
     """
     query = {"activeOnly": "false"}
     found = _PRISONER_ALLOCATIONS.call(activities, prison_id, query=query, body=list(prisoner_numbers))

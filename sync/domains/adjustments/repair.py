@@ -111,7 +111,7 @@ class AdjustmentResync(Resync):
     tracked = "to-nomis-synch-adjustment-repair"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the adjustment on both sides. It is created or updated, or deleted if DPS has deleted it."""
+        """Reads the adjustment on both sides. In NOMIS it is created or updated, or deleted if DPS has deleted it."""
         api = services[UpstreamName.SENTENCE_ADJUSTMENTS]
         adjustment = read_if_there(lambda: adjustments_api.adjustment(api, dps_id))
         ids = self.find_ids(dps_id, services)

@@ -130,7 +130,7 @@ def delete_appointment(nomis: ServiceClient, event_id: int) -> bool:
 def appointments_at(
     nomis: ServiceClient, booking_id: int, location_id: int, start: str
 ) -> tuple[NomisAppointment, ...]:
-    """The appointments of a booking in a location at `start` (`yyyy-MM-dd'T'HH:mm:ss`).
+    """The appointments of a booking at a location that start at `start` (`yyyy-MM-dd'T'HH:mm:ss`).
 
     Versions of NOMIS before January 2026 respond with a single appointment. They respond with 404 if there is none, and
     with 500 if there are several.

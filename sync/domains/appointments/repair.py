@@ -116,7 +116,9 @@ class AppointmentResync(Resync):
     creation = CREATION
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the appointment on both sides. It is created, updated or cancelled, or deleted if DPS has deleted it.
+        """Reads the appointment on both sides.
+
+        In NOMIS it is created, updated or cancelled, or deleted if DPS has deleted it.
 
         Also raises `RuleError` if the appointment has no prison, since only a search by prison shows a cancellation.
         """

@@ -129,7 +129,7 @@ class AppointmentCreation(Creation):
                 return []
             prison_id = recent[-1].prison_id or prison_id
         found = []
-        # Ids grow with time. So the newest appointments come first, and the first one from before `since` ends the
+        # Ids increase over time. So the newest appointments come first, and the first one from before `since` ends the
         # search.
         ids = nomis_appointments.appointment_ids(services.nomis, prison_id, body["eventDate"])
         for event_id in sorted(ids, reverse=True):
@@ -147,7 +147,7 @@ class AppointmentCreation(Creation):
         return f"booking:{request['body']['bookingId']}"
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
-        """The mapping of an appointment instance and a NOMIS event."""
+        """The mapping of an appointment instance to a NOMIS event."""
         return {"appointmentInstanceId": int(dps_id), "nomisEventId": nomis_ids["nomisEventId"], "whenCreated": None}
 
 

@@ -158,7 +158,7 @@ def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
 
 
 def create_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
-    """Creates a global level, which is last in the order. If the level exists, nothing changes."""
+    """Creates a global level, which NOMIS puts last in the order. If the level exists, nothing changes."""
     CREATE_GLOBAL_LEVEL.call(nomis, body=level)
 
 

@@ -137,8 +137,8 @@ class IncentiveCreation(Creation):
 def _records_since(booking_id: int, earliest: datetime, services: Services) -> Iterator[IepRecord]:
     """The records of the booking that were created since `earliest`.
 
-    Sequences grow with the time of writing, but the current record is the one with the latest date. So a record that
-    was written later, but has an earlier date, has a higher sequence than the current one.
+    Sequences increase with the time of writing, but the current record is the one with the latest date. So a record
+    that was written later, but has an earlier date, has a higher sequence than the current one.
     """
     current = nomis_incentives.current_iep(services.nomis, booking_id)
     if current is None:

@@ -120,7 +120,10 @@ class VisitResync(Resync):
     tracked = "to-nomis-synch-visit-resynchronisation-repair"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the visit on both sides. A booked visit is created or updated, and a cancelled visit is cancelled."""
+        """Reads the visit on both sides.
+
+        In NOMIS a booked visit is created or updated, and a cancelled visit is cancelled.
+        """
         visit = visit_scheduler.find_visit(services[UpstreamName.VISITS], dps_id)
         ids = self.find_ids(dps_id, services)
         if visit is None:
