@@ -1,7 +1,6 @@
 """Sends dead-letter messages back to their queue by hand: all at once, or in batches until a message fails again."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -154,15 +153,22 @@ def check_batches(application: Application, queue: str, batches: Sequence[BatchR
 
 
 def _why_waiting(application: Application, batch: BatchResult) -> list[str]:
-    """Why messages of a batch are not handled: each reason with its number of messages, and what to type."""
+    """Why messages of a batch are not handled: each reason with its number of messages and the first attempt.
+
+    For messages that wait for their turn, the reason says what to type.
+    """
+    groups: dict[tuple[str, str | None], list[datetime]] = {}
+    for each in batch.waiting.values():
+        groups.setdefault((each.waits_for, each.reason), []).append(each.next_attempt_at)
     reasons = []
-    for waits_for, number in Counter(each.waits_for for each in batch.waiting.values()).most_common():
-        first = next(each for each in batch.waiting.values() if each.waits_for == waits_for)
+    for (waits_for, reason), moments in sorted(groups.items(), key=lambda group: -len(group[1])):
+        number = len(moments)
         they_wait = f"{number} {'waits' if number == 1 else 'wait'}"
         if waits_for != WaitsFor.TURN.name.lower():
-            at = f"{first.next_attempt_at.astimezone(application.settings.zone):%H:%M:%S}"
-            cause = first.reason or "the record is in use elsewhere"
-            reasons.append(f"{they_wait} until {at} for the next attempt ({cause})")
+            at = f"{min(moments).astimezone(application.settings.zone):%H:%M:%S}"
+            or_later = " or later" if min(moments) < max(moments) else ""
+            cause = reason or "the record is in use elsewhere"
+            reasons.append(f"{they_wait} until {at}{or_later} for the next attempt ({cause})")
         elif batch.idle:
             drain = command("drain", *batch.idle)
             reasons.append(f"{they_wait} on the queue, and nothing drains it: type `{drain}` in another shell")

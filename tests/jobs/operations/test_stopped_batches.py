@@ -1,6 +1,8 @@
-"""A redrive in batches says why it stopped, even if SQS is unavailable."""
+"""A redrive in batches says why it stopped, each reason once, even if SQS is unavailable."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -8,6 +10,7 @@ from jobs.errors import WorkError
 from jobs.operations.retry_dead_letters import BatchResult, BatchState, check_batches
 from sync.queues.queue import Message
 from sync.repair.dead_letters import read_dead_letter
+from sync.store.waiting_messages import WaitingMessage
 from tests.harness.app import App, open_application
 
 
@@ -22,3 +25,27 @@ def test_the_reason_is_said_although_sqs_is_unavailable(app: App) -> None:
     ):
         check_batches(opened, "visit", [batch])
     assert str(stopped.value) == "stopped: 1 message failed again: nomis: status 400: no"
+
+
+def test_each_reason_has_its_number_and_its_first_attempt(app: App) -> None:
+    """Messages that wait for one service are named together, and those for another service separately."""
+    noon = datetime(2024, 1, 10, 12, 0, tzinfo=UTC)
+    waits = [("nomis: status 503", 20), ("visits: status 502", 5), ("nomis: status 503", 10)]
+    waiting = {
+        f"new-{number}": WaitingMessage(
+            "visit", f"{number}", "service", None, reason, noon, noon + timedelta(0, seconds)
+        )
+        for number, (reason, seconds) in enumerate(waits)
+    }
+    sent = {each: read_dead_letter(Message(each, "handle", "{}", receive_count=1)) for each in waiting}
+    batch = BatchResult(sent, BatchState.WAITING, {}, 3, waiting)
+    with (
+        open_application(app.settings, app.settings["DATABASE_URL"]) as opened,
+        pytest.raises(WorkError) as stopped,
+    ):
+        check_batches(opened, "visit", [batch])
+    assert str(stopped.value) == (
+        "stopped: 3 messages were not handled in time: "
+        "2 wait until 12:00:10 or later for the next attempt (nomis: status 503); "
+        "1 waits until 12:00:05 for the next attempt (visits: status 502)"
+    )
