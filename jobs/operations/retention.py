@@ -1,4 +1,6 @@
-"""Removes telemetry, job runs and reports that have been kept long enough. Without a setting everything is kept.
+"""Removes telemetry, job runs and reports that have been kept long enough. Without a setting all of these are kept.
+
+The records of messages that waited on a queue are always removed once SQS no longer has the messages.
 
 The data that is still needed stays: events that Application Insights has not accepted, failed attempts to handle
 messages that may be dead letters, the last run and the last success of each job, the last complete run of each
@@ -36,6 +38,8 @@ from sync.store.telemetry import Export
 _AT_ONCE = 5_000
 #: SQS keeps a message for fourteen days at most; a message without a known failure would be sent back.
 _FAILURES_NEEDED = timedelta(days=15)
+#: A message that is overdue for this long is no longer in SQS, so nothing can follow it any more.
+_WAITS_NEEDED = timedelta(days=15)
 _RUNS = reconciliation_runs.c
 
 
@@ -60,11 +64,11 @@ def remove_expired(application: Application, stop_requested: Callable[[], bool] 
         if number:
             removed[name] = number
 
+    remove("waiting", waiting_messages, waiting_messages.c.next_attempt_at < clock.now() - _WAITS_NEEDED)
     if (before := _before(settings.telemetry_keep_days)) is not None:
         events = telemetry_events.c
         accepted = func.coalesce(events.export, Export.SENT) != Export.DUE
         remove("telemetry", telemetry_events, (events.time < before) & accepted)
-        remove("waiting", waiting_messages, waiting_messages.c.next_attempt_at < clock.now() - _FAILURES_NEEDED)
         remove("failures", failures, failures.c.time < min(before, clock.now() - _FAILURES_NEEDED))
     if (before := _before(settings.runs_keep_days)) is not None:
         expired = (job_runs.c.finished_at < before) & job_runs.c.id.not_in(application.job_runs.last_of_each())

@@ -1,8 +1,8 @@
 """Records which messages wait on a queue, for what, and until when.
 
 SQS only counts messages. These rows are written when a message begins or continues to wait, and deleted when it is
-handled or fails. A row counts only for a day after the attempt that it announces, since the message may have been
-removed by other means.
+handled or fails. The message may also have been removed by other means, so `count_waits` ignores a row a day after the
+attempt that it announces. `waiting_among` finds such a row too, for a command that follows its messages for longer.
 """
 
 from collections.abc import Iterable
@@ -80,7 +80,7 @@ def end_waits(connection: Connection, queue: str, keys: Iterable[str]) -> None:
 
 
 def waiting_among(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, WaitingMessage]:
-    """Those of the messages with `keys` that wait on a queue, by key."""
+    """Those of the messages with `keys` that wait on a queue, by key, however long they are overdue."""
     stored = {_KEY.stored(key): key for key in keys}
     found: dict[str, WaitingMessage] = {}
     wanted = list(stored)
@@ -96,7 +96,10 @@ def waiting_among(connection: Connection, queue: str, keys: Iterable[str]) -> di
 
 
 def count_waits(connection: Connection) -> list[Wait]:
-    """What messages wait for, across all queues: services first, then by name."""
+    """What messages wait for, across all queues: services first, then by name.
+
+    A message does not count if its attempt has been due for more than a day.
+    """
     fresh = _WAITS.next_attempt_at > now() - _OVERDUE
     groups = (
         select(

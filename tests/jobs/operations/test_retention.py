@@ -15,6 +15,7 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.store.database import Database
 from sync.store.tables import failures, job_runs, outbox, reconciliation_runs, telemetry_events
+from sync.store.waiting_messages import WaitingMessage, record_waits, waiting_among
 from tests.harness.app import App, make_app, open_application
 
 KEEP = {"TELEMETRY_KEEP_DAYS": "30", "RUNS_KEEP_DAYS": "30", "REPORTS_KEEP_DAYS": "30"}
@@ -97,6 +98,20 @@ def test_data_that_status_and_housekeeping_need_is_kept(app: App) -> None:
     database.dispose()
     assert kept == set(ids)
     assert [(now() - time).days for time in times] == [8, 13]
+
+
+def test_records_of_messages_that_sqs_no_longer_has_are_removed(app: App) -> None:
+    """Without any setting, a record of a message that waits is removed once SQS has dropped the message."""
+    database = Database(app.settings["DATABASE_URL"])
+    due = {days: now() - timedelta(days=days) for days in (2, 13, 16)}
+    waits = [WaitingMessage("visit", f"{days}", "turn", None, None, moment, moment) for days, moment in due.items()]
+    with database.begin() as connection:
+        record_waits(connection, waits)
+    app.run_ok("dlq", "retry-all")
+    with database.read() as connection:
+        assert waiting_among(connection, "visit", map(str, due)).keys() == {"2", "13"}
+    database.dispose()
+    assert app.read_json("runs", "list")[0]["counts"]["removed"] == {"waiting": 1}
 
 
 def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
