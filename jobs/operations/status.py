@@ -16,7 +16,7 @@ from jobs.health.figures import (
     Figures,
     read_figures,
 )
-from jobs.operations import status_lines as needs
+from jobs.operations import status_lines
 from jobs.operations.dead_letters import DlqState, read_dlq
 from jobs.operations.schedule import SCHEDULE
 from jobs.operations.status_lines import Need, StatusLine
@@ -71,22 +71,28 @@ def read_status(application: Application) -> StatusReport:
         environment=settings.environment_name,
         parts={
             "queues": tuple(
-                needs.queue_line(
-                    queue, reading, dead.get(queue), ages, needs.housekeeping_need(figures, jobs, settings, moment)
+                status_lines.queue_line(
+                    queue,
+                    reading,
+                    dead.get(queue),
+                    ages,
+                    status_lines.housekeeping_need(figures, jobs, settings, moment),
                 )
                 for queue, reading in figures.queues.items()
             ),
-            "breakers": _lines("breakers", figures.breakers, needs.breaker_lines),
-            "waits": _lines("waits", figures.waits, lambda each: needs.wait_lines(each, figures.breakers.value or ())),
-            "schedulers": _lines("schedulers", figures.drains, lambda each: needs.scheduler_lines(each, moment)),
+            "breakers": _lines("breakers", figures.breakers, status_lines.breaker_lines),
+            "waits": _lines(
+                "waits", figures.waits, lambda each: status_lines.wait_lines(each, figures.breakers.value or ())
+            ),
+            "schedulers": _lines("schedulers", figures.drains, lambda each: status_lines.scheduler_lines(each, moment)),
             "reconciliations": tuple(
-                _one_line(name, reading, partial(needs.reconciliation_line, jobs, figures, settings, moment))
+                _one_line(name, reading, partial(status_lines.reconciliation_line, jobs, figures, settings, moment))
                 for name, reading in figures.reconciliations.items()
             ),
-            "findings": _lines("findings", figures.findings, needs.finding_lines),
-            "creations": _lines("creations", figures.creations, lambda each: needs.creation_lines(each, moment)),
+            "findings": _lines("findings", figures.findings, status_lines.finding_lines),
+            "creations": _lines("creations", figures.creations, lambda each: status_lines.creation_lines(each, moment)),
             "deliveries": _lines(
-                "deliveries", figures.deliveries, lambda each: needs.delivery_lines(each, settings, moment)
+                "deliveries", figures.deliveries, lambda each: status_lines.delivery_lines(each, settings, moment)
             ),
         },
         ages_unknown=figures.ages.unknown,
@@ -103,9 +109,11 @@ def _read_dead_letters(application: Application, figures: Figures) -> dict[str, 
 
 def _lines(part: str, reading: ReadResult[Any], judge: Callable[[Any], Sequence[StatusLine]]) -> tuple[StatusLine, ...]:
     """The lines of a part that is read as a whole."""
-    return (needs.unknown_line(part, reading.unknown),) if reading.unknown is not None else tuple(judge(reading.value))
+    if reading.unknown is not None:
+        return (status_lines.unknown_line(part, reading.unknown),)
+    return tuple(judge(reading.value))
 
 
 def _one_line(name: str, reading: ReadResult[Any], judge: Callable[[Any], StatusLine]) -> StatusLine:
     """The line for a part that is read separately."""
-    return needs.unknown_line(name, reading.unknown) if reading.unknown is not None else judge(reading.value)
+    return status_lines.unknown_line(name, reading.unknown) if reading.unknown is not None else judge(reading.value)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.events.envelope import write_mapping_retry
-from sync.pipeline import batch, group_runner
-from sync.pipeline import early_events as too_early
+from sync.pipeline import batch, early_events, group_runner
 from sync.pipeline.early_events import seconds_until_old_enough
 from sync.queues.queue import Message
 from tests.harness.clocks import Clock, clock_of
@@ -34,7 +33,7 @@ def settings() -> dict[str, str]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that measures the age of events."""
-    return clock_of(monkeypatch, too_early, group_runner, batch)
+    return clock_of(monkeypatch, early_events, group_runner, batch)
 
 
 def test_state_that_is_committed_after_its_event_is_read(
