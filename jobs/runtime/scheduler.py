@@ -32,9 +32,6 @@ OUTBOX_SECONDS = 3.0
 #: How often to check whether a job is due, and how soon to check again after it failed or ran in another process.
 _DUE_SECONDS = 1
 _RECHECK_SECONDS = 20
-#: How many micro-batches of a queue are drained before their counts are logged. The next batch joins the current one,
-#: so that a slow record only holds up its own messages.
-_BATCHES_AT_ONCE = 100
 #: A batch or a job may take longer than its interval: the next one then starts late; two never run at the same time.
 _JOB_DEFAULTS = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
 
@@ -42,8 +39,8 @@ _JOB_DEFAULTS = {"max_instances": 1, "coalesce": True, "misfire_grace_time": Non
 class QueueDrain(Protocol):
     """The part of a queue's drain that the scheduler uses."""
 
-    def run_until_empty(self, max_batches: int) -> BatchSummary:
-        """Receives and handles micro-batches until the queue is empty, at most `max_batches`."""
+    def run_batch(self) -> BatchSummary:
+        """Receives and handles one micro-batch."""
         ...
 
     def stop(self) -> None:
@@ -180,7 +177,7 @@ class Scheduler:
             return
         with bound(queue=queue):
             try:
-                summary = self._open_drain(queue).run_until_empty(_BATCHES_AT_ONCE)
+                summary = self._open_drain(queue).run_batch()
             except Exception as error:  # the next batch is tried anyway
                 log_failure(self._failures[queue], error)
             else:

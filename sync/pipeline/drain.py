@@ -152,9 +152,8 @@ class Drain:
     def run_until_empty(self, max_batches: int | None = None) -> BatchSummary:
         """Drains micro-batches until a receive comes back empty, or `max_batches` have been drained.
 
-        While one batch is handled, the next is received, and its messages are handled as soon as threads are free. A
-        drain that waits without a limit also returns after a pause if a service is unavailable, so that its caller can
-        react. Returns the outcomes of all messages. Raises the same errors as `run_batch`.
+        While one batch is handled, the next is received, and its messages are handled as soon as threads are free.
+        Returns the outcomes of all messages. Raises the same errors as `run_batch`.
         """
         self._begin(math.inf if max_batches is None else max_batches)
         try:
@@ -163,8 +162,6 @@ class Drain:
                 received_now = self._ahead is None
                 if received_now and not self._receiver.wait_for_services():
                     self._end_if_too_long()
-                    if not self._outage.has_limit:
-                        break
                     continue
                 messages = self._receive()
                 if not messages and received_now and (self._outage.all_up() or not self._outage.has_limit):
