@@ -10,6 +10,8 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from sqlalchemy.exc import DBAPIError
+
 from jobs.health.deadline import late_text, start
 from jobs.health.figures import read_breaker_states, read_due_events, read_waits
 from jobs.runtime.application import Application
@@ -18,6 +20,7 @@ from reports.delivery.channels import NEEDED_SETTINGS, Channel, TryLater, is_set
 from reports.engine.exclusions import exclusions_variable, read_exclusions
 from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS
+from sync.clock import now
 from sync.domains.registry import event_types, missing_roles, unknown_switches
 from sync.errors import SyncError, UpstreamError, one_line
 from sync.queues.aws import queue_hint
@@ -150,6 +153,9 @@ def _probe_database(application: Application) -> ProbeResult:
             database.ping(writing=True)
     except SyncError as error:
         raise _database_down(error) from error
+    except DBAPIError as error:
+        reason = str(error.orig).partition("\n")[0]
+        raise _Down(f"{address}: {reason}; DATABASE_URL needs an account that may read and write") from error
     if current:
         return ProbeResult(True, f"{address}, schema current", details)
     if newer is not None:
@@ -255,7 +261,7 @@ def _probe_breakers(application: Application) -> ProbeResult:
         if each.state is not BreakerState.CLOSED
     ]
     texts = [f"down: {', '.join(down)}; messages wait until the service is up"] if down else []
-    texts += [wait_text(each, application.settings.zone) for each in waits]
+    texts += [wait_text(each, application.settings.zone) for each in waits if each.is_long(now())]
     if texts:
         raise _Down("; ".join(texts), details)
     return ProbeResult(True, "all closed", details)

@@ -82,7 +82,9 @@ def read_status(application: Application) -> StatusReport:
             ),
             "breakers": _lines("breakers", figures.breakers, status_lines.breaker_lines),
             "waits": _lines(
-                "waits", figures.waits, lambda each: status_lines.wait_lines(each, figures.breakers.value or ())
+                "waits",
+                figures.waits,
+                lambda each: status_lines.wait_lines(each, figures.breakers.value or (), moment),
             ),
             "schedulers": _lines("schedulers", figures.drains, lambda each: status_lines.scheduler_lines(each, moment)),
             "reconciliations": tuple(

@@ -193,10 +193,11 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
     ]
 
 
-def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
+def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures], moment: datetime) -> list[StatusLine]:
     """A line for each service, or other thing, that messages wait for.
 
-    A service that fails calls needs a person. If its breaker is open, the line of the breaker already says so.
+    A service that has failed calls for a while needs a person. If its breaker is open, the line of the breaker already
+    says so.
     """
     is_open = {str(each.service) for each in breakers if each.state is BreakerState.OPEN}
     return [
@@ -210,7 +211,7 @@ def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures]) -> lis
                 "reason": each.reason,
             },
             ()
-            if each.service is None or each.service in is_open
+            if each.service is None or each.service in is_open or not each.is_long(moment)
             else (Need(f"{each.reason}; nothing is lost, since they are tried again", CHECK),),
         )
         for each in waits

@@ -216,8 +216,9 @@ class Batch:
         After the grace period, a group that is still running is returned too; the next handler of its messages finds
         the work that was done.
         """
-        self._return_parked(lambda each: each.missing is not Missing.AGE)
-        if not self._outage.all_up():
+        is_outage = not self._outage.all_up()
+        self._return_parked(lambda each: is_outage or each.missing is not Missing.AGE)
+        if is_outage:
             # Groups that are ready to try a service would wait for each other's trials.
             self._return_ready()
         if self._control.grace_over:

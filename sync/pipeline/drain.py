@@ -114,8 +114,9 @@ class Drain:
     def stop(self) -> None:
         """Stops receiving. Handles received messages for up to `DRAIN_GRACE_SECONDS`, then returns the rest.
 
-        Groups that are ready are still started during the grace period, unless a service is unavailable. Parked groups
-        are returned at once, except for groups that wait because their event is too young.
+        Groups that are ready are still started during the grace period. Parked groups are returned at once, except for
+        groups that wait because their event is too young. If a service is unavailable, all groups that do not run are
+        returned at once.
         """
         self._control.stop()
 

@@ -21,11 +21,12 @@ _DELAY_SECONDS = 0.005
 class Request:
     """A request of a thread to commit something; a subclass says what.
 
-    waits: whether the thread waits for the result. result: set by the commit. woken: set when the request has a result,
-    or when its thread is to lead.
+    waits: whether the thread waits for the result. thread: its ident. result: set by the commit. woken: set when the
+    request has a result, or when its thread is to lead.
     """
 
     waits: bool
+    thread: int = field(default_factory=threading.get_ident)
     result: Future[bool] = field(default_factory=Future)
     woken: threading.Event = field(default_factory=threading.Event)
 
@@ -110,9 +111,12 @@ class GroupCommit(Generic[ARequest]):
         """Wakes a waiting thread to lead, or ends the lead if nothing is left.
 
         Returns False if the only requests left are those of threads that do not wait, unless this thread `resigns`. The
-        next request then finds no leader.
+        next request then finds no leader. A thread that resigns no longer waits for its request.
         """
         with self._lock:
+            if resigns:
+                mine = threading.get_ident()
+                self._waiting = [each for each in self._waiting if not (each.waits and each.thread == mine)]
             successor = next((each for each in self._waiting if each.waits), None)
             if successor is not None:
                 successor.woken.set()

@@ -17,6 +17,8 @@ from sync.store.tables import insert_into, waiting_messages
 
 _WAITS = waiting_messages.c
 _KEY = IdentifierText(120)
+#: A message that failed once is tried again within seconds, which needs no attention.
+_SHORT_WAIT = timedelta(minutes=1)
 #: The maximum number of keys in one statement: SQLite allows at least several hundred variables.
 _KEYS_AT_ONCE = 500
 _OVERDUE = timedelta(days=1)
@@ -52,6 +54,10 @@ class Wait:
     since: datetime
     next_attempt_at: datetime
     reason: str | None
+
+    def is_long(self, moment: datetime) -> bool:
+        """Whether a message has waited for more than a minute, and so through several attempts."""
+        return moment - self.since > _SHORT_WAIT
 
 
 def record_waits(connection: Connection, messages: Iterable[WaitingMessage]) -> None:

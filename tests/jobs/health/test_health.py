@@ -1,6 +1,7 @@
 """The health pages while all parts work, while a part is unavailable, and while a drain hangs."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import URL
 
 from jobs.health.page import CACHE_SECONDS, HealthPage, HealthResponse, HealthServer, Liveness, health_pages
 from jobs.health.probes import Probe, ProbeResult, list_probes
@@ -23,6 +25,7 @@ from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.upstream.services import Services
 from tests.harness.app import App, open_application
+from tests.harness.databases import drop_database, make_database
 from tests.harness.faults import faulty, held
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -227,6 +230,27 @@ def test_a_database_that_accepts_no_writes_is_down(app: App, tmp_path: Path) -> 
         other.dispose()
     assert found["status"] == "DOWN"
     assert "database is locked" in found["details"]["error"]
+
+
+def test_an_account_that_cannot_write_is_named(app: App, postgres: URL, postgres_template: str) -> None:
+    """If the account may only read, the database is down, and the reason says so."""
+    url, reader = make_database(postgres, postgres_template), f"reader_{os.getpid()}"
+    database = Database(url.render_as_string(hide_password=False))
+    with database.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {reader} LOGIN")
+        connection.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
+    try:
+        as_reader = url.set(username=reader).render_as_string(hide_password=False)
+        with open_application_of(app, DATABASE_URL=as_reader, DATABASE_AUTO_UPGRADE="false") as application:
+            found = overall(application)["database"]
+    finally:
+        with database.begin() as connection:
+            connection.exec_driver_sql(f"DROP OWNED BY {reader}")
+            connection.exec_driver_sql(f"DROP ROLE {reader}")
+        database.dispose()
+        drop_database(postgres, str(url.database))
+    assert found["status"] == "DOWN"
+    assert "permission denied for table alembic_version" in found["details"]["error"]
 
 
 def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sandbox) -> None:

@@ -15,7 +15,9 @@ from structlog.testing import capture_logs
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
+from sync.domains.incentives.nomis import current_iep_body
 from sync.domains.registry import DOMAINS
+from sync.errors import UpstreamError
 from sync.pipeline.coalesce import coalesce
 from sync.pipeline.drain import UpstreamsUnavailable
 from sync.queues.queue import Message, Queue
@@ -123,6 +125,25 @@ def test_a_stop_returns_the_messages_that_wait_for_a_trial(
         result_of(working)
         counts = queue.counts()
         assert (counts.in_flight, counts.visible + counts.delayed) == (0, 30)
+
+
+def test_a_stop_during_an_outage_returns_young_events(sandbox: Sandbox, database_url: str) -> None:
+    """Events that wait for their age are returned at once if they could not be handled anyway."""
+    slow = {"DRAIN_GRACE_SECONDS": "600", "EVENT_MINIMUM_AGE_SECONDS": "60"}
+    with open_application(sandbox.environment(), database_url, **slow) as application:
+        queue = application.queue_pair("visit").main
+        sandbox.traffic(events=3, seed=24, queues=["visit"])
+        drain = application.open_drain("visit")
+        working = in_thread(drain.run_batch)
+        until(lambda: queue.counts().in_flight == 3)
+        sandbox.fault("nomis", status=503)
+        for booking_id in range(3):
+            with pytest.raises(UpstreamError):
+                current_iep_body(application.services.nomis, booking_id)
+        assert application.breakers.open_services([UpstreamName.NOMIS])
+        drain.stop()
+        result_of(working)
+        assert (queue.counts().in_flight, queue.counts().visible) == (0, 3)
 
 
 GOOD_SECONDS = 30

@@ -164,3 +164,31 @@ def test_an_interrupted_commit_leaves_other_requests_to_the_next_thread() -> Non
     commits.allow()
     assert result_of(last)
     assert result_of(request.result)
+
+
+def test_a_leader_that_is_interrupted_before_its_commit_lets_another_lead() -> None:
+    """If a signal ends the delay before a commit, a waiting thread commits, and not the interrupted one."""
+    commits = Commits()
+    begun, may_be_interrupted = threading.Event(), threading.Event()
+
+    def interrupt() -> bool:
+        if not begun.is_set():
+            begun.set()
+            assert may_be_interrupted.wait(LONGEST_SECONDS)
+            raise KeyboardInterrupt
+        return False
+
+    commits.group = GroupCommit(commits._commit, interrupt)
+
+    def lead() -> bool:
+        request = Request(waits=True)
+        return commits.group.result_of(request, must_lead=commits.group.add(request))
+
+    first = in_thread(lead)
+    assert begun.wait(LONGEST_SECONDS)
+    second = added(commits)
+    may_be_interrupted.set()
+    assert isinstance(failure_of(first), KeyboardInterrupt)
+    commits.allow()
+    assert result_of(second)
+    assert commits.sizes == [1]
