@@ -51,7 +51,7 @@ def test_what_is_down_is_shown_with_its_fix(installed: App, sandbox: Sandbox) ->
 
 
 def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
-    """If a client lacks a role, one line is down and names the client and the role."""
+    """If a client lacks a role, one line shows this as down, and names the client and the role."""
     lacked = {"NOMIS_APPOINTMENTS", "NOMIS_PRISONER_API__SYNCHRONISATION__RW"}
     sandbox.grant("nomis", sorted(required_roles(UpstreamName.NOMIS) - lacked))
     sandbox.grant("visits", [])
@@ -106,7 +106,7 @@ def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> No
 
 
 def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
-    """If the database and the queues are unavailable, both are down, and everything else is still checked."""
+    """If the database and the queues are unavailable, both are shown as down, and everything else is still checked."""
     checked = installed.run(
         "check",
         DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none",

@@ -53,7 +53,7 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, s
 def test_sigterm_after_the_last_event_is_not_a_failure(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """If SIGTERM comes when all events are applied, the alert is still sent, and the ledger records a success."""
+    """If SIGTERM comes once all events are applied, their alert is still sent, and the ledger records a success."""
     installed.make_queues()
     schedule_created(sandbox).publish()
     with faulty(sandbox, "nomis", "POST", kind="reset", times=1):

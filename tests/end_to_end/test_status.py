@@ -159,9 +159,9 @@ def test_each_problem_has_its_command(with_problems: App) -> None:
 def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
     """If a service fails only writes, `drain`, `status`, `check` and the health page name it.
 
-    Each says how many messages wait, although too few calls failed to open the breaker. A wait of less than a minute is
-    no problem, since one failed call is tried again by then. Once the messages are handled, `status` no longer lists
-    the service.
+    Each says how many messages wait, even though too few calls have failed for the breaker to open. A wait of less than
+    a minute does not count as a problem, since a single failed call has been tried again by then. Once the messages are
+    handled, `status` no longer lists the service.
     """
     appointment, visit = appointment_created(sandbox), visit_booked(sandbox)
     for event in (appointment, visit):

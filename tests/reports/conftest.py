@@ -36,5 +36,5 @@ def open_app(upstream: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterat
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Failed reads are tried again as often as in production, but after shorter waits."""
+    """Failed reads are tried again as many times as in production, but after shorter waits."""
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", tuple(each / 20 for each in times.READ_RETRY_SECONDS))

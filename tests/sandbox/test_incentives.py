@@ -46,7 +46,10 @@ def empty_booking(caller: Caller) -> dict[str, Any]:
 
 
 def test_current_is_the_latest_date_then_the_highest_sequence(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The time of day is ignored. Of two records on the same day, the one that was written later is current."""
+    """The time of day of a record is ignored.
+
+    Of two records on the same day, the one that was written later is current.
+    """
     booking, prison = empty_booking["bookingId"], empty_booking["prisonId"]
     path = f"/incentives/booking-id/{booking}"
     written = [
@@ -101,7 +104,7 @@ def test_nomis_checks_the_booking_first(caller: Caller) -> None:
 
 
 def test_the_user_of_a_record_may_be_null(caller: Caller) -> None:
-    """The user who wrote a record may be null, but the field may not be missing."""
+    """The field for the user who wrote a record may be null, but it may not be missing."""
     (prisoner, *_) = caller.sandbox.prisoners()
     body = {"iepLevel": "STD", "iepDateTime": "2023-05-22T10:14:31", "prisonId": prisoner["prisonId"]}
     path = f"/prisoners/booking-id/{prisoner['bookingId']}/incentives"
@@ -144,7 +147,10 @@ def test_global_levels_can_be_changed_in_nomis(caller: Caller) -> None:
 
 
 def test_prison_levels_of_nomis(caller: Caller) -> None:
-    """Either call creates or changes a level of a prison. For an unknown prison a read gets 400 and a write 404."""
+    """Either of two calls creates or changes a level of a prison.
+
+    For an unknown prison a read gets 400 and a write 404.
+    """
     body = {"levelCode": "EN2", "active": True, "defaultOnAdmission": False, "remandTransferLimitInPence": 6600}
     path = "/incentives/prison/MDI"
     assert caller.get("nomis", f"{path}/code/EN2") is None

@@ -89,7 +89,7 @@ def test_appointments_are_listed_by_prison_and_day(caller: Caller, body: dict[st
 
 
 def test_nomis_of_2023_finds_only_single_appointments(caller: Caller, body: dict[str, Any]) -> None:
-    """A single match is found, no match gets 404, and two matches get an unexpected error.
+    """In 2023 a single match is found, no match gets 404, and two matches get an unexpected error.
 
     The response has no event numbers, and a list without a prison is accepted.
     """

@@ -175,7 +175,7 @@ def test_a_session_is_updated_by_its_exact_times(caller: Caller, person: dict[st
 
 
 def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[str, Any]) -> None:
-    """A second call changes the band, end, reason and comment of the row, but never its start."""
+    """A second call changes the band, end, reason and comment of an allocation's row, but never its start."""
     course = make_course(caller, person)
     first, second = (
         allocate(caller, course, person).json(),
@@ -235,7 +235,10 @@ def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person
 
 
 def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Caller, person: dict[str, Any]) -> None:
-    """Two rows cause a 500 with the error text of the database. After one row is deleted, the call succeeds."""
+    """Two rows of an allocation cause a 500 with the error text of the database.
+
+    After one row is deleted, the call succeeds.
+    """
     course = make_course(caller, person)
     number = allocate(caller, course, person).json()["offenderProgramReferenceId"]
     second = caller.sandbox.control("POST", f"/nomis/duplicates/allocation/{number}")["id"]
@@ -260,7 +263,7 @@ def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> Non
 
 
 def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, person: dict[str, Any]) -> None:
-    """A second call changes the row. After payroll has paid the attendance, changes are refused."""
+    """A second call changes the row of an attendance. After payroll has paid the attendance, changes are refused."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     status_path = f"/activities/{course}/booking/{person['bookingId']}/attendance-status"
@@ -305,7 +308,7 @@ def test_attendance_needs_course_and_allocation(caller: Caller, person: dict[str
 
 
 def test_duplicate_attendances_and_the_delete_of_a_course(caller: Caller, person: dict[str, Any]) -> None:
-    """Two rows cause a 500 for a write and for a read of the status.
+    """Two rows of an attendance cause a 500 for a write and for a read of the status.
 
     The deletion of the course deletes everything below it.
     """

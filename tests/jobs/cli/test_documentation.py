@@ -79,7 +79,7 @@ def test_help_names_the_queues() -> None:
 
 
 def test_help_imports_nothing_that_is_slow_to_import() -> None:
-    """A command imports what it needs inside its function, so help and version do not wait for slow imports."""
+    """A command imports what it needs inside its function, so `--help` and `--version` do not wait for slow imports."""
     code = "import sys, jobs.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "typer" in loaded

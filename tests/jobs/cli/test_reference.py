@@ -68,7 +68,7 @@ def test_every_command_has_a_section() -> None:
 
 
 def test_every_scheduled_job_has_a_row() -> None:
-    """The row of each job of the scheduler names the setting with its schedule."""
+    """The row of each job of the scheduler names the setting for its schedule."""
     page, settings = commands_page(), settings_page()
     assert {job.setting for job in SCHEDULE} == set(re.findall(r"`(\w+_SCHEDULE)`", settings))
     for job in SCHEDULE:

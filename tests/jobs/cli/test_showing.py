@@ -19,7 +19,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def run_with(app: App, run_id: str, counts: dict[str, object]) -> None:
-    """Records a run with these counts, newer than those before it."""
+    """Records a run with these counts, which is newer than all earlier runs."""
     row = (
         run_id,
         "some-job",

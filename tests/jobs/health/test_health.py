@@ -322,7 +322,7 @@ def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandb
 
 
 def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox) -> None:
-    """A run over one prisoner, prison or shard does not change the mismatches, the status or the last success."""
+    """A run over one prisoner, prison or shard does not change the metrics of mismatches, status and last success."""
     sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
     app.run_ok("reconcile", "incentives", "--no-notify")
     (whole,) = app.read_json("runs", "list")

@@ -102,7 +102,7 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
 
 
 def test_both_sides_are_read_again_after_a_wait(compared: Compared) -> None:
-    """After the wait both sides are read again, and the command stops at a prisoner whose levels still differ."""
+    """After a wait both sides are read again, and the command stops at a prisoner whose levels still differ."""
     (number,) = compared.by_cause[3]
     done = compared.publish("--cause", "missed the admission", "--yes", "--wait", "0.1", "--json")
     (record,) = done.json()["records"]

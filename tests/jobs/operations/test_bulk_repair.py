@@ -83,7 +83,7 @@ def test_the_answer_no_writes_nothing(compared: Compared) -> None:
 def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
     """Only prisoners with the given cause are repaired.
 
-    Part of a name that fits several causes, or none, is refused with a list of the causes.
+    Part of a cause's name that fits several causes, or none, is refused with a list of the causes.
     """
     vague, unknown = compared.repair("--cause", "re", "--yes"), compared.repair("--cause", "moon", "--yes")
     assert (vague.code, unknown.code, compared.written()) == (2, 2, 0)

@@ -181,7 +181,7 @@ def test_a_finding_that_cannot_be_recorded_does_not_stop_the_others(app: App) ->
 
 
 def test_an_unavailable_queue_does_not_hide_the_others(app: App, sandbox: Sandbox) -> None:
-    """`dlq list` and `dlq retry-all`, also with `--dry-run`, name the unavailable queue and handle the other queues."""
+    """`dlq list` and `dlq retry-all`, also with `--dry-run`, name an unavailable queue and handle the other queues."""
     app.make_queues()
     unreachable = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
@@ -193,7 +193,7 @@ def test_an_unavailable_queue_does_not_hide_the_others(app: App, sandbox: Sandbo
 
 
 def test_odd_messages_stop_nothing(app: App) -> None:
-    """A message with a very long SNS id, or with NULs, is given up on like any other, and affects no other message."""
+    """A message with a very long SNS id, or with NULs, is given up on like any other message, and affects no other."""
     dlq = app.queues()["visit"].dlq
     event = {"eventType": "prison-visit.\x00booked", "additionalInformation": {"reference": "\x00" * 9}}
     for sns_id in ("x" * 130, "\x00sns", "y" * 5_000):

@@ -139,7 +139,7 @@ def test_a_received_event_is_published_once(app: App) -> None:
 
 
 def test_a_received_event_without_a_response_is_not_published_again(app: App) -> None:
-    """An event without a response may have been published, even if DPS does not show its effect yet.
+    """An event whose publication gets no response may have been published, even if DPS does not show its effect yet.
 
     The next command is refused, and names the operator who sent the first event.
     """

@@ -43,7 +43,10 @@ def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App) -> Non
 
 
 def test_accepting_a_smaller_population_asks_first(app: App) -> None:
-    """`--accept` shows why the run failed and asks for confirmation. Unless the operator says yes, no run begins."""
+    """`--accept` shows why the last run failed and asks for confirmation.
+
+    Unless the operator says yes, no run begins.
+    """
     app.sandbox.reset(prisoners=20)
     why = "no visits are listed, but the last complete run listed 20"
     result = visit_result(0, run_id="visits-1", status="failed", failure=why, implausible=True)

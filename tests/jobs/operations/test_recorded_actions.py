@@ -205,7 +205,7 @@ def test_a_database_that_fails_during_the_call_leaves_the_action_started(
 
 @pytest.fixture
 def own_postgres(app: App) -> Iterator[PostgresServer]:
-    """A PostgreSQL server for the operator's commands, which the test may stop."""
+    """A PostgreSQL server that the operator's commands use and that the test may stop."""
     server = PostgresServer()
     try:
         server.start()

@@ -129,7 +129,10 @@ def test_a_mapping_that_cannot_be_saved_is_retried(app: App, sandbox: Sandbox) -
 
 
 def test_a_refusal_by_nomis_is_recorded(app: App, sandbox: Sandbox) -> None:
-    """If NOMIS refuses a resync, the recorded action quotes the reason. The handler's failed event is tracked."""
+    """If NOMIS refuses a resync, the recorded action quotes the reason.
+
+    The handler's event about the failure is tracked.
+    """
     event = visit_booked(sandbox)
     put_visit(sandbox, event.dps_id, person_ids=[999_999_999])
     refused = app.run(*resync("visit", event))

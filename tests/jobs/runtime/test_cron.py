@@ -72,7 +72,7 @@ def test_hour_skipped_in_spring_still_fires() -> None:
 
 
 def test_every_ten_minutes_continues_through_the_repeated_hour() -> None:
-    """A job that runs in every hour keeps its real interval when the clocks go back."""
+    """A job that runs several times in every hour keeps its real interval when the clocks go back."""
     found = moments("*/10 * * * *", datetime(2023, 10, 29, 0, 0, tzinfo=UTC), 15)
     gaps = {(later - sooner).total_seconds() for sooner, later in zip(_utc(found), _utc(found)[1:], strict=False)}
     assert gaps == {600.0}

@@ -117,7 +117,7 @@ def test_an_unread_unit_makes_the_run_incomplete(open_app: OpenApp) -> None:
 
 
 class Flaky(SampleReconciliation):
-    """A reconciliation in which single records cannot be read the first few times, by booking id."""
+    """A reconciliation in which some records, given by booking id, cannot be read the first few times."""
 
     failures: ClassVar[dict[int, int]] = {}
 

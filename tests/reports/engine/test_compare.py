@@ -74,7 +74,7 @@ def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[st
 @FEW
 @given(SIDE, SIDE)
 def test_the_comparison_finds_what_a_plain_one_finds(nomis: Side, dps: Side) -> None:
-    """For any two sides the differences are the same, and the frame is not changed."""
+    """For any two sides a plain comparison finds the same differences, and the frame is not changed."""
     frame = frame_of(nomis, dps)
     before = frame.copy(deep=True)
     rows = records(differing(frame, Compared.fields, KINDS))

@@ -80,7 +80,7 @@ def test_an_outage_is_waited_out_for_the_set_time() -> None:
 
 
 def limit_of(maximum: int) -> ConcurrencyLimit:
-    """The limit of concurrent calls to NOMIS."""
+    """The limit on concurrent calls to NOMIS."""
     return ConcurrencyLimit("nomis", maximum)
 
 

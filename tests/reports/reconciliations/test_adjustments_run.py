@@ -176,7 +176,7 @@ def test_an_unread_booking_makes_the_run_incomplete(upstream: Sandbox, open_app:
 
 
 def test_a_difference_with_a_message_given_up_is_reported(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the message about a difference was given up on, the difference is reported and names the message.
+    """If the message about a difference was given up on, the difference is reported and its message is named.
 
     If the message may still be handled, the difference is in flight.
     """

@@ -45,7 +45,7 @@ def planted(app: App, request: pytest.FixtureRequest) -> dict[str, dict[str, str
 
 @pytest.fixture
 def waiting(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """Sends the messages that are planted as pending to the dead letter queue."""
+    """Puts the messages that are planted as pending on the dead letter queue."""
     queue = load_settings(app.settings).queue("visit").dlq_name
     assert app.sandbox.send_waiting(queue, of="visit") == 1
 

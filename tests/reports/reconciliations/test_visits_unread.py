@@ -16,7 +16,7 @@ from tests.harness.visits import PRISON, TODAY, VisitSetup
 
 
 def test_a_visit_booked_between_two_pages_hides_no_other(visit_setup: VisitSetup) -> None:
-    """A new visit moves the others to later positions, and all visits are compared."""
+    """A new visit moves the other visits to later positions, and all visits are compared."""
     for number in range(201):
         visit_setup.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20), status="CANCELLED")
 

@@ -1,4 +1,4 @@
-"""The check finds exactly what has changed in the services since May 2023."""
+"""The check of the API documents finds exactly what has changed in the services since May 2023."""
 
 from __future__ import annotations
 

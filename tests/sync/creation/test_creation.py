@@ -174,7 +174,7 @@ def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Cons
 
 
 def test_an_event_without_its_id_is_malformed(consumer: Consumer, upstream: Sandbox) -> None:
-    """A message that lacks the id of its record fails by itself, and nothing is tracked."""
+    """A message that lacks the id of its record fails without affecting other messages, and nothing is tracked."""
     event = replace(visit_booked(upstream), information={})
     with pytest.raises(MalformedMessage):
         consumer.deliver(event)

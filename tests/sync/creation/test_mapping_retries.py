@@ -52,7 +52,7 @@ def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstr
 
 
 def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry message saves the mapping and is tracked. It and the event can be delivered any number of times."""
+    """A retry message saves the mapping and is tracked. The message and the event can both be repeated."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)

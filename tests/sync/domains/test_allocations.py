@@ -249,7 +249,7 @@ def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Pr
 
 
 def test_an_unrecorded_attendance_of_yesterday_expires(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance that still waits from yesterday is written as expired. Its event is an update."""
+    """An attendance that still waits after its day is written as expired. Its event is an update."""
     yesterday = (TODAY - timedelta(days=1)).isoformat()
     instance = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": yesterday, "start": "08:30", "end": "11:45"}
     schedule = {"id": SCHEDULE + 1, "instances": [{**instance, "schedule_id": SCHEDULE + 1, "id": INSTANCE + 1}]}

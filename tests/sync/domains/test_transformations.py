@@ -35,7 +35,7 @@ LOCAL_TIMES = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(20
 
 @given(TIMES)
 def test_times_are_cut_not_rounded(moment: time) -> None:
-    """Hours, minutes and seconds are kept. Fractions are cut off without rounding."""
+    """Hours, minutes and seconds are kept. Fractions of a second are cut off without rounding."""
     assert with_seconds(moment) == f"{moment.hour:02}:{moment.minute:02}:{moment.second:02}"
     assert with_minutes(moment) == f"{moment.hour:02}:{moment.minute:02}"
 

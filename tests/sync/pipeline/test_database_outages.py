@@ -101,7 +101,7 @@ def test_messages_in_flight_are_parked_while_the_database_is_locked(
 def test_a_drain_keeps_its_time_limit_if_the_database_hangs(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Although each attempt hangs, the drain ends at its time limit, and returns its messages."""
+    """Even if each attempt hangs, the drain ends at its time limit, and returns its messages."""
     # An attempt takes as long as the pause between two checks, so that an attempt is under way most of the time.
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.0)
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db?timeout=0.3") as application:

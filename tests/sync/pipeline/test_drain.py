@@ -35,7 +35,7 @@ def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:
 
 
 def test_nomis_has_the_last_state_of_each_record(sandbox: Sandbox, application: Application) -> None:
-    """NOMIS has each record once and in its last state, although events are published twice or in the wrong order."""
+    """NOMIS has each record once and in its last state, even if events are published twice or in the wrong order."""
     sandbox.traffic(events=120, seed=3, queues=["visit"], duplicates=6, out_of_order=6)
     summary = settle(application.open_drain("visit"), application.queue_pair("visit").main)
     assert summary.received >= 120
@@ -141,7 +141,7 @@ def test_a_retry_message_saves_a_mapping_that_failed(sandbox: Sandbox, applicati
 
 
 def test_an_outage_of_nomis_makes_no_dead_letters(sandbox: Sandbox, application: Application) -> None:
-    """While NOMIS responds 503, messages are parked. Once it is up again, all are handled."""
+    """While NOMIS responds 503, messages are parked. Once it is up again, all messages are handled."""
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain, pair = application.open_drain("visit"), application.queue_pair("visit")

@@ -110,7 +110,7 @@ def test_a_drain_gives_up_on_a_service_that_only_responds_to_pings(
 def test_a_stop_returns_the_messages_that_wait_for_a_trial(
     sandbox: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one message at a time tries a service, a stop returns the others at once, not after the grace period."""
+    """While one message at a time tries a service, a stop returns all other messages without the grace period."""
     for name, seconds in (("FIRST_PING_SECONDS", 0.1), ("PING_SECONDS", 0.1), ("TRIAL_SECONDS", 600.0)):
         monkeypatch.setattr(times, name, seconds)
     slow = {"DRAIN_GRACE_SECONDS": "600", "DRAIN_CONCURRENCY": "3"}

@@ -44,7 +44,7 @@ def subscriptions(aws: Aws) -> list[dict[str, Any]]:
 
 
 def test_missing_queues_are_created_once(sandbox: Sandbox) -> None:
-    """After all queues are opened twice, there are five, each with a DLQ and one subscription to its event types."""
+    """After all five queues are opened twice, each has a DLQ and only one subscription to its event types."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
     for _ in range(2):

@@ -82,7 +82,7 @@ def test_requests_during_a_commit_share_the_next_one() -> None:
 
 
 def test_a_thread_with_its_result_returns() -> None:
-    """Once a thread has its result, it returns, and one of the waiting threads commits for the others."""
+    """Once a thread has its result, it returns, and one of the waiting threads commits for the other threads."""
     commits = Commits()
     first = commits.begin()
     second = added(commits)

@@ -40,7 +40,7 @@ def count_alone(url: str, folder: str) -> None:
 
 
 def test_one_holder_at_a_time(database: Database) -> None:
-    """While a key is held, nobody else can acquire it, in this process or in others."""
+    """While a key is held, nobody else can acquire it, in this process or in any other."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
     assert one.acquire("a")
     assert not one.acquire("a")
@@ -85,7 +85,7 @@ def test_racing_processes_take_turns(database: Database, database_url: str, tmp_
 
 
 def test_racing_threads_take_turns(database: Database) -> None:
-    """Threads that share one object exclude each other, as separate processes do."""
+    """Threads that share one `Leases` object exclude each other, as separate processes do."""
     shared, inside, most = Leases(database, "shared", 60), [0], [0]
 
     def work() -> None:

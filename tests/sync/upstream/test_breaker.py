@@ -175,7 +175,7 @@ def test_three_failures_in_heavy_traffic_are_not_an_outage(process: Process) -> 
 
 
 def test_a_successful_ping_lets_one_call_try(process: Process) -> None:
-    """After a successful ping, one call at a time tries the service and the others are refused.
+    """After a successful ping, one call at a time tries the service and other calls are refused.
 
     A success closes the breaker.
     """

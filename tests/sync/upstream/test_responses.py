@@ -43,7 +43,7 @@ def test_both_formats_of_a_page_are_accepted(total: int, number: int, size: int,
 def test_a_page_with_a_contradictory_count_is_refused(
     total: int, number: int, size: int, nested: bool, data: st.DataObject
 ) -> None:
-    """If one count of a page contradicts the others, the page is refused."""
+    """If one count of a page contradicts the other counts, the page is refused."""
     body = spring_page(total, number, size, nested=nested)
     counts = body["page"] if nested else body
     name = data.draw(st.sampled_from(sorted(counts.keys() - {"content", "size", "last"})))

@@ -122,7 +122,7 @@ def test_only_the_refused_token_is_discarded(sandbox: Sandbox) -> None:
 
 
 def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
-    """The error names HMPPS Auth, the call, the status and the service of the client, but not the secret."""
+    """The error about a token names HMPPS Auth, the call, the status and the client's service, but not the secret."""
     with pytest.raises(NoToken) as caught:
         source(sandbox, secret="s3cret").token()
     assert str(caught.value) == (

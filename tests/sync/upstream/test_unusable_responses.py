@@ -50,7 +50,7 @@ SESSION = AttendanceSession(schedule_date=date(2023, 5, 22), start_time="09:00",
 
 @pytest.mark.parametrize("kind", ["gzip", "chunked", "trickle"])
 def test_unusual_responses_are_read(sandbox: Sandbox, services: Services, kind: str) -> None:
-    """Compressed, chunked and slow responses are read like any others."""
+    """Compressed, chunked and slow responses are read like any other responses."""
     sandbox.fault("nomis", kind=kind, ms=5)
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 3).total_elements == 200
 
