@@ -243,8 +243,8 @@ class CreationProtocol:
                 self._store.ambiguous(creation, record, context.properties)
                 return Outcome.AMBIGUOUS
             if record.state is CreationState.INTENDED:
-                # This is recorded before the DPS record is read again, so that a deletion does not wait for a record
-                # that NOMIS never had.
+                # The result is recorded before the DPS record is read again, so that a deletion does not wait for a
+                # record that NOMIS never had.
                 record = self._store.not_applied(creation, record)
         return self._create(creation, event, record.dps_id, record, context)
 

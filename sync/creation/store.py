@@ -52,7 +52,7 @@ class CreationStore:
     def __init__(self, database: Database, telemetry: Telemetry) -> None:
         self._database = database
         self._telemetry = telemetry
-        #: For each creation, the number of the last attempt that has ended in the service with an unknown outcome.
+        #: For each creation, the number of the last attempt that got a response, but has an unknown outcome.
         self._ended: dict[tuple[str, str], int] = {}
         self._unwritten: dict[tuple[str, str], Callable[[Connection], None]] = {}
         self._lock = threading.Lock()

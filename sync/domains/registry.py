@@ -136,7 +136,7 @@ def unknown_switches(settings: Settings) -> Mapping[str, bool]:
 
 
 def warn_of_unknown_switches(settings: Settings) -> None:
-    """Logs a warning about switches that are meant to stop an event but match none, perhaps misspelt."""
+    """Logs a warning about switches that are off but match no event, for example because of a typing error."""
     void = [name for name, on in unknown_switches(settings).items() if not on]
     if void:
         structlog.get_logger("sync.domains.registry").warning(

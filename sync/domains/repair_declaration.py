@@ -38,7 +38,8 @@ class Repair(ABC):
     removal: a phrase for the removal of a duplicate, with `{record}` for the noun and the id.
     harm: the consequence of a duplicate, as a sentence.
     dps_property: the telemetry property with the id of the DPS record.
-    time_of: the telemetry properties with the time in the record: a date-time, or a date and a time.
+    time_of: the telemetry properties with the time of the visit, appointment or review: either a date-time, or a date
+        and a time.
     """
 
     noun: ClassVar[str]

@@ -48,7 +48,7 @@ class Batch:
         self._parked: list[Parked] = []
         #: For each entity with a group in the batch: its later groups, which wait for the first one to end.
         self._followers: dict[str | None, deque[MessageGroup]] = {}
-        #: When the first message was received, on the monotonic clock. That message may already have ended.
+        #: When the first message was received, on the monotonic clock. That message may already have been acknowledged.
         self._first_received_at = math.inf
         #: The groups that found the database unavailable and have not used it successfully since.
         self._barred: set[MessageGroup] = set()

@@ -118,7 +118,7 @@ def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
         if handler is not None:
             content = replace(content, event_type=handler.event_type)
             entity = _entity(handler, content)
-            # This reads every field that the handler needs, so that a message without one of them is found to be
+            # `start` reads every field that the handler needs, so that a message without one of them is found to be
             # malformed.
             properties = handler.start(content)
         return Task(message, content, handler, entity, envelope.sns_message_id, properties=properties)

@@ -131,7 +131,7 @@ class Drain:
         return self._acknowledger.deferrals
 
     def seconds_since_progress(self) -> float:
-        """The seconds since a message ended or the drain waited for an outage to end. They grow if the drain hangs."""
+        """The seconds since a message was handled or the drain waited for an outage to end; they grow if it hangs."""
         return self._control.seconds_since_progress()
 
     def run_batch(self) -> BatchSummary:

@@ -71,7 +71,7 @@ class GroupRunner:
     def run(self, group: MessageGroup) -> GroupResult:
         """Handles a group until all its tasks have ended, it has to wait, or its turn is over. Never raises."""
         try:
-            # This is checked before the lease is taken, since the check costs nothing.
+            # The age of the event is checked before the lease is taken, since the check costs nothing.
             if (young := self._park_if_young(group)) is not None:
                 return young
             with nullcontext() if group.key is None else self._queue_context.entity_held(group.key):

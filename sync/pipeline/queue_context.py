@@ -17,7 +17,7 @@ from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import Services
 
-#: A callback for the end of a message: the queue id, the outcome, and how many times the message was received.
+#: A callback for each handled message: the queue id, the outcome, and how many times the message was received.
 OnMessageEnd = Callable[[str, Outcome, int], None]
 
 
@@ -83,7 +83,7 @@ class DrainControl:
         self._stopping.wait(seconds)
 
     def note_progress(self) -> None:
-        """Records progress: a message has ended, or the drain is waiting for an outage to end."""
+        """Records progress: a message was handled, or the drain is waiting for an outage to end."""
         self._progressed_at = time.monotonic()
 
     def seconds_since_progress(self) -> float:

@@ -77,7 +77,7 @@ class Heartbeat:
                     self._log.exception("heartbeat-failed", queue=self._queue.name)
 
     def _renew(self, batch: list[Message]) -> None:
-        # This happens under the lock, so that no message is renewed after its release, but in batches, so that
+        # Messages are renewed under the lock, so that none is renewed after its release, but in batches, so that
         # `release` does not wait for long.
         with self._lock:
             batch = [message for message in batch if message.receipt_handle in self._tracked]

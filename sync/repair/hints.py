@@ -55,7 +55,7 @@ def _of_domains(*, may_succeed_later: bool) -> tuple[Advice, ...]:
     )
 
 
-#: This advice comes before all others.
+#: The advice that comes before all others.
 ROUTING = Advice(
     lambda _, failure: failure.step == ROUTING_STEP,
     "the event belongs on another queue",

@@ -143,7 +143,8 @@ class Leases:
                 return
             request = _Request(key, held.owner, waits=False)
             request.result.add_done_callback(lambda result: self._keep_unreleased(request, result))
-            # This is still under the lock, so that no other thread of this process can ask for the same lease first.
+            # The request is added under the lock, so that no other thread of this process can ask for the same lease
+            # first.
             must_lead = self._commits.add(request)
         if must_lead:
             self._commits.lead()

@@ -56,7 +56,8 @@ class SharedClock:
                 found = connection.execute(read, (boot,)).fetchone()
             self._zero = datetime.fromisoformat(found[0]).replace(tzinfo=UTC)
         except (OSError, sqlite3.OperationalError):
-            # This is not Linux, or the database is read-only or does not exist yet: the process uses its own clock.
+            # The system is not Linux, or the database is read-only or does not exist yet: the process uses its own
+            # clock.
             return
 
     def follow_postgresql(self, connection: Any) -> None:

@@ -91,8 +91,8 @@ class Ingestion:
         """Sends at most `BATCH` events; never raises. One request takes `seconds` at most.
 
         A batch that is refused without a reason is sent again in halves, so that one bad event does not hold back the
-        others. This stops when `stop_requested` returns true. If every event is refused without a reason, the fault is
-        not in the events, and none counts as refused.
+        others. The sending stops when `stop_requested` returns true. If every event is refused without a reason, the
+        fault is not in the events, and none counts as refused.
         """
         accepted = self._send(events, seconds, stop_requested)
         if len(accepted.refused) == len(events) and set(accepted.refused.values()) == {_UNEXPLAINED}:

@@ -33,7 +33,7 @@ class PersonAdjustment(Response):
     """An adjustment in the list of a prisoner.
 
     adjustment_type: the name of the type that the service shows to people. effective_days: the number of days that
-    finally count, or None if the service does not say. In responses from 2023 all fields except the id are one level
+    count in the end, or None if the service does not say. In responses from 2023 all fields except the id are one level
     deeper.
     """
 

@@ -1,4 +1,4 @@
-"""NOMIS: adjustments to sentences and to key dates. These are two families with overlapping ids."""
+"""NOMIS: adjustments to sentences and to key dates. They form two families with overlapping ids."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
