@@ -128,7 +128,7 @@ def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:
 
 
 def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox) -> None:
-    """If credentials are refused, the messages wait, and a line below the counts names the settings to correct."""
+    """If credentials are refused, the messages wait, and the lines below the counts name the settings to correct."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["visit"])
     reason = "hmpps-auth: status 401: no token for the client of nomis; set SYSTEM_CLIENT_ID and SYSTEM_CLIENT_SECRET"
@@ -140,5 +140,10 @@ def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox)
     assert "deferred 3" in drained.out
     tried = counts["reasons"][reason]
     assert counts["reasons"] == {reason: tried}
-    assert drained.error.endswith(f" with {count(tried, 'failed attempt')}: {reason}")
+    failed, *deferred = drained.errors
+    assert failed.endswith(f" with {count(tried, 'failed attempt')}: {reason}")
+    assert deferred == [
+        f"3 messages deferred: {reason}",
+        "deferred messages are tried again; see: prisoner-to-nomis status",
+    ]
     assert f"{tried} × {reason}" in installed.run("runs", "show", shown["id"]).out
