@@ -3,9 +3,10 @@
 A group is ready, running or parked. Each turn of a group is a future; its result says which tasks ended and which
 remain (`sync.pipeline.group_runner`). Only the thread that runs the batch decides what happens next.
 
-The groups of the next batch join the current batch as soon as threads are free, so that a slow record only holds up its
-own messages, unless `DRAIN_BATCH_SIZE` messages are in the current batch. A group that joins waits while an earlier
-group of the same entity has not ended.
+In a drain that works until its queue is empty, the groups of the next batch join the current batch as soon as threads
+are free, so that a slow record only holds up its own messages, unless `DRAIN_BATCH_SIZE` messages are in the current
+batch. A group that joins waits while an earlier group of the same entity has not ended. The scheduler drains one batch
+after another.
 """
 
 import itertools
