@@ -131,7 +131,10 @@ def test_a_database_without_automatic_upgrades_needs_the_command(bare: App) -> N
 
 @pytest.mark.parametrize("upgrading", ["true", "false"])
 def test_a_database_of_a_newer_version_is_not_changed(bare: App, tmp_path: Path, upgrading: str) -> None:
-    """An older version says which schema it found and what to do, leaves the schema alone and is not ready."""
+    """An older version of the program says which schema it found and what to do.
+
+    It changes nothing and is not ready.
+    """
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/newer.db", "DATABASE_AUTO_UPGRADE": upgrading}
     assert bare.run("db", "upgrade", **settings).code == 0
     with closing(sqlite3.connect(tmp_path / "newer.db")) as connection, connection:

@@ -341,7 +341,7 @@ def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
 def test_a_process_that_lost_its_run_ends(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """If another process takes over the run of a suspended process, the latter ends with one line when it wakes."""
+    """A suspended process whose run another process has taken over ends with one line when it wakes."""
     sandbox.reset(prisoners=200)
     sandbox.latency(50, "nomis")
     settings = {

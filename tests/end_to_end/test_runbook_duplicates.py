@@ -249,7 +249,7 @@ def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_mapping_from_before_a_refresh_can_be_replaced(app: App, sandbox: Sandbox) -> None:
-    """After a refresh NOMIS may assign an id again.
+    """After a data refresh NOMIS may assign an id again.
 
     Once the old mapping of the id is deleted, the event saves the new mapping and creates nothing.
     """

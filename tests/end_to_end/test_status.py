@@ -322,7 +322,7 @@ def _ended_at(connection: Connection, moment: datetime) -> bytes:
 
 
 def _long_ago_run() -> dict[str, Any]:
-    """A row for a run of another job, so old that every reconciliation has been due since."""
+    """A row for a run of another job, so old that every reconciliation has been due since then."""
     return {
         "id": "20200101-000000-abcd",
         "job": "drain",

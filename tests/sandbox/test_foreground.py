@@ -46,7 +46,7 @@ def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A sandbox on free ports that has printed that it is listening. Ctrl+C ends it."""
+    """A sandbox on free ports, which has printed that it is listening. Ctrl+C ends it."""
     command = [*COMMAND, "--port-base", "0", *FEW, *arguments]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None

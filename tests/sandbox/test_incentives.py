@@ -37,7 +37,7 @@ def write(caller: Caller, booking_id: int, prison_id: str, **changes: Any) -> An
 
 @pytest.fixture
 def empty_booking(caller: Caller) -> dict[str, Any]:
-    """A prisoner who has no record on either side, which is rare."""
+    """One of the few prisoners who have no record on either side."""
     caller.sandbox.reset(prisoners=1_000)
     for prisoner in caller.sandbox.prisoners():
         if caller.get("nomis", f"/incentives/booking-id/{prisoner['bookingId']}/current") is None:

@@ -1,4 +1,4 @@
-"""The figures of `status` as metrics, which are read rarely. Only figures that cannot be read are missing."""
+"""The figures of `status`, as metrics. They are read rarely, and only figures that cannot be read are missing."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_an_export_never_overwrites_a_file_that_appears_meanwhile(app: App, tmp_
 
 @pytest.mark.parametrize("named", [True, False])
 def test_only_the_owner_can_read_an_export(app: App, tmp_path: Path, named: bool) -> None:
-    """Exports contain whole messages, so no other user has permission to read them."""
+    """Exports contain whole messages, so only their owner has permission to read them."""
     put_on_dlq(app, "visit-1")
     file = tmp_path / "mine.json"
     app.run_ok("dlq", "purge", "visit", "--yes", *(["--export", str(file)] if named else []))

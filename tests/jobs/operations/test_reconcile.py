@@ -1,4 +1,4 @@
-"""The job of a reconciliation: what it records when it is scheduled, and what it asks when a person types it."""
+"""The job of a reconciliation: what it records when it is scheduled, and what it asks when a person starts it."""
 
 from __future__ import annotations
 

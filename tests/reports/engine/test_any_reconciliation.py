@@ -100,7 +100,7 @@ def test_a_mismatch_persists_until_a_run_of_the_same_reconciliation_resolves_it(
 def test_an_unread_unit_makes_the_run_incomplete(open_app: OpenApp) -> None:
     """An unread unit is named and resolves nothing, and the other units are compared.
 
-    The resumed run reads only this unit.
+    A resumed run reads only that unit.
     """
     app = open_app()
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2)], "LEI": [row("LEI", 2, 1, 2)]}

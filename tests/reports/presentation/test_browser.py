@@ -319,7 +319,7 @@ def test_all_rows_and_the_open_evidence_are_printed(open_page: Any, result: Reco
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("result", [with_everything(12), visits_with_everything(12)], ids=lambda each: each.title)
 def test_an_email_fits_a_phone(tabs: Tabs, tmp_path: Path, masked: bool, result: ReconciliationResult) -> None:
-    """Long commands and requests in an email wrap, so that a phone need not scroll sideways."""
+    """Long commands and requests in an email wrap, so that nobody has to scroll sideways on a phone."""
     html = email_report(result, None, "s3://a-bucket/a-prefix", Masking(on=masked)).html
     (tmp_path / "email.html").write_text(html, encoding="utf-8")
     page = tabs.open(tmp_path / "email.html", width=360, height=800)

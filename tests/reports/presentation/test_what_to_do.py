@@ -113,7 +113,7 @@ def test_a_shared_command_is_shown_once() -> None:
 
 
 def test_each_row_has_its_commands_if_none_is_shared() -> None:
-    """If no single command fixes all differences, each row has its own commands, in their order."""
+    """If no single command fixes all differences, each row has its own commands, in the order in which to run them."""
     (several,) = actions(
         visit(0, "Remove it.", "prisoner-to-nomis duplicates remove visit 12 --of 11"),
         visit(3, "Remove it.", "prisoner-to-nomis duplicates remove visit 22 --of 21"),
@@ -204,7 +204,7 @@ def test_a_run_is_compared_with_the_last_complete_one() -> None:
     ],
 )
 def test_a_jump_since_last_week_raises_the_severity(found: int, earlier: list[tuple[float, int]], jumped: bool) -> None:
-    """A jump means twice as many differences, and at least ten more, than in the last run at least six days earlier.
+    """A jump means twice as many differences as in the last run at least six days earlier, and at least ten more.
 
     Yesterday's run does not count.
     """

@@ -332,7 +332,7 @@ def test_only_an_adjustment_that_dps_has_is_resynced(upstream: Sandbox, make: Ma
 def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
     """Creates a world of this generation with planted differences.
 
-    Returns the scope of the adjustments created in the last days.
+    Returns the scope of the adjustments created in the last `days` days.
     """
     upstream.reset(prisoners=200, seed=2, plant=["adjustments"], every_cause=True, generation=generation)
     return Scope(from_date=(london_now() - timedelta(days=days)).date())

@@ -75,7 +75,10 @@ def test_an_explanation_has_the_complete_histories(upstream: Sandbox, open_app: 
 
 
 def test_an_explanation_does_not_propose_itself(upstream: Sandbox, open_app: OpenApp) -> None:
-    """For an unknown cause the report proposes the explanation, but the explanation itself proposes nothing."""
+    """For an unknown cause the report proposes the command that explains it.
+
+    The explanation itself proposes nothing.
+    """
     upstream.reset(prisoners=60, mismatches={"10": 1})
     app = open_app()
     offender_no = planted(upstream, 10)["offenderNo"]

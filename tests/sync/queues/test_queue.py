@@ -71,7 +71,7 @@ def test_messages_have_the_attributes_of_sqs() -> None:
 
 
 def test_an_error_names_the_queue_and_the_call() -> None:
-    """An error of SQS names the queue, the call and the code."""
+    """An error from SQS names the queue, the call and the code."""
     with stubbed() as made:
         made.sqs._actions.pop("GetQueueAttributes")
         with pytest.raises(QueueUnavailable, match=r"^queue stubbed: get_queue_attributes: InvalidAction$"):

@@ -26,7 +26,7 @@ from tests.harness.waiting import in_thread, result_of, until
 
 
 def tracked(database: Database, process: Process) -> Counter[str]:
-    """The telemetry events so far."""
+    """The number of telemetry events so far, by name."""
     process.telemetry.flush()
     return Counter(each["name"] for each in read_events(database))
 
