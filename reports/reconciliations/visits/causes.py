@@ -27,7 +27,8 @@ class VisitCause(Cause):
     weight: Weight = "high"
 
 
-_CAUSES: Final[Mapping[str, VisitCause]] = {
+#: The cause of each kind of difference, unless the record shows a more specific one.
+CAUSES: Final[Mapping[str, VisitCause]] = {
     "nomis-visit-missing": VisitCause.of_lost_message(
         "the event of its booking was lost, or failed", "Write the visit to NOMIS.", _RESYNC, weight="medium"
     ),
@@ -93,14 +94,14 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
     ),
 }
 _CANCELLED_AND_GONE: Final = replace(
-    _CAUSES["nomis-visit-gone"],
+    CAUSES["nomis-visit-gone"],
     action="There is nothing to do: the visit is cancelled in DPS.",
     command=(),
     weight="low",
     who="nobody",
 )
 _CANCELLED_AND_UNMAPPED: Final = replace(
-    _CAUSES["mapping-missing"],
+    CAUSES["mapping-missing"],
     name="the visit was cancelled before its mapping was saved",
     action="Ask the prison to cancel the visit in NOMIS: this program cannot cancel a visit without a mapping.",
     command=(),
@@ -139,10 +140,10 @@ _CHANGED_ON_SCREEN: Final = VisitCause(
     weight="medium",
 )
 _OUTCOME_ON_SCREEN: Final = replace(
-    _CAUSES["outcome-differs"], name="the outcome was changed on the NOMIS screen", right_side="NOMIS"
+    CAUSES["outcome-differs"], name="the outcome was changed on the NOMIS screen", right_side="NOMIS"
 )
 #: Causes that are certain if the visit was changed in NOMIS by someone other than its creator.
-_ON_SCREEN: Final = (_CAUSES["cancelled-in-nomis-only"], _CHANGED_ON_SCREEN, _OUTCOME_ON_SCREEN)
+_ON_SCREEN: Final = (CAUSES["cancelled-in-nomis-only"], _CHANGED_ON_SCREEN, _OUTCOME_ON_SCREEN)
 
 
 def explain(difference: Difference, today: date, *, merged: bool) -> Explanation:
@@ -175,12 +176,12 @@ def _cause_of(difference: Difference, *, merged: bool) -> VisitCause:
     if kind == "outcome-differs" and _changed_on_screen(row):
         return _OUTCOME_ON_SCREEN
     if kind != "details-differ":
-        return _CAUSES[kind]
+        return CAUSES[kind]
     if "prisoner" in difference.differs:
         return _MERGED if merged else _OTHER_PRISONER
     if "state" in difference.differs:
         return _ENDED
-    return _CHANGED_ON_SCREEN if _changed_on_screen(row) else _CAUSES[kind]
+    return _CHANGED_ON_SCREEN if _changed_on_screen(row) else CAUSES[kind]
 
 
 def _changed_on_screen(row: Mapping[str, Any]) -> bool:

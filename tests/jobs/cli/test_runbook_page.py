@@ -9,10 +9,14 @@ import typer.main
 
 from jobs.cli.app import app
 from reports.presentation.alerts import TEXTS
+from reports.presentation.view import view_of
+from reports.reconciliations.visits.causes import CAUSES
+from sync.alerting import Severity
 from sync.domains.declaration import Domain
 from sync.domains.registry import DOMAINS
 from sync.settings.declaration import variables
 from sync.store.creations import CreationState
+from tests.harness.results import made_result, mismatch
 
 PAGE = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
 PROGRAM = "prisoner-to-nomis "
@@ -52,6 +56,31 @@ def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{text} in …` |")]
     severity = domain.creation.severity
     assert f"| `{severity}`, {severity.act.removeprefix('act ')}: " in row
+
+
+@pytest.mark.parametrize("kind", CAUSES)
+def test_differences_of_visits_have_the_severity_of_the_code(kind: str) -> None:
+    """The runbook's table of visits gives each difference its severity, and when to act, as reports show them."""
+    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{kind}` |")]
+    severity = Severity(CAUSES[kind].weight)
+    act = Severity.INFO.act if severity is Severity.LOW else severity.act.removeprefix("act ")
+    assert re.match(rf" `{severity}`, {act}\b", row.split("|")[2])
+
+
+def test_a_difference_of_incentive_levels_has_the_severity_of_the_code() -> None:
+    """The runbook's first table gives the alert about an incentive level the severity of its difference."""
+    (row,) = [line for line in PAGE.splitlines() if line.startswith("| `NOMIS IEP level does not match ")]
+    severity = view_of(made_result(1)).severity(mismatch(1))
+    assert f"| `{severity}`, {severity.act.removeprefix('act ')}: " in row
+
+
+def test_the_scale_has_the_words_of_the_code() -> None:
+    """The scale of severity says for each level when to act, as alerts do."""
+    rows = [line.split(" | ") for line in PAGE.partition("| when to act |\n")[2].partition("\n\n")[0].splitlines()[1:]]
+    scale = {name.strip("| `"): when.strip(" |") for name, _, when in rows}
+    assert scale == {
+        str(each): "never" if each is Severity.INFO else each.act.removeprefix("act ") for each in Severity
+    }
 
 
 def test_links_lead_to_sections() -> None:
