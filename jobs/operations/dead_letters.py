@@ -104,7 +104,7 @@ class SentBack:
 
 @dataclass(frozen=True, slots=True)
 class DlqState:
-    """A dead letter queue with the messages that could be read, oldest first.
+    """A dead letter queue with the messages that were read, oldest first.
 
     counts: the figures from SQS, before the messages were read. sent_back: what housekeeping sent back, which may
     come back.
@@ -118,12 +118,12 @@ class DlqState:
 
     @property
     def read(self) -> int:
-        """How many messages could be read within the time limit."""
+        """How many messages were read."""
         return len(self.reports)
 
     @property
     def is_partial(self) -> bool:
-        """Whether the time ran out before all messages were read."""
+        """Whether some messages were not read, since the time ran out or the maximum was reached."""
         return self.read < self.counts.visible
 
     @property

@@ -17,7 +17,6 @@ from jobs.runtime.job_runs import DRAIN_JOB, SCHEDULER_JOB, JobRun, RunStatus
 from reports.presentation.text import count
 from sync import clock
 from sync.alerting import command
-from sync.domains.registry import queue_of
 from sync.errors import fingerprint
 from sync.queues.queue import BATCH, QueueUnavailable
 from sync.queues.requeue import WaitsFor
@@ -117,12 +116,13 @@ def retry_in_batches(
     is not handled in that time. Raises as `retry_messages` does.
     """
     done: list[BatchResult] = []
+    target_of = dead_letter_queue(application, queue).target_of
     with application.database.read() as connection:
         since = last_number(connection)
 
     def should_continue(batch: RetriedBatch) -> bool:
         if batch.sent:
-            done.append(_wait(application, queue, batch.sent, since, seconds))
+            done.append(_wait(application, target_of, batch.sent, since, seconds))
             show(done[-1])
         return not done or done[-1].state is BatchState.HANDLED
 
@@ -164,7 +164,7 @@ def _why_waiting(application: Application, batch: BatchResult) -> list[str]:
     for (waits_for, reason), moments in sorted(groups.items(), key=lambda group: -len(group[1])):
         number = len(moments)
         they_wait = f"{number} {'waits' if number == 1 else 'wait'}"
-        if waits_for != WaitsFor.TURN.name.lower():
+        if waits_for != WaitsFor.TURN.stored:
             at = f"{min(moments).astimezone(application.settings.zone):%H:%M:%S}"
             or_later = " or later" if min(moments) < max(moments) else ""
             cause = reason or "the record is in use elsewhere"
@@ -241,15 +241,20 @@ def _chosen(
 
 
 def _wait(
-    application: Application, queue: str, sent: Mapping[str, DeadLetterMessage], since: int, seconds: float
+    application: Application,
+    target_of: Callable[[DeadLetterMessage], str],
+    sent: Mapping[str, DeadLetterMessage],
+    since: int,
+    seconds: float,
 ) -> BatchResult:
     """What happens to messages within `seconds`.
 
-    `since` is the number of the last failed attempt before they were sent.
+    `target_of` returns the id of the queue to which a message was sent. `since` is the number of the last failed
+    attempt before they were sent.
     """
     by_queue: dict[str, dict[str, DeadLetterMessage]] = {}
     for message_id, letter in sent.items():
-        by_queue.setdefault(queue_of(letter.type) or queue, {})[message_id] = letter
+        by_queue.setdefault(target_of(letter), {})[message_id] = letter
     began, deadline = clock.now(), time.monotonic() + seconds
     while True:
         # A failure is recorded together with the end of the wait, so a message that no longer waits has its failure.

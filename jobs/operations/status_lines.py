@@ -23,6 +23,7 @@ from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync import clock
 from sync.alerting import Severity, command
+from sync.queues.requeue import WaitsFor
 from sync.repair.dead_letter_report import FailureClass
 from sync.settings.declaration import Settings
 from sync.store.creations import CreationState, Unsettled
@@ -49,12 +50,12 @@ _HOPELESS = (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE)
 #: The kinds of findings that `duplicates list` shows.
 _DUPLICATES = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
 
-#: What messages wait for, other than a service.
+#: What messages wait for, if they wait for no particular service.
 _AWAITED = {
-    "creation": "record to be created",
-    "lease": "record, in use elsewhere",
-    "turn": "turn after a redrive",
-    "service": "service",
+    WaitsFor.CREATION.stored: "record to be created",
+    WaitsFor.LEASE.stored: "record, in use elsewhere",
+    WaitsFor.TURN.stored: "turn after a redrive",
+    WaitsFor.SERVICE.stored: "service",
 }
 
 CHECK = command("check")

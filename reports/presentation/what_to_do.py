@@ -240,7 +240,11 @@ def _earlier(result: ReconciliationResult) -> tuple[TrendPoint, ...]:
 
 
 def _severity(result: ReconciliationResult, actions: tuple[Recommendation, ...], jump: str) -> Severity:
-    """How serious the run is, by its status and its new differences; a jump raises it by one level."""
+    """How serious the run is.
+
+    Any difference that somebody acts on makes it at least `MEDIUM`, and a new serious one makes it `SERIOUS`. A jump
+    raises it by one level.
+    """
     if result.status == "failed" or result.suspicious:
         return Severity.SERIOUS
     view = view_of(result)

@@ -223,7 +223,7 @@ class Acknowledger:
         for copy, group in groups.items():
             left = self._queue.copy(group, partial(attributes_of_copy, waits_for=copy.waits_for), copy.delay)
             copied |= {message.receipt_handle for message in group if message not in left}
-            properties = {"waits_for": copy.waits_for and copy.waits_for.name.lower(), "messages": len(group)}
+            properties = {"waits_for": copy.waits_for and copy.waits_for.stored, "messages": len(group)}
             self._log.info("messages-wait", queue=self._queue_context.queue, **properties, seconds=copy.delay)
             _note(self._copying, left)
         return copied
@@ -246,7 +246,7 @@ class Acknowledger:
                 with traced(task.trace):
                     self._queue_context.telemetry.track("message-failed", attempt.properties())
             self._queue_context.telemetry.flush()
-            self._write_failures([attempt for _, attempt in failed], ends)
+            self._write_outcomes([attempt for _, attempt in failed], ends)
             if last:
                 # These events are not buffered: if they cannot be written now, copies replace the messages.
                 with self._queue_context.database.begin() as connection:
@@ -262,7 +262,7 @@ class Acknowledger:
             self._log.exception("failures-not-recorded", queue=self._queue_context.queue, messages=len(ends))
         return True
 
-    def _write_failures(self, attempts: Sequence[FailedAttempt], ends: Sequence[TaskEnd]) -> None:
+    def _write_outcomes(self, attempts: Sequence[FailedAttempt], ends: Sequence[TaskEnd]) -> None:
         """Records failed attempts in the database, and which messages of `ends` wait or no longer wait.
 
         Raises `StoreUnavailable`; a fault in a record is only logged.
@@ -293,7 +293,7 @@ class Acknowledger:
         return WaitingMessage(
             queue=self._queue_context.queue,
             key=task.key,
-            waits_for=awaited.name.lower(),
+            waits_for=awaited.stored,
             service=end.cause.service if end.cause is not None and awaited is WaitsFor.SERVICE else None,
             reason=None if end.cause is None else fingerprint(end.cause),
             since=waits_since(task.message, awaited),
@@ -360,10 +360,7 @@ class Acknowledger:
     def _wait(self, end: TaskEnd, message: Message) -> int:
         if end.wait_seconds is not None:
             return end.wait_seconds
-        waits = self._queue_context.settings.event_visibility_timeouts(
-            self._queue_context.queue, end.task.event_type or ""
-        )
-        return max(waits[min(message.receive_count, len(waits)) - 1], end.least_seconds)
+        return max(self._queue_context.seconds_after_failure(end.task.event_type, message), end.least_seconds)
 
     def _finish(self, done: Sequence[Message], waiting: Mapping[int, Sequence[Message]]) -> None:
         """Deletes the messages in `done`; hides each of those in `waiting` for its number of seconds."""

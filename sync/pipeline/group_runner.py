@@ -162,10 +162,7 @@ class GroupRunner:
         succeed: a creation that needs a person must not hold them up.
         """
         first, *others = group.tasks
-        waits = self._queue_context.settings.event_visibility_timeouts(
-            self._queue_context.queue, first.event_type or ""
-        )
-        wait = waits[min(first.message.receive_count, len(waits)) - 1]
+        wait = self._queue_context.seconds_after_failure(first.event_type, first.message)
         ended, rest = [TaskEnd(first, Outcome.FAILED, failure)], []
         for task in others:
             if isinstance(task.handler, Creation) and not failure.recoverable:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sync.creation.protocol import CreationProtocol
 from sync.domains.declaration import Domain
 from sync.events.context import Outcome
+from sync.queues.queue import Message
 from sync.settings.declaration import Settings
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
@@ -48,6 +49,11 @@ class QueueContext:
     def entity_held(self, entity: str) -> AbstractContextManager[None]:
         """Holds the lease of an entity, whose events are handled one at a time. Raises `LeaseBusy`."""
         return self.leases.held(f"{self.queue}:{entity}")
+
+    def seconds_after_failure(self, event_type: str | None, message: Message) -> int:
+        """The configured wait before a message is delivered again, in seconds; it depends on the number of receives."""
+        waits = self.settings.event_visibility_timeouts(self.queue, event_type or "")
+        return waits[min(message.receive_count, len(waits)) - 1]
 
 
 class DrainControl:

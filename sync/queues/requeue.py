@@ -33,6 +33,11 @@ class WaitsFor(StrEnum):
     #: The message was sent back from the dead letter queue by a command that follows it until it is handled.
     TURN = "waitsForTurnSince"
 
+    @property
+    def stored(self) -> str:
+        """The name in the database, in logs and in JSON, such as `creation`."""
+        return self.name.lower()
+
 
 #: The attribute with the start of a message's first wait. It stays if the message then waits for something else.
 _WAITS_SINCE = "waitsSince"

@@ -105,6 +105,11 @@ class DeadLetterQueue:
         """The name of the dead letter queue in SQS."""
         return self._dlq.name
 
+    def target_of(self, dead_letter: DeadLetterMessage) -> str:
+        """The id of the queue to which a message is sent back."""
+        owner = queue_of(dead_letter.type)
+        return self.queue if owner is None or self._main_queue is None else owner
+
     def peek(self, most: int | None = None, seconds: float | None = None) -> list[DeadLetterMessage]:
         """Reads the messages, oldest first. All of them are visible again when this returns.
 
@@ -120,7 +125,7 @@ class DeadLetterQueue:
 
         `why_left` is called with a few messages at a time. At most `most` messages are read, or all if it is None. If a
         message cannot be sent, it stays, and the result has the reason. Raises `QueueUnavailable` and
-        `StoreUnavailable`.
+        `StoreUnavailable`; some messages may have been sent by then.
         """
         result = RetryResult(self.queue, self.name)
         with closing(self.retry_in_batches(why_left, who, BATCH, most)) as batches:
@@ -180,7 +185,8 @@ class DeadLetterQueue:
         """Removes the messages with ids in `only`. Returns the number of removed messages, and the messages that stay.
 
         `export` is called with the messages before they are removed, and must store them safely. Raises
-        `QueueUnavailable`, and any error of `export`; in both cases nothing is removed.
+        `QueueUnavailable`, and any error of `export`; in both cases nothing is removed. Raises `StoreUnavailable` if
+        the findings about the messages cannot be closed; the messages have been removed by then.
         """
         left: list[KeptMessage] = []
         with browsing(self._dlq) as browse:
@@ -275,10 +281,10 @@ class DeadLetterQueue:
                     sent.append(dead_letter)
         finally:
             self._delete(browse, sent)
-            if is_followed and (unsent := _without(dead_letters, [KeptMessage(each, "") for each in sent])):
+            if is_followed and (unsent := [each for each in dead_letters if each not in sent]):
                 with self._database.begin() as connection:
                     for each in unsent:
-                        end_waits(connection, self._queue_id_of(each), [each.key])
+                        end_waits(connection, self.target_of(each), [each.key])
 
     def _record(self, dead_letters: Sequence[DeadLetterMessage], who: str, *, is_followed: bool) -> list[KeptMessage]:
         """Records that messages are about to be sent back. Returns the messages that cannot be recorded."""
@@ -288,7 +294,7 @@ class DeadLetterQueue:
         try:
             with self._database.begin() as connection:
                 count_redrives(connection, self.queue, keys)
-                resolve_given_up(connection, self.queue, keys, who, "sent back by dlq retry")
+                resolve_given_up(connection, self.queue, keys, who, "sent back from the dead letter queue")
                 if is_followed:
                     # They are recorded before they are sent, since the drain may handle a message at once.
                     record_waits(connection, map(self._waiting_message, dead_letters))
@@ -306,17 +312,12 @@ class DeadLetterQueue:
         return []
 
     def _waiting_message(self, dead_letter: DeadLetterMessage) -> WaitingMessage:
-        moment, waits_for = now(), WaitsFor.TURN.name.lower()
-        return WaitingMessage(self._queue_id_of(dead_letter), dead_letter.key, waits_for, None, None, moment, moment)
-
-    def _queue_id_of(self, dead_letter: DeadLetterMessage) -> str:
-        """The id of the queue to which a message is sent back."""
-        owner = queue_of(dead_letter.type)
-        return self.queue if owner is None or self._main_queue is None else owner
+        moment, waits_for = now(), WaitsFor.TURN.stored
+        return WaitingMessage(self.target_of(dead_letter), dead_letter.key, waits_for, None, None, moment, moment)
 
     def _main_queue_of(self, dead_letter: DeadLetterMessage) -> Queue:
         """The main queue on which a message belongs."""
-        owner = self._queue_id_of(dead_letter)
+        owner = self.target_of(dead_letter)
         return self._main if owner == self.queue or self._main_queue is None else self._main_queue(owner)
 
     def _delete(self, browse: Browse, dead_letters: Sequence[DeadLetterMessage]) -> list[DeadLetterMessage]:

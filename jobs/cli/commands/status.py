@@ -96,7 +96,7 @@ def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
             "FINDING",
             findings,
             ("severity", "open"),
-            "only those of the ambiguous creations are open" if hidden else "none is open",
+            _ONLY_AMBIGUOUS if hidden else "none is open",
         ),
         ("CREATION", parts["creations"], ("number",), "all are settled"),
     ):
