@@ -366,7 +366,7 @@ class OfADay(SampleReconciliation):
 
 
 def test_a_run_concludes_nothing_about_other_days(open_app: OpenApp) -> None:
-    """A run leaves differences of other days unchanged. The run is not compared with a run over a chosen day."""
+    """A run leaves the differences of other days unchanged. The run is not compared with a run over a chosen day."""
     app = open_app()
     yesterday = now().date() - timedelta(days=1)
     OfADay.units = {"MDI": [{**row("MDI", 1, 1, 2), "date": "2023-05-01"}]}

@@ -169,7 +169,7 @@ def test_the_csv_keeps_its_columns() -> None:
 def test_masked_rows_are_identified_by_their_number() -> None:
     """Slack, the email, the CSV and the report use the same row numbers.
 
-    Numbers are masked without asterisks, which Slack would remove.
+    Prisoner numbers are masked without asterisks, which Slack would remove.
     """
     result = made_result(30)
     rows = {number: each.offender_no for number, each in result.rows}

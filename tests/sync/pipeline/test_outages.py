@@ -128,7 +128,7 @@ def test_a_stop_returns_the_messages_that_wait_for_a_trial(
 
 
 def test_a_stop_during_an_outage_returns_young_events(sandbox: Sandbox, database_url: str) -> None:
-    """Events that wait for their age are returned at once if they could not be handled anyway."""
+    """Events that are still too recent are returned at once if they could not be handled anyway."""
     slow = {"DRAIN_GRACE_SECONDS": "600", "EVENT_MINIMUM_AGE_SECONDS": "60"}
     with open_application(sandbox.environment(), database_url, **slow) as application:
         queue = application.queue_pair("visit").main

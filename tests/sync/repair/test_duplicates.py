@@ -54,7 +54,10 @@ IDS = st.text(min_size=1, max_size=8).filter(lambda text: text != "null")
 
 @given(st.sampled_from(sorted(DOMAINS)), IDS, IDS)
 def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -> None:
-    """Each domain's properties give its two pairs, whatever the ids are. A missing pair gives None."""
+    """In each domain the properties of a finding give its two pairs, whatever the ids are.
+
+    A missing pair gives None.
+    """
     mappings = DOMAINS[domain].mappings
     properties = {f"duplicate{name[0].upper()}{name[1:]}": f"{nomis}!" for name in mappings.nomis}
     properties[f"duplicate{mappings.dps[0].upper()}{mappings.dps[1:]}"] = dps
