@@ -57,7 +57,7 @@ def test_each_setting_is_one_the_program_reads(path: Path) -> None:
 
 
 def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
-    """The example of chart values has the production settings, the same domains off, and all scheduler credentials."""
+    """The example of chart values has the production settings, and all the credentials that the scheduler needs."""
     values = yaml.safe_load((EXAMPLES / "generic-service-values.yaml").read_text())["generic-service"]
     assert set(values["env"]) <= KNOWN
     production = settings_file(ROOT / "overlays" / "prod" / "settings.env")

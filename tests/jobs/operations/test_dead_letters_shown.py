@@ -138,7 +138,7 @@ def test_a_malformed_message_is_shown_with_its_reason(app: App) -> None:
 
 
 def test_a_malformed_mapping_retry_is_not_purged(app: App) -> None:
-    """A purge leaves out a retry whose mapping cannot be read, and the advice is never to purge it."""
+    """A retry whose mapping cannot be read still counts as a mapping retry, so a purge refuses it."""
     app.queues()["visit"].dlq.send('{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}')
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], "has no mapping" in message["problem"]) == ("RETRY_CREATE_MAPPING", True)

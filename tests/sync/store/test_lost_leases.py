@@ -95,7 +95,7 @@ def test_nobody_holds_a_lease_that_is_left_to_expire(database: Database) -> None
 
 
 def test_a_lease_may_be_waited_for_without_a_take_over(database: Database, database_url: str) -> None:
-    """An acquisition without a take-over waits until the lease ends, even if its holder was killed."""
+    """An acquisition without a take-over fails until the lease ends, even if its holder was killed."""
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:
