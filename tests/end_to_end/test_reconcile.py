@@ -269,7 +269,7 @@ def test_retries_of_a_job_resume_the_run_and_announce_it_once(installed: App, sa
 def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox) -> None:
     """With `--shards`, each pod takes the shard given by its index.
 
-    Without `--shards` the index is ignored, and `--shard` takes precedence.
+    Without `--shards` the index is ignored, and `--shard` takes precedence over it.
     """
     sandbox.reset(prisoners=60)
     shards = ("reconcile", "incentives", "--shards", "2", "--no-notify", "--json")

@@ -39,9 +39,9 @@ def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
 
 
 def test_delete_all_continues_after_errors(app: App, sandbox: Sandbox) -> None:
-    """A course that cannot be deleted keeps its mapping and is reported.
+    """An appointment that cannot be deleted keeps its mapping and is reported.
 
-    The other courses are deleted, and the exit code is 1.
+    The other appointment is deleted, and the exit code is 1.
     """
     for event in (appointment_created(sandbox), appointment_created(sandbox)):
         event.publish()

@@ -201,7 +201,7 @@ CANCELLED: dict[str, tuple[dict[str, object], str]] = {
 
 @pytest.mark.parametrize("kind", CANCELLED)
 def test_a_visit_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A visit whose cancellation was lost is cancelled once. A second resync does nothing."""
+    """A visit or appointment whose cancellation was lost is cancelled once. A second resync does nothing."""
     event, (values, telemetry) = in_step(app, kind), CANCELLED[kind]
     change(sandbox, kind, event, values)
     output = app.run_ok("resync", kind, event.dps_id, "--yes")
@@ -254,7 +254,10 @@ def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App,
 
 @pytest.mark.parametrize("kind", CANCELLED)
 def test_a_visit_cancelled_only_in_nomis_needs_the_prison(app: App, sandbox: Sandbox, kind: str) -> None:
-    """No event can reinstate a visit that only NOMIS cancelled. Nothing is written, and the command says what to do."""
+    """No event can reinstate a record that only NOMIS cancelled.
+
+    Nothing is written, and the command says what to do.
+    """
     event = in_step(app, kind)
     (made,) = sandbox.nomis(kind)
     if kind == "visit":
@@ -270,7 +273,7 @@ def test_a_visit_cancelled_only_in_nomis_needs_the_prison(app: App, sandbox: San
 
 @pytest.mark.parametrize("kind", ["appointment", "adjustment"])
 def test_a_record_deleted_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, kind: str) -> None:
-    """After the confirmation, the NOMIS record is deleted first and its mapping second."""
+    """If a record is deleted in DPS, a confirmed resync deletes the NOMIS record and its mapping."""
     event = in_step(app, kind)
     sandbox.drop(kind, event.dps_id)
     no = app.run("resync", kind, event.dps_id, answer="n\n")

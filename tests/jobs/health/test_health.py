@@ -151,7 +151,7 @@ def test_probes_of_one_component_are_shown_together() -> None:
 
 
 def test_liveness_fails_only_for_a_drain_that_hangs() -> None:
-    """Liveness does not fail if a service is unavailable, since a restart would not help."""
+    """Liveness fails only for a drain that hangs. If a service is unavailable, a restart would not help."""
     assert liveness({"visit": 59.0}).alive().status == 200
     response = liveness({"visit": 61.0, "activity": 1.0}).alive()
     assert (response.status, list(response.body["components"])) == (503, ["visit-drain"])

@@ -40,7 +40,7 @@ class Shelf:
 
 
 def test_one_page_is_read_once() -> None:
-    """A list with a single page cannot change between pages."""
+    """A list with a single page is read only once, since it cannot change between pages."""
     shelf = Shelf([2, 1])
     assert shelf.read() == ({2: "item 2", 1: "item 1"}, {})
     assert shelf.calls == 1

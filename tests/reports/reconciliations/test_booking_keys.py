@@ -90,7 +90,7 @@ def test_an_unreadable_end_of_the_list_is_one_gap() -> None:
 
 @given(IDS, st.integers(1, 70), st.integers(0, 3_000), st.integers(0, 3_000))
 def test_only_the_requested_part_is_listed(ids: list[int], size: int, after: int, last: int) -> None:
-    """Only the bookings after the first id and up to the last one are listed."""
+    """Only the bookings above the id `after`, up to and including `last`, are listed."""
     pages = walk_bookings(PlainReads(), Bookings(ids).read, size, after, last)
     listed = [booking.booking_id for page in pages if isinstance(page, KeyPage) for booking in page.bookings]
     assert listed == [each for each in ids if after < each <= last]

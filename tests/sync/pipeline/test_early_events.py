@@ -53,7 +53,7 @@ def failure_of(application: Application, reference: str, minute: int) -> FailedA
 
 
 def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, application: Application) -> None:
-    """A change and a cancellation that come before the booking, however many times, are applied after it.
+    """A change and a cancellation that are delivered before the booking, however many times, are applied after it.
 
     Neither fails.
     """

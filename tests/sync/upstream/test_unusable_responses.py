@@ -56,7 +56,7 @@ def test_unusual_responses_are_read(sandbox: Sandbox, services: Services, kind: 
 
 
 def test_html_instead_of_json_is_an_error(sandbox: Sandbox, services: Services) -> None:
-    """HTML instead of JSON is an error. After a create the outcome is unknown."""
+    """If a read gets HTML instead of JSON, that is an error without an unknown outcome."""
     sandbox.fault("nomis", kind="html")
     with pytest.raises(UpstreamError, match="not valid JSON") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
