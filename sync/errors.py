@@ -218,8 +218,9 @@ def describe_failure(error: BaseException, step: str | None = None) -> Failure:
 def one_line(error: BaseException) -> str:
     """The text of an error on one line, safe to record and to show.
 
-    An error of this program keeps its text. For any other error only the type and the place are used, since its text
-    may quote personal data or secrets, such as a comment, a row, or an address with a password.
+    An error of this program keeps its text, and an error of the operating system its reason and file name. For any
+    other error only the type and the place are used, since its text may quote personal data or secrets, such as a
+    comment, a row, or an address with a password.
     """
     if type(error).__module__.partition(".")[0] in _OURS:
         return " ".join(str(error).split()) or type(error).__name__

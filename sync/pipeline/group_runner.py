@@ -80,7 +80,7 @@ class GroupRunner:
             return self._wait_for_lease(group, error)
         except StoreUnavailable as error:
             return self._wait_for_database(group, error)
-        except BaseException as error:  # whatever the error is, every message needs an end
+        except BaseException as error:  # whatever the error is, every task must end
             self._log.exception("group-failed", queue=self._queue_context.queue)
             failure = describe_failure(error)
             return GroupResult(tuple(TaskEnd(task, Outcome.FAILED, failure) for task in group.tasks))

@@ -38,7 +38,7 @@ class ScheduledRedrive:
         self._log = structlog.get_logger("sync.repair.scheduled_redrive")
 
     def why_left(self, dead_letters: Sequence[DeadLetterMessage]) -> Mapping[str, str]:
-        """The reasons of the messages that stay, by message id."""
+        """The reasons why messages stay, by message id."""
         reasons = {each.message_id: _GIVEN_UP for each in dead_letters if each.key in self._given_up}
         others = [each for each in dead_letters if each.message_id not in reasons]
         for found in report_on(self._database, self._queue, others):

@@ -105,7 +105,7 @@ class Ingestion:
         return self._configured
 
     def ping(self, seconds: float) -> str | None:
-        """Returns None if the endpoint responds within `seconds`, or one line that says why it does not.
+        """Returns None if the endpoint responds without a server error in `seconds`, or else a line with the problem.
 
         It sends no event, so it does not show whether the instrumentation key is known.
         """

@@ -126,7 +126,7 @@ class ConcurrencyLimit:
             self._grow(max(1, self.maximum // STEPS_BACK), now, SETTLE_SECONDS)
 
     def on_throttled(self, retry_after: float | None = None) -> None:
-        """Records that the service is overloaded; `retry_after` is the wait that it asks for, in seconds."""
+        """Records a throttled call; `retry_after` is the wait that the service asks for, in seconds."""
         now = self._monotonic()
         with self._lock:
             self._throttled.append((now, self._successes))
