@@ -252,7 +252,7 @@ def test_appointments_always_have_an_end(start: time, end: time | None, in_cell:
 def test_each_reason_for_attendance_has_its_outcome(
     reason: str | None, paid: bool, code: str | None, unexcused: bool, authorised: bool
 ) -> None:
-    """Whether paid or unpaid, each reason has an outcome and a kind of absence."""
+    """Whether paid or unpaid, each attendance reason has an outcome and a kind of absence."""
     outcome = attendance_outcome(reason, paid=paid)
     assert (outcome.code, outcome.unexcused, outcome.authorised) == (code, unexcused, authorised)
 
