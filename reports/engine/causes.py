@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from reports.engine.result import Confidence, RightSide, Who
 
+#: The most mismatches that are explained; if there are more, one common cause is likely.
+MOST_EXPLAINED = 2_000
+#: The `evidence_missing` of the mismatches beyond these.
+TOO_MANY = f"more than {MOST_EXPLAINED} mismatches: look for one common cause first"
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:

@@ -10,7 +10,7 @@ import pandas as pd
 import structlog
 
 from reports.engine import result as results
-from reports.engine.causes import Explanation
+from reports.engine.causes import MOST_EXPLAINED, TOO_MANY, Explanation
 from reports.engine.excluded_records import excluded_records, unneeded_exclusions
 from reports.engine.frame import concatenated, keys_of, records, rows_of
 from reports.engine.parallel_reader import FailedRead, failed_read
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from reports.engine.runs import RunRecord
     from reports.engine.units import Population, UnlistedPart
     from sync.settings.declaration import Settings
-
-#: The most mismatches that are explained; if there are more, one common cause is likely.
-_MOST_EXPLAINED = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +228,7 @@ class ResultBuilder:
 
     def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
         """Why each record differs; if the cause cannot be found, the difference is still reported."""
-        explained = differences[:_MOST_EXPLAINED]
+        explained = differences[:MOST_EXPLAINED]
         if not explained:
             return []
         self._progress("finding causes", 0, len(explained))
@@ -242,7 +239,7 @@ class ResultBuilder:
                 structlog.get_logger().exception("differences-not-explained")
             found = [failed_read(error)] * len(explained)
         self._progress("finding causes", len(explained), len(explained))
-        beyond = FailedRead(f"more than {_MOST_EXPLAINED} mismatches: look for one common cause first", network=False)
+        beyond = FailedRead(TOO_MANY, network=False)
         return [*found, *[beyond] * (len(differences) - len(explained))]
 
     def _excluded(self, difference: Difference) -> Exclusion | None:

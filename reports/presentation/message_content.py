@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reports.presentation.csv import render_csv
 from reports.presentation.page import render_report
 from reports.presentation.text import capital, day
-from reports.presentation.view import NOT_INVESTIGATED, SIDES, view_of
+from reports.presentation.view import SIDES, view_of
 
 if TYPE_CHECKING:
     from reports.engine.result import Mismatch, ReconciliationResult, Record
@@ -74,7 +74,7 @@ def _line(view: View, number: int, mismatch: Mismatch, masking: Masking) -> Line
     found = mismatch.diagnosis
     nomis, dps = (masking.text(view.side_text(mismatch, side)) for side in SIDES)
     if found is None:
-        cause = mismatch.evidence_missing or NOT_INVESTIGATED
+        cause = view.missing_cause(mismatch)
     else:
         right = "" if found.right_side == "unknown" else f" ({found.right_side} is right)"
         cause = f"{view.cause(found)}{right}. {found.action}"

@@ -5,8 +5,10 @@ Everything that a view returns is plain text; the page, the CSV and the messages
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from reports.engine.causes import TOO_MANY
 from reports.engine.result import Unread
 from reports.presentation.counts import Count, code, counts, query, slug
 from reports.presentation.masking import UNMASKED, Masking
@@ -36,6 +38,8 @@ NOT_INVESTIGATED = "not investigated"
 _NOT_OF_THE_RECORD = frozenset({"prison_id", "booking_id", "offender_no", "date"})
 #: The most fields shown in the row of a record that only one side has; the evidence has all of them.
 _MOST_OF_ONE_SIDE = 3
+#: The call at the beginning of the text of an `UpstreamError`, after the name of the service.
+_CALL = re.compile(r"(?<=: )[A-Z]+ .*?: (?=status \d|no response)")
 
 
 class View:
@@ -250,6 +254,17 @@ class View:
     def cause(self, diagnosis: Diagnosis) -> str:
         """The name of the cause in a diagnosis, as lists show it."""
         return diagnosis.cause
+
+    def missing_cause(self, mismatch: Mismatch) -> str:
+        """Why a mismatch has no diagnosis, as lists show it in place of the cause."""
+        missing = mismatch.evidence_missing
+        if missing is None:
+            return NOT_INVESTIGATED
+        return missing if missing == TOO_MANY else f"not found out: {_CALL.sub('', missing, count=1)}"
+
+    def look_up_failed(self, mismatch: Mismatch) -> bool:
+        """Whether a mismatch has no diagnosis because its evidence could not be read; it may be readable later."""
+        return mismatch.diagnosis is None and mismatch.evidence_missing not in (None, TOO_MANY)
 
     def advice(self, diagnosis: Diagnosis) -> str:
         """What to do about a difference; the words are the same for all differences that are fixed in the same way."""

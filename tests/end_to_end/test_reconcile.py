@@ -20,7 +20,7 @@ from sandbox import Sandbox
 from sync.clock import LONDON, now
 from sync.settings.loading import SettingsError
 from tests.harness.app import App, open_application
-from tests.harness.faults import held
+from tests.harness.faults import faulty, held
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 #: What the command says about a delivery that waits, with the time in London.
@@ -319,6 +319,26 @@ def test_the_command_and_the_report_list_the_same_mismatches(installed: App, san
     assert [line.split()[:2] for line in listed] == [[each["row"], each["offender_no"]] for each in report]
     causes = [f"{each['cause_number']}. {each['cause']}" for each in report]
     assert [line.rpartition("  ")[2] for line in listed] == causes
+
+
+def test_a_cause_that_could_not_be_read_is_not_shown_as_a_cause(installed: App, sandbox: Sandbox) -> None:
+    """If the evidence cannot be read, the table says so without the path, and names a command that tries again."""
+    sandbox.reset(prisoners=40, mismatches={"7": 2})
+    with faulty(sandbox, "mapping", "GET", kind="status", status=400):
+        run = installed.run("reconcile", "incentives", "--no-notify", RECONCILIATION_RECHECK_SECONDS="0")
+        both = [line.split()[1] for line in run.out.splitlines() if "not found out: mapping: status 400" in line]
+        one = installed.run("reconcile", "incentives", "--prisoner", both[0], "--no-notify")
+    assert len(both) == 2
+    assert "GET /" not in run.out
+    run_id = run.out.partition(" ")[0]
+    again = f"runs rerun {run_id}"
+    assert f"\nthe causes of 2 differences were not found out; to try again: prisoner-to-nomis {again}\n" in run.out
+    explain = f"reconcile explain {both[0]}"
+    assert f"\nthe cause of 1 difference was not found out; to try again: prisoner-to-nomis {explain}\n" in one.out
+    repeated = installed.run(*again.split(), RECONCILIATION_RECHECK_SECONDS="0")
+    assert "not found out" not in repeated.out
+    assert [line.split()[1] for line in repeated.out.splitlines() if " 7. " in line] == both
+    assert "cause       7. " in installed.run(*explain.split()).out
 
 
 def test_a_run_that_compared_nobody_says_so(installed: App) -> None:

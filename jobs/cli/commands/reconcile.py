@@ -15,6 +15,7 @@ from jobs.cli.confirmation import confirm
 from jobs.cli.output import counts_text, duration_text, print_json, print_json_text, print_table, say
 from jobs.errors import UsageError, WorkError
 from reports.reconciliations.registry import RECONCILIATIONS, Days, Entry
+from sync.alerting import command
 
 if TYPE_CHECKING:
     from jobs.operations.reconcile import Reconciled
@@ -285,7 +286,7 @@ def _print_mismatches(result: "ReconciliationResult", view: "View") -> None:
             each.kind,
             _differences(each),
             each.standing,
-            _cause(each),
+            _cause(each, view),
         )
         for row, each in result.rows[:_MOST_LISTED]
     ]
@@ -294,6 +295,7 @@ def _print_mismatches(result: "ReconciliationResult", view: "View") -> None:
     print_table(("ROW", *record, *others), rows)
     if len(result.mismatches) > _MOST_LISTED:
         say(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")
+    _print_missing_causes(result, view)
 
 
 def _differences(mismatch: "Mismatch") -> str:
@@ -302,10 +304,22 @@ def _differences(mismatch: "Mismatch") -> str:
     return "; ".join([*parts[:_MOST_FIELDS], f"{more} more"] if more > 0 else parts)
 
 
-def _cause(mismatch: "Mismatch") -> str | None:
+def _print_missing_causes(result: "ReconciliationResult", view: "View") -> None:
+    """Says how to try again if the causes of some differences could not be read."""
+    failed = [each for each in result.mismatches if view.look_up_failed(each)]
+    if not failed:
+        return
+    again = command("runs", "rerun", result.run_id)
+    if result.reconciliation == "incentives" and len(failed) == 1:
+        again = command("reconcile", "explain", failed[0].offender_no)
+    causes = "the cause of 1 difference was" if len(failed) == 1 else f"the causes of {len(failed)} differences were"
+    say(f"{causes} not found out; to try again: {again}")
+
+
+def _cause(mismatch: "Mismatch", view: "View") -> str:
     found = mismatch.diagnosis
     if found is None:
-        return mismatch.evidence_missing
+        return view.missing_cause(mismatch)
     number = getattr(found, "number", None)
     return found.cause if number is None else f"{number}. {found.cause}"
 
