@@ -260,25 +260,6 @@ def test_an_action_in_a_pod_needs_the_name_of_a_person(app: App) -> None:
     assert [each["who"] for each in app.read_json("actions")] == ["mary", "john", "jane.smith"]
 
 
-def test_housekeeping_leaves_a_message_that_returned_too_often(app: App) -> None:
-    """Housekeeping leaves and reports a message that returned too often. A person can still send it back."""
-    dlq, main = app.queues()["visit"].dlq, app.queues()["visit"].main
-    put_on_dlq(app, "visit-1")
-    for command in (("dlq", "retry-all"), ("dlq", "retry", "visit"), ("dlq", "retry", "visit")):
-        assert "1 of 1 message sent back" in app.run_ok(*command, HOUSEKEEPING_MAX_RETURNS="2")
-        (message,) = main.receive(10)
-        main.delete([message])
-        dlq.send(message.body)
-    left = app.run_ok("dlq", "retry-all", HOUSEKEEPING_MAX_RETURNS="2")
-    assert "0 of 1 message sent back" in left
-    assert "it came back 3 times" in left
-    (message_shown,) = app.read_json("dlq", "show", "visit")
-    assert message_shown["returns"] == 3
-    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit")
-    runs = [run["counts"] for run in app.read_json("runs", "list") if run["job"] == "dlq-housekeeping"]
-    assert [(run["retried"], run["left"], run["givenUp"]) for run in runs] == [(0, 1, 1), (1, 0, 0)]
-
-
 def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
     """A process that died in the last attempt may have created the record, so the next delivery searches for it."""
     app.queues()["visit"].main.send(write_domain_event(BOOKED, {"reference": "visit-1"}, "A1234BC", TIME))
@@ -314,16 +295,6 @@ def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
     (sent,) = app.queues()[DOMAINS[domain].queue].main.receive(10)
     assert dps_id in sent.body
     assert app.alerts() == []
-
-
-def test_housekeeping_run_can_be_repeated(app: App) -> None:
-    """A run of housekeeping is recorded, and can be repeated by hand."""
-    app.run_ok("dlq", "retry-all")
-    (first,) = app.read_json("runs", "list")
-    put_on_dlq(app, "visit-1")
-    app.run_ok("runs", "rerun", first["id"])
-    assert app.messages("visit") == 0
-    assert app.read_json("runs", "list")[0]["rerunOf"] == first["id"]
 
 
 def test_an_unavailable_queue_does_not_stop_the_others(app: App) -> None:
@@ -416,31 +387,6 @@ def test_a_message_is_recognised_after_a_redrive() -> None:
     assert one.key == two.key
     notified = '{"Type": "Notification", "MessageId": "sns-1", "Message": "{\\"eventType\\": \\"a\\"}"}'
     assert read_dead_letter(Message("3", "", notified, 1)).key == "sns-1"
-
-
-def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
-    """The scheduler runs the same redrive as the command, as a job run."""
-    import threading
-
-    from jobs.operations.run_scheduler import due_jobs
-    from jobs.runtime.application import Application
-    from sync.settings.loading import load_settings
-
-    put_on_dlq(app, "visit-1")
-    program = Application(load_settings(app.settings))
-    try:
-        jobs = {job.name: job for job in due_jobs(program, threading.Event())}
-        job = jobs["dlq-housekeeping"]
-        assert job.schedule.line == "*/10 * * * *"
-        with program.job_runs.run(job.name, {}) as active_run:
-            job.run(active_run)
-        assert active_run.counts["retried"] == 1
-    finally:
-        program.close()
-    switches = ("SCHEDULER_RECONCILIATION", "SCHEDULER_HOUSEKEEPING", "SCHEDULER_CONTRACTS")
-    off = load_settings({**app.settings, **dict.fromkeys(switches, "false")})
-    assert due_jobs(Application(off), threading.Event()) == []
-    assert app.messages("visit") == 0
 
 
 def test_actions_are_listed(app: App) -> None:

@@ -1,9 +1,10 @@
-"""Housekeeping gives up on a dead letter that no retry can fix: it leaves the message and alerts a person."""
+"""Housekeeping sends dead letters back. It gives up on one that no retry can fix: it leaves it and alerts a person."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from datetime import timedelta
 from itertools import pairwise
@@ -12,11 +13,15 @@ from typing import Any
 
 import pytest
 
+from jobs.operations.run_scheduler import due_jobs
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.events.envelope import write_domain_event, write_mapping_retry
 from sync.queues.queue import BATCH
 from sync.repair.dead_letter_report import pause_after
+from sync.settings.loading import load_settings
 from tests.harness.app import App, make_app
+from tests.harness.dead_letters import put_on_dlq
 from tests.harness.faults import faulty
 from tests.harness.publishing import visit_booked
 from tests.harness.waiting import until
@@ -202,3 +207,51 @@ def test_odd_messages_stop_nothing(app: App) -> None:
     assert app.run("dlq", "retry-all").code == 0
     until(lambda: app.messages("visit") == 1)
     assert app.run("dlq", "retry-all").code == 0
+
+
+def test_housekeeping_leaves_a_message_that_returned_too_often(app: App) -> None:
+    """Housekeeping leaves and reports a message that returned too often. A person can still send it back."""
+    dlq, main = app.queues()["visit"].dlq, app.queues()["visit"].main
+    put_on_dlq(app, "visit-1")
+    for command in (("dlq", "retry-all"), ("dlq", "retry", "visit"), ("dlq", "retry", "visit")):
+        assert "1 of 1 message sent back" in app.run_ok(*command, HOUSEKEEPING_MAX_RETURNS="2")
+        (message,) = main.receive(10)
+        main.delete([message])
+        dlq.send(message.body)
+    left = app.run_ok("dlq", "retry-all", HOUSEKEEPING_MAX_RETURNS="2")
+    assert "0 of 1 message sent back" in left
+    assert "it came back 3 times" in left
+    (message_shown,) = app.read_json("dlq", "show", "visit")
+    assert message_shown["returns"] == 3
+    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit")
+    runs = [run["counts"] for run in app.read_json("runs", "list") if run["job"] == "dlq-housekeeping"]
+    assert [(run["retried"], run["left"], run["givenUp"]) for run in runs] == [(0, 1, 1), (1, 0, 0)]
+
+
+def test_housekeeping_run_can_be_repeated(app: App) -> None:
+    """A run of housekeeping is recorded, and can be repeated by hand."""
+    app.run_ok("dlq", "retry-all")
+    (first,) = app.read_json("runs", "list")
+    put_on_dlq(app, "visit-1")
+    app.run_ok("runs", "rerun", first["id"])
+    assert app.messages("visit") == 0
+    assert app.read_json("runs", "list")[0]["rerunOf"] == first["id"]
+
+
+def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
+    """The scheduler runs the same redrive as the command, as a job run."""
+    put_on_dlq(app, "visit-1")
+    program = Application(load_settings(app.settings))
+    try:
+        jobs = {job.name: job for job in due_jobs(program, threading.Event())}
+        job = jobs["dlq-housekeeping"]
+        assert job.schedule.line == "*/10 * * * *"
+        with program.job_runs.run(job.name, {}) as active_run:
+            job.run(active_run)
+        assert active_run.counts["retried"] == 1
+    finally:
+        program.close()
+    switches = ("SCHEDULER_RECONCILIATION", "SCHEDULER_HOUSEKEEPING", "SCHEDULER_CONTRACTS")
+    off = load_settings({**app.settings, **dict.fromkeys(switches, "false")})
+    assert due_jobs(Application(off), threading.Event()) == []
+    assert app.messages("visit") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,14 +11,19 @@ import pytest
 from sandbox import Sandbox
 from sync.clock import now
 from sync.errors import LeaseBusy, UpstreamError
+from tests.harness.app import open_application
+from tests.harness.faults import hits
 from tests.harness.handlers import Harness
+from tests.harness.pipeline import BOOKED, CHANGED, draining, nothing_lost, send
 from tests.harness.publishing import (
     DpsEvent,
     adjustment_inserted,
     appointment_created,
+    put_visit,
     schedule_created,
     visit_booked,
 )
+from tests.harness.waiting import until
 
 Make = Callable[[Sandbox], DpsEvent]
 
@@ -83,3 +89,23 @@ def test_a_response_of_the_service_ends_the_wait(harness: Harness) -> None:
     with pytest.raises(UpstreamError, match="500"):
         harness.handle("prison-visit.changed", event.prisoner_id, **event.information)
     assert harness.handle("prison-visit.changed", event.prisoner_id, **event.information) == "visit-changed-success"
+
+
+def test_a_late_write_overwrites_no_newer_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    """If NOMIS applies a change late, after the next change was published, the last change still wins."""
+    quick = {"API_TIMEOUT_SECONDS": "1", "CREATION_SETTLING_SECONDS": "2", "DRAIN_INTERVAL_SECONDS": "0.2"}
+    with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/late.db", **quick) as application:
+        pair, drain = application.queue_pair("visit"), application.open_drain("visit")
+        who = put_visit(sandbox, "late", room="First room")
+        send(pair.main, BOOKED, "late", 0, prisonerId=who)
+        drain.run_until_empty()
+        late = sandbox.fault("nomis", "PUT", kind="delay", ms=2500, times=1)
+        with draining(application, "visit"):
+            put_visit(sandbox, "late", room="Second room")
+            send(pair.main, CHANGED, "late", 1, prisonerId=who)
+            until(lambda: hits(sandbox, late) == 1)
+            put_visit(sandbox, "late", room="Third room")
+            send(pair.main, CHANGED, "late", 2, prisonerId=who)
+            until(lambda: len([each for each in sandbox.journal("nomis") if each["method"] == "PUT"]) >= 2)
+            until(lambda: pair.main.counts().total == 0)
+        nothing_lost(sandbox, application, "visit")
