@@ -28,7 +28,10 @@ def test_each_named_module_exists(page: Path) -> None:
 
 
 def _file_exists(name: str) -> bool:
-    """Whether the program has such a file. The tests also have a file `reads.py`, which a page about it cannot mean."""
+    """Whether the program has the file.
+
+    A name such as `reads.py`, which the tests use too, means the program's file.
+    """
     in_tests = "/" in name or name.startswith("test_")
     return any(file.match(name) for file in FILES if in_tests or file.parts[0] != "tests")
 

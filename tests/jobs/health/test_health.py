@@ -233,7 +233,7 @@ def test_a_database_that_accepts_no_writes_is_down(app: App, tmp_path: Path) -> 
 
 
 def test_an_account_that_cannot_write_is_named(app: App, postgres: URL, postgres_template: str) -> None:
-    """If the account may only read, the database is down, and the reason says so."""
+    """If the database account may only read, the database counts as down, and the reason says so."""
     url, reader = make_database(postgres, postgres_template), f"reader_{os.getpid()}"
     database = Database(url.render_as_string(hide_password=False))
     with database.begin() as connection:

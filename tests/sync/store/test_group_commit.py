@@ -167,7 +167,7 @@ def test_an_interrupted_commit_leaves_other_requests_to_the_next_thread() -> Non
 
 
 def test_a_leader_that_is_interrupted_before_its_commit_lets_another_lead() -> None:
-    """If a signal ends the delay before a commit, a waiting thread commits, and not the interrupted one."""
+    """If a signal ends the delay before a commit, a waiting thread commits instead of the interrupted thread."""
     commits = Commits()
     begun, may_be_interrupted = threading.Event(), threading.Event()
 

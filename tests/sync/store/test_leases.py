@@ -285,7 +285,7 @@ def test_a_process_knows_whether_another_lives() -> None:
 
 
 def test_a_signal_during_a_commit_reaches_its_thread(database: Database) -> None:
-    """A signal that ends the release of a lease is not lost. The lease is released by the next request."""
+    """A signal that interrupts the release of a lease is not lost. The next request releases the lease."""
     mine = Leases(database, "mine", 600)
     assert mine.acquire("a")
 
