@@ -76,7 +76,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
 
 
 def old_schedule_seconds(settings: Settings) -> float:
-    """Reads pages of twenty bookings one after another, with the same client. Returns the seconds."""
+    """Reads pages of twenty bookings one after another, with this program's client. Returns the seconds."""
     services = Services(settings)
     started = time.perf_counter()
     key, read = 0, 0
@@ -114,7 +114,7 @@ def schedules(repeats: int) -> None:
 
 
 def memory(bookings: int) -> None:
-    """Runs over `bookings` bookings in a separate process and prints its peak memory."""
+    """Runs the reconciliation over `bookings` bookings in a separate process, and prints its peak memory."""
     with (
         Sandbox.start(prisoners=bookings, moto=False, plant=["adjustments"]) as sandbox,
         tempfile.TemporaryDirectory() as folder,
@@ -134,14 +134,14 @@ def memory(bookings: int) -> None:
 
 
 def inside(folder: str) -> None:
-    """Runs in this process, whose memory is measured, and prints its mismatches and its peak memory."""
+    """Runs the reconciliation in this process, and prints the mismatches and the peak memory of the process."""
     lines = Path(folder, "environment").read_text(encoding="utf-8").splitlines()
     _, found = whole_run(settings_for(dict(line.split("=", 1) for line in lines), folder))
     print(found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
-    """Prints the figures. Exits 1 if a run takes too much memory."""
+    """Prints the figures. Exits with 1 if a run takes too much memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--bookings", type=int, default=MANY, help="of the run whose memory is measured")

@@ -1,4 +1,4 @@
-"""The two runs of `make chaos`, on the chosen databases. Exits 1 if anything is wrong afterwards.
+"""The two runs of `make chaos`, on the chosen databases. Exits with 1 if anything is wrong afterwards.
 
 A storm (`chaos_storm`): a thousand creates through crashes, lost responses and outages. A backlog (`chaos_backlog`):
 thousands of events for two processes, without any fault.

@@ -1,7 +1,7 @@
 """A backlog of thousands of events and two processes that share it, as deployed, without any fault.
 
 The backlog is in random order, as SQS may deliver it, and creations, changes and cancellations of one record are spread
-over both processes. An event that one of them receives too early must wait without using up its receives: nothing may
+over both processes. An event that a process receives too early must wait without using up its receives: nothing may
 become a dead letter.
 """
 

@@ -85,7 +85,7 @@ def ours(rows: int, *, any_order: bool = False) -> Callable[[], int]:
 
 
 def datacompy_pandas(rows: int, *, any_order: bool = False) -> Callable[[], int]:
-    """Returns a function that compares two pandas frames by datacompy, and counts the differences."""
+    """Returns a function that compares two pandas frames with datacompy, and counts the differences."""
     import datacompy
 
     mine, theirs = sides(rows, any_order=any_order)
@@ -93,7 +93,7 @@ def datacompy_pandas(rows: int, *, any_order: bool = False) -> Callable[[], int]
 
 
 def datacompy_polars(rows: int) -> Callable[[], int]:
-    """Returns a function that compares two polars frames by datacompy, and counts the differences."""
+    """Returns a function that compares two polars frames with datacompy, and counts the differences."""
     import datacompy
     import polars
 
@@ -146,7 +146,7 @@ def _megabytes(name: str) -> float:
 
 
 def main() -> None:
-    """Prints a table. Exits 1 if engines find different numbers of differences, or the program is too slow."""
+    """Prints a table. Exits with 1 if engines find different numbers of differences, or the program is too slow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=5)

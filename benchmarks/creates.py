@@ -1,9 +1,9 @@
 """Measures a thousand creates at 20 ms a call: by the drain, one at a time, and ten at a time.
 
-The last is what the replaced service did on one pod: it received ten, handled the ten at once, waited for the slowest,
-and acknowledged all. All three ways run the same creation protocol against the same real services in one run, so their
-ratios hold on any machine. Each create makes four calls, so with W creates in flight and L seconds a call, at most
-W / 4L creates a second are possible.
+The last is what the replaced service did on one pod: it received ten, handled them concurrently, waited for the
+slowest, and acknowledged all ten. All three ways run the same creation protocol against the same real services in one
+run, so their ratios hold on any machine. Each create makes four calls, so with W creates in flight and L seconds a
+call, at most W / 4L creates a second are possible.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def by_the_drain(application: Application, queue: Queue, _number: int) -> None:
 
 
 def in_batches_of(size: int) -> Way:
-    """Receives `size` messages, handles them at once, waits for all, acknowledges them, and repeats this."""
+    """Receives `size` messages, handles them concurrently, waits for all, acknowledges all, and repeats this."""
 
     def drain(application: Application, queue: Queue, number: int) -> None:
         context, done = queue_context(application), 0

@@ -100,7 +100,7 @@ def whole_run(settings: Settings) -> tuple[float, float]:
 
 
 def old_schedule_seconds(settings: Settings) -> float:
-    """Reads both levels by the schedule of the replaced service, with the same client. Returns the seconds."""
+    """Reads both levels by the schedule of the replaced service, with this program's client. Returns the seconds."""
     services = Services(settings)
     started = time.perf_counter()
     total = prisoner_page(services.nomis, 0, 1).total_elements
@@ -150,7 +150,7 @@ def schedules(repeats: int) -> None:
 
 
 def memory(prisoners: int) -> None:
-    """Runs with `prisoners` prisoners in a separate process and prints its peak memory."""
+    """Runs the reconciliation with `prisoners` prisoners in a separate process, and prints its peak memory."""
     with Sandbox.start(prisoners=prisoners, moto=False) as sandbox, tempfile.TemporaryDirectory() as folder:
         Path(folder, "environment").write_text(
             "\n".join(f"{name}={value}" for name, value in sandbox.environment().items()), encoding="utf-8"
@@ -165,7 +165,7 @@ def memory(prisoners: int) -> None:
 
 
 def inside(folder: str) -> None:
-    """Runs in this process, whose memory is measured, and prints its peak memory."""
+    """Runs the reconciliation in this process, and prints the peak memory of the process."""
     lines = Path(folder, "environment").read_text(encoding="utf-8").splitlines()
     environment = dict(line.split("=", 1) for line in lines)
     environment |= {"DATABASE_URL": f"sqlite:///{folder}/store.db", "REPORTS_LOCATION": f"{folder}/reports"}

@@ -18,7 +18,7 @@ from sandbox import Sandbox
 
 
 class Connection(asyncio.Protocol):
-    """A kept connection that sends the next request as soon as a response is complete."""
+    """A persistent connection that sends the next request as soon as a response is complete."""
 
     def __init__(self, requests: list[bytes], counter: list[int]) -> None:
         """Takes the requests to send in turn, and the counter of responses that all connections share."""

@@ -46,8 +46,8 @@ class StubSqs:
     """Handles calls of boto3's SQS client, as the handler of a server of `benchmarks.stub_http`.
 
     `fails` is called for each entry of a batch call, with its action and its number since the start (from 1). An entry
-    for which it is true is returned as `Failed` and has no effect. `seconds` is the time that each call takes. Queues
-    are created when their address is requested.
+    for which it returns true is returned as `Failed` and has no effect. `seconds` is the time that each call takes.
+    Queues are created when their address is requested.
     """
 
     def __init__(self, fails: Callable[[str, int], bool] | None = None, seconds: float = 0.0) -> None:

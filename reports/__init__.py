@@ -5,5 +5,5 @@
 - `reconciliations/`: what each reconciliation compares, and the causes of its differences with their fixes.
 - `presentation/`: how a result is shown. `page.py` makes the report, `index.py` the overview, `email_report.py` the
   email and `slack_report.py` the Slack messages.
-- `delivery/`: how a report reaches people, each delivery exactly once.
+- `delivery/`: how reports reach people; each delivery is made exactly once.
 """

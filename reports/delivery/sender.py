@@ -44,7 +44,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class SendCounts:
-    """How many deliveries were `sent`, will be tried again `later`, and were `given_up`."""
+    """How many deliveries were `sent`, how many will be retried `later`, and how many were abandoned (`given_up`)."""
 
     sent: int = 0
     later: int = 0

@@ -138,7 +138,7 @@ def bookings_of(unit: Unit) -> list[ListedBooking]:
 def page_of(bookings: Sequence[ListedBooking], name: str | None = None) -> Unit:
     """A page with these bookings, named `name` or, by default, after its first and last bookings."""
     content = {"bookings": [[each.id, each.offender_no, list(each.created)] for each in bookings]}
-    # The same bookings can be listed again with a further adjustment.
+    # The same bookings can be listed again with a further adjustment: its id makes the name of the page unique.
     last = "".join(f", {each}" for each in bookings[-1].created[-1:])
     return Unit(name or f"bookings {bookings[0].id} to {bookings[-1].id}{last}", content, len(bookings))
 

@@ -49,7 +49,7 @@ def differing(
 
 
 def with_kinds(rows: pd.DataFrame, choices: Sequence[tuple[str, pd.Series[Any]]]) -> pd.DataFrame:
-    """The rows with the kind of the first choice that holds for each, in the column `kind` (`string`).
+    """The rows, each with the kind of the first choice that holds for it, in the column `kind` (`string`).
 
     choices: kinds, each with a truth value for each row; NA counts as false. Rows of the kind "", and rows for which no
     choice holds, are left out.

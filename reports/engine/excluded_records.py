@@ -72,7 +72,7 @@ def unneeded_exclusions(
     rechecked: Rechecked,
     unread: Sequence[UnreadRecord],
 ) -> tuple[str, ...]:
-    """The entries that can be removed, in words: both sides agree, or the record certainly no longer exists.
+    """The entries that can be removed, in words, because both sides agree or the record certainly no longer exists.
 
     excluded: what `excluded_records` found. listed: everything that was read, or None if that is not the whole
     population.

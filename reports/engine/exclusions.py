@@ -163,7 +163,7 @@ def _split_entries(line: str) -> list[str]:
 
 
 def _file_content(text: str) -> str | None:
-    """The content of the file of this name, or None if the text is not a file name but the entries themselves."""
+    """The content of the file with this name, or None if the text is not a file name but the entries themselves."""
     if "\n" in text:
         return None
     try:

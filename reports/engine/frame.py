@@ -45,7 +45,7 @@ def typed(
 ) -> pd.DataFrame:
     """Rows as a frame of the reconciliation: its columns in their order and dtypes, with NA for missing columns.
 
-    rows: a frame, columns by name, or a mapping of names and values for each row. `in_nomis` and `in_dps` are false
+    rows: a frame, columns by name, or a mapping of names to values for each row. `in_nomis` and `in_dps` are false
     where missing. Raises `ValueError` for a column that the reconciliation does not have.
     """
     columns = columns_of(reconciliation)
@@ -125,8 +125,8 @@ def _by_column(
 def _column(given: pd.Series[Any] | None, dtype: str, length: int) -> ExtensionArray:
     """The values of a column in a dtype, in an array that no other frame shares.
 
-    Converting a column takes as long as converting a hundred values, so columns are only copied if they have the dtype
-    already, or no value.
+    The fixed cost of converting a column is that of a hundred values, so a column is not converted if it already has
+    the dtype, or if all its values are None.
     """
     if given is None or (given.dtype == object and all(value is None for value in given.array)):
         return _missing(dtype).take(np.zeros(length, dtype=np.intp))

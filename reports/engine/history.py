@@ -1,7 +1,8 @@
 """Earlier runs: which mismatches are new, persist or are resolved, and the trend.
 
-Only complete and incomplete runs of the same reconciliation over everyone count. A record that a run did not read keeps
-its state from the previous run. Runs that failed, or that covered chosen days, prisons or prisoners, do not count.
+Only complete and incomplete runs over everyone count, and only those of the same reconciliation. A record that a run
+did not read keeps its state from the previous run. Runs that failed, or that covered chosen days, prisons or prisoners,
+do not count.
 """
 
 from __future__ import annotations

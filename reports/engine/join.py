@@ -44,7 +44,7 @@ def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd
         raise RepeatedKey("DPS", dps, key)
     lacking = of_dps < 0
     is_found = np.zeros(len(dps) + 1, dtype=bool)
-    is_found[of_dps] = True  # The place -1, of a lacking row, is the element after the last row of DPS.
+    is_found[of_dps] = True  # The place -1, of a row lacking in DPS, is the element after the last row.
     is_found = is_found[:-1]
     if np.count_nonzero(is_found) != np.count_nonzero(~lacking) or not pd.Index(wanted[lacking]).is_unique:
         raise RepeatedKey("NOMIS", nomis, key)

@@ -79,7 +79,7 @@ def walk_bookings(
             yield KeyPage(key, wanted)
         if len(found) < size:
             return
-        # Not the last id that the page itself gives: for an empty page, it gives 0.
+        # Not the last id that the page itself gives, which is 0 for an empty page.
         key = found[-1].booking_id
         size = min(2 * size, page_size)
 

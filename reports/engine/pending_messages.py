@@ -40,7 +40,7 @@ _MOST_DEAD_LETTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class PendingMessages:
-    """The entities of a domain with a message that has not been handled yet.
+    """The entities of a domain for which a message has not been handled yet.
 
     An entity is the text that identifies a record in recorded failures, or `<record>:<DPS id>` for a creation.
 
@@ -67,7 +67,7 @@ class PendingMessages:
         return None if self.failed.isdisjoint(entities) and self.begun.isdisjoint(entities) else "queue"
 
     def why_given_up(self, entities: Collection[str]) -> str | None:
-        """Why a message about them is no longer sent back from the dead letter queue, or None if it may be."""
+        """Why a message about these entities is no longer sent back from the dead letter queue; None if it may be."""
         return next((self.given_up[entity] for entity in entities if entity in self.given_up), None)
 
 

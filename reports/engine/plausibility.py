@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: fewer records than `FEWEST_LISTED`.
 SMALLEST_SHARE = 0.5
 FEWEST_LISTED = 20
-#: The number of failed records from which their share is checked.
+#: The smallest number of failed records for which their share is checked.
 _SHARE_CHECKED_FROM = 20
 
 
@@ -41,9 +41,9 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
 
     Accepting it would resolve every difference of the records that are missing. counted: what is counted, in the
     plural. earlier: how many records the last complete run listed, or None if there is no such run. listed_before: how
-    many records a run listed at least a day before, complete or not; if it listed as few, the population is plausible.
-    If no service says how many records there are, units are counted; there must be at least one unit unless `earlier`
-    is 0.
+    many records were listed by a run, complete or not, at least a day before; if it listed as few, the population is
+    plausible. If no service says how many records there are, units are counted; there must be at least one unit unless
+    `earlier` is 0.
     """
     if population.gaps:
         return None

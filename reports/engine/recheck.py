@@ -175,7 +175,7 @@ class Recheck:
         return now - self.in_flight < moment <= now + min(_CLOCK_DIFFERENCE, self.in_flight)
 
     def _stuck(self, key: str, difference: Difference, where: Literal["queue", "dlq"]) -> bool:
-        """Whether the message no longer explains the difference: it was given up on, or was pending in a run before."""
+        """Whether the message no longer explains the difference: it was given up on, or pending in an earlier run."""
         if difference.given_up is not None:
             return True
         started = self.earlier.started_at
@@ -183,7 +183,7 @@ class Recheck:
             return False
         changed = difference.row["dps_changed_at"]
         if changed is not None and changed > started:
-            # A different change was pending then.
+            # A message about a different change was pending then.
             return False
         return where == "dlq" or self.clock() - started > _LONGEST_ON_QUEUE
 

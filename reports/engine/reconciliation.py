@@ -1,7 +1,7 @@
 """What a reconciliation supplies: what to read and how, what counts as a difference, and why records differ.
 
-Everything else belongs to the engine and is the same for all of them: parallel reading, checkpoints, resume, shards,
-recheck, in flight, exclusions, history, trend, plausibility, the result and its reports.
+Everything else belongs to the engine and is the same for all reconciliations: parallel reading, checkpoints, resume,
+shards, recheck, in flight, exclusions, history, trend, plausibility, the result and its reports.
 """
 
 # ruff: noqa: ARG002, ARG003 - default methods ignore arguments that the overriding methods use

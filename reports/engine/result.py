@@ -175,7 +175,7 @@ class Excluded(Record):
 
 
 class Resolved(Record):
-    """An earlier mismatch that no longer differs.
+    """An earlier mismatch that no longer exists.
 
     since: when it was first seen, aware. how: `equal` if both sides agree, `gone` or `released` if the record is no
     longer among the records compared.

@@ -77,8 +77,8 @@ class ReconciliationOutcome:
 def _exempt_imports_from_collection() -> None:
     """Exempts what is loaded now, mostly imported libraries, from garbage collection, once for each process.
 
-    A full collection walks over all of it while every thread waits, about 90 ms each time: 2 to 3 percentage points of
-    the possible speed with 40 calls in flight (`benchmarks/reconciliation.py`).
+    A full collection walks over all of it while every thread waits. This takes about 90 ms each time, and costs 2 to
+    3 percentage points of the possible speed with 40 calls in flight (`benchmarks/reconciliation.py`).
     """
     gc.collect()
     gc.freeze()

@@ -205,7 +205,7 @@ def newest_run(
 
 
 def newest_over_everyone(connection: Connection, reconciliation: str) -> RunRecord | None:
-    """The run of a reconciliation over everyone that began last, whether it has ended or not; None if there is none."""
+    """The newest run of a reconciliation over everyone, whether or not it has ended; None if there is none."""
     everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
     query = select(*_RECORD).where(everyone).order_by(_RUNS.started_at.desc(), _RUNS.id.desc()).limit(1)
     row = connection.execute(query).one_or_none()
@@ -287,7 +287,7 @@ def result_text(connection: Connection, run_id: str) -> bytes | None:
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run, which must have one, as parsed JSON: this is much faster than a validated object."""
+    """The result of a run, which must have one, as JSON that is only parsed: validating it takes much longer."""
     return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
 
 

@@ -141,7 +141,7 @@ class PrisonRow:
 
     @property
     def rate_text(self) -> str:
-        """The rate with one decimal, `4.3`; `under 0.1` for a rate that would be rounded to zero."""
+        """The rate to one decimal place, `4.3`; `under 0.1` for a rate that would be rounded to zero."""
         if self.rate is None:
             return "–"
         return "under 0.1" if 0 < self.rate < 0.1 else f"{self.rate:,.1f}"

@@ -60,7 +60,7 @@ class Card:
     folder: the folder of that run, or None if there is no run. state: the state of the reconciliation in a few words.
     tone: the style of the state: `good`, `plain` or `new`. figure: how many records differ, or None if no record was
     compared. note: what the figure counts. complete_at: the end of the last complete run, aware. age: the time from
-    `complete_at` to the making of the page, in words. to_do: what to do first, on one line; empty if there is nothing
+    `complete_at` until the page was made, in words. to_do: what to do first, on one line; empty if there is nothing
     to do.
     """
 

@@ -60,7 +60,7 @@ def masked_page(page: str, result: ReconciliationResult, masking: Masking) -> st
 
 
 def _bookings(value: Any, name: str = "") -> Iterator[int]:
-    """Yields every booking id in a result: each number with `booking` in its name or in the name of its field."""
+    """Yields every booking id in a result: each number whose key, or whose field, has `booking` in its name."""
     if isinstance(value, dict):
         field = str(value.get("field", ""))
         for key, each in value.items():

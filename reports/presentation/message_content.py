@@ -20,7 +20,7 @@ MOST_LISTED = 20
 MASKED = (
     "Prisoner numbers and booking ids are masked here. The report in the archive shows them in full, in the same rows."
 )
-#: Makes Excel read a CSV as UTF-8 instead of the computer's code page.
+#: Makes Excel read a CSV as UTF-8 instead of in the computer's code page.
 _BYTE_ORDER_MARK = "\ufeff"
 #: The most characters of a file that is sent; mail servers accept at least 10 MB, and encoding adds a third.
 LONGEST_FILE = 6_000_000

@@ -50,7 +50,7 @@ def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, 
         "prisons": prisons,
         "affected": most_affected(prisons),
         "highest_rate": max((each.rate or 0 for each in prisons), default=0),
-        # Records without a prison, such as those that only DPS has, do not count as a place.
+        # The row of the records without a prison, such as those that only DPS has, does not count as a place.
         "places": sum(each.prison_id is not None for each in result.prisons),
         "aside": len(result.in_flight) + sum(each.differs for each in result.excluded),
         "rows": rows,

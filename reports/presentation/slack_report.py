@@ -30,7 +30,7 @@ _TOO_LONG = "The report is too long to send."
 
 @dataclass(frozen=True, slots=True)
 class SlackReport:
-    """The Slack messages of a run. posts: the channel message, then those in its thread. files: those to upload."""
+    """The Slack messages of a run. posts: the channel message, then those in its thread. files: the files to upload."""
 
     posts: tuple[SlackMessage, ...]
     files: tuple[ReportFile, ...]
@@ -119,7 +119,7 @@ def _line(line: Line) -> Iterator[str]:
     sides = f"{kind}NOMIS *{slack_text(line.nomis)}*, DPS *{slack_text(line.dps)}*"
     yield f"{line.row} · {name} · {slack_text(line.prison)} · {sides} · {line.since}"
     yield slack_text(line.cause)
-    # Only the request to NOMIS support fixes such a difference; its command just compares again.
+    # Only the request to NOMIS support fixes a difference that has one; its command just compares again.
     if line.request:
         yield slack_code(line.request)
     yield from map(slack_code, line.commands[:1])

@@ -37,7 +37,7 @@ THIS_TEAM, NOMIS_SUPPORT, PRISON, DPS_TEAM, NOBODY = WHO = (
 )
 #: A run counts as last week's if it began at least this long ago; schedules may vary by some hours.
 _WEEK: Final = timedelta(days=6)
-#: A jump means at least _JUMP_TIMES as many differences as last week, and at least _JUMP_MORE more.
+#: A jump means at least _JUMP_TIMES times as many differences as last week, and at least _JUMP_MORE more.
 _JUMP_TIMES: Final = 2
 _JUMP_MORE: Final = 10
 #: Commands that can fix all differences of a cause, with `--from RUN`.
@@ -110,9 +110,9 @@ class WhatToDo:
     """What a reader sees first about a run.
 
     headline: a clause that stays true when it is read later. change: a sentence that compares the number of differences
-    with the last complete run; empty if there is no such run, or if this run is not complete. jump: a sentence saying
-    that there are many more differences than last week; empty if there are not. severity: how serious the run is.
-    actions: what to do, grouped by who acts.
+    with that of the last complete run; empty if there is no such run, or if this run is not complete. jump: a sentence
+    saying that there are many more differences than last week; empty if there are not. severity: how serious the run
+    is. actions: what to do, grouped by who acts.
     """
 
     headline: str
@@ -208,7 +208,7 @@ def _who(diagnosis: Diagnosis | None) -> str:
 
 
 def _change(result: ReconciliationResult) -> str:
-    """A sentence that compares the number of differences with the last complete run, or empty if that is impossible."""
+    """A sentence that compares the number of differences with that of the last complete run; empty if impossible."""
     last = next((each for each in reversed(_earlier(result)) if not each.unread), None)
     if last is None or not result.compared or result.status != "complete":
         return ""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from reports.engine.units import Unit
     from sync.settings.declaration import Settings
 
-#: The words in a refusal by NOMIS that say that payroll has already paid the attendance.
+#: The words in a refusal by NOMIS that say that payroll has already paid for the attendance.
 _PAID = re.compile(r"already (been )?paid", re.IGNORECASE)
 
 
@@ -86,7 +86,7 @@ class Attendances(CountReconciliation):
 
     @property
     def further_key(self) -> Mapping[str, str]:
-        """The day that is compared, as `date` (ISO), since a booking has other counts on another day."""
+        """The day that is compared, as `date` (ISO), since a booking has different counts on different days."""
         return {"date": self.day.isoformat()}
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:

@@ -292,7 +292,7 @@ class CountEvents(Events):
         )
 
     def crashed(self) -> Event:
-        """The event for a run without a result: an error without a prison."""
+        """The event for a run without a result: an error that names no prison."""
         return self.event("error")
 
     def failed(self, mismatch: Mismatch, kind: str, booking_id: object) -> Event:

@@ -27,7 +27,7 @@ class CreatedSince(BookingList):
     """Lists bookings with the adjustments that NOMIS created on or after the first day of the scope."""
 
     def population(self, reads: Reads) -> Population:
-        """Pages of these bookings; an adjustment that cannot be read is a gap."""
+        """Pages of the bookings with adjustments created in the scope; an adjustment that cannot be read is a gap."""
         since = self.scope.from_date
         assert since is not None
 
@@ -38,12 +38,12 @@ class CreatedSince(BookingList):
             ids = reads.page(UpstreamName.NOMIS, listed)
         except UpstreamError as error:
             if error.no_route:
-                raise SyncError("NOMIS no longer lists adjustments by their creation: leave out --since") from error
+                raise SyncError("NOMIS no longer lists adjustments by creation date: leave out --since") from error
             raise
         return self.population_of(self._bookings_with(ids, {}, reads), reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The population with the adjustments in its gaps; their bookings are read again, with these adjustments."""
+        """The population, with the bookings of the adjustments in its gaps added; these bookings are read again."""
         if not (population.gaps or population.unread):
             return population
         known = {booking.id: booking.created for unit in population.units for booking in bookings_of(unit)}

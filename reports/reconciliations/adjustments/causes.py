@@ -68,7 +68,7 @@ ZERO_IN_NOMIS = Cause("the adjustment has no days in NOMIS and some in DPS", "DP
 DELETED_IN_NOMIS = Cause(
     "the adjustment was deleted in NOMIS, and DPS still has it",
     "unknown",
-    "If NOMIS is right, ask the team of prisoner-from-nomis to resynchronise the prisoner; if DPS is right, create the "
+    "If NOMIS is right, ask the prisoner-from-nomis team to resynchronise the prisoner; if DPS is right, create the "
     "adjustment in NOMIS again (resync adjustment).",
     _RESYNC,
 )

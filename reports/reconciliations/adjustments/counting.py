@@ -178,7 +178,7 @@ def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
 
 
 def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> DpsSide:
-    """The adjustments of the booking that count in DPS, without zero days; for a window, only mapped adjustments."""
+    """The booking's adjustments that count in DPS, without those of zero days; for a window, only the mapped ones."""
     person = adjustments_api.person_adjustments(services[UpstreamName.SENTENCE_ADJUSTMENTS], booking.offender_no)
     of_booking = [each for each in person if each.booking_id == booking.id]
     counted = tuple(

@@ -113,9 +113,9 @@ class AdjustmentReconciliation(Reconciliation):
     def _prisons(self, rows: pd.DataFrame, reads: Reads) -> pd.Series[Any]:
         """The prisons of the bookings with NOMIS adjustments that do not name a prison.
 
-        If prisons were chosen, the prison must be known; otherwise a booking is compared without it. A run over
-        adjustments by their creation does not look up the prisons, as services without the list by booking do not
-        provide them.
+        If prisons were chosen, the prison must be known; otherwise a booking is compared without it. A run over the
+        adjustments created since a given day does not look up the prisons, as services without the list by booking do
+        not provide them.
         """
         unknown = [int(each) for each in rows.loc[rows["prison_id"].isna(), "booking_id"]]
         try:

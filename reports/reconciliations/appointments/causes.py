@@ -82,7 +82,7 @@ _CANCELLED_AND_DELETED: Final = replace(
 )
 _DELETION_LOST: Final = Cause.of_lost_message(
     "the event of its deletion was lost or failed",
-    "Delete the appointment in NOMIS too, with the mapping.",
+    "Delete the appointment in NOMIS too, and its mapping.",
     _RESYNC,
     "This appointment is mapped to {dps_id}, which DPS does not have.",
     confidence="high",
@@ -112,8 +112,8 @@ _CANCELLATION_LOST: Final = Cause.of_lost_message(
 _CANCELLED_IN_NOMIS: Final = Cause(
     "the appointment is cancelled only in NOMIS",
     "unknown",
-    "Ask the prison whether the appointment takes place, and to cancel it in DPS. If it does take place, it must "
-    "be created again: nothing schedules it again in NOMIS.",
+    "Ask the prison to cancel the appointment in DPS. If the appointment is to take place, the prison must also create "
+    "it again: nothing schedules it again in NOMIS.",
     sentence="It was cancelled on the NOMIS screen, or the cancellation was reversed in DPS.",
     confidence="medium",
     who="the prison",
@@ -123,7 +123,7 @@ _CHANGED_IN_NOMIS: Final = Cause(
     "DPS",
     "If the change is needed, ask the prison to make it in DPS. Then write the appointment to NOMIS again.",
     _RESYNC,
-    "NOMIS was changed long after DPS.",
+    "The appointment was changed in NOMIS long after it was changed in DPS.",
     "low",
 )
 _CHANGE_LOST: Final = replace(_CREATION_LOST, name="the event of a change was lost or failed")

@@ -142,7 +142,7 @@ class AppointmentReader(UnitReader):
     def _dps_side(self, pairs: Iterable[Pair], attendees: Mapping[int, Attendee]) -> dict[int, Attendee | None]:
         """The DPS appointments of pairs, from the search or by single reads, with None for one that does not exist."""
         partners = {instance_id: event_id for event_id, instance_id in pairs if instance_id is not None}
-        # A search leaves out the location if it cannot describe it.
+        # A search leaves out a location that it cannot describe.
         single = {each: event_id for each, event_id in partners.items() if not _has_place(attendees.get(each))}
         found: dict[int, Attendee | None] = {each: attendees[each] for each in partners.keys() - single.keys()}
         for number, read in self._dps(single).items():
@@ -151,7 +151,7 @@ class AppointmentReader(UnitReader):
         return found
 
     def _with_rooms(self, found: Mapping[int, Attendee | None]) -> dict[int, Attendee | None]:
-        """The same appointments, with the NOMIS location added where only its DPS id is known."""
+        """The appointments, with the NOMIS location added where only its DPS id is known."""
         complete = dict(found)
         unnamed = {
             number: each.dps_location_id

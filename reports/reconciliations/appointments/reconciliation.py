@@ -144,7 +144,7 @@ class Appointments(Reconciliation):
         return differences(frame)
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Ignores pairs that start a year or more ahead in NOMIS: they are typing errors, such as 2062."""
+        """Ignores pairs that start a year or more ahead in NOMIS: such dates are typing errors, for example 2062."""
         ahead = year_ahead(rows, london_now().date())
         return rows.assign(ignored=pd.Series(_YEAR_AHEAD, index=rows.index, dtype="string").where(ahead))
 
@@ -241,7 +241,7 @@ class AppointmentEvents(Events):
         return self.event("mismatch-dps-error", prison)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterator[Event]:
-        """The event for a complete run, with the number of mismatches and the first few; a failure for other runs."""
+        """The event for a complete run, with the number of mismatches and the first few; otherwise a failure event."""
         if result.status != "complete":
             yield self.event("failed")
             return

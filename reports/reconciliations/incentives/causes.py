@@ -27,7 +27,7 @@ CAUSES: Mapping[int, Cause] = {
     2: Cause(
         "the event of the review was lost, or failed",
         "DPS",
-        "Check the dead letter queue, or else write the DPS level to NOMIS.",
+        "Look for the message on the dead letter queue; if it is not there, write the DPS level to NOMIS.",
     ),
     3: Cause(
         "DPS missed the admission",

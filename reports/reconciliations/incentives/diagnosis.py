@@ -54,7 +54,7 @@ def _message_pending(case: Case) -> IncentiveDiagnosis | None:
             1,
             confidence="high",
             explanation=f"The message of the current DPS review is on the dead letter queue: {given_up}.",
-            action="Read why the message failed, correct the cause, then send the message back.",
+            action="Find out why the message failed, correct the cause, then send the message back.",
             commands=(causes.SHOW_DLQ, causes.RETRY_DLQ, causes.reconcile_again(case.evidence.pair)),
         )
     place = "dead letter queue" if pending_on == "dlq" else "incentive queue"
@@ -301,7 +301,7 @@ def _found(
 def _not_written(case: Case, explanation: str, confidence: Confidence) -> IncentiveDiagnosis:
     doubt = case.evidence.message.doubt
     if doubt is not None:
-        # If a review were written by hand while its message is pending, it would be in NOMIS twice.
+        # If a review were written by hand while its message was pending, it would be in NOMIS twice.
         return _found(
             2,
             confidence="low",

@@ -57,7 +57,7 @@ class PrisonerLevels:
 
     @property
     def equal(self) -> bool:
-        """Whether both sides agree; no level on both sides is agreement."""
+        """Whether both sides agree; having no level on either side counts as agreement."""
         return self.nomis_level == self.dps_level
 
     @property

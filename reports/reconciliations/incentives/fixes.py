@@ -219,7 +219,7 @@ def ambiguous_creation_objection(plan: Plan, creation: CreationRecord | None) ->
     """The objection that nobody knows whether NOMIS already has the review, or None."""
     if creation is None or creation.state is not CreationState.AMBIGUOUS:
         return None
-    return f"nobody knows whether NOMIS has review {plan.review_id}: `creations settle {creation.id}` first"
+    return f"nobody knows whether NOMIS has review {plan.review_id}: run `creations settle {creation.id}` first"
 
 
 def verify(services: Services, offender_no: str, booking_id: int, within_seconds: float = 0.0) -> Verification:

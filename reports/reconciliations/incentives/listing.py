@@ -25,7 +25,8 @@ PAGES_AHEAD = 16
 #: The pages are read again at most this many times, to find prisoners who moved from one page to the next.
 MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000
-#: How long a page waits for an open breaker of NOMIS before it counts as failed; the readers of levels share it.
+#: How long a page waits for an open breaker of NOMIS before it counts as failed; the readers of levels share the
+#: breaker.
 _LONGEST_HOLD_SECONDS = 60.0
 
 
@@ -219,7 +220,7 @@ class _Sweep:
         """A failure if the pages do not hold as many bookings as the service counts.
 
         found: how many bookings all sweeps found; this number decides while prisoners move. steady: whether the
-        previous sweep found the same.
+        previous sweep found the same number.
         """
         lacking = self.total - self.count
         if lacking > 0 and not steady:

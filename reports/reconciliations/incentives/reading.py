@@ -1,4 +1,4 @@
-"""Reads the levels of many bookings: from NOMIS singly, from DPS in bulk, and singly if the bulk call omits them."""
+"""Reads the levels of many bookings: from NOMIS singly, from DPS in bulk, or singly if the bulk call omits them."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ class VisitReader(UnitReader):
         """The rows of a prison (`rules.join`): its DPS visits on these days (inclusive), and its other NOMIS visits.
 
         created_from: other NOMIS visits are examined if they were created at or after this time (local to London).
-        known: NOMIS visits to examine whenever they were created. cut: leaves out NOMIS visits on other days. Raises
-        `SyncError` if nothing can be read for the prison.
+        known: NOMIS visits to examine regardless of when they were created. cut: leaves out NOMIS visits on other days.
+        Raises `SyncError` if nothing can be read for the prison.
         """
         visits = self._list_visits({"prisonId": prison_id}, days)
         try:

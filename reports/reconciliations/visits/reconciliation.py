@@ -98,7 +98,7 @@ class Visits(Reconciliation):
         return rules.differing(frame, _today())
 
     def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
-        """How many visits each side has."""
+        """How many visits each side has, how many were made on the NOMIS screen, and how many pages DPS has."""
         of_prisons = frame[frame["in_dps"] & ~frame["surplus"]].groupby("prison_id").size()
         return {
             "dps_visits": int(of_prisons.sum()),
@@ -108,7 +108,7 @@ class Visits(Reconciliation):
         }
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the response of DPS is implausible: without an error, it lists no visits or under half the last number.
+        """Why the response of DPS is implausible: without an error, it lists none, or under half as many as before.
 
         After some days without a complete run, the new number is accepted.
         """
