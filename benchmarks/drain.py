@@ -178,8 +178,9 @@ def measure(
 ) -> tuple[float, float]:
     """Drains `messages` messages once.
 
-    Returns the messages handled a second, from the first receive to the last delete, and the milliseconds of CPU that
-    this process spent on each. `call_seconds` and `sqs_seconds` are the time of a call to a service and to SQS.
+    Returns how many messages it handled per second, from the first receive to the last delete, and the milliseconds of
+    CPU that this process spent on each. `call_seconds` and `sqs_seconds` are the time of a call to a service and to
+    SQS.
     """
     with (
         empty_database(database) as database_url,

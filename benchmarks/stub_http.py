@@ -84,7 +84,7 @@ async def serve(handler: Handler, host: str = "127.0.0.1", port: int = 0) -> asy
 
 
 class ServerThread:
-    """A server on its own loop in a thread. It has a `url` once it is entered."""
+    """A server on its own loop in a thread. It has a `url` inside its `with` block."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler

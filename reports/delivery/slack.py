@@ -183,7 +183,7 @@ class _Steps:
         return self._once(step, send, is_ours, thread, _REFUSED_CONTENT)
 
     def upload(self, file: ReportFile, thread: str | None) -> None:
-        """Uploads a file into a thread, unless the thread has a file of this unique name."""
+        """Uploads a file into a thread, unless the thread already has a file with this unique name."""
         step, name = file.kind, file.name
         if step in self.refused:
             return
@@ -211,7 +211,7 @@ class _Steps:
         thread: str | None,
         of_this_alone: Collection[str],
     ) -> str:
-        """Takes a step once. Returns its time stamp. Raises `TryLater`, and `_Refused` for a reason `of_this_alone`."""
+        """Takes a step once; returns its time stamp. Raises `TryLater`; `_Refused` for a reason in `of_this_alone`."""
         if step in self._done:
             return self._done[step]
         if self._trying == step:

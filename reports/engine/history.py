@@ -119,7 +119,7 @@ def read_earlier_runs(connection: Connection, record: RunRecord, of: type[AResul
 
 
 def read_baseline(connection: Connection, reconciliation: str, before: datetime) -> Baseline:
-    """The findings of the runs of a reconciliation over everyone that began before `before` (aware)."""
+    """What a reconciliation's runs over everyone that began before `before` (aware) found."""
     chain = []
     for row in _earlier_runs(connection, reconciliation, before, TREND_RUNS):
         chain.append(row)

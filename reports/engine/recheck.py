@@ -50,7 +50,7 @@ class Rechecked:
     unread: Mapping[str, UnreadRecord]
 
     def only(self, rows: pd.DataFrame, key: Iterable[str]) -> Rechecked:
-        """This recheck without the records that could be read again but are not in `rows`; `key` names key columns."""
+        """This recheck without the records that could be read again but are not in `rows`; `key`: the key columns."""
         keys = frozenset(keys_of(rows, key))
         return replace(
             self,

@@ -48,8 +48,8 @@ class ServiceTooOld(SyncError):
 class Reads(Protocol):
     """Parallel calls for a run: they are retried, keep within the limits of the services, and wait out an outage.
 
-    The engine reads several units at a time and shares the calls of a service among them, so a reconciliation makes one
-    call after another and still keeps the services busy.
+    The engine reads several units at a time and shares the permitted calls to a service among them, so a reconciliation
+    makes one call after another and still keeps the services busy.
     """
 
     def each(
@@ -136,7 +136,7 @@ class Reconciliation(ABC):
 
     @classmethod
     def result_class(cls) -> type[ReconciliationResult]:
-        """The class of its results."""
+        """The class of the reconciliation's results."""
         from reports.engine.result import ReconciliationResult
 
         return cast("type[ReconciliationResult]", cls.parts.get(ReconciliationResult, ReconciliationResult))

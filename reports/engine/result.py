@@ -23,7 +23,7 @@ Value = bool | int | str | None
 
 
 class Part(BaseModel):
-    """A part of a result. It is frozen; its names are snake_case in Python and camelCase in JSON."""
+    """A part of a result. It is frozen; the names of its fields are snake_case in Python and camelCase in JSON."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", ser_json_inf_nan="null"

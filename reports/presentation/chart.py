@@ -58,7 +58,7 @@ class Bar:
 
     @property
     def middle(self) -> float:
-        """The x coordinate of its labels."""
+        """The x coordinate of the bar's labels."""
         return round(self.x + self.width / 2, 1)
 
 

@@ -27,7 +27,7 @@ _TALLEST = 32
 
 @dataclass(frozen=True, slots=True)
 class EmailReport:
-    """The email of a run: subject, the same content as plain text and as HTML, and the files to attach."""
+    """The email of a run: its subject, its content both as plain text and as HTML, and the files to attach."""
 
     subject: str
     text: str

@@ -21,9 +21,10 @@ _MOST_NAMED = 3
 
 
 def headline(result: ReconciliationResult) -> str:
-    """What the run found, as a clause with a capital letter. It names the day in the past tense, so it stays true.
+    """What the run found, as a clause with a capital letter.
 
-    The headline of an incomplete or failed run never sounds like a success.
+    It gives the day and is in the past tense, so it stays true. The headline of an incomplete or failed run never
+    sounds like a success.
     """
     on = f"n {day(result.started_at)}, "
     if result.status == "failed":

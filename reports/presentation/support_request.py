@@ -19,7 +19,7 @@ _ADDRESS = f"To {SUPPORT_CHANNEL}: "
 
 
 def request_rows(rows: Iterable[tuple[int, Mismatch]]) -> list[dict[str, Any]]:
-    """The changes to ask NOMIS support for: a row for each difference that only they can fix, sorted by cause.
+    """The changes to ask NOMIS support for: a row for each difference that only that team can fix, sorted by cause.
 
     Columns: `cause`, `row` (the number in the report), `prison_id`, `offender_no`, `booking_id`, `nomis_ids` (list),
     `change` (a sentence) and `lookup` (SQL that finds the NOMIS records, or None if `nomis_ids` has them).

@@ -256,7 +256,7 @@ class View:
         return diagnosis.cause
 
     def missing_cause(self, mismatch: Mismatch) -> str:
-        """Why a mismatch has no diagnosis, as lists show it in place of the cause."""
+        """Why a mismatch has no diagnosis, as lists show it instead of the cause."""
         missing = mismatch.evidence_missing
         if missing is None:
             return NOT_INVESTIGATED

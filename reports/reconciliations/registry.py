@@ -48,7 +48,7 @@ class Entry:
 
     @property
     def job(self) -> str:
-        """The name of its job runs."""
+        """The name of the reconciliation's job."""
         return f"reconcile-{self.name}"
 
     @property
@@ -58,41 +58,41 @@ class Entry:
 
     @property
     def schedule_setting(self) -> str:
-        """The variable that holds its schedule."""
+        """The variable that holds the reconciliation's schedule."""
         from sync.settings.variables import reconciliation_variable
 
         return reconciliation_variable(self.name, "SCHEDULE")
 
     @property
     def switch_setting(self) -> str:
-        """The variable that decides whether the scheduler runs it."""
+        """The variable that decides whether the scheduler runs the reconciliation."""
         from sync.settings.variables import reconciliation_switch
 
         return reconciliation_switch(self.name)
 
     def cron_of(self, settings: Settings) -> str:
-        """Its schedule as a cron line: the line of the settings, or else the default."""
+        """The reconciliation's schedule as a cron line: that of the settings, or else the default."""
         return settings.reconciliation_variable(self.schedule_setting) or self.cron
 
     def is_on(self, settings: Settings) -> bool:
-        """Whether the scheduler runs it, according to its separate switch or else the common switch."""
+        """Whether the scheduler runs the reconciliation, according to its separate switch or else the common switch."""
         from sync.settings.parsing import parse_flag
 
         switch = settings.reconciliation_variable(self.switch_setting)
         return settings.scheduler_reconciliation if switch is None else parse_flag(switch)
 
     def load(self) -> type[Reconciliation]:
-        """Imports and returns its class, which takes the services, the settings and the scope of a run."""
+        """Imports and returns the reconciliation's class, which takes the services, settings and scope of a run."""
         found: type[Reconciliation] = _import(self.implementation)
         return found
 
     def load_result(self) -> type[ReconciliationResult]:
-        """Imports and returns the class of its results. This does not import pandas."""
+        """Imports and returns the class of the reconciliation's results. This does not import pandas."""
         found: type[ReconciliationResult] = _import(self.result)
         return found
 
     def load_view(self) -> type[View]:
-        """Imports and returns the class of the view of its results. This does not import pandas."""
+        """Imports and returns the class of the view of the reconciliation's results. This does not import pandas."""
         found: type[View] = _import(self.view)
         return found
 
@@ -155,5 +155,5 @@ RECONCILIATIONS: Mapping[str, Entry] = {each.name: each for each in _LISTED}
 
 
 def entry_of_job(job: str) -> Entry | None:
-    """The reconciliation that this job runs, or None for other jobs."""
+    """The reconciliation that this job runs, or None if the job runs none."""
     return next((each for each in _LISTED if each.job == job), None)

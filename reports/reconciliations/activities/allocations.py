@@ -61,7 +61,7 @@ _END_ALLOCATION = (
 
 
 class Allocations(CountReconciliation):
-    """Active allocations. The allocations of bookings that have left count too: they show in the prison's schedules."""
+    """Active allocations. Those of bookings that have left the prison count too: they appear in its schedules."""
 
     name = "allocations"
     title = "Allocations"
@@ -107,7 +107,7 @@ class Allocations(CountReconciliation):
         return f"allocation {record['id']} to schedule {record['schedule']}: {record['status']}, {dates}"
 
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """The diagnosis, by where the booking is now, which side has more, and the statuses in DPS."""
+        """The diagnosis, based on where the booking is now, which side has more, and the statuses in DPS."""
         row = difference.row
         others = [each for each in records if each["status"] not in self.statuses]
         more_in_dps = (row["dps_count"] or 0) > (row["nomis_count"] or 0)

@@ -128,12 +128,12 @@ class Attendances(CountReconciliation):
         return _AttendanceEvents(self.events_begin, self.further_key)
 
     def evidence(self, record: Mapping[str, Any]) -> str:
-        """An attendance with its status, reason and whether it is paid."""
+        """An attendance with its status, its reason, and whether it is paid."""
         paid = "with pay" if record["paid"] else "without pay"
         return f"attendance {record['id']}: {record['status']}, {record['reason'] or 'no reason'}, {paid}"
 
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """The diagnosis, by the other booking of the prisoner, a refusal by NOMIS, and which side has more."""
+        """The diagnosis, based on the other booking of the prisoner, a refusal by NOMIS, and which side has more."""
         row = difference.row
         if row[f"nomis_{OTHER_BOOKING}"] is not None:
             return _OTHER_BOOKING.diagnosis(difference)

@@ -129,7 +129,7 @@ class CountReconciliation(Reconciliation):
         return Reading(self._frame(unit.id, nomis, dps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Reads both lists of each prison with a difference again, as bookings cannot be read singly."""
+        """Reads both lists again for each prison with a difference, as bookings cannot be read singly."""
         prisons = sorted(rows["prison_id"].unique())
         nomis = reads.each(UpstreamName.NOMIS, self.read_nomis, prisons)
         dps = reads.each(UpstreamName.ACTIVITIES, self.read_dps, prisons)

@@ -149,7 +149,7 @@ class Appointments(Reconciliation):
         return rows.assign(ignored=pd.Series(_YEAR_AHEAD, index=rows.index, dtype="string").where(ahead))
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> list[Explanation]:
-        """Explains differences by their rows, which hold both records and the mapping."""
+        """Explains differences from their rows, which hold both records and the mapping."""
         return [explain(each) for each in differences]
 
     def events(self) -> AppointmentEvents:
@@ -224,7 +224,7 @@ class AppointmentEvents(Events):
         return self.event("mismatch", {**found, "nomis": nomis, "dps": dps})
 
     def unread(self, unread: Unread) -> Event:
-        """The event for an unread record, by the ids that are known; a whole prison is reported as its first page."""
+        """The event for an unread record, with the ids that are known; a whole prison is reported as its first page."""
         nomis_id, dps_id = unread.key.get("nomis_id"), unread.key.get("dps_id")
         if dps_id is not None:
             return self._error(nomis_id, dps_id, unread.reason)

@@ -100,7 +100,7 @@ def repair(pair: PrisonerLevels) -> tuple[str, ...]:
 
 
 def support_request(pair: PrisonerLevels, duplicates: Sequence[IepRecord], why: str | None = None) -> str:
-    """The text of a request to the NOMIS support team to delete IEP records, which only they can do.
+    """The text of a request to the NOMIS support team to delete IEP records, which only that team can do.
 
     why: where the records come from, if NOMIS did not make them itself.
     """

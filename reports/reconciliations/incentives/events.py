@@ -47,7 +47,7 @@ class IncentiveEvents(Events):
     limited = False
 
     def requested(self, population: Population) -> Event:
-        """The event for the start of a run, with `active-prisoners` as NOMIS counts them."""
+        """The event for the start of a run; `active-prisoners` is the number that NOMIS counts."""
         return Event(REQUESTED, {"active-prisoners": population.total})
 
     def mismatch(self, mismatch: Mismatch) -> Event:

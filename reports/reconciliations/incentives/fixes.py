@@ -181,7 +181,7 @@ def _is_mapped(services: Services, review_id: int) -> bool:
 
 
 def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
-    """The objection that the message of the review may still be handled and do the same; None if it cannot."""
+    """The objection that the message of the review may still be handled, with the same effect; None if it cannot."""
     if plan.review_id is None:
         return None
     where = pending.where(entities(plan.review_id, plan.offender_no))
@@ -195,7 +195,7 @@ def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
 
 
 def publication_objection(plan: Plan, earlier: Iterable[Action], now: datetime) -> str | None:
-    """The objection that the same event, or another one within the last hour, was already published; or None."""
+    """The objection that this event was already published, or another event within the last hour; or None."""
     for action in earlier:
         same = action.details.get("body") == dict(plan.body)
         if same or action.time > now - _REVIEW_EXPECTED:

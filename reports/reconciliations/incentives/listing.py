@@ -234,7 +234,7 @@ class _Sweep:
         return ()
 
     def _begin(self, found: dict[int, PrisonerId]) -> int:
-        """Reads the first page, or the second if the first fails, to learn the total; returns its number."""
+        """Reads the first page, or the second if the first fails, to learn the total; returns that page's number."""
         for number in (0, 1):
             page = self._read(number)
             if not isinstance(page, PageFailure):

@@ -168,7 +168,7 @@ MOST_AT_FIRST_OF_FEW = 0.20
 
 @dataclass(frozen=True, slots=True)
 class MissingLevels:
-    """How many prisoners a run compared, and how many of them had no level in NOMIS and in DPS."""
+    """How many prisoners a run compared, how many of them had no level in NOMIS, and how many had none in DPS."""
 
     compared: int
     nomis: int

@@ -108,7 +108,7 @@ class Visits(Reconciliation):
         }
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the response of DPS is implausible: without an error, it lists none, or under half as many as before.
+        """Why the response of DPS is implausible: no error, but no visits, or under half as many visits as before.
 
         After some days without a complete run, the new number is accepted.
         """
