@@ -18,7 +18,7 @@ from sync.pipeline.coalesce import read_task
 from sync.queues.queue import Message
 from sync.settings.queues import QUEUES
 from sync.store.creations import OPEN_STATES, CreationRecord, CreationState, list_creations
-from sync.store.failed_attempts import FailedAttempt, last_failure
+from sync.store.failed_attempts import FailedAttempt, attempts_at
 from sync.store.findings import list_findings
 from sync.store.tables import outbox
 
@@ -129,7 +129,9 @@ def _judge_dead_letters(
     for queue in QUEUES:
         for dead_letter in dead_letter_queue(program, queue).peek(_MOST_DEAD):
             message = dead_letter.message
-            attempt = last_failure(program.database, queue=queue, message_id=message.message_id)
+            with program.database.read() as connection:
+                attempts = attempts_at(connection, queue, [(None, message.message_id)]).get(message.message_id)
+            attempt = None if attempts is None else attempts.last
             reason = _reason(queue, message, attempt, nowhere, doubtful)
             if reason is None:
                 failure = attempt.failure if attempt else "no failure recorded"

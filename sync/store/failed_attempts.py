@@ -15,7 +15,6 @@ from sqlalchemy import Column, Connection, Row, delete, func, insert, select
 from sync.clock import now
 from sync.errors import Failure
 from sync.store.column_types import IdentifierText
-from sync.store.database import Database
 from sync.store.tables import dead_letter_returns, failures, insert_into
 
 _REDRIVES = dead_letter_returns.c
@@ -74,28 +73,6 @@ def record_failures(connection: Connection, rows: Iterable[FailedAttempt]) -> No
     values = [_values(row) for row in rows]
     if values:
         connection.execute(insert(failures), values)
-
-
-def last_failure(
-    database: Database,
-    *,
-    queue: str | None = None,
-    sns_message_id: str | None = None,
-    message_id: str | None = None,
-) -> FailedAttempt | None:
-    """The last failed attempt to handle a message (on `queue`, if given), by SNS id or else by SQS id."""
-    columns = failures.c
-    for column, value in ((columns.sns_message_id, sns_message_id), (columns.message_id, message_id)):
-        if value is None:
-            continue
-        with database.read() as connection:
-            query = select(failures).where(column == value)
-            if queue is not None:
-                query = query.where(columns.queue == queue)
-            row = connection.execute(query.order_by(columns.id.desc()).limit(1)).one_or_none()
-        if row is not None:
-            return _attempt(row)
-    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.pipeline.drain import BatchSummary, Drain
 from sync.queues.queue import Queue
-from sync.store.failed_attempts import FailedAttempt, last_failure
+from sync.store.database import Database
+from sync.store.failed_attempts import FailedAttempt, attempts_at
 from sync.store.telemetry import read_events
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -79,6 +80,15 @@ def nothing_lost(sandbox: Sandbox, application: Application, name: str) -> None:
     """Checks that every record is in NOMIS exactly once, as DPS has it, and that no message is a dead letter."""
     assert application.queue_pair(name).dlq.counts().total == 0
     assert sandbox.verify()["problems"] == []
+
+
+def last_failure(
+    database: Database, *, queue: str = "visit", sns_message_id: str | None = None, message_id: str = ""
+) -> FailedAttempt | None:
+    """The last failed attempt to handle a message of a queue, by SNS id or else by SQS id."""
+    with database.read() as connection:
+        found = attempts_at(connection, queue, [(sns_message_id, message_id)])
+    return found[message_id].last if found else None
 
 
 def failure_of(application: Application, message_id: str) -> FailedAttempt | None:

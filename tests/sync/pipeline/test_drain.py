@@ -9,10 +9,9 @@ import pytest
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.pipeline.drain import UpstreamsUnavailable
-from sync.store.failed_attempts import last_failure
 from tests.harness.app import open_application
 from tests.harness.faults import held
-from tests.harness.pipeline import settle, tracked
+from tests.harness.pipeline import last_failure, settle, tracked
 from tests.harness.publishing import put_visit
 from tests.harness.stub_queue import stubbed
 from tests.harness.waiting import in_thread, result_of, until

@@ -9,11 +9,11 @@ from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
 from sync.settings import times
 from sync.store.database import StoreUnavailable
-from sync.store.failed_attempts import attempts_at, last_failure
+from sync.store.failed_attempts import attempts_at
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
 from tests.harness.app import open_application
-from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, failure_of, send, tracked
+from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, failure_of, last_failure, send, tracked
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
 

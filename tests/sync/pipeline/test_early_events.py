@@ -18,9 +18,9 @@ from sync.queues.requeue import WaitsFor
 from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.settings import times
 from sync.store.creations import mark_deleted
-from sync.store.failed_attempts import FailedAttempt, last_failure
+from sync.store.failed_attempts import FailedAttempt
 from sync.store.tables import breakers
-from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, send, tracked
+from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, last_failure, send, tracked
 from tests.harness.publishing import allocated, attended, put_visit, schedule_created
 from tests.harness.waiting import until
 

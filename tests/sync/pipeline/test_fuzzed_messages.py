@@ -12,9 +12,8 @@ from sandbox import Sandbox
 from sync.domains.registry import DOMAINS
 from sync.pipeline.coalesce import coalesce
 from sync.queues.queue import Message, Queue
-from sync.store.failed_attempts import last_failure
 from tests.harness.app import open_application
-from tests.harness.pipeline import settle
+from tests.harness.pipeline import last_failure, settle
 
 
 def test_ten_thousand_fuzzed_messages_break_nothing() -> None:

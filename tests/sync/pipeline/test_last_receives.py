@@ -20,11 +20,10 @@ from sync.queues.queue import Queue
 from sync.queues.requeue import WaitsFor
 from sync.settings import times
 from sync.store.database import StoreUnavailable
-from sync.store.failed_attempts import last_failure
 from tests.harness.app import open_application
 from tests.harness.databases import event_listener
 from tests.harness.faults import hits
-from tests.harness.pipeline import BOOKED, draining, send, tracked
+from tests.harness.pipeline import BOOKED, draining, last_failure, send, tracked
 from tests.harness.publishing import visit_booked
 from tests.harness.waiting import until
 

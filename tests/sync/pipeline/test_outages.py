@@ -16,10 +16,9 @@ from sync.errors import UpstreamError
 from sync.pipeline.drain import UpstreamsUnavailable
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
-from sync.store.failed_attempts import last_failure
 from tests.harness.app import open_application
 from tests.harness.faults import held, hits
-from tests.harness.pipeline import draining, nothing_lost
+from tests.harness.pipeline import draining, last_failure, nothing_lost
 from tests.harness.publishing import allocated, attended, person, schedule_created, visit_booked
 from tests.harness.waiting import in_thread, result_of, until
 

@@ -12,10 +12,11 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.errors import UpstreamError
 from sync.events.context import Outcome
-from sync.store.failed_attempts import FailedAttempt, last_failure
+from sync.store.failed_attempts import FailedAttempt
 from tests.harness import activities
 from tests.harness.app import open_application
 from tests.harness.handlers import Harness, Prisoner
+from tests.harness.pipeline import last_failure
 from tests.harness.publishing import DpsEvent, appointment_created, put_visit, visit_booked
 from tests.harness.waiting import until
 

@@ -23,7 +23,7 @@ from sync.settings.upstreams import UpstreamName
 from sync.store import failed_attempts as failures
 from tests.harness.app import open_application
 from tests.harness.faults import held, hits
-from tests.harness.pipeline import draining, nothing_lost
+from tests.harness.pipeline import draining, last_failure, nothing_lost
 from tests.harness.publishing import visit_booked
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
@@ -108,7 +108,7 @@ def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
             until(is_dead_letter)
         # For a creation, one receive searches NOMIS and waits until the result is reliable.
         assert hits(sandbox, fault) == {"POST": 2, "PUT": 3}[method]
-        found = failures.last_failure(application.database, message_id=pair.dlq.receive()[0].message_id)
+        found = last_failure(application.database, message_id=pair.dlq.receive()[0].message_id)
         assert found is not None
         assert found.attempt == 3
 

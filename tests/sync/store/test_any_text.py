@@ -30,6 +30,7 @@ from sync.store.findings import FindingKind
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry, read_events
 from sync.upstream import breaker as breakers
+from tests.harness.pipeline import last_failure
 
 VISIT = DOMAINS["visits"].creation
 
@@ -120,8 +121,8 @@ def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text
         failures.record_failures(connection, [of_text("innocent"), of_text(text), of_text(f"{text}x")])
         assert _attempts(connection, None, text) == before + 1
     for found in (
-        failures.last_failure(database, sns_message_id=text),
-        failures.last_failure(database, message_id=text, queue="visits"),
+        last_failure(database, sns_message_id=text, queue="visits"),
+        last_failure(database, message_id=text, queue="visits"),
     ):
         assert found is not None
         assert found.failure.reason == readable(text)
@@ -220,7 +221,7 @@ def test_a_text_that_fits_its_column_is_unchanged(database: Database) -> None:
     attempt = replace(of_text("x"), message_id="é" * 100)
     with database.begin() as connection:
         failures.record_failures(connection, [attempt])
-    found = failures.last_failure(database, message_id=attempt.message_id)
+    found = last_failure(database, queue="visits", message_id=attempt.message_id)
     assert found is not None
     assert found.message_id == attempt.message_id
 

@@ -19,6 +19,7 @@ from sync.store.failed_attempts import FailedAttempt
 from sync.store.findings import FindingKind
 from sync.store.outbox import Delivery, DeliveryState
 from sync.upstream import breaker as breakers
+from tests.harness.pipeline import last_failure
 
 
 def record_one(connection: Connection, key: str = "k", alert_command: str | None = "show {id}") -> bool:
@@ -183,11 +184,10 @@ def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
     with database.begin() as connection:
         failures.record_failures(connection, [ATTEMPT, last])
         failures.record_failures(connection, [])
-    assert failures.last_failure(database, sns_message_id="s-1", message_id="m-1") == last
-    assert failures.last_failure(database, message_id="m-1") == ATTEMPT
-    assert failures.last_failure(database, sns_message_id="unknown", message_id="m-2") == last
-    assert failures.last_failure(database, message_id="unknown") is None
-    assert failures.last_failure(database) is None
+    assert last_failure(database, sns_message_id="s-1", message_id="m-1") == last
+    assert last_failure(database, message_id="m-1") == ATTEMPT
+    assert last_failure(database, sns_message_id="unknown", message_id="m-2") == last
+    assert last_failure(database, message_id="unknown") is None
 
 
 def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
@@ -208,7 +208,7 @@ def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
     long = replace(ATTEMPT, entity="e" * 900, failure=replace(ATTEMPT.failure, path="/" + "p" * 900, reason="r" * 900))
     with database.begin() as connection:
         failures.record_failures(connection, [long, ATTEMPT])
-    kept = failures.last_failure(database, message_id="m-1")
+    kept = last_failure(database, message_id="m-1")
     assert kept == ATTEMPT
     with database.read() as connection:
         [row, _] = connection.execute(tables.failures.select().order_by(tables.failures.c.id))
