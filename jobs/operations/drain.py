@@ -83,8 +83,14 @@ class DrainResult:
 
     @property
     def problem(self) -> str | None:
-        """Why the work itself failed, on one line. Individual failures are left to the queue's retries."""
-        reasons = [f"{queue}: {reason}" for queue, reason in self.errors.items()]
+        """Why the work itself failed, on one line, with each reason once.
+
+        Individual failures are left to the queue's retries.
+        """
+        queues: dict[str, list[str]] = {}
+        for queue, reason in self.errors.items():
+            queues.setdefault(reason, []).append(queue)
+        reasons = [f"{', '.join(names)}: {reason}" for reason, names in queues.items()]
         return "; ".join([*reasons, *self.hints]) if reasons else None
 
     def as_dict(self) -> dict[str, Any]:

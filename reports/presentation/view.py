@@ -123,7 +123,11 @@ class View:
     def none_at(self, prisons: Sequence[str]) -> str:
         """A clause saying that no records were found at these prisons."""
         right = "is the prison id right?" if len(prisons) == 1 else "are the prison ids right?"
-        return f"no {self.noun} was found at {', '.join(prisons)} ({right})"
+        return f"{self.nobody()} was found at {', '.join(prisons)} ({right})"
+
+    def nobody(self) -> str:
+        """The subject of a clause saying that no records were found."""
+        return f"no {self.noun}"
 
     def population(self) -> str:
         """A sentence saying how many records there are, and how many were compared or changed in the meantime."""

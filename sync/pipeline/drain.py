@@ -71,7 +71,8 @@ class UpstreamsUnavailable(SyncError):
     recoverable = True
 
     def __init__(self, names: list[str]) -> None:
-        super().__init__(f"{', '.join(names)} did not respond; the messages wait on the queue")
+        verbs = "is unavailable, or fails" if len(names) == 1 else "are unavailable, or fail"
+        super().__init__(f"{' and '.join(names)} {verbs} these calls; the messages wait on the queue")
 
 
 class Drain:

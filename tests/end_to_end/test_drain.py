@@ -57,7 +57,9 @@ def test_sigterm_after_the_last_event_is_not_a_failure(
     installed.make_queues()
     schedule_created(sandbox).publish()
     with faulty(sandbox, "nomis", "POST", kind="reset", times=1):
-        assert installed.run("drain", "activity").code == 0
+        lost = installed.run("drain", "activity")
+        assert lost.code == 0
+        assert "creations list" not in lost.err
     queue = installed.main_queue("activity")
     until(lambda: queue.counts().visible, "the message that waited for its service")
     with held(sandbox, "slack", path="/api/chat.postMessage") as alert:
@@ -104,7 +106,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
     installed.settings["API_TIMEOUT_SECONDS"] = "2"
     drained = installed.run_process("drain", "visit", "--json", "--wait-seconds", "0.5")
     assert drained.code == 1
-    assert "visit: nomis did not respond" in drained.error
+    assert "visit: nomis is unavailable, or fails these calls; the messages wait on the queue" in drained.error
     assert drained.json()["applied"] == 0
     checked = installed.run("check")
     assert checked.code == 1
@@ -117,6 +119,20 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
         return not sandbox.verify()["problems"]
 
     until(all_applied, "every visit in NOMIS")
+
+
+def test_an_outage_is_named_once_for_all_queues(installed: App, sandbox: Sandbox) -> None:
+    """If one service stops several queues, the command says why once, with the names of the queues."""
+    installed.make_queues()
+    sandbox.traffic(events=20, queues=["visit", "appointment"])
+    with faulty(sandbox, "nomis", kind="status", status=503):
+        # The breaker opens for both queues, whichever of them has the failing calls.
+        drained = installed.run("drain", "visit", "appointment", "--until-empty", "--wait-seconds", "0.5")
+    assert drained.code == 1
+    assert drained.errors[-1] == (
+        "prisoner-to-nomis: visit, appointment: nomis is unavailable, or fails these calls; "
+        "the messages wait on the queue"
+    )
 
 
 def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:

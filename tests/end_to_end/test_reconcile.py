@@ -322,7 +322,10 @@ def test_the_command_and_the_report_list_the_same_mismatches(installed: App, san
 
 
 def test_a_cause_that_could_not_be_read_is_not_shown_as_a_cause(installed: App, sandbox: Sandbox) -> None:
-    """If the evidence cannot be read, the table says so without the path, and names a command that tries again."""
+    """If the evidence cannot be read, the table says so without the path, and names a command that tries again.
+
+    `reconcile explain` calls a difference new for as long as the report of the last run does.
+    """
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     with faulty(sandbox, "mapping", "GET", kind="status", status=400):
         run = installed.run("reconcile", "incentives", "--no-notify", RECONCILIATION_RECHECK_SECONDS="0")
@@ -335,10 +338,13 @@ def test_a_cause_that_could_not_be_read_is_not_shown_as_a_cause(installed: App, 
     assert f"\nthe causes of 2 differences were not found out; to try again: prisoner-to-nomis {again}\n" in run.out
     explain = f"reconcile explain {both[0]}"
     assert f"\nthe cause of 1 difference was not found out; to try again: prisoner-to-nomis {explain}\n" in one.out
+    assert ": new difference\n" in installed.run(*explain.split()).out
     repeated = installed.run(*again.split(), RECONCILIATION_RECHECK_SECONDS="0")
     assert "not found out" not in repeated.out
     assert [line.split()[1] for line in repeated.out.splitlines() if " 7. " in line] == both
-    assert "cause       7. " in installed.run(*explain.split()).out
+    explained = installed.run(*explain.split()).out
+    assert "cause       7. " in explained
+    assert ": persisting difference\n" in explained
 
 
 def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
@@ -347,7 +353,7 @@ def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
     assert run.code == 1
     assert " incomplete: " in run.out
     assert "compared 0, mismatches 0" in run.out
-    assert run.err.endswith("is incomplete: no active prisoner was found at XXX\n")
+    assert run.err.endswith("is incomplete: no active prisoner was found at XXX (is the prison id right?)\n")
 
 
 def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:

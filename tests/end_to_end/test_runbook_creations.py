@@ -5,7 +5,7 @@ import pytest
 from sandbox import Sandbox
 from sync.settings.queues import QUEUES
 from tests.harness.app import App
-from tests.harness.commands import Terminal
+from tests.harness.commands import Ended, Terminal
 from tests.harness.faults import faulty, held
 from tests.harness.publishing import (
     DpsEvent,
@@ -48,9 +48,18 @@ def lose(app: App, event: DpsEvent, *, applied: bool) -> None:
         app.drain(event.queue)
 
 
+def _drained_ambiguous(app: App) -> Ended | None:
+    drained = app.run("drain", "activity")
+    return drained if " ambiguous 1," in drained.out else None
+
+
 def ambiguous(app: App) -> dict[str, object]:
-    """Delivers the message again, without settling the creation, and returns the creation as it is listed."""
-    until(lambda: app.drain("activity")["ambiguous"], "the message whose create had no response")
+    """Delivers the message again, without settling the creation, and returns the creation as it is listed.
+
+    The command that delivers it names the command that lists the creation.
+    """
+    drained = until(lambda: _drained_ambiguous(app), "the message whose create had no response")
+    assert drained.errors[-1] == "1 creation has an unknown outcome; see: prisoner-to-nomis creations list"
     (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
     return dict(creation)

@@ -68,7 +68,7 @@ def show_drain(result: "DrainResult", *, as_json: bool) -> None:
 
 def _print_totals(result: "DrainResult") -> None:
     totals = result.totals
-    seconds = totals.pop("seconds", None)
+    seconds, ambiguous = totals.pop("seconds", None), totals.get("ambiguous", 0)
     queues = ", ".join(result.summaries)
     if queues:
         say(f"drained {queues}: {counts_text(totals) or 'nothing received'}; {duration_text(seconds)}")
@@ -81,6 +81,9 @@ def _print_totals(result: "DrainResult") -> None:
         say(f"{count(number, 'message')} deferred: {reason}", err=True)
     if result.deferrals:
         say("deferred messages are tried again; see: prisoner-to-nomis status", err=True)
+    if ambiguous:
+        have = f"{count(ambiguous, 'creation')} {'has' if ambiguous == 1 else 'have'}"
+        say(f"{have} an unknown outcome; see: prisoner-to-nomis creations list", err=True)
     if len(result.reasons) > _MOST_REASONS:
         say("and for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
 

@@ -178,7 +178,11 @@ def explain_prisoner(
     evidence = collect_evidence(services, pair, message, near, whole=True)
     key = {"booking_id": pair.booking_id}
     with database.read() as connection:
-        standing, since = read_baseline(connection, NAME, moment).classify(key_text(key), moment)
+        baseline = read_baseline(connection, NAME, moment)
+    standing, since = baseline.classify(key_text(key), moment)
+    if since == baseline.started_at:
+        # The difference is still as new as the report of the last run says.
+        standing = "new"
     found = explanation(evidence, None if pair.equal else _explained(diagnose(evidence, near), pair))
     values = {"offender_no": offender_no, "prison_id": pair.prison_id, "standing": standing, "since": since, **key}
     mismatch = IncentiveMismatch.model_validate(

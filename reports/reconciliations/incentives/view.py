@@ -14,7 +14,7 @@ from reports.reconciliations.incentives.events import ALERTS, REPORT
 from reports.reconciliations.incentives.result import IncentiveDiagnosis, IncentiveMismatch, IncentiveResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, Record, Resolved, Unconfirmed
     from reports.presentation.view import SideKey
@@ -175,11 +175,9 @@ class IncentiveView(View):
         """A clause saying that some requested prisoners are not active."""
         return f"{count(number, 'requested prisoner')} {'is' if number == 1 else 'are'} not among the active prisoners"
 
-    def none_at(self, prisons: Sequence[str]) -> str:
-        """A clause saying that no prisoner to compare was found at these prisons."""
-        chosen = self.result.parameters.get("offender_nos")
-        nobody = "none of the chosen prisoners" if chosen else "no active prisoner"
-        return f"{nobody} was found at {', '.join(prisons)}"
+    def nobody(self) -> str:
+        """The subject of a clause saying that no prisoner to compare was found."""
+        return "none of the chosen prisoners" if self.result.parameters.get("offender_nos") else "no active prisoner"
 
     def population(self) -> str:
         """A sentence with NOMIS's count, and the numbers of prisoners listed, compared and released."""

@@ -64,7 +64,7 @@ def test_a_prison_where_nobody_was_found_gets_no_all_clear() -> None:
     changes = {"parameters": {"prisons": ["MDI", "XXX"]}, "empty_prisons": ("XXX",)}
     for where, text in texts(made_result(0, status="incomplete", **changes)).items():
         assert not ALL_CLEAR.search(text), where
-        assert "incomplete: no active prisoner was found at XXX." in text, where
+        assert "incomplete: no active prisoner was found at XXX (is the prison id right?)." in text, where
         assert "Nothing is known about XXX." in text, where
         assert "--resume" not in text, where
 
