@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that refuses wrong arguments with one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Prints what is wrong in one line, and ends the process with exit code 2."""
+        """Prints in one line what is wrong, and ends the process with exit code 2."""
         self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}\n")
 
 

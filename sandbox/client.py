@@ -188,7 +188,7 @@ class Sandbox:
         return dict(self.control("GET", "/planted"))
 
     def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq", of: str = "incentive") -> int:
-        """Puts on an existing queue the planted messages that are waiting; returns how many.
+        """Puts on an existing queue the planted messages that are waiting; returns their number.
 
         `of` is the id of the queue to which their events belong. For incentives, the events are about reviews (cause
         1).
@@ -196,7 +196,7 @@ class Sandbox:
         return int(self.control("POST", "/planted/waiting", {"queue": queue, "of": of})["sent"])
 
     def switch_agencies(self, service: str, *agencies: str) -> None:
-        """Switches a service on in NOMIS for these agencies only; `*ALL*` means every agency."""
+        """Switches a service on in NOMIS for the given agencies only; `*ALL*` means every agency."""
         self.control("PUT", f"/agency-switches/{quote(service)}", {"agencies": list(agencies)})
 
     def prisoners(self) -> list[dict[str, Any]]:
@@ -212,7 +212,7 @@ class Sandbox:
         return list(self.control("GET", "/custom-events"))
 
     def refuse_events(self, name: str, status: int) -> None:
-        """Refuses the events of this name: always if the status is 400, otherwise each event once."""
+        """Refuses the events called `name`: always if the status is 400, otherwise each event once."""
         self.control("POST", "/custom-events/refusals", {"name": name, "status": status})
 
     def slack(self) -> dict[str, Any]:

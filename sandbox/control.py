@@ -183,7 +183,7 @@ def custom_events(engine: Engine, body: Body) -> object:
 
 
 def refuse_events(engine: Engine, body: Body) -> object:
-    """Refuses the events of this name: always if the status is 400, otherwise each event once."""
+    """Refuses the events called `name`: always if the status is 400, otherwise each event once."""
     engine.insights.refusals[str(body["name"])] = int(body["status"])
     return {}
 

@@ -49,7 +49,7 @@ class CannotListenError(RuntimeError):
 
 
 class Engine:
-    """Serves a world, in the process of an event loop; nothing listens before `start`.
+    """Serves a world on one event loop; nothing listens before `start`.
 
     Args: options: the options of the first world. emulator_url: the address of SNS and SQS, or None to have no queues.
     """

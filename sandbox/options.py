@@ -60,12 +60,12 @@ class Options:
 
     Attributes: prisoners: the number of active prisoners. seed: the seed of all random choices; the same seed on the
     same `today` gives the same world. today: the last day of the histories; if None, today in London. mismatch_rate:
-    the share of the prisoners whose levels differ by a planted cause. every_cause: whether at least one mismatch of
-    each cause is planted. mismatches: exact numbers by cause (`{"4": 3}`), instead of the rate. in_flight: how many
-    differences are only in flight (a review made moments ago that reaches NOMIS soon). in_flight_seconds: such a review
-    reaches NOMIS this long after its level was first read there. excluded: how many of the mismatches are on the list
-    of excluded bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to its
-    withdrawn bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes.
+    the share of the prisoners whose levels differ because of a planted cause. every_cause: whether at least one
+    mismatch of each cause is planted. mismatches: exact numbers by cause (`{"4": 3}`), instead of the rate. in_flight:
+    how many differences are only in flight (a review made moments ago that reaches NOMIS soon). in_flight_seconds: such
+    a review reaches NOMIS this long after its level was first read there. excluded: how many of the mismatches are on
+    the list of excluded bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to
+    its withdrawn bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes.
     nomis_pool: how many calls NOMIS can handle at once before it responds with 500; None means any number.
     token_seconds: how long a token lasts. tell_expiry: whether the response of HMPPS Auth says how long a token lasts
     (`expires_in`). mapping_race_ms: a second post of a mapping within this time after the first loses the race, once,

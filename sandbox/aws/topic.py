@@ -123,7 +123,7 @@ class Topic:
         return taken
 
     def send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> Future[int]:
-        """Sends events straight to the named queue (main or dead letter), in the topic's thread; returns how many."""
+        """Sends events straight to a queue (main or dead letter), in the topic's thread; returns how many were sent."""
         return self.work(lambda: self._send_waiting(events, queue))
 
     def _send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> int:

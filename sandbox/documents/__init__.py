@@ -22,7 +22,7 @@ ENDPOINTS: Final[dict[str, tuple[Endpoint, ...]]] = {
     "adjustments": dps.ADJUSTMENTS,
     "prisoner-search": hmpps.PRISONER_SEARCH,
 }
-#: The month since which a service's document has been in OpenAPI 3.1.
+#: The month from which a service's document is in OpenAPI 3.1.
 _NEWER_FORM: Final = {"activities": "2025-01", "appointments": "2025-01"}
 _TODAY: Final = "9999"
 

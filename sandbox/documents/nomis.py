@@ -8,7 +8,7 @@ from typing import Final
 from sandbox.documents.notation import Changed, Endpoint, Maybe, Page, since
 
 NEW_ROLE: Final = "NOMIS_PRISONER_API__SYNCHRONISATION__RW"
-#: The month since which the old roles have been refused.
+#: The month from which the old roles are refused.
 _ROLES: Final = "2025-09"
 _WORK: Final = "2023-08"
 

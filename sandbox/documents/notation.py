@@ -1,8 +1,9 @@
 """A short notation for what a service publishes about its endpoints, with the months in which it changed.
 
 A value is a word (`integer`, `text`, `date`, `date-time`, `time`, `boolean`, `number`), or one of several words in
-capitals (`OPEN|CLOSED`). A list with one element is a list of such values, and a dictionary is an object. A field
-may be missing if its word ends with `?` or its value is inside `Maybe`; a value inside `Null` may be null.
+capitals (`OPEN|CLOSED`). A list with one element stands for a list of values like that element, and a dictionary for an
+object. A field may be missing if its word ends with `?` or its value is inside `Maybe`; a value inside `Null` may be
+null.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROLE: Final = "SENTENCE_ADJUSTMENTS_SYNCHRONISATION"
 READER: Final = "ADJUSTMENTS__ADJUSTMENTS_RO"
-#: The month since which the list of a person's adjustments has had its current form.
+#: The month from which the list of a person's adjustments has its current form.
 PRESENT_LIST: Final = "2023-11"
 CONTENT_TYPE: Final = "application/vnd.nomis-offence+json"
 MOCK_BOOKING: Final = 1_201_725
@@ -110,7 +110,7 @@ class AdjustmentsState:
         return self._persons.get(offender_no, [])
 
     def find(self, adjustment_id: str) -> DpsAdjustment | None:
-        """The adjustment with this id, or with mocks a canned adjustment (to a sentence if the id ends in `S`)."""
+        """The adjustment with this id or, with mocks, a canned adjustment (to a sentence if the id ends in `S`)."""
         found = self.adjustments.get(adjustment_id)
         if found is not None or not self.mocks:
             return found

@@ -79,7 +79,8 @@ class MappingState:
     """All tables of the mapping service.
 
     A post that arrived before a colliding row was stored has already passed the check, so the database constraint
-    refuses it with 500. If `race_ms` is above 0, a post up to that much later is treated the same, once for each row.
+    refuses it with 500. If `race_ms` is above 0, a post up to that much later is treated in the same way, once for each
+    row.
     """
 
     def __init__(self, race_ms: float = 0) -> None:

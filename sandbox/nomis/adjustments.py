@@ -200,7 +200,7 @@ def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustm
 def update_adjustment(world: World, found: NomisAdjustment, fields: Fields) -> None:
     """Changes an adjustment within its family; since February 2024 an adjustment to a sentence may move to another.
 
-    A request without `active` was refused until November 2023; since then `active` remains unchanged.
+    A request without `active` was refused until November 2023; since then it leaves `active` unchanged.
     """
     asked = _read(fields, found.booking_id, found.sentence)
     _check_type(world, asked)

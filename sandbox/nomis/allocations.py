@@ -53,8 +53,8 @@ class Allocation:
 def upsert_allocation(world: World, course_id: int, fields: Fields, arrived: float) -> tuple[Allocation, bool]:
     """Writes the allocation of a booking to a course; returns whether it was created.
 
-    Two open rows of the pair make NOMIS fail with 500. If the world allows simultaneous upserts to make duplicates, a
-    row stored after this request came in is not seen.
+    Two open rows for one booking and course make NOMIS fail with 500. If the world allows simultaneous upserts to make
+    duplicates, a row stored after this request came in is not seen.
     """
     booking_id = fields.number("bookingId")
     band = fields.text("payBandCode", shortest=1, longest=12)
@@ -99,7 +99,7 @@ def upsert_allocation(world: World, course_id: int, fields: Fields, arrived: flo
 
 
 def plant_duplicate(world: World, allocation_id: int) -> Allocation:
-    """Adds a second row for the pair of an allocation, as two simultaneous creations leave it."""
+    """Adds a second row for the booking and course of an allocation, as two simultaneous creations leave it."""
     courses = world.nomis_courses
     first = courses.allocations[allocation_id]
     second = Allocation(

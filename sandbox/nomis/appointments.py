@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from sandbox.world import World
 
 ROLE: Final = "NOMIS_APPOINTMENTS"
-#: The month since which NOMIS names the event in its views and requires a prison for its list of ids, and the month
-#: since which it finds all appointments of a booking at a place and time, instead of allowing only one.
+#: The month from which NOMIS names the event in its views and requires a prison for its list of ids, and the month
+#: from which it finds all appointments of a booking at a place and time, instead of allowing only one.
 NAMES_EVENTS: Final = "2025-09"
 FINDS_SEVERAL: Final = "2026-01"
 

@@ -62,7 +62,7 @@ def upsert_attendance(
     """Writes the attendance of a booking at a session; returns whether it was created.
 
     An unknown course, session, booking or code, a missing allocation and a paid attendance are refused with 400. Two
-    rows of the pair make NOMIS fail with 500.
+    rows for one booking and session make NOMIS fail with 500.
     """
     status, outcome = fields.text("eventStatusCode"), fields.optional_text("eventOutcomeCode")
     comment, bonus = fields.comment("comments"), fields.money("bonusPay")
@@ -102,7 +102,7 @@ def attendance_status(world: World, course_id: int, booking_id: int, fields: Fie
 
 
 def plant_duplicate(world: World, event_id: int) -> Attendance:
-    """Adds a second row for the pair of an attendance, as two simultaneous creations leave it."""
+    """Adds a second row for the booking and session of an attendance, as two simultaneous creations leave it."""
     first = world.nomis_courses.attendances[event_id]
     second = Attendance(
         event_id=next(world.nomis_courses.event_ids),

@@ -250,7 +250,7 @@ def update_course(world: World, course_id: int, fields: Fields) -> None:
 
 
 def update_session(world: World, course_id: int, fields: Fields) -> Session:
-    """Cancels or restores the session with exactly that date, start and end; 404 if there is none."""
+    """Cancels or restores the session with exactly the given date, start and end; 404 if there is none."""
     slot = (fields.day("date"), fields.clock_time("startTime"), fields.clock_time("endTime"))
     cancelled = fields.flag("cancelled")
     course = course_or_404(world, course_id)

@@ -87,7 +87,7 @@ class ActivityRecords:
     def _somebody(self) -> Prisoner:
         """A prisoner without records so far; each is returned only once."""
         if not self.people:
-            raise ValueError("there are fewer prisoners than differences of activities to plant: increase `prisoners`")
+            raise ValueError("there are fewer prisoners than differences in activities to plant: increase `prisoners`")
         found = self.people.pop()
         self.world.reserved.add(found.booking_id)
         return found

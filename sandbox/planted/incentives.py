@@ -30,7 +30,7 @@ class Planted:
     """One planted difference. `cause` is the number of the row of the decision table, `in_flight` or `excluded`.
 
     `row` is the row that applies, even to an excluded booking, or None for a mismatch that is only in flight. `began`
-    is the London time of the last record on either side, since which the two sides have differed.
+    is the London time of the last record on either side; the two sides have differed since then.
     """
 
     prisoner: Prisoner
@@ -163,7 +163,7 @@ class _Planter:
         self._list(prisoner, cause, row)
 
     def in_flight(self, prisoner: Prisoner) -> None:
-        """Makes a review a moment ago that is still on its way to NOMIS."""
+        """Makes a review dated a moment ago, which is still on its way to NOMIS."""
         before = self._settled(prisoner)
         review = self.history.review(
             prisoner, self.history.level_but(before), london_now().replace(microsecond=0), prisoner.prison_id

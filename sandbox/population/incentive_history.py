@@ -40,7 +40,7 @@ class IncentiveHistory:
         self.users = [self._user() for _ in range(40)]
 
     def moment(self, days_back: int) -> datetime:
-        """Returns a time during the working day, that many days ago, with a fraction of a second."""
+        """Returns a time during the working day, `days_back` days ago, with a fraction of a second."""
         return self.midnight + timedelta(
             days=-days_back, seconds=28_800 + int(self.chance.random() * 36_000), microseconds=204_000
         )
@@ -91,7 +91,7 @@ class IncentiveHistory:
         return review
 
     def in_nomis(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, module: str) -> IepRecord:
-        """Makes a record only in NOMIS, by a user on a screen or by NOMIS itself."""
+        """Makes a record only in NOMIS, as a user does on a screen, or as NOMIS does itself."""
         user = self.user() if module == BY_SCREEN else "OMS_OWNER"
         return self.world.nomis_incentives.add(
             prisoner.booking_id, code, at.replace(microsecond=0), prison_id, module, user

@@ -71,7 +71,7 @@ class NomisPrisonLevel:
 
 
 class Allowance(NamedTuple):
-    """Transfer limits in pence (remand, convicted; spend limits are ten times these) and both kinds of visit order."""
+    """Transfer limits in pence (spend limits are ten times these) and the numbers of visit orders of both kinds."""
 
     remand_transfer: int
     convicted_transfer: int

@@ -54,7 +54,7 @@ class Slack:
         ]
 
     def view(self) -> dict[str, object]:
-        """Returns everything posted as the control API shows it."""
+        """Returns everything that was posted, as the control API shows it."""
         messages = [message.view() for message in self.posted.messages]
         return {"messages": messages, "files": [each.view() for each in self.posted.files.values()]}
 

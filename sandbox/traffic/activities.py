@@ -73,7 +73,7 @@ class ActivityScenarios:
         return kinds[drawn]()
 
     def chain(self) -> Scenario:
-        """A new schedule, an allocation to it, and an attendance by that prisoner: each needs the one before."""
+        """A new schedule, an allocation to it, and an attendance of the allocation: each needs the one before."""
         schedule = self._maker.schedule(self._people.prison())
         allocation = self._new_allocation(
             schedule, self._chance.choice(self._people.in_prison(schedule.activity.prison_id))
@@ -177,7 +177,8 @@ class ActivityScenarios:
             prisoner_number=prisoner.offender_no,
             booking_id=prisoner.booking_id,
             band=self._chance.choice(schedule.activity.pay).band,
-            # It starts as early as the schedule, since a prisoner cannot attend a session without an allocation.
+            # The allocation starts as early as the schedule, since a prisoner cannot attend a session without an
+            # allocation.
             start=schedule.start,
         )
 

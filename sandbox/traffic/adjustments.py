@@ -59,7 +59,7 @@ class AdjustmentScenarios:
         )
 
     def _prisoner(self) -> Prisoner:
-        """A prisoner without planted differences of adjustments, since a change today would hide them."""
+        """A prisoner without planted differences in adjustments, since a change today would hide them."""
         differing = {each.key[0] for each in self._world.differences.get("adjustments", ())}
         while True:
             prisoner = self._people.anyone()

@@ -65,7 +65,7 @@ class IncentiveScenarios:
         return Step("incentive", review.id, kind, "incentives.iep-review.inserted", information)
 
     def _later(self) -> timedelta:
-        """A period a little longer than at the previous call, so that no two reviews have the same time."""
+        """A period a little longer than that of the previous call, so that no two reviews have the same time."""
         self._passed += timedelta(milliseconds=1)
         return self._passed
 

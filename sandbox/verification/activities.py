@@ -35,7 +35,7 @@ OUTCOMES: Final = {
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Checks published schedules (found by course code), and allocations and attendances (found by their pair)."""
+    """Checks schedules (found by course code), and allocations and attendances (by booking and course or session)."""
     by_code: dict[str, list[Course]] = {}
     for course in world.nomis_courses.courses.values():
         by_code.setdefault(course.code, []).append(course)
