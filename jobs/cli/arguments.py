@@ -85,7 +85,7 @@ def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_time(text: str, zone: ZoneInfo) -> datetime:
-    """A date, a date-time (in `zone` if it has no offset) or an age before now (`30m`, `2h`, `7d`), as an aware time.
+    """A date, a date-time (in `zone` if it has no offset) or an age (`30m`, `2h`, `7d`), as an aware time.
 
     Raises `UsageError` for anything else.
     """

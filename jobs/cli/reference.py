@@ -122,7 +122,7 @@ recorded with the operator and the time. Without a terminal to ask on, they do n
 _SCHEDULE_HEAD = """
 ## Scheduled jobs
 
-If the switch of a job is on, the scheduler runs it. Otherwise a CronJob runs its command. A run that was
+If the switch of a job is on, the scheduler runs the job. Otherwise a CronJob runs its command. A run that was
 missed still begins if no more than the given time has passed.
 
 | job | command | schedule | switch | still begins within |

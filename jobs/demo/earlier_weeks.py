@@ -15,8 +15,8 @@ from sync.clock import LONDON
 
 #: The cause of a difference whose message waits: the demo's run finds it in flight.
 _WAITS_ON_A_QUEUE: Final = 1
-#: Differences of levels that are over: the first and the last run that found them, the number of the cause, and both
-#: levels.
+#: Differences between levels, now over: the first and the last run that found each of them, the number of its cause,
+#: and both levels.
 _LEVELS_OVER: Final = (
     (8, 7, 2, "STD", "ENH"),
     (8, 5, 6, "STD", "BAS"),

@@ -171,7 +171,7 @@ class DemoOutcome:
         return f"{found:,}{split} the planted cause named for {causes:,}"
 
     def _gone_text(self) -> str:
-        """The differences that agreed when read again, and how many were planted to do so."""
+        """The differences that were gone when read again, and how many were planted to be gone by then."""
         gone, in_flight = self.result.settled_on_recheck, sum(each["cause"] == "in_flight" for each in self.planted)
         planted = f"{in_flight:,} in flight, {self.bulk_differs:,} only in the bulk call"
         late = len(self.result.in_flight) - len(self.planted_in_flight)
@@ -207,7 +207,7 @@ class DemoOutcome:
                 f"{result.new:,} new, {result.persisting:,} persisting, {len(result.resolved):,} resolved",
             ),
             ("differences excluded", f"{sum(each.still_differs for each in result.excluded):,}"),
-            ("differences that agreed when read again", self._gone_text()),
+            ("differences that were gone when read again", self._gone_text()),
             *((findings.result.title.lower(), findings.text()) for findings in self.others),
             ("events in Application Insights", f"{sum(self.accepted.values()):,} of {sum(self.tracked.values()):,}"),
             ("messages to Slack", f"{self.slack:,}"),

@@ -22,7 +22,7 @@ class ReadResult(Generic[T_co]):
 
 
 def start(name: str, ask: Callable[[], T]) -> "Future[T]":
-    """Calls `ask`, which must not raise, in a daemon thread with this name."""
+    """Calls `ask`, which must not raise, in a daemon thread called `name`."""
     future: Future[T] = Future()
     threading.Thread(target=lambda: future.set_result(ask()), name=name, daemon=True).start()
     return future
@@ -34,7 +34,7 @@ def late_text(deadline_seconds: float) -> str:
 
 
 def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[T]:
-    """The result of one read. It is unknown if the read raises, except for the errors that are `passed_on`."""
+    """The result of one read. It is unknown if the read raises; only the errors in `passed_on` are raised."""
     try:
         return ReadResult(ask())
     except passed_on:

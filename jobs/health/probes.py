@@ -33,7 +33,7 @@ from sync.store.waiting_messages import Wait
 from sync.upstream.breaker_rules import BreakerState
 from sync.upstream.services import Services
 
-#: The limit of one call, in seconds.
+#: The time limit for one call, in seconds.
 CALL_SECONDS = 5.0
 
 
@@ -268,9 +268,9 @@ def _probe_breakers(application: Application) -> ProbeResult:
 
 
 def wait_text(wait: Wait, zone: ZoneInfo) -> str:
-    """How many messages wait for a service since when (in `zone`), and why; one line."""
+    """How many messages have been waiting for a service, since when (in `zone`) and why, on one line."""
     since = f"{wait.since.astimezone(zone):%d %b %H:%M}"
-    waits = "waits" if wait.number == 1 else "wait"
+    waits = "has been waiting" if wait.number == 1 else "have been waiting"
     return f"{count(wait.number, 'message')} {waits} for {wait.service} since {since}: {wait.reason}"
 
 

@@ -160,7 +160,7 @@ def proposed_fixes(result: ReconciliationResult, cause: str | None, *words: str)
             rest = arguments[len(words) :]
             fixes.setdefault(rest, ProposedFix(row, mismatch, rest))
     if not fixes and not undecided:
-        among = "" if cause is None else f" of the cause {cause!r}"
+        among = "" if cause is None else f" with the cause {cause!r}"
         raise UsageError(f"run {result.run_id} proposes `{' '.join(words)}` for no difference{among}")
     return ProposedFixes(tuple(fixes.values()), undecided)
 

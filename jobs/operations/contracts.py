@@ -223,7 +223,7 @@ def _ids(application: Application, probe: ContractProbe) -> tuple[str, ...]:
 
 
 def _record(application: Application, results: Sequence[ServiceResult]) -> None:
-    """Replaces the last results with these; adds a message to the outbox if they differ.
+    """Replaces the last results with `results`; adds a message to the outbox if the two differ.
 
     A service whose document could not be read keeps its last result: an outage does not change its contract.
     """

@@ -31,7 +31,7 @@ DESPITE = "--although-different"
 class MappingPlan:
     """What mapping an open creation to a NOMIS record would do.
 
-    found: the record, if NOMIS can read it. objections: why it must not be mapped. differences: how it differs
+    found: the record, if NOMIS can read it. objections: why it must not be mapped. differences: how the record differs
     from the request.
     """
 

@@ -1,4 +1,4 @@
-"""The dead letter queues for operators: one by its queue id, or all in turn, with the reasons of failures."""
+"""Reads dead letter queues for operators: one by its queue id, or all in turn, with the reasons for failures."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -85,8 +85,8 @@ _RUNS_SEEN = 3
 class SentBack:
     """What housekeeping has just sent back from a queue.
 
-    at: when that run ended. until: the latest time at which the messages may still be on the main queue, if every
-    attempt fails.
+    at: when the run of housekeeping ended. until: the latest time at which the messages may still be on the main queue,
+    if every attempt fails.
     """
 
     messages: int
@@ -190,7 +190,7 @@ def find_message(state: DlqState, prefix: str) -> Sequence[DeadLetterReport]:
 
 
 def _just_sent_back(application: Application, queue: str) -> SentBack | None:
-    """What the last housekeeping run sent back from `queue`; None once it must have been handled or have failed."""
+    """What the last housekeeping run sent back from `queue`; None once all of that must have been handled or failed."""
     for run in application.job_runs.recent(_RUNS_SEEN, HOUSEKEEPING_JOB):
         counts = run.counts.get("queues", {}).get(queue, {})
         messages = int(counts.get("retried", 0))
@@ -201,7 +201,7 @@ def _just_sent_back(application: Application, queue: str) -> SentBack | None:
 
 
 def _longest_retry(application: Application, queue: str) -> timedelta:
-    """How long a message that always fails stays on the main queue: its waits and one attempt of the longest length."""
+    """How long a message that always fails stays on the main queue: its waits and one attempt of maximum length."""
     settings = application.settings
     retries = (application.queue_pair(queue).main.max_receives() or settings.hmpps_sqs_max_receive_count) - 1
     waits = settings.queue(queue).error_visibility_timeouts

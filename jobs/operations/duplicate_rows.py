@@ -17,7 +17,10 @@ _ACCEPTED = "NOMIS accepted the deletion"
 
 @dataclass(frozen=True, slots=True)
 class TwoRows:
-    """A pair with two rows in NOMIS. `rows` are the numbers that are known and not deleted, the oldest first."""
+    """A pair, such as a booking and an activity, with two rows in NOMIS.
+
+    `rows`: the numbers of the rows that are known and not deleted, the oldest first.
+    """
 
     finding: Finding
     duplicate_rows: DuplicateRows
@@ -135,7 +138,7 @@ def check_row(plan: RowPlan) -> None:
 def delete_row(application: Application, plan: RowPlan, who: str) -> str:
     """Deletes one row in NOMIS and closes the finding that names it, as `who`. Returns what happened.
 
-    Raises as `resolve_rows` does.
+    Raises what `resolve_rows` raises.
     """
     what, row = plan.what, plan.row
     delete = row_kinds()[what].delete

@@ -172,7 +172,7 @@ def _prisoner_in_nomis(application: Application, finding: Finding, ids: MappingI
 
 
 def find_duplicate(application: Application, finding_id: int) -> Finding:
-    """The finding with this number. Raises `UsageError` if it is unknown or not about a duplicate."""
+    """The finding `finding_id`. Raises `UsageError` if it is unknown or not about a duplicate."""
     with application.database.read() as connection:
         finding = findings.get(connection, finding_id)
     if finding is None or finding.kind not in _KINDS:
@@ -242,7 +242,7 @@ def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None
 
 
 def resolve(application: Application, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
-    """Removes the duplicate, verifies that, and closes the finding as `who`. The mapped record must still exist.
+    """Removes the duplicate, verifies the removal, and closes the finding as `who`. The mapped record must still exist.
 
     `seen` is what a person confirmed: nothing is done if it has changed since. `accepted`: the `unproved` reasons that
     a person saw and overruled. Returns what was done. Raises `WorkError` for an objection or if the removal failed,
@@ -320,7 +320,7 @@ def _remove(application: Application, found: Examination) -> str:
 
 
 def copy_kinds() -> tuple[str, ...]:
-    """The kinds of records that NOMIS identifies by one number, so that a person can name one."""
+    """The kinds of records that NOMIS identifies by one number, so that a person can name a single record."""
     return tuple(domain.record for domain in DOMAINS.values() if len(domain.mappings.nomis) == 1)
 
 

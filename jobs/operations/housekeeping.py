@@ -24,7 +24,7 @@ from sync.store.findings import resolve_expired
 #: SQS keeps a message for fourteen days at most.
 _REDRIVES_KEPT = timedelta(days=30)
 _GIVEN_UP_KEPT = timedelta(days=15)
-#: How many messages of a queue one run reads at most.
+#: The maximum number of messages that one run reads from a queue.
 _MOST_MESSAGES = 10_000
 
 

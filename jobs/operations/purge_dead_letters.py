@@ -21,7 +21,7 @@ Export = Callable[[Sequence[DeadLetterMessage]], str]
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """How many messages were removed, how many arrived since listing and were kept, and where the export is."""
+    """How many messages were removed, how many arrived later and were kept, and where the export is."""
 
     removed: int
     arrived_since: int

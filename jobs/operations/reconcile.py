@@ -134,7 +134,7 @@ def run_reconciliation(
 
 
 def failure_to_accept(application: Application, entry: Entry, parameters: ReconciliationParameters) -> str:
-    """Why the run that the parameters accept failed. Raises `UsageError` if there is nothing to accept."""
+    """Why the run that is to be accepted failed. Raises `UsageError` if there is nothing to accept."""
     _check_named_run(application, entry, parameters)
     assert parameters.accept is not None
     with application.database.read() as connection:
@@ -237,7 +237,7 @@ class Overview:
 
     schedule: its cron expression with the zone. scheduled: whether the scheduler runs it. last_run, status,
     differences: those of the last run over everyone. complete_age_seconds: the seconds since the end of the last
-    complete run. Each is None if there is no such run.
+    complete run. Each of these four is None if there is no such run.
     """
 
     name: str

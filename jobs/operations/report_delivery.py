@@ -37,7 +37,7 @@ _ELSEWHERE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 #: How long sending a report again may take.
 _DELIVERY_SECONDS = 60.0
-#: How many characters of the reason an alert shows at most.
+#: The maximum number of characters that an alert shows of the reason.
 _MOST_REASON = 1_000
 _SETTINGS = {"slack": "SLACK_TOKEN", "email": "SMTP_URL and REPORTS_EMAIL_TO", "archive": "REPORTS_LOCATION"}
 
@@ -150,8 +150,8 @@ def _missing(run_id: str, channel: Channel, delivery: Delivery) -> str:
     what = f"the report of {run_id} has not been sent to {channel}: {delivery.last_error or 'not sent yet'}"
     if delivery.state is DeliveryState.PENDING:
         at = f"{delivery.next_attempt_at.astimezone(LONDON):%d %b %H:%M}"
-        return f"{what}; it is tried again by the scheduler or the first command after {at}"
-    return f"{what}; it is no longer tried; type: report send {run_id} --to {channel}"
+        return f"{what}; sending is tried again by the scheduler or the first command after {at}"
+    return f"{what}; sending is no longer tried; type: report send {run_id} --to {channel}"
 
 
 def render_report(application: Application, run_id: str) -> str:

@@ -43,7 +43,7 @@ class PlannedResync:
     objections: why it must not be done. unchecked: what the program cannot check, as a sentence. is_created: NOMIS
     already has the record, and only its mapping has to be saved. is_readable: NOMIS can read the record. agreement:
     what is known once a read shows what was written. last_action: the number of the last resync of the record, which
-    shows whether another operator has made a resync in the meantime.
+    shows whether another operator has resynced the record in the meantime.
     """
 
     kind: str
@@ -196,8 +196,8 @@ def _find(application: Application, kind: str) -> tuple[QueueContext, Resync]:
 def _canonical_id(resync: Resync, dps_id: str) -> str:
     """The id as DPS writes it. DPS may accept other spellings, but mappings and creations have only this one."""
     if not (_NUMBER if resync.numeric else _TEXT_ID).fullmatch(dps_id):
-        expected = "a number" if resync.numeric else "letters, digits and hyphens"
-        raise UsageError(f"{dps_id!r} is not a valid id of a DPS {resync.kind}: an id is {expected}")
+        expected = "is a number" if resync.numeric else "consists of letters, digits and hyphens"
+        raise UsageError(f"{dps_id!r} is not a valid id of a DPS {resync.kind}: an id {expected}")
     return str(int(dps_id)) if resync.numeric else dps_id.lower()
 
 

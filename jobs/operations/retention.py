@@ -38,7 +38,7 @@ from sync.store.telemetry import Export
 _AT_ONCE = 5_000
 #: SQS keeps a message for fourteen days at most; a message without a known failure would be sent back.
 _FAILURES_NEEDED = timedelta(days=15)
-#: A message that is overdue for this long is no longer in SQS, so nothing can follow it any more.
+#: A message that has been overdue for this long is no longer in SQS, so nothing further can happen to it.
 _WAITS_NEEDED = timedelta(days=15)
 _RUNS = reconciliation_runs.c
 
@@ -52,7 +52,7 @@ class Removed:
 
 
 def remove_expired(application: Application, stop_requested: Callable[[], bool] = lambda: False) -> Removed:
-    """Removes data that is older than its setting allows. Data that could not be removed is tried again.
+    """Removes data that is older than its setting allows. What could not be removed is left for the next removal.
 
     Stops after the current transaction or report once `stop_requested` returns true. Raises `StoreUnavailable`.
     """

@@ -45,9 +45,9 @@ class BatchResult:
     """A batch that was sent back, and what happened to it.
 
     failed: the messages that failed again, by their new SQS ids, with the reason. waiting: the messages that have
-    neither failed nor been handled, by their new SQS ids. idle: the queues of these messages that nothing drains, once
-    the wait is over. on_queue: the number of messages when the wait ended, on all main queues to which the batch was
-    sent.
+    neither failed nor been handled, by their new SQS ids. idle: those queues of the waiting messages that nothing
+    drains when the wait ends. on_queue: the number of messages when the wait ended, on all main queues to which the
+    batch was sent.
     """
 
     sent: Mapping[str, DeadLetterMessage]
@@ -113,7 +113,7 @@ def retry_in_batches(
     """Sends messages back in batches of `size`, each batch once the previous batch has been handled.
 
     It waits for a batch for up to `seconds`, and then shows the batch. It stops at the first batch that fails again or
-    is not handled in that time. Raises as `retry_messages` does.
+    is not handled in that time. Raises what `retry_messages` raises.
     """
     done: list[BatchResult] = []
     target_of = dead_letter_queue(application, queue).target_of

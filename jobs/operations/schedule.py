@@ -1,6 +1,6 @@
 """The scheduled jobs: one timetable, from which all schedules are read.
 
-The scheduler runs it, `doc/settings.md` lists it, the metrics show its runs, and the manifests of the CronJobs are
+The scheduler follows it, `doc/commands.md` lists it, the metrics show its runs, and the manifests of the CronJobs are
 tested against it.
 """
 
@@ -26,7 +26,7 @@ class ScheduledJob:
     setting: the variable with its cron expression. switch: the variable that decides whether the scheduler runs it.
     cron, is_on: the values of these two variables with given settings. catch_up: how long after its scheduled time a
     run that was missed or interrupted is still worth starting. run: does the work, puts counts into the run, and raises
-    if the work fails. If the event is set before the work is done, it raises `StopRequested`, and the next process
+    if the work fails. If its event is set before the work is done, it raises `StopRequested`, and the next process
     resumes the work.
     """
 

@@ -213,7 +213,7 @@ def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures], moment
             },
             ()
             if each.service is None or each.service in is_open or not each.is_long(moment)
-            else (Need(f"{each.reason}; nothing is lost, since they are tried again", CHECK),),
+            else (Need(f"{each.reason}; nothing is lost, since the messages are tried again", CHECK),),
         )
         for each in waits
     ]

@@ -282,7 +282,7 @@ class Application:
         return drain
 
     def build_once(self, name: str, build: Callable[[], Part]) -> Part:
-        """The part with this name, built by the first caller. Other callers wait for this part, and for no other."""
+        """The part called `name`, built by the first caller. Other callers wait for this part, and for no other."""
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:

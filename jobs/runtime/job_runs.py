@@ -175,7 +175,7 @@ class JobRuns:
         return moment
 
     def status_of(self, run_id: str) -> RunStatus | None:
-        """The status of the run with this id, or None if there is no such run."""
+        """The status of the run `run_id`, or None if there is no such run."""
         with self._database.read() as connection:
             row = connection.execute(self._query().where(job_runs.c.id == run_id)).first()
         return None if row is None else RunStatus(_job_run(row).status)

@@ -46,7 +46,7 @@ class Metrics:
         )
         self._attempts = Histogram(
             f"{PREFIX}_message_receives",
-            "How many times a message had been received when it ended.",
+            "How many times a message had been received when it reached its outcome.",
             ("queue", "outcome"),
             buckets=_ATTEMPTS,
             registry=self._registry,

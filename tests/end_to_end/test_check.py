@@ -18,7 +18,7 @@ def test_check_succeeds_when_every_part_is_up(installed: App) -> None:
     assert checked.code == 0, checked.out
     *lines, last = checked.out.splitlines()
     assert all("  ok" in line for line in lines)
-    assert last == f"all {len(lines)} are ok"
+    assert last == f"all {len(lines)} parts are ok"
     for part in ("settings", "database", "queue visit", "dlq sentencing", "hmpps-auth", "nomis", "credentials mapping"):
         assert any(line.startswith(part) for line in lines)
     printed = {name.strip(): rest for name, _, rest in (line.partition("  ok  ") for line in lines)}

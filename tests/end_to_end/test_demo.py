@@ -65,7 +65,7 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert table["prisoners compared"] == "80 of 80"
     assert table["mismatches planted"] == "10"
     assert table["mismatches found"] == "10: 9 in the report, 1 in flight; the planted cause named for 10"
-    assert table["differences that agreed when read again"] == "3, as planted: 2 in flight, 1 only in the bulk call"
+    assert table["differences that were gone when read again"] == "3, as planted: 2 in flight, 1 only in the bulk call"
     once, _, entities = table["records in NOMIS exactly once"].partition(" of ")
     assert once == entities
     assert Path(table["report"]).is_file()

@@ -185,7 +185,7 @@ def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
         assert marked.split()[1:3] == ["nomis", "2"]
         checked = app.run("check")
         assert checked.code == 1
-        assert re.search(rf"breakers +DOWN +2 messages wait for nomis since .*: {reason}", checked.out)
+        assert re.search(rf"breakers +DOWN +2 messages have been waiting for nomis since .*: {reason}", checked.out)
         with open_application_of(app) as application, closing(Services(application.settings)) as services:
             part = HealthPage(list_probes(application, services)).overall().body["components"]["breakers"]
         assert (part["status"], part["details"]["nomis-waiting"]["messages"]) == ("DOWN", 2)

@@ -39,7 +39,7 @@ def check(
 ) -> None:
     """Compares what the program relies on with the services' documents.
 
-    For every operation that the program calls, it checks the path, the request, the response, statuses and roles. An
+    For every operation that the program calls, it checks the path, request, response, statuses and roles. An
     error means that calls fail, or that their responses are misread. A warning means that some calls may fail. A note
     needs no action. Known faults of a document are counted but not shown; --json lists them with their reasons. Exits 1
     if there is an error. With --notify the errors go to Slack, so the exit code only says whether every document could

@@ -112,7 +112,7 @@ def retry_dlq(
         typer.Option(
             min=1,
             metavar="N",
-            help="Send back at most N messages, the oldest, and leave the others in the dead letter queue.",
+            help="Send back only the N oldest messages, and leave the others in the dead letter queue.",
         ),
     ] = None,
     batch: Annotated[
@@ -131,7 +131,7 @@ def retry_dlq(
     operator: Operator = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sends messages of a dead letter queue back to their queue.
+    """Sends messages from a dead letter queue back to their queue.
 
     It sends them back however many times they have been redriven. A redrive does no harm, so the command asks only on a
     terminal. After an outage or a correction, --batch 10 shows early whether messages now succeed. If a message fails
@@ -176,7 +176,7 @@ def retry_dlq(
 def retry_all_dlqs(
     dry_run: DryRun = False, yes: YesOnTerminal = False, operator: Operator = None, as_json: AsJson = False
 ) -> None:
-    """Sends back the messages of all dead letter queues.
+    """Sends back messages from all dead letter queues.
 
     It sends back the messages that may succeed on a retry, as housekeeping does every ten minutes. A message that comes
     back waits longer each time. The command gives up on a message that a retry cannot help, or that came back more than
@@ -208,7 +208,7 @@ def retry_all_dlqs(
             check_errors(errors)
             return
         confirm_on_terminal(
-            "This sends back the messages of all dead letter queues that may succeed on a retry. Continue?", yes=yes
+            "This sends back, from all dead letter queues, the messages that may succeed on a retry. Continue?", yes=yes
         )
         who = find_operator_name(application.settings, operator)
         if who is None:
@@ -243,7 +243,7 @@ def purge_dlq(
     yes: Yes = False,
     operator: Operator = None,
 ) -> None:
-    """Removes messages of a dead letter queue for good.
+    """Removes messages from a dead letter queue for good.
 
     It removes all messages, or only those that are named, and writes them to a file first. It refuses mapping retries,
     since a record without its mapping is created a second time.

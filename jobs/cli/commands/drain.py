@@ -24,7 +24,7 @@ def drain(
     ] = False,
     max_batches: Annotated[
         int | None,
-        typer.Option(min=1, help="Maximum micro-batches per queue; fewer if the queue empties first."),
+        typer.Option(min=1, help="Maximum number of micro-batches per queue; fewer if the queue empties first."),
     ] = None,
     wait_seconds: Annotated[
         float,

@@ -28,7 +28,7 @@ AlthoughDifferent = Annotated[
     bool,
     typer.Option(
         "--although-different",
-        help="Treat the refused record as a duplicate although the two differ, because you checked it.",
+        help="Treat the record as a duplicate although it differs from the mapped one, because you checked it.",
     ),
 ]
 
@@ -110,7 +110,7 @@ def resolve_finding(
 
     It deletes the record, or cancels it if NOMIS does not allow deletion. A record that only the NOMIS support team can
     delete stays. It first shows what it will do. It never touches a mapped record. A record also stays unless it is
-    proved to be a duplicate: the start, place, type, days and dates must be the same, as far as the record has any.
+    proved to be a duplicate: the start, place, type, days and dates must be the same, as far as the records have them.
     With --although-different it is removed anyway, and that is recorded.
     """
     from jobs.operations.duplicate_rows import TwoRows, resolve_rows

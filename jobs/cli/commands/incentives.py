@@ -29,9 +29,9 @@ def explain(
     offender_no: OffenderNo,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Says why two levels differ, and what to do.
+    """Says why a prisoner's levels differ.
 
-    Also shows which side is right, and both histories, newest first, with the origin of each record.
+    Also shows which side is right, what to do, and both histories, newest first, with the origin of each record.
     """
     from jobs.operations.incentive_fixes import explain_prisoner
     from jobs.runtime.application import open_application
@@ -68,9 +68,9 @@ def received(
 ) -> None:
     """Publishes the received event for an arrival that DPS missed.
 
-    It publishes one event for one prisoner. What no option gives is taken from the diagnosis. It shows what it would
-    publish, asks first, and records what it did. Other services act on the event too. --json is for --from, and needs
-    --yes or --dry-run.
+    It publishes one event for one prisoner. Values that no option gives are taken from the diagnosis. It shows what it
+    would publish, asks first, and records what it did. Other services act on the event too. --json works only with
+    --from, and needs --yes or --dry-run.
 
     With --from it publishes an event for each prisoner of a reconciliation run, with the arrival from the report. It
     asks once, and then handles the prisoners one by one. A prisoner is skipped if the levels have changed since the
@@ -130,7 +130,7 @@ def repair(
     """Writes the DPS level of a prisoner to NOMIS again.
 
     It is for differences where DPS is right. It shows what it would write, asks first, and records what it did. It then
-    reads both sides again. --json is for --from, and needs --yes or --dry-run.
+    reads both sides again. --json works only with --from, and needs --yes or --dry-run.
 
     With --from it writes the level of each prisoner of a reconciliation run. It asks once, and then handles the
     prisoners one by one. A prisoner whose levels have changed since the run is skipped. The command stops with exit

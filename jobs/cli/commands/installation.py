@@ -59,7 +59,7 @@ def _show(results: "Sequence[CheckResult]") -> None:
         if result.ok:
             say(f"{result.name.ljust(width)}  ok  {result.detail}".rstrip())
     down = [result.name for result in results if not result.ok]
-    say(f"{len(down)} of {len(results)} DOWN: {joined_names(down)}" if down else f"all {len(results)} are ok")
+    say(f"{len(down)} of {len(results)} DOWN: {joined_names(down)}" if down else f"all {len(results)} parts are ok")
 
 
 @db.command("upgrade")

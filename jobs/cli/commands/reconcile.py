@@ -274,7 +274,7 @@ def _print_result(result: "ReconciliationResult") -> None:
 
 
 def _print_mismatches(result: "ReconciliationResult", view: "View") -> None:
-    # If a record is identified by its prisoner or booking, their columns already name the record.
+    # A record that is identified by its prisoner or booking is already named in that column.
     is_named = view.heading != "Prisoner"
     rows = [
         (

@@ -58,7 +58,7 @@ def request(
         result = find_result(application, run_id)
     rows = request_rows(records_of_cause(result, cause))
     if not rows:
-        among = "" if cause is None else f" of the cause {cause!r}"
+        among = "" if cause is None else f" with the cause {cause!r}"
         raise UsageError(f"run {result.run_id} has no difference{among} that NOMIS support has to fix")
     if as_json:
         print_json(rows)

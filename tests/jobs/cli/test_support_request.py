@@ -44,7 +44,7 @@ def test_a_request_has_every_record_of_the_cause_and_no_other(app: App, run_id: 
 def test_a_cause_that_support_cannot_fix_is_refused(app: App, run_id: str) -> None:
     """A request is refused if NOMIS support does not have to fix any record with the cause."""
     done = app.run("report", "request", run_id, "--cause", "lost")
-    assert (done.code, "no difference of the cause 'lost' that NOMIS support has to fix" in done.error) == (2, True)
+    assert (done.code, "no difference with the cause 'lost' that NOMIS support has to fix" in done.error) == (2, True)
 
 
 def test_rows_that_no_service_lists_come_with_their_sql(app: App) -> None:

@@ -101,7 +101,7 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
         ("Slack", "/somewhere/slack.txt"),
     ]
     assert table["mismatches found"] == "2, the planted cause named for 1"
-    assert table["differences that agreed when read again"] == "2, as planted: 1 in flight, 1 only in the bulk call"
+    assert table["differences that were gone when read again"] == "2, as planted: 1 in flight, 1 only in the bulk call"
     assert table["differences excluded"] == "0"
 
 
@@ -113,7 +113,7 @@ def test_in_flight_differences_are_counted_separately(good: DemoOutcome) -> None
     waiting = IncentiveInFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
     planted = [*good.planted, {"bookingId": 9, "cause": 1}]
     table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
-    assert table["differences that agreed when read again"] == "2, as planted: 1 in flight, 1 only in the bulk call"
+    assert table["differences that were gone when read again"] == "2, as planted: 1 in flight, 1 only in the bulk call"
     assert table["mismatches planted"] == "3"
     assert table["mismatches found"] == "3: 2 in the report, 1 in flight; the planted cause named for 2"
 
@@ -123,7 +123,7 @@ def test_a_difference_still_in_flight_at_the_recheck_is_in_flight(good: DemoOutc
     late = IncentiveInFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
     result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})
     table = dict(replace(good, result=result).rows())
-    assert table["differences that agreed when read again"] == (
+    assert table["differences that were gone when read again"] == (
         "1 (planted: 1 in flight, 1 only in the bulk call); 1 still in flight"
     )
 
