@@ -75,7 +75,7 @@ def request_of(host: str, path: str, token: str) -> bytes:
 
 
 async def measure(host: str, port: int, requests: list[bytes], connections: int, seconds: float) -> float:
-    """Returns responses a second over `seconds`, with as many requests in flight as there are connections."""
+    """Returns the responses per second during `seconds`, with as many requests in flight as there are connections."""
     counter = [0]
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(lambda: Connection(requests, counter), host, port) for _ in range(connections)]

@@ -1,7 +1,7 @@
 """A small, fast SQS on an event loop: the JSON protocol of boto3, standard queues with visibility and receive counts.
 
-An emulator of all of AWS gets slower as a queue gets deeper, and would be measured instead of the drain. Entries of
-batch calls can be made to fail, which no emulator does.
+An emulator of the whole of AWS gets slower as a queue gets deeper, and would be measured instead of the drain. Entries
+of batch calls can be made to fail, which no emulator does.
 """
 
 from __future__ import annotations

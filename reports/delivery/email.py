@@ -149,7 +149,7 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why the server did not accept a copy. for_good: trying again would not help with this recipient."""
+    """Why the server did not accept a copy. for_good: whether it would be useless to try this recipient again."""
 
     text: str
     for_good: bool

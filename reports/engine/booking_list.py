@@ -82,7 +82,7 @@ class BookingList:
         return ListedBooking(booking.id, listed[0].offender_no)
 
     def locations(self, bookings: Sequence[int], reads: Reads) -> Mapping[int, str | None]:
-        """Where the prisoners of bookings are, by booking id. Raises `SyncError`."""
+        """Where the prisoners with these bookings are, by booking id. Raises `SyncError`."""
         size = nomis_prisoners.MOST_BOOKINGS
         slices = [bookings[start : start + size] for start in range(0, len(bookings), size)]
         found: dict[int, str | None] = {}

@@ -41,7 +41,7 @@ _HOLD_STEP_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class FailedRead:
-    """Why something could not be read. reason: a clause for people. network: no response was received."""
+    """Why something could not be read. reason: a clause for people. network: whether no response was received."""
 
     reason: str
     network: bool

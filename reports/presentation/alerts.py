@@ -28,7 +28,7 @@ TEXTS = {
         for domain in DOMAINS.values()
     },
     **{kind.event_name: f"{kind.alert} in {{environment}}" for kind in row_kinds().values()},
-    "dead-letter-given-up": "Messages that could not be applied to NOMIS need a person to act in {environment}",
+    "dead-letter-given-up": "Messages that could not be applied to NOMIS need attention in {environment}",
     **{
         f"{domain.record}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {domain.noun} in {{environment}}"
         for domain in DOMAINS.values()

@@ -143,7 +143,10 @@ def _card(title: str, runs: Sequence[EndedRun], results: Mapping[str, Reconcilia
 
 
 def _to_do(result: ReconciliationResult | None) -> str:
-    """`This team: Retry the dead letter queue. 4 differences, 2 new; 2 more things to do.`; empty without actions."""
+    """What to do first, on one line; empty if there is nothing to do.
+
+    For example: `This team: Retry the dead letter queue. 4 differences, 2 new; 2 more things to do.`
+    """
     if result is None:
         return ""
     actions = what_to_do(result).actions

@@ -240,7 +240,7 @@ def scope(parameters: Mapping[str, object]) -> str:
 
 
 def days(parameters: Mapping[str, object]) -> str:
-    """The days that a run covers, according to its parameters: `22 May 2023 to 24 May 2023`, or empty without days."""
+    """The days that a run covers, according to its parameters: `22 May 2023 to 24 May 2023`, or empty if none."""
     first, last = (_day(parameters.get(name)) for name in ("from_date", "to_date"))
     if first is None or last is None:
         return first or last or ""

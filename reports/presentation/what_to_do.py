@@ -79,7 +79,7 @@ class Recommendation:
 
     @property
     def figures(self) -> str:
-        """A sentence with the number and how long the oldest has been open: `12 differences, 3 new; the oldest …`."""
+        """A sentence with the number of differences and the oldest's age: `12 differences, 3 new; the oldest …`."""
         if self.new == self.count:
             return f"{self.number}."
         which = "it has" if self.count == 1 else "the oldest has"

@@ -108,7 +108,7 @@ class Visits(Reconciliation):
         }
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the response of DPS is implausible: no error, but no visits, or under half as many visits as before.
+        """Why DPS's response, though not an error, is implausible: it has no visits, or under half as many as before.
 
         After some days without a complete run, the new number is accepted.
         """
