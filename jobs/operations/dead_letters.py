@@ -123,7 +123,7 @@ class DlqState:
 
     @property
     def is_partial(self) -> bool:
-        """Whether some messages were not read, since the time ran out or the maximum was reached."""
+        """Whether some messages were not read, because the time ran out or the maximum was reached."""
         return self.read < self.counts.visible
 
     @property

@@ -1,4 +1,4 @@
-"""Allocations and attendances with two rows in NOMIS: deletes the duplicate row, and records it."""
+"""Allocations and attendances with two rows in NOMIS: deletes the duplicate row, and records the deletion."""
 
 from dataclasses import dataclass
 from typing import Any

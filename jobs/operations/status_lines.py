@@ -170,7 +170,7 @@ def housekeeping_need(
     due = _overdue(jobs[HOUSEKEEPING_JOB], settings, ended, moment, timedelta(days=1))
     if due is None:
         return None
-    ran = "never ran" if ended is None else f"ran last {age_text((moment - ended).total_seconds())} ago"
+    ran = "never ran" if ended is None else f"last ran {age_text((moment - ended).total_seconds())} ago"
     return Need(f"housekeeping, which sends dead letters back, {ran}", command("dlq", "retry-all"))
 
 
