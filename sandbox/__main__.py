@@ -31,7 +31,7 @@ of MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, and an adjustment is to a sen
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that refuses wrong arguments with one line."""
+    """A parser that refuses wrong arguments with a message of one line."""
 
     def error(self, message: str) -> NoReturn:
         """Prints in one line what is wrong, and ends the process with exit code 2."""

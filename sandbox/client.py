@@ -224,7 +224,7 @@ class Sandbox:
         self.control("POST", "/tokens/expire")
 
     def grant(self, service: str, roles: Sequence[str]) -> None:
-        """Replaces the roles of a service's client until the next reset; its tokens expire."""
+        """Replaces the roles of a service's client until the next reset; the client's tokens expire."""
         self.control("PUT", "/roles", {"service": service, "roles": list(roles)})
 
     def publish(

@@ -1,4 +1,4 @@
-"""The control API, by which tests, the demo and people control the sandbox, as JSON on a separate port."""
+"""The control API, through which tests, the demo and people control the sandbox, as JSON on a separate port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activities with their schedules, allocations and attendances as prisons run them."""
+"""Activities as prisons run them, with their schedules, allocations and attendances."""
 
 from __future__ import annotations
 
