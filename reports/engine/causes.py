@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: The most mismatches that are explained; if there are more, one common cause is likely.
 MOST_EXPLAINED = 2_000
-#: The `evidence_missing` of the mismatches beyond these.
+#: The `evidence_missing` of the mismatches beyond `MOST_EXPLAINED`.
 TOO_MANY = f"more than {MOST_EXPLAINED} mismatches: look for one common cause first"
 
 

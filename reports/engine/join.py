@@ -85,7 +85,8 @@ def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np
         index = pd.Index(numbers)
         return index.get_indexer(pd.Index(wanted)) if index.is_unique else None
     # The ids of many records lie close together, so a table with a place for each id is faster than a hash table.
-    table = np.full(highest + 1, -1, dtype=np.int32)  # Half the width of an index: a smaller table is also faster.
+    # Its elements have half the width of an index: a smaller table is also faster.
+    table = np.full(highest + 1, -1, dtype=np.int32)
     table[numbers] = np.arange(len(numbers), dtype=np.int32)
     if np.count_nonzero(table >= 0) != len(numbers):
         return None
