@@ -120,6 +120,7 @@ def list_probes(application: Application, services: Services) -> list[Probe]:
     return [
         *probes,
         Probe("breakers", partial(_probe_breakers, application), "breakers"),
+        Probe("waits", partial(_probe_waits, application), "waits"),
         Probe("exclusions", partial(_probe_exclusions, settings)),
         Probe("reports", partial(_probe_archive, application)),
         Probe("slack", partial(_probe_slack, settings)),
@@ -247,24 +248,35 @@ def _probe_breakers(application: Application) -> ProbeResult:
         if not application.database.schema_is_current():
             return ProbeResult(True, "none known yet")
         found = read_breaker_states(application)
-        waits = [each for each in read_waits(application) if each.service is not None]
     except StoreUnavailable as error:
         raise _database_down(error) from error
-    details: dict[str, Any] = {str(each.service): str(each.state) for each in found}
-    details |= {
-        f"{each.service}-waiting": {"messages": each.number, "since": each.since.isoformat(timespec="seconds")}
-        for each in waits
-    }
+    details = {str(each.service): str(each.state) for each in found}
     down = [
         f"{each.service} since {each.opened_at:%Y-%m-%d %H:%M}Z" if each.opened_at else str(each.service)
         for each in found
         if each.state is not BreakerState.CLOSED
     ]
-    texts = [f"down: {', '.join(down)}; messages wait until the service is up"] if down else []
-    texts += [wait_text(each, application.settings.zone) for each in waits if each.is_long(now())]
-    if texts:
-        raise _Down("; ".join(texts), details)
+    if down:
+        raise _Down(f"down: {', '.join(down)}; messages wait until the service is up", details)
     return ProbeResult(True, "all closed", details)
+
+
+def _probe_waits(application: Application) -> ProbeResult:
+    """Down if messages have waited long for a service, which may fail some calls while its breaker is closed."""
+    try:
+        if not application.database.schema_is_current():
+            return ProbeResult(True, "none known yet")
+        waits = [each for each in read_waits(application) if each.service is not None]
+    except StoreUnavailable as error:
+        raise _database_down(error) from error
+    details = {
+        f"{each.service}-waiting": {"messages": each.number, "since": each.since.isoformat(timespec="seconds")}
+        for each in waits
+    }
+    long = [wait_text(each, application.settings.zone) for each in waits if each.is_long(now())]
+    if long:
+        raise _Down("; ".join(long), details)
+    return ProbeResult(True, "no message waits long for a service", details)
 
 
 def wait_text(wait: Wait, zone: ZoneInfo) -> str:

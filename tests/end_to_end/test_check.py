@@ -115,7 +115,7 @@ def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
     assert checked.code == 1
     database, queues, *others, last = checked.out.splitlines()
     names, _, detail = database.partition("  DOWN  ")
-    assert names.strip() == "database, breakers"
+    assert names.strip() == "database, breakers, waits"
     assert "set DATABASE_URL" in detail
     assert "hush" not in checked.out + checked.err
     every = ", ".join(QUEUES)
@@ -123,7 +123,7 @@ def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
     assert names == f"queue ({every}), dlq ({every})"
     assert "http://127.0.0.1:1 does not respond; set HMPPS_SQS_LOCALSTACK_URL" in detail
     assert all("  ok" in line for line in others)
-    assert last == f"12 of {12 + len(others)} DOWN: database, queue ({every}), dlq ({every}), breakers"
+    assert last == f"13 of {13 + len(others)} DOWN: database, queue ({every}), dlq ({every}), breakers, waits"
 
 
 def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:

@@ -185,9 +185,12 @@ def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
         assert marked.split()[1:3] == ["nomis", "2"]
         checked = app.run("check")
         assert checked.code == 1
-        assert re.search(rf"breakers +DOWN +2 messages have been waiting for nomis since .*: {reason}", checked.out)
+        assert re.search(rf"waits +DOWN +2 messages have been waiting for nomis since .*: {reason}", checked.out)
+        assert re.search("breakers +ok +all closed", checked.out), "as in `status`"
         with open_application_of(app) as application, closing(Services(application.settings)) as services:
-            part = HealthPage(list_probes(application, services)).overall().body["components"]["breakers"]
+            parts = HealthPage(list_probes(application, services)).overall().body["components"]
+        assert parts["breakers"]["status"] == "UP"
+        part = parts["waits"]
         assert (part["status"], part["details"]["nomis-waiting"]["messages"]) == ("DOWN", 2)
     until(lambda: app.drain("visit")["applied"], "the visit is tried again")
     until(lambda: app.drain("appointment")["applied"], "the appointment is tried again")

@@ -27,10 +27,10 @@ def check(
     """Checks whether all that the program needs is available.
 
     It checks the settings, the database, queues, dead letter queues, every upstream service and its credentials,
-    breakers, the lists of exclusions, the location of the reports, Slack, email and Application Insights. The output
-    begins with the parts that are `DOWN` and what to change, each cause once. A line for each part that is `ok`
-    follows. The last line says how many parts are down, and which. A part that is switched off is `ok` and says `off`.
-    Exits 1 if anything is down, and 2 if a setting cannot be read.
+    breakers, messages that wait for a service, the lists of exclusions, the location of the reports, Slack, email and
+    Application Insights. The output begins with the parts that are `DOWN` and what to change, each cause once. A line
+    for each part that is `ok` follows. The last line says how many parts are down, and which. A part that is switched
+    off is `ok` and says `off`. Exits 1 if anything is down, and 2 if a setting cannot be read.
     """
     from jobs.health.check import nothing_is_set_up, run_checks
     from jobs.runtime.application import open_application

@@ -190,6 +190,7 @@ def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
         *(f"{queue}-health" for queue in QUEUES),
         "database",
         "breakers",
+        "waits",
     }
     assert found["visit-health"]["details"] == {
         "queueName": "hmpps_prisoner_to_nomis_visit_queue",
