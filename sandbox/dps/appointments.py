@@ -1,4 +1,4 @@
-"""The appointments of the activities API, with one row for each prisoner of each occurrence.
+"""The appointments of the activities API, with one row for each prisoner in each occurrence.
 
 In 2023 an appointment with attendees was called an occurrence with allocations; both forms are served here.
 """

@@ -197,7 +197,7 @@ def test_an_invalid_trace_is_replaced(written: str) -> None:
 
 
 def test_log_lines_do_not_control_the_terminal() -> None:
-    """Foreign text in values and tracebacks reaches the terminal without escape codes."""
+    """Text from outside in values and tracebacks reaches the terminal without escape codes."""
     stream = io.StringIO()
     configure_logging("console", "INFO", stream)
     try:
