@@ -44,7 +44,7 @@ class DisplayText(TypeDecorator[str]):
         return Text() if self.length is None else String(self.length)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """The text that is stored for `value`, or used for a comparison with it."""
+        """The text that is stored for `value`, or that a column is compared with instead of `value`."""
         return None if value is None else self.stored(value)
 
     def stored(self, value: str) -> str:

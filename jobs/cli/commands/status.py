@@ -217,7 +217,7 @@ def _dead_letters(status: "StatusReport", line: "StatusLine") -> Iterable[str]:
 
 
 def _new_needs(shown: set["Need"], line: "StatusLine") -> Iterable[str]:
-    """The reason why a line needs a person, unless an earlier line has given it, and in any case the command to type."""
+    """The reason why a line needs a person, unless an earlier line gave it, and in any case the command to type."""
     for need in line.needs:
         text = f"{_INDENT}{need.reason}: {need.command}"
         if need not in shown and len(text) <= _WIDTH:

@@ -186,7 +186,10 @@ class MissingLevels:
 
 
 def why_without_levels(frame: pd.DataFrame, before: MissingLevels | None) -> str | None:
-    """Why the levels of a run are implausible: too many prisoners have no level on one side. `before`: the last run."""
+    """Why the levels of a run are implausible: too many prisoners have none on one side. None if they are plausible.
+
+    before: the numbers of the last earlier run that counts, if there is one.
+    """
     everyone = len(frame)
     sides = (
         ("NOMIS", int(frame["nomis_level"].isna().sum()), before.nomis if before else 0),

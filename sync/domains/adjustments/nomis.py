@@ -36,7 +36,10 @@ class AdjustmentBody(Body):
 
 
 class ChangedAdjustment(AdjustmentBody):
-    """The new state of an adjustment in NOMIS. Newer versions require the sentence of an adjustment to a sentence."""
+    """The new state of an adjustment in NOMIS.
+
+    For an adjustment to a sentence, newer versions of NOMIS also require the sentence.
+    """
 
     sentence_sequence: Annotated[int | None, Since("2023-06")]
 

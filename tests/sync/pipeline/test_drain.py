@@ -27,7 +27,7 @@ def queues() -> tuple[str, ...]:
 
 
 def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:
-    """The accepted creates of visits in the journal."""
+    """The accepted requests to create visits in the journal."""
     posts = [each for each in sandbox.journal("nomis") if each["method"] == "POST" and each["path"].endswith("/visits")]
     assert len(posts) == number
     return posts
