@@ -162,7 +162,7 @@ class _Drains:
         return DrainResult(
             run_id,
             done,
-            self._errors,
+            {name: self._errors[name] for name in queues if name in self._errors},
             hints,
             dict(reasons.most_common()),
             messages,

@@ -89,7 +89,7 @@ def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
     assert (vague.code, unknown.code, compared.written()) == (2, 2, 0)
     assert f"{LOST} (3)" in unknown.error
     other = compared.repair("--cause", "received twice", "--yes")
-    assert (other.code, "for no difference of the cause" in other.error) == (2, True)
+    assert (other.code, "for no difference with the cause" in other.error) == (2, True)
     found = compared.repair("--cause", "wrong order", "--yes", "--json").json()
     assert found["counts"] == {"ready": 0, "written": 2, "skipped": 0, "left": 0, "failed": 0}
     assert [each["state"] for each in found["records"]] == ["written", "written"]

@@ -60,7 +60,7 @@ def test_messages_that_no_retry_can_fix_are_given_up_and_alerted_once(app: App) 
     for _ in range(3):
         assert "0 of 3 messages sent back" in app.run_ok("dlq", "retry-all")
     (alert,) = app.alerts()
-    assert "need a person" in alert
+    assert "need attention" in alert
     assert "dlq show visit" in alert
     assert f"3 {BOOKED} messages on the visit queue cannot be applied to NOMIS (for example Visit not found" in alert
     assert "so NOMIS lacks these changes. What to do: DPS has no such record" in alert
