@@ -129,18 +129,32 @@ def test_a_wait_for_a_creation_ends(sandbox: Sandbox, application: Application) 
     assert (found.attempt, found.failure.service, found.failure.status) == (3, "mapping", 404)
 
 
-@pytest.mark.parametrize(("ended_seconds_ago", "outcome"), [(PATIENCE - 5, "deferred"), (PATIENCE + 5, "failed")])
+@pytest.mark.parametrize(
+    ("state", "changed_seconds_ago", "outcome"),
+    [
+        ("closed", PATIENCE - 5, "deferred"),
+        ("closed", PATIENCE + 5, "failed"),
+        ("open", PATIENCE + 5, "deferred"),
+    ],
+)
 def test_a_wait_for_a_creation_outlasts_an_outage(
-    sandbox: Sandbox, application: Application, ended_seconds_ago: float, outcome: str
+    sandbox: Sandbox,
+    application: Application,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    changed_seconds_ago: float,
+    outcome: str,
 ) -> None:
     """Until an outage ends, the time limit of a wait does not run, since nothing can be created."""
+    # Otherwise the drain would notice the open breaker, and receive nothing.
+    monkeypatch.setattr(times, "BREAKER_POLL_SECONDS", 600.0)
     put_visit(sandbox, REFERENCE)
     pair, drain = application.queue_pair("visit"), application.open_drain("visit")
     send(pair.main, CHANGED, REFERENCE)
     wait_since(pair.main, 4 * PATIENCE)
     with application.database.begin() as connection:
-        ended_at = now() - timedelta(seconds=ended_seconds_ago)
-        connection.execute(insert(breakers).values(service="nomis", state="closed", changed_at=ended_at))
+        changed_at = now() - timedelta(seconds=changed_seconds_ago)
+        connection.execute(insert(breakers).values(service="nomis", state=state, changed_at=changed_at))
     assert getattr(drain.run_batch(), outcome) == 1
 
 
