@@ -1,6 +1,6 @@
 """Applies events from DPS to NOMIS.
 
-Each package answers one question, and its docstring says what each module is for:
+Each package answers one question, and its docstring says what each of its modules is for:
 
 - `pipeline`: what happens to a message?
 - `events`: what does an event say?
@@ -13,7 +13,7 @@ Each package answers one question, and its docstring says what each module is fo
 - `store`: what is kept if a process dies?
 - `settings`: which variables exist, and which times can be tuned?
 
-All packages use these modules:
+Several packages use these modules:
 
 - `clock`: times and their zones
 - `errors`: the errors of the program, and whether a retry can help

@@ -1,6 +1,7 @@
 """What a person has to do about an alert, a finding or a report: how soon to act, and which command to type.
 
-The words for the levels come from the replaced service's runbook for duplicates, and are stored with findings.
+The names of the levels of severity come from the replaced service's runbook for duplicates, and are stored with
+findings.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from enum import StrEnum
 class Severity(StrEnum):
     """The levels of severity, most serious first.
 
-    Earlier versions stored some alerts with `high` instead of `serious`.
+    Earlier versions of the program stored some alerts with `high` instead of `serious`.
     """
 
     #: Somebody is harmed, or nothing is compared or written at all.
@@ -30,7 +31,7 @@ class Severity(StrEnum):
 
     @property
     def act(self) -> str:
-        """When a person has to act."""
+        """A phrase that says how soon a person has to act, such as `act today`."""
         return _ACT[self]
 
     @property
@@ -53,10 +54,13 @@ SHOW_DUPLICATE = "prisoner-to-nomis duplicates show {id}"
 
 
 def command(*words: object) -> str:
-    """A command as a person types it. Its words are quoted, so that a shell cannot run text from outside."""
+    """The command `prisoner-to-nomis` with the arguments `words`, as a person types it.
+
+    Arguments are quoted where necessary, so that a shell never runs text that came from outside the program.
+    """
     return shlex.join(["prisoner-to-nomis", *map(str, words)])
 
 
 def arguments_of(text: str) -> tuple[str, ...]:
-    """The words of a command that `command` made, without the name of the program."""
+    """The arguments in `text`, a command that `command` made, without the name of the program."""
     return tuple(shlex.split(text)[1:])

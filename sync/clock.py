@@ -1,7 +1,7 @@
 """Times with explicit zones: UTC for stored times, and London for times that NOMIS and people read.
 
-The module writes local times in the formats of NOMIS, and parses the times of events in all formats that publishers
-use: ISO 8601 and similar text, seconds or smaller units since 1970, and arrays.
+The module writes local times in the formats that NOMIS uses, and parses the times of events in all formats that
+publishers use: ISO 8601 and similar text, numbers of seconds or smaller units since 1970, and arrays.
 """
 
 import re
@@ -24,17 +24,17 @@ def london_now() -> datetime:
 
 
 def local_seconds(moment: datetime) -> str:
-    """`moment` without its zone as `yyyy-MM-dd'T'HH:mm:ss`. Fractions of a second are cut off."""
+    """`moment` as `yyyy-MM-dd'T'HH:mm:ss`, without its zone. Fractions of a second are cut off."""
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def with_seconds(moment: time) -> str:
-    """The time of day as `HH:mm:ss`."""
+    """`moment`, a time of day, as `HH:mm:ss`. Fractions of a second are cut off."""
     return moment.strftime("%H:%M:%S")
 
 
 def with_minutes(moment: time) -> str:
-    """The time of day as `HH:mm`. Seconds are cut off."""
+    """`moment`, a time of day, as `HH:mm`. Seconds are cut off."""
     return moment.strftime("%H:%M")
 
 
@@ -44,23 +44,24 @@ _TEXT = re.compile(
     re.ASCII,
 )
 _NUMBER = re.compile(r"\d{9,20}(?:\.\d{1,9})?", re.ASCII)
-#: The year 5138 in seconds since 1970. Larger numbers are in milliseconds or smaller units.
+#: The year 5138 in seconds since 1970. Numbers from here on are in milliseconds or smaller units.
 _MOST_SECONDS = 10**11
 #: The number of units smaller than a second: milliseconds, microseconds and nanoseconds.
 _SMALLER_UNITS = 3
 #: The years in which an event can happen. A number that gives any other year is not a time, but a zero or an id.
 _YEARS = range(2000, 2100)
-#: The possible lengths of an array for a local time, from year to minute, second or nanoseconds, as Java writes it.
+#: The possible lengths of an array, as Java writes a local time: up to the minute, the second or the nanoseconds.
 _ARRAY_LENGTHS = range(5, 8)
 
 
 def parse_event_time(value: Any) -> datetime:
-    """The time of an event with its offset. Raises `ValueError` if `value` is not a date and time.
+    """`value`, the time of an event, as an aware date-time. Raises `ValueError` if it is not a date and time.
 
     - Text is ISO 8601 with an offset, `Z`, a region in brackets, or none of these (London time). Between the date and
-      the time there is a `T` or a space. A point or a comma precedes the fraction, which is cut to microseconds.
-    - Numbers, which may be written as text, are seconds since 1970, or smaller units.
-    - Arrays go from year to minute, second or nanoseconds, in London time.
+      the time there is a `T` or a space. A fraction of a second follows a point or a comma, and is cut to microseconds.
+    - Numbers, which may be written as text, count seconds or smaller units since the beginning of 1970.
+    - Arrays contain the year, month, day, hour and minute, and may also contain the second and the nanoseconds, in
+      London time.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_number(value)

@@ -1,6 +1,6 @@
 """Compares every operation that the program calls on one service with the document that the service publishes.
 
-The findings of the last check of each service are kept in the database, so that only new findings are alerted.
+The last findings about each service are kept in the database, so that an alert is sent only if they change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,9 +21,11 @@ from sync.upstream.operation import Operation
 
 @dataclass(frozen=True, slots=True, order=True)
 class ContractFinding:
-    """A difference and the operations that have it, or the reason why a service cannot be compared.
+    """What a check found: a difference, a problem that a probe showed, or the reason why a service cannot be compared.
 
-    level: how serious it is. kind: its kind, a word for programs. field: the field, or empty. text: a sentence.
+    level: how serious the finding is. kind: its kind, for programs, such as `field-gone`. field: the field, parameter
+    or status that it is about, or empty. text: the finding in words. operations: the operations that it is about, such
+    as `GET /visits/{visitId}`.
     """
 
     level: DriftLevel
@@ -43,7 +45,7 @@ class KnownDifference:
 
 @dataclass(frozen=True, slots=True)
 class ServiceResult:
-    """The result for one service. version: the version in the document. compared: how many operations were compared."""
+    """The result for one service. version: the version of its document. compared: the number of operations compared."""
 
     service: UpstreamName
     version: str
@@ -53,9 +55,9 @@ class ServiceResult:
 
 
 def check_service(service: UpstreamName, raw: object, operations: Iterable[Operation[Any]]) -> ServiceResult:
-    """Compares the operations of a service with its document (`raw`, decoded JSON).
+    """Compares the operations of `service` with its document, `raw` (decoded JSON).
 
-    Raises `ValueError` if `raw` is not an OpenAPI document.
+    Operations of other services are ignored. Raises `ValueError` if `raw` is not an OpenAPI document.
     """
     document = Document(raw)
     called = [each for each in operations if each.service is service]
@@ -82,7 +84,7 @@ def _finding(difference: OperationDifference) -> ContractFinding:
 
 
 def _merged(differences: Iterable[OperationDifference]) -> tuple[ContractFinding, ...]:
-    """The findings, errors first; a difference that several operations share for the same reason is one finding."""
+    """The findings, errors first. Operations with the same difference in a role or page size share one finding."""
     merged: dict[ContractFinding, tuple[str, ...]] = {}
     for each in differences:
         alike = replace(_finding(each), operations=())
@@ -95,13 +97,13 @@ def _merged(differences: Iterable[OperationDifference]) -> tuple[ContractFinding
 
 
 def last_findings(connection: Connection) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """The findings of the last check of each service, by service, each with the fields of `ContractFinding`."""
+    """The recorded findings, by service. Each finding has the fields of `ContractFinding`."""
     rows = connection.execute(select(contract_checks.c.service, contract_checks.c.findings))
     return {row.service: row.findings for row in rows}
 
 
 def record_findings(connection: Connection, service: str, version: str, findings: Sequence[Mapping[str, Any]]) -> None:
-    """Records the result of a service's check, which replaces the previous result; `version` is the document's."""
+    """Replaces the recorded findings of `service` with `findings`; `version` is the version of its document."""
     values = {"version": version, "findings": list(findings), "checked_at": now()}
     statement = insert_into(connection.dialect.name, contract_checks).values(service=service, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["service"], set_=values))

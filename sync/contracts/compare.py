@@ -30,7 +30,7 @@ class DriftLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class OperationDifference:
-    """One difference in an operation (`GET /visits/{visitId}`). `kind` is for programs, and `text` is for people."""
+    """One difference in `operation`, such as `GET /visits/{visitId}`. `kind` is for programs, `text` for people."""
 
     level: DriftLevel
     kind: str
@@ -46,10 +46,13 @@ def compare(
     mapped: Iterable[MappedValues] = (),
     called: Iterable[Operation[Any]] = (),
 ) -> Iterator[OperationDifference]:
-    """The differences between an operation and the document, each field at most once.
+    """The differences between `operation` and `document`.
 
-    client_roles: the roles that the client of the service certainly has. mapped: the values that rules map. called: all
-    operations that the program calls, which are not suggested as the replacement for an operation that is gone.
+    There are none if the document is from before `operation.since`, or from `operation.until` or later.
+
+    client_roles: the roles that the client of the service certainly has. mapped: the values of fields that rules know
+    or send. called: all operations that the program calls. They are not suggested as replacements for an operation that
+    is gone.
     """
     if document.month < operation.since or (operation.until and operation.until <= document.month):
         return
@@ -92,7 +95,7 @@ class _Comparison:
         for name, parameter in query.items():
             if parameter.required and name not in always:
                 sent = "only sometimes sent" if name in at_times else "not sent"
-                yield DriftLevel.ERROR, "query-required", name, f"parameter {name} is required, and is {sent}"
+                yield DriftLevel.ERROR, "query-required", name, f"parameter {name} is required, but is {sent}"
             if name in ("size", "pageSize") and name in always and (parameter.default or parameter.maximum):
                 sizes = f"default {parameter.default or 'not given'}, maximum {parameter.maximum or 'not given'}"
                 yield DriftLevel.NOTE, "page-size", name, f"page size: {sizes}"
@@ -124,7 +127,7 @@ class _Comparison:
         yield from self._read(shape, schema, "")
 
     def others(self) -> Iterator[_Found]:
-        """The differences in statuses and roles, and whether the operation is deprecated."""
+        """The differences in statuses and roles, and a warning if the operation is deprecated."""
         if self.published.deprecated:
             said = " ".join(self.published.description.split()).partition(". ")[0][:200]
             yield DriftLevel.WARNING, "deprecated", "", f"is deprecated: {said}" if said else "is deprecated"
@@ -163,7 +166,7 @@ class _Comparison:
                     DriftLevel.WARNING,
                     "body-required",
                     where,
-                    f"body field {where} is required, and is only sometimes sent",
+                    f"body field {where} is required, but is only sometimes sent",
                 )
 
     def _read(self, shape: Declared, schema: Schema, at: str) -> Iterator[_Found]:
@@ -189,7 +192,7 @@ class _Comparison:
         value = schema.field(name)
         may_lack = name not in schema.required or value.nullable
         if may_lack and not field.nullable and (field.required or value.nullable):
-            yield DriftLevel.ERROR, "field-nullable", where, f"field {where} may be missing, but is always read"
+            yield DriftLevel.ERROR, "field-nullable", where, f"field {where} may be missing or null, but is always read"
         yield from self._read(field.value, value, where)
 
     def _types(self, shape: Declared, schema: Schema, at: str, *, reads: bool) -> Iterator[_Found]:
@@ -200,7 +203,7 @@ class _Comparison:
             was = _JSON_NAMES.get(shape.type, "a number")
             place = f"{'field' if reads else 'body field'} {at}" if at else "the response" if reads else "the body"
             verb = "read" if reads else "sent"
-            yield DriftLevel.ERROR, "type", at, f"{place} is {now}, and {was} is {verb}"
+            yield DriftLevel.ERROR, "type", at, f"{place} is {now}, but {was} is {verb}"
             return
         if schema.values is None:
             return
@@ -210,7 +213,7 @@ class _Comparison:
             return
         if reads:
             for value in sorted((known.older if known is not None else frozenset()) - schema.values):
-                yield DriftLevel.NOTE, "value-gone", at, f"field {at} may no longer be {value}"
+                yield DriftLevel.NOTE, "value-gone", at, f"field {at} can no longer be {value}"
             level = DriftLevel.WARNING if known is not None and known.has_default else DriftLevel.ERROR
             for value in sorted(schema.values - values):
                 yield level, "value-new", at, f"field {at} may be {value}, which no rule covers"
@@ -224,7 +227,10 @@ def _at(at: str, name: str) -> str:
 
 
 def _like(name: str, document: Document, called: Iterable[Operation[Any]]) -> str:
-    """The end of a sentence, which names the most similar operation in the document; empty if there is none."""
+    """Names the operation in `document` that is most similar to the operation `name`, for the end of a sentence.
+
+    Operations in `called` are not named. Returns an empty text if no operation is similar.
+    """
     known = {(each.method, anonymous(each.path)) for each in called}
     others = [f"{method} {path}" for method, path in document.all() if (method, anonymous(path)) not in known]
     found = get_close_matches(name, others, n=1, cutoff=0.7)

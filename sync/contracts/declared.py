@@ -1,4 +1,4 @@
-"""Reads what the program declares about a body or a response from the type that it uses for it.
+"""Reads what the program declares about request bodies and responses from the types that it uses for them.
 
 The module also compares a real response with its declaration.
 """
@@ -36,9 +36,9 @@ _JSON: Mapping[Any, str] = {
 class Declared:
     """The declaration of a value.
 
-    type: the JSON type, `any` if every type is accepted. values: the only values that are allowed, or None if any value
-    is allowed. fields: the fields of an object. items: the elements of a list. also: a second form that the program can
-    read. nullable: whether it may be null.
+    type: the JSON type, or `any` if every type is accepted. values: the only values that are allowed, or None if any
+    value is allowed. fields: the fields of an object. items: the elements of a list. also: a second form of the value
+    that the program can read. nullable: whether the value may be null.
     """
 
     type: str
@@ -53,8 +53,8 @@ class Declared:
 class DeclaredField:
     """The declaration of a field: its names in JSON (older names last), and its value.
 
-    required: whether it must be present. nullable: whether it may be null. since: the month in which the services
-    introduced it, or empty if they have always had it.
+    required: whether the field must be present. nullable: whether it may be null. since: the month in which services
+    introduced it (`2023-11`), or empty if they have always had it.
     """
 
     names: tuple[str, ...]
@@ -66,7 +66,7 @@ class DeclaredField:
 
 @cache
 def declared(type_: Any) -> Declared:
-    """The declaration of a type: a model, a `TypedDict`, a list, or a plain type."""
+    """The declaration of a value of `type_`: a model, a `TypedDict`, a list or tuple, or a plain type."""
     return _declared(type_, ())
 
 
@@ -90,7 +90,7 @@ def _declared(type_: Any, metadata: tuple[Any, ...]) -> Declared:
         return Declared("object", fields=tuple(_field(each) for each in type_.model_fields.values()), also=also)
     if is_typeddict(type_):
         hints = get_type_hints(type_, include_extras=True)
-        # A response that is parsed by hand is checked field by field.
+        # The code that reads a `TypedDict` checks each field itself, so that none is required here.
         fields = (DeclaredField((name,), declared(hint), required=False, nullable=True) for name, hint in hints.items())
         return Declared("object", fields=tuple(fields), also=also)
     return Declared(_JSON.get(type_, "any"), also=also)
@@ -115,7 +115,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def shape_errors(operation: Operation[Any], response: Any) -> list[str]:
-    """Sentences, without values, about the fields of a response that are missing or have the wrong type."""
+    """A sentence about each field of `response` that is missing or has the wrong type. No sentence quotes a value."""
     shape = declared(operation.response.shape)
     if operation.response.form == "list":
         shape = Declared("array", items=shape)
@@ -131,7 +131,7 @@ def _errors(shape: Declared, value: Any, at: str) -> Iterator[str]:
     fits = isinstance(value, _TYPES[shape.type]) and (shape.type == "boolean" or not isinstance(value, bool))
     if not fits:
         if shape.also is None:
-            yield f"{at or 'the response'} is not {shape.type}"
+            yield f"{at or 'the response'} is not of type {shape.type}"
         else:
             yield from _errors(shape.also, value, at)
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 _MONTH = re.compile(r"\d{4}-\d{2}(?=-\d{2})")
-#: The month for a document that does not say when it was made, so that the document counts as current.
+#: The month of a document that does not say when it was made. Such a document counts as current.
 _TODAY = "9999-12"
 #: A role is a word in capitals, in a sentence about roles.
 _ABOUT_ROLES = re.compile(r"\broles?\b.*", re.IGNORECASE | re.DOTALL)
@@ -19,7 +19,7 @@ _JSON = re.compile(r"json|\*/\*")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter; `default` and `maximum` are only set for a page size."""
+    """A query parameter. default, maximum: from the document if they are whole numbers, as for a page size, or None."""
 
     required: bool
     default: int | None = None
@@ -30,7 +30,8 @@ class Parameter:
 class Schema:
     """The schema of a value in the document.
 
-    types: its JSON types without null, or empty if the document does not say. nullable: whether the value may be null.
+    types: the JSON types of the value, without null; empty if the document gives no type. nullable: whether the value
+    may be null. values: the values that the document lists, as text, or None if it lists none.
     """
 
     types: frozenset[str]
@@ -50,18 +51,21 @@ class Schema:
         return frozenset(self.raw.get("properties", {}))
 
     def field(self, name: str) -> Schema:
-        """The schema of a field."""
+        """The schema of the field `name`."""
         return self.document.schema(self.raw["properties"][name])
 
     @property
     def items(self) -> Schema:
-        """The schema of an element."""
+        """The schema of an element of the list."""
         return self.document.schema(self.raw.get("items", {}))
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An operation in the document. `response` is the schema of the response on success, None if it has no body."""
+    """An operation in the document.
+
+    body, response: the schemas of the request body and of the response on success, each None if there is no JSON body.
+    """
 
     deprecated: bool
     description: str
@@ -90,7 +94,7 @@ class Document:
         }
 
     def find(self, method: str, path: str) -> Published | None:
-        """The operation with this path, whatever its parameters are called; None if there is no such operation."""
+        """The operation with `method` and `path`, whatever its parameters are called, or None if there is none."""
         raw = self._operations.get((method, anonymous(path)))
         return None if raw is None else self._published(raw)
 
@@ -101,7 +105,7 @@ class Document:
                 yield method.upper(), path
 
     def schema(self, raw: Mapping[str, Any]) -> Schema:
-        """The schema of a value with its references resolved; `nullable` if `null` is one of its types or forms."""
+        """The schema `raw` with its references resolved. It is nullable if `raw` allows null in any notation."""
         whole = self._whole(raw)
         given = whole.get("type", ())
         types = {given} if isinstance(given, str) else set(given)
@@ -118,7 +122,7 @@ class Document:
         )
 
     def _whole(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The schema with its reference followed and its parts merged."""
+        """The schema `raw` with its reference followed and its parts merged."""
         if "$ref" in raw:
             found: Any = self._raw
             for part in raw["$ref"].removeprefix("#/").split("/"):
@@ -158,7 +162,7 @@ class Document:
         )
 
     def _query(self, raw: Mapping[str, Any]) -> dict[str, Parameter]:
-        """The query parameters behind one parameter: Spring writes the parameters of a page as one object."""
+        """The query parameters that `raw` stands for, by name. Spring writes the parameters of a page as one object."""
         schema = self.schema(raw.get("schema", {}))
         if "object" in schema.types:
             inner = {name: schema.field(name).raw for name in schema.names}
@@ -176,7 +180,7 @@ class Document:
 
 
 def anonymous(path: str) -> str:
-    """A path without the names of its parameters, so that paths with different names compare as equal."""
+    """`path` without the names of its parameters, so that paths that differ only in these names are equal."""
     return _PARAMETER.sub("{}", path.rstrip("/"))
 
 

@@ -1,4 +1,4 @@
-"""Lists differences that do not count as drift: faults in a document, and deliberate differences in the program."""
+"""Lists differences that do not count as drift: faults in a document, and deliberate deviations of the program."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from sync.settings.upstreams import UpstreamName
 
 @dataclass(frozen=True, slots=True)
 class KnownFault:
-    """A difference that is not reported.
+    """A difference that does not count as drift.
 
-    operations: the operations with the difference, such as `POST /appointments`. kinds: the kinds of difference.
-    reason: why it does not count as drift. field: the field, or empty for all. until: the month from which the
-    difference counts, or empty if it never counts.
+    operations: the operations that have the difference, such as `POST /appointments`. kinds: the kinds of difference.
+    reason: why it does not count. field: the field that differs, or empty for any field. until: the month from which
+    the difference counts, or empty if it never counts.
     """
 
     service: UpstreamName
@@ -23,7 +23,7 @@ class KnownFault:
     until: str = ""
 
     def explains(self, service: UpstreamName, month: str, difference: OperationDifference) -> bool:
-        """Whether this fault explains the difference from a document that was made in `month`."""
+        """Whether this fault explains `difference`, which was found in a document of `service` from `month`."""
         return (
             service is self.service
             and difference.operation in self.operations
@@ -35,7 +35,7 @@ class KnownFault:
 
 _NOMIS = UpstreamName.NOMIS
 _SENT_AT_TIMES = ("body-required",)
-#: Documents before this month, such as those of May 2023, have the faults.
+#: Documents from this month on no longer have the faults of the documents of May 2023.
 _JUNE = "2023-06"
 _AT = "GET /appointments/booking/{bookingId}/location/{locationId}/start/{dateTime}"
 
@@ -51,7 +51,7 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("POST /incentives/reference-codes", "PUT /incentives/reference-codes/{code}"),
         ("body-unknown", "body-required"),
-        "the document of May 2023 showed the body of an IEP record, whose class has the same name in NOMIS",
+        "the document of May 2023 showed the body of an IEP record instead, since the two classes have the same name",
         until=_JUNE,
     ),
     KnownFault(
@@ -80,7 +80,7 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("GET /key-date-adjustments/{adjustmentId}",),
         ("field-gone",),
-        "NOMIS only hides adjustments to sentences",
+        "NOMIS hides only adjustments to sentences",
         field="hiddenFromUsers",
     ),
     KnownFault(
@@ -101,14 +101,14 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("POST /activities", "PUT /activities/{courseActivityId}"),
         _SENT_AT_TIMES,
-        "until December 2023, when NOMIS stopped requiring it, every DPS activity had a minimum incentive level",
+        "every DPS activity had a minimum incentive level until December 2023, when NOMIS stopped requiring one",
         field="minimumIncentiveLevelCode",
     ),
     KnownFault(
         _NOMIS,
         ("PUT /activities/{courseActivityId}/allocation",),
         _SENT_AT_TIMES,
-        "until November 2023, when NOMIS stopped requiring it, every DPS allocation had a pay band",
+        "every DPS allocation had a pay band until November 2023, when NOMIS stopped requiring one",
         field="payBandCode",
     ),
     KnownFault(
@@ -122,12 +122,12 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("POST /prisoners/booking-id/{bookingId}/adjustments", "PUT /key-date-adjustments/{adjustmentId}"),
         _SENT_AT_TIMES,
-        "DPS may lack the from-date of a key-date adjustment; NOMIS refuses it, and the failed message shows this",
+        "a key-date adjustment is always sent with a from-date: the adjustment date if DPS gives none",
         field="adjustmentFromDate",
     ),
 )
 
 
 def known_reason(service: UpstreamName, month: str, difference: OperationDifference) -> str | None:
-    """The reason why a difference does not count as drift, or None if it counts."""
+    """The reason why `difference` does not count as drift, or None if it counts."""
     return next((each.reason for each in KNOWN_FAULTS if each.explains(service, month, difference)), None)

@@ -74,7 +74,7 @@ def test_a_probe_finds_a_missing_role_and_an_undocumented_response(app: App, san
     assert "status 403" in refused["text"]
     texts = {each["text"] for each in of_service(checked.json(), "incentives")["findings"]}
     assert texts == {
-        "response differs from its declaration: [].name is not string",
+        "response differs from its declaration: [].name is not of type string",
         "response differs from its declaration: [].name is missing",
         "response differs from its declaration: [].active is missing",
     }

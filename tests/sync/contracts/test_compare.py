@@ -271,15 +271,15 @@ def test_a_real_response_is_compared_with_the_declaration() -> None:
     assert shape_errors(GET, {"id": 1, "name": "n", "at": "10:00", "kind": "A", "reason": {"code": "X"}}) == []
     wrong = {"id": "1", "at": "10:00", "kind": "A", "parts": [{"code": None}, 2]}
     assert shape_errors(GET, wrong) == [
-        "id is not integer",
+        "id is not of type integer",
         "name is missing",
-        "parts[] is not object",
+        "parts[] is not of type object",
         "parts[].code is missing",
     ]
     by_hand = Operation(UpstreamName.NOMIS, "GET", PATH, unparsed(Row, "list"))
-    assert shape_errors(by_hand, [{"code": "X"}, {}, {"code": 1}]) == ["[].code is not string"]
+    assert shape_errors(by_hand, [{"code": "X"}, {}, {"code": 1}]) == ["[].code is not of type string"]
     made = Operation(UpstreamName.NOMIS, "POST", PATH, written(Reason))
-    assert shape_errors(made, []) == ["the response is not object"]
+    assert shape_errors(made, []) == ["the response is not of type object"]
 
 
 @pytest.mark.parametrize("raw", [None, [], {}, {"openapi": "3.0.1"}, {"paths": {}}, "<html>"])
