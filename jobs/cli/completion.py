@@ -24,7 +24,7 @@ def complete_queues(incomplete: str) -> list[str]:
 
 
 def complete_kinds(incomplete: str) -> list[str]:
-    """The kinds of records that can be written to NOMIS again."""
+    """The kinds of records that `resync` accepts and that begin with what was typed."""
 
     def read() -> Iterable[Proposal]:
         from sync.domains.registry import DOMAINS
@@ -43,7 +43,7 @@ def complete_runs(incomplete: str) -> list[Proposal]:
 
 
 def complete_reconciled(incomplete: str) -> list[Proposal]:
-    """The ids of the last runs of reconciliations, each with its status."""
+    """The ids of the last runs of reconciliations, each with the name of the reconciliation and the status."""
 
     def read(application: "Application") -> Iterable[Proposal]:
         from reports.reconciliations.registry import RECONCILIATIONS
@@ -56,7 +56,7 @@ def complete_reconciled(incomplete: str) -> list[Proposal]:
 
 
 def complete_findings(incomplete: str) -> list[Proposal]:
-    """The open findings about records that NOMIS holds twice."""
+    """The numbers of the open findings about records that NOMIS holds twice, each with its kind and severity."""
 
     def read(application: "Application") -> Iterable[Proposal]:
         from jobs.operations.duplicates import list_duplicates
@@ -80,7 +80,7 @@ def complete_creations(incomplete: str) -> list[Proposal]:
 
 
 def complete_jobs(incomplete: str) -> list[str]:
-    """The jobs that can have runs."""
+    """The names of jobs that begin with what was typed."""
     from reports.reconciliations.registry import RECONCILIATIONS
 
     jobs = ("drain", "scheduler", "dlq-housekeeping", *(entry.job for entry in RECONCILIATIONS.values()))

@@ -32,7 +32,7 @@ def operator_name(settings: "Settings", given: str | None) -> str:
 
 
 def find_operator_name(settings: "Settings", given: str | None) -> str | None:
-    """The name that `operator_name` returns, or None if a scheduled job, not a person, runs the command."""
+    """The name that `operator_name` would return, or None if no person is named, as in a scheduled job."""
     for name in (given, settings.operator, _account()):
         person = " ".join((name or "").split())[:_LONGEST_NAME]
         if person and person != SERVICE_ACCOUNT:
@@ -41,9 +41,10 @@ def find_operator_name(settings: "Settings", given: str | None) -> str | None:
 
 
 def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
-    """Asks whether to proceed, unless `yes`. Returns False for a dry run, after saying so. Declining ends the command.
+    """Asks whether to proceed, unless `yes` is set, and returns True. Declining ends the command.
 
-    Raises `UsageError` if there is no terminal to ask on.
+    For a dry run, it says that nothing was changed, and returns False. Raises `UsageError` if there is no terminal to
+    ask on.
     """
     if dry_run:
         say("dry run: nothing was changed")
@@ -56,8 +57,9 @@ def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
 def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool, accepted: bool) -> bool:
     """Asks twice about a change that the program could not check, as the sentence `unchecked` explains.
 
-    With `yes` the option --unchecked (`accepted`) replaces the second question. Raises `UsageError` for `yes` without
-    --unchecked.
+    `yes` replaces the first answer, and `accepted` (the option --unchecked) the second. Returns False for a dry run,
+    and True otherwise. Declining ends the command. Raises `UsageError` for `yes` without `accepted`, or if there is no
+    terminal to ask on.
     """
     say(f"not checked: {unchecked}")
     if yes and not accepted:
@@ -72,7 +74,10 @@ def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool
 
 
 def confirm_on_terminal(question: str, *, yes: bool) -> None:
-    """Asks only on a terminal, unless `yes`. Without a terminal the command proceeds. Declining ends the command."""
+    """On a terminal, asks whether to proceed, unless `yes` is set. Declining ends the command.
+
+    Without a terminal, the command proceeds.
+    """
     if not yes and sys.stdin is not None and sys.stdin.isatty():
         # Stdout is for the result, which a program may read.
         _ask(question, err=True, flags="--yes")

@@ -67,7 +67,7 @@ def partial_text(state: DlqState) -> str:
 
 
 def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
-    """Prints how many messages were not read, and how many housekeeping has just sent back."""
+    """Prints how many messages of a queue were read, if not all were, and how many housekeeping has just sent back."""
     for state in states:
         if state.is_partial:
             say(partial_text(state))
@@ -105,7 +105,11 @@ def say_dry_run(messages: "Sequence[DeadLetterMessage]", what: str, *, as_json: 
 
 
 def say_retried(result: "RetryResult") -> None:
-    """Prints how many messages were sent back, and why others stay: each reason once, with the ids of some."""
+    """Prints how many messages were sent back, and why the others stay.
+
+    Each reason is printed once, with the id of the message if only one stays for that reason, or else with the number
+    of messages.
+    """
     say(f"{result.queue}: {len(result.retried)} of {count(result.found, 'message')} sent back")
     by_reason: dict[str, list[DeadLetterMessage]] = {}
     for each in result.left:
@@ -120,7 +124,7 @@ def say_retried(result: "RetryResult") -> None:
 
 
 def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
-    """Prints one message: its event and ids, its last failure, how many times it was tried, and what to do."""
+    """Prints one message: its event and ids, its last failure, how many times it failed, and what to do."""
     message = found.dead_letter
     say(f"{message.message_id}  {message.type}  {found.failure_class}")
     sent = local_time(message.sent_at, zone)
@@ -140,7 +144,7 @@ def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
 
 
 def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
-    """Prints the messages that failed for one reason: a single one in full, or their number and the ids of some."""
+    """Prints the messages that failed for one reason: a single message in full, or their number and some of the ids."""
     if len(reason.reports) == 1:
         show_message(reason.first, zone)
         return

@@ -22,7 +22,7 @@ ProgressCallback = Callable[[str, int, int], None]
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Prints a line for people on stdout, or on stderr (`err`)."""
+    """Prints a line for people on stdout, or on stderr if `err` is set."""
     typer.echo(plain(text), err=err)
 
 
@@ -37,7 +37,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str = "") -> None:
-    """Prints rows under their headings, in columns as wide as their widest cell; empty cells show as `-`.
+    """Prints rows under their headings, in columns as wide as their widest cell. Empty cells are shown as `-`.
 
     If there are no rows, it prints the sentence `nothing` instead.
     """
@@ -79,7 +79,7 @@ def pairs_of(label: str, values: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _inner_text(name: str, held: object) -> object:
-    """Counts on one line, without a count that repeats `name`; any other value unchanged."""
+    """The counts in a nested value on one line, without a value that repeats `name`; any other value unchanged."""
     if not isinstance(held, Mapping):
         return held
     return counts_text({key: value for key, value in held.items() if value != name})
@@ -99,12 +99,12 @@ def counts_text(counts: Mapping[str, Any], *, in_words: bool = True, always: Col
 
 
 def local_time(moment: datetime | None, zone: Any) -> str:
-    """A time as people read it, in `zone`, to the second."""
+    """A time as people read it, in `zone`, to the second. An empty text for None."""
     return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}" if moment else ""
 
 
 def duration_text(seconds: float | None) -> str:
-    """A duration in its two largest units: `2 h 5 min`, `3 min 12 s`, `0.4 s`."""
+    """A duration in its two largest units: `2 h 5 min`, `3 min 12 s`, `0.4 s`. An empty text for None."""
     if seconds is None:
         return ""
     if seconds < 10:
@@ -118,9 +118,10 @@ def duration_text(seconds: float | None) -> str:
 
 @contextmanager
 def live_progress(stream: TextIO | None = None, every_seconds: float = 60) -> Iterator[ProgressCallback]:
-    """Yields a callback for progress, which any thread may call.
+    """Yields a callback for progress, which any thread may call. The progress is shown on `stream`, by default stderr.
 
-    Without a terminal a stage is printed when it begins, every `every_seconds`, and when it ends.
+    On a terminal, each stage has a bar. Elsewhere, a stage is printed when it begins, every `every_seconds`, and when
+    it ends.
     """
     out = stream or sys.stderr
     if out.isatty():

@@ -30,9 +30,9 @@ _WIDTH = 100
 _SETTINGS_HEAD = """\
 # Settings
 
-The settings are environment variables. An empty variable counts as unset. Wrong values end every command with exit code
-2 and, for each wrong value, a line that says what to change. `prisoner-to-nomis check` tests the settings. `make docs`
-generates this page from the code.
+The settings are environment variables. An empty variable counts as unset. If a value is wrong, every command exits 2
+and prints, for each wrong value, a line that says what to change. `prisoner-to-nomis check` tests the settings.
+`make docs` generates this page from the code.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -48,9 +48,9 @@ _QUEUES_HEAD = """
 _RECONCILIATIONS_HEAD = """
 ## For each reconciliation
 
-The exclusions are a CSV file `key,reason,date` of records with a known difference, or the same lines separated by
-`;`. A key consists of the values that identify a record, joined by `/`, or of one of these values with its name, such
-as `bookingId=1204417`.
+The exclusions are a CSV file of records with a known difference, with the columns `key,reason,date`, or the same lines
+separated by `;`. A key consists of the values that identify a record, joined by `/`, or of one of these values with its
+name, such as `bookingId=1204417`.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -116,14 +116,14 @@ _COMMANDS_HEAD = """\
 Every command exits 0 on success, 1 if the work itself failed, and 2 on bad usage or bad settings. An error is one
 line on stderr. Commands that change an external system ask for confirmation, take `--dry-run` and `--yes`, and are
 recorded with the operator and the time. Without a terminal to ask on, they do nothing and exit 2. `dlq retry` and
-`dlq retry-all` ask only on a terminal, and proceed without one.
+`dlq retry-all` ask for confirmation only on a terminal, and proceed without one.
 `make docs` generates this page from the code.
 """
 _SCHEDULE_HEAD = """
 ## Scheduled jobs
 
-If the switch of a job is on, the scheduler runs the job. Otherwise a CronJob runs its command. A run that was
-missed still begins if no more than the given time has passed.
+If the switch of a job is on, the scheduler runs the job. Otherwise, a CronJob runs its command. A run that was missed
+still begins if no more than the time in the last column has passed since it was due.
 
 | job | command | schedule | switch | still begins within |
 | --- | --- | --- | --- | --- |

@@ -21,12 +21,12 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"No such command '(.*?)'\."), r"there is no command \1"),
     (re.compile(r"Option '(.*?)' requires an argument\."), r"\1 needs a value after it"),
     (re.compile(r"Option '(.*?)' does not take a value\."), r"\1 takes no value: leave it out"),
-    (re.compile(r"Got unexpected extra argument\S* \((.*)\)"), r"this is too much, so leave it out: \1"),
+    (re.compile(r"Got unexpected extra argument\S* \((.*)\)"), r"there are too many arguments, so leave this out: \1"),
 )
 
 
 def is_help(error: TyperException) -> bool:
-    """Whether the error is a command group without a command; its text is then the help of the group."""
+    """Whether the error is that a command group was typed without a command. Its text is then the help of the group."""
     return type(error).__name__ == "NoArgsIsHelpError"
 
 

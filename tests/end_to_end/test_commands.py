@@ -91,7 +91,7 @@ def test_unknown_options_are_bad_usage(bare: App) -> None:
         ("reconcile visits --prison", "--prison needs a value after it"),
         ("status --json=yes", "--json takes no value: leave it out"),
         ("status --jso", "there is no option --jso (did you mean --json?); "),
-        ("status now please", "this is too much, so leave it out: now please; "),
+        ("status now please", "there are too many arguments, so leave this out: now please; "),
     ],
 )
 def test_a_wrong_argument_is_one_plain_sentence(bare: App, typed: str, says: str) -> None:

@@ -35,9 +35,9 @@ def list_creations(
     every: Annotated[bool, typer.Option("--all", help="Include settled creations, up to the last thousand.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Lists creations that were begun and are not settled.
+    """Lists creations that were begun but are not settled.
 
-    Creations that need a person (ambiguous) come first.
+    Ambiguous creations, which need a person, come first.
     """
     from jobs.operations.creations import creation_as_dict, list_open, person_of
     from jobs.runtime.application import open_application
@@ -69,9 +69,9 @@ def list_creations(
 
 @app.command("show")
 def show_creation(creation_id: CreationId, as_json: AsJson = False) -> None:
-    """Shows what to look for in NOMIS, and then what to type.
+    """Shows what to look for in NOMIS, and which command to type next.
 
-    If no service shows the record, it prints the SQL that finds the record in the NOMIS database.
+    If no service can show the record, the command also prints the SQL that finds it in the NOMIS database.
     """
     from jobs.operations.creations import creation_in_full, find_creation
     from jobs.runtime.application import open_application
@@ -112,9 +112,9 @@ def settle_creation(
 ) -> None:
     """Settles a creation according to what a person found in NOMIS.
 
-    Without --nomis-id or --not-created it says what to look for, as `show` does. With --nomis-id it reads the record
-    and compares it with the request. If the record cannot be read from NOMIS, the command asks twice, and --yes needs
-    --unchecked. `creations reopen` undoes a wrong mapping.
+    Without --nomis-id or --not-created, the command only says what to look for, as `show` does. With --nomis-id, it
+    reads the record and compares it with the request. If the record cannot be read from NOMIS, the command asks for
+    confirmation twice, and --yes needs --unchecked. `creations reopen` undoes a wrong mapping.
     """
     from jobs.operations.creations import (
         check_plan,
@@ -166,8 +166,8 @@ def reopen_creation(
 ) -> None:
     """Reverses a settlement that named the wrong record.
 
-    Deletes the mapping that `creations settle` saved and opens the creation again. It does not undo changes that were
-    written to the wrong NOMIS record in the meantime.
+    It deletes the mapping that `creations settle` saved, and opens the creation again. It does not undo changes that
+    were written to the wrong NOMIS record in the meantime.
     """
     from jobs.operations.creations import plan_reopening, reopen
     from jobs.runtime.application import open_application
@@ -177,7 +177,7 @@ def reopen_creation(
         plan = plan_reopening(application, creation_id)
         say(f"creation {creation_id} was mapped to {plan.target} by {plan.settled_by}")
         if confirm(
-            f"This deletes the mapping to {plan.target}, and opens creation {creation_id} again. Continue?",
+            f"This deletes the mapping to {plan.target} and opens creation {creation_id} again. Continue?",
             yes=yes,
             dry_run=dry_run,
         ):
@@ -216,7 +216,10 @@ def _show(application: "Application", record: "CreationRecord") -> None:
 
 
 def _mapped(application: "Application", record: "CreationRecord") -> str | None:
-    """The current mapping of the DPS record. NOMIS may have another record as well."""
+    """The current mapping of the DPS record as text, or why it cannot be read. None if the record is not mapped.
+
+    The text of a mapping ends with a reminder, since NOMIS may have another record as well.
+    """
     from jobs.operations.creations import mapped_meanwhile
     from sync.errors import SyncError, one_line
 

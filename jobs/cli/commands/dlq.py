@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from jobs.operations.housekeeping import HousekeepingResult
     from jobs.operations.retry_dead_letters import Choice
 
-app = typer.Typer(name="dlq", help="Messages that failed for good, and what to do.", no_args_is_help=True)
+app = typer.Typer(name="dlq", help="Messages that failed too many times, and what to do.", no_args_is_help=True)
 
-YesOnTerminal = Annotated[bool, typer.Option("--yes", help="Do not ask. Without a terminal the command never asks.")]
+YesOnTerminal = Annotated[
+    bool, typer.Option("--yes", help="Do not ask for confirmation. Without a terminal, the command never asks.")
+]
 Messages = Annotated[
     list[str] | None,
     typer.Option(
@@ -33,7 +35,7 @@ ReadSeconds = Annotated[
         "--seconds",
         min=0,
         metavar="N",
-        help="Seconds to spend reading the messages of a queue; the output says how many were not read.",
+        help="Read the messages of a queue for at most N seconds; the output says if some were not read.",
     ),
 ]
 
@@ -42,8 +44,9 @@ ReadSeconds = Annotated[
 def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: AsJson = False) -> None:
     """Lists each dead letter queue, its messages and why they failed.
 
-    It reads all messages, and counts them by class and reason. Other consumers do not see the messages during the read.
-    Also shows the age of the oldest message, and how many messages housekeeping has just sent back.
+    The command reads the messages and counts them by class and reason. Other consumers do not see the messages during
+    the read. The command also shows the age of the oldest message, and how many messages housekeeping has just sent
+    back.
     """
     from jobs.cli.dead_letter_text import print_states
     from jobs.operations.dead_letters import check_errors, list_dlqs
@@ -64,7 +67,7 @@ def show_dlq(
     message: Annotated[str | None, typer.Option(metavar="ID", help="Only messages whose id begins with ID.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Show each message separately, not grouped by reason.")] = False,
     limit: Annotated[
-        int, typer.Option(min=1, max=10_000, help="How many messages to show separately, or as JSON.")
+        int, typer.Option(min=1, max=10_000, help="Maximum number of messages to show separately or as JSON.")
     ] = 100,
     seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS,
     as_json: AsJson = False,
@@ -120,7 +123,8 @@ def retry_dlq(
         typer.Option(
             min=1,
             metavar="N",
-            help="Send N messages at a time, and the next N once these are handled. Stop when a message fails again.",
+            help="Send back N messages at a time, each batch once the previous one is handled. Stop if a message "
+            "fails again.",
         ),
     ] = None,
     wait: Annotated[
@@ -133,9 +137,10 @@ def retry_dlq(
 ) -> None:
     """Sends messages from a dead letter queue back to their queue.
 
-    It sends them back however many times they have been redriven. A redrive does no harm, so the command asks only on a
-    terminal. After an outage or a correction, --batch 10 shows early whether messages now succeed. If a message fails
-    again, or is not handled in time, the command exits 1 and leaves the other messages in the dead letter queue.
+    It sends them back however many times they have been redriven. A redrive does no harm, so the command asks for
+    confirmation only on a terminal. After an outage or a correction, --batch 10 shows early whether messages now
+    succeed. With --batch, if a message fails again or is not handled in time, the command exits 1 and leaves the other
+    messages in the dead letter queue.
     """
     from jobs.cli.dead_letter_text import say_batch, say_dry_run, say_retried
     from jobs.operations.retry_dead_letters import (
@@ -178,11 +183,11 @@ def retry_all_dlqs(
 ) -> None:
     """Sends back messages from all dead letter queues.
 
-    It sends back the messages that may succeed on a retry, as housekeeping does every ten minutes. A message that comes
-    back waits longer each time. The command gives up on a message that a retry cannot help, or that came back more than
-    HOUSEKEEPING_MAX_RETURNS times. An alert then says what to do, and `dlq retry` still sends the message back. A
-    redrive does no harm, so the command asks only on a terminal. The redrive is recorded as a run (`runs list`), and as
-    an action of the person who runs the command.
+    It sends back the messages that may succeed on a retry, as housekeeping does every ten minutes by default. A message
+    that comes back waits longer each time. The command gives up on a message that a retry cannot help, or that came
+    back more than HOUSEKEEPING_MAX_RETURNS times. An alert then says what to do, and `dlq retry` can still send the
+    message back. A redrive does no harm, so the command asks for confirmation only on a terminal. The redrive is
+    recorded as a run (`runs list`) and, if a person runs the command, as an action of that person.
     """
     from jobs.cli.dead_letter_text import say_dry_run, say_retried
     from jobs.operations.dead_letters import check_errors
@@ -245,8 +250,9 @@ def purge_dlq(
 ) -> None:
     """Removes messages from a dead letter queue for good.
 
-    It removes all messages, or only those that are named, and writes them to a file first. It refuses mapping retries,
-    since a record without its mapping is created a second time.
+    It removes all messages, or only those named with --message, and writes them to a file first. Without
+    --include-retries, it refuses to remove mapping retries, since a record whose mapping is lost may be created a
+    second time.
     """
     from jobs.cli.dead_letter_text import say_dry_run
     from jobs.operations.purge_dead_letters import check_export, exporter, plan_purge, purge
@@ -261,12 +267,12 @@ def purge_dlq(
             say(f"{count(others, 'other message')} {'stays' if others == 1 else 'stay'}")
         if messages:
             check_export(application, export)
-        question = f"This removes {count(len(messages), 'message')} for good, written to a file first. Continue?"
+        question = f"This removes {count(len(messages), 'message')} for good, after writing a copy to a file. Continue?"
         if not messages or not confirm(question, yes=yes, dry_run=dry_run):
             return
         done = purge(application, queue, messages, write, who)
     if done.removed == 0:
-        raise WorkError("nothing was removed: the messages left the dead letter queue while you were asked")
+        raise WorkError("nothing was removed: the messages left the dead letter queue before you confirmed")
     say(f"{count(done.removed, 'message')} removed; the export is {done.place}")
     if (arrived := done.arrived_since - others) > 0:
         say(f"{count(arrived, 'message')} left in the dead letter queue, having arrived after the list was made")
@@ -279,4 +285,4 @@ def _retry_question(queue: str, choice: "Choice", batch: int | None) -> str:
         which = "the messages that may succeed" if choice.recoverable_only else "all messages"
         which = which if choice.limit is None else f"up to {choice.limit} of {which}"
     at_a_time = "" if batch is None else f", {batch} at a time"
-    return f"This sends back {which} of the dead letter queue of {queue}{at_a_time}. Continue?"
+    return f"This sends back {which} from the dead letter queue of {queue}{at_a_time}. Continue?"

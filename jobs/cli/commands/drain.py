@@ -1,4 +1,4 @@
-"""`drain` and `scheduler`: handling the events of the queues, once or continuously."""
+"""`drain` and `scheduler`: handle the events on the queues, once or continuously."""
 
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,8 @@ _MOST_REASONS = 5
 def drain(
     queues: Queues = None,
     until_empty: Annotated[
-        bool, typer.Option("--until-empty", help="Continue until a receive from every named queue finds nothing.")
+        bool,
+        typer.Option("--until-empty", help="Continue with each named queue until a receive from it finds nothing."),
     ] = False,
     max_batches: Annotated[
         int | None,
@@ -28,7 +29,9 @@ def drain(
     ] = None,
     wait_seconds: Annotated[
         float,
-        typer.Option(min=0, help="Seconds to wait for a service that is down before the messages for it are returned."),
+        typer.Option(
+            min=0, help="Seconds to wait for a service that is down, before its messages go back to their queue."
+        ),
     ] = 30,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object with the totals, overall and for each queue.")
@@ -37,14 +40,14 @@ def drain(
     """Drains one micro-batch of each named queue, in parallel.
 
     The counts are of deliveries, so a message that fails and comes back counts again. `coalesced`: a later message
-    about the same record did the work of this one. `duplicate`: a second delivery of an event that was already handled,
-    which changes nothing in NOMIS. `deferred`: the message waits for a service or a record. `ambiguous`: the response
-    to a creation was lost; see `creations list`.
+    about the same record did the work of this message. `duplicate`: a second delivery of an event that was already
+    handled, which changes nothing in NOMIS. `deferred`: the message waits for a service or a record. `ambiguous`: the
+    response to a creation was lost; see `creations list`.
 
     A message that fails goes back to its queue and is counted; the command still exits 0, because the queue's own
-    retries and its dead letter queue look after the message. It exits 1 when the work itself failed: a queue or the
-    database could not be reached, or an upstream service is down and the messages for it were returned to the queue. On
-    SIGTERM the command finishes the work in progress; a second SIGTERM ends it at once.
+    retries and its dead letter queue look after the message. The command exits 1 if the work itself failed: a queue or
+    the database could not be reached, or an upstream service was down and the messages for it were returned to the
+    queue. On SIGTERM, the command finishes the work in progress; a second SIGTERM ends it at once.
     """
     from jobs.operations.drain import DrainParameters, run_drain
     from jobs.runtime.application import open_application
@@ -85,16 +88,17 @@ def _print_totals(result: "DrainResult") -> None:
         have = f"{count(ambiguous, 'creation')} {'has' if ambiguous == 1 else 'have'}"
         say(f"{have} an unknown outcome; see: prisoner-to-nomis creations list", err=True)
     if len(result.reasons) > _MOST_REASONS:
-        say("and for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
+        say("messages also failed for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
 
 
 def scheduler() -> None:
-    """Runs continuously: drains, reconciles, redrives the DLQs.
+    """Runs continuously: drains, reconciles and redrives the DLQs.
 
-    It drains a micro-batch of each queue every DRAIN_INTERVAL_SECONDS, reconciles according to RECONCILIATION_SCHEDULE,
-    and redrives the dead letter queues according to HOUSEKEEPING_SCHEDULE, in TZ. If the database, a queue or a service
-    is unavailable, it says so once in the log, continues, and recovers without help. Health pages and metrics are
-    served on HEALTH_PORT. On SIGTERM it finishes the work in progress and exits 0; a second SIGTERM ends it at once.
+    It drains a micro-batch of each queue every DRAIN_INTERVAL_SECONDS. It runs each reconciliation according to its
+    schedule, such as RECONCILIATION_SCHEDULE, and redrives the dead letter queues according to HOUSEKEEPING_SCHEDULE,
+    both in the time zone TZ. If the database, a queue or a service is unavailable, the scheduler says so once in the
+    log, continues, and recovers without help. Health pages and metrics are served on HEALTH_PORT. On SIGTERM, it
+    finishes the work in progress and exits 0; a second SIGTERM ends it at once.
     """
     from jobs.operations.run_scheduler import run_scheduler
     from jobs.runtime.application import open_application

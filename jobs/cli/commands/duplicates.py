@@ -28,7 +28,8 @@ AlthoughDifferent = Annotated[
     bool,
     typer.Option(
         "--although-different",
-        help="Treat the record as a duplicate although it differs from the mapped one, because you checked it.",
+        help="Treat the record as a duplicate although it differs from the mapped one, because you checked that it is "
+        "one.",
     ),
 ]
 
@@ -38,9 +39,9 @@ def list_findings(
     every: Annotated[bool, typer.Option("--all", help="Include resolved findings.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Lists the records that NOMIS has twice, newest first.
+    """Lists the records that NOMIS has twice, newest finding first.
 
-    Also shows which prisoner each duplicate is about, and how serious it is.
+    The list also shows which prisoner each duplicate is about, and how serious it is.
     """
     from jobs.operations.duplicates import find_prisoner, finding_as_dict, list_duplicates
     from jobs.runtime.application import open_application
@@ -72,9 +73,9 @@ def list_findings(
 
 @app.command("show")
 def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
-    """Shows both NOMIS records, and which is the duplicate.
+    """Shows both NOMIS records, and which of them is the duplicate.
 
-    It reads both records again. Also shows what `resolve` would do.
+    If NOMIS can show such records, the command reads both again. It also shows what `resolve` would do.
     """
     from jobs.operations.duplicates import find_duplicate
     from jobs.runtime.application import open_application
@@ -108,10 +109,11 @@ def resolve_finding(
 ) -> None:
     """Removes the duplicate record and closes the finding.
 
-    It deletes the record, or cancels it if NOMIS does not allow deletion. A record that only the NOMIS support team can
-    delete stays. It first shows what it will do. It never touches a mapped record. A record also stays unless it is
-    proved to be a duplicate: the start, place, type, days and dates must be the same, as far as the records have them.
-    With --although-different it is removed anyway, and that is recorded.
+    The command first shows what it will do. It deletes the duplicate, or cancels it if NOMIS does not allow deletion.
+    It never touches a mapped record. A record that only the NOMIS support team can delete stays. A record also stays
+    unless it is proved to be a duplicate: its start, place, type, days and dates must be those of the mapped record, as
+    far as such records have them. With --although-different, the duplicate is removed without this proof, and what was
+    not proved is recorded.
     """
     from jobs.operations.duplicate_rows import TwoRows, resolve_rows
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
@@ -124,7 +126,7 @@ def resolve_finding(
             raise UsageError(f"finding {finding_id} is already resolved: {finding.resolution}")
         if by_hand is not None:
             if confirm(
-                f"This closes finding {finding_id}, and changes nothing in NOMIS. Continue?", yes=yes, dry_run=dry_run
+                f"This closes finding {finding_id} and changes nothing in NOMIS. Continue?", yes=yes, dry_run=dry_run
             ):
                 say(close_by_hand(application, finding, by_hand, who))
             return
@@ -132,7 +134,7 @@ def resolve_finding(
         _show(application, found)
         if isinstance(found, TwoRows):
             if found.row_to_delete is None:
-                raise UsageError(f"finding {finding_id} needs a number that is not known; see above")
+                raise UsageError(f"finding {finding_id} needs the number of a row, which is not known; see above")
             if confirm(f"This will {found.proposal} in NOMIS. Continue?", yes=yes, dry_run=dry_run):
                 say(resolve_rows(application, found, who))
             return
@@ -193,7 +195,7 @@ def _question(found: "Examination") -> str:
     if found.unproved:
         return f"Although {'; '.join(found.unproved)}, this will {removal}. Continue?"
     if found.harmless is not None:
-        return f"This changes nothing in NOMIS, and closes the finding about {record}{of_whom}. Continue?"
+        return f"This changes nothing in NOMIS and closes the finding about {record}{of_whom}. Continue?"
     return f"This will {removal} in NOMIS. Continue?"
 
 
@@ -250,7 +252,7 @@ def _show_records(found: "Examination") -> None:
 
 
 def _what(finding: "Finding") -> str:
-    """The ids of the finding on one line."""
+    """The ids of the duplicate, or of the pair and its known rows, on one line."""
     from sync.domains.duplicate_rows import CANDIDATES
     from sync.domains.registry import row_kinds
 

@@ -1,4 +1,4 @@
-"""`runs`, `actions` and `telemetry`: what was done, by jobs, by people, and to records."""
+"""`runs`, `actions` and `telemetry`: what jobs and people did, and what happened to records."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +35,7 @@ def list_runs(
 ) -> None:
     """Lists the last runs, newest first.
 
-    A run whose process died shows as interrupted.
+    A run whose process died is shown as interrupted.
     """
     from jobs.runtime.application import open_application
 
@@ -65,7 +65,7 @@ def list_runs(
 
 @runs.command("show")
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
-    """Shows one run in full: parameters, counts, times, error."""
+    """Shows one run in full: its parameters, counts, times and error."""
     from jobs.runtime.application import open_application
 
     with open_application() as application:
@@ -143,8 +143,8 @@ def actions(
 ) -> None:
     """Lists the last actions of people, and how they ended.
 
-    It shows who did what, when, and to which record. The state is started, done, failed, refused or unknown. An action
-    that stays started was stopped midway: check NOMIS, or the queue, to see whether it was done.
+    It shows who did what, when, and to which record or queue. The state is started, done, failed, refused or unknown.
+    An action that remains in the state started was stopped midway: check NOMIS or the queue to see whether it was done.
     """
     from jobs.runtime.application import open_application
     from sync.store.actions import list_actions
@@ -190,7 +190,10 @@ def telemetry(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the newest N events.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object per line: name, time (UTC), properties.")
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object per line, with the name, time (UTC) and properties of an event."
+        ),
     ] = False,
 ) -> None:
     """Lists the custom events that were tracked, oldest first."""

@@ -1,4 +1,4 @@
-"""The incentive level of one prisoner: `reconcile explain`, `reconcile fix received` and `incentives repair`."""
+"""The incentive levels of prisoners: `reconcile explain`, `reconcile fix received` and `incentives repair`."""
 
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reports.reconciliations.incentives.fixes import Plan
     from reports.reconciliations.incentives.mismatches import ExplainedPrisoner
 
-app = typer.Typer(name="incentives", help="Fix single incentive records in NOMIS.", no_args_is_help=True)
+app = typer.Typer(name="incentives", help="Fix incentive records in NOMIS.", no_args_is_help=True)
 fix = typer.Typer(name="fix", help="Fix the cause of a difference.", no_args_is_help=True)
 
 OptionalOffenderNo = Annotated[
@@ -29,9 +29,10 @@ def explain(
     offender_no: OffenderNo,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Says why a prisoner's levels differ.
+    """Explains why a prisoner's levels differ.
 
-    Also shows which side is right, what to do, and both histories, newest first, with the origin of each record.
+    It also shows which side is right, what to do, and both histories, newest record first, with the origin of each
+    record.
     """
     from jobs.operations.incentive_fixes import explain_prisoner
     from jobs.runtime.application import open_application
@@ -69,13 +70,14 @@ def received(
     """Publishes the received event for an arrival that DPS missed.
 
     It publishes one event for one prisoner. Values that no option gives are taken from the diagnosis. It shows what it
-    would publish, asks first, and records what it did. Other services act on the event too. --json works only with
-    --from, and needs --yes or --dry-run.
+    would publish, asks for confirmation, and records what it did. Other services act on the event too. --json works
+    only with --from, and needs --yes or --dry-run.
 
-    With --from it publishes an event for each prisoner of a reconciliation run, with the arrival from the report. It
-    asks once, and then handles the prisoners one by one. A prisoner is skipped if the levels have changed since the
-    run, or if the event has been published since then. The command stops with exit code 1 at the first prisoner whose
-    fix does not end as expected. Run the same command again to continue.
+    With --from, it publishes an event for each prisoner for whom the report of a reconciliation run proposes this
+    command, with the arrival from the report. It asks for confirmation once, and then handles the prisoners one by one.
+    A prisoner is skipped if the levels have changed since the run, or if the event has been published since then. The
+    command stops with exit code 1 at the first prisoner whose fix does not end as expected. Run the same command again
+    to continue.
     """
     from jobs.runtime.application import open_application
 
@@ -129,12 +131,13 @@ def repair(
 ) -> None:
     """Writes the DPS level of a prisoner to NOMIS again.
 
-    It is for differences where DPS is right. It shows what it would write, asks first, and records what it did. It then
-    reads both sides again. --json works only with --from, and needs --yes or --dry-run.
+    It is for differences where DPS is right. It shows what it would write, asks for confirmation, and records what it
+    did. It then reads both sides again. --json works only with --from, and needs --yes or --dry-run.
 
-    With --from it writes the level of each prisoner of a reconciliation run. It asks once, and then handles the
-    prisoners one by one. A prisoner whose levels have changed since the run is skipped. The command stops with exit
-    code 1 at the first prisoner whose fix does not end as expected. Run the same command again to continue.
+    With --from, it writes the level of each prisoner for whom the report of a reconciliation run proposes this command.
+    It asks for confirmation once, and then handles the prisoners one by one. A prisoner whose levels have changed since
+    the run is skipped. The command stops with exit code 1 at the first prisoner whose fix does not end as expected. Run
+    the same command again to continue.
     """
     from jobs.runtime.application import open_application
 
@@ -172,7 +175,10 @@ def _repair_one(
 
 
 def parse_arrival(text: str) -> datetime:
-    """Parses the real time of an arrival, in London time if it has no offset. Raises `UsageError`."""
+    """Parses the real time of an arrival, and returns it in London time. A time without an offset is London time.
+
+    Raises `UsageError` if `text` is not a time, or if the time is in the future.
+    """
     from sync import clock
 
     try:
@@ -199,7 +205,7 @@ def parse_reason(text: str) -> str:
 
 
 def _show_plan(plan: "Plan", *, force: bool) -> None:
-    """Prints what would be sent. Raises `WorkError` for an objection, unless `force`."""
+    """Prints what would be sent. Raises `WorkError` if there is an objection, unless `force`."""
     print_pairs(
         {
             "prisoner": f"{plan.offender_no}, booking {plan.booking_id}",
@@ -215,7 +221,7 @@ def _show_plan(plan: "Plan", *, force: bool) -> None:
 
 
 def _verify(application: "Application", plan: "Plan", wait_seconds: float) -> None:
-    """Reads both sides again, for `wait_seconds` at most, and prints the levels that they have now."""
+    """Reads both sides until they agree, for at most `wait_seconds`, and prints the levels that were read last."""
     from reports.reconciliations.incentives import fixes
     from sync.alerting import command
 

@@ -1,4 +1,4 @@
-"""`check`, `db` and `demo`: whether an installation is complete, its database, and a first look without one."""
+"""`check`, `db` and `demo`: check an installation, upgrade its database, and show the whole system in a sandbox."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,13 +24,14 @@ _NOTHING_SET_UP = (
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> None:
-    """Checks whether all that the program needs is available.
+    """Checks that everything the program needs is available.
 
     It checks the settings, the database, queues, dead letter queues, every upstream service and its credentials,
     breakers, messages that wait for a service, the lists of exclusions, the location of the reports, Slack, email and
     Application Insights. The output begins with the parts that are `DOWN` and what to change, each cause once. A line
-    for each part that is `ok` follows. The last line says how many parts are down, and which. A part that is switched
-    off is `ok` and says `off`. Exits 1 if anything is down, and 2 if a setting cannot be read.
+    for each part that is `ok` follows. The last line says which parts are down and how many, or that all parts are ok.
+    A part that is switched off is `ok` and says `off`. The command exits 1 if anything is down, and 2 if a setting
+    cannot be read.
     """
     from jobs.health.check import nothing_is_set_up, run_checks
     from jobs.runtime.application import open_application
@@ -67,7 +68,7 @@ def upgrade() -> None:
     """Brings the database to the current schema.
 
     Several processes can safely run the command at the same time. The upgrade also runs at the start of other commands,
-    unless DATABASE_AUTO_UPGRADE=false.
+    unless DATABASE_AUTO_UPGRADE is false.
     """
     from jobs.runtime.application import open_application
 
@@ -85,7 +86,7 @@ def upgrade() -> None:
 def current() -> None:
     """Shows the schema of the database.
 
-    It also shows the schema that this version needs. Exits 1 if they differ.
+    It also shows the schema that this version of the program needs, and exits 1 if the two differ.
     """
     from jobs.runtime.application import open_application
     from sync.store.database import newest_revision
@@ -115,11 +116,11 @@ def demo(
 ) -> None:
     """Shows the whole system at work in a sandbox.
 
-    It needs no setting, no server and no network. It starts fake HMPPS services over real HTTP and an SQS/SNS
-    emulator, uses SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR.
-    Each reconciliation has eight earlier weekly runs to compare with. At the end a table shows what happened, and where
-    to look next. Exits 1 if a planted mismatch was not found, if a record in NOMIS is duplicated, missing or wrong, or
-    if the demo was stopped by Ctrl+C or SIGTERM.
+    It needs no setting, no server and no network. It starts fake HMPPS services over real HTTP and an SQS/SNS emulator,
+    uses SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR. Each
+    reconciliation has eight earlier weekly runs to compare with. At the end, one table shows what happened, and another
+    where to look next. The demo exits 1 if a planted mismatch was not found, if a record in NOMIS is duplicated,
+    missing or wrong, or if it was stopped by Ctrl+C or SIGTERM.
     """
     from jobs.runtime.signals import interrupting
 

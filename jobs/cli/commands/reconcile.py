@@ -43,7 +43,9 @@ _Prisoner = Annotated[
 _Shards = Annotated[int, typer.Option(min=1, max=100, help="The number of parts that the run is divided into.")]
 _Shard = Annotated[
     int | None,
-    typer.Option(min=0, help="The number of this part, counted from 0; in an Indexed Job, the index of the pod."),
+    typer.Option(
+        min=0, help="The number of this part, counted from 0; by default 0, or the index of the pod in an Indexed Job."
+    ),
 ]
 _Resume = Annotated[
     str | None,
@@ -58,10 +60,10 @@ _Accept = Annotated[
     str | None,
     typer.Option(
         metavar="RUN_ID",
-        help="Accept, once, the missing records or levels that made this run fail, because they are really gone.",
+        help="Accept, once, the missing records or levels that made run RUN_ID fail, because they are really gone.",
     ),
 ]
-_Yes = Annotated[bool, typer.Option("--yes", help="With --accept: do not ask.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="With --accept: do not ask for confirmation.")]
 _NoNotify = Annotated[bool, typer.Option("--no-notify", help="Keep the result, but send no report or alert.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON object.")]
 _DATE = ["%Y-%m-%d"]
@@ -80,7 +82,8 @@ _Since = Annotated[
         "--since",
         formats=_DATE,
         metavar=_DAY,
-        help="Compare only records that NOMIS has created since this day; for versions of the services from 2023.",
+        help="Compare only bookings with a record that NOMIS created on or after this day; works only with versions of "
+        "the services from 2023.",
     ),
 ]
 #: The parameters of `reconcile` that choose days, by what a reconciliation supports.
@@ -94,17 +97,17 @@ _ALL_DAY_OPTIONS = frozenset[str]().union(*_DAY_OPTIONS.values())
 
 _HELP = """Compares {title} in NOMIS and DPS.
 
-Differences are read again before they count, marked as new, persisting or resolved, and explained. Without
---no-notify the report is delivered. Mismatches are a result, not a failure: a complete run exits 0 with any
-number of them, and an incomplete run exits 1. SIGTERM or Ctrl+C soon stops the run, even while it waits for a service.
-Finished parts are kept, and the run can be resumed.
+Differences are read again before they count. They are marked as new, persisting or resolved, and their causes are
+looked up. Unless --no-notify is given, the report is delivered. Mismatches are a result, not a failure: a complete run
+exits 0 with any number of them, and an incomplete run exits 1. SIGTERM or Ctrl+C stops the run promptly, even while
+it waits for a service. Finished parts are kept, and the run can be resumed.
 """
 
 
 class _ReconcileCommand(TyperCommand):
     """The command `reconcile NAME`, which offers only the options that the reconciliation supports.
 
-    `--prisoner` is hidden rather than left out, since its error says what to use instead.
+    `--prisoner` is hidden rather than left out, since the error that it causes says what to use instead.
     """
 
     def __init__(self, name: str, *, params: list[Any], **more: Any) -> None:
@@ -192,7 +195,7 @@ def _reconcile(
 def _confirm_accept(
     application: "Application", entry: Entry, parameters: "ReconciliationParameters", *, yes: bool
 ) -> None:
-    """Shows why the run that will be accepted failed, and asks for confirmation."""
+    """Shows why the run named by --accept failed, and asks for confirmation."""
     from jobs.operations.reconcile import failure_to_accept
 
     say(f"run {parameters.accept} failed: {failure_to_accept(application, entry, parameters)}")
@@ -240,7 +243,10 @@ app.add_typer(incentive_commands.fix)
 
 
 def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
-    """Prints what was found, and where the report is. Raises `WorkError` when the run or its report is incomplete."""
+    """Prints what was found, and where the report is.
+
+    Raises `WorkError` if the run failed or is incomplete, or if its report is not archived although it should be.
+    """
     outcome, delivered = done.outcome, done.delivered
     if outcome.result is None and as_json:
         print_json({"runId": outcome.run_id, "status": outcome.status})
@@ -305,7 +311,7 @@ def _differences(mismatch: "Mismatch") -> str:
 
 
 def _print_missing_causes(result: "ReconciliationResult", view: "View") -> None:
-    """Says how to try again if the causes of some differences could not be read."""
+    """If the causes of some differences could not be found out, prints the command that tries again."""
     failed = [each for each in result.mismatches if view.look_up_failed(each)]
     if not failed:
         return

@@ -13,7 +13,9 @@ from jobs.errors import UsageError
 if TYPE_CHECKING:
     from reports.delivery.channels import Channel
 
-app = typer.Typer(name="report", help="Make or deliver the report of a reconciliation again.", no_args_is_help=True)
+app = typer.Typer(
+    name="report", help="Make or deliver a report again, or print a support request.", no_args_is_help=True
+)
 
 
 @app.command("render")
@@ -44,8 +46,9 @@ def request(
 ) -> None:
     """Writes one request to NOMIS support for all records of a run.
 
-    It is for differences that only NOMIS support can fix. The request names the prisoner, the booking, the NOMIS
-    records and what to change, with the SQL for records that have to be looked up in NOMIS. The command sends nothing.
+    It is for the differences that only NOMIS support can fix. For each of them, the request names the prisoner, the
+    booking, the NOMIS records and what to change, with the SQL for records that have to be looked up in NOMIS. The
+    command prints the request, and sends nothing.
     """
     from jobs.operations.bulk_fixes import records_of_cause
     from jobs.operations.report_delivery import find_result
@@ -74,7 +77,7 @@ def send(
         list[str] | None,
         typer.Option(
             metavar="CHANNEL",
-            help="slack, email or archive; repeatable. By default every channel that is set up.",
+            help="slack, email or archive; repeatable. By default, every channel that is set up.",
             autocompletion=complete_channels,
         ),
     ] = None,
@@ -84,7 +87,7 @@ def send(
 ) -> None:
     """Delivers the report of a run again.
 
-    It shows which report goes to which channels, asks first, and records the delivery.
+    It shows which report goes to which channels, asks for confirmation, and records the delivery.
     """
     from jobs.operations.report_delivery import plan_sending, send_report
     from jobs.runtime.application import open_application
@@ -103,7 +106,7 @@ def send(
 
 
 def parse_channels(names: list[str]) -> "tuple[Channel, ...]":
-    """The named channels, each once. Raises `UsageError` for other names."""
+    """The named channels, each once. Raises `UsageError` for a name that is not a channel."""
     from reports.delivery.channels import CHANNELS
 
     unknown = [name for name in names if name not in CHANNELS]

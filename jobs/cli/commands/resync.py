@@ -46,14 +46,15 @@ def resync(
 ) -> None:
     """Writes the current DPS state of one record to NOMIS.
 
-    It does what the record's event would do. It creates a record that has no mapping, and only once. It cancels or
-    deletes in NOMIS a record that is cancelled or deleted in DPS. It shows both sides and what it would do, asks first,
-    and records what it did. It then reads both sides again, and exits 1 if they still differ. --json needs --yes or
-    --dry-run.
+    It does what the record's event would do. It creates a record that has no mapping, but never a second time. It
+    cancels or deletes in NOMIS a record that is cancelled or deleted in DPS. It shows both sides and what it would do,
+    asks for confirmation, and records what it did. It then reads both sides again, and exits 1 if they still differ.
+    --json needs --yes or --dry-run.
 
-    With --from it writes each record of a reconciliation run. It asks once, and then handles the records one by one. A
-    record that has changed since the run is skipped. The command stops with exit code 1 at the first record whose fix
-    does not end as expected. Run the same command again to continue.
+    With --from, it writes each record for which the report of a reconciliation run proposes this command. It asks for
+    confirmation once, and then handles the records one by one. A record that has changed since the run is skipped. The
+    command stops with exit code 1 at the first record whose fix does not end as expected. Run the same command again to
+    continue.
     """
     from jobs.runtime.application import open_application
 
@@ -110,7 +111,10 @@ def _resync_one(
 
 
 def _confirmed(planned: "PlannedResync", *, yes: bool, dry_run: bool, unchecked: bool, as_json: bool) -> bool:
-    """Whether to proceed. With JSON it asks nothing and prints only JSON."""
+    """Asks whether to write the record, and returns whether to proceed. With `as_json`, it neither asks nor prints.
+
+    Raises `UsageError` if --yes needs --unchecked, or if there is no terminal to ask on.
+    """
     if as_json:
         if yes and planned.unchecked is not None and not unchecked:
             raise UsageError(f"{planned.unchecked}; check NOMIS, then add --unchecked")

@@ -32,10 +32,11 @@ def status(
 ) -> None:
     """Shows the state of everything, on one screen.
 
-    It shows queues and dead letters, schedulers, the last complete run of each reconciliation, breakers, what messages
-    wait for, open findings, creations that are not settled, and deliveries that could not be sent. A line that needs a
-    person begins with `!`, and the command to type follows it. A part that cannot be read is shown as unknown, and
-    needs a person too. Exits 1 when a person is needed, and 0 otherwise. It only reads, and changes nothing.
+    It shows queues and dead letters, schedulers, the last runs of each reconciliation, breakers, what messages wait
+    for, open findings, creations that are not settled, and deliveries that could not be sent. A line about something
+    that needs a person begins with `!`, and the command to type follows below it. A part that cannot be read is shown
+    as unknown, and needs a person too. The command exits 1 if a person is needed, and 0 otherwise. It only reads, and
+    changes nothing.
     """
     from jobs.operations.status import read_status
     from jobs.runtime.application import open_application
@@ -111,7 +112,7 @@ def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
 
 
 def _other_findings(status: "StatusReport") -> "list[StatusLine]":
-    """The findings, without those about unknown outcomes if these are shown as creations."""
+    """The findings to list. Those about ambiguous creations are left out if the status lists the creations anyway."""
     shown = {line.name for line in status.parts["creations"]}
     return [line for line in status.parts["findings"] if line.name != _AMBIGUOUS or _AMBIGUOUS not in shown]
 
@@ -152,7 +153,7 @@ def _wait(status: "StatusReport", line: "StatusLine") -> tuple[str, ...]:
 
 
 def _next_attempt(status: "StatusReport", line: "StatusLine") -> str:
-    """When the next attempt is made, in the zone of the status; `-` if there is none."""
+    """The time of the next attempt, in the zone of the status; `due` if that time has come, `-` if there is none."""
     if line.values["nextAttemptAt"] is None:
         return "-"
     next_at = datetime.fromisoformat(line.values["nextAttemptAt"])
@@ -173,8 +174,8 @@ def _table(
 ) -> Iterable[str]:
     """Formats a part as aligned columns: each row with its mark, and below the row what a person has to do.
 
-    A reason that is already in `shown` is not repeated: if several lines have the same need, only the first states it.
-    A part that is unknown for a single reason is one line, and `nothing` stands for a part without lines.
+    A reason that is already in `shown` is not repeated: if several lines have the same need, only the first gives the
+    reason. A part that is unknown for a single reason is one line, and `nothing` stands for a part without lines.
     """
     unknown = {line.unknown for line in lines}
     if not lines:
@@ -192,7 +193,7 @@ def _table(
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    """Aligns rows of cells in columns, with figures to the right; the first row has the headings."""
+    """Aligns cells in columns: figures to the right, and texts to the left. The first row has the headings."""
     columns = range(len(rows[0]))
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in columns]
     figures = [
@@ -205,7 +206,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
 
 
 def _dead_letters(status: "StatusReport", line: "StatusLine") -> Iterable[str]:
-    """The dead letters of a queue by class, and how many messages housekeeping has just sent back."""
+    """Says how many dead letters a queue has of each class, and how many housekeeping gave up on or just sent back."""
     values = line.values
     parts = [f"{number} {name}" for name, number in values.get("classes", {}).items()]
     if values.get("givenUp"):
@@ -217,7 +218,7 @@ def _dead_letters(status: "StatusReport", line: "StatusLine") -> Iterable[str]:
 
 
 def _new_needs(shown: set["Need"], line: "StatusLine") -> Iterable[str]:
-    """The reason why a line needs a person, unless an earlier line gave it, and in any case the command to type."""
+    """Each need of a line as text: the reason, unless an earlier line has the same need, and the command to type."""
     for need in line.needs:
         text = f"{_INDENT}{need.reason}: {need.command}"
         if need not in shown and len(text) <= _WIDTH:
