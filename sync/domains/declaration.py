@@ -1,7 +1,7 @@
 """The classes by which a domain declares its events and everything that belongs to them.
 
-Each domain is one package with one `DOMAIN`. The pipeline, the creation protocol and the operators' commands only use
-this declaration. In `sync`, no module refers to a domain by name, except for the registry and the domain's own package.
+Each domain is one package with one `DOMAIN`. The pipeline, the creation protocol and `sync.repair` use a domain only
+through its `DOMAIN`. In `sync`, only the registry and a domain's own modules import modules of that domain.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,13 +29,14 @@ class Coalesce(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """Handles an event that changes, cancels, deletes or upserts a record; it is idempotent, so safe to repeat.
+    """Handles the events of one type, which change, cancel, delete or upsert a record; a repeated event does no harm.
 
-    entity: the entity of an event. start: the telemetry properties that come from the event itself. apply: makes the
-    change, and raises an error on failure. It may return the name of a telemetry event to track instead of `success`,
-    such as that of an ignored event. success, failed: the telemetry events for success and failure, with the properties
-    that `apply` bound; `failed` may be None. others: all names that `apply` may return. rows: the kind of row that
-    NOMIS may hold twice, after which NOMIS refuses every change to the row.
+    entity: returns the entity of an event. start: returns the telemetry properties that come from the event itself.
+    apply: makes the change, and raises an error on failure. It may return the name of a telemetry event to track
+    instead of `success`, such as the one for an ignored event. success, failed: the telemetry events for success and
+    failure, with the properties that `apply` bound; `failed` may be None. others: the other telemetry events that
+    `apply` may return or track. rows: the kind of row that the events change if NOMIS may hold such a row
+    twice (NOMIS then refuses every change to both rows), otherwise None.
     """
 
     event_type: str
@@ -56,8 +57,8 @@ class Domain:
     name: the name of its package. noun: what people call a record. publisher: the DPS service that publishes its
     events. creation, updates: the handlers of its events. repair: what operators can do about its NOMIS records.
     resyncs: the kinds of DPS records that operators can write to NOMIS again. advice: the advice for its failed
-    messages. is_awaited: whether a failure means that a record is missing that another event of the domain will create,
-    so that the message waits for that event.
+    messages. is_awaited: whether a failure means that a record is missing which another event of the domain will
+    create. The message then waits for that event.
     """
 
     name: str
@@ -105,10 +106,12 @@ ReadDps = Callable[[DomainEvent, HandlerContext], object]
 def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored: str) -> Apply:
     """Wraps `apply` so that an event about a record that no longer exists is ignored instead of failing.
 
-    The event is ignored if `apply` fails because a record is absent, and neither DPS nor the mapping service has the
-    record. If only one of the two lacks the record, the event fails, since the record may later disappear from the
-    other. The event also fails while a creation of the record is under way, since NOMIS may then have it. The
-    properties `dps-error` and `mapping-error` hold the two responses, and the telemetry event `ignored` is tracked.
+    The event is ignored if `apply` fails with a 404, and neither DPS nor the mapping service has the record of the
+    event. The properties `dps-error` and `mapping-error` then hold the two responses, and the telemetry event that
+    `ignored` names is tracked.
+
+    If only one of the two lacks the record, the event fails. A later attempt ignores the event if the other has lost
+    the record by then. The event also fails while a creation of the record is under way, since NOMIS may then have it.
     """
 
     def applied(event: DomainEvent, context: HandlerContext) -> str | None:

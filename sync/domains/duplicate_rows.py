@@ -20,7 +20,7 @@ from sync.store.telemetry import text_properties
 from sync.upstream.transport import ServiceClient
 
 _SEVERITY = Severity.SERIOUS
-#: The property of a finding with the list of the rows' numbers.
+#: The property of a finding that lists the numbers of the rows.
 CANDIDATES = "candidateIds"
 
 
@@ -29,14 +29,15 @@ class RowKind:
     """A kind of row that NOMIS should hold only once for each key, although NOMIS does not enforce this.
 
     domain: the word for the domain in findings. what: the word that people use for a row.
-    key: the telemetry properties that identify the one row that is allowed. number, dps: the properties with the number
-        of a row and the id of the DPS record.
+    key: the telemetry properties that identify the one row that is allowed. number, dps: the telemetry properties with
+        the number of a row and with the id of the DPS record.
     pair: a phrase for the key, with the names of the properties in braces.
-    tracked_by: the telemetry events that name a row. path: the path of the calls that fail if there are two rows.
-    delete: deletes a row by its number. column: the database column that holds this number. statements: makes the SQL
-        that shows the rows, which no service lists, from the values of `key`; raises `ValueError` for values that are
-        not ids.
-    alert: the text by which operators recognise the alert.
+    tracked_by: the telemetry events that name a row. path: a pattern for the paths of the calls that fail if there are
+        two rows.
+    delete: deletes a row by its number. column: the database column that holds the number of a row. statements: makes,
+        from the values of the properties in `key`, the SQL that shows the rows, since no service lists them; raises
+        `ValueError` for an invalid value.
+    alert: the title of the alert, without the environment.
     """
 
     domain: str
@@ -54,7 +55,7 @@ class RowKind:
 
     @property
     def event_name(self) -> str:
-        """The telemetry event of a finding about rows of this kind."""
+        """The name of the telemetry event of a finding about rows of this kind."""
         return f"{self.domain}-{self.what}-non-unique"
 
     @property
@@ -72,7 +73,7 @@ class DuplicateRows:
 
     @property
     def sql(self) -> tuple[str, ...]:
-        """The statements that show the rows in the NOMIS database; empty if a value is not an id."""
+        """The statements that show the rows in the NOMIS database; empty if a value of the key is invalid."""
         try:
             return self.kind.statements(self.key)
         except ValueError:
@@ -85,9 +86,10 @@ class DuplicateRows:
 
 
 def recognise(kind: RowKind, error: Exception, properties: Mapping[str, object]) -> DuplicateRows | None:
-    """The key for which NOMIS has several rows according to `error`, or None if `error` means something else.
+    """The key for which NOMIS has several rows according to `error`.
 
-    properties: the telemetry properties that the handler bound.
+    properties: the telemetry properties that the handler bound. Returns None if `error` means something else, or if one
+    of the properties in the key is missing.
     """
     if not isinstance(error, UpstreamError) or error.service != UpstreamName.NOMIS or not error.non_unique:
         return None
@@ -103,7 +105,7 @@ def read_duplicate_rows(kind: RowKind, finding: Finding) -> DuplicateRows:
 
 
 def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
-    """The numbers of the rows that the program's telemetry names, oldest row first."""
+    """The numbers of these rows, as far as the program's telemetry names them, in ascending order."""
     columns, number = telemetry_events.c, rows.kind.number
     query = select(columns.properties[number].as_string()).where(columns.name.in_(rows.kind.tracked_by)).distinct()
     for name, value in rows.key.items():
@@ -112,9 +114,9 @@ def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
 
 
 def free_key(connection: Connection, rows: DuplicateRows) -> str | None:
-    """The key for a new finding, or None while a finding is open.
+    """The key for a new finding, or None while a finding about these rows is open.
 
-    Later findings get a number at the end of the key, since rows may be duplicated again after a repair.
+    The second and later findings get a number at the end of the key, since rows may be duplicated again after a repair.
     """
     key, times = rows.finding_key, 1
     while (found := findings.find(connection, key)) is not None:
@@ -128,7 +130,10 @@ def free_key(connection: Connection, rows: DuplicateRows) -> str | None:
 def record_duplicate_rows(
     connection: Connection, key: str, kind: RowKind, properties: Mapping[str, object], rows: list[int]
 ) -> bool:
-    """Records a finding under a `free_key`, with its alert and the known rows. Returns False if the key is taken."""
+    """Records a finding under `key`, with its alert and the numbers of the known `rows`.
+
+    key: a key from `free_key`. Returns False if the key is taken.
+    """
     stated = {**text_properties(properties), CANDIDATES: ", ".join(map(str, rows))}
     return record_finding(
         connection, key, FindingKind.NON_UNIQUE, kind.domain, _SEVERITY, kind.event_name, stated, SHOW_DUPLICATE

@@ -1,6 +1,7 @@
-"""Prints a table of all event types with their queue, handler, telemetry events and switch.
+"""Prints a table of all event types, each with its queue, handler, telemetry events and switch.
 
-`python -m sync.domains.event_table` prints the table; with `--check FILE` it checks that FILE has the current table.
+`python -m sync.domains.event_table` prints the table. `--write FILE` writes it to FILE, and `--check FILE` checks that
+FILE has the current table.
 """
 
 import argparse
@@ -46,7 +47,7 @@ _FOOTER = """
 
 
 def tracked_events(handler: Creation | Update) -> tuple[str, ...]:
-    """The names of the telemetry events that the messages of a handler may produce."""
+    """The names of the telemetry events that may be tracked for the messages of a handler."""
     return tuple(dict.fromkeys(_of_creation(handler) if isinstance(handler, Creation) else _of_update(handler)))
 
 

@@ -1,4 +1,4 @@
-"""Makes read-only SQL for the NOMIS database. People paste it to find rows that no service lists.
+"""Makes read-only SQL that people run in the NOMIS database to find rows that no service lists.
 
 The values come from messages and services, so each is checked before it is put into a statement.
 """

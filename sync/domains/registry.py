@@ -1,4 +1,4 @@
-"""Lists the domains, and derives from them queues, event types, roles, switches, duplicate rows and resyncs."""
+"""Lists the domains, and derives queues, event types, roles, switches, duplicate rows and resyncs from them."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -41,12 +41,12 @@ DOMAINS: Mapping[str, Domain] = {package.DOMAIN.name: package.DOMAIN for package
 
 
 def domain_of_queue(queue: str) -> Domain:
-    """The domain of a queue id, such as `visit`."""
+    """The domain whose queue has the id `queue`, such as `visit`."""
     return next(domain for domain in DOMAINS.values() if domain.queue == queue)
 
 
 def domain_of_record(record: str) -> Domain:
-    """The domain of a word for records in telemetry and the database, such as `sentencing-adjustment`."""
+    """The domain whose records are called `record` in telemetry and the database, such as `sentencing-adjustment`."""
     return next(domain for domain in DOMAINS.values() if domain.record == record)
 
 
@@ -56,7 +56,7 @@ def event_types(queue: str) -> tuple[str, ...]:
 
 
 def queue_of(event_type: str) -> str | None:
-    """The id of the queue that events of this type belong on, or None for a type that is not synchronised."""
+    """The id of the queue for events of the type `event_type`, or None if the program does not handle that type."""
     return next((domain.queue for domain in DOMAINS.values() if event_type.lower() in domain.handlers), None)
 
 
@@ -73,7 +73,10 @@ def duplicate_rows_of(finding: Finding) -> DuplicateRows:
 
 
 def resync_kinds() -> Mapping[str, tuple[Domain, Resync]]:
-    """The kinds of DPS records that an operator can write to NOMIS again, and their domains, by the word to type."""
+    """The kinds of DPS records that an operator can write to NOMIS again, each with its domain.
+
+    The keys are the words that the operator types, such as `visit`.
+    """
     return {resync.kind: (domain, resync) for domain in DOMAINS.values() for resync in domain.resyncs}
 
 
@@ -92,15 +95,18 @@ def mapped_values() -> tuple[MappedValues, ...]:
 
 
 def probes() -> Mapping[UpstreamName, ContractProbe]:
-    """The harmless read that probes each service, by service.
+    """The harmless read that probes a service, for each service that has one.
 
-    Prisoner search does not have such a read, since each of its calls has an effect.
+    Prisoner search does not have such a read, since each call that the program makes to it has an effect.
     """
     return {each.operation.service: each for each in _variables(ContractProbe)}
 
 
 def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
-    """All objects of `type_` in module variables of these packages, directly or in a dict or tuple."""
+    """All objects of `type_` in variables of modules, directly or in a dict or tuple.
+
+    The modules are those of `sync.domains`, `sync.upstream` and the packages `further`.
+    """
     for package in (sync.domains, sync.upstream, *further):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             for value in vars(import_module(module.name)).values():
@@ -109,7 +115,7 @@ def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
 
 
 def required_roles(service: UpstreamName) -> frozenset[str]:
-    """The roles that the client of a service needs, without `ROLE_`. Calls without a role need any valid token.
+    """The roles that the client of a service needs, without `ROLE_`. A call without a role needs only a valid token.
 
     The roles for endpoints that only newer services have are included, so that a reconciliation can use the endpoints
     from the day of the upgrade. The roles for endpoints that services no longer have are left out.

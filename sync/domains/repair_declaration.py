@@ -1,6 +1,6 @@
 """The classes by which a domain declares how to repair its NOMIS records and write DPS records to NOMIS again.
 
-A `Repair` decides which duplicate may be removed, and how a creation with an unknown outcome is resolved. An `Advice`
+A `Repair` decides which duplicates may be removed, and how a creation with an unknown outcome is resolved. An `Advice`
 says what to do about a failed message. A `Resync` decides which events bring NOMIS into step with the current DPS
 record, and in which order. The handlers of these events make the changes.
 
@@ -23,7 +23,7 @@ from sync.upstream.services import Services
 
 #: The Slack channel of the NOMIS support team, for changes that no service can make.
 SUPPORT_CHANNEL = "#dps-appsupport"
-#: The fields of a NOMIS record that are compared and shown.
+#: The fields of a NOMIS or DPS record that are compared and shown.
 Record = Mapping[str, str | None]
 #: The parts of an event: additional information, prisoner number and time.
 EventParts = tuple[Mapping[str, Any], str | None, str | None]
@@ -67,19 +67,25 @@ class Repair(ABC):
         return record is None
 
     def objections(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """Sentences that say why this record must never be removed."""
+        """Sentences that say why `record` must never be removed."""
         yield from ()
 
     @abstractmethod
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The NOMIS ids of the record that a person found, by their names in the mapping. Raises `ValueError`."""
+        """The NOMIS ids of the record that a person found, by their names in the mapping.
+
+        number: the id that the person typed. request: the request of the creation. Raises `ValueError`.
+        """
 
     @abstractmethod
     def search_text(self, request: Mapping[str, Any]) -> str:
         """A line that says what a person should search for in NOMIS."""
 
     def search_sql(self, request: Mapping[str, Any]) -> str | None:
-        """The SQL that finds the record in the NOMIS database, or None if it is not needed. Raises `ValueError`."""
+        """The SQL that finds the record in the NOMIS database, or None if it is not needed.
+
+        Raises `ValueError` if a value in the request is not allowed in SQL.
+        """
         return None
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
@@ -87,7 +93,7 @@ class Repair(ABC):
         return None
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """The fields of a record that was created from the request, by the names that `read` uses."""
+        """The expected fields of a record that was created from the request, by the names that `read` uses."""
         return {}
 
     def differences(self, dps_id: str, request: Mapping[str, Any], record: Record) -> Iterator[str]:
@@ -98,14 +104,14 @@ class Repair(ABC):
 
     @abstractmethod
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The parts of the event that started the creation."""
+        """The parts of an event that starts the creation again."""
 
 
 class RemovingRepair(Repair):
     """A repair in which the program itself removes duplicates.
 
-    proof: the fields, in addition to `owner`, in which a duplicate must equal its original, and whether both must have
-    a value in the field.
+    proof: the fields, in addition to `owner`, in which a duplicate must equal its original. A field maps to True if
+    both records must have a value in it.
     """
 
     proof: ClassVar[Mapping[str, bool]] = {}
@@ -115,7 +121,7 @@ class RemovingRepair(Repair):
         """Removes a duplicate from NOMIS. `record` is the result of `read`. Raises `UpstreamError`."""
 
     def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """Sentences that say why it is not proved that this record is a duplicate."""
+        """Sentences that say why it is not proved that `record` is a duplicate."""
         yield from ()
 
 
@@ -131,7 +137,7 @@ class AdvisingRepair(Repair):
         return False
 
     def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
-        """The request to the NOMIS support team if only they can delete the duplicate, or None."""
+        """The request to the NOMIS support team if only they can delete the duplicate, otherwise None."""
         return None
 
 
@@ -150,7 +156,10 @@ class Advice:
 
 
 def refused(service: str, *statuses: int, path: str = "", words: str = "") -> Callable[[str, Failure], bool]:
-    """A test for refusals by `service` with one of the statuses, `path` in the path and `words` in the reason."""
+    """A test for refusals by `service` with one of the statuses, `path` in the path and `words` in the reason.
+
+    The case of `words` does not matter.
+    """
 
     def fits(_: str, failure: Failure) -> bool:
         return (
@@ -203,15 +212,16 @@ class Effect(StrEnum):
 class ResyncPlan:
     """How to bring NOMIS into step with a DPS record, according to the current records on both sides.
 
-    effect: what happens in NOMIS. because: a sentence that says why, or what the effect means. events: the events to
-    handle, in this order. objection: a sentence that says why nothing may be written although the two records differ,
-    or None. creation_id: the DPS id of the record that needs a mapping; for an allocation, that of its schedule. ids:
-    the mapping of that record, or None if it does not have one. mapping_is_stale: NOMIS does not have the mapped
-    record, so the mapping is deleted first. dps: the DPS record, or None if DPS does not have it. nomis: the NOMIS
-    record, or None if it does not exist or NOMIS cannot read it. expected: the fields that `nomis` must have.
+    effect: what the resync does in NOMIS. because: a sentence that says why, or what the effect means. events: the
+    events to handle, in this order. objection: a sentence that says why nothing may be written, or None. creation_id:
+    the DPS id of the record that needs a mapping; for an allocation, the id of its schedule. ids: the ids in the
+    mapping of that record, or None if it is not mapped. mapping_is_stale: whether NOMIS lacks the mapped record, so
+    that the mapping must be deleted first. dps: the DPS record, or None if DPS does not have it. nomis: the NOMIS
+    record, or None if it does not exist or NOMIS cannot read it. expected: the values that fields of `nomis` must have.
     unchecked: a sentence that says what the program could not check before a creation, or None. made_at: when DPS
-    created the record (an aware time), if NOMIS can be searched for a record that another program created. properties:
-    the telemetry properties that identify the record, for the event of the replaced service.
+    created the record (an aware time), or None if this is unknown or NOMIS cannot be searched for a record that another
+    program created. properties: the telemetry properties that identify the record, for the telemetry event that the
+    replaced service tracked.
     """
 
     effect: Effect
@@ -230,7 +240,7 @@ class ResyncPlan:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """Sentences that say how the NOMIS record differs from the DPS record, or empty if NOMIS cannot read it."""
+        """Sentences that say how the NOMIS record differs from the DPS record; empty if `nomis` is None."""
         if self.nomis is None:
             return ()
         return tuple(
@@ -244,9 +254,9 @@ class Resync(ABC):
     """Writes one kind of DPS record to NOMIS again.
 
     kind: the word that an operator types, such as `visit`. creation: the creation of the records that have the mapping.
-    readable: whether NOMIS can read the record. agreement: a phrase for the result if NOMIS shows the expected fields.
-    numeric: whether DPS ids are numbers. tracked: the telemetry event that the replaced service tracked for a resync,
-    or None if there was no such event.
+    readable: whether NOMIS can read a single record. agreement: a phrase for the result if NOMIS shows the expected
+    fields. numeric: whether DPS ids are numbers. tracked: the telemetry event that the replaced service tracked for a
+    resync, or None if there was no such event.
     """
 
     kind: ClassVar[str]
@@ -261,7 +271,7 @@ class Resync(ABC):
         """Reads the DPS record, its mapping and the NOMIS record, and decides what to do. Raises `SyncError`."""
 
     def find_ids(self, dps_id: str | int, services: Services) -> MappingIds | None:
-        """The mapping of a DPS record, or None if there is none."""
+        """The ids in the mapping of a DPS record, or None if there is no mapping. Raises `UpstreamError`."""
         mappings = self.creation.mappings
         mapping = mappings.find(services.mapping, dps_id)
         return None if mapping is None else mappings.ids(mapping)

@@ -2,11 +2,11 @@
 
 What is special about them:
 
-- NOMIS has two families of adjustments: to sentences and to key dates. Their ids overlap, so an id only identifies an
-  adjustment together with its family.
+- NOMIS has two families of adjustments: to sentences and to key dates. Their ids overlap, so an id identifies an
+  adjustment only together with its family.
 - Events with the source NOMIS are ignored, since NOMIS already has the adjustment.
-- Two equal adjustments both count, so a duplicate makes the release date wrong.
-- An adjustment that DPS has deleted is deleted in NOMIS, with its mapping.
+- If NOMIS has two equal adjustments, both count, so a duplicate makes the release date wrong.
+- If DPS deletes an adjustment, the NOMIS adjustment and its mapping are deleted too.
 """
 
 from sync.domains.adjustments.repair import REPAIR, RESYNCS

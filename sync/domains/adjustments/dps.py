@@ -1,4 +1,4 @@
-"""The adjustments API, which has the days added to or taken off sentences and key dates."""
+"""The adjustments API, which holds the days that are added to or taken off sentences and key dates."""
 
 from datetime import date, datetime
 from typing import Any
@@ -30,11 +30,11 @@ class Adjustment(Response):
 
 
 class PersonAdjustment(Response):
-    """An adjustment in the list of a prisoner.
+    """An adjustment in the list of a prisoner's adjustments.
 
     adjustment_type: the name of the type that the service shows to people. effective_days: the number of days that
-    count in the end, or None if the service does not say. In responses from 2023 all fields except the id are one level
-    deeper.
+    count in the end, or None if the service does not say. Versions of the service that date from 2023 nest all fields
+    except the id one level deeper.
     """
 
     id: str
@@ -48,7 +48,7 @@ class PersonAdjustment(Response):
 
     @property
     def changed_at(self) -> datetime | None:
-        """When the adjustment was last changed, local to London, or None if the service does not say."""
+        """When the adjustment was last changed or else created, local to London; None if the service does not say."""
         return self.last_updated_date or self.created_date
 
     @model_validator(mode="before")
@@ -83,7 +83,7 @@ PERSON_ADJUSTMENTS = Operation(
 
 
 def adjustment(adjustments: ServiceClient, adjustment_id: str) -> Adjustment:
-    """The adjustment with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
+    """The adjustment with the id `adjustment_id`. Raises `UpstreamError`, with status 404 for an unknown id."""
     return ADJUSTMENT.call(adjustments, adjustment_id)
 
 
@@ -95,9 +95,9 @@ def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
 def person_adjustments(adjustments: ServiceClient, offender_no: str) -> tuple[PersonAdjustment, ...]:
     """The active adjustments in a prisoner's current period of custody.
 
-    Versions of the service from 2023 list all adjustments.
+    Versions of the service that date from 2023 list all adjustments of the prisoner.
 
-    Empty for a prisoner who is unknown to the service (404) or does not serve a sentence (422). Raises `UpstreamError`.
+    Empty for a prisoner who is unknown to the service (404) or is not serving a sentence (422). Raises `UpstreamError`.
     """
     try:
         return PERSON_ADJUSTMENTS.call(adjustments, query={"person": offender_no})

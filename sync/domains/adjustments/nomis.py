@@ -11,12 +11,12 @@ from sync.upstream.operation import EMPTY, Operation, optional, paged, written
 from sync.upstream.responses import Body, Comment, RecordNumber, Response, Since
 from sync.upstream.transport import ServiceClient
 
-#: The families as the mapping service writes them. NOMIS's own list has `KEY_DATE` instead.
+#: The names of the families as the mapping service writes them. NOMIS's own list has `KEY_DATE` for `KEY-DATE`.
 Category = Literal["SENTENCE", "KEY-DATE"]
 
 
 def category(word: object) -> Category:
-    """The family called `word`. Raises `RuleError` for an unknown name, since ids overlap between the families."""
+    """The family called `word`. Raises `RuleError` if no family has this name."""
     for known in get_args(Category):
         if word == known:
             found: Category = known
@@ -45,13 +45,13 @@ class ChangedAdjustment(AdjustmentBody):
 
 
 class AdjustmentCreated(Response):
-    """The id of a new adjustment, which is only unique in its family."""
+    """The id of a new adjustment, which is unique only within its family."""
 
     id: RecordNumber
 
 
 class AdjustmentType(Response):
-    """The type of an adjustment, by its code."""
+    """The code of the type of an adjustment."""
 
     code: str
 
@@ -73,7 +73,10 @@ class NomisAdjustment(Response):
 
 
 class BookingAdjustment(Response):
-    """An adjustment in the list of a booking; `prison_id` is where the booking is now, `OUT` after a release."""
+    """An adjustment in the list of a booking's adjustments.
+
+    prison_id: the prison where the booking is now, or `OUT` after a release.
+    """
 
     id: RecordNumber
     booking_id: int
@@ -84,7 +87,7 @@ class BookingAdjustment(Response):
 
 
 class BookingAdjustments(Response):
-    """The adjustments of a booking in both families, without those that NOMIS hides."""
+    """The adjustments of both families of a booking, except those that NOMIS hides from users."""
 
     key_date_adjustments: tuple[BookingAdjustment, ...]
     sentence_adjustments: tuple[BookingAdjustment, ...]
@@ -149,9 +152,9 @@ CREATED_ADJUSTMENTS = Operation(
 def create_adjustment(
     nomis: ServiceClient, booking_id: int, sentence_sequence: int | None, body: Mapping[str, Any]
 ) -> int:
-    """Creates an adjustment to a sentence, or to a key date if `sentence_sequence` is None. Returns its id.
+    """Creates an adjustment to a sentence, or to a key date if `sentence_sequence` is None.
 
-    A repeated call creates another adjustment. Raises `UpstreamError`.
+    Returns the id of the adjustment. A repeated call creates another adjustment. Raises `UpstreamError`.
     """
     if sentence_sequence is None:
         return CREATE_KEY_DATE_ADJUSTMENT.call(nomis, booking_id, body=body).id
@@ -159,12 +162,15 @@ def create_adjustment(
 
 
 def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int, body: ChangedAdjustment) -> None:
-    """Changes an adjustment of this family. Raises `UpstreamError`."""
+    """Changes the adjustment `adjustment_id` of the family `category`. Raises `UpstreamError`."""
     UPDATES[category].call(nomis, adjustment_id, body=body)
 
 
 def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> None:
-    """Deletes an adjustment of this family; an unknown id is ignored. Raises `UpstreamError`."""
+    """Deletes the adjustment `adjustment_id` of the family `category`; an unknown id is ignored.
+
+    Raises `UpstreamError`.
+    """
     try:
         DELETES[category].call(nomis, adjustment_id)
     except UpstreamError as error:
@@ -173,12 +179,20 @@ def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: i
 
 
 def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> NomisAdjustment | None:
-    """The adjustment with this id in its family, or None if NOMIS does not have it. Raises `UpstreamError`."""
+    """The adjustment `adjustment_id` of the family `category`, or None if NOMIS does not have it.
+
+    Raises `UpstreamError`.
+    """
     return ADJUSTMENTS[category].call(nomis, adjustment_id, asked={"id": adjustment_id})
 
 
 def booking_adjustments(nomis: ServiceClient, booking_id: int, *, active_only: bool) -> BookingAdjustments | None:
-    """The adjustments of a booking, or None for an unknown booking. NOMIS has had this endpoint since November 2023."""
+    """The adjustments of a booking, or None if NOMIS does not have the booking.
+
+    active_only: whether to leave out adjustments that are not active. NOMIS has had this endpoint since November 2023.
+
+    Raises `UpstreamError`.
+    """
     found = BOOKING_ADJUSTMENTS.call(nomis, booking_id, query={"active-only": str(active_only).lower()})
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Repairs of adjustments."""
+"""How adjustments in NOMIS are repaired, and how DPS adjustments are written to NOMIS again."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -39,7 +39,10 @@ class AdjustmentRepair(RemovingRepair):
     dps_property = "adjustmentId"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The booking, sentence, type, days and dates; `hidden` says whether NOMIS itself created the adjustment."""
+        """The booking, prisoner, sentence, type, number of days and dates of the adjustment.
+
+        `hidden` says whether NOMIS itself created the adjustment.
+        """
         number, family = ids.nomis_ids
         found = nomis_adjustments.find_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
         if found is None:
@@ -82,7 +85,7 @@ class AdjustmentRepair(RemovingRepair):
         return str(request["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """All fields of the adjustment that the request sets, except for the comment."""
+        """The sentence, type, number of days and dates in the request."""
         body = request["body"]
         return {
             "sentenceSequence": text_or_none(request.get("sentenceSequence")),
@@ -93,7 +96,10 @@ class AdjustmentRepair(RemovingRepair):
         }
 
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The id with DPS as the source, so that the event is not ignored, and the prisoner number if it is known."""
+        """The id of the adjustment, the source, and the prisoner number if it is known.
+
+        The source is DPS, so that the event is not ignored.
+        """
         offender_no = known_offender(record)
         information = {"id": record.dps_id, "source": "DPS", **({"offenderNo": offender_no} if offender_no else {})}
         return information, None, None
@@ -111,7 +117,10 @@ class AdjustmentResync(Resync):
     tracked = "to-nomis-synch-adjustment-repair"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the adjustment on both sides. In NOMIS it is created or updated, or deleted if DPS has deleted it."""
+        """Reads the adjustment on both sides.
+
+        The plan creates or updates it in NOMIS, or deletes it there if DPS has deleted it.
+        """
         api = services[UpstreamName.SENTENCE_ADJUSTMENTS]
         adjustment = read_if_there(lambda: adjustments_api.adjustment(api, dps_id))
         ids = self.find_ids(dps_id, services)
@@ -139,9 +148,9 @@ class AdjustmentResync(Resync):
 
 
 def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
-    """A sentence that says why NOMIS may already have the adjustment, or None if it certainly does not.
+    """A sentence that says why NOMIS may already have the adjustment.
 
-    A user or another program may have created it in NOMIS.
+    A user or another program may have created it in NOMIS. None if NOMIS lists no equal adjustment without a mapping.
     """
     booking_id = adjustment.booking_id
     try:
@@ -170,7 +179,7 @@ def _plan_gone(plan: "partial[ResyncPlan]", ids: MappingIds | None, deleted: Dom
     if ids is None:
         objection = "the adjustments API does not have this adjustment, and there is no mapping for it: check the id"
         return plan(effect=Effect.NOTHING, because="the adjustments API does not have it", objection=objection)
-    because = "it is deleted in DPS, so it is deleted in NOMIS, with its mapping; a release date may change"
+    because = "it is deleted in DPS, so the NOMIS adjustment and its mapping are deleted; a release date may change"
     return plan(effect=Effect.DELETE, because=because, events=(deleted,))
 
 

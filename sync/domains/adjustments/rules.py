@@ -1,4 +1,4 @@
-"""Writes adjustments to sentences and key dates to NOMIS, unless they came from NOMIS."""
+"""Creates, changes and deletes adjustments in NOMIS as DPS does, unless the change came from NOMIS."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -36,9 +36,10 @@ def category_of(adjustment: Adjustment) -> Category:
 
 
 def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
-    """Why an adjustment must not be written to its mapped NOMIS record of `category`, or None if it may be written.
+    """Why `adjustment` must not be written to its NOMIS record, or None if it may be written.
 
-    The ids of the two families overlap, so a write to the wrong family could change another prisoner's adjustment.
+    category: the family in the mapping of the adjustment. The ids of the two families overlap, so a write to the wrong
+    family could change another prisoner's adjustment.
     """
     if category_of(adjustment) == category:
         return None
@@ -46,10 +47,10 @@ def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
 
 
 def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
-    """The body of the adjustment for NOMIS; `today` is the date in London.
+    """The request body for the adjustment in NOMIS; `today` is the date in London.
 
-    A missing adjustment date becomes today. NOMIS requires a from-date for a key date; if it is missing, it becomes the
-    adjustment date.
+    A missing adjustment date becomes `today`. NOMIS requires a from-date for an adjustment to a key date; if it is
+    missing, the adjustment date is used.
     """
     adjustment_date = adjustment.adjustment_date or today
     from_date = adjustment.adjustment_from_date
@@ -102,7 +103,7 @@ class AdjustmentCreation(Creation):
 
     def entity(self, event: DomainEvent) -> str:
         """The adjustment; events that came from NOMIS have a separate entity, since they are ignored."""
-        # Otherwise an event from DPS could be coalesced into one from NOMIS, and would be ignored with it.
+        # Otherwise an event from DPS could be coalesced into one from NOMIS, and would be ignored together with it.
         return super().entity(event) + (":from-nomis" if _came_from_nomis(event) else "")
 
     def start(self, event: DomainEvent) -> Properties:
@@ -110,11 +111,14 @@ class AdjustmentCreation(Creation):
         return {"adjustmentId": self.dps_id(event), "offenderNo": event.optional_text("offenderNo")}
 
     def is_ignored(self, event: DomainEvent) -> bool:
-        """Whether the adjustment came from NOMIS, which already has it."""
+        """Whether the event came from NOMIS, which already has the adjustment."""
         return _came_from_nomis(event)
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Makes the request from the current DPS adjustment; missing dates become today's date in London."""
+        """Makes the request from the current DPS adjustment.
+
+        A missing adjustment date becomes today's date in London.
+        """
         adjustment = _read(event, context)
         context.step("create adjustment")
         return Prepared(
@@ -128,17 +132,17 @@ class AdjustmentCreation(Creation):
         )
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates an adjustment to a sentence if the request names one, otherwise to a key date."""
+        """Creates an adjustment to a sentence if the request names a sentence, otherwise to a key date."""
         nomis_id = nomis_adjustments.create_adjustment(
             services.nomis, request["bookingId"], request["sentenceSequence"], request["body"]
         )
         return {"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": request["category"]}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The adjustments of the family that were created since `since` and are equal to the request.
+        """The NOMIS ids of the adjustments that are equal to the request and may have been created since `since`.
 
-        NOMIS has not listed new adjustments since December 2025. From then on, all adjustments of the booking count,
-        whenever they were created.
+        Only adjustments of the request's family are compared. NOMIS has not listed new adjustments since December 2025.
+        Without that list, all adjustments of the booking are compared, whenever they were created.
         """
         category: Category = request["category"]
         try:

@@ -3,8 +3,10 @@
 What is special about them:
 
 - NOMIS refuses an appointment without a location, such as one in a cell.
-- After an unknown outcome an appointment is found by booking, location and start. Several appointments may look alike.
-- An event about an appointment that is gone from DPS and from the mapping service is ignored.
+- After an unknown outcome, an appointment is searched for by booking, location, start and type. Several appointments
+  may look alike.
+- An event that changes, cancels or deletes an appointment is ignored if neither DPS nor the mapping service has the
+  appointment.
 """
 
 from sync.domains.appointments.repair import ADVICE, REPAIR, RESYNCS

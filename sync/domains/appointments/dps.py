@@ -1,7 +1,7 @@
 """The activities API for appointments, used as a service with its own address and credentials.
 
-In 2023 an attendee was called an allocation of an occurrence, and the fields with the times of changes had other names.
-Both forms are read.
+In 2023, an attendee was called an allocation of an occurrence, and the fields with the times of changes had other
+names. Both the old and the new form are read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,10 +24,11 @@ class _InstanceId(Response):
 
 @dataclass(frozen=True, slots=True)
 class Attendee:
-    """The appointment of one prisoner, from a search or a single read; `id` is that of the instance.
+    """The appointment of one prisoner, from a search or a single read.
 
-    cancelled: whether it is cancelled, or None after a single read, which does not show this. changed_at: when it was
-    last written, local to London, or None if the service does not say.
+    id: the id of the appointment instance. cancelled: whether the appointment is cancelled, or None after a single
+    read, which does not show this. changed_at: when it was last created, changed or cancelled, local to London, or None
+    if the service does not say.
     """
 
     id: int
@@ -63,7 +64,7 @@ class AppointmentInstance(Response):
     updated: LocalDateTime | None = Field(None, validation_alias=AliasChoices("updatedTime", "updated"))
 
     def attendee(self) -> Attendee:
-        """The appointment as an `Attendee`; only a search shows whether it is cancelled."""
+        """The appointment as an `Attendee`. `cancelled` is None, since only a search shows it."""
         return Attendee(
             self.id,
             self.booking_id,
@@ -112,7 +113,7 @@ class _Appointment(Response):
     cancelled_time: Annotated[LocalDateTime | None, Since("2023-09")] = None
 
     def attendees(self) -> Iterator[Attendee]:
-        """The attendees of the appointment, each as one appointment."""
+        """An `Attendee` for each prisoner at the appointment."""
         times = (self.created_time, self.updated_time, self.cancelled_time)
         location = self.internal_location or _Location()
         for person in self.people:
@@ -165,26 +166,28 @@ _SEARCH_OCCURRENCES = Operation(
 
 
 def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance:
-    """The appointment instance with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
+    """The appointment instance `instance_id`. Raises `UpstreamError`, with status 404 for an unknown id."""
     return APPOINTMENT.call(appointments, instance_id, asked={"id": instance_id})
 
 
 def find_appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance | None:
-    """The appointment instance with this id, or None if it was deleted or never existed. Raises `UpstreamError`."""
+    """The appointment instance `instance_id`, or None if it was deleted or never existed. Raises `UpstreamError`."""
     return FIND_APPOINTMENT.call(appointments, instance_id, asked={"id": instance_id})
 
 
 def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
-    """Whether DPS still has the appointment instance. Raises `UpstreamError`."""
+    """Whether DPS still has the appointment instance `instance_id`. Raises `UpstreamError`."""
     return _APPOINTMENT_EXISTS.call(appointments, instance_id, asked={"id": instance_id}) is not None
 
 
 def search_attendees(
     appointments: ServiceClient, prison_id: str, first: date, last: date, prisoner_numbers: Sequence[str] = ()
 ) -> list[Attendee]:
-    """The attendees of a prison's appointments from `first` to `last`, without those of deleted appointments.
+    """The attendees of a prison's appointments from `first` to `last`, except those of deleted appointments.
 
-    The service responds with 400 to a request for a whole calendar month, or for a prison without appointments in DPS.
+    prisoner_numbers: the prisoners to search for; if it is empty, all prisoners.
+
+    The service responds with 400 to a request for a whole calendar month, and for a prison without appointments in DPS.
     Raises `UpstreamError`.
     """
     body = _Search(start_date=first, end_date=last, prisoner_numbers=tuple(prisoner_numbers) or None)
@@ -193,6 +196,6 @@ def search_attendees(
     except UpstreamError as error:
         if not error.no_route:
             raise
-        # Until September 2023 an appointment was called an occurrence.
+        # Until September 2023, an appointment was called an occurrence.
         found = _SEARCH_OCCURRENCES.call(appointments, prison_id, body=body)
     return [attendee for each in found if not each.is_deleted for attendee in each.attendees()]

@@ -23,7 +23,7 @@ class UpdateAppointment(Body):
 
 
 class CreateAppointment(UpdateAppointment):
-    """The body of a new appointment for a booking."""
+    """The body of the request that creates an appointment for a booking."""
 
     booking_id: int
 
@@ -35,7 +35,7 @@ class AppointmentCreated(Response):
 
 
 class NomisAppointment(Response):
-    """An appointment in NOMIS; times are local to London. Versions from 2023 do not return the `event_id`."""
+    """An appointment in NOMIS; times are local to London. Versions of NOMIS before 2024 do not return `event_id`."""
 
     event_id: Annotated[RecordNumber | None, Since("2024-01")] = None
     booking_id: int
@@ -144,7 +144,7 @@ def appointments_at(
 
 
 def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | None:
-    """The appointment with this event id, or None if NOMIS does not have it. Raises `UpstreamError`."""
+    """The appointment with the id `event_id`, or None if NOMIS does not have it. Raises `UpstreamError`."""
     response = APPOINTMENT.call(nomis, event_id)
     if response is None:
         return None
@@ -155,13 +155,16 @@ def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | 
 
 
 def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str) -> Iterator[int]:
-    """The ids of the appointments on one day, at one prison if `prison_id` is given."""
+    """The ids of the appointments on `event_date` (`yyyy-MM-dd`), at one prison unless `prison_id` is None."""
     query = {"prisonIds": prison_id, "fromDate": event_date, "toDate": event_date}
     return (each.event_id for each in EVENT_IDS.pages(nomis, query=query))
 
 
 def event_id_page(nomis: ServiceClient, prison_id: str, days: tuple[date, date], number: int, size: int) -> EventIdPage:
-    """Page `number` (from 0) of a prison's event ids in `days` (first, last), including cancelled appointments."""
+    """Page `number` (from 0) of the ids of a prison's appointments, including cancelled ones.
+
+    days: the first and the last day of the appointments. size: the maximum number of ids on a page.
+    """
     query = {"prisonIds": prison_id, "fromDate": days[0].isoformat(), "toDate": days[1].isoformat()}
     page = EVENT_IDS.page(nomis, query=query, number=number, size=size)
     ids = (EVENT_IDS.parse(nomis, each).event_id for each in page.content)
@@ -169,7 +172,7 @@ def event_id_page(nomis: ServiceClient, prison_id: str, days: tuple[date, date],
 
 
 def _refusal(location_id: int | None) -> Refusal | None:
-    """The refusal that NOMIS sends for every appointment without a location; None if there is a location."""
+    """The refusal with which NOMIS responds to every appointment without a location; None if there is a location."""
     if location_id is not None:
         return None
     return Refusal(

@@ -1,4 +1,4 @@
-"""Repairs of appointments."""
+"""How appointments in NOMIS are repaired, and how DPS appointments are written to NOMIS again."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -43,7 +43,7 @@ class AppointmentRepair(RemovingRepair):
     time_of = ("date", "start")
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The booking, prison, location, times, type and status of the appointment."""
+        """The booking, prisoner, prison, location, times, type and status of the appointment."""
         found = nomis_appointments.find_appointment(services.nomis, int(ids.nomis_ids[0]))
         if found is None:
             return None
@@ -76,7 +76,7 @@ class AppointmentRepair(RemovingRepair):
         )
 
     def search_sql(self, request: Mapping[str, Any]) -> str:
-        """The SQL for the booking's appointments of that type at that time."""
+        """The SQL that finds the booking's appointments of the requested type at the requested date and time."""
         body = request["body"]
         conditions = {
             "OFFENDER_BOOK_ID": nomis_sql.number(body["bookingId"]),
@@ -118,7 +118,7 @@ class AppointmentResync(Resync):
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
         """Reads the appointment on both sides.
 
-        In NOMIS it is created, updated or cancelled, or deleted if DPS has deleted it.
+        The plan creates, updates or cancels it in NOMIS, or deletes it there if DPS has deleted it.
 
         Also raises `RuleError` if the appointment has no prison, since only a search by prison shows a cancellation.
         """
@@ -133,7 +133,7 @@ class AppointmentResync(Resync):
         expected = _expected(appointment, nomis, cancelled=cancelled)
         plan = partial(plan, dps=_shown(appointment, cancelled=cancelled), expected=expected)
         if appointment.created is not None and location_of(appointment) is not None:
-            # Without a location NOMIS has no look-up.
+            # NOMIS has no look-up for appointments without a location.
             plan = partial(plan, made_at=appointment.created.replace(tzinfo=LONDON))
         created, cancel = _event("created", dps_id), _event("cancelled", dps_id)
         if ids is None and cancelled:
@@ -165,7 +165,7 @@ def _plan_gone(plan: "partial[ResyncPlan]", dps_id: str, ids: MappingIds | None)
             "is that of an attendee"
         )
         return plan(effect=Effect.NOTHING, because="the activities API does not have it", objection=objection)
-    because = "it is deleted in DPS, so it is deleted in NOMIS, with its mapping"
+    because = "it is deleted in DPS, so the NOMIS appointment and its mapping are deleted"
     return plan(effect=Effect.DELETE, because=because, events=(_event("deleted", dps_id),))
 
 
@@ -206,7 +206,11 @@ def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
 
 
 def _expected(appointment: AppointmentInstance, nomis: Record | None, *, cancelled: bool) -> Record:
-    """The fields that NOMIS must show: the prison if both sides have it, and the location if it is not a cell."""
+    """The fields that NOMIS must show: only the status if the appointment is cancelled.
+
+    Otherwise they are the booking, the type and the times, the prison if both sides name one, and the location if there
+    is one outside a cell.
+    """
     if cancelled:
         return {"status": _CANCELLED}
     body = nomis_appointment(appointment)

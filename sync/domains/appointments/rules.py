@@ -23,7 +23,7 @@ from sync.upstream.services import Services
 _AMEND_IGNORED = "appointment-amend-missing-ignored"
 _CANCEL_IGNORED = "appointment-cancel-missing-ignored"
 _DELETE_IGNORED = "appointment-delete-ignored"
-#: This event is tracked before `_DELETE_IGNORED`, and before the success of a deletion.
+#: The first is tracked before `_DELETE_IGNORED`, the second before the success of a deletion.
 MAPPING_MISSING, NOMIS_MISSING = (
     "appointment-delete-missing-mapping-ignored",
     "appointment-delete-missing-nomis-ignored",
@@ -36,9 +36,9 @@ def location_of(appointment: AppointmentInstance) -> int | None:
 
 
 def nomis_appointment(appointment: AppointmentInstance) -> UpdateAppointment:
-    """The body of the appointment for NOMIS.
+    """The request body for the appointment in NOMIS.
 
-    NOMIS requires an end time, which may equal the start. So an appointment without an end time ends when it starts.
+    NOMIS requires an end time, which may be the start time; an appointment without an end time ends when it starts.
     """
     return UpdateAppointment(
         internal_location_id=location_of(appointment),
@@ -104,14 +104,14 @@ class AppointmentCreation(Creation):
         )
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates the appointment of the booking."""
+        """Creates the appointment in the request and returns its NOMIS id."""
         return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
-        """The appointments that were created since `since` and are equal to the request; None without a location.
+        """The NOMIS ids of the appointments that are equal to the request and may have been created since `since`.
 
-        NOMIS shows whether there is an appointment at the location and start, but not its id. NOMIS also lists the ids
-        of the day, and the id is one of these.
+        None if the request has no location. NOMIS shows whether the booking has an appointment at the location and
+        start, but not its id. If it has one, the program reads the appointments of that day, whose ids NOMIS lists.
         """
         body, earliest = request["body"], earliest_creation(since)
         location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"
@@ -147,7 +147,7 @@ class AppointmentCreation(Creation):
         return f"booking:{request['body']['bookingId']}"
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
-        """The mapping of an appointment instance to a NOMIS event."""
+        """The mapping of an appointment instance to a NOMIS appointment."""
         return {"appointmentInstanceId": int(dps_id), "nomisEventId": nomis_ids["nomisEventId"], "whenCreated": None}
 
 

@@ -1,4 +1,4 @@
-"""The incentives API: reviews of prisoners, current levels in bulk, global levels and those of each prison."""
+"""The incentives API: prisoners' reviews, current levels in bulk, the global levels and the levels of each prison."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -46,7 +46,7 @@ def _is_review(value: object) -> bool:
 class ReviewSummary(Response):
     """The current level of a booking or prisoner; `iep_details` are the reviews, newest first, if they were requested.
 
-    An old review that cannot be read is left out, since it does not affect the current level.
+    A review other than the newest is left out if it cannot be read, since it does not affect the current level.
     """
 
     id: int | None = None
@@ -83,7 +83,7 @@ class PrisonIncentiveLevel(Response):
 
 
 class _CurrentLevel(TypedDict, total=False):
-    """A row of the bulk read: a booking and the name of its current level."""
+    """A row of the bulk response: a booking and the name of its current level."""
 
     bookingId: int
     iepLevel: str
@@ -112,21 +112,22 @@ PRISON_LEVEL = Operation(
 
 
 def review(incentives: ServiceClient, review_id: int | str) -> Review:
-    """The review with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
+    """The review with the id `review_id`. Raises `UpstreamError`, with status 404 for an unknown id."""
     return REVIEW.call(incentives, review_id, asked={"id": review_id})
 
 
 def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
-    """The current level of a booking, by the time of review, or None if there is no review. Raises `UpstreamError`.
+    """The current level of a booking, or None if the booking has no reviews. Raises `UpstreamError`.
 
-    with_details: whether to read all reviews of the booking as well.
+    The current level is that of the latest review by the time of review. with_details: whether to read all reviews of
+    the booking as well.
     """
     query = {"with-details": "true" if with_details else "false"}
     return BOOKING_SUMMARY.call(incentives, booking_id, query=query, asked={"bookingId": booking_id})
 
 
 def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSummary | None:
-    """The current level and all reviews of a prisoner across all bookings, or None if there are no reviews."""
+    """The current level and all reviews of a prisoner across all bookings, or None if the prisoner has no reviews."""
     summary = PRISONER_SUMMARY.call(incentives, offender_no)
     if summary is not None and summary.prisoner_number not in (None, offender_no):
         path = PRISONER_SUMMARY.path_of(offender_no)
@@ -138,8 +139,8 @@ def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSumma
 def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> Mapping[int, str]:
     """The names of the current levels of up to 1,000 bookings, by booking id.
 
-    A booking is left out if it has no level, if none of its rows can be read, or if its rows contradict each other.
-    Rows about bookings that were not requested are skipped. Raises `UpstreamError`.
+    A booking is left out if it has no row, if one of its rows has no readable level, or if its rows contradict each
+    other. Rows without the id of a requested booking are skipped. Raises `UpstreamError`.
     """
     if not booking_ids:
         return {}
@@ -162,15 +163,15 @@ def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> Map
 
 
 def levels(incentives: ServiceClient) -> tuple[Level, ...]:
-    """All global levels in their order, including inactive ones."""
+    """All global levels in their order, including inactive ones. Raises `UpstreamError`."""
     return LEVELS.call(incentives, query={"with-inactive": "true"})
 
 
 def level(incentives: ServiceClient, code: str) -> Level:
-    """The global level with this code, active or not. Raises `UpstreamError`."""
+    """The global level with the code `code`, active or not. Raises `UpstreamError`."""
     return LEVEL.call(incentives, code, asked={"code": code})
 
 
 def prison_level(incentives: ServiceClient, prison_id: str, code: str) -> PrisonIncentiveLevel:
-    """The level of one prison with this code. Raises `UpstreamError`."""
+    """The level with the code `code` of one prison. Raises `UpstreamError`."""
     return PRISON_LEVEL.call(incentives, prison_id, code, asked={"prisonId": prison_id, "levelCode": code})

@@ -1,4 +1,4 @@
-"""Writes global and prison incentive levels and their order to NOMIS. This reference data can safely be sent again."""
+"""Writes global levels, their order and the levels of prisons to NOMIS. They can safely be written again."""
 
 from sync.domains.declaration import Update
 from sync.domains.incentives import dps as incentives_api
@@ -40,13 +40,15 @@ def _write_level(event: DomainEvent, context: HandlerContext) -> str:
 
 
 def _keep_order(code: str, held: HeldLevel | None, context: HandlerContext) -> None:
-    """Sends NOMIS the order of the levels again if NOMIS cannot have applied it to this level.
+    """Sends NOMIS the order of the levels again if NOMIS cannot have applied it to the level with the code `code`.
+
+    held: the level as NOMIS had it before it was written, or None if NOMIS did not have it.
 
     The event `incentives.levels.reordered` sets the order; a change to a level normally does not. But NOMIS skips
-    unknown levels when it sets an order, and puts a new level last. If the event of the new level came after that of
-    the order, the level would stay last. So the order is sent again for a level that was just created, unless the last
-    place is correct. If that call is lost, the place of the level in NOMIS is greater than the number of levels in DPS;
-    the order is then sent again with the next event about the level. In all other cases no call is made.
+    unknown levels when it sets an order, and puts a new level last. If the event about a new level comes after the
+    event about the order, the level would stay last. So the order is sent again for a level that was just created,
+    unless it belongs last. If that call is lost, the place of the level in NOMIS is greater than the number of levels
+    in DPS, and the next event about the level sends the order again. In all other cases, nothing is sent.
     """
     with context.lease(f"write:{ORDER}"):
         context.step("read the order of levels")
@@ -74,7 +76,10 @@ def _write_order(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _order(context: HandlerContext) -> tuple[str, ...]:
-    """The codes in the order of DPS, including inactive ones. The caller must hold the lease of the order."""
+    """The codes of the levels, including inactive ones, in the order that DPS has.
+
+    The caller must hold the lease of the order.
+    """
     return tuple(level.code for level in incentives_api.levels(context.services[UpstreamName.INCENTIVES]))
 
 
@@ -132,7 +137,7 @@ def _prison_level_entity(event: DomainEvent) -> str:
     return f"incentive-prison-level:{_prison(event)}:{_code(event)}"
 
 
-#: The handlers of the events about levels. Failures are recorded, but not tracked in telemetry.
+#: The handlers of the events about levels. For a failure, only the event `message-failed` is tracked.
 LEVEL_UPDATES = (
     Update(
         event_type="incentives.level.changed",

@@ -10,7 +10,7 @@ from sync.upstream.transport import ServiceClient
 
 
 class IepLevel(Response):
-    """A level of an IEP record, by its code."""
+    """The code of the level of an IEP record."""
 
     code: str
 
@@ -40,7 +40,7 @@ class IepCreated(Response):
 
 
 class CreateIep(Body):
-    """A new IEP record; `iep_date_time` is `yyyy-MM-dd'T'HH:mm:ss`, local."""
+    """A new IEP record; `iep_date_time` is `yyyy-MM-dd'T'HH:mm:ss`, local to London."""
 
     iep_level: str
     iep_date_time: str
@@ -142,7 +142,7 @@ def current_iep(nomis: ServiceClient, booking_id: int) -> IepRecord | None:
 
 
 def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecord | None:
-    """The record of a booking with this sequence, or None if the sequence is not in use."""
+    """The record of a booking with the sequence `sequence`, or None if the booking does not have that sequence."""
     asked = {"bookingId": booking_id, "incentiveSequence": sequence}
     return IEP_RECORD.call(nomis, booking_id, sequence, asked=asked)
 
@@ -153,7 +153,7 @@ def create_iep(nomis: ServiceClient, booking_id: int, body: Mapping[str, Any]) -
 
 
 def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
-    """The global level with this code, active or not, or None if NOMIS does not have it."""
+    """The global level with the code `code`, active or not, or None if NOMIS does not have it."""
     return GLOBAL_LEVEL.call(nomis, code, asked={"code": code})
 
 

@@ -1,4 +1,4 @@
-"""Repairs of incentive reviews: only the support team of NOMIS can delete an IEP record."""
+"""How IEP records in NOMIS are repaired or written late. Only the NOMIS support team can delete an IEP record."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,13 +27,16 @@ class IncentiveRepair(AdvisingRepair):
 
     noun = "IEP record"
     given = "sequence"
-    harm = "If both records have the same level, there is no harm: the prisoner's history only shows the review twice."
+    harm = "If both records have the same level, there is no harm: the prisoner's history just shows the review twice."
     dps_property = "id"
     time_of = ("iepDate", "iepTime")
     removal = f"ask {SUPPORT_CHANNEL} to delete {{record}}"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The booking, level, date and prison; `current` says whether it is the current record of the booking."""
+        """The booking, prisoner, level, date and prison of the record.
+
+        `current` says whether it is the current record of the booking.
+        """
         booking_id, sequence = (int(each) for each in ids.nomis_ids)
         found = nomis_incentives.iep_record(services.nomis, booking_id, sequence)
         if found is None:
@@ -48,7 +51,7 @@ class IncentiveRepair(AdvisingRepair):
         }
 
     def advice(self, duplicate: Record | None, mapped: Record | None) -> str:
-        """A sentence that says whether both records have the same level, which does no harm, and what to do."""
+        """A sentence that says whether the records differ in level, which does harm, and what to do."""
         same = self.is_harmless(duplicate, mapped)
         level = "both records have the same level, so they do no harm" if same else "the records differ in level"
         return f"{level}; if a prison complains, send the request"
@@ -67,7 +70,7 @@ class IncentiveRepair(AdvisingRepair):
         )
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The sequence in the booking that the request names."""
+        """The booking of the request, and `number` as the sequence of the record."""
         return {"nomisBookingId": request["bookingId"], "nomisIncentiveSequence": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
@@ -94,7 +97,10 @@ class IncentiveRepair(AdvisingRepair):
 
 
 def create_late(creations: CreationProtocol, context: HandlerContext, review_id: int, offender_no: str) -> Outcome:
-    """Creates the IEP record of a review that NOMIS never had, as the event would. The event is then a duplicate."""
+    """Creates the IEP record of a review that NOMIS never had, as the event about the review would.
+
+    If that event still arrives, it counts as a duplicate.
+    """
     information = {"id": review_id, "nomsNumber": offender_no}
     event = DomainEvent(CREATION.event_type, additional_information=information)
     context.bind(**CREATION.start(event))
@@ -102,9 +108,10 @@ def create_late(creations: CreationProtocol, context: HandlerContext, review_id:
 
 
 def write_again(context: HandlerContext, review_id: int, booking_id: int, body: Mapping[str, object]) -> int:
-    """Writes again the level of a review that NOMIS had before. Returns the sequence of the new record.
+    """Writes the level of a mapped review to NOMIS again, as a new IEP record.
 
-    The mapping of the review stays, so a further event about it counts as a duplicate.
+    Returns the sequence of the new record. `body` is a `CreateIep` as JSON. The mapping of the review stays as it is,
+    so a further event about the review counts as a duplicate.
     """
     with (
         context.lease(creation_lease(CREATION.name, str(review_id))),

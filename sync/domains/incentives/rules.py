@@ -24,8 +24,8 @@ OF_PRISONER, OF_REVIEW = "incentive:", "incentive-review:"
 #: The reason in the event of a review that a user made in NOMIS, which therefore already has the review.
 _MADE_IN_NOMIS = "USER_CREATED_NOMIS"
 
-#: Support may have deleted records, so some sequences are missing. This many missing sequences in a row mark the end of
-#: the records.
+#: Support may have deleted records, so some sequences may be missing. This many missing sequences in a row mark the end
+#: of the records.
 _LONGEST_GAP = 3
 
 
@@ -47,7 +47,7 @@ MAPPINGS = Mappings(
 
 
 class IncentiveCreation(Creation):
-    """Creates an IEP record of the prisoner's booking for a review."""
+    """Creates an IEP record for a review, in the booking of the review."""
 
     event_type = "incentives.iep-review.inserted"
     name = "incentive"
@@ -75,9 +75,9 @@ class IncentiveCreation(Creation):
         return event.optional_text("reason") == _MADE_IN_NOMIS
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Makes the request from the review; it also needs the lease of the booking.
+        """Makes the request from the current review in DPS. The create also needs the lease of the booking.
 
-        Raises `RuleError` if the review has no prison.
+        Raises `RuleError` if the review does not name a prison.
         """
         context.step("read review")
         review = incentives_api.review(context.services[UpstreamName.INCENTIVES], self.dps_id(event))
@@ -105,7 +105,7 @@ class IncentiveCreation(Creation):
         return {"nomisBookingId": made.booking_id, "nomisIncentiveSequence": made.sequence}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The records of the booking that were written since `since` and are equal to the review."""
+        """The NOMIS ids of the records that are equal to the request and may have been written since `since`."""
         booking_id = request["bookingId"]
         return [
             {"nomisBookingId": booking_id, "nomisIncentiveSequence": record.incentive_sequence}
@@ -135,10 +135,10 @@ class IncentiveCreation(Creation):
 
 
 def _records_since(booking_id: int, earliest: datetime, services: Services) -> Iterator[IepRecord]:
-    """The records of the booking that were created since `earliest`.
+    """The current record of the booking, and those of its other records that were created since `earliest`.
 
     Sequences increase with the time of writing, but the current record is the one with the latest date. So a record
-    that was written later, but has an earlier date, has a higher sequence than the current one.
+    that was written later, but has an earlier date, has a higher sequence than the current record.
     """
     current = nomis_incentives.current_iep(services.nomis, booking_id)
     if current is None:
