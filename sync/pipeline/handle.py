@@ -1,8 +1,7 @@
 """Handles one task: an event that creates or updates a record in NOMIS, or a mapping retry.
 
-A resync also handles events, but without a message (`handle_event`).
-
-Messages of unknown types are acknowledged without work.
+Messages of unknown types are acknowledged without work. A resync calls `handle_event` directly, since its
+events do not come from messages.
 """
 
 from collections.abc import Callable
@@ -28,15 +27,18 @@ ROUTING_STEP = "find queue"
 #: How many characters of an unknown event type, and of a mapping that could not be saved, go into telemetry.
 _LONGEST_TYPE = 120
 _LONGEST_MAPPING = 500
-#: The endings of the names of telemetry events of updates that had nothing to change.
+#: How the names of the telemetry events end for updates that had nothing to change.
 _IGNORED = ("-ignored", "-skipped")
-#: Errors that say nothing about the record: the message was not handled to the end, or cannot be read. Updates and
-#: mapping retries do not track these in telemetry.
+#: Errors that say nothing about the record: the message was not handled to the end, or cannot be read. For updates and
+#: mapping retries, they are not tracked in telemetry.
 _NOT_TRIED = (LeaseBusy, BreakerOpen, StoreUnavailable, MalformedMessage)
 
 
 def start_context(queue_context: QueueContext, properties: Properties) -> HandlerContext:
-    """A new context for one event, with its properties; afterwards it shows how far the handling got."""
+    """A new context for one event, with the telemetry `properties` of the event.
+
+    The context also records which step the handler has reached.
+    """
     seconds = queue_context.settings.longest_request_seconds
     context = HandlerContext(
         queue_context.services,
@@ -75,9 +77,10 @@ def handle_event(
     context: HandlerContext,
     is_awaited: Callable[[UpstreamError], bool] = lambda _: False,
 ) -> Outcome:
-    """Handles an event of a drain or a resync, and tracks telemetry. Raises the error that made the attempt fail.
+    """Handles an event of a drain or a resync, and tracks its telemetry. Raises the error that made the attempt fail.
 
-    `is_awaited` decides whether a failed update waits for the creation of a record that it needs (`CreationAwaited`).
+    `is_awaited` decides from the error of an update whether the update waits for another event to create a record that
+    it needs. If so, `CreationAwaited` is raised instead of the error.
     """
     if isinstance(handler, Creation):
         return queue_context.creations.create(handler, event, context)
@@ -98,14 +101,14 @@ def handle_event(
 
 
 def _track_coalesced(task: Task, context: HandlerContext) -> None:
-    """Tracks an event for each earlier message that was coalesced into the task."""
+    """Tracks a telemetry event for each earlier message that was coalesced into the task."""
     for each in task.coalesced:
         properties = {"eventType": task.event_type, "entity": task.entity, "messageId": each.message.message_id}
         context.track("message-coalesced", properties)
 
 
 def _is_switched_off(queue_context: QueueContext, task: Task) -> bool:
-    """Whether the event type of the task is switched off; the message may be malformed."""
+    """Whether the event type of the task is switched off. A malformed message may have an event type too."""
     event_type = task.event_type
     if event_type is None or event_type not in queue_context.domain.handlers:
         return False
@@ -124,9 +127,10 @@ def _retry_mapping(queue_context: QueueContext, retry: MappingRetry, context: Ha
 
 
 def _pass_over(queue_context: QueueContext, task: Task, context: HandlerContext) -> Outcome:
-    """Tracks a message of an unknown type, which is then acknowledged.
+    """Tracks and logs a message of an unknown type. Its outcome is `UNHANDLED`, so it is acknowledged.
 
-    Raises `RuleError` for an event that belongs on another queue: it would be lost here.
+    Raises `RuleError` for an event that belongs on another queue, since the event would be
+    lost if it were acknowledged.
     """
     # The text comes from outside and may have any length.
     event_type = (task.event_type or "").replace("\x00", "")[:_LONGEST_TYPE]
@@ -143,7 +147,7 @@ def _pass_over(queue_context: QueueContext, task: Task, context: HandlerContext)
 def _record_duplicate_rows(
     queue_context: QueueContext, kind: RowKind, error: Exception, context: HandlerContext
 ) -> None:
-    """Records a finding, with its alert, if NOMIS failed because it has two rows where only one is allowed."""
+    """Records a finding, with its alert, if the call failed because NOMIS has two rows where only one is allowed."""
     duplicate_rows = recognise(kind, error, context.properties)
     if duplicate_rows is None:
         return

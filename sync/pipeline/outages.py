@@ -6,31 +6,34 @@ Suppose that NOMIS responds to every call with 503:
 calls fail, the breaker opens, and no further call to NOMIS is made: `BreakerOpen` is raised instead.
 2. **The message that failed** goes back to the queue: `is_outage` decides that the service is to blame, not the record.
 A copy of the message is sent with a delay, and the original is deleted (`sync.queues.requeue`). A copy has a receive
-count of zero, so however long the outage lasts, the message does not move to the dead letter queue because of it. The
-messages behind it in its group go back with it. Each failure is still recorded.
-3. **Messages that were not tried yet** stay in the batch, parked and hidden by the heartbeat (`sync.pipeline.batch`).
+count of zero, so the wait does not bring the message nearer to the dead letter queue. The messages behind it in its
+group go back with it. Each failure is still recorded.
+3. **Messages that have not been tried yet** stay in the batch, parked (`sync.pipeline.batch`) and kept hidden by the
+heartbeat (`sync.queues.heartbeat`).
 4. **Nothing is received** while the breaker is open (`sync.pipeline.receive`).
-5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may respond to pings and
-still fail all other calls. One message is received and one group is handled, with a pause before the next group
-(`most_to_receive` and `groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and the drain
-continues. When more calls fail, the breaker opens again.
+5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may respond to pings although
+all other calls to it fail. One message is received and one group is handled, with a pause before the next group
+(`most_to_receive` and `groups_to_start` of `OutageWatch`). When one of these calls succeeds, the breaker closes and the
+drain continues. If several of them fail instead, the breaker opens again.
 
 The limits of these waits:
 
 - A message waits on the queue for up to `LONGEST_OUTAGE_SECONDS`, or `LONGEST_REFUSED_SECONDS` when NOMIS refuses our
-  credentials. The delays of its copies grow to a minute. After that it fails like any other message: if NOMIS responds
-  to pings but fails calls for two hours, the messages that were tried early on move to the dead letter queue, with each
-  failure recorded. They are redriven when NOMIS works again.
-- A message that was not tried stays in the batch for up to `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for no
-  longer than 12 hours. After that it is replaced by a copy, which starts with a receive count of zero.
+  credentials. The delays of its copies grow to a minute. Once this limit is reached, the message fails like any other:
+  if NOMIS responds to pings but to no other calls for two hours, the messages that were tried early on move to the dead
+  letter queue, with each failure recorded. Housekeeping sends them back later.
+- A message that has not been tried stays in the batch for up to `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for
+  no longer than 12 hours. After that, it is replaced by a copy, which starts with a receive count of zero.
 - The scheduler waits without a limit. A `drain` command waits for `hold_seconds`, then returns its messages to the
-  queue and ends with `UpstreamsUnavailable` (`sync.pipeline.drain`). The same applies to the database.
+  queue and ends with `UpstreamsUnavailable` (`sync.pipeline.drain`). The same applies if the
+  database is unavailable.
 - On SIGTERM, messages parked because of an outage are returned at once.
 
-While the database is unavailable nothing is received, since a receive would only bring messages nearer to the dead
-letter queue. Groups in the batch are parked until the database is back. The outage only counts as over when one of
+While the database is unavailable, nothing is received, since a receive would only bring messages nearer to the dead
+letter queue. Groups in the batch are parked until the database is back. The outage counts as over only when one of
 these groups, or a receive, has used the database successfully: while the database hangs, a group that tries it again
-looks like work in progress. A message is only deleted after its record was written (`sync.pipeline.acknowledge`).
+looks like work in progress. A message is deleted only after its outcome has been recorded in the database, as
+`sync.pipeline.acknowledge` explains.
 
 All these times are in `sync.settings.times`.
 """
@@ -58,10 +61,10 @@ def is_outage(error: SyncError, message: Message, queue_context: QueueContext) -
 
 
 class OutageWatch:
-    """Watches whether the drain of one queue has to wait for a service or the database, and for how long.
+    """Watches whether the drain of one queue has to wait for a service or the database, and for how long it has waited.
 
-    `hold_seconds`: how long the drain may wait before its messages are returned to the queue; None waits without a
-    limit. Only the thread of the drain uses this object.
+    `hold_seconds`: how long the drain may wait before its messages are returned to the queue, or None if there is no
+    limit. Only the thread of the drain calls the methods, except `most_to_receive`, which any thread may call.
     """
 
     def __init__(self, queue_context: QueueContext, hold_seconds: float | None) -> None:
@@ -74,11 +77,14 @@ class OutageWatch:
 
     @property
     def has_limit(self) -> bool:
-        """Whether the drain only waits for a limited time."""
+        """Whether there is a limit to how long the drain waits."""
         return self._hold_seconds is not None
 
     def services_usable(self) -> bool:
-        """Pings the services with open breakers. Returns whether all services can be called, if only as a trial."""
+        """Pings the services that are down and due for a ping.
+
+        Returns whether all services can be called, even if only as a trial.
+        """
         return self._breakers.probe(self._upstreams)
 
     def all_up(self) -> bool:
@@ -86,11 +92,14 @@ class OutageWatch:
         return self._breakers.all_up(self._upstreams)
 
     def most_to_receive(self) -> int | None:
-        """1 while a service is being tried; otherwise None, which means a full batch."""
+        """The most messages to receive at once: 1 while a service is being tried, or None for a full batch."""
         return 1 if self._breakers.trying(self._upstreams) else None
 
     def groups_to_start(self, running: int, limit: int) -> int:
-        """How many more groups may be started; one at a time while a service is being tried."""
+        """How many groups to start now, if `running` groups are running and at most `limit` may run.
+
+        While a service is being tried, only one group runs at a time, with a pause before the next one starts.
+        """
         if not self._breakers.trying(self._upstreams):
             return max(0, limit - running)
         moment = time.monotonic()
@@ -105,9 +114,10 @@ class OutageWatch:
         self.note()
 
     def note(self) -> None:
-        """Notes whether anything is unavailable, in order to measure for how long.
+        """Notes whether a service or the database is unavailable, so that the length of the outage can be measured.
 
-        A successful ping alone does not end an outage: a service may respond to it and fail every call.
+        A successful ping alone does not end an outage: a service may respond to pings
+        although all other calls to it fail.
         """
         if self.all_up() and not self._database_unavailable:
             self._since = None
@@ -125,6 +135,9 @@ class OutageWatch:
         self._since = None
 
     def unavailable(self) -> list[str]:
-        """The names, for people, of the database and the services that are not known to be up."""
+        """The names of what is unavailable, for people: the database, and the services that are not known to be up.
+
+        If there are none by now, the names of all services that the queue needs.
+        """
         names: list[str] = ["the database"] if self._database_unavailable else []
         return names + list(self._breakers.not_up(self._upstreams)) or list(self._upstreams)

@@ -18,7 +18,7 @@ from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import Services
 
-#: A callback for each handled message: the queue id, the outcome, and how many times the message was received.
+#: A callback for each handled message, with the queue id, the outcome, and how many times the message was received.
 OnMessageEnd = Callable[[str, Outcome, int], None]
 
 
@@ -26,8 +26,8 @@ OnMessageEnd = Callable[[str, Outcome, int], None]
 class QueueContext:
     """The domain of one queue, with the services and stores that its messages need.
 
-    upstreams: the services without which no message of the queue can be handled.
-    on_message_end: called for every message that is acknowledged or returned, for the metrics.
+    upstreams: the services without which no message of the queue can be handled. on_message_end: updates the metrics;
+    it is called for every message that is acknowledged or returned to the queue.
     """
 
     domain: Domain
@@ -47,11 +47,17 @@ class QueueContext:
         return self.domain.queue
 
     def entity_held(self, entity: str) -> AbstractContextManager[None]:
-        """Holds the lease of an entity, whose events are handled one at a time. Raises `LeaseBusy`."""
+        """Holds the lease of an entity, so that its events are handled one at a time.
+
+        Raises `LeaseBusy` if the lease is held elsewhere.
+        """
         return self.leases.held(f"{self.queue}:{entity}")
 
     def seconds_after_failure(self, event_type: str | None, message: Message) -> int:
-        """The configured wait before a message is delivered again, in seconds; it depends on the number of receives."""
+        """The configured wait, in seconds, before a failed message is delivered again.
+
+        It depends on the event type and on how many times the message has been received.
+        """
         waits = self.settings.event_visibility_timeouts(self.queue, event_type or "")
         return waits[min(message.receive_count, len(waits)) - 1]
 
@@ -76,12 +82,12 @@ class DrainControl:
 
     @property
     def stopping(self) -> bool:
-        """Whether the drain was asked to stop."""
+        """Whether the drain has been asked to stop."""
         return self._stopping.is_set()
 
     @property
     def grace_over(self) -> bool:
-        """Whether the drain was asked to stop and the grace period has ended."""
+        """Whether the drain has been asked to stop and the grace period has ended."""
         return self.stopping and time.monotonic() >= self._grace_ends
 
     def wait(self, seconds: float) -> None:
@@ -89,9 +95,9 @@ class DrainControl:
         self._stopping.wait(seconds)
 
     def note_progress(self) -> None:
-        """Records progress: a message was handled, or the drain is waiting for an outage to end."""
+        """Records progress: messages were received or handled, or the drain is waiting for an outage to end."""
         self._progressed_at = time.monotonic()
 
     def seconds_since_progress(self) -> float:
-        """The seconds since the last progress. They grow if the drain hangs."""
+        """The number of seconds since progress was last recorded. It grows while the drain hangs."""
         return time.monotonic() - self._progressed_at

@@ -41,8 +41,8 @@ class Receiver:
     def wait_for_services(self) -> bool:
         """Waits while a required service is unavailable. Returns whether messages may be received now.
 
-        A drain without a limit returns False after the usual pause between two batches, so that its caller can react. A
-        drain with a limit returns False once the outage has lasted too long.
+        Returns False if the drain is stopping, or if its limit is exceeded. If the drain has no limit, returns False
+        after the usual pause between two batches, so that the caller can react.
         """
         since = monotonic()
         while not self._control.stopping:
@@ -60,14 +60,16 @@ class Receiver:
         return False
 
     def receive_ahead(self) -> Future[list[Message]]:
-        """Starts to receive the next batch while the current one is handled."""
+        """Starts to receive the next batch in a separate thread, while the current batch is handled."""
         return self._threads.submit(self.receive_batch)
 
     def receive_batch(self) -> list[Message]:
         """Receives until a receive comes back empty, the batch is full, or `BATCH_RECEIVE_SECONDS` have passed.
 
-        Raises `QueueUnavailable`. If the database is unavailable, it raises `StoreUnavailable` before it receives
-        anything, since a receive would only bring messages nearer to the dead letter queue.
+        While a service is being tried, makes one receive of one message. Returns early if the drain is asked to stop.
+
+        Raises `QueueUnavailable`. Raises `StoreUnavailable` if the database is unavailable; in that case, nothing is
+        received, since a receive would only bring messages nearer to the dead letter queue.
         """
         self._queue_context.database.ping(writing=True)
         most = self._outage.most_to_receive()
@@ -87,7 +89,8 @@ class Receiver:
     def _receive_at_once(self) -> list[list[Message]]:
         """Makes several receives in parallel. Returns the messages of each; a failed receive has no messages.
 
-        The messages of the other receives are still handled. If the error persists, the next batch fails.
+        A failed receive does not affect the messages of the others. If the error persists,
+        receiving the next batch fails.
         """
         received: list[list[Message]] = []
         for receive in [self._threads.submit(self._receive, 0) for _ in range(_RECEIVERS)]:
