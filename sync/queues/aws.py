@@ -9,7 +9,7 @@ from sync.settings.loading import SettingsError
 
 _CONNECTIONS = 50
 _CONNECT_SECONDS = 5
-#: How long a response may take: longer than the longest poll, which takes twenty seconds.
+#: How long a response may take, in seconds: longer than the longest poll that SQS allows, which takes twenty seconds.
 _READ_SECONDS = 30
 #: Options that botocore must not read for a local endpoint, so none of them has a source.
 _NO_PROFILE = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
@@ -34,7 +34,7 @@ _KEY_ERRORS = frozenset(
 
 
 class Aws:
-    """The clients of AWS services, over one session. Each is created once for a set of keys, and then shared."""
+    """The clients of AWS services, which share one session. There is one client for each service and set of keys."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -48,10 +48,10 @@ class Aws:
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
     ) -> Any:
-        """A client of `service` with the given keys, or with those of the AWS credential chain (web identity).
+        """A client of `service` with the given keys or, without them, with keys from the AWS credential chain.
 
-        With the provider `localstack`, the keys in the settings replace that chain. Raises `SettingsError` if
-        `AWS_PROFILE` names an unknown profile, or if one part of the keys is missing.
+        With the provider `localstack`, the keys in the settings replace that chain. Raises `SettingsError` if the AWS
+        configuration cannot be used, if `AWS_PROFILE` names an unknown profile, or if only one part of the keys is set.
         """
         with self._lock:
             found = self._clients.get((service, access_key_id))
@@ -61,7 +61,11 @@ class Aws:
             return found
 
     def check_settings(self) -> None:
-        """Raises `SettingsError` if `AWS_PROFILE` names an unknown profile, or if one part of the keys is missing."""
+        """Raises `SettingsError` if the settings for AWS cannot be used.
+
+        That is the case if the AWS configuration is wrong, if `AWS_PROFILE` names an unknown profile, or if only one
+        part of the keys for a local endpoint is set.
+        """
         if self._is_local:
             self._local_keys()
         with self._lock:
@@ -101,7 +105,10 @@ class Aws:
         return self._get_session().client(service, config=config, **options)
 
     def _local_keys(self) -> dict[str, str | None]:
-        """The keys in the settings, or made-up keys: LocalStack accepts any keys, but the client needs some."""
+        """The keys in the settings, or made-up keys if none are set: LocalStack accepts any, but the client needs some.
+
+        Raises `SettingsError` if only one part of the keys is set.
+        """
         settings = self._settings
         key, secret, token = settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
         if key is None and secret is None:

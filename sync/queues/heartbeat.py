@@ -1,7 +1,7 @@
 """Keeps messages hidden while they are handled or parked, so that they are not delivered twice.
 
-`browsing` reads the messages of a queue and leaves them there. They are hidden while it runs, and visible again at the
-end.
+`browsing` opens a queue so that its messages can be read. The messages that have been read stay on the queue, hidden
+until the `with` block ends, unless the block deletes them.
 """
 
 import threading
@@ -20,9 +20,9 @@ _RENEWALS_IN_A_TIMEOUT = 3
 
 
 class Heartbeat:
-    """One thread that renews the visibility timeout of every tracked message well before it ends.
+    """A context manager with a thread that renews the visibility timeouts of all tracked messages well before they end.
 
-    `visibility_seconds` is the timeout that each renewal sets. It is a context manager.
+    `visibility_seconds`: the timeout that each renewal sets.
     """
 
     def __init__(self, queue: Queue, visibility_seconds: int) -> None:
@@ -38,21 +38,21 @@ class Heartbeat:
         self._log = structlog.get_logger("sync.queues.heartbeat")
 
     def track(self, messages: Iterable[Message]) -> None:
-        """Keeps `messages`, which were received just now, hidden until `release`."""
+        """Keeps `messages`, which must have just been received, hidden until they are released."""
         with self._lock:
             self._tracked.update((message.receipt_handle, message) for message in messages)
 
     def release(self, messages: Iterable[Message]) -> None:
-        """Stops renewing `messages`. Call it before deleting them or changing their visibility.
+        """Stops renewing the timeouts of `messages`. Call it before deleting the messages or changing their visibility.
 
-        Waits for a renewal that is under way, so that it cannot undo that change.
+        Waits for any renewal that is under way, so that the renewal cannot undo such a change.
         """
         with self._lock:
             for message in messages:
                 self._tracked.pop(message.receipt_handle, None)
 
     def release_all(self) -> None:
-        """Stops renewing all messages."""
+        """Stops renewing the timeouts of all messages."""
         with self._lock:
             self._tracked.clear()
 
@@ -88,12 +88,15 @@ class Heartbeat:
             self._renewing.worked()
 
 
-#: How long a receive waits, in seconds, while fewer messages have come than the queue reports.
+#: How long a receive waits, in seconds, while fewer messages have come than the queue reported.
 _LONG_POLL_SECONDS = 1
 
 
 class Browse:
-    """The messages that have been read from a queue, by id. A message that is not deleted becomes visible again."""
+    """Reads messages from a queue, and keeps those that have been read in `messages`, by message id.
+
+    Messages that are not deleted become visible again when `browsing` ends.
+    """
 
     def __init__(self, queue: Queue, heartbeat: Heartbeat) -> None:
         self._queue = queue
@@ -102,9 +105,9 @@ class Browse:
         self.deleted: set[str] = set()
 
     def receive(self, most: int | None = None, seconds: float | None = None) -> Iterator[list[Message]]:
-        """Receives new messages a few at a time, until there are no more, `most` have come, or `seconds` have passed.
+        """Yields new messages a few at a time, until there are no more, `most` have come, or `seconds` have passed.
 
-        At least one batch is received. Raises `QueueUnavailable`.
+        None means no limit. Makes at least one receive, however small `seconds` is. Raises `QueueUnavailable`.
         """
         end = None if seconds is None else time.monotonic() + seconds
         expected = self._queue.counts().visible
@@ -123,7 +126,10 @@ class Browse:
                 return
 
     def delete(self, messages: Sequence[Message]) -> list[Message]:
-        """Deletes messages. Returns those that SQS did not delete; they are visible again after their timeout."""
+        """Deletes messages. Returns those that SQS did not delete.
+
+        These become visible again when their visibility timeout ends.
+        """
         self.deleted.update(message.message_id for message in messages)
         self._heartbeat.release(messages)
         return self._queue.delete(messages)
@@ -131,7 +137,7 @@ class Browse:
 
 @contextmanager
 def browsing(queue: Queue) -> Iterator[Browse]:
-    """Reads the messages of `queue` in the `with` block. Messages that are not deleted are visible again afterwards."""
+    """Opens `queue` for reading in the `with` block. Messages that are not deleted are visible again afterwards."""
     browse = None
     try:
         with Heartbeat(queue, times.DEAD_LETTER_VISIBILITY_SECONDS) as heartbeat:

@@ -3,7 +3,7 @@
 Batch calls return status 200 even if some entries failed, so the `Failed` entries of each response are tried again.
 
 SQS itself does not say how old the oldest message is. Only a receive shows when a message was sent, but a receive also
-hides the message, and on a main queue it uses up one of the message's attempts. CloudWatch publishes the age for each
+hides the message, and on a main queue it uses up one of the message's attempts. CloudWatch publishes this age for each
 queue once a minute, and reading it there does not affect any message (`oldest_ages`).
 """
 
@@ -24,7 +24,7 @@ from sync.settings import times
 BATCH = 10
 #: The longest possible delay of a sent message, in seconds.
 _MOST_DELAY_SECONDS = 900
-#: How many times a batch call is tried; each further attempt only has the entries that have failed so far.
+#: How many times a batch call is tried; each further attempt has only the entries that have failed so far.
 _TRIES = 4
 
 
@@ -67,10 +67,10 @@ class QueueCounts:
 
 
 class Queue:
-    """A main queue or a dead letter queue, over a boto3 SQS client. It is safe to share between threads.
+    """A main queue or a dead letter queue, accessed with a boto3 SQS client. It is safe to share between threads.
 
-    `recreate` is called if the queue turns out to be missing; it creates the queue with its topic and DLQ. With None, a
-    missing queue is an error.
+    `recreate`: creates the queue again if a call finds that it is missing; the call is then repeated. If `recreate` is
+    None, a missing queue is an error.
     """
 
     def __init__(self, client: Any, name: str, url: str, recreate: Callable[[], object] | None = None) -> None:
@@ -82,7 +82,8 @@ class Queue:
     def receive(self, most: int = BATCH, wait_seconds: int = 0, visibility_seconds: int | None = None) -> list[Message]:
         """Receives up to `most` (≤ 10) messages; waits up to `wait_seconds` (≤ 20) for the first one.
 
-        `visibility_seconds`: how long they are hidden; None uses the queue's own timeout. Raises `QueueUnavailable`.
+        `visibility_seconds`: how long the messages are hidden, or None for the queue's own
+        timeout. Raises `QueueUnavailable`.
         """
         options: dict[str, Any] = {} if visibility_seconds is None else {"VisibilityTimeout": visibility_seconds}
         response = self._call(
@@ -101,7 +102,10 @@ class Queue:
         return self._in_batches("delete_message_batch", messages, lambda _message: {})
 
     def change_visibility(self, messages: Sequence[Message], seconds: int) -> list[Message]:
-        """Makes messages visible after `seconds`. Returns those for which this failed after several attempts."""
+        """Makes messages visible `seconds` from now, after 12 hours at most.
+
+        Returns the messages whose visibility could not be changed after several attempts.
+        """
         hidden = max(0, min(int(seconds), times.MOST_VISIBILITY_SECONDS))
         return self._in_batches(
             "change_message_visibility_batch", messages, lambda _message: {"VisibilityTimeout": hidden}
@@ -115,10 +119,10 @@ class Queue:
     def copy(
         self, messages: Sequence[Message], attributes: Callable[[Message], Mapping[str, Any]], delay_seconds: int
     ) -> list[Message]:
-        """Sends copies of messages with a delay of `delay_seconds` and a receive count of zero.
+        """Sends copies of messages. Each copy is delivered after `delay_seconds`, and its receive count starts at zero.
 
-        `attributes` returns the attributes for the copy of a message. Returns the messages that could not be copied
-        after several attempts.
+        `attributes` returns the attributes for the copy of a message. Returns the messages that could not be
+        copied after several attempts.
         """
         delay = max(0, min(delay_seconds, _MOST_DELAY_SECONDS))
         left: list[Message] = []
@@ -210,7 +214,10 @@ def is_missing(error: QueueUnavailable) -> bool:
 
 
 def call_aws(queue: str, call: str, function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
-    """Makes an AWS call and returns the response. Raises `QueueUnavailable`, which names the `queue` and the `call`."""
+    """Calls `function`, which makes an AWS call, and returns its response.
+
+    Raises `QueueUnavailable` if the call fails. Its text names the queue and the call, as given by `queue` and `call`.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -255,7 +262,7 @@ class AgesUnavailable(SyncError):
 
 
 def oldest_ages(cloudwatch: Any, names: Sequence[str]) -> dict[str, float]:
-    """The age of the oldest message in seconds, by the SQS name of its queue; 0 for an empty queue.
+    """The age in seconds of the oldest message on each queue, by the SQS name of the queue; 0 for an empty queue.
 
     A queue without a recent figure, such as one that has not been used for six hours, is left out. `cloudwatch` is a
     boto3 client with the permission `cloudwatch:GetMetricData`. Raises `AgesUnavailable`.

@@ -4,8 +4,8 @@ SQS counts every receive, and after a few receives a message becomes a dead lett
 yet for a reason outside the message, a copy replaces it. The copy says what the message waits for, and since when.
 
 If a message begins to wait for something else, a new wait begins. A message that alternates between two waits could
-wait for ever, so its copies also say when its first wait began. It fails like any other message
-`LONGEST_WAIT_SECONDS` after that, or after the limit of its current wait if that is longer.
+wait for ever, so its copies also say when its first wait began. Such a message fails like any other once the time since
+its first wait began reaches `LONGEST_WAIT_SECONDS`, or the limit of its current wait if that is longer.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,13 @@ from sync.settings import times
 
 
 class WaitsFor(StrEnum):
-    """What a message waits for on the queue. The value names the attribute with the start of the wait, in ISO form.
+    """What a message waits for on the queue.
 
+    Each value is the name of the message attribute with the time at which the wait began, in ISO form.
     `sync.pipeline.group_runner.Missing` is the counterpart for a message group that waits in a batch.
     """
 
-    #: The record of the message has no mapping yet.
+    #: The record of the message, or another record that it needs, has not been created yet.
     CREATION = "waitsForCreationSince"
     #: The record is being handled elsewhere, or a write with an unknown outcome may be under way.
     LEASE = "waitsForLeaseSince"
@@ -51,24 +52,33 @@ def seconds_waited(message: Message, waits_for: WaitsFor) -> float:
 
 
 def has_waited(message: Message, waits_for: WaitsFor) -> bool:
-    """Whether a message is a copy that has waited for `waits_for`, and for nothing else after that."""
+    """Whether a message is a copy that has waited for `waits_for`, and for nothing else since."""
     return waits_for in message.attributes
 
 
 def may_wait(message: Message, waits_for: WaitsFor, longest: float) -> bool:
-    """Whether a message may still wait for `waits_for`; `longest` is the limit of this wait in seconds."""
+    """Whether a message may still wait for `waits_for`, for which the limit is `longest` seconds.
+
+    The time since the first of its waits began has a limit too.
+    """
     total = _seconds_since(message, _WAITS_SINCE)
     return seconds_waited(message, waits_for) < longest and total < max(longest, times.LONGEST_WAIT_SECONDS)
 
 
 def pause_seconds(message: Message, waits_for: WaitsFor) -> int:
-    """The next pause of a message, in whole seconds. It grows with the time that the message has waited."""
+    """The delay of the next copy of a message, in whole seconds.
+
+    It grows with the time that the message has waited for `waits_for`.
+    """
     waited = seconds_waited(message, waits_for)
     return max(times.FIRST_REQUEUE_SECONDS, min(int(waited / 2), times.LONGEST_REQUEUE_SECONDS))
 
 
 def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[str, Mapping[str, Any]]:
-    """The attributes for the copy of a message; `waits_for` is None if the message is returned without a wait."""
+    """The attributes for the copy of a message that waits for `waits_for`.
+
+    If `waits_for` is None, the copy does not wait, and its attributes are those of the message.
+    """
     if waits_for is None:
         return message.attributes
     now = clock.now()
@@ -80,18 +90,18 @@ def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[
 
 
 def attributes_of_followed(message: Message) -> Mapping[str, Mapping[str, Any]]:
-    """The attributes for a message that is sent back by a command that waits until it is handled."""
+    """The attributes for a message that a command sends back and then follows until the message is handled."""
     since = {"DataType": "String", "StringValue": clock.now().isoformat()}
     return {**attributes_anew(message), str(WaitsFor.TURN): since}
 
 
 def is_waiting_copy(message: Message) -> bool:
-    """Whether a message says that it has waited for something."""
+    """Whether the attributes of a message say that it has waited for something."""
     return not _WAITING_ATTRIBUTES.isdisjoint(message.attributes)
 
 
 def waits_since(message: Message, waits_for: WaitsFor) -> datetime:
-    """When a message began to wait for `waits_for`; now, if it begins to do so."""
+    """When a message began to wait for `waits_for`, or the current time if it begins to wait now."""
     return _since(message, waits_for, clock.now())
 
 

@@ -1,4 +1,4 @@
-"""Opens the queues. At a local endpoint it also creates any missing topic, queues, DLQs and subscriptions."""
+"""Opens the queues, and creates any missing topic, queue, DLQ or subscription at a local endpoint."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -23,10 +23,10 @@ class QueuePair:
 
 
 class QueueOpener:
-    """Opens queues by id. With the provider `localstack` it also creates missing ones. Safe to share between threads.
+    """Opens queues by id. Safe to share between threads.
 
-    If a queue disappears later, it is created again. `event_types` returns the event types that the subscription
-    of a queue lets through.
+    With the provider `localstack`, it also creates missing queues, and creates a queue again if it disappears later.
+    `event_types` returns the event types that the subscription of a queue id lets through.
     """
 
     def __init__(self, settings: Settings, aws: Aws, event_types: Callable[[str], Iterable[str]]) -> None:
@@ -80,12 +80,12 @@ class _Topic:
         self._arn: str = call_aws(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
 
     def arn_of(self, queue: Queue) -> str:
-        """The ARN of a queue, from that of the topic: a local endpoint has only one account and region."""
+        """The ARN of a queue, derived from that of the topic: a local endpoint has only one account and one region."""
         arn, partition, _, region, account, _ = self._arn.split(":")
         return ":".join((arn, partition, "sqs", region, account, queue.name))
 
     def subscribe(self, queue: Queue, event_types: Iterable[str]) -> None:
-        """Subscribes the queue to events of these types, unless it already has a subscription."""
+        """Subscribes `queue` to events of `event_types`, unless it is already subscribed to the topic."""
         arn = self.arn_of(queue)
         if arn in self._subscribed:
             return
