@@ -5,7 +5,7 @@
 - `hints`: gives one line of advice about a failed message
 - `dead_letter_queue`: peeks at a dead letter queue, sends its messages back, or removes them
 - `scheduled_redrive`: decides which messages housekeeping sends back, and which it gives up on
-- `duplicates`: decides which of two NOMIS records for one DPS record may be removed
+- `duplicates`: decides whether the second NOMIS record of a DPS record may be removed
 - `creations`: helps a person to resolve creations with an unknown outcome
 - `resync`: writes one DPS record to NOMIS again
 - `finding_text`: explains a finding in sentences

@@ -1,4 +1,8 @@
-"""Helps a person to resolve a creation with an unknown outcome: what to search for, compare and send again."""
+"""Helps a person to resolve a creation with an unknown outcome.
+
+`search_text` and `search_sql` say what to search for, `compare_with_request` compares a NOMIS record that the person
+found, and `event_again` makes a message that starts the creation again.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +17,11 @@ from sync.upstream.services import Services
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A NOMIS record that a person found, compared with the request.
+    """The result of comparing a NOMIS record that a person found with the request of a creation.
 
-    found: the record, or None if NOMIS does not have it or no service can read it. objections: sentences that say why
-    it must not be mapped. differences: sentences that say how it differs from the request; a person may know why.
+    found: the record, or None if NOMIS does not have it or no service can read it. objections: sentences that
+    say why the record must not be mapped. differences: sentences that say how the record differs from the
+    request; a person may know the reason.
     """
 
     found: Record | None
@@ -25,7 +30,10 @@ class Comparison:
 
 
 def compare_with_request(services: Services, record: CreationRecord, nomis_ids: Mapping[str, Any]) -> Comparison:
-    """Compares a creation with the NOMIS record that has these ids, if NOMIS can read it. Raises `UpstreamError`."""
+    """Compares the request of a creation with the NOMIS record that has `nomis_ids`, if a service can read that record.
+
+    A mapping of that record to another DPS record is always an objection. Raises `UpstreamError`.
+    """
     domain = domain_of_record(record.domain)
     mappings, repair = domain.mappings, domain.repair
     ids = mappings.ids({mappings.dps: record.dps_id, **nomis_ids})
@@ -50,12 +58,15 @@ def compare_with_request(services: Services, record: CreationRecord, nomis_ids: 
 def search_text(record: CreationRecord) -> str:
     """A line that says what to search for in NOMIS."""
     if not record.request:
-        return "nothing: it was deleted before it was created"
+        return "nothing: the DPS record was deleted before it was created in NOMIS"
     return domain_of_record(record.domain).repair.search_text(record.request)
 
 
 def search_sql(record: CreationRecord) -> str | None:
-    """The SQL that shows the record in the NOMIS database; None if a service shows it or a value is not an id."""
+    """The SQL that shows the record in the NOMIS database.
+
+    None if a service shows the record, if no request was recorded, or if a value in the request is not an id.
+    """
     if not record.request:
         return None
     try:
@@ -65,6 +76,6 @@ def search_sql(record: CreationRecord) -> str | None:
 
 
 def event_again(record: CreationRecord) -> str:
-    """The body of a message that tries the creation once more."""
+    """The body of a message with the event that started the creation, so that the creation is tried again."""
     domain = domain_of_record(record.domain)
     return write_domain_event(domain.creation.event_type, *domain.repair.event_parts(record))

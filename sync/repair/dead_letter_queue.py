@@ -1,7 +1,7 @@
 """Peeks at the messages of a dead letter queue, sends them back to the main queue, or removes them.
 
-A message is sent to the main queue before it is deleted here. If the process dies in between, the message is delivered
-twice, which does no harm.
+A message is sent to the main queue before it is deleted from the dead letter queue. If the process dies in between, the
+message is delivered twice, which does no harm.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -30,7 +30,7 @@ WhyLeft = Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class KeptMessage:
-    """A message that stays on the dead letter queue, with the reason. `failed`: whether an error was the reason."""
+    """A message that stays on the dead letter queue, and the reason. `failed`: whether the reason is an error."""
 
     dead_letter: DeadLetterMessage
     reason: str
@@ -47,9 +47,10 @@ class RetriedBatch:
 
 @dataclass(frozen=True, slots=True)
 class RetryResult:
-    """The result of a redrive: the messages that were sent back, and those that stay, each with its reason.
+    """The result of a redrive: the messages that were sent back, and those that stay, with the reasons.
 
-    `found` is their number. The messages that were still to be sent when a redrive was stopped are in neither group.
+    `found` is the number of messages in both groups. A message that had not been sent yet when the redrive was
+    stopped is in neither group.
     """
 
     queue: str
@@ -64,7 +65,7 @@ class RetryResult:
         return RetryResult(self.queue, self.dlq_name, len(retried) + len(left), retried, left)
 
     def as_dict(self) -> dict[str, Any]:
-        """The result as JSON shows it."""
+        """The result as a JSON object."""
         return {
             "queue": self.queue,
             "dlqName": self.dlq_name,
@@ -79,9 +80,10 @@ class RetryResult:
 
 
 class DeadLetterQueue:
-    """The dead letter queue of one queue.
+    """The dead letter queue of one main queue.
 
-    `main_queue` opens the main queue of a queue id. With it, an event on the wrong queue is sent to the right queue.
+    `main_queue` opens the main queue of a queue id, so that an event on the wrong queue is sent back to the right one.
+    Without it, all messages are sent back to the main queue of `pair`.
     """
 
     def __init__(
@@ -111,9 +113,9 @@ class DeadLetterQueue:
         return self.queue if owner is None or self._main_queue is None else owner
 
     def peek(self, most: int | None = None, seconds: float | None = None) -> list[DeadLetterMessage]:
-        """Reads the messages, oldest first. All of them are visible again when this returns.
+        """Reads messages and returns them, oldest first. All of them are visible again when this returns.
 
-        It reads at most `most` messages, for at most `seconds`; None means no limit. Raises `QueueUnavailable`.
+        Reads at most `most` messages, for at most `seconds`; None means no limit. Raises `QueueUnavailable`.
         """
         with browsing(self._dlq) as browse:
             for _ in browse.receive(most, seconds):
@@ -121,11 +123,12 @@ class DeadLetterQueue:
             return sorted(map(read_dead_letter, browse.messages.values()), key=_age)
 
     def retry(self, why_left: WhyLeft, who: str = "housekeeping", most: int | None = None) -> RetryResult:
-        """Sends messages back to the main queue, with their bodies and attributes, except those that `why_left` names.
+        """Sends messages back to the main queue, except the messages for which `why_left` returns a reason to stay.
 
-        `why_left` is called with a few messages at a time. At most `most` messages are read, or all if it is None. If a
-        message cannot be sent, it stays, and the result has the reason. Raises `QueueUnavailable` and
-        `StoreUnavailable`; some messages may have been sent by then.
+        `why_left` is called with a few messages at a time. At most `most` messages are read, or all if it is None.
+        Findings about the messages are closed under the name `who`. A message keeps its body and its attributes, except
+        for those about its waits. If a message cannot be sent, it stays, and the result has the reason. Raises
+        `QueueUnavailable` or `StoreUnavailable`; some messages may have been sent by then.
         """
         result = RetryResult(self.queue, self.name)
         with closing(self.retry_in_batches(why_left, who, BATCH, most)) as batches:
@@ -144,11 +147,11 @@ class DeadLetterQueue:
         *,
         is_followed: bool = False,
     ) -> Generator[RetriedBatch, None, None]:
-        """Sends messages back as `retry` does, `size` at a time.
+        """Sends messages back as `retry` does, `size` at a time, and yields each batch once it has been sent.
 
-        Each batch is sent when the generator advances. The other messages stay hidden until the generator is closed.
-        The caller tracks the whole redrive with `track_retry`. If `is_followed`, an attribute marks the messages, and
-        each is recorded as waiting for its turn until it is handled or fails.
+        Messages that have been read but not sent stay hidden until the generator is closed. The caller tracks the whole
+        redrive with `track_retry`. If `is_followed` is true, an attribute marks the messages, and each is recorded as
+        waiting for its turn until it is handled or fails.
         """
         sent_ids: set[str] = set()
         batch = RetriedBatch()
@@ -182,11 +185,12 @@ class DeadLetterQueue:
     def purge(
         self, only: Collection[str], export: Callable[[Sequence[DeadLetterMessage]], None], who: str
     ) -> tuple[int, list[KeptMessage]]:
-        """Removes the messages with ids in `only`. Returns the number of removed messages, and the messages that stay.
+        """Removes the messages whose ids are in `only`. Returns how many were removed, and the messages that stay.
 
         `export` is called with the messages before they are removed, and must store them safely. Raises
-        `QueueUnavailable`, and any error of `export`; in both cases nothing is removed. Raises `StoreUnavailable` if
-        the findings about the messages cannot be closed; the messages have been removed by then.
+        `QueueUnavailable`, or any error of `export`; in both cases, nothing is removed. Raises `StoreUnavailable` if
+        the findings about the messages cannot be closed; the messages have been removed by then. `who`: the name under
+        which the findings are closed.
         """
         left: list[KeptMessage] = []
         with browsing(self._dlq) as browse:
@@ -202,7 +206,11 @@ class DeadLetterQueue:
                 keys = [each.key for each in removed]
                 with self._database.begin() as connection:
                     resolve_given_up(connection, self.queue, keys, who, "removed by dlq purge")
-        left += [KeptMessage(each, "it arrived after the list") for each in dead_letters if each.message_id not in only]
+        left += [
+            KeptMessage(each, "it arrived after the messages were listed")
+            for each in dead_letters
+            if each.message_id not in only
+        ]
         if removed:
             self._telemetry.track("PurgeQueue", {"queue-name": self.name, "messages-found": len(removed)})
             self._telemetry.flush()
@@ -211,7 +219,10 @@ class DeadLetterQueue:
     def _kept_messages(
         self, dead_letters: Sequence[DeadLetterMessage], why_left: WhyLeft, sent_ids: set[str]
     ) -> list[KeptMessage]:
-        """The messages that stay: `why_left` names them, it fails for them, or they have already failed again."""
+        """The messages that stay: those for which `why_left` gives a reason or fails, and those that have failed again.
+
+        `sent_ids`: the ids of the messages that were sent back earlier in the same redrive.
+        """
         # A message that fails again at once may come back while the queue is still being read.
         again = [KeptMessage(each, "it failed again just now") for each in dead_letters if each.message_id in sent_ids]
         dead_letters = _without(dead_letters, again)
@@ -255,9 +266,10 @@ class DeadLetterQueue:
         *,
         is_followed: bool,
     ) -> None:
-        """Sends messages back and deletes them here. Adds each to `batch`, as sent or as left.
+        """Sends messages back and deletes them from the dead letter queue. Adds each to `batch`, as sent or as left.
 
-        Raises `QueueUnavailable` if two messages in a row cannot be sent, since then the messages are not the cause.
+        Raises `QueueUnavailable` if two messages in a row cannot be sent, since the cause is then the
+        queue rather than a message.
         """
         unrecorded = self._record(dead_letters, who, is_followed=is_followed)
         attributes = attributes_of_followed if is_followed else attributes_anew
@@ -316,7 +328,7 @@ class DeadLetterQueue:
         return WaitingMessage(self.target_of(dead_letter), dead_letter.key, waits_for, None, None, moment, moment)
 
     def _main_queue_of(self, dead_letter: DeadLetterMessage) -> Queue:
-        """The main queue on which a message belongs."""
+        """The main queue to which a message is sent back."""
         owner = self.target_of(dead_letter)
         return self._main if owner == self.queue or self._main_queue is None else self._main_queue(owner)
 

@@ -22,7 +22,9 @@ UNFINISHED_HINT = (
     "the last attempt may have created the record in NOMIS: send the message back, and the next attempt searches "
     "for the record"
 )
-NO_FAILURE_HINT = "no failure was recorded (the process died, or somebody put the message here): send the message back"
+NO_FAILURE_HINT = (
+    "no failure was recorded (the process died, or a person put the message on this queue): send the message back"
+)
 #: A message that came back once is sent back again after the first pause, which is a little less than the ten minutes
 #: between two runs of housekeeping. Each pause is twice as long as the one before, up to the longest.
 _FIRST_PAUSE = timedelta(minutes=9)
@@ -61,8 +63,8 @@ _TEXTS = {
         ),
         (
             "wait. Housekeeping sends the message back, first within ten minutes, then with pauses of up to six hours. "
-            "To send it back sooner, run `dlq retry QUEUE`. For 401, 403 or no token, `check` shows the problem: "
-            "correct that first"
+            "To send it back sooner, run `dlq retry QUEUE`. If the status is 401 or 403, or no token was issued, "
+            "`check` shows the problem: correct that first"
         ),
     ),
     FailureClass.REPAIRABLE: (
@@ -98,10 +100,11 @@ WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
 class DeadLetterReport:
     """A dead-letter message, with everything that the database knows about it.
 
-    failure: its last failed attempt, None if no failure was recorded. attempts: the number of failed attempts in all
+    failure: its last failed attempt, or None if no failure was recorded. attempts: the number of failed attempts in all
     its deliveries. redrives, redriven_at: how many times it was sent back, and when it was last sent back. given_up:
     whether housekeeping no longer sends it back. unfinished: whether NOMIS has, or may have, the record that the
-    message creates, without a mapping. finding: the open finding about two rows in NOMIS that the message waits for.
+    message creates, without a mapping. finding: the open finding about the two rows in NOMIS because of which the
+    message failed, or None; housekeeping leaves the message until the finding is closed.
     """
 
     dead_letter: DeadLetterMessage
@@ -140,19 +143,22 @@ class DeadLetterReport:
 
     @property
     def reason(self) -> str:
-        """The reason of the failure, with `…` for ids, so that it is the same for all messages with one cause."""
+        """The reason for the failure, with `…` for ids, so that messages with the same cause have the same reason."""
         if self.failure is not None:
             return fingerprint(self.failure.failure)
         return self.dead_letter.problem or "no failure was recorded"
 
     @property
     def sql(self) -> tuple[str, ...]:
-        """The SQL that shows the two rows in NOMIS because of which the message waits; empty if there are none."""
+        """The SQL statements that show the two rows in NOMIS because of which the message failed.
+
+        Empty if it failed for another reason, or the finding has a value that is not an id.
+        """
         return () if self.finding is None else duplicate_rows_of(self.finding).sql
 
     @property
     def may_be_redriven(self) -> bool:
-        """Whether housekeeping sends the message back, unless it has come back too often."""
+        """Whether housekeeping sends the message back, as long as it has not come back too often."""
         worth_it = self.failure_class in (*WORTH_A_RETRY, FailureClass.REPAIRABLE)
         return worth_it or self.dead_letter.is_mapping_retry
 
@@ -167,7 +173,7 @@ class DeadLetterReport:
         return self.redriven_at + pause_after(self.redrives)
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON shows it."""
+        """The report as a JSON object."""
         return {
             **self.dead_letter.as_dict(),
             "class": self.failure_class,
@@ -195,7 +201,7 @@ class SameReason:
         return self.reports[0]
 
     def as_dict(self) -> dict[str, Any]:
-        """The reason as JSON shows it, with the ids of some of its messages."""
+        """The group as a JSON object, with the ids of up to three of its messages."""
         return {
             "messages": len(self.reports),
             "type": self.first.dead_letter.type,
@@ -216,7 +222,7 @@ def group_by_reason(reports: Sequence[DeadLetterReport]) -> list[SameReason]:
 
 
 def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetterMessage]) -> list[DeadLetterReport]:
-    """Reports on messages of `queue`, in the same order. Raises `StoreUnavailable`."""
+    """A report on each of the `dead_letters` of `queue`, in the same order. Raises `StoreUnavailable`."""
     with database.read() as connection:
         redrives = redrives_of(connection, queue, (each.key for each in dead_letters))
         given_up = given_up_messages(connection, queue)
@@ -241,10 +247,10 @@ def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetterM
 def not_chosen(
     database: Database, queue: str, message_ids: Collection[str] | None, *, recoverable_only: bool
 ) -> Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]:
-    """A `WhyLeft` that keeps all messages except `message_ids`; None stands for every message.
+    """A `WhyLeft` that keeps all messages except those with `message_ids`, or keeps none if `message_ids` is None.
 
-    recoverable_only: whether messages that a retry cannot help are kept too. The `WhyLeft` raises
-    `StoreUnavailable`.
+    recoverable_only: whether to keep, in addition, the messages that a retry alone cannot help. The
+    `WhyLeft` raises `StoreUnavailable`.
     """
 
     def why_left(dead_letters: Sequence[DeadLetterMessage]) -> Mapping[str, str]:
@@ -262,7 +268,7 @@ def not_chosen(
 
 
 def pause_after(redrives: int) -> timedelta:
-    """The minimum time before the next redrive of a message that was sent back `redrives` times."""
+    """The minimum time before the next redrive of a message that has been sent back `redrives` times."""
     doublings = min(max(redrives, 1) - 1, 10)
     return min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
 
@@ -287,9 +293,9 @@ def _report(
 
 
 def _unfinished(connection: Connection, dead_letters: Sequence[DeadLetterMessage]) -> dict[str, frozenset[str]]:
-    """The ids of the DPS records with an unfinished creation among those that the messages create, by event type.
+    """The ids of the DPS records that the messages create and whose creation is unfinished, by event type.
 
-    A message may be on the wrong queue. It is then sent to the right queue, and finishes the creation there.
+    This includes messages on the wrong queue, which are sent back to the right queue and finish the creation there.
     """
     wanted: dict[str, set[str]] = {}
     creations = {each.domain.creation.event_type: each.domain.creation for each in dead_letters if each.domain}

@@ -57,19 +57,22 @@ class DeadLetterMessage:
 
     @property
     def offender_no(self) -> str | None:
-        """The prisoner number in the event, or None if there is none."""
+        """The prisoner number in the message, or None if there is none."""
         named = (self.ids.get(name) for name in ("prisonerId", "offenderNo", "nomsNumber"))
         return next((each for each in named if isinstance(each, str) and _OFFENDER_NO.fullmatch(each)), None)
 
     @property
     def domain(self) -> Domain | None:
-        """The domain of the event type, even if the message is on the wrong queue; None if no domain has the type."""
+        """The domain that handles the event type, even if the message is on the wrong queue; None if there is none."""
         queue = queue_of(self.type)
         return None if queue is None else domain_of_queue(queue)
 
     @property
     def creates(self) -> str | None:
-        """The id of the DPS record that the event creates in NOMIS, in the form that creations store, or None."""
+        """The id of the DPS record that the event creates in NOMIS, in the form in which creations store it.
+
+        None if the event does not create a record, or if its id cannot be read.
+        """
         domain = self.domain
         if domain is None or self.type.lower() != domain.creation.event_type:
             return None

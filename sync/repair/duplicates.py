@@ -1,6 +1,7 @@
-"""Decides which of two NOMIS records for one DPS record may be removed, and lists any objections.
+"""Decides whether the second of two NOMIS records for one DPS record may be removed, and lists any objections.
 
-A finding has the pair of ids that the mapping service has (`existing…`) and the pair that it refused (`duplicate…`).
+A finding has two pairs, each of a DPS id and its NOMIS ids: the pair that the mapping service has (`existing…`) and the
+pair that it refused (`duplicate…`).
 """
 
 from collections.abc import Mapping
@@ -57,7 +58,7 @@ def read_duplicate(finding: Finding) -> Duplicate:
 
 
 def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> MappingIds | None:
-    """The pair in the properties with this prefix (`existing` or `duplicate`), or None if it is incomplete."""
+    """The pair in the properties whose names begin with `prefix` (`existing` or `duplicate`); None if incomplete."""
     names = (mappings.dps, *mappings.nomis)
     values = {name: properties.get(prefix + name[:1].upper() + name[1:]) for name in names}
     if any(value in (None, "null") for value in values.values()):
@@ -70,8 +71,8 @@ class NomisView:
     """The current state of both NOMIS records, and the DPS record to which the refused one is mapped.
 
     duplicate: the refused record. mapped: the record with the existing mapping. Each is None if NOMIS does not have it,
-    or if no service can read such records (`readable` is False). duplicate_belongs_to: the id of the DPS record to
-    which the refused record is mapped, or None if it is not mapped.
+    or if no service can read such records. readable: whether a service can. duplicate_belongs_to: the id of the DPS
+    record to which the refused record is mapped, or None if it is not mapped.
     """
 
     duplicate: Record | None

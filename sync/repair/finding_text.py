@@ -1,4 +1,4 @@
-"""Explains a finding in sentences: what happened to whom, and what the consequence is until a person acts.
+"""Explains a finding in sentences: what happened to which record, and the consequence until a person acts.
 
 The sentences are made from the properties of the finding's event, so that alerts, lists and `show` use the same words.
 """
@@ -18,7 +18,7 @@ Properties = Mapping[str, str]
 
 
 def finding_text(event: str, properties: Properties) -> str | None:
-    """The sentences about a finding, or None if `event` does not belong to a finding."""
+    """The sentences about a finding, or None if `event` is not the event of a finding."""
     text = _TEXTS.get(event)
     return None if text is None else text(properties)
 
@@ -63,9 +63,9 @@ def _ambiguous(domain: Domain, properties: Properties) -> str:
     dps_id = properties.get(domain.repair.dps_property) or properties.get(domain.mappings.dps)
     record = f"{domain.noun} {dps_id}" if dps_id else f"a new {domain.noun}"
     return (
-        f"NOMIS did not respond when {record}{_of_whom(properties)}{_when(domain.repair.time_of, properties)} was "
-        f"created there, and no look-up shows whether it exists. Until a person checks NOMIS, the "
-        f"{domain.repair.noun} may be missing there, and later changes to it fail."
+        f"NOMIS did not respond to the request to create {record}{_of_whom(properties)}"
+        f"{_when(domain.repair.time_of, properties)}, and no look-up shows whether it exists. Until a person checks "
+        f"NOMIS, the {domain.repair.noun} may be missing there, and later changes to it fail."
     )
 
 

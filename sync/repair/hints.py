@@ -29,7 +29,7 @@ def is_missing_mapping(failure: Failure) -> bool:
 
 
 def is_awaited_elsewhere(failure: Failure) -> bool:
-    """Whether the failure means that a record is missing that another event will create, such as an allocation."""
+    """Whether `failure` is due to a missing record, such as an allocation, that another event may still create."""
     return any(domain.is_awaited is not None and domain.is_awaited(failure) for domain in DOMAINS.values())
 
 

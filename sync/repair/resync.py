@@ -22,7 +22,7 @@ class Handled:
 
 
 def find_creation(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> CreationRecord | None:
-    """The recorded creation of the record that needs a mapping, or None if this program has not created it."""
+    """The recorded creation of the record whose mapping the plan needs, or None if none is recorded."""
     with queue_context.database.read() as connection:
         return find_record(connection, resync.creation.name, plan.creation_id)
 
@@ -46,16 +46,16 @@ def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: Cre
 
 
 def entity_of(queue_context: QueueContext, plan: ResyncPlan) -> str:
-    """The entity of the events of a plan, the same as for events from the queue."""
+    """The entity of the events of a plan, which is the same as for events from the queue."""
     event = plan.events[0]
     return queue_context.domain.handlers[event.event_type].entity(event)
 
 
 def carry_out(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> Iterator[Handled]:
-    """Handles the events of a plan one by one, up to the first that was not applied.
+    """Handles the events of a plan one by one and yields the results, up to the first event that was not applied.
 
-    Raises any error that makes an event fail. The caller must hold the lease of the entity, and must have made the plan
-    while holding it.
+    Deletes the mapping first if it is stale. Raises any error that makes an event fail. The caller must hold the lease
+    of the entity, and must have made the plan while holding it.
     """
     if plan.mapping_is_stale:
         with queue_context.leases.held(creation_lease(resync.creation.name, plan.creation_id)):

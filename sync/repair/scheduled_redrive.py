@@ -1,4 +1,7 @@
-"""Decides which dead-letter messages housekeeping sends back, and when. Those that it gives up on become findings."""
+"""Decides which dead-letter messages housekeeping sends back, and when.
+
+The messages that housekeeping gives up on become findings.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,10 +22,10 @@ _LONGEST_REASON = 300
 class ScheduledRedrive:
     """Decides which messages the scheduled redrive leaves on one dead letter queue, and why. Raises `StoreUnavailable`.
 
-    The redrive sends back the messages that a retry may help: recoverable failures, messages without a known failure,
-    mapping retries, and messages about two rows in NOMIS once their finding is closed. The pauses between two redrives
-    of a message grow. The redrive gives up on all other messages, and on messages that came back more than
-    `most_returns` times.
+    The redrive sends back the messages that a retry may help: those with a recoverable failure or no recorded failure,
+    mapping retries, and those that failed because NOMIS has two rows. The last kind is sent back only once the finding
+    about the rows is closed. The pause between two redrives of a message grows each time. The redrive gives up on all
+    other messages, and on messages that have come back more than `most_returns` times. `moment` is the current time.
     """
 
     def __init__(self, database: Database, queue: str, most_returns: int, moment: datetime) -> None:
@@ -38,7 +41,7 @@ class ScheduledRedrive:
         self._log = structlog.get_logger("sync.repair.scheduled_redrive")
 
     def why_left(self, dead_letters: Sequence[DeadLetterMessage]) -> Mapping[str, str]:
-        """The reasons why messages stay, by message id."""
+        """The reasons why messages stay, by message id. Also notes which messages this redrive gives up on."""
         reasons = {each.message_id: _GIVEN_UP for each in dead_letters if each.key in self._given_up}
         others = [each for each in dead_letters if each.message_id not in reasons]
         for found in report_on(self._database, self._queue, others):
@@ -60,7 +63,8 @@ class ScheduledRedrive:
     def record(self, telemetry: Telemetry) -> int:
         """Records a finding for each message that this redrive gave up on. Returns how many could not be recorded.
 
-        There is one alert for each combination of event type and advice, with the number of messages that share both.
+        There is one alert for each combination of event type and advice that no earlier open finding has. The alert
+        gives the number of messages that share both.
         """
         properties = [(found, _properties(self._queue, found)) for found in self._new]
         numbers = Counter(_cause(each) for _, each in properties)

@@ -74,7 +74,7 @@ def test_record_that_a_person_found_is_mapped(app: App, sandbox: Sandbox) -> Non
     (alert,) = app.alerts()
     assert "Nobody can tell whether NOMIS has a new activity in Production" in alert
     assert " ".join(settle) in alert
-    assert f"NOMIS did not respond when activity {event.dps_id} was created there" in alert
+    assert f"NOMIS did not respond to the request to create activity {event.dps_id}" in alert
     assert "severity serious" in alert
     assert f"a course activity with code {event.dps_id}" in app.run_ok(*settle)
     shown = app.read_json("creations", "show", str(creation["id"]))
@@ -83,7 +83,7 @@ def test_record_that_a_person_found_is_mapped(app: App, sandbox: Sandbox) -> Non
     output = app.run_ok("creations", "show", str(creation["id"]))
     assert output == app.run_ok(*settle)
     assert shown["sql"][0] in output
-    assert f"NOMIS did not respond when activity {event.dps_id} was created there" in output
+    assert f"NOMIS did not respond to the request to create activity {event.dps_id}" in output
     (course,) = sandbox.nomis("course")
     app.run_ok(*settle, "--nomis-id", str(course["id"]), "--dry-run")
     assert sandbox.mappings("activities") == []

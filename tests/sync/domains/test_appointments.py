@@ -328,7 +328,7 @@ def test_a_deletion_before_the_creation_leaves_nothing(harness: Harness) -> None
     with harness.database.read() as connection:
         record = creations.find_record(connection, "appointment", str(INSTANCE))
     assert record is not None
-    assert search_text(record) == "nothing: it was deleted before it was created"
+    assert search_text(record) == "nothing: the DPS record was deleted before it was created in NOMIS"
 
 
 def test_a_record_that_dps_has_is_created_despite_a_recorded_deletion(harness: Harness, prisoner: Prisoner) -> None:

@@ -51,7 +51,7 @@ SESSION = {
             "activity-create-ambiguous",
             {"dpsActivityScheduleId": "318"},
             (
-                "NOMIS did not respond when activity 318 was created there, and no look-up shows whether it exists. "
+                "NOMIS did not respond to the request to create activity 318, and no look-up shows whether it exists. "
                 "Until a person checks NOMIS, the course activity may be missing there, and later changes to it fail."
             ),
         ),
@@ -59,9 +59,8 @@ SESSION = {
             "appointment-create-ambiguous",
             {"appointmentInstanceId": "90217", "bookingId": "1204417", "date": "2023-06-02", "start": "09:00"},
             (
-                "NOMIS did not respond when appointment 90217 of booking 1204417 on 2 June 2023 at 09:00 was "
-                "created there, and no look-up shows whether it exists. Until a person checks NOMIS, the appointment "
-                "may be "
+                "NOMIS did not respond to the request to create appointment 90217 of booking 1204417 on 2 June 2023 at "
+                "09:00, and no look-up shows whether it exists. Until a person checks NOMIS, the appointment may be "
                 "missing there, and later changes to it fail."
             ),
         ),
