@@ -21,7 +21,7 @@ _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 def trace_of(identity: str, traceparent: str | None = None) -> str:
     """The W3C trace context of a message or run: `traceparent` if it is valid, or one derived from `identity`.
 
-    The same id always gives the same trace, so that all attempts at a message share their operation id.
+    The same `identity` always gives the same trace, so that all attempts to handle a message share one operation id.
     """
     if traceparent is not None and _FORM.fullmatch(traceparent):
         return traceparent
@@ -31,7 +31,7 @@ def trace_of(identity: str, traceparent: str | None = None) -> str:
 
 @contextmanager
 def traced(traceparent: str) -> Iterator[None]:
-    """Runs the `with` block in a trace (see `trace_of`): every log line of this thread has its `operation_id`."""
+    """Runs the `with` block in a trace (see `trace_of`): log lines of this thread have the trace's `operation_id`."""
     token = _current.set(traceparent)
     try:
         with structlog.contextvars.bound_contextvars(operation_id=_operation_id(traceparent)):

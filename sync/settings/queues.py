@@ -1,7 +1,7 @@
 """Declares the queues: their names, and the variables of each.
 
-A new queue is one entry in `QUEUES`. Commands show the names in their help, which has to appear quickly, so this module
-must not import anything slow.
+To add a queue, add its name to `QUEUES`. Commands show the names in their help, which has to appear quickly, so this
+module must not import anything slow.
 """
 
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ QUEUES = (
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """The names, keys and waits of one queue and its dead letter queue.
+    """The names and keys of one queue and its dead letter queue, and the waits before retries.
 
-    `error_visibility_timeouts` are the seconds before the 1st, 2nd, … retry of a failed message. The last value is used
-    for all further retries.
+    `error_visibility_timeouts` gives the number of seconds before the 1st, 2nd, … retry of a failed message. The last
+    value is used for all further retries.
     """
 
     name: str
@@ -36,9 +36,9 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One environment variable with its meaning and its default, in the form in which it would be set.
+    """An environment variable, as the settings page shows it. `default` and `meaning` are Markdown.
 
-    The default is empty if there is none.
+    `default` is empty if the variable has no default.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Variable:
     meaning: str
 
 
-#: The variables of each queue; `<QUEUE>` stands for its name.
+#: The variables of each queue; `<QUEUE>` stands for its name in upper case.
 QUEUE_VARIABLES = (
     Variable("HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_NAME", "`hmpps_prisoner_to_nomis_<queue>_queue`", "name of the queue"),
     Variable(
@@ -65,12 +65,12 @@ QUEUE_VARIABLES = (
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT",
         "`HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT`",
-        "seconds before the retries of a failed message of this queue",
+        "seconds before the 1st, 2nd, … retry of a failed message on this queue",
     ),
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT_<EVENT_TYPE>",
         "the value for the queue",
-        "seconds before the retries of a failed message of one event type; `<EVENT_TYPE>` is its name in upper case, "
-        "with `_` for `.` and `-`",
+        "seconds before the 1st, 2nd, … retry of a failed message of one event type; `<EVENT_TYPE>` is the event type "
+        "in upper case, with `_` for `.` and `-`",
     ),
 )

@@ -1,6 +1,6 @@
 """Declares the upstream services: their names, default addresses and variables.
 
-A new service is one more member of `UpstreamName`.
+To add a service, add a member to `UpstreamName`.
 """
 
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ CONNECT_SECONDS = 5.0
 
 
 class UpstreamName(StrEnum):
-    """The upstream services. The values are their names in logs, errors and health pages.
+    """The upstream services. The value of a member is the service's name in logs, errors and health pages.
 
-    Each member has a default address, a description, and the prefix of its credential variables if that is not its
-    name.
+    Each member also has a default address, a meaning (the description of the service on the settings page) and, if it
+    is not the name of the member, the prefix of the credential variables.
     """
 
     def __new__(cls, value: str, default_url: str, meaning: str, credentials: str | None = None) -> Self:
@@ -42,7 +42,7 @@ class UpstreamName(StrEnum):
     PRISONER_SEARCH = (
         "prisoner-search",
         "http://localhost:8080",
-        "prisoner-offender-search, for fixing a missed received event",
+        "prisoner-offender-search, which publishes a missed received event again",
     )
 
     @property

@@ -16,25 +16,25 @@ _WAITS_SUFFIX = "_ERROR_VISIBILITY_TIMEOUT"
 
 
 def feature_variable(event_type: str) -> str:
-    """The variable that switches an event type off: with the type in upper case, and `_` for `.` and `-`."""
+    """The variable that can switch an event type off. It contains the type in upper case, with `_` for `.` and `-`."""
     return f"{_SWITCH}{_upper(event_type)}"
 
 
 @lru_cache(maxsize=256)
 def feature_variables(event_type: str) -> tuple[str, ...]:
-    """Every variable that switches an event type off: its own, and those that also contain a queue."""
+    """Every variable that can switch an event type off: one for all queues, and one for each queue."""
     return (feature_variable(event_type), *(f"{_SWITCH}{queue.upper()}_{_upper(event_type)}" for queue in QUEUES))
 
 
 def is_event_switch(variable: str) -> bool:
-    """Whether `variable` switches events on or off."""
+    """Whether `variable` looks like a switch of an event type or is the switch of the delete-all commands."""
     return variable.startswith(_SWITCH)
 
 
 def reconciliation_variable(name: str, setting: str) -> str:
-    """The variable of a setting of one reconciliation: `RECONCILIATION_<NAME>_<SETTING>`, with `_` for `-`.
+    """The variable for one setting of a reconciliation: `RECONCILIATION_<NAME>_<SETTING>`, with `_` for `-`.
 
-    The variables of incentives do not contain the name, because it was once the only reconciliation.
+    The variables of the incentives reconciliation do not contain its name, since it was once the only reconciliation.
     """
     return f"RECONCILIATION_{'' if name == _FIRST else f'{_upper(name)}_'}{setting}"
 
@@ -45,12 +45,12 @@ def reconciliation_switch(name: str) -> str:
 
 
 def is_reconciliation_switch(variable: str) -> bool:
-    """Whether `variable` decides if the scheduler runs a reconciliation."""
+    """Whether `variable` looks like the switch of a reconciliation other than incentives."""
     return variable.startswith(_RECONCILIATION_SWITCH)
 
 
 def waits_variable(queue: str, event_type: str | None = None) -> str:
-    """The variable for the waits before retries on a queue, or for one event type on that queue."""
+    """The variable for the waits before retries on `queue`, or before retries of `event_type` on that queue."""
     suffix = "" if event_type is None else f"_{_upper(event_type)}"
     return f"{QUEUE_PREFIX}{queue.upper()}{_WAITS_SUFFIX}{suffix}"
 

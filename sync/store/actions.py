@@ -1,7 +1,7 @@
-"""Records the actions of operators on external systems: who did what, when, to which target, and how it ended.
+"""Records the actions of operators on external systems: who did what, when, to which target, and with what outcome.
 
-An action is recorded before its first call and completed after its last call. While it is under way, its process holds
-a lease. A row with the state `started` and without a live lease comes from a process that died.
+An action is recorded before its first call, and its record is completed after its last call. While an action is under
+way, its process holds a lease. A row with the state `started` and without a live lease comes from a process that died.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,10 @@ class ActionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One recorded action. `details` is plain JSON; `finished_at` is None until completion; times are aware."""
+    """One recorded action. `details` contains only JSON values.
+
+    `time` and `finished_at` are aware times; `finished_at` is None until the action is completed.
+    """
 
     id: int
     time: datetime
@@ -58,7 +61,7 @@ class Action:
 def start_action(
     connection: Connection, who: str, action: str, target: str, details: Mapping[str, Any], lease: str
 ) -> int:
-    """Records the start of an action, such as `duplicates resolve` for `visit 8811002`. Returns its number.
+    """Records the start of an action, such as `duplicates resolve` on `visit 8811002`. Returns the action's number.
 
     `lease` is the key of the lease that the process holds until the action is completed.
     """
@@ -78,24 +81,24 @@ def start_action(
 def finish_action(
     connection: Connection, number: int, state: ActionState, outcome: str, details: Mapping[str, Any]
 ) -> None:
-    """Completes an action; `details` replaces the details that were recorded at its start."""
+    """Completes action `number`; `details` replaces the details that were recorded at its start."""
     values = {"state": state, "outcome": outcome, "details": dict(details), "finished_at": now()}
     connection.execute(update(actions).where(actions.c.id == number).values(values))
 
 
 def list_actions(connection: Connection, limit: int = 100) -> list[Action]:
-    """The latest actions, newest first."""
+    """The latest actions, newest first; at most `limit`."""
     return [_action(row) for row in connection.execute(_query().limit(limit))]
 
 
 def actions_on(connection: Connection, action: str, target: str, limit: int = 20) -> list[Action]:
-    """The latest actions with this name on this target, newest first."""
+    """The latest actions called `action` on `target`, newest first; at most `limit`."""
     same = (actions.c.action == action, actions.c.target == target)
     return [_action(row) for row in connection.execute(_query().where(*same).limit(limit))]
 
 
 def was_done(connection: Connection, action: str, target: str) -> bool:
-    """Whether an action with this name on this target was ever completed successfully."""
+    """Whether an action called `action` on `target` was ever completed successfully."""
     same = (actions.c.action == action, actions.c.target == target, actions.c.state == ActionState.DONE)
     return connection.execute(select(actions.c.id).where(*same).limit(1)).first() is not None
 

@@ -1,7 +1,8 @@
-"""The column types for texts, times and JSON, so that both databases can store anything from messages and responses.
+"""The types of text and time columns, and the text of JSON columns.
 
-PostgreSQL rejects NULs, lone surrogates, and texts that are too long for their column. SQLite accepts some of these. If
-a row were rejected because of such a text, all rows in the same transaction would be lost.
+They make anything that comes from a message or response fit to be stored. PostgreSQL rejects NULs, lone surrogates, and
+texts that are too long for their column; SQLite accepts some of these. If a row were rejected because of such a text,
+all rows in the same transaction would be lost.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ _HASH_LENGTH = 24
 
 
 def storable(text: str) -> str:
-    """The text without NULs and lone surrogates, which cannot be stored."""
+    """The text without NULs or lone surrogates, which cannot be stored."""
     if "\x00" in text:
         text = text.replace("\x00", "")
     return text if text.isascii() else text.encode(errors="ignore").decode()
@@ -40,7 +41,7 @@ class DisplayText(TypeDecorator[str]):
         self.length = length
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:  # noqa: ARG002
-        """The database type: text with a limited length if there is a limit, or else any text."""
+        """The database type: text of at most `length` characters, or of any length if there is no limit."""
         return Text() if self.length is None else String(self.length)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
@@ -55,9 +56,8 @@ class DisplayText(TypeDecorator[str]):
 class IdentifierText(DisplayText):
     """A text that identifies something.
 
-    If it cannot be stored unchanged, it is cut, and a hash of the whole text is added.
-
-    So different keys stay different, and a look-up by the original text finds its row.
+    If it cannot be stored unchanged, it is cut, and a hash of the whole text is added. That way, different texts stay
+    different, and a look-up by the original text finds the row.
     """
 
     cache_ok = True
@@ -73,13 +73,13 @@ class IdentifierText(DisplayText):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A date-time with a time zone, stored in UTC on PostgreSQL and on SQLite (which does not have time zones)."""
+    """A date-time with a time zone. It is stored in UTC; SQLite, which has no time zones, stores it without one."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The time in UTC. Raises `ValueError` for a date-time without a time zone, so that none is guessed."""
+        """The time in UTC. Raises `ValueError` for a date-time without a time zone, since its zone would be a guess."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -88,16 +88,17 @@ class UtcDateTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """The date-time in UTC, with its zone."""
+        """The date-time in UTC, with UTC as its time zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class SharedDateTime(UtcDateTime):
-    """A time that processes compare with the current time, stored on the clock that they all share.
+    """A time that processes compare with the current time, stored as a time of the clock that they all share.
 
-    It is converted to the process's own clock when it is read, and to the shared clock when it is stored or compared.
+    It is converted to the process's own clock when it is read, and to the shared clock when it is stored or when a
+    query compares it with a column.
     """
 
     cache_ok = True
@@ -114,9 +115,9 @@ class SharedDateTime(UtcDateTime):
 
 
 def written_json(value: object) -> str:
-    """The text of a JSON column, without characters that a database or a JSON parser rejects.
+    """The text for `value` in a JSON column, without characters that a database or a JSON parser rejects.
 
-    Dataclasses become objects of their fields.
+    Dataclasses become objects with the same fields.
     """
     try:
         written = orjson.dumps(value)

@@ -1,7 +1,7 @@
-"""Reads and writes the records of creations: one for each DPS record that is, or is being, created in NOMIS.
+"""Reads and writes the records of creations: one for each DPS record that has been, or is being, created in NOMIS.
 
-`CreationStore` writes the steps of the protocol. The functions here read records, and write the decisions of a person
-and the deletion of a DPS record.
+`sync.creation.store` writes the steps of the protocol. The functions here read records, and write the decisions of a
+person and the deletion of a DPS record.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -64,7 +64,7 @@ _MARK_MAPPED = update(creations).where(OF_DPS_RECORD).values(state=CreationState
 
 @dataclass(frozen=True, slots=True)
 class CreationRecord:
-    """One row of `creations`. `nomis_ids` and `mapping` are None until the NOMIS record is known."""
+    """One row of `creations`. `nomis_ids` and `mapping` are None unless the NOMIS record is known."""
 
     id: int
     domain: str
@@ -82,13 +82,13 @@ class CreationRecord:
 
 
 def find_record(connection: Connection, domain: str, dps_id: str) -> CreationRecord | None:
-    """The record of a DPS id, or None if there is no record; `domain` is the name of its `Creation`."""
+    """The record of the creation of a DPS record, or None if there is none. `domain` is the name of the `Creation`."""
     row = connection.execute(_FIND, {"the_domain": domain, "the_dps_id": dps_id}).one_or_none()
     return None if row is None else _as_record(row)
 
 
 def states_of(connection: Connection, domain: str, dps_ids: Iterable[str]) -> dict[str, CreationState]:
-    """The state of the creation of each DPS record, by DPS id. DPS records without a creation are left out."""
+    """The state of the creation of each DPS record in `dps_ids`, by DPS id. Those without a creation are left out."""
     stored = {dps_id: _KEY.stored(dps_id) for dps_id in dps_ids}
     wanted, found = list(dict.fromkeys(stored.values())), dict[str, CreationState]()
     query = select(creations.c.dps_id, creations.c.state).where(creations.c.domain == domain)
@@ -99,14 +99,14 @@ def states_of(connection: Connection, domain: str, dps_ids: Iterable[str]) -> di
 
 
 def get(connection: Connection, creation_id: int) -> CreationRecord | None:
-    """The record with this number, or None if there is none."""
+    """The record with the id `creation_id`, or None if there is no such record."""
     row = connection.execute(select(creations).where(creations.c.id == creation_id)).one_or_none()
     return None if row is None else _as_record(row)
 
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """The number of creations in one of the open states, and the time of the oldest intent among them."""
+    """The creations in one open state: their number, and the time of the oldest intent."""
 
     state: CreationState
     number: int
@@ -114,7 +114,7 @@ class Unsettled:
 
 
 def count_unsettled(connection: Connection) -> list[Unsettled]:
-    """Counts the creations for which NOMIS has, or may get, a record without a mapping, by state."""
+    """Counts, by state, the creations for which NOMIS has, or may get, a record without a mapping."""
     state = creations.c.state
     query = select(state, func.count(), func.min(creations.c.intended_at)).where(state.in_(OPEN_STATES))
     rows = connection.execute(query.group_by(state).order_by(state)).tuples()
@@ -124,7 +124,7 @@ def count_unsettled(connection: Connection) -> list[Unsettled]:
 def list_creations(
     connection: Connection, states: Collection[CreationState] = OPEN_STATES, limit: int = _LISTED
 ) -> list[CreationRecord]:
-    """The records in `states`, ambiguous ones first, then the most recently changed."""
+    """At most `limit` records in `states`: ambiguous ones first, and otherwise the most recently changed first."""
     columns = creations.c
     ambiguous_first = case((columns.state == CreationState.AMBIGUOUS, 0), else_=1)
     query = select(creations).where(columns.state.in_(states))
@@ -148,7 +148,7 @@ def finished_since(connection: Connection, domain: str, since: datetime) -> froz
 
 
 def mark_mapped(connection: Connection, domain: str, dps_id: str, mapping: Mapping[str, Any]) -> None:
-    """Records that the mapping is saved, if there is a record of the creation."""
+    """Records that `mapping` is saved, if there is a record of the creation."""
     values = {"the_domain": domain, "the_dps_id": dps_id, "mapping": dict(mapping), "updated_at": now()}
     connection.execute(_MARK_MAPPED, values)
 
@@ -156,7 +156,7 @@ def mark_mapped(connection: Connection, domain: str, dps_id: str, mapping: Mappi
 def mark_deleted(connection: Connection, domain: str, dps_id: str) -> None:
     """Records that a DPS record was deleted, and is no longer in NOMIS or in the mapping service.
 
-    If the event that creates the record is delivered later, NOMIS only gets the record if DPS still has it.
+    If the event that creates the record is delivered later, NOMIS gets the record only if DPS still has it.
     """
     moment = now()
     deleted: dict[str, Any] = {
@@ -177,13 +177,16 @@ def mark_deleted(connection: Connection, domain: str, dps_id: str) -> None:
 def resolve_as_mapped(
     connection: Connection, creation_id: int, nomis_ids: Mapping[str, Any], mapping: Mapping[str, Any], note: str
 ) -> bool:
-    """Records that a person found the NOMIS record and its mapping is saved; False if the creation is not open."""
+    """Records that a person found the NOMIS record, and that its mapping is saved.
+
+    Returns False if the creation is not open.
+    """
     values = {"state": CreationState.MAPPED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": note}
     return _decide(connection, creation_id, OPEN_STATES, values)
 
 
 def abandon(connection: Connection, creation_id: int, note: str) -> bool:
-    """Records that a person found no such record in NOMIS, so that the next delivery creates it.
+    """Records the decision of a person that NOMIS does not have the record, so that the next delivery creates it.
 
     Returns False if the creation is not open.
     """

@@ -1,4 +1,4 @@
-"""The only module that opens the database, for short, explicit transactions of SQLAlchemy Core."""
+"""Opens the database for short, explicit transactions with SQLAlchemy Core. No other module opens it."""
 
 import sqlite3
 import tempfile
@@ -39,7 +39,7 @@ class StoreUnavailable(SyncError):
 
 
 class Database:
-    """Runs transactions on one database. It is safe to share between threads; each process opens its own."""
+    """Runs transactions on one database. Threads can share an instance; each process needs a separate one."""
 
     def __init__(self, url: str) -> None:
         """Prepares the engine without opening a connection. Raises `SettingsError` if the address cannot be used."""
@@ -66,12 +66,12 @@ class Database:
 
     @property
     def url_without_password(self) -> str:
-        """The driver, host and name of the database, to show to people: without user, password and options."""
+        """The driver, host and name of the database, to show to people: without user, password or options."""
         return shown_address(self._url)
 
     @property
     def exists(self) -> bool:
-        """Whether there is a database to open. A server is assumed to exist; `upgrade` creates a SQLite file."""
+        """Whether there is a database to open. `upgrade` creates a SQLite file. On a server, it is assumed to exist."""
         return self._file is None or _exists(self._file)
 
     def check_can_be_created(self) -> None:
@@ -89,22 +89,27 @@ class Database:
         """A transaction, which is committed at the end of the `with` block, or rolled back if the block raises.
 
         Transactions must not be nested in a thread. Raises `StoreUnavailable` if the database is unreachable or locked.
-        The changes are then undone, but if the connection was lost during the commit, they may have been applied.
+        In that case the changes are undone, unless the connection was lost during the commit: then they may have been
+        applied.
         """
         with self._transaction(self._engine, self._turn(), self._writes) as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, so it does not wait for writers. Raises `StoreUnavailable` as `begin` does."""
+        """A transaction that only reads, so it does not wait for writers, except on a database in memory.
+
+        Raises `StoreUnavailable` as `begin` does.
+        """
         turn = self._turn() if self._in_memory else nullcontext()
         with self._transaction(self._reading_engine, turn, self._reads) as connection:
             yield connection
 
     def upgrade(self) -> None:
-        """Upgrades the schema to the current revision. If several processes do this at once, one does the work.
+        """Upgrades the schema to the newest revision. If several processes do this at once, one does the work.
 
-        A missing SQLite file and its folder are created. Raises `SettingsError` if this is not possible.
+        A missing SQLite file and its folder are created. Raises `SettingsError` if the folder cannot be created, and
+        `StoreUnavailable` as `begin` does.
         """
         from alembic import command
 
@@ -123,15 +128,15 @@ class Database:
         return self.revision() == newest_revision()
 
     def newer_schema(self) -> str | None:
-        """A text that says what to do if the schema comes from a newer version of the program, or None if it does not.
+        """If the schema comes from a newer version of the program, a text that says what to do; otherwise None.
 
-        This version can neither use nor change such a schema.
+        This version can neither use nor change a newer schema.
         """
         found, newest = self.revision(), newest_revision()
         if found is None or found <= newest:
             return None
         return (
-            f"the database schema is {found}, from a newer version; this version only works with {newest}: deploy the "
+            f"the database schema is {found}, from a newer version; this version works only with {newest}: deploy the "
             "newer version again, or restore the database from before the upgrade"
         )
 

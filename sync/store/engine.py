@@ -52,7 +52,7 @@ def busy_seconds(url: URL) -> float:
 
 
 def sqlite_engine(url: URL, file: Path | None) -> Engine:
-    """The engine of a SQLite database. `file` is None for a database in memory and an address in SQLite's own form."""
+    """The engine of a SQLite database. `file` is None for an in-memory database and for a URL in SQLite's own form."""
     in_memory = url.database in (None, "", ":memory:")
     pool: dict[str, Any] = {"poolclass": StaticPool} if in_memory else _POOL
     connect: dict[str, Any] = {"timeout": busy_seconds(url), "check_same_thread": False}
@@ -69,7 +69,7 @@ def postgresql_engine(url: URL) -> Engine:
     """The engine of a PostgreSQL database."""
     connect: dict[str, Any] = {
         "connect_timeout": _CONNECT_SECONDS,
-        # With these options a server that disappears silently is noticed within seconds, not hours.
+        # With these options, a server that disappears silently is noticed within seconds, not hours.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -98,7 +98,7 @@ def postgresql_engine(url: URL) -> Engine:
 def follow_sqlite_clock(dialect: Dialect, connection: sqlite3.Connection) -> None:
     """Reads the shared clock of a SQLite database, unless it is already known.
 
-    The clock does not exist before the schema.
+    The clock is stored in the database, so it cannot be read before the schema exists.
     """
     if not shared_clock(dialect).is_known:
         shared_clock(dialect).follow_sqlite(connection)
@@ -118,7 +118,10 @@ def is_unavailable(error: DBAPIError | PoolTimeoutError) -> bool:
 
 
 def _create_private(file: Path) -> None:
-    """Creates a missing file that only its owner can access. SQLite gives the files next to it the same permissions."""
+    """Creates `file`, if it is missing, so that only its owner can access it.
+
+    SQLite gives the same permissions to the files that it creates next to it.
+    """
     try:
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError:

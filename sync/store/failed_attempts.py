@@ -1,7 +1,7 @@
 """Records failed attempts to handle messages, and how many times dead-letter messages were redriven.
 
-An attempt has the message, the step, the reason, and whether a retry may help. Redrives are counted by the key of a
-message, which stays the same when the message is sent back.
+The record of an attempt says which message failed, at which step, for which reason, and whether a retry may help.
+Redrives are counted by the key of a message, which stays the same when the message is sent back.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """One failed attempt to handle a message. `attempt` is its receive count; `entity` is the entity of the event."""
+    """One failed attempt to handle a message. `attempt` is the receive count of the message at the time."""
 
     time: datetime
     queue: str
@@ -61,7 +61,7 @@ class FailedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """The number of failed attempts on a queue, by whether a retry may help."""
+    """How many attempts on a queue failed, split into those after which a retry may help and the others."""
 
     queue: str
     recoverable: int
@@ -86,11 +86,11 @@ class Attempts:
 def attempts_at(
     connection: Connection, queue: str, messages: Iterable[tuple[str | None, str]], after: int = 0
 ) -> dict[str, Attempts]:
-    """The failed attempts to handle messages of `queue`, by SQS id. Messages without such attempts are left out.
+    """The failed attempts to handle messages of `queue`, by SQS id. Messages without failed attempts are left out.
 
     messages: the SNS id (or None) and the SQS id of each. Only the SNS id stays the same after a redrive, so for a
-    message with an SNS id the attempts before its redrives count too. after: only attempts with a higher number than
-    this count (see `last_number`).
+    message with an SNS id the attempts before its redrives count too. after: attempts count only if their number is
+    higher than this one (see `last_number`).
     """
     columns = failures.c
     sns_ids = {message_id: sns_id for sns_id, message_id in messages}
@@ -132,14 +132,17 @@ def _pages(values: Iterable[Value]) -> Iterator[list[Value]]:
 
 
 def failed_since(connection: Connection, queue: str, event_type: str, since: datetime) -> list[FailedAttempt]:
-    """The failed attempts to handle events of one type since `since` (an aware time), oldest first."""
+    """The failed attempts on `queue` to handle events of `event_type`, oldest first.
+
+    Attempts before `since` (an aware time) do not count.
+    """
     columns = failures.c
     query = select(failures).where(columns.time >= since, columns.queue == queue, columns.event_type == event_type)
     return [_attempt(row) for row in connection.execute(query.order_by(columns.id))]
 
 
 def counts(connection: Connection, since: datetime) -> list[FailureCount]:
-    """The number of failed attempts since `since` (an aware time), by queue."""
+    """The numbers of failed attempts, by queue. Attempts before `since` (an aware time) do not count."""
     columns = failures.c
     recoverable = func.count().filter(columns.recoverable.is_(True))
     query = select(columns.queue, recoverable, func.count() - recoverable).where(columns.time >= since)
@@ -179,9 +182,9 @@ def count_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> N
 
 
 def forget_redrives(connection: Connection, before: datetime) -> int:
-    """Deletes the counts of messages that were last sent back before `before`. Returns how many were deleted.
+    """Deletes the redrive counts of messages that were last sent back before `before` (an aware time).
 
-    SQS no longer has these messages. `before` is an aware time.
+    Returns how many counts were deleted. `before` has to be so early that SQS no longer has these messages.
     """
     return connection.execute(delete(dead_letter_returns).where(_REDRIVES.last_retried_at < before)).rowcount
 

@@ -1,6 +1,7 @@
-"""Findings: problems that a person has to resolve. Each is recorded once and alerted once.
+"""Findings: problems that a person has to resolve. Each is recorded once and causes at most one alert.
 
-A dead-letter message that housekeeping has given up on is also a finding, until a person redrives or removes it.
+A dead-letter message that housekeeping has given up on is also a finding, until a person redrives or removes it, or SQS
+deletes it.
 """
 
 from collections.abc import Collection, Mapping
@@ -55,7 +56,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A message to give up on, sent back `redrives` times so far. `key` stays the same when it is sent back."""
+    """A message to give up on after `redrives` redrives. `key` stays the same when the message is sent back."""
 
     queue: str
     key: str
@@ -75,8 +76,8 @@ def record_finding(
 ) -> bool:
     """Records a finding and its alert in the transaction of `connection`. Returns False if a finding with `key` exists.
 
-    `alert_command` is the command that the alert proposes, with `{id}` for the number of the finding. None means that
-    nothing is alerted.
+    `alert_command` is the command that the alert proposes, with `{id}` for the number of the finding. If it is None,
+    there is no alert.
     """
     kind = FindingKind(kind)
     moment = now()
@@ -113,7 +114,7 @@ def record_finding(
 def list_findings(
     connection: Connection, status: str | None = "open", kind: FindingKind | None = None, domain: str | None = None
 ) -> list[Finding]:
-    """The findings, newest first. With the status None, resolved findings are included."""
+    """The findings with `status`, `kind` and `domain`, newest first. None stands for any value."""
     query = select(findings).order_by(findings.c.id.desc())
     for column, value in ((findings.c.status, status), (findings.c.kind, kind), (findings.c.domain, domain)):
         if value is not None:
@@ -146,13 +147,13 @@ def count_open(connection: Connection) -> list[OpenFindings]:
 
 
 def get(connection: Connection, finding_id: int) -> Finding | None:
-    """The finding with this number, or None if there is none."""
+    """The finding with the id `finding_id`, or None if there is no such finding."""
     row = connection.execute(select(findings).where(findings.c.id == finding_id)).one_or_none()
     return None if row is None else _finding(row)
 
 
 def find(connection: Connection, key: str) -> Finding | None:
-    """The finding with this key, or None if there is none."""
+    """The finding with `key`, or None if there is no such finding."""
     row = connection.execute(select(findings).where(findings.c.key == key)).one_or_none()
     return None if row is None else _finding(row)
 
@@ -163,15 +164,16 @@ def resolve(connection: Connection, finding_id: int, who: str, resolution: str) 
 
 
 def reopen(connection: Connection, key: str) -> bool:
-    """Opens a resolved finding again. Returns False if there is none with this key."""
+    """Opens the finding with `key` again if it was resolved. Returns False if there is no such finding."""
     values = {"status": "open", "resolved_at": None, "resolved_by": None, "resolution": None}
     return connection.execute(update(findings).where(findings.c.key == key).values(values)).rowcount == 1
 
 
 def record_given_up(connection: Connection, message: GivenUp, alert_command: str | None) -> bool:
-    """Records that a message is given up on, with an alert if there is a command. Returns False if it is already known.
+    """Records a finding about a message that is given up on, with an alert if `alert_command` is not None.
 
-    If a person has sent the message back and it failed again, it gets a new finding.
+    Returns False if the finding is already recorded. A message that a person has sent back and that has failed again
+    gets a new finding.
     """
     key = f"{_given_up_prefix(message.queue)}{message.key}:{message.redrives}"
     kind, severity = FindingKind.DEAD_LETTER, _GIVEN_UP_SEVERITY

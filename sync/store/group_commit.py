@@ -1,7 +1,7 @@
 """Group commit: the requests that several threads make at about the same time share a transaction.
 
-One thread at a time leads: it commits its own request together with those of the threads that wait. Once it has
-committed, it hands over to a thread whose request came meanwhile, so that no thread commits for others for ever.
+One thread at a time leads: it commits its own request together with all others that are waiting. Once it has committed,
+it hands over to a thread whose request arrived in the meantime, so that no thread commits for others for ever.
 """
 
 import threading
@@ -19,10 +19,10 @@ _DELAY_SECONDS = 0.005
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Request:
-    """A request of a thread to commit something; a subclass says what.
+    """A thread's request to commit something, which a subclass defines.
 
-    waits: whether the thread waits for the result. thread: its ident. result: set by the commit. woken: set when the
-    request has a result, or when its thread is to lead.
+    waits: whether the thread waits for the result. thread: the ident of the thread. result: set by the commit. woken:
+    set when the request has a result, or when its thread is to lead.
     """
 
     waits: bool
@@ -35,14 +35,13 @@ ARequest = TypeVar("ARequest", bound=Request)
 
 
 class GroupCommit(Generic[ARequest]):
-    """Commits the requests of many threads together. It is safe to share between threads.
-
-    commit: commits requests and sets the result, or the error, of each. is_busy: whether enough threads are at
-    work for a short delay to gather the requests of several threads.
-    """
+    """Commits the requests of many threads together. It is safe to share between threads."""
 
     def __init__(self, commit: Callable[[list[ARequest]], None], is_busy: Callable[[], bool]) -> None:
-        """Starts without requests."""
+        """`commit` commits requests, and sets the result or the error of each.
+
+        `is_busy` returns whether enough threads are at work for a short delay to gather the requests of several.
+        """
         self._commit = commit
         self._is_busy = is_busy
         self._lock = threading.Lock()
@@ -51,14 +50,14 @@ class GroupCommit(Generic[ARequest]):
         self._is_led = False
 
     def add(self, request: ARequest) -> bool:
-        """Adds a request without waiting; returns whether the calling thread must `lead` because no other leads."""
+        """Adds `request` without waiting. Returns whether this thread must `lead`, because no other thread leads."""
         with self._lock:
             self._waiting.append(request)
             must_lead, self._is_led = not self._is_led, True
         return must_lead
 
     def lead(self) -> None:
-        """Commits the requests that wait, and hands over to another thread."""
+        """Commits the waiting requests, then hands over to another thread if one waits for its result."""
         try:
             handed_over = False
             while not handed_over:
@@ -71,9 +70,9 @@ class GroupCommit(Generic[ARequest]):
             raise
 
     def result_of(self, request: ARequest, *, must_lead: bool) -> bool:
-        """Waits for the result of a request, leading when it is the turn of its thread; raises what its commit raised.
+        """Returns the result of `request`, or raises the error of its commit.
 
-        must_lead: what `add` returned.
+        Until there is a result, this thread waits, and leads when it is its turn. must_lead: what `add` returned.
         """
         if not must_lead:
             self._wait(request)
@@ -108,10 +107,11 @@ class GroupCommit(Generic[ARequest]):
                 each.woken.set()
 
     def _hand_over(self, *, resigns: bool = False) -> bool:
-        """Wakes a waiting thread to lead, or ends the lead if nothing is left.
+        """Wakes a waiting thread to lead, or ends the lead if no requests are left. Returns whether it did either.
 
-        Returns False if the only requests left are those of threads that do not wait, unless this thread `resigns`. The
-        next request then finds no leader. A thread that resigns no longer waits for its request.
+        It does neither if all requests left are those of threads that do not wait: this thread has to commit them. A
+        thread that `resigns` abandons its own request and ends the lead even then, so that the thread with the next
+        request leads.
         """
         with self._lock:
             if resigns:

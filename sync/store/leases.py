@@ -1,11 +1,11 @@
 """Leases: one holder at a time for an entity, among all threads and processes that share the database.
 
-A lease outlives its holder by at most its own length. Another process takes it over at once if the holder is known to
-be dead, that is, a process on the same machine that no longer exists. The exception is work that may still be under way
-in NOMIS.
+A lease outlives its holder by at most the length of the lease. If the holder is known to be dead (a process on the same
+machine that no longer exists), another process can take over the lease at once, unless the lease covers work that may
+still be under way in NOMIS.
 
-A holder that could not renew a lease in time has lost it. It may not have noticed, because it was stopped or cut off
-from the database. In that case `ensure_held` raises before anything is written.
+A holder that could not renew a lease in time has lost it. The holder may not have noticed, because it was stopped or
+cut off from the database. That is why `ensure_held` is called before each write: it raises `LeaseBusy` in this case.
 """
 
 import itertools
@@ -30,12 +30,12 @@ from sync.store.tables import leases
 
 _RENEWALS_IN_A_LEASE = 3
 #: While at least this many leases are held, a commit waits a moment for the requests of other threads, like
-#: `commit_siblings` of PostgreSQL. Without the wait most commits serve one thread, and a drain with 64 messages in
+#: `commit_siblings` of PostgreSQL. Without the wait, most commits serve one thread, and a drain with 64 messages in
 #: flight uses a sixth more CPU.
 _COMMIT_SIBLINGS = 32
 _LONGEST_NAME = 80
 
-#: SQL as text, since SQLAlchemy compiles an INSERT … ON CONFLICT again for each execution. With 64 messages in flight
+#: SQL as text, since SQLAlchemy compiles an INSERT … ON CONFLICT again for each execution. With 64 messages in flight,
 #: that took 29% more CPU for each message of a drain on PostgreSQL, and 16% more on SQLite.
 _ACQUIRE = (
     "INSERT INTO leases (key, owner, expires_at) VALUES (:the_key, :the_owner, :expiry) "
@@ -73,7 +73,7 @@ class _Held:
 
 
 class Leases:
-    """The leases that one process holds. It is safe to share: threads exclude each other just as processes do.
+    """The leases that one process holds. Threads can share an instance: they exclude each other as processes do.
 
     `owner` names the holder for people; `seconds` is how long a lease lasts after its last renewal.
     """
@@ -107,8 +107,8 @@ class Leases:
     def acquire(self, key: str, *, take_over: bool = True, least_seconds: float = 0.0) -> bool:
         """Acquires the lease of `key`; returns False if another thread or process holds it. Raises `StoreUnavailable`.
 
-        Without `take_over`, even the lease of a dead process cannot be acquired until it expires. The lease lasts at
-        least `least_seconds` after its last renewal.
+        Without `take_over`, a lease cannot be acquired before it expires, even if its holder is dead. The acquired
+        lease lasts for at least `least_seconds` after its last renewal.
         """
         length = max(self._length, timedelta(seconds=least_seconds))
         # The owner is unique for each acquisition. So the database shows which acquisition has the lease, and a holder
@@ -136,7 +136,7 @@ class Leases:
         return taken
 
     def release(self, key: str) -> None:
-        """Releases the lease of `key`. If the database is unavailable, the lease is released once it is back."""
+        """Releases the lease of `key`. If the database is unavailable, that happens once it is available again."""
         with self._lock:
             held = self._held.pop(key, None)
             if held is None:
@@ -150,10 +150,10 @@ class Leases:
             self._commits.lead()
 
     def expire_after(self, key: str, seconds: float) -> None:
-        """Stops renewing the lease of `key`, so that it expires in `seconds`.
+        """Stops renewing the lease of `key`, and makes it expire in `seconds`.
 
-        Nobody can acquire it before that, not even this process. Use it for work with a request that may still be under
-        way. If the database is unavailable, the lease expires when it would have without this call.
+        Until then, the lease cannot be acquired, not even by this process. This is for work with a request that may
+        still be under way. If the database is unavailable, the lease expires at the time that its last renewal set.
         """
         held = self._forget(key)
         if held is None:
@@ -166,7 +166,10 @@ class Leases:
             structlog.get_logger().debug("lease-expiry-not-set", key=key, reason=str(error))
 
     def ensure_held(self) -> None:
-        """Raises `LeaseBusy` if a lease taken by this thread has expired, so that another process may hold it."""
+        """Raises `LeaseBusy` if a lease of this thread has expired, so that another process may hold it.
+
+        It also raises `LeaseBusy` if the time limit of `write_within` has passed.
+        """
         thread, moment = threading.get_ident(), self._monotonic()
         limit = getattr(self._write_before, "limit", None)
         if limit is not None and limit[0] <= moment:
@@ -180,7 +183,8 @@ class Leases:
     def write_within(self, seconds: float, key: str) -> Iterator[None]:
         """Makes `ensure_held` raise `LeaseBusy(key)` in this thread if the `with` block takes longer than `seconds`.
 
-        Use it for a write that other processes expect to have been sent by then, even if this process has died.
+        This is for a write that other processes assume to be sent within that time or not at all, even if this process
+        has died.
         """
         self._write_before.limit = (self._monotonic() + seconds, key)
         try:
@@ -199,7 +203,7 @@ class Leases:
             self.release(key)
 
     def renew(self) -> None:
-        """Renews all held leases, and releases any that could not be released earlier. Raises `StoreUnavailable`."""
+        """Renews all held leases, and releases those that could not be released earlier. Raises `StoreUnavailable`."""
         self._release_left_over()
         with self._lock:
             held = sorted(self._held.items())
@@ -217,7 +221,7 @@ class Leases:
             each.until = moment + each.length.total_seconds()
 
     def start_renewing(self) -> None:
-        """Renews the leases in a background thread until `stop`."""
+        """Renews the leases in a background thread until `stop` is called."""
         self._stopping.clear()
         self._renewing = threading.Thread(target=self._renew_until_stopped, name="lease-renewal", daemon=True)
         self._renewing.start()
@@ -268,7 +272,7 @@ class Leases:
             each.result.set_result(result)
 
     def _apply(self, connection: Connection, requests: list[_Request]) -> list[bool]:
-        """Releases or acquires leases. Returns for each request whether its lease is held now.
+        """Releases or acquires leases. Returns, for each request, whether its thread holds the lease afterwards.
 
         All requests go into one execution, which is one round trip on PostgreSQL.
         """
@@ -284,7 +288,7 @@ class Leases:
         return [self._is_taken(connection, *each) for each in zip(requests, values, strict=True)]
 
     def _is_taken(self, connection: Connection, request: _Request, values: dict[str, object]) -> bool:
-        """Whether a lease was acquired; takes it over from a dead process if the request allows that."""
+        """Whether `request` got its lease. Takes the lease over from a dead process if the request allows that."""
         holder = connection.execute(_HOLDER, values).scalar()
         if holder == request.owner:
             return True

@@ -1,8 +1,7 @@
-"""The outbox: deliveries to people, which are written together with their cause and sent afterwards, exactly once.
+"""The outbox: deliveries to people. Each is written together with its cause and sent afterwards, exactly once.
 
-A sender lists the deliveries that are due and claims one at a time. A claim has an end, after which another sender may
-try if the first one has died. The sender then records its progress and completes the delivery. A delivery with the same
-`key` is only enqueued once.
+A sender lists the deliveries that are due. It claims one at a time, records its progress, and completes the delivery. A
+claim has an end, after which another sender may try if the first one has died. Each `key` is enqueued only once.
 """
 
 from collections.abc import Collection, Mapping
@@ -44,7 +43,7 @@ class Delivery:
 
 
 def enqueue(connection: Connection, key: str, channel: str, payload: Mapping[str, Any]) -> bool:
-    """Puts a delivery into the outbox. Returns False if there is, or was, a delivery with this key."""
+    """Puts a delivery into the outbox. Returns False if there is, or was, a delivery with `key`."""
     moment = now()
     values = {
         "key": key,
@@ -68,9 +67,10 @@ def due(
     channels: Collection[str] | None = None,
     except_channels: Collection[str] = (),
 ) -> list[Delivery]:
-    """The deliveries that may be sent now, oldest first: only to `channels` if given, and not to `except_channels`.
+    """At most `limit` deliveries that may be sent at `moment` (by default, now), oldest first.
 
-    The caller must claim each delivery before sending it.
+    They are deliveries to `channels`, or to any channel if None, but not to `except_channels`. The caller must claim
+    each delivery before sending it.
     """
     columns = outbox.c
     query = select(outbox).where(columns.state == DeliveryState.PENDING, columns.next_attempt_at <= (moment or now()))
@@ -82,13 +82,16 @@ def due(
 
 
 def find(connection: Connection, key: str) -> Delivery | None:
-    """The delivery with this key, or None if there is none."""
+    """The delivery with `key`, or None if there is no such delivery."""
     row = connection.execute(select(outbox).where(outbox.c.key == key)).one_or_none()
     return None if row is None else _delivery(row._mapping)
 
 
 def claim(connection: Connection, delivery: Delivery, until: datetime) -> Delivery | None:
-    """Reserves a delivery from `due` for this sender until `until`. Returns None if another sender was faster."""
+    """Claims a delivery from `due` for this sender; `until` is the end of the claim.
+
+    Returns the claimed delivery, or None if another sender was faster.
+    """
     statement = _update_of(delivery).values(attempts=delivery.attempts + 1, next_attempt_at=until)
     if connection.execute(statement).rowcount != 1:
         return None
@@ -125,9 +128,10 @@ def pending(connection: Connection, channels: Collection[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """The unsent deliveries to a channel in one state: their number, the time of the oldest, and the last error.
+    """The unsent deliveries to `channel` that are in `state`: their number, and the time and key of the oldest.
 
-    `key` is the key of the oldest delivery; `next_attempt_at` is when the first of them is tried again.
+    `last_error` is the last error of the latest delivery that has one. `next_attempt_at` is the earliest time at which
+    one of the deliveries is tried again.
     """
 
     channel: str
@@ -140,10 +144,10 @@ class Unsent:
 
 
 def unsent(connection: Connection, given_up_since: datetime) -> list[Unsent]:
-    """The unsent deliveries by channel and state, oldest first.
+    """The unsent deliveries, grouped by channel and state. The group with the oldest delivery is first.
 
-    They are pending, or were given up on and enqueued since `given_up_since`. A report that was given up on is left out
-    if a person has sent it again.
+    Deliveries count if they are pending, or if they were given up on and were enqueued at or after `given_up_since`. A
+    delivery that a person has sent again does not count.
     """
     columns, again = outbox.c, outbox.alias()
     sent_again = (

@@ -1,4 +1,4 @@
-"""Process names that are never used again, and whether the process with a name has ended.
+"""Gives processes unique names, and finds out whether the process with a certain name has ended.
 
 The name of a process consists of the boot id of its machine, its process namespace (a container has its own), its
 number and its start time. A name is never used again, and any process in the same namespace can find out whether the
@@ -12,7 +12,7 @@ _UNKNOWN_PLACE = "?"
 
 
 def this_process() -> str:
-    """The name of this process in leases, which no other process has or will have."""
+    """The name of this process, which leases contain. No other process has this name or will ever have it."""
     return f"{_place()}/{os.getpid()}/{_start_of(os.getpid())}"
 
 

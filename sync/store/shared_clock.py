@@ -1,8 +1,8 @@
-"""The clock that all processes of a database share, independent of their wall clocks.
+"""The clock that all processes using the same database share, independent of their wall clocks.
 
 On PostgreSQL it is the clock of the server. On SQLite, which serves one machine, it is the time since the machine
 started, added to a time that is stored in the database. A process follows the shared clock with the monotonic clock of
-its machine, so a change of the wall clock does not extend or shorten a lease. Columns of the type `SharedDateTime`
+its machine, so a change to the wall clock does not extend or shorten a lease. Columns of the type `SharedDateTime`
 store times of the shared clock. In the program they are times of the process's own wall clock, like all other times.
 """
 
@@ -45,7 +45,7 @@ class SharedClock:
         return self._ahead
 
     def follow_sqlite(self, connection: sqlite3.Connection) -> None:
-        """Reads the shared clock of a SQLite database. The first process after the machine's start sets the clock."""
+        """Reads the shared clock of a SQLite database. The first process to do so after the machine starts sets it."""
         try:
             boot = _BOOT.read_text().strip()
             read = "SELECT started_at FROM clocks WHERE boot = ?"
@@ -72,7 +72,7 @@ _CLOCKS: WeakKeyDictionary[Dialect, SharedClock] = WeakKeyDictionary()
 
 
 def shared_clock(dialect: Dialect) -> SharedClock:
-    """The shared clock of the database with this engine's `dialect`."""
+    """The shared clock of the database whose engine has `dialect`."""
     return _CLOCKS.setdefault(dialect, SharedClock())
 
 

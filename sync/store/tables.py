@@ -1,6 +1,6 @@
 """The tables of the database.
 
-Times are stored in UTC. JSON columns have plain JSON. `sync/store/migrations` upgrades a database to this schema.
+Times are stored in UTC. JSON columns contain plain JSON. `sync/store/migrations` upgrades a database to this schema.
 """
 
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,7 +25,7 @@ from sync.store.column_types import DisplayText, IdentifierText, SharedDateTime,
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
 
-# A dialect takes a tenth of a second to import, and a command needs only one of them.
+# A dialect takes a tenth of a second to import, and a command needs only one.
 Insert: TypeAlias = "sqlite.Insert | postgresql.Insert"
 
 metadata = MetaData(
@@ -36,7 +36,7 @@ metadata = MetaData(
     }
 )
 
-#: A row number that increases automatically on both databases. SQLite only does this for INTEGER primary keys.
+#: A row number that increases automatically on both databases. SQLite does this only for INTEGER primary keys.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 
 _DUE = text("export = 'due'")
@@ -50,7 +50,7 @@ leases = Table(
     Column("expires_at", SharedDateTime, nullable=False),
 )
 
-#: The time at which the machine started, by its boot id. It is only used on SQLite.
+#: The time at which the machine started, by its boot id. This table is used only on SQLite.
 clocks = Table(
     "clocks",
     metadata,
@@ -58,11 +58,12 @@ clocks = Table(
     Column("started_at", UtcDateTime, nullable=False),
 )
 
-#: The records of the creation protocol: one row for each DPS record that is, or is being, created in NOMIS.
+#: The records of the creation protocol: one row for each DPS record that has been, or is being, created in NOMIS.
 #: state: intended (a create may be under way, or its response was lost) → created (NOMIS ids known) → mapped. Other
 #: states are refused (the create was certainly not applied), ambiguous (a person has to decide), duplicate (the mapping
-#: was refused), abandoned (a person decided that it was not created) and deleted (on purpose, with its mapping).
-#: attempts: the number of intended creates. A writer states its attempt, so that a superseded writer changes nothing.
+#: was refused), abandoned (a person decided that NOMIS does not have the record) and deleted (on purpose, with its
+#: mapping). attempts: the number of intended creates. A writer states its attempt, so that a superseded writer changes
+#: nothing.
 creations = Table(
     "creations",
     metadata,
@@ -84,7 +85,7 @@ creations = Table(
 )
 
 #: The custom events, oldest first by id. operation_id: the trace of the message or run (32 hex digits). export: due
-#: (Application Insights has not accepted it yet), sent or refused; NULL if it was not to be sent.
+#: (Application Insights has not accepted the event yet), sent or refused; NULL if the event is not to be sent.
 telemetry_events = Table(
     "telemetry_events",
     metadata,
@@ -199,7 +200,7 @@ waiting_messages = Table(
     UniqueConstraint("queue", "message_key"),
 )
 
-#: The actions of operators: who did what, when, and how it ended. state: started, done, failed, refused, unknown.
+#: The actions of operators: who did what, when, and with what outcome. state: started, done, failed, refused, unknown.
 #: lease: the key of the lease that the process holds while the action is under way.
 actions = Table(
     "actions",
@@ -279,7 +280,7 @@ reconciliation_pages = Table(
 )
 
 #: The mismatches of finished runs, by which later runs distinguish new, persisting and resolved mismatches. key: the
-#: identifying columns as JSON. differences: both values of each field that differs. nomis_level, dps_level: only used
+#: identifying columns as JSON. differences: both values of each field that differs. nomis_level, dps_level: used only
 #: for incentives.
 reconciliation_mismatches = Table(
     "reconciliation_mismatches",

@@ -32,10 +32,10 @@ class Export(StrEnum):
 
 
 class Telemetry:
-    """Logs each event at once and buffers it for the database. Safe to share between threads.
+    """Logs each event at once and buffers it for the database. It is safe to share between threads.
 
-    `logger` is a structlog logger, or anything with the same methods. If `exported`, the events are marked to be sent
-    to Application Insights; the table serves as the outbox.
+    `logger` is a structlog logger, or anything with the same methods. If `exported` is true, the events are marked to
+    be sent to Application Insights, for which their table serves as the outbox.
     """
 
     def __init__(self, database: Database, logger: Any, *, exported: bool = False) -> None:
@@ -47,7 +47,7 @@ class Telemetry:
         self._writing = threading.Lock()
 
     def track(self, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks one event with the current time. It does not fail while the database is unavailable."""
+        """Tracks one event with the current time. Raises nothing if the database is unavailable."""
         row = self._row(name, properties)
         with self._buffering:
             self._buffer.append(row)
@@ -59,13 +59,13 @@ class Telemetry:
                 self._logger.debug("telemetry-kept", reason=str(error))
 
     def track_with(self, connection: Connection, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks one event in the transaction of `connection`, so that it is only stored if its cause is stored."""
+        """Tracks one event in the transaction of `connection`, so that it is stored only if its cause is stored."""
         connection.execute(_INSERT, self._row(name, properties))
 
     def flush(self) -> None:
-        """Writes the buffered events in one transaction. Raises `StoreUnavailable`, and then keeps the events.
+        """Writes the buffered events in one transaction. If it raises `StoreUnavailable`, the events stay buffered.
 
-        An event that the database rejects does not stop the others, but is only in the log.
+        If the database rejects an event, the others are still written, and the rejected event is only in the log.
         """
         # A concurrent flush waits, since another thread may be writing its events.
         with self._writing:
@@ -81,7 +81,7 @@ class Telemetry:
                 raise
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        """Writes `rows`, and removes the rows that do not need another attempt from the list."""
+        """Writes `rows`. If this raises an error, `rows` is left with those that need another attempt."""
         try:
             with self._database.begin() as connection:
                 connection.execute(_INSERT, rows)
@@ -130,8 +130,8 @@ def read_events(
 ) -> Iterator[dict[str, Any]]:
     """The tracked events, oldest first, as `{"name", "time", "properties"}` with the time as ISO text in UTC.
 
-    name: only events with this name. since: only events from this time on (an aware time). newest: how many of the last
-    events to read. They are read in pages, so the memory used does not grow with their number.
+    name: only events with this name. since: only events at or after this time (aware). newest: the maximum number of
+    events; the latest are read. Events are read in pages, so the memory used does not grow with their number.
     """
     columns = telemetry_events.c
     wanted = select(columns.id, columns.name, columns.time, columns.properties)
@@ -161,7 +161,7 @@ def read_events(
 
 
 def due_events(connection: Connection, most: int) -> list[Row[Any]]:
-    """The oldest events that are due for Application Insights, with id, name, time, properties and operation_id."""
+    """The oldest events due for Application Insights, at most `most`, as rows with the fields of `CustomEvent`."""
     columns = telemetry_events.c
     wanted = select(columns.id, columns.name, columns.time, columns.properties, columns.operation_id)
     return list(connection.execute(wanted.where(columns.export == Export.DUE).order_by(columns.id).limit(most)))
@@ -174,5 +174,5 @@ def count_due_events(connection: Connection) -> int:
 
 
 def record_export(connection: Connection, ids: Collection[int], export: Export) -> None:
-    """Records whether Application Insights accepted the events with these row ids."""
+    """Sets `export`, which says whether Application Insights accepted an event, for the events with the row `ids`."""
     connection.execute(update(telemetry_events).where(telemetry_events.c.id.in_(ids)).values(export=export))

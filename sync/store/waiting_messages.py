@@ -1,8 +1,9 @@
 """Records which messages wait on a queue, for what, and until when.
 
-SQS only counts messages. These rows are written when a message begins or continues to wait, and deleted when it is
-handled or fails. The message may also have been removed by other means, so `count_waits` ignores a row a day after the
-attempt that it announces. `waiting_among` finds such a row too, for a command that follows its messages for longer.
+SQS reports only the number of messages. A row is written each time that a message begins or continues to wait, and
+deleted when the message is handled or fails. The message may also have been removed by other means, so `count_waits`
+ignores a row whose next attempt has been due for more than a day. `waiting_among` finds such a row too, for a command
+that follows its messages for longer.
 """
 
 from collections.abc import Iterable
@@ -43,9 +44,9 @@ class WaitingMessage:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The messages that wait for one thing: their number, the reason of the last one, and times (aware).
+    """The messages that wait for one thing: their number, and the reason of the message that was recorded last.
 
-    since: when the first of them began to wait. next_attempt_at: when the next of them is tried.
+    since: when the first of them began to wait. next_attempt_at: when the next of them is tried. Both times are aware.
     """
 
     waits_for: str
@@ -56,7 +57,7 @@ class Wait:
     reason: str | None
 
     def is_long(self, moment: datetime) -> bool:
-        """Whether a message has waited for more than a minute, and so through several attempts."""
+        """Whether, at `moment`, a message has waited for more than a minute, and so through several attempts."""
         return moment - self.since > _SHORT_WAIT
 
 
@@ -78,7 +79,7 @@ def record_waits(connection: Connection, messages: Iterable[WaitingMessage]) -> 
 
 
 def end_waits(connection: Connection, queue: str, keys: Iterable[str]) -> None:
-    """Records that messages of a queue no longer wait. Unknown keys are ignored."""
+    """Records that the messages with `keys` no longer wait on `queue`. Unknown keys are ignored."""
     wanted = [_KEY.stored(key) for key in keys]
     for start in range(0, len(wanted), _KEYS_AT_ONCE):
         page = wanted[start : start + _KEYS_AT_ONCE]
@@ -86,7 +87,7 @@ def end_waits(connection: Connection, queue: str, keys: Iterable[str]) -> None:
 
 
 def waiting_among(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, WaitingMessage]:
-    """Those of the messages with `keys` that wait on a queue, by key, however long they are overdue."""
+    """The messages with `keys` that wait on `queue`, by key, however long their next attempt is overdue."""
     stored = {_KEY.stored(key): key for key in keys}
     found: dict[str, WaitingMessage] = {}
     wanted = list(stored)
@@ -102,9 +103,9 @@ def waiting_among(connection: Connection, queue: str, keys: Iterable[str]) -> di
 
 
 def count_waits(connection: Connection) -> list[Wait]:
-    """What messages wait for, across all queues: services first, then by name.
+    """What messages wait for, across all queues: services by name, then anything else by name.
 
-    A message does not count if its attempt has been due for more than a day.
+    A message does not count if its next attempt has been due for more than a day.
     """
     fresh = _WAITS.next_attempt_at > now() - _OVERDUE
     groups = (

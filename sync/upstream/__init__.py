@@ -2,9 +2,9 @@
 
 A call goes from an `operation` through the `transport` to `http`.
 
-- `services`: all services, one client each
+- `services`: all services, with one client for each
 - `operation`: what a call sends, and what it relies on in the response
-- `transport`: one call: breaker, token, limit, and what a failure means
+- `transport`: one call, with its breaker, token and limit, and what a failure means
 - `http`: one request and its response; `response_head` parses the head of the response
 - `sockets`: the time limit of a whole request
 - `tokens`: the tokens of HMPPS Auth

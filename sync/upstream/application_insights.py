@@ -31,7 +31,8 @@ _PATH = "/v2.1/track"
 _LONGEST_EVENT_NAME = 512
 _LONGEST_NAME = 150
 _LARGEST_ENVELOPE = 64_000
-#: Values are cut to the first of these lengths that makes the envelope small enough. The first is the service's limit.
+#: Values are cut to the first of these lengths that makes the envelope small enough. The first length is the limit of
+#: the service.
 _LONGEST_VALUES = (8_192, 1_000, 100)
 #: Statuses of an event or a request that may be accepted later: overload, outage or daily quota.
 _LATER = frozenset({402, 408, 429, 439, 500, 502, 503, 504})
@@ -54,10 +55,11 @@ class CustomEvent:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of the events of a batch, by id. Events that are neither sent nor refused must be sent again.
+    """What became of the events of a batch. Events that are neither sent nor refused must be sent again.
 
-    sent: the events that were accepted. refused: the events that can never be accepted, with the reason. problem: why
-    some events must be sent again, or None. retry_after: the wait that the service asks for, in seconds.
+    sent: the ids of the events that were accepted. refused: the reason for each event that can never be accepted, by
+    its id. problem: why some events must be sent again, or None. retry_after: the wait that the service asks for, in
+    seconds, or None.
     """
 
     sent: frozenset[int] = frozenset()
@@ -76,7 +78,7 @@ class Accepted:
 
 
 class Ingestion:
-    """The ingestion endpoint of one Application Insights resource, made from a connection string."""
+    """The ingestion endpoint of one Application Insights resource, as its connection string specifies it."""
 
     def __init__(self, connection_string: str) -> None:
         self._key, self._configured = ingestion_parts(connection_string)
@@ -88,11 +90,11 @@ class Ingestion:
         seconds: float = LONGEST_SECONDS,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> Accepted:
-        """Sends at most `BATCH` events; never raises. One request takes `seconds` at most.
+        """Sends events, of which there may be at most `BATCH`. Never raises. One request takes `seconds` at most.
 
         A batch that is refused without a reason is sent again in halves, so that one bad event does not hold back the
-        others. The sending stops when `stop_requested` returns true. If every event is refused without a reason, the
-        fault is not in the events, and none counts as refused.
+        others. No more halves are sent once `stop_requested` returns true. If every event is refused without a reason,
+        the fault is assumed not to be in the events, and none of them counts as refused.
         """
         accepted = self._send(events, seconds, stop_requested)
         if len(accepted.refused) == len(events) and set(accepted.refused.values()) == {_UNEXPLAINED}:
@@ -105,9 +107,9 @@ class Ingestion:
         return self._configured
 
     def ping(self, seconds: float) -> str | None:
-        """Returns None if the endpoint responds without a server error in `seconds`, or else a line with the problem.
+        """Returns None if the endpoint responds within `seconds` without a server error, or else what the problem is.
 
-        It sends no event, so it does not show whether the instrumentation key is known.
+        No event is sent, so a ping does not show whether the instrumentation key is known.
         """
         tls = self._tls if self._configured.startswith("https:") else None
         try:
@@ -169,8 +171,8 @@ def envelope(event: CustomEvent, instrumentation_key: str) -> dict[str, Any]:
     """An event in the form that Application Insights accepts, within its limits.
 
     Properties whose names are too long are left out, and long values are cut. Two properties are added:
-    `service.version`, which queries use, and `eventId`, which is the same each time if an event is sent twice because a
-    process died before it had recorded the response.
+    `service.version`, which queries use, and `eventId`, by which duplicates can be found: an event is sent twice if a
+    process dies before it has recorded the response.
     """
     properties = {**event.properties, "service.version": _version(), "eventId": str(event.id)}
     for longest_value in _LONGEST_VALUES:
@@ -200,7 +202,7 @@ def _envelope(
 
 
 def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
-    """What a response says about each event. If the response cannot be read, all its events are sent again."""
+    """What `response` says about each of `events`. If it cannot be read, all events have to be sent again."""
     try:
         body = orjson.loads(response.data)
         listed = body.get("errors") or ()
@@ -215,7 +217,7 @@ def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
         if any("instrumentation key" in str(each.get("message")).lower() for each in listed):
             return Accepted(problem=_WRONG_KEY)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
-        return Accepted(problem=f"status {response.status}, but not a response of Application Insights")
+        return Accepted(problem=f"status {response.status}, but not a response from Application Insights")
     sent = frozenset(event.id for number, event in enumerate(events) if number not in errors)
     refused = {events[number].id: f"status {status}" for number, status in errors.items() if status not in _LATER}
     later = sorted({status for status in errors.values() if status in _LATER})

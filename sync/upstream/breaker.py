@@ -1,10 +1,10 @@
-"""A breaker for each upstream: when most calls fail as recoverable, the service counts as down.
+"""A breaker for each upstream service: when most of the latest calls have failed, the service counts as down.
 
-While a breaker is open, the service is not called and the drain receives nothing. Messages therefore wait on the queue
-during an outage instead of moving to the dead letter queue. After a successful health ping, one call at a time tries
-the service, and the breaker closes when one succeeds. The state is kept in the database, so that each process learns of
-outages and failed trials from the others. A process that starts during an outage pings before it receives.
-`breaker_rules.py` has the rules for opening and closing.
+Only recoverable errors count as failures. While a breaker is open, the service is not called and the drain receives
+nothing. Messages therefore wait on the queue during an outage instead of moving to the dead letter queue. After a
+successful health ping, one call at a time tries the service, and the breaker closes when such a call succeeds. The
+state is kept in the database, so that each process learns of outages and failed trials from the others. A process that
+starts during an outage pings before it receives. `breaker_rules.py` has the rules for opening and closing.
 """
 
 import threading
@@ -29,7 +29,7 @@ from sync.upstream.breaker_rules import BreakerState, Circuit
 
 
 class Breakers:
-    """The breakers of all upstreams, which observe every call. Safe to share between threads."""
+    """The breakers of all upstream services, which observe every call. Threads can share an instance."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Breakers:
 
     @contextmanager
     def working_on(self, record: str) -> Iterator[None]:
-        """Attributes the calls of this thread to `record`.
+        """Attributes the calls that this thread makes in the `with` block to `record`.
 
-        Outside the `with` block a call is attributed to its path.
+        Outside the block, a failed call is attributed to its method, path and query.
         """
         self._working_on.record = record
         try:
@@ -66,12 +66,10 @@ class Breakers:
             self._working_on.record = None
 
     def before_call(self, service: UpstreamName) -> bool:
-        """Raises `BreakerOpen` while the service counts as down.
+        """Raises `BreakerOpen` while the service counts as down, or while a call of another thread tries the service.
 
-        If the breaker is half open, lets one call at a time try the service.
-
-        Returns whether this is the first call after an outage. If a ping is due, the call makes it first, so that a
-        process that drains nothing also notices the end of the outage.
+        If a ping of the service is due, it is made first, so that a process that drains nothing also notices the end of
+        the outage. Returns whether this is the first call since the breaker closed.
         """
         circuit = self._circuits[service]
         if circuit.state is BreakerState.CLOSED and not circuit.just_closed:
@@ -88,7 +86,7 @@ class Breakers:
             return first
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, _seconds: float) -> None:
-        """Counts how the call ended; opens or closes the breaker."""
+        """Counts how a call ended, and opens or closes the breaker if the rules say so."""
         # Refused credentials count as well: every call fails until a person corrects them, so messages should wait.
         failed = error is not None and error.recoverable
         circuit = self._circuits[service]
@@ -148,9 +146,9 @@ class Breakers:
         return any(self._is_tried_elsewhere(self._circuits[name]) for name in services)
 
     def probe(self, services: Iterable[UpstreamName]) -> bool:
-        """Pings the services that are down and due for a ping. Returns whether all `services` can be called.
+        """Pings those of `services` that are down and due for a ping. Returns whether all `services` can be called.
 
-        From time to time it also reads what other processes found out.
+        From time to time, it also reads what other processes found out.
         """
         services = tuple(services)
         if self._monotonic() >= self._next_reading:
@@ -186,9 +184,9 @@ class Breakers:
         with self._lock:
             if circuit.state is not BreakerState.OPEN or self._monotonic() < circuit.next_ping:
                 return
-            # Meanwhile other threads see that no ping is due.
+            # Meanwhile, other threads see that no ping is due.
             circuit.next_ping = self._monotonic() + circuit.pause
-        # Without tokens the service cannot be called.
+        # Without tokens, the service cannot be called.
         if self._ping(name) is None and self._ping(UpstreamName.OAUTH) is None:
             with self._lock:
                 if circuit.state is BreakerState.OPEN:
@@ -268,7 +266,7 @@ class Breakers:
 
 @dataclass(frozen=True, slots=True)
 class BreakerRow:
-    """The stored state of one service's breaker, `open` (down) or `closed`, and when it was last confirmed."""
+    """The stored state of one service's breaker: `open` (down) or `closed`, and when it was last set or confirmed."""
 
     service: str
     state: str
@@ -278,7 +276,7 @@ class BreakerRow:
 
 
 def read_breakers(connection: Connection) -> dict[str, BreakerRow]:
-    """All breakers that have ever been opened, by service."""
+    """The stored states of all breakers that have ever been opened, by service."""
     return {row.service: BreakerRow(*row) for row in connection.execute(select(breakers))}
 
 
@@ -295,6 +293,6 @@ def set_breaker(
 
 
 def note_failed_trial(connection: Connection, service: str) -> None:
-    """Updates the time of an open breaker, which shows other processes that a call tried the service and failed."""
+    """Updates the time of an open breaker, so that other processes see that a call tried the service and failed."""
     still_open = (breakers.c.service == service) & (breakers.c.state == "open")
     connection.execute(update(breakers).where(still_open).values(changed_at=now()))

@@ -142,7 +142,7 @@ def test_a_database_of_a_newer_version_is_not_changed(bare: App, tmp_path: Path,
     for command in (("db", "upgrade"), ("db", "current"), ("runs", "list")):
         ended = bare.run(*command, **settings)
         assert ended.code == 1
-        assert "the database schema is 9999, from a newer version; this version only works with " in ended.error
+        assert "the database schema is 9999, from a newer version; this version works only with " in ended.error
     checked = bare.run("check", **settings)
     (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
     assert ("DOWN" in line, "from a newer version" in line) == (True, True)
