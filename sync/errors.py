@@ -1,9 +1,10 @@
 """The errors of the program, and whether a retry can help.
 
-*Recoverable* errors are timeouts, connection errors, rejected credentials (401, 403, no token), 408, 423, 425, 429,
-499, and 5xx except for NOMIS's response about rows that should be unique. Every response that does not come from the
-service itself, such as a redirect or the 404 of a gateway, is recoverable too. All other errors, such as a 400, 404 or
-409 from the service itself or a broken rule, need a change to the data.
+*Recoverable* errors are timeouts, connection errors, responses that were not understood, rejected credentials (401, 403
+or no token), the statuses 408, 423, 425, 429 and 499, and any 5xx except a known refusal (`NeverAccepted`) and NOMIS's
+response about rows that should be unique. An error response that does not come from the service itself, such as a
+redirect or the 404 of a gateway, is recoverable too, and so are an open breaker and a busy lease. All other errors,
+such as a broken rule or a 400, 404 or 409 from the service itself, need a change to the data.
 """
 
 import re
@@ -37,7 +38,7 @@ class SyncError(Exception):
 class UpstreamError(SyncError):
     """A call to an upstream service failed.
 
-    status: the status of the response, None if there was no response. unreachable: whether the request was not even
+    status: the status of the response, or None if there was no response. unreachable: whether the request was not even
     sent. outcome_unknown: whether a write may have been applied although the call failed, because the response was lost
     or does not say that the write was rejected. from_service: whether the response comes from the service itself, that
     is, it has the error body of the HMPPS services and is about the request. This is false for a response from a
@@ -76,7 +77,7 @@ class UpstreamError(SyncError):
         self.from_service = from_service
         self.error_code = error_code
         self.no_route = no_route
-        #: The query of the call, if any. The calls for the pages of a list only differ in their query.
+        #: The query of the call, if any. The calls for the pages of a list differ only in their query.
         self.query = ""
 
     def reword(self, message: str) -> None:
@@ -107,7 +108,10 @@ class UpstreamError(SyncError):
 
     @property
     def unavailable(self) -> bool:
-        """Whether the service is at fault, not the record: it is unreachable, refuses calls, or did not respond."""
+        """Whether the service is at fault, not the record.
+
+        A service that is unreachable, refuses calls or did not respond itself counts as at fault.
+        """
         if self.status is None or self.status in _UNAVAILABLE_STATUSES or self.credentials_refused:
             return True
         return not self.from_service
@@ -130,7 +134,7 @@ class UpstreamError(SyncError):
 class NotUnderstood(UpstreamError):
     """A successful response that is empty, has an unexpected shape, or is about a different record.
 
-    It does not prove that the record exists, or that it does not exist, so the next attempt calls again.
+    It proves neither that the record exists nor that it does not, so the next attempt makes the call again.
     """
 
     @property
@@ -173,7 +177,10 @@ class BreakerOpen(SyncError):
 
 
 class LeaseBusy(SyncError):
-    """Another thread or process holds the lease, so the message waits, for `free_in` seconds if that is known."""
+    """Another thread or process holds the lease, or may hold it by now, so the message waits.
+
+    free_in: the number of seconds until the lease is free, or None if that is not known.
+    """
 
     recoverable = True
 
@@ -218,9 +225,9 @@ def describe_failure(error: BaseException, step: str | None = None) -> Failure:
 def one_line(error: BaseException) -> str:
     """The text of an error on one line, safe to record and to show.
 
-    An error of this program keeps its text, and an error of the operating system its reason and file name. For any
-    other error only the type and the place are used, since its text may quote personal data or secrets, such as a
-    comment, a row, or an address with a password.
+    An error of this program keeps its text. An error of the operating system keeps its type, reason and file name. For
+    any other error, the line has only the type and the place, since the text of the error may quote personal data or
+    secrets, such as a comment, a row, or an address with a password.
     """
     if type(error).__module__.partition(".")[0] in _OURS:
         return " ".join(str(error).split()) or type(error).__name__
@@ -234,7 +241,7 @@ def one_line(error: BaseException) -> str:
 
 
 #: How many reasons are counted separately. All other reasons are counted together, so that a process that runs for
-#: months does not keep too many.
+#: months does not keep too many of them.
 MOST_REASONS = 20
 OTHERS = "other reasons"
 _LONGEST_TEXT = 300
@@ -251,7 +258,10 @@ class FailureCounts:
         self._messages: dict[str, set[str]] = {}
 
     def add(self, failure: Failure, message_id: str) -> None:
-        """Counts a failed attempt under its fingerprint, or under `OTHERS` once there are `MOST_REASONS`."""
+        """Counts a failed attempt under its fingerprint.
+
+        Once there are `MOST_REASONS` fingerprints, a new fingerprint counts as `OTHERS`.
+        """
         reason = fingerprint(failure)
         known = reason in self._counts or len(self._counts) < MOST_REASONS
         counted = reason if known else OTHERS
@@ -270,7 +280,7 @@ class FailureCounts:
 def fingerprint(failure: Failure) -> str:
     """One line with the service and the reason of a failure, the same for all failures with the same cause.
 
-    Ids are replaced by `…`.
+    Ids, times and other words with a digit are replaced by `…`.
     """
     line = _BLANKS.sub(" ", failure.reason).strip()[:_LONGEST_TEXT]
     # Replace lone surrogates: they cannot be encoded as UTF-8.

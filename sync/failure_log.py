@@ -41,7 +41,7 @@ class FailureLog:
 
     @property
     def reason(self) -> str | None:
-        """Why the work currently fails, or None if it does not fail."""
+        """Why the work is currently failing, or None if it is not failing."""
         with self._lock:
             return self._reason if self._since is not None else None
 
@@ -62,7 +62,9 @@ class FailureLog:
             self._log.log(self._level, event, reason=reason, **self._fields, **details)
 
     def worked(self, began_at: float = math.inf) -> None:
-        """Records a success. The first success after an outage is logged, with the seconds and failures of the outage.
+        """Records a success. The first success after an outage is logged.
+
+        The logged event has the length of the outage in seconds and the number of failures in it.
 
         began_at: when the work began, on the monotonic clock. The success of work that began before the outage does not
         end it.

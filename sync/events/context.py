@@ -15,10 +15,10 @@ from sync.upstream.services import Services
 
 
 class HandlerContext:
-    """The services, leases and telemetry for the handling of one event, and its progress.
+    """The services, leases and telemetry for the handling of one event, and the progress of the handling.
 
-    properties: the telemetry properties, which a failed attempt also has. current_step: the step that is under way.
-    request_seconds: for how long a request may be under way after it was sent.
+    properties: the telemetry properties, which are also tracked for a failed attempt. current_step: the step that is
+    under way. request_seconds: for how many seconds a request may be under way after it was sent.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class HandlerContext:
         """Holds the lease of `key` in the `with` block, so that no other thread or process holds it.
 
         It waits a moment for the lease, since entities that share a lease, such as the attendances of a booking,
-        usually only wait for a single call. Raises `LeaseBusy` if the lease is still held elsewhere; the message then
-        waits.
+        usually have to wait for only a single call. Raises `LeaseBusy` if the lease is still held elsewhere; the
+        message then waits.
 
         After an unknown outcome, or the death of this process, the lease stays held while the request may still be
         under way. Otherwise a request that is applied late could overwrite newer data.
@@ -77,7 +77,7 @@ class HandlerContext:
     def creation_open(self, name: str, dps_id: str) -> bool:
         """Whether the creation of this DPS record has begun but has not finished.
 
-        In that case NOMIS has, or may get, a record without a mapping. `name` is the name of the `Creation`.
+        In that case, NOMIS has, or may get, a record without a mapping. `name` is the name of the `Creation`.
         """
         with self._database.read() as connection:
             record = find_record(connection, name, dps_id)

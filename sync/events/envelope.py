@@ -1,6 +1,6 @@
 """Parses the body of an SQS message into a domain event, a mapping retry, or a message of an unknown type.
 
-The body is the SNS envelope. Its `Message` is text that contains JSON, so it is parsed as well. With raw message
+The body is the SNS envelope. Its `Message` is text that contains JSON, which is parsed as well. With raw message
 delivery, the body is the event itself. The event type is not read from the message attributes, since mapping retries
 do not have any.
 """
@@ -28,7 +28,11 @@ _PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 
 
 def message_key(sns_message_id: str | None, body: str) -> str:
-    """An id that stays the same in copies of a message: the SNS message id, or else a hash of the body."""
+    """An id that is the same for all copies of a message.
+
+    This is the SNS message id, or a hash of it if it is too long or contains unusual characters. Without an SNS message
+    id, it is a hash of the body.
+    """
     if sns_message_id is not None and _PLAIN_ID.fullmatch(sns_message_id):
         return sns_message_id
     return hashlib.sha256((sns_message_id or body).encode(errors="surrogatepass")).hexdigest()
@@ -36,10 +40,10 @@ def message_key(sns_message_id: str | None, body: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DomainEvent:
-    """An event from the service that published it.
+    """An event that a DPS service published.
 
-    `occurred_at` has the offset from the event, or is in London time if the event has no offset. It is None if the time
-    is missing or malformed. `malformed_time` is the beginning of a malformed time.
+    `occurred_at` has the UTC offset from the event, or is in London time if the event has no offset. It is None if the
+    time is missing or malformed. `malformed_time` is the beginning of a malformed time.
     """
 
     event_type: str
@@ -53,7 +57,7 @@ class DomainEvent:
         return _text(self.additional_information, name, f"{self.event_type}: additionalInformation")
 
     def optional_text(self, name: str) -> str | None:
-        """`additionalInformation.<name>` as text, or None if it is missing."""
+        """`additionalInformation.<name>` as text, or None if it is missing or empty."""
         value = self.additional_information.get(name)
         return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
 
@@ -78,7 +82,7 @@ class DomainEvent:
 
 @dataclass(frozen=True, slots=True)
 class MappingRetry:
-    """The mapping of a record that NOMIS has. Only the call to the mapping service is repeated."""
+    """The mapping of a record that NOMIS already has. Only the call that saves the mapping is repeated."""
 
     mapping: Mapping[str, Any]
     telemetry_attributes: Mapping[str, str]
@@ -151,7 +155,10 @@ def write_domain_event(
     prisoner_id: str | None = None,
     occurred_at: str | None = None,
 ) -> str:
-    """The body of a message that repeats an event, for `read_envelope`. It does not have an SNS message id."""
+    """The body of a message that repeats an event, in the form that `read_envelope` can read.
+
+    It does not have an SNS message id.
+    """
     event = {
         "eventType": event_type,
         "version": 1,
@@ -184,7 +191,10 @@ def _domain_event(message: Mapping[str, Any]) -> DomainEvent:
 
 
 def _occurred_at(value: Any) -> tuple[datetime | None, str | None]:
-    """The time, or the beginning of a malformed time. Only events that use the time fail if it is malformed."""
+    """The time, and the beginning of a malformed time; at least one of them is None.
+
+    If the time is malformed, only the events that use it fail.
+    """
     if value is None or value == "":
         return None, None
     try:

@@ -1,4 +1,7 @@
-"""Ends the handling of each message: deletes it or makes it visible again after a wait, and records any failure."""
+"""Ends the handling of each message, and records any failure.
+
+A message is deleted, replaced by a copy, or made visible again after a wait.
+"""
 
 import sys
 from collections import Counter, defaultdict
@@ -38,17 +41,17 @@ from sync.tracing import traced
 class TaskEnd:
     """How a task ended, and when its messages are delivered again if they are not deleted.
 
-    The wait before that is `wait_seconds` if it is set, or else the pause for `waits_for`, or else the configured wait,
-    which is at least `least_seconds`.
+    The wait before that is `wait_seconds` if it is set, or else the pause for `waits_for` if that is set, or else the
+    configured wait or `least_seconds`, whichever is longer.
 
-    failure: the failure to record. It is not recorded while a creation is awaited, since nothing has failed yet.
+    failure: how the task failed. This is recorded, unless the task waits for a creation: then nothing has failed yet.
     wait_seconds: the wait before the messages are delivered again, in seconds.
     waits_for: what the messages wait for on the queue. They wait as copies, without using up their receives.
     least_seconds: the minimum wait after a failure, in seconds.
     is_copied: whether the messages are returned as copies although they wait for nothing.
     failure_at_last_receive: the failure to record if the message reaches its last receive a second time. The first
-        time, a copy replaces it; the second time, it becomes a dead letter.
-    cause: the failure after which the task waits: its own failure, or that of an earlier task in its group.
+        time, a copy replaces the message; the second time, it becomes a dead letter.
+    cause: the failure because of which the task waits: its own failure, or that of an earlier task in its group.
     was_handled: whether the task was handled to the end, but the database could not record that.
     """
 
@@ -65,14 +68,14 @@ class TaskEnd:
 
     @property
     def awaited(self) -> WaitsFor | None:
-        """What the messages of the task wait for on the queue, as copies or as originals; None if they do not wait."""
+        """What the messages of the task wait for on the queue, as copies or as originals, or None."""
         if self.outcome is not Outcome.DEFERRED:
             return None
         return WaitsFor.LEASE if self.failure_at_last_receive else self.waits_for
 
     @property
     def why_deferred(self) -> str:
-        """Why the messages of the task are deferred, as a clause; it is the same for all messages with one cause."""
+        """Why the messages of the task are deferred: a clause that is the same for all messages with the same cause."""
         if self.was_handled:
             return "they were handled, but the database could not record that, so they are delivered again"
         cause = "" if self.cause is None else fingerprint(self.cause)
@@ -134,7 +137,7 @@ class Acknowledger:
     def return_untried(self, messages: Sequence[Message]) -> None:
         """Returns untried messages to the queue, from which they can be received again at once.
 
-        A copy replaces each message at its last receive, so that it does not become a dead letter untried.
+        A copy replaces each message that is at its last receive, so that no message becomes a dead letter untried.
         """
         copied = self._send_copies([(each, _Copy(None, 0)) for each in messages if self._is_last_receive(each)])
         done = [each for each in messages if each.receipt_handle in copied]
@@ -143,11 +146,12 @@ class Acknowledger:
     def acknowledge(self, ends: Sequence[TaskEnd]) -> Counter[Outcome]:
         """Records how tasks ended and deletes or returns their messages. Returns the number of messages by outcome.
 
-        Copies are sent first, since a message that a copy replaces does not become a dead letter.
+        Copies are sent first. Only then is it known which messages become dead letters, which is recorded too.
 
-        While the database is unavailable nothing is deleted, because telemetry could be lost. The messages are
-        delivered again, and their next handler finds that the work is done. A message that was not handled to the end,
-        or whose failure is not recorded, must not become a dead letter: at its last receive a copy replaces it.
+        While the database is unavailable, no message is deleted unless a copy replaces it, because telemetry could be
+        lost. The messages are delivered again, and their next handler finds that the work is done. A message that was
+        not handled to the end, or whose failure is not recorded, must not become a dead letter: at its last receive, a
+        copy replaces it.
         """
         ends = [self._fail_if_copied_before(end) for end in ends]
         ends, copied = self._copy(ends)
@@ -171,7 +175,10 @@ class Acknowledger:
         return outcomes
 
     def _fail_if_copied_before(self, end: TaskEnd) -> TaskEnd:
-        """Turns the end into a failure if the message is at its last receive and is itself a copy that has waited."""
+        """Turns `end` into a failure if it has a `failure_at_last_receive` and its message is to become a dead letter.
+
+        That is so if the message is at its last receive, and is itself a copy that has waited for a lease.
+        """
         if end.failure_at_last_receive is None or not self._is_last_receive(end.task.message):
             return end
         if not has_waited(end.task.message, WaitsFor.LEASE):
@@ -194,10 +201,10 @@ class Acknowledger:
     def _copy(
         self, ends: Sequence[TaskEnd], copied: Set[str] = frozenset(), *, recorded: bool = True
     ) -> tuple[list[TaskEnd], Set[str]]:
-        """Sends the copies that replace messages of `ends`, except for messages already in `copied`.
+        """Sends the copies that replace messages of `ends`, unless their receipt handles are already in `copied`.
 
-        Returns the ends and the receipt handles of all copied messages. If a message could not be copied, its end is
-        returned as a failure.
+        Returns the ends, and the receipt handles of all messages that are now copied. If a message could not be copied,
+        its end is returned as a failure.
         """
         wanted = [
             (message, copy)
@@ -314,7 +321,7 @@ class Acknowledger:
         )
 
     def _track_last(self, connection: Connection, attempt: FailedAttempt) -> None:
-        """Tracks that SQS will move a message to the dead letter queue, since this was its last attempt."""
+        """Tracks that SQS will move a message to the dead letter queue, since `attempt` was its last attempt."""
         event_type = attempt.event_type or ""
         # Text from elsewhere must not become the name of a telemetry event.
         known = event_type == MAPPING_RETRY or queue_of(event_type) is not None
@@ -336,7 +343,7 @@ class Acknowledger:
     def _most_receives(self) -> int:
         """The number of receives after which a message becomes a dead letter.
 
-        The redrive policy of the queue is read once. If SQS is unavailable, the setting applies for now.
+        The queue's redrive policy is read once. If SQS is unavailable, `HMPPS_SQS_MAX_RECEIVE_COUNT` applies for now.
         """
         if self._max_receives is None:
             try:
@@ -363,7 +370,7 @@ class Acknowledger:
         return max(self._queue_context.seconds_after_failure(end.task.event_type, message), end.least_seconds)
 
     def _finish(self, done: Sequence[Message], waiting: Mapping[int, Sequence[Message]]) -> None:
-        """Deletes the messages in `done`; hides each of those in `waiting` for its number of seconds."""
+        """Deletes the messages in `done`, and hides those in `waiting` for the number of seconds that is their key."""
         self._heartbeat.release(done)
         # If SQS does not delete a message, it is delivered again, and the next handler finds that the work is done.
         if done:
@@ -382,7 +389,10 @@ def _tasks(end: TaskEnd) -> tuple[Task, ...]:
 
 
 def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
-    """Turns the end into a failure if one of its messages could not be copied."""
+    """Turns `end` into a failure if one of its messages could not be copied.
+
+    not_copied: the receipt handles of the messages that could not be copied.
+    """
     if not_copied.isdisjoint(message.receipt_handle for message in end.task.messages):
         return end
     failure = end.failure or _NOT_COPIED
@@ -390,7 +400,7 @@ def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
 
 
 def _note(log: FailureLog, left: Sequence[Message]) -> None:
-    """Notes whether a call to SQS succeeded; `left` are the messages for which it failed."""
+    """Notes in `log` whether a call to SQS succeeded; `left` are the messages for which it failed."""
     if left:
         log.failed("SQS did not accept the change", len(left))
     else:

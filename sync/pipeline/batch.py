@@ -4,9 +4,9 @@ A group is ready, running or parked. Each turn of a group is a future; its resul
 remain (`sync.pipeline.group_runner`). Only the thread that runs the batch decides what happens next.
 
 In a drain that works until its queue is empty, the groups of the next batch join the current batch as soon as threads
-are free, so that a slow record only holds up its own messages, unless `DRAIN_BATCH_SIZE` messages are in the current
-batch. A group that joins waits while an earlier group of the same entity has not ended. The scheduler drains one batch
-after another.
+are free, so that a slow record holds up only its own messages. No batch joins while `DRAIN_BATCH_SIZE` messages are in
+the current batch. A group that joins waits until every earlier group of the same entity has ended. The scheduler drains
+one batch after another.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from sync.settings import times
 
 
 class Batch:
-    """The message groups of a batch and of the batches that join it. `run` may only be called once."""
+    """The message groups of a batch and of the batches that join it. `run` may be called only once."""
 
     def __init__(
         self, queue_context: QueueContext, acknowledger: Acknowledger, outage: OutageWatch, control: DrainControl
@@ -56,13 +56,13 @@ class Batch:
         self._ended: list[TaskEnd] = []
         self._acknowledging: Future[Counter[Outcome]] | None = None
         self._acknowledged_at = time.monotonic()
-        #: The outcomes of the messages that are acknowledged or returned.
+        #: The number of messages that were acknowledged or returned, by outcome.
         self.outcomes: Counter[Outcome] = Counter()
         #: Whether groups were returned to the queue because an outage lasted too long.
         self.gave_up = False
 
     def run(self, groups: Iterable[MessageGroup], more: Callable[[], Iterable[MessageGroup]]) -> None:
-        """Handles all messages until each is acknowledged or returned to the queue; `outcomes` counts them.
+        """Handles groups until each message is acknowledged or returned to the queue; `outcomes` counts the messages.
 
         `more` is called when few groups are ready. It returns the groups of the next batch, or none.
         """
@@ -96,7 +96,7 @@ class Batch:
     def _takes_more(self) -> bool:
         """Whether the next batch may join: threads would soon be idle, and no group waits for an outage to end.
 
-        No batch joins while `DRAIN_BATCH_SIZE` messages are in the batch, since each of them has to be kept hidden.
+        No batch joins while `DRAIN_BATCH_SIZE` messages are in this batch, since each of them has to be kept hidden.
         """
         if len(self._ready) >= self._threads or not self._outage.all_up():
             return False
@@ -144,7 +144,7 @@ class Batch:
             future.add_done_callback(self._done.put)
 
     def _collect(self) -> None:
-        """Collects the results of finished turns; waits a moment if there is none yet."""
+        """Collects the results of finished turns; waits a moment if there are none yet."""
         if not (self._running or self._acknowledging or self._ready or self._parked):
             return
         try:
@@ -276,9 +276,9 @@ def _first_received_at(group: MessageGroup) -> float:
 class Workers:
     """A pool of up to `size` daemon threads, started as needed. Only one thread may submit calls.
 
-    `concurrent.futures` is not used because the interpreter waits for its threads on exit, even for a handler that
-    hangs in a call long after the grace period. The interpreter does not wait for daemon threads: such a handler ends
-    with the process, and the next handler of its message finds the work that was done.
+    `concurrent.futures` is not used, because the interpreter waits for its threads on exit, even if a handler hangs in
+    a call long after the grace period. The interpreter does not wait for daemon threads: such a handler ends with the
+    process, and the next handler of its message finds the work that was done.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -289,7 +289,7 @@ class Workers:
         self._calls: SimpleQueue[tuple[Future[GroupResult], Callable[[], GroupResult]] | None] = SimpleQueue()
 
     def submit(self, call: Callable[[], GroupResult]) -> Future[GroupResult]:
-        """Submits a call, which is made as soon as a thread is free. The future has its result or its error."""
+        """Submits a call, which is made as soon as a thread is free. Returns a future of its result or its error."""
         future: Future[GroupResult] = Future()
         self._calls.put((future, call))
         if self._threads < self._size and not self._idle.acquire(blocking=False):

@@ -1,6 +1,6 @@
 """Sorts a batch of messages into one group for each entity, in the order of the events, and coalesces updates.
 
-These are pure functions: they do not call a queue or a service.
+The functions are pure: they do not call a queue or a service.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,9 +22,9 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 class Task:
     """One message to handle, together with the earlier messages that were coalesced into it.
 
-    `content` is the parsed message; if it cannot be parsed, `content` is None and `malformed` says why. `handler` is
-    None for a message that is acknowledged without work, and for a mapping retry, which the creation protocol handles.
-    `properties` are the telemetry properties that come from the event itself.
+    `content` is the parsed event or mapping retry. It is None for a message of an unknown type, and for a message that
+    cannot be parsed: `malformed` then says why. `handler` is None for everything except an event of the domain; the
+    creation protocol handles a mapping retry. `properties` are the telemetry properties from the event itself.
     """
 
     message: Message
@@ -64,7 +64,7 @@ class MessageGroup:
     """The tasks of one entity, handled one after the other, as in a message group of an SQS FIFO queue.
 
     `key` names the lease that is held while they are handled, or is None if they do not need a lease. `busy_since`: the
-    time, on the monotonic clock, from which they have waited for a lease that is held elsewhere.
+    time, on the monotonic clock, since which they have waited for a lease that is held elsewhere, or None.
     """
 
     key: str | None
@@ -81,10 +81,10 @@ def coalesce(messages: Iterable[Message], domain: Domain) -> list[MessageGroup]:
     """The groups of a batch, in the order in which their first messages arrived.
 
     Every message is in exactly one task. Events of one entity share a group: creations come first, then updates. Both
-    are in the order of `occurredAt`, or of sending if that is absent, or of arrival if the times are equal. Consecutive
-    updates with the same event type become one task, which writes the state after the last of them. Creations are never
-    coalesced, nor are updates that declare `Coalesce.NEVER`. A message that is not an event of this domain forms a
-    separate group.
+    are sorted by `occurredAt`, or by the time of sending if that is absent. Events with equal times stay in the order
+    of arrival. Consecutive updates with the same event type become one task, which writes the state after the last of
+    them. Creations are never coalesced, nor are updates that declare `Coalesce.NEVER`. A message that is not an event
+    of this domain forms a separate group.
     """
     groups: dict[str, list[Task]] = {}
     for message in messages:

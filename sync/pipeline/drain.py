@@ -36,7 +36,7 @@ from sync.store.database import StoreUnavailable
 
 @dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """The outcomes of the messages of one or more batches. Each received message is in exactly one of the counts."""
+    """The number of messages in one or more batches, by outcome. Each received message has exactly one outcome."""
 
     queue: str
     received: int = 0
@@ -61,18 +61,18 @@ class BatchSummary:
         return BatchSummary(name, **{key: mine[key] + theirs[key] for key in mine if key != "queue"})
 
     def as_dict(self) -> dict[str, Any]:
-        """The counts by name, for JSON; seconds are rounded to three decimal places."""
+        """The fields by name, for JSON; seconds are rounded to three decimal places."""
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 
 
 class UpstreamsUnavailable(SyncError):
-    """A required service, or the database, stayed unavailable beyond `hold_seconds`; the messages were returned."""
+    """A required service or the database was unavailable for too long, so the messages were returned to the queue."""
 
     recoverable = True
 
     def __init__(self, names: list[str]) -> None:
-        verbs = "is unavailable, or fails" if len(names) == 1 else "are unavailable, or fail"
-        super().__init__(f"{' and '.join(names)} {verbs} these calls; the messages wait on the queue")
+        verbs = "is unavailable or fails" if len(names) == 1 else "are unavailable or fail"
+        super().__init__(f"{' and '.join(names)} {verbs} the calls for the messages, which wait on the queue")
 
 
 class Drain:
@@ -116,8 +116,8 @@ class Drain:
         """Stops receiving. Handles received messages for up to `DRAIN_GRACE_SECONDS`, then returns the rest.
 
         Groups that are ready are still started during the grace period. Parked groups are returned at once, except for
-        groups that wait because their event is too young. If a service is unavailable, all groups that do not run are
-        returned at once.
+        groups that wait because their event is too young. If a service is unavailable, all groups that are not running
+        are returned at once.
         """
         self._control.stop()
 
@@ -132,14 +132,15 @@ class Drain:
         return self._acknowledger.deferrals
 
     def seconds_since_progress(self) -> float:
-        """The seconds since a message was handled or the drain waited for an outage to end; they grow if it hangs."""
+        """The seconds since a message was last handled, or since the drain last waited for an outage to end."""
         return self._control.seconds_since_progress()
 
     def run_batch(self) -> BatchSummary:
         """Drains one micro-batch and returns the outcomes of its messages.
 
-        Raises `QueueUnavailable`, and `UpstreamsUnavailable` after `hold_seconds` of an outage. A drain that waits
-        without a limit raises `StoreUnavailable` instead if it cannot receive because the database is unavailable.
+        Raises `QueueUnavailable`. A drain with a limit (`hold_seconds`) raises `UpstreamsUnavailable` if an outage
+        lasts for longer than that, or if messages were deferred and a service is not up yet. A drain without a limit
+        raises `StoreUnavailable` if it cannot receive because the database is unavailable.
         """
         self._begin(1)
         started = monotonic()
@@ -184,7 +185,7 @@ class Drain:
         self._receive_again_at = math.inf
 
     def _receive(self) -> list[Message]:
-        """Receives the next batch, or takes it if it is already being received.
+        """Receives the next batch, or waits for it if it is already being received.
 
         A drain with a limit (`hold_seconds`) also waits for the database. Raises the same errors as `run_batch`.
         """
@@ -236,7 +237,7 @@ class Drain:
         return coalesce(messages, self._queue_context.domain)
 
     def _more(self) -> list[MessageGroup]:
-        """The groups of the next batch, if it has been received."""
+        """The groups of the next batch, or none if it has not been received yet."""
         if self._ahead is None:
             self._receive_ahead()
             return []
@@ -250,9 +251,10 @@ class Drain:
         return self._groups(messages) if messages else []
 
     def _receive_again_later(self, error: BaseException) -> None:
-        """Receives again after a pause if a receive in advance failed.
+        """Receives again after a pause, since a receive in advance failed with `error`.
 
-        If that fails too, or the error is unexpected, `_receive` raises the error once the current groups have ended.
+        If no receive has succeeded when the current groups have ended, or if the error is unexpected, `_receive` raises
+        the error.
         """
         if not isinstance(error, SyncError):
             return
@@ -264,7 +266,7 @@ class Drain:
             self._receive_ahead()
 
     def _receive_ahead(self) -> None:
-        """Starts to receive the next batch, unless the maximum is reached or a service is unavailable."""
+        """Starts to receive the next batch if the drain may handle another batch and all services are up."""
         if self._batches < self._most_batches and self._outage.all_up():
             self._ahead = self._receiver.receive_ahead()
 

@@ -2,10 +2,10 @@
 
 An event may be sent before the transaction behind it is committed, so it is parked until it is a few seconds old.
 
-SQS does not keep the order, and several processes drain one queue. So a change may arrive before the creation of its
-record, and an attendance before its allocation. Such an event waits on the queue (`sync.queues.requeue`) while the
-creation may still come. After `CREATION_WAIT_SECONDS` it fails like any other event. The time before the end of an
-outage does not count, since nothing is created during an outage.
+SQS does not keep messages in order, and several processes drain one queue. So a change may arrive before the creation
+of its record, and an attendance before its allocation. Such an event waits on the queue (`sync.queues.requeue`) while
+the creation may still come. After `CREATION_WAIT_SECONDS`, it fails like any other event. Only the time since the end
+of the last outage counts, since nothing is created during an outage.
 """
 
 import math
@@ -39,12 +39,12 @@ class CreationAwaited(SyncError):
     recoverable = True
 
     def __init__(self, missing: UpstreamError) -> None:
-        super().__init__(f"{missing}; its creation may still come")
+        super().__init__(f"{missing}; the record may still be created")
         self.missing = missing
 
 
 def may_still_be_created(error: UpstreamError, message: Message, queue_context: QueueContext) -> bool:
-    """Whether `error` means that a mapping or an allocation is missing but may still come.
+    """Whether `error` means that a mapping or an allocation is missing but may still be created.
 
     Raises `StoreUnavailable`.
     """
@@ -77,7 +77,7 @@ def _may_wait(message: Message, seconds: float, connection: Connection, queue_co
 
 
 def _unmapped_id(error: UpstreamError) -> str | None:
-    """The DPS id that has no mapping, which is the last part of the path; None if the error means something else."""
+    """The DPS id without a mapping (the last part of the path), or None if `error` does not mean a missing mapping."""
     if error.service != UpstreamName.MAPPING or error.method != "GET" or not error.absent:
         return None
     return unquote(error.path.rsplit("/", 1)[-1])
@@ -86,8 +86,9 @@ def _unmapped_id(error: UpstreamError) -> str | None:
 def seconds_until_old_enough(message: Message, minimum_age: float) -> float:
     """The seconds until the event of `message` is `minimum_age` seconds old, from 0 to `minimum_age`.
 
-    The age is that of the message, since the clocks of publishers are unknown. At the first receive it is measured by
-    the clock of SQS alone. Later it is measured by our clock, but it is at least the time since the receive.
+    The age is that of the message, since the clocks of the publishers may be wrong. If the message was received for the
+    first time, its age at the receive is measured by the clock of SQS alone. Otherwise, its age is measured by our
+    clock, but is at least the time since the receive.
     """
     since_receive = time.monotonic() - message.received_at
     age = since_receive

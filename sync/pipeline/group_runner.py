@@ -1,4 +1,4 @@
-"""Handles the tasks of one message group in order, and decides what a failure means for the tasks behind it.
+"""Handles the tasks of one message group in order, and decides what the failure of a task means for those behind it.
 
 A thread handles a group for one turn and returns a `GroupResult`: the tasks that ended, and those that remain.
 """
@@ -102,8 +102,8 @@ class GroupRunner:
         if task.handler is not None and breakers.open_services(upstreams):
             return _park(group, Missing.SERVICE, 0)
         if task.handler is not None and breakers.tried_elsewhere(upstreams):
-            # The task is not started, since it would repeat everything before its call to the unavailable service at
-            # each attempt.
+            # The task is not started, since each attempt would repeat everything before the call to the unavailable
+            # service.
             return _park(group, Missing.SERVICE, times.UPSTREAM_POLL_SECONDS)
         if (young := self._park_if_young(group)) is not None:
             return young
@@ -130,7 +130,10 @@ class GroupRunner:
         return _end_first(group, TaskEnd(task, outcome))
 
     def _park_if_young(self, group: MessageGroup) -> GroupResult | None:
-        """Parks a group if the publisher of its first event may not have committed the change yet."""
+        """Parks a group if the publisher of its first event may not have committed the change yet.
+
+        Returns None if the group does not have to be parked.
+        """
         task, minimum = group.tasks[0], self._queue_context.settings.event_minimum_age_seconds
         if task.handler is None:
             return None
@@ -158,7 +161,7 @@ class GroupRunner:
     def _fail_creation(self, group: MessageGroup, failure: Failure) -> GroupResult:
         """Ends a failed creation, and returns the tasks that depend on it to the queue for the same wait.
 
-        Updates need the record, so they always wait. Other creations in the group only wait if the failed one may still
+        Updates need the record, so they always wait. Other creations in the group wait only if the failed one may still
         succeed: a creation that needs a person must not hold them up.
         """
         first, *others = group.tasks
@@ -172,18 +175,18 @@ class GroupRunner:
         return GroupResult(tuple(ended), replace(group, tasks=tuple(rest)) if rest else None)
 
     def _seconds_of_unknown_outcome(self, error: Exception) -> int:
-        """The time in whole seconds for which the failed request may still be under way; 0 if it is not.
+        """The number of whole seconds for which the failed request may still be under way; 0 if it cannot be.
 
         The next attempt is made after that time. If it were made earlier, the message would wait for a lease and be
-        replaced by a copy, which does not count the failed attempt. A message that fails each time would then never
-        become a dead letter.
+        replaced by a copy, whose receive count does not include the failed attempt. A message that fails each time
+        would then never become a dead letter.
         """
         if not isinstance(error, UpstreamError) or not error.under_way:
             return 0
         return math.ceil(self._queue_context.settings.longest_request_seconds)
 
     def _wait_for_lease(self, group: MessageGroup, error: LeaseBusy) -> GroupResult:
-        """Parks a group if its lease is held elsewhere; returns it to the queue if the wait lasts too long."""
+        """Parks a group whose lease is held elsewhere, or returns it to the queue if the wait would be too long."""
         moment = time.monotonic()
         since = moment if group.busy_since is None else group.busy_since
         left = times.LEASE_WAIT_SECONDS - (moment - since)
@@ -194,7 +197,7 @@ class GroupRunner:
         if not isinstance(error, CreateUnderWay):
             return GroupResult(_wait_on_queue(group.tasks, WaitsFor.LEASE, wait_seconds=seconds))
         # The first message itself is delivered again, so that the receives in which it was tried add up. If a copy
-        # replaced it each time, a creation that always fails would never end. At its last receive a single copy allows
+        # replaced it each time, a creation that always fails would never end. At its last receive, a single copy allows
         # one more check in NOMIS.
         first, *others = group.tasks
         ended = TaskEnd(first, Outcome.DEFERRED, wait_seconds=seconds, failure_at_last_receive=describe_failure(error))
@@ -219,7 +222,10 @@ def _end_first(group: MessageGroup, end: TaskEnd) -> GroupResult:
 def _wait_on_queue(
     tasks: Sequence[Task], waits_for: WaitsFor, failure: Failure | None = None, wait_seconds: int | None = None
 ) -> tuple[TaskEnd, ...]:
-    """Returns tasks to the queue, for `wait_seconds` if the time is known; `failure` is how the first task failed."""
+    """The ends of tasks that are returned to the queue, for `wait_seconds` if that is known.
+
+    failure: how the first task failed, or None if it did not fail.
+    """
     return tuple(
         TaskEnd(task, Outcome.DEFERRED, None if number else failure, wait_seconds, waits_for, cause=failure)
         for number, task in enumerate(tasks)

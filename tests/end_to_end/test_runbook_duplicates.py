@@ -56,7 +56,7 @@ def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
     assert "To NOMIS synchronisation duplicate visit detected in Production" in alert
     assert f"prisoner-to-nomis duplicates show {finding}" in alert
     assert f"NOMIS has two records of visit {event.dps_id} of prisoner {event.prisoner_id} at " in alert
-    assert "A sentenced prisoner loses a visit in that week" in alert
+    assert "A sentenced prisoner loses a visit in the week of the duplicate" in alert
     first, second = sorted(each["id"] for each in sandbox.nomis("visit"))
     shown = app.read_json("duplicates", "show", str(finding))
     assert (shown["verdict"], shown["severity"], shown["obstacles"]) == ("surplus", "serious", [])

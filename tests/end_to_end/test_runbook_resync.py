@@ -236,7 +236,7 @@ def test_a_cancelled_visit_is_never_created(app: App, sandbox: Sandbox) -> None:
     """A visit that was cancelled in DPS before it reached NOMIS is not written to NOMIS."""
     event = visit_booked(sandbox)
     change(sandbox, "visit", event, {"status": "CANCELLED"})
-    assert "nothing: it is cancelled, and not mapped to a NOMIS visit" in app.run_ok("resync", "visit", event.dps_id)
+    assert "nothing: it is cancelled and not mapped to a NOMIS visit" in app.run_ok("resync", "visit", event.dps_id)
     assert sandbox.nomis("visit") == []
 
 

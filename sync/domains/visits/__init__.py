@@ -2,11 +2,12 @@
 
 What is special about them:
 
-- The comment of a NOMIS visit contains the booking's reference, which identifies the visit after an unknown outcome.
-- NOMIS refuses a visit if it has an equal visit. If the equal visit belongs to the same booking, the new one counts as
-  created.
-- NOMIS does not delete visits, so a duplicate is cancelled.
-- A visit that is no longer scheduled does not have to be cancelled: the event succeeds.
+- The comment of a NOMIS visit contains the booking's reference, which identifies the visit if the outcome of its
+  creation is unknown.
+- NOMIS refuses a new visit if it already has an equal one. If the existing visit belongs to the same booking, the
+  program uses that visit, and the creation succeeds.
+- NOMIS does not delete visits, so a duplicate is cancelled instead.
+- A NOMIS visit that is no longer scheduled does not have to be cancelled: the event succeeds.
 - The mapping service cannot delete the mapping of a visit.
 """
 

@@ -33,7 +33,7 @@ class Visit(Response):
 
 
 class BookedVisit(Visit):
-    """A visit with the further fields that are compared: its status (`BOOKED`, `CANCELLED`) and its last change."""
+    """A visit with the further fields for a comparison: its status (such as `BOOKED`) and when it was last changed."""
 
     visit_status: str
     created_timestamp: LocalDateTime | None = None
@@ -87,11 +87,11 @@ def find_visit(visits: ServiceClient, reference: str) -> BookedVisit | None:
 def visits_page(
     visits: ServiceClient, whose: Mapping[str, str], days: tuple[date, date], number: int, size: int
 ) -> Page:
-    """Page `number` (from 0) of the visits in `days` (first and last, both included), latest first.
+    """Page `number` (from 0) of the visits from the first to the last of `days` (inclusive), latest first.
 
-    whose: the `prisonId` or the `prisonerId`. The content is unchecked, and may contain visits on other days, since a
-    service ignores parameters that it does not know. The parameters for the days got new names in February 2024, so
-    the program sends both.
+    whose: the query parameter `prisonId` or `prisonerId`, with its value. The records on the page are not checked, and
+    some may be visits on other days, since a service ignores parameters that it does not know. The parameters for the
+    days were renamed in February 2024, so the program sends the days under both the old and the new names.
     """
     first, last = days
     query = {
@@ -111,7 +111,7 @@ def parse_booked_visit(visits: ServiceClient, element: object) -> BookedVisit:
 
 
 def supported_prisons(visits: ServiceClient) -> tuple[str, ...]:
-    """The prisons for which staff or the public can book visits."""
+    """The ids of the prisons at which staff or the public can book visits."""
     try:
         listed = [_prisons(visits, _PRISONS_OF_USERS, user_type) for user_type in ("STAFF", "PUBLIC")]
     except UpstreamError as error:

@@ -28,7 +28,7 @@ class CreateVisit(Body):
 
 
 class UpdateVisit(Body):
-    """The parts of a visit that may change."""
+    """The fields of a visit that an update can change."""
 
     start_date_time: str
     end_time: str
@@ -38,7 +38,7 @@ class UpdateVisit(Body):
 
 
 class CancelVisit(Body):
-    """Why a visit is cancelled: a code of the domain `MOVE_CANC_RS`."""
+    """Why a visit is cancelled: a code of the reference domain `MOVE_CANC_RS`."""
 
     outcome: str
 
@@ -55,9 +55,9 @@ class ReferenceCode(Response):
     code: str
 
 
-#: NOMIS makes special rooms for booked visits, one for each real room or, in later versions, one for all of them. The
-#: end of the description of such a room shows the restriction. A room that a user chose in NOMIS does not show a
-#: restriction.
+#: NOMIS makes special rooms for booked visits: for each restriction, one for each real room or, in later versions, one
+#: for all real rooms. The end of the description of such a room shows the restriction. A room that a user chose in
+#: NOMIS does not show a restriction.
 _RESTRICTED_ROOM = r"(?:-VSIP-.+-|VSIP_)(SOC|CLO)$"
 ROOM_RESTRICTIONS: Mapping[str, str] = {"SOC": "OPEN", "CLO": "CLOSED"}
 
@@ -88,7 +88,10 @@ class NomisVisitor(Response):
 
 
 class VisitDetails(NomisVisit):
-    """A visit with all fields that are compared. The code of its location is the description of the room."""
+    """A visit with all the fields that a comparison needs.
+
+    The code in `agency_internal_location` is the description of the room.
+    """
 
     offender_no: str
     prison_id: str
@@ -105,7 +108,7 @@ class VisitDetails(NomisVisit):
 
     @property
     def restriction(self) -> str | None:
-        """`OPEN` or `CLOSED`, according to the room of the visit, or None if the room does not show it."""
+        """The restriction that the room of the visit shows (`OPEN` or `CLOSED`), or None if it does not show one."""
         room = "" if self.agency_internal_location is None else self.agency_internal_location.code
         found = re.search(_RESTRICTED_ROOM, room)
         return None if found is None else ROOM_RESTRICTIONS[found[1]]
@@ -158,14 +161,14 @@ _VISIT_BALANCE = Operation(
 
 
 def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]) -> int:
-    """Creates a visit and returns its id. A repeated call creates another visit. `body` is a `CreateVisit` as JSON."""
+    """Creates a visit and returns its id; a repeated call may create another. `body` is a `CreateVisit` as JSON."""
     return CREATE_VISIT.call(nomis, offender_no, body=body).visit_id
 
 
 def existing_visit(error: UpstreamError) -> int | None:
     """The id of the equal visit that made NOMIS refuse a new one with 409.
 
-    None if an older version does not name it, and for any other error.
+    None if an older version of NOMIS does not name that visit, or if `error` is any other error.
     """
     if error.status != 409 or not error.from_service:
         return None
@@ -179,7 +182,10 @@ def update_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: Up
 
 
 def cancel_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: CancelVisit) -> None:
-    """Cancels a visit. Raises `UpstreamError`, with status 409 if it is already cancelled or no longer scheduled."""
+    """Cancels a visit.
+
+    Raises `UpstreamError`, with status 409 if the visit is already cancelled or no longer scheduled.
+    """
     CANCEL_VISIT.call(nomis, offender_no, visit_id, body=body)
 
 
@@ -189,12 +195,15 @@ def find_visit(nomis: ServiceClient, visit_id: int) -> NomisVisit | None:
 
 
 def find_details(nomis: ServiceClient, visit_id: int) -> VisitDetails | None:
-    """The visit with this id and all fields that are compared, or None if NOMIS does not have it."""
+    """The details of the visit with this id, or None if NOMIS does not have the visit."""
     return VISIT_DETAILS.call(nomis, visit_id, asked={"visitId": visit_id})
 
 
 def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_from: datetime) -> Iterator[int]:
-    """The ids of a prison's visits of one type that were created since `created_from` (in London), oldest first."""
+    """The ids of a prison's visits of one type that were created at or after `created_from`, in order of creation.
+
+    created_from: a time in London. Its offset, if any, is ignored.
+    """
     query = {
         "prisonIds": prison_id,
         "visitTypes": visit_type,
@@ -204,10 +213,10 @@ def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_fro
 
 
 def knows_prisoner(nomis: ServiceClient, offender_no: str) -> bool:
-    """Whether NOMIS has a booking under this prisoner number; after a merge it no longer does.
+    """Whether NOMIS has a booking under this prisoner number; after a merge, it has none under the old number.
 
-    The endpoint for the visit balance (since April 2025) shows this. Its response is empty if the booking exists but
-    has no balance.
+    The endpoint for the visit balance, which NOMIS has had since April 2025, shows this. Its response is empty if the
+    booking exists but has no balance.
     """
     try:
         return _VISIT_BALANCE.call(nomis, offender_no) is not None

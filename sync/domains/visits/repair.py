@@ -1,4 +1,4 @@
-"""Repairs of visits: cancels duplicates, since NOMIS does not delete visits, and writes visits to NOMIS again."""
+"""Repairs visits: cancels duplicates, since NOMIS does not delete visits, and writes visits to NOMIS again."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -31,7 +31,7 @@ class VisitRepair(RemovingRepair):
     owner = "offenderNo"
     proof: ClassVar = {"start": True, "prisonId": True}
     removal = f"cancel {{record}} with the outcome {_OUTCOME}"
-    harm = "A sentenced prisoner loses a visit in that week until the duplicate is cancelled."
+    harm = "A sentenced prisoner loses a visit in the week of the duplicate until it is cancelled."
     dps_property = "visitId"
     time_of = ("startDateTime",)
 
@@ -50,7 +50,10 @@ class VisitRepair(RemovingRepair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Cancels the visit, since NOMIS does not delete visits. A visit that is already cancelled stays as it is."""
+        """Cancels the visit, since NOMIS does not delete visits.
+
+        A visit that is already cancelled, or no longer scheduled, stays as it is.
+        """
         assert record is not None
         offender_no = record["offenderNo"]
         assert offender_no is not None
@@ -66,7 +69,7 @@ class VisitRepair(RemovingRepair):
         return record is None or record.get("status") == _CANCELLED
 
     def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """Sentences about a comment that does not contain the reference, and about a visit that is not scheduled."""
+        """Says whether the comment lacks the reference, and whether the visit is not scheduled, one sentence each."""
         if record.get("namesReference") == "no":
             yield f"the comment of visit {ids.nomis_text} does not name {ids.dps_id}"
         if record.get("status") != _SCHEDULED:
@@ -77,7 +80,7 @@ class VisitRepair(RemovingRepair):
         return {"nomisId": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
-        """The prisoner, the prison, the start, and the reference in the comment."""
+        """A phrase with the prisoner, the prison, the start, and the reference that the comment contains."""
         body = request["body"]
         return (
             f"a visit of {request['offenderNo']} at {body['prisonId']} on {body['startDateTime']}, with a comment that "
@@ -89,7 +92,7 @@ class VisitRepair(RemovingRepair):
         return str(request["offenderNo"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """The prison and the start. A person may have changed everything else in the meantime."""
+        """The prison and the start. A person may have changed anything else in the meantime."""
         body = request["body"]
         return {"prisonId": body["prisonId"], "start": body["startDateTime"]}
 
@@ -120,9 +123,10 @@ class VisitResync(Resync):
     tracked = "to-nomis-synch-visit-resynchronisation-repair"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the visit on both sides.
+        """Reads the visit on both sides, and plans what NOMIS needs.
 
-        In NOMIS a booked visit is created or updated, and a cancelled visit is cancelled.
+        A visit that is booked in DPS is created or updated in NOMIS. A visit that is cancelled in DPS is cancelled in
+        NOMIS too.
         """
         visit = visit_scheduler.find_visit(services[UpstreamName.VISITS], dps_id)
         ids = self.find_ids(dps_id, services)
@@ -159,7 +163,7 @@ def _plan_booked(
 ) -> ResyncPlan:
     if ids is None:
         events = (_event("prison-visit.booked", visit),)
-        return plan(effect=Effect.CREATE, because="it is booked, and not mapped to a NOMIS visit", events=events)
+        return plan(effect=Effect.CREATE, because="it is booked but not mapped to a NOMIS visit", events=events)
     objection = None
     if nomis is None:
         objection = (
@@ -179,14 +183,14 @@ def _plan_cancelled(
     plan: "partial[ResyncPlan]", visit: BookedVisit, ids: MappingIds | None, nomis: Record | None
 ) -> ResyncPlan:
     if ids is None:
-        return plan(effect=Effect.NOTHING, because="it is cancelled, and not mapped to a NOMIS visit")
+        return plan(effect=Effect.NOTHING, because="it is cancelled and not mapped to a NOMIS visit")
     if nomis is None:
         return plan(effect=Effect.NOTHING, because="it is cancelled, and NOMIS no longer has the visit")
     if nomis["status"] == _CANCELLED:
         return plan(effect=Effect.NOTHING, because="it is cancelled on both sides")
     objection = None
     if nomis["status"] != _SCHEDULED:
-        objection = f"visit {ids.nomis_text} has status {nomis['status']} in NOMIS, which only cancels scheduled visits"
+        objection = f"visit {ids.nomis_text} has status {nomis['status']} in NOMIS, which cancels only scheduled visits"
     events = (_event("prison-visit.cancelled", visit),)
     return plan(effect=Effect.CANCEL, because="it is cancelled in DPS", events=events, objection=objection)
 
@@ -221,9 +225,10 @@ def _shown(visit: BookedVisit) -> Record:
 
 
 def _expected(visit: BookedVisit, nomis: Record | None) -> Record:
-    """The fields that NOMIS must show. Only the cancelled status is included: other statuses change on the day.
+    """The fields that NOMIS must show: only the status for a cancelled visit, and all but the status for any other.
 
-    The restriction is left out if the room in NOMIS does not show one, or if it is unknown in DPS.
+    The status of any other visit changes in NOMIS on the day. The restriction is left out too if NOMIS does not have
+    the visit, if its room there does not show a restriction, or if the restriction is unknown in DPS.
     """
     if visit.visit_status == "CANCELLED":
         return {"status": _CANCELLED}

@@ -106,7 +106,10 @@ class VisitCreation(Creation):
         return {"visitId": self.dps_id(event), "offenderNo": event.required_prisoner_id()}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Makes the request from the current visit in visit-scheduler, and dates the visit order by the event."""
+        """Makes the request from the current visit in visit-scheduler.
+
+        The issue date of the visit order is the date of the event.
+        """
         issue_date = event.required_occurred_at().date().isoformat()
         visit = _read_visit(event, context)
         start, end = local_seconds(visit.start_timestamp), with_seconds(visit.end_timestamp.time())
@@ -127,18 +130,21 @@ class VisitCreation(Creation):
         return Prepared(request)
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates the visit. If NOMIS refuses because it already has the visit of this booking, uses that visit."""
+        """Creates the visit. If NOMIS refuses because it already has the visit of this booking, returns its id."""
         try:
             return {"nomisId": nomis_visits.create_visit(services.nomis, request["offenderNo"], request["body"])}
         except UpstreamError as error:
-            # NOMIS refuses a visit if it has an equal one, which may belong to this booking.
+            # NOMIS refuses a visit if it already has an equal one, which may belong to this booking.
             existing = nomis_visits.existing_visit(error)
             if existing is None or not _is_of_booking(existing, request, services):
                 raise
             return {"nomisId": existing}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The visits that were created at the prison since `since` and have the reference in their comment."""
+        """The ids of the visits of the requested prison and type whose comment contains the reference.
+
+        Only visits that were created after `since`, or shortly before it, are read.
+        """
         body = request["body"]
         ids = nomis_visits.visit_ids(services.nomis, body["prisonId"], body["visitType"], earliest_creation(since))
         visits = ((visit_id, nomis_visits.find_visit(services.nomis, visit_id)) for visit_id in ids)
@@ -190,7 +196,7 @@ def _cancel(event: DomainEvent, context: HandlerContext) -> None:
                 context.bind(**{"nomis-error": str(error)})
             elif not error.conflict:
                 raise
-            # The visit is already cancelled or no longer scheduled, so nothing is left to do.
+            # The visit does not exist, is already cancelled or is no longer scheduled, so nothing is left to do.
             reference = CREATION.dps_id(event)
             structlog.get_logger().warning("visit-cancelled-already", visitId=reference, nomisVisitId=visit_id)
 
