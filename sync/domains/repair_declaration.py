@@ -74,7 +74,7 @@ class Repair(ABC):
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """The NOMIS ids of the record that a person found, by their names in the mapping.
 
-        number: the id that the person typed. request: the request of the creation. Raises `ValueError`.
+        number: the id that the person typed. request: the request of the creation.
         """
 
     @abstractmethod

@@ -48,7 +48,7 @@ class PersonAdjustment(Response):
 
     @property
     def changed_at(self) -> datetime | None:
-        """When the adjustment was last changed or else created, local to London; None if the service does not say."""
+        """The time of the last change, or else of the creation, local to London; None if the service does not say."""
         return self.last_updated_date or self.created_date
 
     @model_validator(mode="before")
@@ -95,9 +95,8 @@ def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
 def person_adjustments(adjustments: ServiceClient, offender_no: str) -> tuple[PersonAdjustment, ...]:
     """The active adjustments in a prisoner's current period of custody.
 
-    Versions of the service that date from 2023 list all adjustments of the prisoner.
-
-    Empty for a prisoner who is unknown to the service (404) or is not serving a sentence (422). Raises `UpstreamError`.
+    Versions of the service that date from 2023 list all adjustments of the prisoner. The result is empty for a prisoner
+    who is unknown to the service (404) or is not serving a sentence (422). Raises `UpstreamError`.
     """
     try:
         return PERSON_ADJUSTMENTS.call(adjustments, query={"person": offender_no})

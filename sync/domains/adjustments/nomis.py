@@ -38,7 +38,7 @@ class AdjustmentBody(Body):
 class ChangedAdjustment(AdjustmentBody):
     """The new state of an adjustment in NOMIS.
 
-    For an adjustment to a sentence, newer versions of NOMIS also require the sentence.
+    For an adjustment to a sentence, versions of NOMIS since June 2023 also require the sentence.
     """
 
     sentence_sequence: Annotated[int | None, Since("2023-06")]

@@ -90,7 +90,7 @@ MAPPINGS = Mappings(
 
 
 class AdjustmentCreation(Creation):
-    """Creates a NOMIS adjustment to a sentence or to a key date for a DPS adjustment."""
+    """Creates a NOMIS adjustment, to a sentence or to a key date, for a DPS adjustment."""
 
     event_type = "release-date-adjustments.adjustment.inserted"
     name = "sentencing-adjustment"

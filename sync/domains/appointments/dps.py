@@ -64,7 +64,7 @@ class AppointmentInstance(Response):
     updated: LocalDateTime | None = Field(None, validation_alias=AliasChoices("updatedTime", "updated"))
 
     def attendee(self) -> Attendee:
-        """The appointment as an `Attendee`. `cancelled` is None, since only a search shows it."""
+        """The appointment as an `Attendee`; `cancelled` is None, since only a search shows cancellations."""
         return Attendee(
             self.id,
             self.booking_id,

@@ -67,7 +67,7 @@ _ROLE = "NOMIS_APPOINTMENTS"
 CREATE_APPOINTMENT = Operation(
     UpstreamName.NOMIS, "POST", "/appointments", written(AppointmentCreated), role=_ROLE, body=CreateAppointment
 )
-# Without a location there is no look-up (see `appointments_at`).
+# Without a location, there is no look-up (see `appointments_at`).
 _CREATE_IN_CELL = replace(CREATE_APPOINTMENT, no_look_up=True)
 UPDATE_APPOINTMENT = Operation(
     UpstreamName.NOMIS, "PUT", "/appointments/{nomisEventId}", EMPTY, role=_ROLE, body=UpdateAppointment
@@ -117,7 +117,7 @@ def cancel_appointment(nomis: ServiceClient, event_id: int) -> None:
 
 
 def delete_appointment(nomis: ServiceClient, event_id: int) -> bool:
-    """Deletes an appointment. Returns False if NOMIS did not have it."""
+    """Deletes an appointment. Returns whether NOMIS had it. Raises `UpstreamError`."""
     try:
         DELETE_APPOINTMENT.call(nomis, event_id)
     except UpstreamError as error:
@@ -130,7 +130,7 @@ def delete_appointment(nomis: ServiceClient, event_id: int) -> bool:
 def appointments_at(
     nomis: ServiceClient, booking_id: int, location_id: int, start: str
 ) -> tuple[NomisAppointment, ...]:
-    """The appointments of a booking at a location that start at `start` (`yyyy-MM-dd'T'HH:mm:ss`).
+    """The appointments of a booking that are at a location and start at `start` (`yyyy-MM-dd'T'HH:mm:ss`).
 
     Versions of NOMIS before January 2026 respond with a single appointment. They respond with 404 if there is none, and
     with 500 if there are several.

@@ -31,7 +31,7 @@ MAPPING_MISSING, NOMIS_MISSING = (
 
 
 def location_of(appointment: AppointmentInstance) -> int | None:
-    """The location of an appointment, or None if it is in a cell, even if the appointment also has a location."""
+    """The location of an appointment, or None if the appointment is in a cell, even if it also has a location."""
     return None if appointment.in_cell else appointment.internal_location_id
 
 

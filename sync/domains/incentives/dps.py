@@ -119,8 +119,8 @@ def review(incentives: ServiceClient, review_id: int | str) -> Review:
 def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
     """The current level of a booking, or None if the booking has no reviews. Raises `UpstreamError`.
 
-    The current level is that of the latest review by the time of review. with_details: whether to read all reviews of
-    the booking as well.
+    The current level is that of the review with the latest time. with_details: whether to read all reviews of the
+    booking as well.
     """
     query = {"with-details": "true" if with_details else "false"}
     return BOOKING_SUMMARY.call(incentives, booking_id, query=query, asked={"bookingId": booking_id})
@@ -173,5 +173,5 @@ def level(incentives: ServiceClient, code: str) -> Level:
 
 
 def prison_level(incentives: ServiceClient, prison_id: str, code: str) -> PrisonIncentiveLevel:
-    """The level with the code `code` of one prison. Raises `UpstreamError`."""
+    """The level with the code `code` in the prison `prison_id`. Raises `UpstreamError`."""
     return PRISON_LEVEL.call(incentives, prison_id, code, asked={"prisonId": prison_id, "levelCode": code})

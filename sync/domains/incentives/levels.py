@@ -76,7 +76,7 @@ def _write_order(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _order(context: HandlerContext) -> tuple[str, ...]:
-    """The codes of the levels, including inactive ones, in the order that DPS has.
+    """The codes of the levels, including inactive ones, in their order in DPS.
 
     The caller must hold the lease of the order.
     """

@@ -142,7 +142,7 @@ def current_iep(nomis: ServiceClient, booking_id: int) -> IepRecord | None:
 
 
 def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecord | None:
-    """The record of a booking with the sequence `sequence`, or None if the booking does not have that sequence."""
+    """The booking's record with the sequence `sequence`, or None if there is no such record."""
     asked = {"bookingId": booking_id, "incentiveSequence": sequence}
     return IEP_RECORD.call(nomis, booking_id, sequence, asked=asked)
 
