@@ -14,8 +14,8 @@ CONNECT_SECONDS = 5.0
 class UpstreamName(StrEnum):
     """The upstream services. The value of a member is the service's name in logs, errors and health pages.
 
-    Each member also has a default address, a meaning (the description of the service on the settings page) and, if it
-    is not the name of the member, the prefix of the credential variables.
+    Each member also has a default address, a meaning (the description of the service on the settings page), and the
+    prefix of the credential variables, unless that is the name of the member.
     """
 
     def __new__(cls, value: str, default_url: str, meaning: str, credentials: str | None = None) -> Self:

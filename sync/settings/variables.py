@@ -50,7 +50,7 @@ def is_reconciliation_switch(variable: str) -> bool:
 
 
 def waits_variable(queue: str, event_type: str | None = None) -> str:
-    """The variable for the waits before retries on `queue`, or before retries of `event_type` on that queue."""
+    """The variable for the waits before retries on `queue`, or only before the retries of `event_type` on it."""
     suffix = "" if event_type is None else f"_{_upper(event_type)}"
     return f"{QUEUE_PREFIX}{queue.upper()}{_WAITS_SUFFIX}{suffix}"
 

@@ -29,7 +29,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """One failed attempt to handle a message. `attempt` is the receive count of the message at the time."""
+    """One failed attempt to handle a message. `attempt` is the receive count of the message at that time."""
 
     time: datetime
     queue: str

@@ -189,7 +189,7 @@ def given_up_messages(connection: Connection, queue: str) -> dict[str, Finding]:
 
 
 def resolve_given_up(connection: Connection, queue: str, keys: Collection[str], who: str, resolution: str) -> None:
-    """Resolves the findings about messages that a person sends back or removes."""
+    """Resolves the findings about the messages of `queue` with `keys`, which a person sends back or removes."""
     known = given_up_messages(connection, queue)
     numbers = [known[key].id for key in keys if key in known]
     if numbers:

@@ -136,7 +136,7 @@ class Leases:
         return taken
 
     def release(self, key: str) -> None:
-        """Releases the lease of `key`. If the database is unavailable, that happens once it is available again."""
+        """Releases the lease of `key`. If the database is unavailable, this is done once it is available again."""
         with self._lock:
             held = self._held.pop(key, None)
             if held is None:

@@ -81,7 +81,7 @@ class Telemetry:
                 raise
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        """Writes `rows`. If this raises an error, `rows` is left with those that need another attempt."""
+        """Writes `rows`. If this raises an error, `rows` keeps only those that need another attempt."""
         try:
             with self._database.begin() as connection:
                 connection.execute(_INSERT, rows)
