@@ -1,10 +1,10 @@
-"""Declares every environment variable of the program, with its default and its meaning.
+"""Declares the settings of the program, with their defaults and meanings.
 
-Each setting is the environment variable with the same name in upper case. The names are those of the replaced service,
-so that its Kubernetes secrets and values still work.
+Each field of `Settings` is read from the environment variable with the same name in upper case. Settings that the
+replaced service also had keep the names that they had there, so that its Kubernetes secrets and values still work.
 
-A new upstream service is declared in `upstreams.py`, a new queue in `queues.py`, and anything else as one field of
-`Settings`. `doc/settings.md` is generated from these declarations.
+A new upstream service is declared in `upstreams.py`, a new queue in `queues.py`, and any other new setting as a field
+of `Settings`. `doc/settings.md` is generated from these declarations.
 """
 
 from collections.abc import Mapping
@@ -86,8 +86,8 @@ class Settings(BaseModel):
         3,
         ge=1,
         le=1000,
-        description="number of receives before a message moves to the DLQ, for queues created at start (provider "
-        "`localstack`)",
+        description="number of receives before a message moves to the DLQ, for queues that the program creates "
+        "(provider `localstack`)",
     )
     hmpps_sqs_visibility_timeout_seconds: int = Field(
         120,
@@ -97,13 +97,14 @@ class Settings(BaseModel):
     )
 
     database_url: DatabaseUrl = Field(
-        "sqlite:///prisoner-to-nomis.db", description="any SQLAlchemy URL; PostgreSQL in production"
+        "sqlite:///prisoner-to-nomis.db",
+        description="SQLAlchemy URL of the database: SQLite, or PostgreSQL in production",
     )
     database_auto_upgrade: bool = Field(True, description="upgrades the database to the current schema at start")
 
     drain_interval_seconds: Seconds = Field(5, description="pause between the micro-batches of a queue")
     drain_concurrency: int = Field(
-        10, ge=1, le=200, description="number of messages of one queue that are handled in parallel"
+        10, ge=1, le=200, description="maximum number of messages of one queue that are handled in parallel"
     )
     drain_batch_size: int = Field(1000, ge=10, le=100_000, description="maximum number of messages in one micro-batch")
     drain_grace_seconds: Seconds = Field(
@@ -113,7 +114,7 @@ class Settings(BaseModel):
         2,
         ge=0,
         le=60,
-        description="minimum age of an event before its record is read, since the publisher may commit late",
+        description="minimum age of an event before its record is read, since the publisher may commit the change late",
     )
     creation_settling_seconds: Seconds = Field(
         10,
@@ -164,13 +165,13 @@ class Settings(BaseModel):
         description="how close in time two records must be for the diagnosis to count them as the same event",
     )
     reconciliation_exclusions: str | None = Field(
-        None, description="CSV file `bookingId,reason,date` of excluded bookings, or the same lines separated by `;`"
+        None, description="CSV file of excluded bookings (`bookingId,reason,date`), or its lines separated by `;`"
     )
     reconciliation_max_page_errors: int = Field(
-        30, ge=0, le=1_000_000, description="number of page errors after which a run fails"
+        30, ge=0, le=1_000_000, description="maximum number of pages that may fail; if more do, the run fails"
     )
     reconciliation_max_unreadable_percent: float = Field(
-        5, ge=0, le=100, description="percentage of unread prisoners above which a run fails"
+        5, ge=0, le=100, description="percentage of unread records above which a run fails"
     )
     activity_prisons: Codes = Field(
         (),
@@ -183,7 +184,7 @@ class Settings(BaseModel):
         "rollout",
     )
     reports_appointments_reconciliation_page_size: int = Field(
-        200, ge=1, le=20_000, description="number of appointments in a page of ids"
+        200, ge=1, le=20_000, description="number of ids in a page of the appointments reconciliation"
     )
     reports_appointments_reconciliation_lookahead_days: int = Field(
         26, ge=0, le=366, description="how many days ahead appointments are reconciled"
@@ -261,7 +262,7 @@ class Settings(BaseModel):
     health_port: int = Field(
         8080, ge=0, le=65535, description="port of the scheduler's health pages; 0 picks a free one"
     )
-    health_host: str = Field("0.0.0.0", description="address that the health pages are bound to")  # noqa: S104 - a pod's probes come from outside
+    health_host: str = Field("0.0.0.0", description="address at which the health pages are served")  # noqa: S104 - a pod's probes come from outside
     health_stall_seconds: Seconds = Field(
         600,
         description=(
@@ -347,7 +348,7 @@ class Settings(BaseModel):
         return ZoneInfo(self.tz)
 
     def upstream(self, name: UpstreamName) -> UpstreamSettings:
-        """The address and credentials of one upstream service. Each service has its own client."""
+        """The address and credentials of one upstream service. Each service has separate credentials."""
         get = self._environment.get
         base_url = parse_address(get(name.address_variable) or name.default_url)
         client_id, client_secret = (get(variable, "") for variable in name.credential_variables or ("", ""))
@@ -370,7 +371,7 @@ class Settings(BaseModel):
         )
 
     def event_visibility_timeouts(self, queue: str, event_type: str) -> tuple[int, ...]:
-        """The seconds before each retry of a message: those of its event type if set, or else those of its queue."""
+        """The seconds before each retry of a message: those for its event type if set, or else those for its queue."""
         waits = self._environment.get(waits_variable(queue, event_type))
         return parse_waits(waits) if waits else self.queue(queue).error_visibility_timeouts
 
@@ -379,15 +380,18 @@ class Settings(BaseModel):
         return self._environment.get(variable, "").strip() or None
 
     def event_enabled(self, event_type: str) -> bool:
-        """Whether events of this type are handled: `FEATURE_EVENT_<EVENT_TYPE>`, true if unset.
+        """Whether events of this type are handled; true unless a variable switches them off.
 
-        `FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>` switches them off too.
+        Either `FEATURE_EVENT_<EVENT_TYPE>` or `FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>` switches them off if it is false.
         """
         return all(self._flag(name, default=True) for name in feature_variables(event_type))
 
     @property
     def event_switches(self) -> dict[str, bool]:
-        """The event switches that are set, by variable. Some may not match an event (`registry.unknown_switches`)."""
+        """The values of the event switches that are set, by variable.
+
+        Some variables may not match any event type (`registry.unknown_switches`).
+        """
         switches = sorted((name, text) for name, text in self._environment.items() if is_event_switch(name))
         return {name: parse_flag(text) for name, text in switches if text.strip()}
 
@@ -397,7 +401,7 @@ class Settings(BaseModel):
         return self._flag(DELETE_ALL_VARIABLE, default=False)
 
     def with_environment(self, environment: Mapping[str, str]) -> Self:
-        """These settings with the `environment` from which upstream services, queues and event switches are read."""
+        """Sets the `environment` from which the settings that are not fields are read, and returns `self`."""
         self._environment = environment
         return self
 

@@ -13,7 +13,7 @@ from sync.settings.parsing import parse_address, parse_flag, parse_waits
 from sync.settings.upstreams import UpstreamName
 from sync.settings.variables import is_event_switch, is_reconciliation_switch, is_retry_wait
 
-#: The advice that replaces the validator's own text, by kind of error. The limits of the setting replace the braces.
+#: The advice that replaces the validator's own text, by kind of error. The error gives the values for the braces.
 _ADVICE = {
     "int_type": "give a whole number",
     "int_parsing": "give a whole number",
@@ -44,7 +44,7 @@ def load_settings(
 ) -> Settings:
     """Reads the settings from `environment`, or from the environment of the process if it is None.
 
-    Raises `SettingsError` with a line for each value that cannot be used. In that case `further_errors` adds the lines
+    Raises `SettingsError` with a line for each value that cannot be used. In that case, `further_errors` adds the lines
     about values that only other parts of the program can check, so that a single start reports everything.
     """
     variables = {key.upper(): value for key, value in (os.environ if environment is None else environment).items()}
@@ -63,7 +63,10 @@ def load_settings(
 
 
 def _family_errors(variables: Mapping[str, str]) -> list[str]:
-    """The lines about variables that are not fields of `Settings`: upstream services, switches and waits of queues."""
+    """An error line for each variable with a wrong value that is not a field of `Settings`.
+
+    These are the addresses of upstream services, the switches, and the waits before retries.
+    """
     addresses = {name.address_variable for name in UpstreamName}
     errors = []
     for name, value in sorted(variables.items()):
@@ -95,17 +98,17 @@ def _shown(name: str, value: str | None) -> str:
 
 
 def has_display() -> bool:
-    """Whether there is a screen on which a browser could open."""
+    """Whether there is a screen on which a browser could be opened."""
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def forget_proxies() -> None:
-    """Removes the proxies from the environment of this process, which only connects to its own machine."""
+    """Removes the proxy variables from the environment of this process, which connects only to its own machine."""
     for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
         del os.environ[name]
 
 
 def log_more() -> None:
-    """Sets LOG_LEVEL to INFO in the environment of this process, unless it is DEBUG."""
+    """Sets `LOG_LEVEL` to INFO in the environment of this process, unless it is DEBUG there."""
     if os.environ.get("LOG_LEVEL") != "DEBUG":
         os.environ["LOG_LEVEL"] = "INFO"

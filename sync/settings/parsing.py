@@ -30,7 +30,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
 def parse_flag(text: str) -> bool:
-    """The value of a flag, written as `true` or `false` in any of the usual forms."""
+    """The value of a flag: `true`, `1`, `yes` or `on`, or else `false`, `0`, `no` or `off`, in any case."""
     text = text.strip().lower()
     if text in ("true", "1", "yes", "on"):
         return True
@@ -54,7 +54,7 @@ def _parse_codes(text: str) -> tuple[str, ...]:
     """Prison codes such as `MDI`, separated by commas."""
     codes = tuple(part.strip().upper() for part in text.split(",") if part.strip())
     if not all(code.isascii() and code.isalnum() for code in codes):
-        raise ValueError("must be prison codes separated by commas, such as MDI,LEI")
+        raise ValueError("give prison codes separated by commas, such as MDI,LEI")
     return codes
 
 
@@ -76,7 +76,7 @@ def _parse_time_zone(text: str) -> str:
 
 
 def parse_address(text: str) -> str:
-    """The HTTP address of a service, without a trailing slash."""
+    """The HTTP address of a service. A trailing slash is removed, except after `/api`."""
     _parse_link(text)
     return text.rstrip("/") if not text.endswith("/api/") else text
 
@@ -98,19 +98,19 @@ def _parse_link(text: str) -> str:
 
 
 def _parse_mail_address(text: str) -> str:
-    """The address of a person or a list, which may be written as `Name <address>`."""
+    """The email address of a person or a mailing list, which may be written as `Name <address>`."""
     if not text.isprintable() or not _MAIL_ADDRESS.fullmatch(parseaddr(text)[1]):
         raise ValueError("give an address such as jane.smith@host.example")
     return text
 
 
 def _parse_mail_addresses(text: str) -> tuple[str, ...]:
-    """Mail addresses, separated by commas; empty for an empty text."""
+    """Email addresses, separated by commas; empty for an empty text."""
     return tuple(_parse_mail_address(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _parse_mail_server(text: str) -> str:
-    """The address of a mail server, with or without user name and password."""
+    """The address of a mail server, with or without a user name and password."""
     advice = "give smtp://user:password@host:port or smtps://user:password@host:port"
     try:
         _reject_blanks(text)
@@ -208,7 +208,7 @@ def _check_database_url(value: str) -> str:
 
 
 def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
-    """A validator that applies `parse` to a text and leaves a default as it is."""
+    """A validator that applies `parse` to a text, and returns any other value, such as a default, unchanged."""
     return lambda value: parse(value) if isinstance(value, str) else value
 
 
@@ -229,15 +229,18 @@ Certificates = Annotated[str, AfterValidator(_parse_certificates)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 
 
-#: The longest wait of a writer for its turn that the option `timeout` of a SQLite address may set.
+#: The maximum of the option `timeout` in a SQLite address: how long, in seconds, a writer waits for its turn.
 _LONGEST_WAIT_SECONDS = 3_600
 _ADVICE = "give an address such as sqlite:///file.db or postgresql://user:password@host/name"
-#: The name of the database is shown; a password that slipped into it must not be.
+#: Characters that a database name must not contain. The name is shown, and may contain a misplaced password.
 _NOT_IN_NAME = re.compile(r"[;&#=\s\x00-\x1f]")
 
 
 def parse_database_address(text: str) -> URL:
-    """The address with the driver to use. Raises `ValueError`, which says what to change but does not quote it."""
+    """The address of a database, with the driver to use.
+
+    Raises `ValueError`, which says what to change but does not quote `text`.
+    """
     try:
         address = make_url(text.strip())
     except ArgumentError:
@@ -269,7 +272,7 @@ def parse_database_address(text: str) -> URL:
 
 
 def shown_address(address: URL) -> str:
-    """Driver, host and name of a database address, without user, password and options."""
+    """The driver, host, port and name in the address of a database, without the user, the password or the options."""
     hosts = address.host or ",".join(_as_tuple(address.query.get("host", "")))
     if address.port is not None and hosts:
         hosts = f"{hosts}:{address.port}"
@@ -277,7 +280,7 @@ def shown_address(address: URL) -> str:
 
 
 def without_secrets(text: str, address: URL) -> str:
-    """The text of an error without the passwords of the address."""
+    """The text of an error, with the passwords of `address` replaced by `***`."""
     queried = [each for name, value in address.query.items() if "password" in name for each in _as_tuple(value)]
     for secret in (address.password, *queried):
         if secret:
