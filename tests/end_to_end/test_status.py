@@ -192,6 +192,7 @@ def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
         assert parts["breakers"]["status"] == "UP"
         part = parts["waits"]
         assert (part["status"], part["details"]["nomis-waiting"]["messages"]) == ("DOWN", 2)
+    app.let_creates_end()
     until(lambda: app.drain("visit")["applied"], "the visit is tried again")
     until(lambda: app.drain("appointment")["applied"], "the appointment is tried again")
     assert app.run("status", "--json").json()["waits"] == []
