@@ -1,4 +1,4 @@
-"""The errors of a command, and the exit code of each: 0 success, 1 the work failed, 2 bad usage or settings."""
+"""The errors of commands, and the exit codes: 0 for success, 1 if the work failed, 2 for bad usage or settings."""
 
 SUCCESS = 0
 WORK_FAILED = 1

@@ -1,6 +1,6 @@
 """The `demo` command: the whole program against the sandbox, from the first event to the report.
 
-The only module of the program that knows the sandbox.
+This is the only module of the program that uses the sandbox.
 """
 
 import importlib.util
@@ -61,9 +61,10 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions) -> None:
-    """Runs the demo and prints its table. Raises `WorkError` when something is wrong.
+    """Runs the demo and prints its result. Raises `WorkError` if something is wrong with the result.
 
-    It handles signals while work is running; signals at other times are left to the caller.
+    Raises `UsageError` if the sandbox is not installed or the folder cannot be used. Signals are handled while work is
+    running; signals at other times are left to the caller.
     """
     if any(importlib.util.find_spec(name) is None for name in ("aiohttp", "moto")):
         raise UsageError("the demo needs the sandbox: pip install 'prisoner-to-nomis[sandbox]'")
@@ -92,7 +93,7 @@ def run_demo(options: DemoOptions) -> None:
 
 
 def _environment(sandbox: "Sandbox", folder: Path) -> dict[str, str]:
-    """The settings of the demo: those of the sandbox, everything written below `folder`, and short waits."""
+    """The settings of the demo: those of the sandbox, with everything written below `folder` and with short waits."""
     excluded = sandbox.planted()["excludedBookings"]
     return {
         **sandbox.environment(),
@@ -133,7 +134,10 @@ class _Demo:
         self._errors: list[str] = []
 
     def run(self, started: float) -> DemoOutcome:
-        """Publishes events, drains the queues, verifies NOMIS and reconciles."""
+        """Publishes events, drains the queues, verifies NOMIS, reconciles, and returns the outcome.
+
+        `started` is the reading of the monotonic clock when the demo began.
+        """
         for queue in QUEUES:
             self._application.queue_pair(queue)
         traffic = self._publish()
@@ -178,8 +182,8 @@ class _Demo:
         return Counter(events.values())
 
     def _stop(self) -> None:
-        """Ends the current stage: nothing more is received, and messages in flight are returned."""
-        say("stopping; press again to end at once", err=True)
+        """Ends the current stage. A drain receives no more messages, and soon returns those that it has not handled."""
+        say("stopping; press Ctrl+C again to end at once", err=True)
         with self._lock:
             self._stop_requested.set()
             drains = list(self._drains)
@@ -187,7 +191,7 @@ class _Demo:
             drain.stop()
 
     def _publish(self) -> dict[str, Any]:
-        """Changes records in the services, which publish events, and then plants the usual faults."""
+        """Changes records in the services, which publish events, and then makes some of the next calls fail."""
         events = self._options.events
         self._progress("publishing events", 0, events)
         twice, out_of_order = round(events * _TWICE), round(events * _OUT_OF_ORDER)

@@ -33,8 +33,8 @@ _PARAMETERS: Final = ReconciliationParameters()
 class Episode:
     """A difference, and the first and the last weekly run that found it.
 
-    The runs are numbered by the weeks before the demo; 0 is the demo's own run. mismatch: the difference as the runs
-    saw it, without its standing and beginning, which depend on the week.
+    A run is numbered by how many weeks before the demo it began; 0 is the demo's own run. mismatch: the difference as
+    the runs saw it, except for its standing and its start, which are set for each run.
     """
 
     mismatch: Mismatch
@@ -42,7 +42,7 @@ class Episode:
     last: int = 0
 
     def found_in(self, week: int) -> bool:
-        """Whether the run of that week found the difference."""
+        """Whether the run numbered `week` found the difference."""
         return self.last <= week <= self.first
 
     @property
@@ -55,8 +55,8 @@ class Episode:
 class EarlierRuns:
     """The earlier runs that were recorded for a reconciliation.
 
-    results: the result of each run, oldest first. persisting, resolved: the keys of the differences that the demo's run
-    must find to persist and to be resolved.
+    results: the result of each run, oldest first. persisting, resolved: the keys of the differences that must be
+    persisting, and those that must be resolved, in the demo's run.
     """
 
     results: tuple[ReconciliationResult, ...]
@@ -65,7 +65,7 @@ class EarlierRuns:
 
 
 def week_start(application: Application, week: int) -> datetime:
-    """When the run of that week began: at four in the morning, `week` weeks ago."""
+    """When the run numbered `week` began (aware): at four in the morning, `week` weeks before today."""
     zone = application.settings.zone
     day = clock.now().astimezone(zone).date() - timedelta(weeks=week)
     return datetime.combine(day, time(4), zone)
@@ -74,7 +74,10 @@ def week_start(application: Application, week: int) -> datetime:
 def record_earlier_runs(
     application: Application, entry: Entry, episodes: Sequence[Episode], compared: Counter[str]
 ) -> EarlierRuns:
-    """Records the runs of the earlier weeks. compared: the number of records at each prison."""
+    """Records the runs of the earlier weeks, and returns them.
+
+    episodes: the differences that the runs found. compared: the number of records compared at each prison.
+    """
     found: list[ReconciliationResult] = []
     for week in range(WEEKS, 0, -1):
         found.append(_result(application, entry, week, episodes, compared, found[-1].trend if found else ()))
@@ -106,7 +109,7 @@ def store_earlier_reports(
 def _with_what_is_known(earlier: ReconciliationResult, now: ReconciliationResult) -> ReconciliationResult:
     """The result of an earlier run, completed with the values, evidence and causes that the demo's run found.
 
-    A difference that is over has the cause of another difference of the same kind.
+    A difference that is over and has no cause gets the cause of another difference of the same kind.
     """
     known = {key_text(each.key): each for each in now.mismatches}
     causes = {each.kind: each.diagnosis for each in now.mismatches if each.diagnosis is not None}
@@ -205,7 +208,7 @@ def _by_prison(compared: Counter[str], mismatches: Sequence[Mismatch]) -> tuple[
 
 
 def _record(application: Application, entry: Entry, result: ReconciliationResult) -> None:
-    """Records the run of the job and the reconciliation, as they are recorded when they end."""
+    """Records the job run and the reconciliation, as the program does for a real run."""
     moments = iter((result.started_at,))
     job_runs = JobRuns(application.database, application.leases, lambda: next(moments, result.finished_at))
     with job_runs.run(

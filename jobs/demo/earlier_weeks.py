@@ -96,7 +96,10 @@ def record_earlier_weeks(
 def _level_episodes(
     application: Application, planted: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
 ) -> list[Episode]:
-    """The episodes of incentive levels: a planted difference began when the sandbox says."""
+    """The episodes of incentive levels: planted differences, and some differences that are over.
+
+    A planted difference began when the sandbox says.
+    """
     found = []
     for each in planted:
         began = datetime.fromisoformat(each["began"]).replace(tzinfo=LONDON)
@@ -132,9 +135,10 @@ def _of_levels(person: Mapping[str, Any], number: int, nomis: str | None, dps: s
 def _episodes(
     application: Application, entry: Entry, planted: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
 ) -> list[Episode]:
-    """The episodes of another reconciliation: two thirds of the planted differences are persisting, and some are over.
+    """The episodes of another reconciliation: two thirds of the planted differences, and some others that are over.
 
-    If the key has the day of a record, each run is about a different day, so no difference persists.
+    The planted ones are persisting in the demo's run. If the key contains the date of a record, each run is about a
+    different day, so no difference persists.
     """
     reconciliation = entry.load()
     made = cast("type[Mismatch]", reconciliation.parts.get(Mismatch, Mismatch))

@@ -25,8 +25,8 @@ _WAITS_ON_A_QUEUE = 1
 class Findings:
     """The result of a reconciliation, and every difference that the sandbox planted for it.
 
-    planted: the `key`, `kind` and `outcome` of each difference: `reported`, `in flight`, or an outcome that must not be
-    reported. earlier: the earlier runs, with which the result must agree.
+    planted: the `key`, `kind` and `outcome` of each difference. The outcome is `reported`, `in flight`, or another text
+    if the difference must not be reported. earlier: the earlier runs, with which the result must agree.
     """
 
     result: ReconciliationResult
@@ -53,7 +53,7 @@ class Findings:
         return tuple(record.key.get(column) for column in self.result.key_columns)
 
     def text(self) -> str:
-        """How many differences were planted and found, as the table shows it."""
+        """How many planted differences were found, and the other counts of the run, as the table shows them."""
         expected, found = self.expected, self.found
         right = sum(found.get(key) == kind for key, kind in expected.items())
         planted, in_flight = self.in_flight
@@ -66,7 +66,7 @@ class Findings:
         return f"{right:,} of {len(expected):,} planted found{passing}{left_out}; {since}; {what}"
 
     def problems(self) -> list[str]:
-        """What is wrong, one line each, or empty if exactly what was planted was found."""
+        """A line for each problem; empty if the run was complete and found exactly what was planted."""
         expected, found = self.expected, self.found
         planted, in_flight = self.in_flight
         both = expected.keys() & found.keys()
@@ -89,13 +89,13 @@ class Findings:
 class DemoOutcome:
     """The figures of a demo.
 
-    traffic: what the sandbox planned and published. drained: messages by outcome. planted: the differences made in the
-    sandbox. bulk_differs: for how many bookings both sides agree although the bulk call differs. truth: the sandbox's
-    own verification of NOMIS after the drains. result: the result of the incentives reconciliation. earlier: the
-    earlier runs of incentives, with which the result must agree. others: the other reconciliations with what was
-    planted for each. tracked: the telemetry events by name; accepted: the events that Application Insights has. slack:
-    how many messages were posted; slack_file has them. report: the page of the incentives run. overview: the page of
-    all runs.
+    traffic: what the sandbox planned and published. drained: the number of messages with each outcome. planted: the
+    differences made in the sandbox. bulk_differs: the number of bookings on which both sides agree, although the bulk
+    call returns another level. truth: the sandbox's own verification of NOMIS after the drains. result: the result of
+    the incentives reconciliation. earlier: the earlier runs of incentives, with which the result must agree. others:
+    the other reconciliations with what was planted for each. tracked: the number of telemetry events by name. accepted:
+    how many of them Application Insights has, by name. slack: how many messages were posted; slack_file has them.
+    report: the page of the incentives run. overview: the page of all runs.
     """
 
     traffic: Mapping[str, Any]
@@ -136,12 +136,12 @@ class DemoOutcome:
 
     @property
     def once(self) -> int:
-        """The published records that are in NOMIS exactly once, correctly mapped and in the right state."""
+        """The number of published records that are in NOMIS exactly once, correctly mapped and in the right state."""
         wrong = {(problem["domain"], str(problem["dps_id"])) for problem in self.truth["problems"]}
         return int(self.truth["entities"]) - len(wrong)
 
     def problems(self) -> list[str]:
-        """What is wrong, one line each, or empty when the demo succeeded."""
+        """A line for each problem; empty if the demo succeeded."""
         planted, found = self.planted_bookings, self.found_bookings
         missed, invented = planted.keys() - found.keys(), found.keys() - planted.keys()
         lines = []
@@ -155,13 +155,16 @@ class DemoOutcome:
         lines += [problem for findings in self.others for problem in findings.problems()]
         lines += [f"{each['domain']} {each['dps_id']}: {each['problem']}" for each in self.truth["problems"]]
         if self.accepted != self.tracked:
-            lines.append("Application Insights has other events than those tracked")
+            lines.append("Application Insights does not have exactly the events that were tracked")
         if self.truth["surplus"]:
             lines.append(f"NOMIS holds {len(self.truth['surplus'])} records that belong to no DPS record")
         return lines
 
     def _found_text(self, found: int, causes: int) -> str:
-        """The mismatches that were found, split as in the report, so that its headline is among the figures."""
+        """The number of mismatches found, and how many have the planted cause.
+
+        The number is split as in the report, so that the number in the report's headline is among the figures.
+        """
         planted_in_flight = len(self.planted_in_flight)
         split = (
             f": {found - planted_in_flight:,} in the report, {planted_in_flight:,} in flight;"
@@ -171,7 +174,7 @@ class DemoOutcome:
         return f"{found:,}{split} the planted cause named for {causes:,}"
 
     def _gone_text(self) -> str:
-        """The differences that were gone when read again, and how many were planted to be gone by then."""
+        """The number of differences that were gone when read again, and how many were planted to be gone by then."""
         gone, in_flight = self.result.settled_on_recheck, sum(each["cause"] == "in_flight" for each in self.planted)
         planted = f"{in_flight:,} in flight, {self.bulk_differs:,} only in the bulk call"
         late = len(self.result.in_flight) - len(self.planted_in_flight)
@@ -234,7 +237,7 @@ def table_lines(rows: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def against_earlier_runs(result: ReconciliationResult, earlier: EarlierRuns) -> list[str]:
-    """The persisting and resolved differences that do not match the earlier weeks, by key."""
+    """Lines that name, by key, the persisting and resolved differences that do not match the earlier runs."""
     persisting = {key_text(each.key) for each in result.mismatches if each.standing == "persisting"}
     resolved = {key_text(each.key) for each in result.resolved}
     wrong = {

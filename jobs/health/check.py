@@ -1,4 +1,4 @@
-"""The probes as `check` shows them: one line for each."""
+"""The probes as `check` shows them: one line for each, or for all that have failed for the same reason."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import wait
@@ -63,7 +63,7 @@ def run_checks(application: Application) -> list[CheckResult]:
 
 
 def causes(results: Sequence[CheckResult]) -> list[SharedReason]:
-    """The reasons why parts are down, each once, in the order of the first part that it affects."""
+    """The reasons why parts are down, each once, in the order of the first part that each reason affects."""
     together: dict[str, list[CheckResult]] = {}
     for result in results:
         if not result.ok:
@@ -87,7 +87,7 @@ def joined_names(names: Iterable[str]) -> str:
 
 
 def nothing_is_set_up(settings: Settings) -> bool:
-    """Whether no service has credentials, so the parts that are down have probably never been set up."""
+    """Whether no service has credentials. If so, the parts that are down have probably never been set up."""
     return not any(settings.upstream(name).client_id for name in UpstreamName)
 
 

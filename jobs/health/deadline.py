@@ -1,4 +1,4 @@
-"""Reads several things at once, each in a daemon thread, so that a slow one delays neither the others nor the exit."""
+"""Makes several reads at once, in daemon threads, so that a slow read delays neither the others nor the exit."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -22,14 +22,14 @@ class ReadResult(Generic[T_co]):
 
 
 def start(name: str, ask: Callable[[], T]) -> "Future[T]":
-    """Calls `ask`, which must not raise, in a daemon thread called `name`."""
+    """Calls `ask`, which must not raise, in a daemon thread called `name`. Returns the future result."""
     future: Future[T] = Future()
     threading.Thread(target=lambda: future.set_result(ask()), name=name, daemon=True).start()
     return future
 
 
 def late_text(deadline_seconds: float) -> str:
-    """The text for a read without a response in time."""
+    """The text for a read that got no response within `deadline_seconds`."""
     return f"no response within {deadline_seconds:g} s"
 
 
@@ -44,7 +44,7 @@ def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[
 
 
 def read_all(questions: Mapping[str, Callable[[], Any]], deadline_seconds: float) -> dict[str, ReadResult[Any]]:
-    """The result of each read, by its name; a read that raises, or is late, is unknown."""
+    """The result of each read, by its name. A read that raises, or takes longer than `deadline_seconds`, is unknown."""
     asked = {name: start(f"read {name}", partial(reading_of, ask)) for name, ask in questions.items()}
     wait(asked.values(), deadline_seconds)
     late: ReadResult[Any] = ReadResult(unknown=late_text(deadline_seconds))

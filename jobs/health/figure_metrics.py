@@ -35,7 +35,10 @@ class FigureMetrics:
         self._figures: Figures | None = None
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics of the figures; a figure that is unknown is left out, and named by `…_unknown`."""
+        """The metrics of the figures.
+
+        An unknown figure is left out, and the metric `…_figure_unknown` is 1 for that figure.
+        """
         with self._lock:
             if self._figures is None or self._monotonic() - self._read_at >= CACHE_SECONDS:
                 self._figures = self._read()
@@ -74,7 +77,7 @@ def _of_queues(figures: Figures) -> Iterator[Metric]:
     )
     ages = GaugeMetricFamily(
         f"{PREFIX}_queue_oldest_message_age_seconds",
-        "Seconds since the oldest message of a queue (main) or its DLQ was sent, from CloudWatch.",
+        "Seconds since the oldest message of a queue (main) or its DLQ was sent, according to CloudWatch.",
         labels=["queue", "kind"],
     )
     for queue, reading in figures.queues.items():
@@ -140,7 +143,7 @@ def _unknown(figures: Figures) -> Metric:
         "telemetry": figures.due_events,
     }
     found = {(name,): 1 for name, reading in readings.items() if reading.unknown is not None}
-    help_text = "1 for a figure that could not be read."
+    help_text = "1 if the figure could not be read, and 0 otherwise."
     return _gauge("figure_unknown", help_text, ("figure",), ((name,) for name in readings), found)
 
 
@@ -151,7 +154,7 @@ def _gauge(
     known: Iterable[tuple[str, ...]],
     values: Mapping[Any, float],
 ) -> GaugeMetricFamily:
-    """A family with the values, and zero for each of the `known` labels without one."""
+    """A family with `values`, and with zero for each of the `known` combinations of labels that has no value."""
     family = GaugeMetricFamily(f"{PREFIX}_{name}", help_text, labels=labels)
     complete: dict[tuple[str, ...], float] = {**dict.fromkeys(known, 0), **values}
     for each, value in complete.items():

@@ -1,6 +1,6 @@
 """The state of the system: the figures that `status`, the metrics, the health page and `check` show, read in one place.
 
-Reading changes nothing: no message is received, and no service is called.
+Reading changes nothing: no message is received, and no HMPPS service is called.
 """
 
 import re
@@ -42,7 +42,7 @@ _POD_STARTS_WITHIN = timedelta(days=1)
 class QueueFigures:
     """A queue and its dead letter queue: their names in SQS and the numbers of their messages.
 
-    dlq_attached: failing messages reach the dead letter queue.
+    dlq_attached: whether failing messages reach the dead letter queue.
     """
 
     queue: str
@@ -55,7 +55,7 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True)
 class BreakerFigures:
-    """The breaker of one service, and when it opened (None unless it is open)."""
+    """The breaker of one service, and when it opened (None if it is closed, or if the time is not known)."""
 
     service: UpstreamName
     state: BreakerState
@@ -67,8 +67,8 @@ class SchedulerFigures:
     """The scheduler of one process.
 
     heartbeat_at: the time of its last heartbeat; None before the first. last_batch: the queue, the number of messages
-    and the end of its last batch that had messages, or None. failing: the work that currently fails, and why.
-    hanging: the queues whose drain makes no progress.
+    and the end of the last batch that had messages; None if there was none. failing: the work that currently fails, and
+    why. hanging: the queues whose drain makes no progress.
     """
 
     host: str
@@ -102,12 +102,12 @@ class InterruptedRun:
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationFigures:
-    """A reconciliation: its last finished run over everyone, and its last complete run, each None if there is none.
+    """A reconciliation, with its last finished run and its last complete run over everyone; each None if there is none.
 
-    on_schedule: the scheduler runs it, or a CronJob did within two months. interrupted: a later run that has no result
-    and that no process works on. last_run_id, last_status: the id and status of the last run. last_unread: the number
-    of records and lists that it could not read. run_id, completed_at, differences, new: the id, the end and the counts
-    of the last complete run.
+    on_schedule: whether the scheduler runs it, or a CronJob has run it within the last two months. interrupted: the
+    newest run, if it has no result and no process works on it. last_run_id, last_status: the id and status of the last
+    finished run. last_unread: the number of records and lists that this run could not read. run_id, completed_at,
+    differences, new: the id, the end and the counts of the last complete run.
     """
 
     name: str
@@ -127,8 +127,8 @@ class Figures:
     """All figures; a figure that could not be read has the reason instead.
 
     queues: by queue id. ages: seconds since the oldest message was sent, by the SQS name of its queue. reconciliations:
-    by name. due_events: how many telemetry events Application Insights has not accepted. known_since: when the first
-    run of any job was recorded; None before it.
+    by name. due_events: how many telemetry events Application Insights has not accepted yet. known_since: when the
+    first run of any job was recorded, or None if no run has been recorded.
     """
 
     queues: Mapping[str, ReadResult[QueueFigures]]
@@ -146,7 +146,7 @@ class Figures:
 
 
 def read_figures(application: Application, deadline_seconds: float) -> Figures:
-    """Reads all figures; a figure is unknown if reading it fails or takes longer than the deadline."""
+    """Reads all figures. A figure is unknown if reading it fails or takes longer than `deadline_seconds`."""
     stored: dict[str, ReadResult[Any]] = {}
     found = read_all(
         {
@@ -191,9 +191,10 @@ def read_queue(application: Application, queue: str) -> QueueFigures:
 
 
 def read_ages(application: Application) -> dict[str, float]:
-    """Seconds since the oldest message was sent, by the SQS name of its queue.
+    """Seconds since the oldest message of each queue and dead letter queue was sent, by the SQS name of the queue.
 
-    Raises `WorkError` if there is no CloudWatch, as with a local endpoint, and `AgesUnavailable` if it cannot be read.
+    Raises `WorkError` if there is no CloudWatch, as with a local endpoint, and `AgesUnavailable` if CloudWatch cannot
+    be read.
     """
     from sync.queues.queue import oldest_ages
 
@@ -223,10 +224,10 @@ def read_waits(application: Application) -> list[Wait]:
 
 
 def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) -> None:
-    """Reads the figures in the database into `found`, one after the other, since connections are few.
+    """Reads the figures in the database into `found`, one after another, since connections are few.
 
-    Raises `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` if its schema
-    is not current.
+    Raises `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` if there is no
+    database or its schema is not current.
     """
     database = application.database
     if not database.exists:
@@ -292,8 +293,8 @@ def _read_reconciliation(application: Application, name: str) -> ReconciliationF
 def _runs_on_schedule(application: Application, entry: Entry) -> bool:
     """Whether the scheduler, or else a CronJob, runs a reconciliation.
 
-    A CronJob runs the same command as a person, so its runs are recognised by the name of the pod, or by the time at
-    which they begin. A Job that a person creates from a CronJob has another name.
+    A CronJob runs the same command as a person does, so its runs are recognised by the name of the pod, or by the time
+    at which they begin. If a person creates a Job from a CronJob, the name of the pod contains no scheduled time.
     """
     settings = application.settings
     if entry.is_on(settings):
@@ -306,7 +307,7 @@ def _runs_on_schedule(application: Application, entry: Entry) -> bool:
 
 
 def _is_of_cronjob(run: JobRun) -> bool:
-    """Whether a CronJob began the run at its scheduled time, which is then in the name of the pod."""
+    """Whether a CronJob began the run: the pod's name contains a scheduled time at most a day before the run began."""
     began = run.started_at.timestamp() / 60
     latest = _POD_STARTS_WITHIN.total_seconds() / 60
     return any(0 <= began - int(minute) <= latest for minute in _SCHEDULED_MINUTE.findall(run.host))

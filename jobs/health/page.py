@@ -45,8 +45,8 @@ class HealthResponse:
 class Liveness:
     """The state of the process itself.
 
-    is_ready: whether work is being done. progress: for each queue, the seconds since the last progress of its drain;
-    more than `stall_seconds` means that it hangs.
+    is_ready: returns whether work is being done. progress: returns, for each queue, the seconds since its drain last
+    made progress; a drain hangs if this is more than `stall_seconds`.
     """
 
     is_ready: Callable[[], bool]
@@ -71,9 +71,9 @@ class Liveness:
 
 
 class HealthPage:
-    """Every component, probed at the same time for all callers together. Safe to share between threads.
+    """Probes all components at the same time, once for all callers. Safe to share between threads.
 
-    A probe that raises or is late is down. Probes without a component are left out.
+    A component is down if one of its probes fails or is late. Probes without a component are left out.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class HealthPage:
         self._response = HealthResponse(ok=False, body={"status": DOWN})
 
     def overall(self) -> HealthResponse:
-        """The state of every component; up when all are. Probed at most every two seconds."""
+        """The state of every component, and whether all are up. They are probed at most once every two seconds."""
         with self._lock:
             if self._monotonic() - self._response_at >= CACHE_SECONDS:
                 components = self._ask()
@@ -120,7 +120,7 @@ class HealthPage:
 def serve_health(application: Application, jobs: Sequence[str], is_ready: Callable[[], bool]) -> Iterator[None]:
     """Serves the health pages during the block; the metrics show the runs of `jobs`.
 
-    If the port cannot be used, the work continues, and the log says so: a second scheduler on one machine is not a
+    If the port cannot be used, the log says so and the work continues: a second scheduler on one machine is not a
     reason to stop.
     """
     settings, metrics = application.settings, application.metrics
@@ -150,7 +150,7 @@ def serve_health(application: Application, jobs: Sequence[str], is_ready: Callab
 def health_pages(
     page: HealthPage, liveness: Liveness, info: Mapping[str, Any]
 ) -> dict[str, Callable[[], tuple[int, Mapping[str, Any]]]]:
-    """The pages by their paths, each as its HTTP status and body."""
+    """A function for each page, by the path of the page. It returns the HTTP status and the body."""
 
     def of(response: HealthResponse) -> tuple[int, Mapping[str, Any]]:
         return response.status, response.body
@@ -175,9 +175,9 @@ _Content = tuple[int, str, bytes]
 
 
 class HealthServer:
-    """Serves JSON `pages` by their paths, and `/metrics`; use as a context manager.
+    """A context manager that serves the JSON `pages` by their paths, and `metrics` at `/metrics`.
 
-    Raises `SettingsError` when the address is not available. `port` 0 picks a free one.
+    With `port` 0, it picks a free port. Raises `SettingsError` if the address is not available.
     """
 
     def __init__(self, host: str, port: int, pages: Mapping[str, Page], metrics: Callable[[], bytes]) -> None:
@@ -208,7 +208,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, _request: object, client_address: object) -> None:
-        # Client disconnected; not an error.
+        # The client disconnected, which is not an error.
         structlog.get_logger("jobs.health.page").debug("health-request-broken", client=str(client_address))
 
 

@@ -141,7 +141,7 @@ def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) 
     assert process.wait(60) == 1
     *before, last = log.read_text().splitlines()
     assert last == "prisoner-to-nomis: the demo was stopped early"
-    assert ("stopping; press again to end at once" in before) == (stage == "draining")
+    assert ("stopping; press Ctrl+C again to end at once" in before) == (stage == "draining")
     until(lambda: not processes_of(str(bare.folder)), "all processes end")
 
 
