@@ -62,5 +62,5 @@ def command(*words: object) -> str:
 
 
 def arguments_of(text: str) -> tuple[str, ...]:
-    """The arguments in `text`, a command that `command` made, without the name of the program."""
+    """The arguments in `text`, a line that the function `command` made, without the name of the program."""
     return tuple(shlex.split(text)[1:])

@@ -37,7 +37,7 @@ class ContractFinding:
 
 @dataclass(frozen=True, slots=True)
 class KnownDifference:
-    """A difference that does not count as drift, and the reason."""
+    """A difference that does not count as drift, and the reason why it does not."""
 
     finding: ContractFinding
     reason: str

@@ -1,6 +1,7 @@
 """Saves a mapping.
 
-If the mapping service refuses it, finds out whether it had already been saved or there is a conflict.
+If the mapping service refuses the mapping, this module finds out whether the service had already saved it, or has a
+different mapping that conflicts with it.
 """
 
 from collections.abc import Mapping
@@ -17,13 +18,16 @@ _BAD_REQUEST = 400
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The mapping service refused `duplicate` because of `existing`, which is None if the response does not name it."""
+    """The mapping service refused `duplicate` because of `existing`, which is None if it could not be found."""
 
     existing: Json | None
     duplicate: Json
 
     def properties(self) -> dict[str, str]:
-        """An `existing…` and a `duplicate…` telemetry property for each field, as text; a null becomes `null`."""
+        """The telemetry properties for the fields of both mappings, with names such as `existingNomisId`.
+
+        Values are text; a null becomes `null`.
+        """
         found: dict[str, str] = {}
         for prefix, mapping in (("duplicate", self.duplicate), ("existing", self.existing or {})):
             for name, value in mapping.items():
@@ -32,10 +36,11 @@ class Conflict:
 
 
 def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Services) -> Conflict | None:
-    """Saves the mapping of a DPS record. Returns a conflict if a different mapping has one of the two ids.
+    """Saves the mapping of a DPS record. Returns a conflict if a different mapping has one of the two ids, else None.
 
     If the service refuses the mapping because it already has the same mapping, the refusal counts as a success: the
-    mapping was saved before, and only the response was lost. Raises `SyncError` for every other failure.
+    mapping was saved before, and only the response was lost. A response that is not understood also counts as a success
+    if the service then has the mapping. Raises `SyncError` for every other failure.
     """
     try:
         creation.mappings.post(services.mapping, mapping)
@@ -55,12 +60,12 @@ def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Servi
 def _conflict(
     creation: Creation, dps_id: str, mapping: Json, error: UpstreamError, services: Services
 ) -> Conflict | None:
-    """The conflict behind a refusal, or None if there is no conflict or it cannot be found out now."""
+    """The conflict that caused a refusal, or None if there is no conflict, or if a look-up fails."""
     posted = {name: value for name, value in mapping.items() if value is not None}
     pair = error.more_info if isinstance(error.more_info, Mapping) else {}
     try:
         if error.conflict or (error.status == _CONFLICT and pair):
-            # If two processes saved at the same time, the service does not say which mapping it has.
+            # If two processes save mappings at the same time, the service does not say which mapping it has.
             existing = _related(creation, posted, pair.get("existing"))
             existing = existing or creation.mappings.find(services.mapping, dps_id)
             return Conflict(existing, _related(creation, posted, pair.get("duplicate")) or posted)

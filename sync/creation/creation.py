@@ -29,8 +29,8 @@ _CLOCK_MARGIN = timedelta(minutes=65)
 class Prepared:
     """A create request that is ready to be sent.
 
-    request: the body for NOMIS and the ids of the record. This is enough to call `create` and `locate` in another
-    process. leases: the keys of further leases to hold during the create, such as that of the booking.
+    request: the body for NOMIS and the ids of the record. This is all that another process needs to call `create` and
+    `locate`. leases: the keys of further leases to hold during the create, such as that of the booking.
     """
 
     request: Json
@@ -38,13 +38,13 @@ class Prepared:
 
 
 class Creation(ABC):
-    """An event type that creates a record in NOMIS.
+    """Declares how the events of one type create records in NOMIS.
 
     name: the noun in telemetry names and in the database, such as `visit`. queue: the queue id.
     event_id: the field of the event's additional information that has the DPS id.
     mappings: the mappings of the records in the mapping service. numeric_ids: whether DPS ids are numbers.
     retry_success: the telemetry event of a successful mapping retry. severity: how serious a mapping conflict is.
-    may_be_ignored: whether some events are ignored, which `<name>-create-ignored` tracks.
+    may_be_ignored: whether some events are ignored, and tracked as `<name>-create-ignored`.
 
     Methods that read a message raise `MalformedMessage`; those that call services raise `UpstreamError`.
     """
@@ -72,7 +72,7 @@ class Creation(ABC):
         """The telemetry properties that come from the event itself."""
 
     def is_ignored(self, event: DomainEvent) -> bool:  # noqa: ARG002 - for subclasses
-        """Whether the event does not require a record in NOMIS. This is decided without a call."""
+        """Whether the event does not require a record in NOMIS. Decides this without calling a service."""
         return False
 
     @abstractmethod
@@ -87,8 +87,8 @@ class Creation(ABC):
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
         """The NOMIS ids of each record that the request may have created, for use after an unknown outcome.
 
-        `since` is the time when the intent was recorded. Returns None if no endpoint can show this. The protocol
-        removes the records that belong to a different DPS record.
+        `since` is the time when the intent was recorded. Returns None if no endpoint can show such records. The result
+        may include records that belong to a different DPS record, since the protocol ignores those.
         """
 
     def subject(self, request: Json) -> str | None:  # noqa: ARG002 - for subclasses
@@ -97,10 +97,10 @@ class Creation(ABC):
 
     @abstractmethod
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
-        """The mapping in the form that a retry message has, including null fields."""
+        """The mapping between the two records in the form that it has in a retry message, including null fields."""
 
     def is_mapped_to_another(self, nomis_ids: Json, dps_id: str, services: Services) -> bool:
-        """Whether the NOMIS record is mapped to a different DPS record."""
+        """Whether the NOMIS record is mapped to a DPS record other than `dps_id`."""
         ids = [nomis_ids[name] for name in self.mappings.nomis]
         mapping = self.mappings.find_by_nomis_ids(services.mapping, *ids)
         return mapping is not None and self.mappings.ids(mapping).dps_id != dps_id
@@ -114,7 +114,7 @@ class Creation(ABC):
         return self.ids_in(one) == self.ids_in(other)
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:  # noqa: ARG002 - for subclasses
-        """The existing mapping that conflicts with a refused mapping, if the service responds to conflicts with 400."""
+        """The existing mapping that conflicts with `mapping`, or None. Called if the service responded with 400."""
         return None
 
     def retry_dps_id(self, retry: MappingRetry) -> str:
@@ -135,13 +135,16 @@ class Creation(ABC):
 
 
 def creation_lease(name: str, dps_id: str) -> str:
-    """The key of the lease for the creation of a DPS record; `name` is the name of the `Creation`.
+    """The key of the lease for creating a DPS record in NOMIS; `name` is the name of the `Creation`.
 
-    A deletion holds the same lease, so that it never overlaps with a creation.
+    The deletion of the record holds the same lease, so that the two never overlap.
     """
     return f"create:{name}:{dps_id}"
 
 
 def earliest_creation(since: datetime) -> datetime:
-    """The earliest creation time (in London) that NOMIS can show for a record whose intent was recorded at `since`."""
+    """The earliest creation time that NOMIS can show for a record whose intent was recorded at `since`.
+
+    It is a local time in London, without a zone.
+    """
     return (since - _CLOCK_MARGIN).astimezone(LONDON).replace(tzinfo=None)

@@ -1,20 +1,20 @@
 """The creation protocol, by which every event that creates a record in NOMIS does so exactly once.
 
 The steps are: take the lease of the DPS record, look up its mapping, record the intent, create the record in NOMIS,
-record the NOMIS ids, and save the mapping. Each step is recorded in the database before the next one, so the next
+record the NOMIS ids, and save the mapping. The database shows how far a creation has come (its state), so the next
 delivery can continue wherever a process died:
 
-| died …                                          | mapping | record   | NOMIS    | next delivery              |
-| ----------------------------------------------- | ------- | -------- | -------- | -------------------------- |
-| before the intent                               | no      | none     | nothing  | creates                    |
-| after the intent, before NOMIS has the write    | no      | intended | nothing  | waits, searches, creates   |
-| after NOMIS has the write, before its response  | no      | intended | a record | searches, finds, maps it   |
-| … where no read exists (courses)                | no      | intended | a record | asks a person to decide    |
-| after the response, before it is recorded       | no      | intended | a record | as in the two rows above   |
-| after the record, before the mapping is saved   | no      | created  | a record | maps it                    |
-| after the mapping is saved, before the response | ours    | created  | a record | success, as usual          |
-| after the success, before the acknowledgement   | ours    | mapped   | a record | duplicate, acknowledged    |
-| after the retry message, before the ack         | no      | created  | a record | maps it, as the retry does |
+| the process died …                                  | mapping | state    | NOMIS    | next delivery              |
+| --------------------------------------------------- | ------- | -------- | -------- | -------------------------- |
+| before the intent                                   | no      | none     | nothing  | creates                    |
+| after the intent, before NOMIS has the write        | no      | intended | nothing  | waits, searches, creates   |
+| after NOMIS has the write, before its response      | no      | intended | a record | searches, finds, maps it   |
+| … where no read exists (courses)                    | no      | intended | a record | asks a person to decide    |
+| after the response, before it is recorded           | no      | intended | a record | as in the two rows above   |
+| after it is recorded, before the mapping is saved   | no      | created  | a record | maps it                    |
+| after the mapping is saved, before the response     | ours    | created  | a record | success, as usual          |
+| after the success, before the acknowledgement       | ours    | mapped   | a record | duplicate, acknowledged    |
+| after the retry message, before the acknowledgement | no      | created  | a record | maps it, as the retry does |
 
 If the outcome of a create is unknown although no process died, the intent stays, and the same rules apply.
 """
@@ -41,7 +41,7 @@ from sync.store.telemetry import text_properties
 _CREATED_AGAIN = frozenset({CreationState.REFUSED, CreationState.ABANDONED, CreationState.DELETED})
 #: The states in which the outcome of the last create is unknown.
 _OUTCOME_UNKNOWN = frozenset({CreationState.INTENDED, CreationState.AMBIGUOUS})
-#: The states in which NOMIS has had the record.
+#: The states of a record that was mapped, or that was deleted on purpose.
 _ONCE_THERE = frozenset({CreationState.MAPPED, CreationState.DELETED})
 
 
@@ -55,7 +55,7 @@ class _NotFound(Enum):
 
 
 class CreateUnderWay(LeaseBusy):
-    """The last create may still be under way in NOMIS, so the message waits, as it does for a lease."""
+    """The last create of a record may still be under way in NOMIS, so the message waits, as it does for a lease."""
 
     def __init__(self, key: str, seconds: float) -> None:
         super().__init__(key, free_in=seconds)
@@ -66,9 +66,10 @@ class CreationProtocol:
     """Creates records in NOMIS exactly once. Safe to share between threads.
 
     send_retry: puts a message body on the main queue of a queue id, and returns the SQS message id. call_seconds: the
-    length of the longest call. grace_seconds: how long a create may still be under way in NOMIS after the last update
-    of its intent. A process that died leaves no update, so the time counts from the end of the longest possible call
-    unless NOMIS has responded. A look-up that finds no record only counts if it began after that time.
+    longest time from the intent of a create to the end of its call. grace_seconds: how long a create may still be under
+    way in NOMIS after the last update of its intent. A process that died leaves no update. So, unless NOMIS has
+    responded, the grace period begins no earlier than `call_seconds` after the intent. A search that finds no record
+    counts only if it began after the grace period.
     """
 
     def __init__(
@@ -87,10 +88,10 @@ class CreationProtocol:
         self._longest_call = timedelta(seconds=call_seconds)
 
     def create(self, creation: Creation, event: DomainEvent, context: HandlerContext) -> Outcome:
-        """Handles an event that creates a record. `context` already has the properties of `creation.start`.
+        """Handles an event that creates a record. `context` must already have the properties of `creation.start`.
 
-        Raises `LeaseBusy` if the record is being handled elsewhere, and every other error of the attempt. The message
-        may be delivered again after any error, and after a crash at any point.
+        Raises `LeaseBusy` if the record is being handled elsewhere, and any other error of the attempt. The message may
+        be delivered again after any error, and after a crash at any point.
         """
         dps_id = creation.dps_id(event)
         if creation.is_ignored(event):
@@ -112,7 +113,7 @@ class CreationProtocol:
             return self._resolve_unknown_outcome(creation, event, record, context)
 
     def retry_mapping(self, creation: Creation, retry: MappingRetry, context: HandlerContext) -> Outcome:
-        """Handles a mapping retry, which only saves the mapping. Raises every error except a conflict."""
+        """Handles a mapping retry, which only saves the mapping. A conflict is an outcome; every error is raised."""
         dps_id = creation.retry_dps_id(retry)
         mapping = creation.retry_mapping(retry)
         properties = creation.retry_properties(retry)
@@ -135,10 +136,10 @@ class CreationProtocol:
     def expect_elsewhere(
         self, creation: Creation, event: DomainEvent, context: HandlerContext, made_at: datetime
     ) -> None:
-        """Makes `create` search NOMIS for a record from another program before it creates one.
+        """Makes `create` search NOMIS for a record that another program created, before it creates one itself.
 
-        This is for a DPS record that has no mapping and that this program has never tried to create. `made_at` is when
-        DPS created the record.
+        This is for a DPS record that has no mapping and that this program has never tried to create in NOMIS. `made_at`
+        is when DPS created the record.
 
         Raises `LeaseBusy`, and every error that occurs while the DPS record is read.
         """
@@ -174,7 +175,7 @@ class CreationProtocol:
         with ExitStack() as held:
             for key in prepared.leases:
                 held.enter_context(self._leases.held(key))
-            # The limit begins before the time of the intent is taken, since recording the intent may itself take long.
+            # The limit begins before the time of the intent is taken, since recording it may take a long time.
             with self._leases.write_within(times.SEND_WITHIN_SECONDS, creation_lease(creation.name, dps_id)):
                 attempt = self._store.intend(creation, dps_id, prepared.request, context.properties, record)
                 context.step(f"create {creation.name}")
@@ -188,7 +189,7 @@ class CreationProtocol:
         return self._save_mapping(creation, dps_id, mapping, context)
 
     def _save_mapping(self, creation: Creation, dps_id: str, mapping: Json, context: HandlerContext) -> Outcome:
-        """Saves the mapping of a record that NOMIS has. If this fails, sends a mapping retry message to save it."""
+        """Saves the mapping of a record that NOMIS has. If this fails, sends a mapping retry, which saves it later."""
         context.step("save mapping")
         failed = f"{creation.name}-mapping-create-failed"
         properties = {**text_properties(context.properties), **text_properties(mapping)}
@@ -235,7 +236,11 @@ class CreationProtocol:
     def _resolve_unknown_outcome(
         self, creation: Creation, event: DomainEvent, record: CreationRecord, context: HandlerContext
     ) -> Outcome:
-        """Searches NOMIS for the record after an unknown outcome, or if its mapping has disappeared."""
+        """Searches NOMIS for the record after an unknown outcome, or if its mapping has disappeared.
+
+        Saves the mapping of a record that is found, and creates a record that NOMIS certainly does not have. Otherwise
+        a person has to decide.
+        """
         with self._located(creation, record, context) as match:
             if not isinstance(match, _NotFound):
                 return self._save_mapping(creation, record.dps_id, match, context)
@@ -252,10 +257,11 @@ class CreationProtocol:
     def _located(
         self, creation: Creation, record: CreationRecord, context: HandlerContext
     ) -> Iterator[Json | _NotFound]:
-        """Yields the mapping of the NOMIS record of an intent. Searches NOMIS for the record if it is not known.
+        """Yields the mapping of the NOMIS record of an intent, or why that record is not known.
 
-        Records of one subject may look alike. So unknown outcomes of a subject are resolved one at a time, after its
-        other creates have ended. Otherwise two DPS records could get the same NOMIS record.
+        Searches NOMIS for the record if necessary. Records of one subject may look alike. So unknown outcomes of a
+        subject are resolved one at a time, after its other creates have ended. Otherwise two DPS records could get the
+        same NOMIS record.
         """
         if record.mapping is not None and record.state is CreationState.CREATED:
             yield record.mapping
@@ -267,11 +273,11 @@ class CreationProtocol:
             yield self._locate(creation, record, context)
 
     def _locate(self, creation: Creation, record: CreationRecord, context: HandlerContext) -> Json | _NotFound:
-        """Searches NOMIS for the record of an intent.
+        """Searches NOMIS for the record of an intent. Returns its mapping, or why the record is not known.
 
-        A search takes many calls, and may miss a record that is created meanwhile. So the record only counts as absent
-        if its create had ended before the search began. Raises `CreateUnderWay` if it had not, and while other creates
-        of the subject are under way.
+        A search takes many calls, and may miss a record that is created meanwhile. So the record counts as absent only
+        if its create had certainly ended before the search began. Raises `CreateUnderWay` if that is not certain, or if
+        another create of the same subject may have been under way during the search.
         """
         began_at = clock.now()
         self._check_others_not_under_way(creation, record, began_at)
@@ -284,7 +290,7 @@ class CreationProtocol:
                 ids for ids in candidates if not creation.is_mapped_to_another(ids, record.dps_id, context.services)
             ]
         if unmapped:
-            # A record that was found may come from a create that began after the search.
+            # A record that was found may come from another create, which began during the search.
             self._check_others_not_under_way(creation, record, began_at)
         matches = self._store.unclaimed(creation, record.dps_id, unmapped)
         if len(matches) > 1:
@@ -317,7 +323,7 @@ class CreationProtocol:
 def _prepare(
     creation: Creation, event: DomainEvent, record: CreationRecord | None, context: HandlerContext
 ) -> Prepared | None:
-    """The request, or None if NOMIS has had the record before and DPS no longer has it."""
+    """The request, or None if the record was mapped or deleted before, and DPS no longer has it."""
     try:
         return creation.prepare(event, context)
     except UpstreamError as error:
@@ -338,7 +344,7 @@ def _ignored(creation: Creation, context: HandlerContext) -> Outcome:
 
 @contextmanager
 def _tracking_failure(creation: Creation, context: HandlerContext) -> Iterator[None]:
-    """Tracks a failed creation, except if a lease, a service or the database was unavailable."""
+    """Tracks a failed creation, unless a lease was busy, a service counted as down or the database was unavailable."""
     try:
         yield
     except (LeaseBusy, BreakerOpen, StoreUnavailable):

@@ -71,7 +71,7 @@ class CreationStore:
             return find_record(connection, creation.name, dps_id)
 
     def concurrent_intents(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
-        """The other intents of the same subject with unknown outcomes; empty if the record has no subject."""
+        """The intents of other DPS records with the same subject as `record`; empty if `record` has no subject."""
         subject = creation.subject(record.request)
         if subject is None:
             return []
@@ -97,8 +97,8 @@ class CreationStore:
     ) -> int:
         """Records that a create is about to be sent. Returns the number of the attempt.
 
-        previous: the record as last read. since: the time from which another program may have sent a create, if this
-        program does not send one now.
+        previous: the record as last read, or None if there was none. since: the time from which another program may
+        have sent a create, if this program does not send one now; None if it does.
 
         Raises `LeaseBusy` if another process was faster although this process holds the lease.
         """
@@ -137,7 +137,11 @@ class CreationStore:
         return attempt
 
     def create_failed(self, creation: Creation, dps_id: str, attempt: int, error: Exception) -> None:
-        """Records a failed create: as refused, so that the next delivery tries again, or with an unknown outcome."""
+        """Records a failed create.
+
+        If the create was certainly not applied, it is recorded as refused, so that the next delivery tries again.
+        Otherwise its outcome stays unknown.
+        """
         note = str(error)
         if isinstance(error, UpstreamError) and error.outcome_unknown and not error.under_way:
             self._ended[creation.name, dps_id] = attempt
@@ -162,7 +166,7 @@ class CreationStore:
     def not_applied(self, creation: Creation, record: CreationRecord) -> CreationRecord:
         """Records that NOMIS does not have the record of an intent. Returns the changed creation record.
 
-        Raises `LeaseBusy` if a process that had lost its lease has meanwhile recorded a different end of the create.
+        Raises `LeaseBusy` if a process that had lost its lease has meanwhile recorded a different outcome.
         """
         with self._database.begin() as connection:
             _refuse(connection, creation, record.dps_id, record.attempts, "NOMIS does not have it")
@@ -187,10 +191,10 @@ class CreationStore:
             self._telemetry.track_with(connection, event_name, properties)
 
     def mapped_by_others(self, creation: Creation, record: CreationRecord, mapping: Json) -> None:
-        """Records that another program has saved a mapping for an open creation, which resolves the finding.
+        """Records that another program has saved a mapping for an open creation.
 
-        A mapping that existed before the finding does not resolve it: a person must check whether NOMIS has a second
-        record.
+        This resolves the finding about the creation, if there is one. But if the finding names the mapping, the mapping
+        is older than the finding, and nothing changes: a person must check whether NOMIS has a second record.
         """
         with self._database.begin() as connection:
             finding = findings.find(connection, ambiguous_key(record))
@@ -209,7 +213,10 @@ class CreationStore:
         properties: Mapping[str, str],
         failed: str | None,
     ) -> None:
-        """Records that the mapping was refused, with a finding that is alerted once. Tracks `failed` first if given."""
+        """Records that the mapping was refused, together with a finding. One alert is sent about the finding.
+
+        failed: the telemetry event about the failed attempt to save the mapping, or None if it is not tracked.
+        """
         event_name, key = duplicate_event(creation), duplicate_key(creation, mapping)
         both = {**properties, **conflict.properties()}
         with self._database.begin() as connection:
@@ -223,7 +230,10 @@ class CreationStore:
             record_finding(connection, key, kind, creation.name, severity, event_name, both, SHOW_DUPLICATE)
 
     def ambiguous(self, creation: Creation, record: CreationRecord, properties: Properties) -> None:
-        """Records that no look-up can show whether NOMIS has the record, with a finding that is alerted once."""
+        """Records that no look-up can show whether NOMIS has the record, together with a finding.
+
+        One alert is sent about the finding.
+        """
         event_name, text = f"{creation.name}-create-ambiguous", text_properties(properties)
         values = {"state": CreationState.AMBIGUOUS, "note": record.note or "no response was recorded"}
         with self._database.begin() as connection:
@@ -264,7 +274,7 @@ def duplicate_key(creation: Creation, mapping: Json) -> str:
 
 
 def ambiguous_key(record: CreationRecord) -> str:
-    """The key of the finding that asks a person about a creation."""
+    """The key of the finding that asks a person whether NOMIS has the record of an ambiguous creation."""
     return f"ambiguous:{record.domain}:{record.dps_id}:{record.attempts}"
 
 
@@ -276,7 +286,7 @@ def _change(
     values: Mapping[str, Any],
     statement: Update = _CHANGE_INTENT,
 ) -> None:
-    """Changes the record if it still has this attempt number and a state that `statement` allows."""
+    """Changes the record if it still has the number `attempt` and a state that `statement` allows."""
     given = {"the_domain": creation.name, "the_dps_id": dps_id, "the_attempt": attempt}
     connection.execute(statement, {**values, **given, "updated_at": now()})
 
@@ -286,7 +296,7 @@ def _refuse(connection: Connection, creation: Creation, dps_id: str, attempt: in
 
 
 def _refuse_unsent(connection: Connection, creation: Creation, dps_id: str, its_note: str) -> None:
-    """Marks the intent with this note as refused, if the intent was committed."""
+    """If an intent with the note `its_note` was committed, marks it as refused."""
     given = {"the_domain": creation.name, "the_dps_id": dps_id, "the_note": its_note}
     connection.execute(
         _REFUSE_UNSENT, {"state": CreationState.REFUSED, "note": "not sent", "updated_at": now()} | given
@@ -294,7 +304,7 @@ def _refuse_unsent(connection: Connection, creation: Creation, dps_id: str, its_
 
 
 def _replace(connection: Connection, previous: CreationRecord, values: Mapping[str, Any]) -> bool:
-    """Writes the values unless the record has changed since it was read. Returns whether it was written."""
+    """Writes the values unless the record has changed since it was read. Returns whether they were written."""
     columns = creations.c
     unchanged = (columns.id == previous.id, columns.attempts == previous.attempts, columns.state == previous.state)
     return connection.execute(update(creations).where(*unchanged).values(values)).rowcount == 1
@@ -303,7 +313,7 @@ def _replace(connection: Connection, previous: CreationRecord, values: Mapping[s
 def _belongs_to(connection: Connection, creation: Creation, dps_id: str, mapping: Json) -> bool:
     """Whether the creation record belongs, or may belong, to the mapping.
 
-    A retry message from elsewhere must not change the record.
+    A retry message with a different mapping must not change the record.
     """
     record = find_record(connection, creation.name, dps_id)
     return record is not None and (record.mapping is None or creation.same_records(record.mapping, mapping))
@@ -312,7 +322,7 @@ def _belongs_to(connection: Connection, creation: Creation, dps_id: str, mapping
 def _created_for_another(connection: Connection, domain: str, dps_id: str, nomis_ids: Json) -> bool:
     columns = creations.c
     held = {name: columns.nomis_ids[name].as_string() for name in nomis_ids}
-    # SQLite returns numbers even if text is requested, and a number never equals a text.
+    # SQLite returns numbers even if text is requested, and a number never equals text.
     same = [
         cast(held[name], BigInteger) == value
         if isinstance(value, int) and abs(value) <= LARGEST_INTEGER

@@ -1,12 +1,12 @@
-"""The domains: visits, incentives, activities, appointments and adjustments, each in one package.
+"""The domains: visits, incentives, activities, appointments and adjustments, each in its own package.
 
-Every package has the same modules. `rules` defines what each event does, `dps` and `nomis` contain the clients of the
-two services, and `repair` defines what an operator can do. The packages share these modules:
+Every package has these modules: `rules` defines what each event does, `dps` and `nomis` contain the calls to the
+publisher of the events and to NOMIS, and `repair` defines what an operator can do. The packages share these modules:
 
 - `registry`: lists the domains, and derives queues, roles and switches from them; begin here
 - `declaration`: the classes by which a domain declares its events: `Domain` and `Update`
 - `repair_declaration`: the classes by which a domain declares what operators can do: `Repair`, `Advice` and `Resync`
 - `duplicate_rows`: recognises two rows in NOMIS where only one is allowed
 - `nomis_sql`: makes SQL for the NOMIS database, for people to paste
-- `event_table`: prints the table of all events in `doc/events.md`
+- `event_table`: makes the table of all events, which is in `doc/events.md`
 """

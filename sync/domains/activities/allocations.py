@@ -21,7 +21,7 @@ from sync.upstream.operation import MappedValues
 
 _END_REASON = "PRG_END"
 _ENDED = "ENDED"
-#: The first word of the comment of a suspension.
+#: The first word of the comment on a suspension, by status.
 _SUSPENDED = {"SUSPENDED": "Suspended", "AUTO_SUSPENDED": "Suspended", "SUSPENDED_WITH_PAY": "SUSPENDED_WITH_PAY"}
 #: A `PENDING` allocation begins in the future.
 _STATUSES = frozenset({"ACTIVE", "PENDING", _ENDED, *_SUSPENDED})
@@ -48,7 +48,10 @@ def nomis_allocation(allocation: Allocation) -> UpsertAllocation:
 
 
 def _end_comment(allocation: Allocation) -> str:
-    """The NOMIS comment on who ended the allocation, when and why; the planned end is used if the service gives it."""
+    """The NOMIS comment that says who ended the allocation, when and why.
+
+    If the service gives a planned end, the comment is about that.
+    """
     planned = allocation.planned_deallocation
     if planned is not None:
         return _comment("Deallocated", planned.planned_by, planned.planned_at, planned.planned_reason)
@@ -105,10 +108,10 @@ def _upsert(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
-    """The allocation that NOMIS must show: `allocation`, or a newer one if `allocation` has ended.
+    """The allocation that NOMIS must show: the newest later one if `allocation` has ended, otherwise `allocation`.
 
-    NOMIS has one row per booking and activity for both, so a late event about the ended allocation would also end the
-    newer one.
+    NOMIS has one row for each booking and course activity, so a late event about the ended allocation would also end
+    the later one.
     """
     if allocation.status != _ENDED:
         return allocation
@@ -118,7 +121,7 @@ def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
 
 
 def _statements(key: Mapping[str, str]) -> tuple[str, ...]:
-    """The SQL that shows a booking's allocations to an activity, and the attendances that prevent their deletion."""
+    """The SQL that shows a booking's allocations to a course activity, and the attendances that belong to them."""
     pair = {
         "CRS_ACTY_ID": nomis_sql.number(key["nomisCourseActivityId"]),
         "OFFENDER_BOOK_ID": nomis_sql.number(key["bookingId"]),

@@ -74,11 +74,11 @@ def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
 
 
 def event_status(status: str, reason: str | None, nomis_status: str | None, *, is_over: bool = False) -> str:
-    """The NOMIS status to set. `nomis_status` is the current status, or None if there is no attendance.
+    """The status that NOMIS must show for an attendance with this DPS `status` and `reason`.
 
-    `is_over`: whether the day of the session has passed; if so, an attendance that was not recorded has expired. A
-    locked attendance keeps its status in NOMIS, but expires if that status is `SCH` or missing. Raises `RuleError` for
-    an unknown status.
+    nomis_status: the current status in NOMIS, or None if NOMIS does not have the attendance. is_over: whether the day
+    of the session has passed; if so, an attendance that is still `WAITING` has expired. A `LOCKED` attendance keeps its
+    status in NOMIS, but expires if that is `SCH` or None. Raises `RuleError` for an unknown `status`.
     """
     if status not in _STATUSES:
         raise RuleError(f"no NOMIS event status for attendance status {status!r}")
@@ -112,8 +112,8 @@ def nomis_attendance(
 ) -> UpsertAttendance:
     """The NOMIS attendance for a DPS attendance.
 
-    nomis_status: the current status in NOMIS, which only matters if the attendance is locked. today: the date in
-    London.
+    nomis_status: the current status in NOMIS, which matters only if the attendance is locked. today: today's date in
+    London. Raises `RuleError` for an unknown status or reason.
     """
     paid = bool(attendance.issue_payment)
     reason, is_over = attendance.attendance_reason_code, attendance.session_date < today
@@ -143,7 +143,10 @@ def _start(event: DomainEvent) -> Properties:
 
 
 def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | None:
-    """Writes the attendance. Returns the event name `ignored` if NOMIS no longer needs or accepts it, or else None."""
+    """Writes the attendance. Returns None, or `ignored` if NOMIS refuses it and nothing is left to do.
+
+    ignored: the name of the telemetry event for such a refusal.
+    """
     services = context.services
     with context.lease(f"write:{_entity(event)}"):
         context.step("read attendance")
@@ -184,11 +187,11 @@ def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | 
 
 
 def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -> str:
-    """A text that says why a refused attendance needs no further work. Raises `error` if more work is needed.
+    """The reason why an attendance that NOMIS refused with `error` can be ignored. Raises `error` if it cannot.
 
-    Newer versions of NOMIS respond with a code if the attendance has been paid, or if the prisoner has moved and the
-    allocation has ended. A paid attendance is normal on the day of the session. On any other day the refusal is final,
-    so this raises `NeverAccepted`.
+    Newer versions of NOMIS give an error code if the attendance has been paid, or if the prisoner has moved and the
+    allocation has ended. It is normal that NOMIS refuses a paid attendance on the day of the session. On any other day,
+    such a refusal raises `NeverAccepted`, since a retry does not help.
     """
     if not error.from_service or error.error_code not in (_PAID, _MOVED_ON):
         raise error
@@ -210,7 +213,7 @@ def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) 
 
 
 def _statements(key: Mapping[str, str]) -> tuple[str, ...]:
-    """The SQL that shows the attendances of the booking at the session."""
+    """The SQL that shows the attendances of a booking at a session, both identified by `key`."""
     session = {
         "CRS_ACTY_ID": nomis_sql.number(key["nomisCourseActivityId"]),
         "OFFENDER_BOOK_ID": nomis_sql.number(key["bookingId"]),
@@ -241,7 +244,7 @@ ATTENDANCE_ROWS = RowKind(
 
 
 def _update(event_type: str, word: str) -> Update:
-    """The update for an event type; `word` in its telemetry names the event, not what NOMIS did."""
+    """The update for an event type. Its telemetry names contain `word`, which says what DPS did, not what NOMIS did."""
     name = f"activity-attendance-{word}"
     ignored = f"{name}-ignored"
 

@@ -1,7 +1,7 @@
 """Reads the numbers of current allocations and paid attendances by booking, from NOMIS and the activities API.
 
-Each function makes one call for a prison; the response has no pages. The endpoints have existed since October 2023,
-except the one for suspended allocations, which has existed since May 2025.
+Each function makes one call for one prison; the response is not split into pages. The endpoints have existed since
+October 2023, except the one for suspended allocations in DPS, which has existed since May 2025.
 """
 
 from collections.abc import Mapping
@@ -89,23 +89,27 @@ _DPS_ATTENDANCES = Operation(
 
 
 def nomis_allocations(nomis: ServiceClient, prison_id: str, *, suspended: bool) -> dict[int, int]:
-    """The number of current allocations, either suspended or not, to a prison's activities in NOMIS, by booking.
+    """The number of current allocations to a prison's activities in NOMIS, by booking.
 
-    Suspended allocations only count while the booking is at that prison. Bookings without allocations are left out.
-    Raises `UpstreamError`, as all functions here do, and `NotUnderstood` if a booking is listed twice.
+    suspended: True counts the suspended allocations, and False the others. A suspended allocation counts only while the
+    booking is at that prison. Bookings without allocations are left out. Like all functions here, this raises
+    `UpstreamError`, or its subclass `NotUnderstood` if a booking is listed twice.
     """
     query = {"suspended": str(suspended).lower()}
     return _read(_NOMIS_ALLOCATIONS, nomis, prison_id, {"prisonId": prison_id}, query)
 
 
 def nomis_attendances(nomis: ServiceClient, prison_id: str, day: date) -> dict[int, int]:
-    """The number of paid attendances in NOMIS by booking, on one day at one prison."""
+    """The number of paid attendances in NOMIS on one day at one prison, by booking."""
     asked = {"prisonId": prison_id, "date": day.isoformat()}
     return _read(_NOMIS_ATTENDANCES, nomis, prison_id, asked, {"date": day.isoformat()})
 
 
 def dps_allocations(activities: ServiceClient, prison_id: str, *, suspended: bool) -> dict[int, int]:
-    """The number of allocations, either active or suspended, to a prison's activities in DPS, by booking."""
+    """The number of allocations to a prison's activities in DPS, by booking.
+
+    suspended: True counts the suspended allocations, and False the active ones.
+    """
     operation = _DPS_SUSPENDED_ALLOCATIONS if suspended else _DPS_ALLOCATIONS
     return _read(operation, activities, prison_id, {"prisonCode": prison_id}, {})
 

@@ -23,13 +23,13 @@ PayPerSession = Literal["H", "F"]
 
 
 class CategoryCode(Response):
-    """A category of activities, by its code."""
+    """A category of activities, identified by its code."""
 
     code: str
 
 
 class PayBand(Response):
-    """A pay band of a prison by its number in NOMIS."""
+    """A pay band of a prison, identified by its number in NOMIS."""
 
     nomis_pay_band: int
 
@@ -43,7 +43,7 @@ class Pay(Response):
 
 
 class ActivityOfSchedule(Response):
-    """The part of an activity that is included in its schedule."""
+    """The part of an activity that is included in each of its schedules."""
 
     id: int
     pay_per_session: PayPerSession
@@ -64,7 +64,7 @@ class Activity(Response):
 
 
 class Location(Response):
-    """A location by its number in NOMIS."""
+    """A location, identified by its number in NOMIS."""
 
     id: int
 
@@ -80,7 +80,7 @@ class Instance(Response):
 
 
 class Slot(Response):
-    """The days of the week on which sessions at these times take place."""
+    """The start and end time of sessions, and the days of the week on which they take place."""
 
     start_time: LocalTime
     end_time: LocalTime
@@ -109,7 +109,7 @@ class Schedule(Response):
 
 
 class ScheduleOfInstance(Response):
-    """The schedule of a session, as included in the session."""
+    """The part of a schedule that is included in each of its sessions."""
 
     id: int
 
@@ -141,7 +141,7 @@ class PlannedDeallocation(Response):
 
 
 class Allocation(Response):
-    """A prisoner's place on a schedule, unpaid if it has no pay band. Times are local to London."""
+    """A prisoner's place on a schedule. It is unpaid if it has no pay band. Times are local times in London."""
 
     id: int
     prisoner_number: str
@@ -161,14 +161,14 @@ class Allocation(Response):
 
 
 class _Row(Response):
-    """The ids in a row of allocations; any of them may be missing."""
+    """The ids in one row of a list of allocations; any of them may be missing."""
 
     id: Any = None
     booking_id: Any = None
     prisoner_number: Any = None
 
     def may_follow(self, allocation: Allocation) -> bool:
-        """Whether this row is, or may be, a later allocation of the same booking."""
+        """Whether this row is, or may be, an allocation of the same booking as `allocation`, and later than it."""
         if isinstance(self.id, int) and self.id <= allocation.id:
             return False
         if self.booking_id is not None:
@@ -265,9 +265,10 @@ def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
 
 
 def later_allocations(activities: ServiceClient, allocation: Allocation) -> tuple[Allocation, ...]:
-    """The allocations of the same booking to the same schedule that were made after this one.
+    """The allocations of the same booking to the same schedule that were made after `allocation`.
 
-    Only the ids of other rows are read, so a malformed row does no harm. Empty for an unknown schedule.
+    Of all other rows, only the ids are read, so it does no harm if the rest of such a row is malformed. Empty for an
+    unknown schedule. Raises `UpstreamError`.
     """
     path = _ALLOCATIONS_OF_SCHEDULE.path_of(allocation.schedule_id)
     response = _ALLOCATIONS_OF_SCHEDULE.call(activities, allocation.schedule_id, query={"activeOnly": "false"})
@@ -292,10 +293,10 @@ def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
 def prisoner_allocations(
     activities: ServiceClient, prison_id: str, prisoner_numbers: Sequence[str]
 ) -> dict[str, tuple[Allocation, ...]]:
-    """The allocations of prisoners to a prison's activities, including ended ones, by prisoner number.
+    """The allocations of prisoners to a prison's activities, by prisoner number.
 
-    Prisoners without allocations are left out. Newer versions of the service require a role for this call. Raises
-    `UpstreamError`.
+    Allocations that have ended are included. Prisoners without allocations are left out. Newer versions of the service
+    require a role for this call. Raises `UpstreamError`.
     """
     query = {"activeOnly": "false"}
     found = _PRISONER_ALLOCATIONS.call(activities, prison_id, query=query, body=list(prisoner_numbers))

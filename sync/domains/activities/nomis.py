@@ -28,7 +28,7 @@ class CourseSchedule(Body):
 
 
 class ScheduleRule(Body):
-    """The days of the week on which sessions at these times take place."""
+    """The start and end time of sessions, and the days of the week on which they take place."""
 
     start_time: str
     end_time: str
@@ -66,7 +66,7 @@ class CreateActivity(UpdateActivity):
 
 
 class UpsertAllocation(Body):
-    """A booking's place on a course activity. NOMIS only uses the start date for a new allocation.
+    """A booking's place on a course activity. NOMIS uses the start date only for a new allocation.
 
     An allocation without a pay band is unpaid, which NOMIS does not accept for every activity.
     """
@@ -114,14 +114,14 @@ class ScheduleUpdated(Response):
 
 
 class AllocationUpserted(Response):
-    """The id of the allocation that was created or changed; `created` says which."""
+    """The id of the allocation, and whether it was created rather than changed."""
 
     offender_program_reference_id: RecordNumber
     created: bool
 
 
 class AttendanceUpserted(Response):
-    """The ids of the attendance that was created or changed, and of its session; `created` says which."""
+    """The ids of the attendance and its session, and whether the attendance was created rather than changed."""
 
     event_id: RecordNumber
     course_schedule_id: RecordNumber
@@ -142,7 +142,7 @@ CREATE_ACTIVITY = Operation(
     written(ActivityCreated),
     role=_ROLE,
     body=CreateActivity,
-    # NOMIS cannot read course activities.
+    # NOMIS has no endpoint that reads course activities.
     no_look_up=True,
 )
 UPDATE_ACTIVITY = Operation(
@@ -199,7 +199,7 @@ def update_activity(nomis: ServiceClient, course_activity_id: int, body: UpdateA
 
 
 def delete_activity(nomis: ServiceClient, course_activity_id: int) -> None:
-    """Deletes a course activity with everything that depends on it; an unknown id is ignored."""
+    """Deletes a course activity and everything that depends on it; an unknown id is ignored."""
     DELETE_ACTIVITY.call(nomis, course_activity_id)
 
 
@@ -209,12 +209,12 @@ def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseS
 
 
 def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
-    """Creates or changes a booking's allocation. Concurrent calls create two rows, after which every change fails."""
+    """Creates or changes a booking's allocation. Concurrent calls may create two rows; every change then fails."""
     return UPSERT_ALLOCATION.call(nomis, course_activity_id, body=body)
 
 
 def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
-    """Deletes an allocation with its attendances, for repairs; an unknown id is ignored."""
+    """Deletes an allocation and its attendances, for repairs; an unknown id is ignored."""
     DELETE_ALLOCATION.call(nomis, allocation_id)
 
 
@@ -229,7 +229,7 @@ def attendance_status(
 def upsert_attendance(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, body: UpsertAttendance
 ) -> AttendanceUpserted:
-    """Creates or changes a booking's attendance. Concurrent calls create two rows, after which every change fails."""
+    """Creates or changes a booking's attendance. Concurrent calls may create two rows; every change then fails."""
     return UPSERT_ATTENDANCE.call(nomis, course_activity_id, booking_id, body=body)
 
 

@@ -1,4 +1,7 @@
-"""Repairs of activities. NOMIS can read the status of an attendance, but neither courses nor allocations."""
+"""Repairs of activities.
+
+NOMIS has an endpoint that reads the status of an attendance, but none that reads a course or an allocation.
+"""
 
 import re
 from collections.abc import Mapping
@@ -48,11 +51,11 @@ class ActivityRepair(RemovingRepair):
     dps_property = "dpsActivityScheduleId"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """Returns None, since NOMIS cannot read course activities."""
+        """Returns None, since NOMIS has no endpoint that reads course activities."""
         return None
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Deletes the course activity with everything that depends on it."""
+        """Deletes the course activity and everything that depends on it."""
         nomis_activities.delete_activity(services.nomis, int(ids.nomis_ids[0]))
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -65,7 +68,7 @@ class ActivityRepair(RemovingRepair):
         return f"a course activity with code {body['code']} at {body['prisonId']}, from {body['startDate']}"
 
     def search_sql(self, request: Mapping[str, Any]) -> str:
-        """The SQL for the course activities at the prison that have the id of the schedule as their code."""
+        """The SQL that finds the prison's course activities that have the id of the schedule as their code."""
         body = request["body"]
         conditions = {"CODE": nomis_sql.code(body["code"]), "AGY_LOC_ID": nomis_sql.code(body["prisonId"])}
         return nomis_sql.select("COURSE_ACTIVITIES", "CRS_ACTY_ID", conditions)
@@ -83,7 +86,10 @@ class ActivityResync(Resync):
     readable = False
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the schedule and its mapping. The course activity is amended if there is a mapping, or else created."""
+        """Reads the schedule and its mapping.
+
+        The plan is to amend the course activity if there is a mapping, or else to create one.
+        """
         api = services[UpstreamName.ACTIVITIES]
         schedule = read_if_there(lambda: activities_api.schedule(api, int(dps_id)))
         ids = self.find_ids(dps_id, services)
@@ -127,7 +133,7 @@ class AllocationResync(Resync):
     tracked = "activity-allocation-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the allocation and the mapping of its schedule. NOMIS itself decides whether to create or update."""
+        """Reads the allocation and the mapping of its schedule. NOMIS decides whether to create or update the row."""
         api = services[UpstreamName.ACTIVITIES]
         allocation = read_if_there(lambda: activities_api.allocation(api, int(dps_id)))
         properties = {"dpsAllocationId": dps_id}
@@ -155,7 +161,7 @@ class AttendanceResync(Resync):
     tracked = "activity-attendance-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the attendance, the mapping of its schedule, and the status of the attendance in NOMIS, if any."""
+        """Reads the attendance, the mapping of its schedule and, if there is a mapping, the status in NOMIS."""
         api = services[UpstreamName.ACTIVITIES]
         attendance = read_if_there(lambda: activities_api.attendance(api, int(dps_id)))
         properties = {"dpsAttendanceId": dps_id}

@@ -27,7 +27,7 @@ SUMMARY_LENGTH = 36
 
 
 def course_description(summary: str) -> str:
-    """The description of a course in NOMIS, the same for new and amended courses."""
+    """The description of a course in NOMIS, made in the same way for new and amended courses."""
     return cut_to_bytes(_DESCRIPTION_PREFIX + summary[:SUMMARY_LENGTH], _LONGEST_DESCRIPTION)
 
 
@@ -142,7 +142,7 @@ class ActivityCreation(Creation):
         return {"nomisCourseActivityId": nomis_activities.create_activity(services.nomis, request["body"])}
 
     def locate(self, request: Json, since: datetime, services: Services) -> None:
-        """Returns None, since NOMIS cannot read course activities."""
+        """Returns None, since NOMIS has no endpoint that reads course activities."""
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
         """The mapping of a schedule to the course activity that this program created."""
@@ -154,7 +154,10 @@ class ActivityCreation(Creation):
         }
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
-        """A different mapping with either id: the service responds with 400 to a second mapping of an activity."""
+        """A different mapping with either id of `mapping`, or None.
+
+        It is needed because the service responds with 400, not 409, to a second mapping of an activity.
+        """
         existing = MAPPINGS.find(services.mapping, mapping["activityScheduleId"])
         if existing is None:
             existing = MAPPINGS.find_by_nomis_ids(services.mapping, mapping["nomisCourseActivityId"])
@@ -206,8 +209,8 @@ def _amend_instance(event: DomainEvent, context: HandlerContext) -> None:
 def _course_lease(schedule_id: int | str) -> str:
     """The key of the lease for writing a course, including its sessions.
 
-    An amendment of a schedule writes all its sessions, so it must not come between the reading and the writing of a
-    single session.
+    An amendment of a schedule writes all its sessions, so it must not come between the reading and the writing of one
+    session.
     """
     return f"write:activity:{schedule_id}"
 
