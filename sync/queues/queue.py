@@ -102,7 +102,7 @@ class Queue:
         return self._in_batches("delete_message_batch", messages, lambda _message: {})
 
     def change_visibility(self, messages: Sequence[Message], seconds: int) -> list[Message]:
-        """Makes messages visible `seconds` from now, after 12 hours at most.
+        """Makes messages visible `seconds` from now, or 12 hours from now if that is sooner.
 
         Returns the messages whose visibility could not be changed after several attempts.
         """
@@ -216,7 +216,7 @@ def is_missing(error: QueueUnavailable) -> bool:
 def call_aws(queue: str, call: str, function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
     """Calls `function`, which makes an AWS call, and returns its response.
 
-    Raises `QueueUnavailable` if the call fails. Its text names the queue and the call, as given by `queue` and `call`.
+    Raises `QueueUnavailable`, whose text names `queue` and `call`, if the call fails.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 

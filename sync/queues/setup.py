@@ -26,7 +26,7 @@ class QueueOpener:
     """Opens queues by id. Safe to share between threads.
 
     With the provider `localstack`, it also creates missing queues, and creates a queue again if it disappears later.
-    `event_types` returns the event types that the subscription of a queue id lets through.
+    `event_types` is called with a queue id, and returns the event types that the queue's subscription lets through.
     """
 
     def __init__(self, settings: Settings, aws: Aws, event_types: Callable[[str], Iterable[str]]) -> None:

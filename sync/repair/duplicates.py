@@ -71,8 +71,8 @@ class NomisView:
     """The current state of both NOMIS records, and the DPS record to which the refused one is mapped.
 
     duplicate: the refused record. mapped: the record with the existing mapping. Each is None if NOMIS does not have it,
-    or if no service can read such records. readable: whether a service can. duplicate_belongs_to: the id of the DPS
-    record to which the refused record is mapped, or None if it is not mapped.
+    or if no service can read such records. readable: whether a service can read such records. duplicate_belongs_to: the
+    id of the DPS record to which the refused record is mapped, or None if it is not mapped.
     """
 
     duplicate: Record | None

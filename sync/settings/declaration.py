@@ -380,9 +380,9 @@ class Settings(BaseModel):
         return self._environment.get(variable, "").strip() or None
 
     def event_enabled(self, event_type: str) -> bool:
-        """Whether events of this type are handled; true unless a variable switches them off.
+        """Whether events of the type `event_type` are handled, which is the default.
 
-        Either `FEATURE_EVENT_<EVENT_TYPE>` or `FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>` switches them off if it is false.
+        They are not handled if `FEATURE_EVENT_<EVENT_TYPE>` or `FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>` is false.
         """
         return all(self._flag(name, default=True) for name in feature_variables(event_type))
 
