@@ -44,7 +44,7 @@ _TEXT = re.compile(
     re.ASCII,
 )
 _NUMBER = re.compile(r"\d{9,20}(?:\.\d{1,9})?", re.ASCII)
-#: The year 5138 in seconds since 1970. Numbers from here on are in milliseconds or smaller units.
+#: The year 5138 in seconds since 1970. Numbers from this one upwards are in milliseconds or smaller units.
 _MOST_SECONDS = 10**11
 #: The number of units smaller than a second: milliseconds, microseconds and nanoseconds.
 _SMALLER_UNITS = 3

@@ -214,7 +214,7 @@ class CreationProtocol:
     def _already_mapped(
         self, creation: Creation, mapping: Json, record: CreationRecord | None, context: HandlerContext
     ) -> Outcome:
-        """Handles a record that is already mapped, by an earlier attempt or by another program."""
+        """Handles the event of a record that an earlier attempt or another program has already mapped."""
         if record is not None and record.state in (CreationState.INTENDED, CreationState.CREATED):
             with self._located(creation, record, context) as match:
                 if isinstance(match, _NotFound):
