@@ -1,7 +1,7 @@
-"""The rules that decide when a service counts as down, without threads, pings or a database.
+"""The rules that decide when a service counts as down. The threads, pings and database are in `breaker.py`.
 
-A record that a service cannot handle is not an outage, however often it is tried. So each record's failure counts once:
-if the same record fails again, that does not count.
+A record that a service cannot handle does not show that the service is down, however many calls for it fail. Therefore,
+only the first failure of each record counts. A record that has not failed for `FAILED_RECORD_SECONDS` counts again.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ from enum import StrEnum
 from sync.errors import UpstreamError
 from sync.settings import times
 
-#: How many of the most recent calls count, and how many records must have failed among them.
+#: How many of the most recent calls count, and for how many records they must fail to open the breaker.
 WINDOW_CALLS = 20
 _FAILURES_TO_OPEN = 3
 #: How many records may fail, one after another, before calls to a service that responds to pings stop again. It is more
@@ -31,7 +31,7 @@ class BreakerState(StrEnum):
 
 @dataclass(slots=True)
 class Circuit:
-    """The state of one breaker. It is not safe to share between threads: `Breakers` has the lock."""
+    """The state of one breaker. Not safe to share between threads without the lock of `Breakers`."""
 
     state: BreakerState = BreakerState.CLOSED
     #: True from `close` until the first call after it.
@@ -53,7 +53,10 @@ class Circuit:
     failed: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def open(self, moment: float, retry_after: float | None) -> None:
-        """Marks the service as down. If it was being tried, the pause before the next ping doubles."""
+        """Marks the service as down. If it was being tried, the pause before the next ping doubles, up to a maximum.
+
+        The next ping comes no earlier than `retry_after` seconds after `moment`, up to `MAX_RETRY_AFTER_SECONDS`.
+        """
         tried = self.state is BreakerState.HALF_OPEN
         self.pause = min(self.pause * 2, times.MAX_PING_SECONDS) if tried else times.PING_SECONDS
         asked = min(retry_after or 0, times.MAX_RETRY_AFTER_SECONDS)
@@ -76,7 +79,10 @@ class Circuit:
         self._clear_window()
 
     def trial_failed(self, moment: float, record: str, method: str, error: UpstreamError) -> None:
-        """Records the failure of a call that tried the service."""
+        """Records the failure of a call that tried the service. Opens the breaker after `TRIALS` such failures.
+
+        A further failure of the same record only counts if the error shows that the service is unavailable.
+        """
         self.half_open_since = moment
         if self._is_first_failure(moment, record, method) or error.unavailable:
             self.failed_trials += 1
@@ -84,22 +90,29 @@ class Circuit:
                 self.open(moment, error.retry_after)
 
     def call_failed(self, moment: float, record: str, method: str, retry_after: float | None) -> None:
-        """Records a failed call. A call that was in flight when the breaker opened only adds its record to `failed`."""
+        """Records a failed call, and opens the breaker if enough recent calls failed.
+
+        A call that was in flight when the breaker opened only adds its record to `failed`.
+        """
         if self._is_first_failure(moment, record, method) and self.state is BreakerState.CLOSED:
             self._count(moment, failed=True)
             if self._is_failing(moment):
                 self.open(moment, retry_after)
 
     def call_succeeded(self, moment: float) -> None:
-        """Records a successful call while the breaker is closed."""
+        """Records that a call succeeded while the breaker was closed."""
         self._count(moment, failed=False)
 
     def failed_otherwise(self, record: str | None, method: str) -> bool:
-        """Whether this record recently failed with a different method."""
+        """Whether `record` has failed recently, and last failed with a method other than `method`."""
         return record in self.failed and self.failed[record][0] != method
 
     def recovered(self, record: str, method: str) -> None:
-        """Forgets all failed records if `record` failed with the same method, since the service was to blame."""
+        """Records that a call for `record` succeeded.
+
+        If the last failure of `record` was with the same `method`, the service was to blame, so all failed records are
+        forgotten.
+        """
         if record in self.failed and self.failed[record][0] == method:
             self.failed.clear()
 
@@ -125,7 +138,7 @@ class Circuit:
         self.failed_in_a_row += 1
 
     def _is_failing(self, moment: float) -> bool:
-        """Whether enough recent calls failed: most of them, or every call for some time."""
+        """Whether at least three calls failed: most of the recent calls, or every call for `BREAKER_QUIET_SECONDS`."""
         outcomes = [failed for time_, failed in self.recent if time_ >= moment - times.BREAKER_WINDOW_SECONDS]
         failures = sum(outcomes)
         if failures >= _FAILURES_TO_OPEN and 2 * failures > len(outcomes):

@@ -1,8 +1,8 @@
 """Limits how many calls are in flight to one service: the maximum while it is well, fewer while it struggles.
 
-Each service has one limit, shared by everything in the process that calls it. The limit increases additively and
-decreases multiplicatively (AIMD), as in TCP: it halves when the service throttles calls or becomes slow, and returns
-step by step. After an outage it starts from a few calls and grows by one with each success.
+Each service has one limit, shared by everything in the process that calls the service. The limit increases additively
+and decreases multiplicatively (AIMD), as in TCP: it halves when the service throttles calls or becomes slow, and grows
+back to the maximum step by step. After an outage, it starts from a few calls and grows by one with each success.
 """
 
 import math
@@ -39,14 +39,15 @@ _POLL_SECONDS = 0.5
 
 
 class ConcurrencyLimit:
-    """A fair semaphore whose size adapts to `service`, from `maximum` down to 1. Safe to share between threads.
+    """A fair semaphore whose size adapts to the state of `service`, between `maximum` and 1.
 
-    A call is made inside a `with` block of the limit. A released slot goes to the thread that has waited longest. A
-    `threading` semaphore is not fair in this way: a thread that makes one call after another would take its slot again
-    before a waiting thread had woken up.
+    It is safe to share between threads. A call is made inside a `with` block of the limit. A released slot goes to the
+    thread that has waited longest. A `threading` semaphore is not fair in this way: a thread that makes one call after
+    another would take its slot again before a waiting thread had woken up.
 
-    The threads of a parallel reader do not all queue here, since a single call by any other caller would then wait for
-    all of theirs. Instead they are numbered from 0 and call `wait_until_allowed` before each call to the service.
+    The threads of a parallel reader do not all queue for slots, since a single call by any other caller would then wait
+    for the calls of all of them. Instead, they are numbered from 0 and use `wait_until_allowed` before each call to the
+    service.
     """
 
     def __init__(self, service: str, maximum: int, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -61,7 +62,7 @@ class ConcurrencyLimit:
         self._changed = threading.Condition(self._lock)
         self._in_flight = 0
         self._waiting: deque[threading.Lock] = deque()
-        #: When the last calls were throttled, and how many had succeeded by then.
+        #: When each of the last `BURST` throttled calls happened, and how many calls had succeeded by then.
         self._throttled: deque[tuple[float, int]] = deque(maxlen=BURST)
         self._successes = 0
         self._changed_at = 0.0
@@ -100,7 +101,10 @@ class ConcurrencyLimit:
             self._admit()
 
     def on_success(self, seconds: float | None = None) -> None:
-        """Records a successful call; `seconds` is its response time, None if that does not show the service's speed."""
+        """Records a successful call. `seconds` is its response time, or None if that does not show the service's speed.
+
+        Adapts the limit to the response times.
+        """
         self._successes += 1
         now = self._monotonic()
         if self._starting:
@@ -126,7 +130,10 @@ class ConcurrencyLimit:
             self._grow(max(1, self.maximum // STEPS_BACK), now, SETTLE_SECONDS)
 
     def on_throttled(self, retry_after: float | None = None) -> None:
-        """Records a throttled call; `retry_after` is the wait that the service asks for, in seconds."""
+        """Records a throttled call; `retry_after` is the wait that the service asks for, in seconds, if any.
+
+        Halves the limit if the service asks for a wait, or if `BURST` calls were throttled close together.
+        """
         now = self._monotonic()
         with self._lock:
             self._throttled.append((now, self._successes))
@@ -145,7 +152,10 @@ class ConcurrencyLimit:
             self._set(min(FIRST_IN_FLIGHT, self.maximum), self._monotonic())
 
     def pause(self, seconds: float) -> None:
-        """Holds readers in `wait_until_allowed` for `seconds`, at most 60. The breaker handles single calls."""
+        """Holds the threads in `wait_until_allowed` for `seconds`, but for at most `MAX_PAUSE_SECONDS`.
+
+        It does not hold back other calls; those are left to the breaker.
+        """
         with self._lock:
             self.paused_until = max(self.paused_until, self._monotonic() + min(seconds, MAX_PAUSE_SECONDS))
 
@@ -202,7 +212,7 @@ class ConcurrencyLimit:
             self._waiting.popleft().release()
 
     def _give_up(self, turn: threading.Lock) -> None:
-        """Leaves the queue, or returns the slot that was handed over in the meantime."""
+        """Removes `turn` from the queue or, if it has been given a slot in the meantime, frees that slot."""
         with self._lock:
             if turn in self._waiting:
                 self._waiting.remove(turn)

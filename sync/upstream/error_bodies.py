@@ -1,11 +1,11 @@
-"""Reads a failed response: which server wrote it, what it says, and whether the write may have been applied.
+"""Reads a failed response: which server wrote it, what it says, and whether a write may have been applied.
 
 A body counts as written by the service itself if it is a JSON object with `status` and one of the fields that the HMPPS
-services share, such as `userMessage`. Gateways, proxies and other servers at the address respond differently.
+services share, such as `userMessage`. Gateways, proxies and other servers at the service's address respond differently.
 
 Services quote the values that they refuse (`rejected value [the comment]`). Such quotes must not reach logs, telemetry
-or the database, so `own_words` removes them. Codes, numbers and times are kept: they are not personal, and they show
-what is wrong.
+or the database, so `own_words` removes them. It keeps codes, numbers and times from the request: they are not personal,
+and they show what is wrong.
 """
 
 import html
@@ -21,7 +21,7 @@ import orjson
 from sync import clock
 from sync.errors import NON_UNIQUE_TEXT
 
-#: How many characters of a message are quoted if it is not JSON.
+#: How many characters of a body are quoted if it is not JSON.
 _QUOTE_CHARACTERS = 200
 _OWN_FIELDS = frozenset({"userMessage", "developerMessage", "errorCode", "moreInfo"})
 #: Spring's words for an unknown path: the service's own words, but not about the record.
@@ -73,9 +73,9 @@ class ErrorBody:
     """The body of a failed response.
 
     message: its message for people, or the beginning of the body if that is not JSON. texts: all its messages.
-    more_info: its `moreInfo`. error_code: the service's number for the reason, where one status has several reasons.
-    from_service: the service itself wrote it. no_route: it says that the service does not have the path. empty: the
-    response has an empty body, as when Spring refuses a token.
+    more_info: its `moreInfo`. error_code: the service's number for the reason, where one status can have several
+    reasons. from_service: whether the service itself wrote the body. no_route: whether the body says that the service
+    does not have the path. empty: whether the body is empty, as it is when Spring refuses a token.
     """
 
     message: str = ""
@@ -88,12 +88,12 @@ class ErrorBody:
 
 
 def is_error_body(body: object) -> bool:
-    """Whether decoded JSON has the form of the error bodies that the HMPPS services share."""
+    """Whether `body` (decoded JSON) has the form of the error bodies that the HMPPS services share."""
     return isinstance(body, dict) and "status" in body and not _OWN_FIELDS.isdisjoint(body)
 
 
 def parse_error_body(data: bytes) -> ErrorBody:
-    """The error body in `data`; never raises."""
+    """Parses `data` as an error body; never raises."""
     if not data:
         return ErrorBody(empty=True)
     try:
@@ -116,17 +116,17 @@ def parse_error_body(data: bytes) -> ErrorBody:
 
 
 def may_have_been_applied(status: int, body: ErrorBody, *, no_look_up: bool) -> bool:
-    """Whether a write that ended with this status, outside 200 to 299, may have been applied.
+    """Whether a write that ended with `status`, which is not from 200 to 299, may have been applied.
 
     A write was certainly not applied after a 401, 403 or 429 that comes from the service itself or has no body: the
-    service decides these before it does any work. A 503 is different: a gateway also sends it when the service stops in
+    service sends these before it does any work. A 503 is different: a gateway also sends it when the service stops in
     the middle of its work. Any other 4xx from the service itself is a refusal, except a 408, 425 or 499. A 500 whose
-    text is known to mean a rollback is a refusal as well. After any other 5xx, and after any response that the service
-    did not write itself, the outcome is unknown.
+    text is known to mean a rollback, and does not mention the commit or a connection, is a refusal as well. After any
+    other 5xx, and after any other response that the service did not write itself, the outcome is unknown.
 
-    `no_look_up` means that no later look-up can show the outcome either. A 500 from the service itself then counts as
-    rolled back, as it nearly always is, unless its text is about the commit or a connection. A 401, 403 or 429 counts
-    as not applied, no matter which server sent it.
+    `no_look_up` means that no later look-up can show the outcome either. After a 500 from the service itself, the write
+    then counts as rolled back, as it nearly always is, unless the text mentions the commit or a connection. After a
+    401, 403 or 429, the write counts as not applied, no matter which server sent the response.
     """
     if status in _REFUSED_BEFORE_WORK and (body.from_service or body.empty or no_look_up):
         return False
@@ -141,7 +141,7 @@ def may_have_been_applied(status: int, body: ErrorBody, *, no_look_up: bool) -> 
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """The wait that a `Retry-After` header asks for, in seconds, or None if it is neither a number nor a date.
+    """The wait in seconds that `value`, a `Retry-After` header, asks for. None if `value` is not a number or a date.
 
     Source: RFC 9110, section 10.2.3.
     """
@@ -160,7 +160,10 @@ def parse_retry_after(value: str | None) -> float | None:
 
 
 def own_words(message: str, sent: object = None) -> str:
-    """The message on one line, shortened, without any text that the request's body (`sent`, as JSON) contained."""
+    """`message` on one line, shortened, without what a person may have written in `sent`, the body of the request.
+
+    Everything that the message itself calls a rejected value is removed too.
+    """
     beginning = message[:_READ_CHARACTERS]
     line, plain = beginning.encode(errors="ignore").decode(), _unescaped(beginning)
     written = set(_written(sent))
@@ -195,7 +198,7 @@ def _without_all(line: str, texts: Iterable[str]) -> str:
 
 
 def _without(line: str, text: str) -> str:
-    """The line without `text`, and without any part of it that has at least `_PART` characters."""
+    """`line` with `_LEFT_OUT` for `text`, and for any part of `text` that has at least `_PART` characters."""
     words = r"\s+".join(re.escape(word) for word in text.split())
     if len(text) < _PART:
         # A short text may be part of another word.
@@ -215,7 +218,7 @@ def _without(line: str, text: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """The text with the escapes of HTML, JSON, SQL and URLs decoded, since a quote may contain any of them."""
+    """`text` with the escapes of HTML, JSON, SQL and URLs decoded, since a quoted value may contain any of them."""
     for _ in range(_ESCAPE_LEVELS):
         text = _ESCAPED.sub(_unescaped_one, html.unescape(text))
         text = unquote(text) if _PERCENT.search(text) else text
@@ -228,7 +231,7 @@ def _unescaped_one(found: re.Match[str]) -> str:
 
 
 def _number(code: object) -> int | None:
-    """The number that `code` is, or that its digits say, or None if it is neither."""
+    """`code` as a number, or None if it is neither a whole number nor a text of digits."""
     if isinstance(code, str) and code.isascii() and code.isdecimal():
         return int(code)
     return code if isinstance(code, int) and not isinstance(code, bool) else None

@@ -1,7 +1,8 @@
-"""HTTP with urllib3 (and with requests for tokens and pings), within the limits that calls between services need.
+"""HTTP with urllib3 (and requests for tokens, pings and documents), within the limits that calls between services need.
 
-Neither library limits the time of a whole response or the size of a body, and neither says whether a request was
-certainly not sent. This module adds all three. It sends nothing twice, follows no redirects and uses no proxy.
+Neither library limits how long a whole response may take or how large a body may be, and neither reports whether a
+request was certainly not sent. This module does all three. It sends nothing twice, follows no redirects and uses no
+proxy.
 """
 
 import socket
@@ -38,7 +39,7 @@ _NO_RETRIES = urllib3.Retry(False)
 
 
 class NotSent(Exception):
-    """The service has not seen the request: the connection failed, or the request is not valid HTTP."""
+    """The service has not seen the request: no connection was made, or the request is not valid HTTP."""
 
 
 class TimedOut(Exception):
@@ -58,7 +59,7 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A whole response; `headers` ignores case, and `data` is the decompressed body."""
+    """A whole response; `headers` ignores the case of names, and `data` is the decompressed body."""
 
     status: int
     headers: Mapping[str, str] | HTTPMessage
@@ -87,8 +88,8 @@ class _TlsConnection(HTTPSConnection):
 class _Pool(urllib3.HTTPConnectionPool):
     """A pool of urllib3 connections over which `send` writes each request in one piece and reads the whole response.
 
-    urllib3 keeps, checks and drops the connections. Its own code for a request writes field by field and copies the
-    response into objects that `send` does not need, which takes twice as much CPU time.
+    urllib3 keeps, checks and drops the connections. Its own code for requests, which would write the header fields one
+    by one and copy the response into objects that `send` does not need, would take twice as much CPU time.
     """
 
     def _make_request(  # type: ignore[override]
@@ -143,9 +144,10 @@ def _request(
 
 
 def _whole(response: HeadResponse) -> HttpResponse:
-    """Reads the body of a response: in one go if its length is known and it is not compressed, or else in pieces.
+    """Reads the body of `response`: in one go if it is not compressed and its stated length is within the limit.
 
-    Raises `ConnectionLost` for a response with two lengths, since nobody knows where it ends and the next one begins.
+    Otherwise reads the body in pieces. Raises `TooLarge`, and `ConnectionLost` for a response that states two lengths,
+    since nobody knows where it ends and the next one begins.
     """
     if len(set(response.headers.get_all("content-length", ()))) > 1:
         raise ConnectionLost("two lengths")
@@ -166,9 +168,9 @@ def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
 
 
 def connection_pool(base_url: str, tls: ssl.SSLContext | None, size: int, seconds: float) -> urllib3.HTTPConnectionPool:
-    """Connections to the host of `base_url`, at most `size` of them kept. Safe to share between threads.
+    """A pool that keeps at most `size` connections to the host of `base_url`. Safe to share between threads.
 
-    `seconds` limits each call, from the start of the connection to the end of the response.
+    `seconds` limits each call as a whole: connecting, if that is necessary, the request and the response.
     """
     parts = urlsplit(base_url)
     assert parts.hostname is not None
@@ -187,7 +189,7 @@ def send(
     """
     texts = "".join((target, *headers, *headers.values()))
     if " " in target or not (texts.isascii() and texts.isprintable()):
-        raise NotSent("the request is not valid HTTP: it has a character that is not allowed")
+        raise NotSent("the request is not valid HTTP: it contains a character that is not allowed")
     try:
         response: Any = pool.urlopen(
             method,
@@ -207,9 +209,9 @@ def send(
 
 
 def fetch(method: str, url: str, tls: ssl.SSLContext | None, seconds: float, **options: Any) -> HttpResponse:
-    """Makes one request over a separate connection, for tokens and pings; `options` are those of `requests`.
+    """Makes one request, for a token, ping or document, over its own connection; `options` are those of `requests`.
 
-    `seconds` limits the wait for the response. The connection may take `seconds` or `CONNECT_SECONDS` before that,
+    `seconds` limits the time for the whole response. Before that, connecting may take `seconds` or `CONNECT_SECONDS`,
     whichever is less. Raises the same errors as `send`.
     """
     with requests.Session() as session:
@@ -239,12 +241,12 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
 
     def cert_verify(self, *_args: Any) -> None:
-        """Leaves the verification to the TLS context; requests would add its own certificates."""
+        """Leaves the verification to the TLS context; the requests library would add its own certificates."""
 
 
 @contextmanager
 def _connecting(connection: HTTPConnection) -> Iterator[None]:
-    """Limits the time to connect. Raises `NotSent` for every failure, since the request is only sent afterwards."""
+    """Limits the time to connect. Raises `NotSent` for every failure, since the request has not been sent by then."""
     whole, started = connection.timeout, time.monotonic()
     assert isinstance(whole, int | float)
     # A separate connect timeout in urllib3 would also apply to every request over a kept connection.
@@ -283,16 +285,16 @@ def _read(response: urllib3.BaseHTTPResponse) -> HttpResponse:
 def _refuse_provisional(status: int) -> None:
     """Raises `ConnectionLost` for a provisional response: the real response may still follow on this connection.
 
-    `http.client` only skips provisional responses with status 100.
+    `http.client` skips only provisional responses with status 100.
     """
     if status < 200:
         raise ConnectionLost(f"status {status}")
 
 
 def _failure(error: BaseException) -> Exception:
-    """The error to raise for an error of either library on an open connection.
+    """The error of this module to raise for `error`, which urllib3 or requests raised on an open connection.
 
-    The libraries wrap one error in another, as its last argument.
+    An error of these libraries that wraps another error has it as its last argument.
     """
     while not isinstance(error, ReadTimeoutError | TimeoutError | DecodeError):
         if not (error.args and isinstance(error.args[-1], Exception)):
@@ -310,8 +312,8 @@ _NOT_OFFERED = frozenset({401, 403, 404, 405})
 class Health:
     """The result of a ping.
 
-    status: the status of the response, None if there was no response. problem: why the service counts as down, None if
-    it is up.
+    status: the status of the response, or None if there was no response. problem: why the service counts as down, or
+    None if it is up.
     """
 
     status: int | None
@@ -319,12 +321,12 @@ class Health:
 
     @property
     def problem_unless_not_offered(self) -> str | None:
-        """As `problem`, but None if the ping is not offered: calls then have to show whether the service is up."""
+        """As `problem`, but None if the service does not offer the ping: only calls can then show whether it is up."""
         return None if self.status in _NOT_OFFERED else self.problem
 
 
 def ping(base_url: str, tls: ssl.SSLContext | None, seconds: float) -> Health:
-    """Requests `{base_url}/health/ping` without a token; never raises. `seconds` limits the ping."""
+    """Requests `{base_url}/health/ping` without a token; never raises. `seconds` limits the ping as in `fetch`."""
     try:
         response = fetch("GET", base_url.rstrip("/") + _PING_PATH, tls, seconds)
     except (NotSent, TimedOut, ConnectionLost, TooLarge) as error:
@@ -332,12 +334,12 @@ def ping(base_url: str, tls: ssl.SSLContext | None, seconds: float) -> Health:
     if response.status != 200:
         return Health(response.status, f"status {response.status}")
     if not _says_up(response.data):
-        return Health(200, 'status 200, but not the health of a service ("status": "UP")')
+        return Health(200, 'status 200, but the response does not say "status": "UP"')
     return Health(200, None)
 
 
 def _says_up(data: bytes) -> bool:
-    """Whether this is the health response of a service that is up, and not a page from some other server."""
+    """Whether `data` is the health response of a service that is up, and not a page from some other server."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -1,10 +1,12 @@
 """The mapping service, which knows which NOMIS record belongs to which DPS record.
 
-The service accepts a POST of a pair that it already has. It refuses a different pair with either id, with status 409
-(400 for activities).
-A look-up returns the mapping as the service wrote it, since findings and telemetry name its fields. A mapping is only
-accepted if it names both records, one of which is the record that was asked for. Anything else raises `NotUnderstood`,
-because a mapping prevents a creation and decides which record is changed or deleted.
+The service accepts a POST of a pair of ids that it already has. To a different pair that contains either id, it
+responds with status 409 (400 for activities).
+
+A look-up returns the mapping as the service wrote it, since findings and telemetry name its fields. A mapping is
+accepted only if it names both records and, after a look-up by id, one of them is the record that was asked for.
+Anything else raises `NotUnderstood`, because a mapping prevents a creation and decides which record is changed or
+deleted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,10 +46,10 @@ class Mappings:
 
     path: their path on the service. role: the role that the calls need. model: the fields that a mapping must have to
     be accepted. dps, nomis: the fields that name the DPS record and the NOMIS record. by_dps, by_nomis: the paths of
-    the look-ups, below `path`, with these fields in braces; `by_nomis` is None if the service has no such look-up, and
-    all mappings are listed instead. numbers: the fields that are posted as numbers although our mappings have them as
-    text. has_type: a mapping has a field `mappingType`. is_listed: the program lists all mappings. is_deleted: the
-    service can delete a single mapping.
+    the look-ups, below `path`, with these fields in braces; `by_nomis` is None if the service has no look-up by NOMIS
+    ids, and all mappings are listed instead. numbers: the fields that are posted as numbers although our mappings have
+    them as text. has_type: whether a mapping has a field `mappingType`. is_listed: whether the program lists all
+    mappings. is_deleted: whether the service can delete a single mapping.
     """
 
     path: str
@@ -115,7 +117,7 @@ class Mappings:
         return [self._checked(each, client, self.path, {}) for each in body]
 
     def post(self, client: ServiceClient, body: MappingBody) -> None:
-        """Saves a mapping; fields that are null are left out.
+        """Saves the mapping `body`, without the fields that are None.
 
         The service responds with an empty body. Any other body raises `NotUnderstood`: the mapping may or may not have
         been saved.
@@ -169,9 +171,9 @@ _LOCATION = Operation(
 
 
 def nomis_location(mapping: ServiceClient, dps_location_id: str) -> int | None:
-    """The NOMIS number of the internal location with this DPS id, or None if it is not mapped.
+    """The NOMIS number of the internal location whose DPS id is `dps_location_id`, or None if it is not mapped.
 
-    Versions of the service before 2025 do not have this endpoint.
+    The service has had this endpoint since July 2024.
     """
     found = _LOCATION.call(mapping, dps_location_id, asked={"dpsLocationId": dps_location_id})
     return None if found is None else found.nomis_location_id

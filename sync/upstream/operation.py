@@ -1,7 +1,7 @@
-"""Declares each operation of an upstream service once: what the program sends, and what it needs from the response.
+"""The declaration of an operation of an upstream service: what the program sends, and what it needs from the response.
 
-Every call goes through the declaration, so calls and declarations cannot diverge. `prisoner-to-nomis contracts check`
-compares the declarations with the document that the service publishes.
+Each operation is declared once. Every call goes through its declaration, so calls and declarations cannot diverge.
+`prisoner-to-nomis contracts check` compares the declarations with the documents that the services publish.
 """
 
 import re
@@ -28,8 +28,8 @@ class ResponseSpec(Generic[T]):
     """Which parts of a response are read, and how.
 
     shape: the model of one record: a `Response`, a `TypedDict` or a plain type. form: how the records are laid out.
-    parse: converts the decoded JSON to the result. none_on_404: an absent record is returned as None. or_list: newer
-    services respond with a list instead of one record, and the program reads that as well.
+    parse: converts the decoded JSON to the result. none_on_404: whether the result for an absent record is None.
+    or_list: whether newer services respond with a list instead of one record; the program then reads both.
     """
 
     shape: Any
@@ -40,7 +40,7 @@ class ResponseSpec(Generic[T]):
 
 
 def one(model: type[Model]) -> ResponseSpec[Model]:
-    """One record."""
+    """A response that is one record."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model:
         return parse_response(model, response, client, method, path, asked=asked)
@@ -49,7 +49,7 @@ def one(model: type[Model]) -> ResponseSpec[Model]:
 
 
 def optional(model: type[Model]) -> ResponseSpec[Model | None]:
-    """One record, or None if the service says that it does not have the record."""
+    """A response that is one record. The result is None if the service says that it does not have the record."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model | None:
         return None if response is None else parse_response(model, response, client, method, path, asked=asked)
@@ -58,7 +58,7 @@ def optional(model: type[Model]) -> ResponseSpec[Model | None]:
 
 
 def written(model: type[Model]) -> ResponseSpec[Model]:
-    """The record that a write created or changed. If the response cannot be read, the outcome is unknown."""
+    """A response with the record that a write created or changed. If it cannot be read, the outcome is unknown."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model:
         return parse_response(model, response, client, method, path, writes=True, asked=asked)
@@ -67,19 +67,19 @@ def written(model: type[Model]) -> ResponseSpec[Model]:
 
 
 def rows(model: type[Model]) -> ResponseSpec[tuple[Model, ...]]:
-    """A list of records."""
+    """A response that is a list of records."""
     return ResponseSpec(
         model, "list", lambda response, client, method, path, _: parse_list(model, response, client, method, path)
     )
 
 
 def paged(model: type[Model]) -> ResponseSpec[Model]:
-    """A page of records that are parsed one by one: see `Operation.page` and `Operation.pages`."""
+    """A response that is a page of records, which are parsed one by one: see `Operation.page` and `Operation.pages`."""
     return ResponseSpec(model, "page", one(model).parse)
 
 
 def unparsed(shape: Any, form: Form = "one", *, none_on_404: bool = False, or_list: bool = False) -> ResponseSpec[Any]:
-    """The decoded JSON itself. The caller reads the fields that `shape` names."""
+    """A response whose result is the decoded JSON itself. The caller reads the fields that `shape` names."""
     return ResponseSpec(shape, form, lambda response, *_: response, none_on_404, or_list)
 
 
@@ -93,11 +93,11 @@ class Operation(Generic[T]):
 
     response: which parts of the response are read. role: the role that the client needs, without `ROLE_`, or None if
     any token will do. body: the model of the request body, or the type of a bare list. query: the parameters that are
-    always sent, in addition to `page` and `size` for a page. optional_query: the parameters that are only sometimes
-    sent. renamed_query: the new names of parameters by their old names; both are sent. statuses: the error statuses
-    that the program distinguishes, in addition to 404 where absence is not a failure. since, until: the months
-    (`2023-10`) in which the service gained and lost the operation, for operations that the program can do without.
-    headers, no_look_up, may_lack_route: see `ServiceClient.call`.
+    always sent, in addition to `page` and `size` for a page. optional_query: the parameters that are not always sent.
+    renamed_query: the new names of parameters by their old names; both are sent. statuses: the error statuses that the
+    program distinguishes, in addition to 404 where absence is not a failure. since, until: the months (`2023-10`) in
+    which the service gained and lost the operation, for operations that the program can do without. headers,
+    no_look_up, may_lack_route: see `ServiceClient.call`.
     """
 
     service: UpstreamName
@@ -142,15 +142,15 @@ class Operation(Generic[T]):
     ) -> T:
         """Makes the call and reads the response.
 
-        ids: the values of the path's parameters. body: a `Body`, or its JSON. asked: the values that fields of the
-        response must have, by JSON name, because the request named them. Raises `UpstreamError`, as
-        `ServiceClient.call` and `parse_response` do.
+        ids: the values of the path's parameters. body: the body of the request, as a `Body` or as JSON. asked: the
+        values that fields of the response must have, since the request named them, by the JSON names of the fields.
+        Raises `UpstreamError`, as `ServiceClient.call` and `parse_response` do.
         """
         path = self.path_of(*ids)
         return self.response.parse(self._send(client, path, query, body, refusal), client, self.method, path, asked)
 
     def read_raw(self, client: ServiceClient, *ids: object, query: Mapping[str, object] | None = None) -> Any:
-        """The decoded JSON of a read, unchecked, or None for a record that may be absent. Raises `UpstreamError`."""
+        """The decoded JSON of a read, unchecked, or None if `none_on_404` applies. Raises `UpstreamError`."""
         return self._send(client, self.path_of(*ids), query, None, None)
 
     def parse(self, client: ServiceClient, element: object) -> T:
@@ -171,7 +171,7 @@ class Operation(Generic[T]):
             raise NotUnderstood(client.name, self.method, path, status=200, message=message) from None
 
     def pages(self, client: ServiceClient, *ids: object, query: Mapping[str, object], size: int = 1000) -> Iterator[T]:
-        """Every record of a list. Each page is read when its first record is needed.
+        """Yields every record of a list. Each page is read when its first record is needed.
 
         Raises `NotUnderstood` if a record may have been missed: the list became shorter, or a record came twice.
         """
@@ -220,8 +220,8 @@ class Operation(Generic[T]):
 class MappedValues:
     """The values of a field that a rule knows or sends.
 
-    field: the field's name (`visitRestriction`), with dots for an inner field. has_default: the rule covers any other
-    value too. older: the values that only older services have.
+    field: the field's name (`visitRestriction`), with dots for an inner field. has_default: whether the rule covers any
+    other value too. older: the values that only older services have.
     """
 
     operation: Operation[Any]
@@ -235,8 +235,8 @@ class MappedValues:
 class ContractProbe:
     """A harmless read that shows whether the client has the required role and the response has the declared form.
 
-    ids, query: the parameters of the call. record: the word for a domain's records. If it is set, the probe reads the
-    last record of this kind that was created in NOMIS; `ids` are used if there is none.
+    ids, query: the parameters of the call. record: the name of a domain, or None. If it is set, the probe reads the
+    record of this domain that the program created in NOMIS last; `ids` are used if there is none.
     """
 
     operation: Operation[Any]

@@ -29,7 +29,7 @@ class PrisonerId:
 
 
 class _Row(TypedDict, total=False):
-    """A booking in one of NOMIS's lists. A row that lacks a field is unusable, but the other rows are still read."""
+    """A booking in one of NOMIS's lists. A row that lacks a field is unusable."""
 
     bookingId: int
     offenderNo: str
@@ -62,7 +62,11 @@ LATEST_BOOKINGS = Operation(
 
 @dataclass(frozen=True, slots=True)
 class UnusableRow:
-    """A row that does not identify a prisoner: its page (from 0), its place (from 1), its ids, and what is wrong."""
+    """A row that does not identify a booking and its prisoner.
+
+    page, row: its page (from 0) and its place on that page (from 1). booking_id, offender_no: its ids, with None
+    for an id that is missing or cannot be used. reason: what is wrong.
+    """
 
     page: int
     row: int
@@ -75,8 +79,9 @@ class UnusableRow:
 class PrisonerPage:
     """One page of active bookings, in ascending order of booking id.
 
-    total_elements: the number of bookings on all pages at the time of the call. size: the number of rows in a page, as
-    the service states it. unusable: rows without a usable booking id or prisoner number.
+    total_elements: the number of bookings on all pages at the time of the call. size: the number of rows in a full
+    page: what the service states, or the requested number if what it states is not possible. unusable: the rows that
+    have no usable booking id or no usable prisoner number.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -91,9 +96,9 @@ class PrisonerPage:
 def prisoner_page(nomis: ServiceClient, page: int, size: int) -> PrisonerPage:
     """Page `page` (from 0) of the active prisoners; NOMIS silently caps `size` at 20,000.
 
-    A page that has more rows than its counts allow is accepted, but does not count as the last page: the prisoners on
+    A page that has more rows than its total allows is accepted, but does not count as the last page: the prisoners on
     it are known, and the list as a whole shows whether anybody is missing. Raises `UpstreamError`: `NotUnderstood` if
-    the response is not such a page, is a different page, or counts more prisoners than there can be.
+    the response is not a page of prisoners, is a different page, or has a total above `MAX_ELEMENTS`.
     """
     query = {"active": "true", "sort": "bookingId,ASC", "page": page, "size": size}
     response = PRISONER_IDS.call(nomis, query=query)
@@ -134,11 +139,12 @@ def _page_of(response: Any, page: int, size: int) -> PrisonerPage:
 
 
 def latest_bookings(nomis: ServiceClient, after: int, size: int, *, active_only: bool) -> tuple[PrisonerId, ...]:
-    """The first `size` bookings whose ids are greater than `after`, by id; fewer only at the end of the list.
+    """The first `size` bookings whose ids are greater than `after`, in order of id.
 
-    The list has the latest booking of each prisoner; with `active_only`, it has only those that are active. Raises
-    `UpstreamError`: `NotUnderstood` for a page with a row that is not a booking, with too many rows, or with ids that
-    do not ascend from `after`.
+    There are fewer only at the end of the list. The list has the latest booking of each prisoner; with `active_only`,
+    it has only those that are active. Raises `UpstreamError`: `NotUnderstood` for a page with a row that is not a
+    booking, with too many rows, with ids that do not ascend from `after`, or with a `lastBookingId` that is not the id
+    of the last row.
     """
     query = {"bookingId": after, "activeOnly": str(active_only).lower(), "pageSize": size}
     response = LATEST_BOOKINGS.call(nomis, query=query)
@@ -164,7 +170,7 @@ def _bookings_of(response: Any, after: int, size: int) -> tuple[PrisonerId, ...]
             raise ValueError(f"booking {row.booking_id} comes after {last}")
         last = row.booking_id
         found.append(row)
-    # On an empty page `lastBookingId` is 0, from which the first page starts, so it is not compared with a booking.
+    # On an empty page, `lastBookingId` is 0, from which the first page starts, so it is not compared with a booking.
     if found and response.get("lastBookingId") != last:
         raise ValueError(f"its last booking is {last}, but its lastBookingId is different")
     return tuple(found)
@@ -256,5 +262,5 @@ def received_event(reason: str, prison_id: str, occurred_at: datetime) -> Receiv
 
 
 def publish_received(prisoner_search: ServiceClient, offender_no: str, event: ReceivedEvent) -> None:
-    """Publishes the event again, once for each call. Raises `UpstreamError`: status 400 for bad values."""
+    """Publishes `event`, and does so again with every call. Raises `UpstreamError`, with status 400 for bad values."""
     _PUBLISH_RECEIVED.call(prisoner_search, offender_no, body=event)

@@ -1,4 +1,4 @@
-"""Finds which prisons use the new services, from NOMIS's agency switches and the activities API's rollout plans."""
+"""Which prisons use the new services, according to NOMIS's agency switches and the activities API's rollout plans."""
 
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import ContractProbe, Operation, optional, rows
@@ -61,15 +61,16 @@ PROBE = ContractProbe(_ROLLOUT_PLAN, ("MDI",))
 
 
 def switched_on(nomis: ServiceClient, service: str) -> tuple[str, ...]:
-    """The agencies for which NOMIS has switched a service on; `EVERY_PRISON` stands for all of them.
+    """The agencies for which NOMIS has switched `service` on; `EVERY_PRISON` stands for all prisons.
 
-    Raises `UpstreamError`: with `no_route` from versions before June 2025, with status 404 for an unknown service.
+    Raises `UpstreamError`: with `no_route` if NOMIS is a version from before June 2025, or else with status 404 for an
+    unknown service.
     """
     return tuple(each.agency_id for each in _AGENCY_SWITCHES.call(nomis, service))
 
 
 def service_prisons(nomis: ServiceClient, service: str) -> tuple[str, ...]:
-    """As `switched_on`, from the route that NOMIS had from October 2023 to June 2025."""
+    """As `switched_on`, but from the route that NOMIS had from October 2023 to June 2025."""
     return tuple(each.prison_id for each in _SERVICE_PRISONS.call(nomis, service))
 
 

@@ -1,7 +1,7 @@
-"""The head of an HTTP response, read line by line instead of by a mail parser.
+"""The head of an HTTP response, parsed line by line rather than with a mail parser.
 
 `http.client` leaves the header fields of a response to the package `email`, which allows for everything that mail can
-contain. Parsing by `email` takes a fifth of the CPU time of a call, and more with each field.
+contain. Parsing with `email` takes a fifth of the CPU time of a call, and more with each field.
 """
 
 import http.client
@@ -13,8 +13,8 @@ from typing import BinaryIO
 _LINE_BYTES = 65_536
 _FIELDS = 100
 #: A field according to RFC 9112, section 5: a name without white space, a colon, and a value on the same line. White
-#: space around the value is removed afterwards: a regular expression that removes it takes seconds if there is a lot of
-#: it.
+#: space around the value is removed afterwards: a regular expression that also removed it could take seconds if there
+#: were a lot of it.
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?\n")
 
 
@@ -37,7 +37,7 @@ def parse_headers(stream: BinaryIO, **_limits: object) -> http.client.HTTPMessag
 
 
 class HeadResponse(http.client.HTTPResponse):
-    """A response of the standard library that parses its header fields with the `parse_headers` above."""
+    """A response of the standard library, except that it parses its header fields with `parse_headers` above."""
 
     begin = FunctionType(
         http.client.HTTPResponse.begin.__code__, {**vars(http.client), "parse_headers": parse_headers}, "begin"

@@ -77,7 +77,7 @@ class Since:
 
 @dataclass(frozen=True, slots=True)
 class AlsoRead:
-    """Marks a field that newer services write as `shape`. The program reads both forms."""
+    """Marks a field that newer services write as `shape`. The program reads the older form as well."""
 
     shape: Any
 
@@ -108,12 +108,12 @@ def parse_response(
     writes: bool = False,
     asked: Mapping[str, int | str] | None = None,
 ) -> Model:
-    """Parses `response` as `model`; `asked` has the values that fields must have, by their JSON names.
+    """Parses `response` as `model`; `asked` has the values that fields must have, by the JSON names of the fields.
 
     Raises `UpstreamError` with service, method, path and the names of the fields that do not fit, never their values.
-    It raises `NotUnderstood` if the response has none of the fields, and so is a different kind of record, or if it is
-    not the requested record. If the call `writes`, it always raises `NotUnderstood` with an unknown outcome: something
-    was created or changed, but the response does not say which record.
+    The error is `NotUnderstood` if the response has none of the fields of `model`, and so is a different kind of
+    record, or if it is not the requested record. If the call `writes`, the error is always `NotUnderstood` with an
+    unknown outcome: something was created or changed, but the response does not say which record.
     """
     status = 201 if method == "POST" and writes else 200
     try:
@@ -159,7 +159,8 @@ class Page:
 def parse_page(response: Any, number: int, size: int) -> Page:
     """Parses `response` as page `number` of at most `size` elements. Raises `ValueError` if it is not that page.
 
-    If it lacks `last`, the totals decide whether it is the last page. If it lacks the totals, it is refused.
+    If the response lacks `last`, the totals decide whether the page is the last one. A response without
+    `totalElements` is refused.
     """
     if not isinstance(response, dict):
         raise ValueError(f"it is {_kind(response)}, not an object")
@@ -194,7 +195,10 @@ def parse_page(response: Any, number: int, size: int) -> Page:
 
 
 def page_counts(response: Mapping[str, Any]) -> dict[str, int]:
-    """The counts of a page in either form, by name. Raises `ValueError` for a count that is not a whole number."""
+    """The counts of a page in either form, by name.
+
+    Raises `ValueError` for a count that is negative or not a whole number, or that the page states twice differently.
+    """
     inner = response.get("page", {})
     if not isinstance(inner, dict):
         raise ValueError(f"its page is {_kind(inner)}, not an object")

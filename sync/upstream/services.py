@@ -21,9 +21,9 @@ _PING_SECONDS = 5.0
 
 
 class Services:
-    """The upstream services: `services.nomis`, `services.mapping`, `services[UpstreamName.VISITS]`.
+    """The clients of the upstream services: `services.nomis`, `services.mapping`, `services[UpstreamName.VISITS]`.
 
-    They must be closed at the end. A client is created when it is first used, which makes no call.
+    Each client is created when it is first used; this makes no call. `close` must be called at the end.
 
     `may_write` is called before each write is sent. It raises `LeaseBusy` if the lease for the write has expired.
     """
@@ -62,7 +62,7 @@ class Services:
         return ping(base_url, self._tls_for(base_url), timeout_seconds).problem
 
     def document(self, name: UpstreamName) -> bytes:
-        """The OpenAPI document that a service publishes, which needs no token. Raises `UpstreamError`."""
+        """The OpenAPI document of the service `name`, fetched without a token. Raises `UpstreamError`."""
         base_url = self._settings.upstream(name).base_url
         try:
             url = base_url.rstrip("/") + _DOCUMENT_PATH
@@ -75,7 +75,7 @@ class Services:
         return response.data
 
     def reach(self, name: UpstreamName) -> str | None:
-        """Checks whether calls are worth trying: as `ping`, but None if the service does not offer the ping to us."""
+        """Checks whether calls are worth trying. As `ping`, but None if the service does not offer us a ping."""
         base_url = self._settings.upstream(name).base_url
         return ping(base_url, self._tls_for(base_url), _PING_SECONDS).problem_unless_not_offered
 

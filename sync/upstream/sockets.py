@@ -7,7 +7,7 @@ import struct
 import time
 from typing import Any
 
-#: The limit of a piece may exceed the remaining time by a twentieth, since each change of it takes system calls.
+#: The limit of a piece may exceed the remaining time by a twentieth, since each change of the limit takes system calls.
 _CLOSE_ENOUGH = 1.05
 
 
@@ -53,14 +53,15 @@ class _TotalTimeout(socket.socket):
 
 
 class TlsSocket(_TotalTimeout, ssl.SSLSocket):
-    """A TLS socket with a timeout that covers everything that follows."""
+    """A TLS socket with a timeout that covers everything sent or received after it was set."""
 
 
 class PlainSocket(_TotalTimeout):
-    """A socket without TLS, with a timeout that covers everything that follows. The kernel enforces the limit.
+    """A socket without TLS, with a timeout that covers everything sent or received after it was set.
 
-    With an ordinary timeout Python first waits for the socket and then receives, and the thread queues for the
-    interpreter after each of the two. With 64 messages in flight this slows a drain by a twentieth.
+    The kernel enforces the limit of each piece. With an ordinary timeout, Python first waits for the socket and then
+    receives, and the thread queues for the interpreter after each of these two steps. With 64 messages in flight, this
+    slows a drain by a twentieth.
     """
 
     def recv_into(self, *args: Any) -> int:
@@ -78,7 +79,7 @@ class PlainSocket(_TotalTimeout):
             raise TimeoutError("timed out") from error
 
     def sendall(self, data: Any, *args: Any) -> None:
-        """Sends everything within the remaining time, although the kernel only limits each piece."""
+        """Sends everything within the remaining time, although the kernel limits each piece separately."""
         left = memoryview(data)
         while left:
             left = left[self.send(left, *args) :]

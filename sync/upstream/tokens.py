@@ -28,9 +28,9 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class TokenSource:
-    """The access token of one client, fetched when first needed; many threads share one fetch.
+    """The access token of one client, fetched when first needed. Threads that need it at the same time share one fetch.
 
-    `seconds` limits a fetch.
+    `seconds` limits each request for a token, as in `fetch`.
     """
 
     def __init__(
@@ -82,7 +82,9 @@ class TokenSource:
         body = _json_object(response.data)
         token, lifetime = body.get("access_token"), _lifetime(body.get("expires_in"))
         if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
-            raise _no_token(200, f"no token for the client of {self._client.name}: the response has no access_token")
+            raise _no_token(
+                200, f"no token for the client of {self._client.name}: the response has no valid access_token"
+            )
         if lifetime is None:
             raise _no_token(200, f"no token for the client of {self._client.name}: expires_in is not a positive number")
         self._token = token
@@ -119,7 +121,7 @@ def _json_object(data: bytes) -> Mapping[str, Any]:
 
 
 def _lifetime(expires_in: object) -> float | None:
-    """The lifetime of a token in seconds, or None if `expires_in` is not a positive number."""
+    """The lifetime of a token in seconds. The default if `expires_in` is None; None if it is not a positive number."""
     if expires_in is None:
         return DEFAULT_LIFETIME_SECONDS
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | str):

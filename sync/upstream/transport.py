@@ -42,9 +42,9 @@ _ESCAPES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A 500 that means that the service can never accept this request.
+    """A response with status 500 that means that the service can never accept the request.
 
-    text: the part of the message that identifies it. reason: what the error says, before the service's own message.
+    text: the part of the service's message that identifies it. reason: what the error says before that message.
     """
 
     text: str
@@ -55,7 +55,7 @@ class CallObserver(Protocol):
     """Something that observes every call, such as the breakers and the metrics."""
 
     def before_call(self, service: UpstreamName) -> bool:
-        """Returns whether the service has only just come back. Raises `BreakerOpen` to prevent the call."""
+        """Returns whether an outage of the service has only just ended. Raises `BreakerOpen` to prevent the call."""
         ...
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
@@ -63,7 +63,7 @@ class CallObserver(Protocol):
         ...
 
     def not_called(self, service: UpstreamName) -> None:
-        """Records that the call was not made after all, and so shows nothing about the service."""
+        """Records that the call was not made after all, so it shows nothing about the service."""
         ...
 
 
@@ -103,16 +103,18 @@ class ServiceClient:
     ) -> Any:
         """Makes one call. Returns the decoded JSON of the response, or None for the empty body of a write.
 
-        `path` begins with `/` and is already quoted (see `segment`). With `none_on_404` the result is None for a 404
+        `path` begins with `/` and is already quoted (see `segment`). With `none_on_404`, the result is None for a 404
         from the service itself (see `UpstreamError.absent`), and for nothing else: a read with an empty or `null`
-        response raises `NotUnderstood`. A token that the service refuses is renewed once. If the connection is lost, a
-        read is repeated once. A write is never repeated here, since only the caller knows whether that is safe.
+        response raises `NotUnderstood`. If the service refuses the token with a 401, the call is repeated once with a
+        new token. If the connection is lost, a read is repeated once. A write is not repeated then, since only the
+        caller knows whether that is safe.
 
         Raises `UpstreamError`, and `NeverAccepted` if the response is the known `refusal` of such a request. Before it
-        sends anything, it raises `BreakerOpen`, or `LeaseBusy` for a write if its lease has expired. `no_look_up` means
-        that nobody can find out later whether the write was applied, so a 500 counts as rolled back where possible (see
-        `may_have_been_applied`). `may_lack_route` means that the caller has a different route for older services, so a
-        missing route (`no_route`) does not count as an outage.
+        sends the request, it raises `BreakerOpen` if the service counts as down, or `LeaseBusy` if the lease for a
+        write has expired. `no_look_up` means that nobody can find out later whether the write was applied, so after a
+        500 it counts as rolled back where possible (see `may_have_been_applied`). `may_lack_route` means that the
+        caller has a different route for other versions of the service, so a missing route (`no_route`) does not count
+        as an outage.
         """
         just_back = [observer.before_call(self.name) for observer in self._observers]
         if any(just_back):
@@ -274,7 +276,7 @@ def _query(query: Mapping[str, object] | None) -> str:
 
 
 def segment(value: object) -> str:
-    """`value` as one segment of a path. Colons, as in a time, are not quoted: they have no meaning there."""
+    """`value` as one segment of a path. Colons, as in a time, are not quoted: paths give them no special meaning."""
     return str(value) if type(value) is int else quote(str(value), safe=":")
 
 

@@ -70,7 +70,10 @@ def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     ("path", "name", "words"),
-    [("/health/ping", "nomis", "API_BASE_URL_NOMIS"), ("/auth/oauth/token", "credentials nomis", "no access_token")],
+    [
+        ("/health/ping", "nomis", "API_BASE_URL_NOMIS"),
+        ("/auth/oauth/token", "credentials nomis", "no valid access_token"),
+    ],
 )
 def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, name: str, words: str) -> None:
     """A login page with status 200 does not count as a valid response from the service."""

@@ -147,7 +147,7 @@ def test_a_response_without_a_token_is_recoverable(sandbox: Sandbox, status: int
 def test_only_text_that_fits_a_header_is_a_token(sandbox: Sandbox, token: object) -> None:
     """A token in the response that is not text, or does not fit a header, is refused."""
     issue_token(sandbox, token, expires_in=3600)
-    with pytest.raises(NoToken, match="no access_token"):
+    with pytest.raises(NoToken, match="no valid access_token"):
         source(sandbox).token()
 
 
