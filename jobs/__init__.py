@@ -1,1 +1,1 @@
-"""What decides when and whether work is done: the command line, the scheduler, the ledger of job runs."""
+"""What decides when and whether work is done: the command line, the scheduler and the ledger of job runs."""

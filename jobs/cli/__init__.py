@@ -1,1 +1,1 @@
-"""The command line: what an operator types, and what is asked and printed."""
+"""The command line: what an operator types, and what the program asks and prints."""

@@ -1,7 +1,7 @@
 """The command line: `prisoner-to-nomis`.
 
-Every command exits 0 on success, 1 if the work itself failed, and 2 on bad usage or bad settings. An error is one line
-on stderr. LOG_LEVEL=DEBUG adds the full traceback.
+Every command exits 0 on success, 1 if the work itself failed, and 2 on bad usage or bad settings. An error is printed
+on stderr as one line, or as one line for each wrong setting. LOG_LEVEL=DEBUG adds the full traceback.
 """
 
 import sys
@@ -63,7 +63,7 @@ def program(
     _verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", callback=_log_more, help="Show the log on a terminal too, as LOG_LEVEL=INFO does."
+            "--verbose", "-v", callback=_log_more, help="Show the log even on a terminal, as LOG_LEVEL=INFO does."
         ),
     ] = False,
 ) -> None:

@@ -19,7 +19,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Proceed without asking.")]
 Unchecked = Annotated[
     bool,
     typer.Option(
-        "--unchecked", help="Continue although the program cannot check NOMIS, because you checked it yourself."
+        "--unchecked", help="Continue although the program cannot check NOMIS, because you have checked it yourself."
     ),
 ]
 Operator = Annotated[
@@ -77,7 +77,10 @@ def parse_queue(name: str) -> str:
 
 
 def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
-    """The named queues, each once, in their usual order, or all queues if none is named. Raises `UsageError`."""
+    """The queues in `names`, each once and in the usual order, or all queues if there are no names.
+
+    Raises `UsageError` for an unknown name.
+    """
     unknown = [name for name in names if name not in QUEUES]
     if unknown:
         raise UsageError(f"there is no queue {', '.join(unknown)}; QUEUE is one of {', '.join(QUEUES)}")
@@ -85,9 +88,9 @@ def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_time(text: str, zone: ZoneInfo) -> datetime:
-    """A date, a date-time (in `zone` if it has no offset) or an age (`30m`, `2h`, `7d`), as an aware time.
+    """Parses a date, a date-time (in `zone` if it has no offset) or an age (`30m`, `2h`, `7d`).
 
-    Raises `UsageError` for anything else.
+    Returns a time with an offset. Raises `UsageError` for anything else.
     """
     age = _AGE.fullmatch(text.strip().lower())
     try:

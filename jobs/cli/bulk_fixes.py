@@ -37,7 +37,10 @@ OfCause = Annotated[
 
 
 def check_choice(subject: object, from_run: str | None, cause: str | None, *, named: str) -> None:
-    """Raises `UsageError` unless either a record (`subject`) or a run is given, and a cause only with a run."""
+    """Raises `UsageError` unless either `subject` or `from_run` is given, and for `cause` without `from_run`.
+
+    `named` is what the error calls the record `subject`.
+    """
     if (subject is None) == (from_run is None):
         raise UsageError(f"give either {named} or --from RUN")
     if cause is not None and from_run is None:
@@ -45,9 +48,11 @@ def check_choice(subject: object, from_run: str | None, cause: str | None, *, na
 
 
 def check_json(from_run: str | None, *, as_json: bool, yes: bool, dry_run: bool) -> None:
-    """Raises `UsageError` for --json without a run, or if the command would have to ask."""
+    """Raises `UsageError` for --json without --from, or if the command would have to ask for confirmation."""
     if as_json and (from_run is None or not (yes or dry_run)):
-        raise UsageError("--json needs --from and cannot ask: add --yes, or --dry-run to see what the command would do")
+        raise UsageError(
+            "--json needs --from and either --yes or --dry-run, because the command cannot ask when it prints JSON"
+        )
 
 
 def fix_all(
@@ -64,8 +69,9 @@ def fix_all(
 ) -> None:
     """Plans every fix, asks once, and carries out the fixes, stopping at the first that does not end as expected.
 
-    The fixes are those for which the report of the run proposes the command `names`, limited to one `cause` if given.
-    Raises `WorkError` if a fix did not end as expected, or if there is an objection to one.
+    The fixes are those for which the report of run `run_id` proposes the command that begins with `names`, limited to
+    those with the cause `cause` if it is given. Raises `WorkError` if a fix did not end as expected, or if there is an
+    objection to a fix.
     """
     from jobs.operations.bulk_fixes import State, carry_out, proposed_fixes
     from jobs.operations.report_delivery import find_result

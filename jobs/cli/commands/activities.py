@@ -1,4 +1,4 @@
-"""`activities` and `appointments`: repairs in NOMIS and, for development only, the removal of everything."""
+"""`activities` and `appointments`: repairs in NOMIS and, for development only, the deletion of all records."""
 
 from typing import Annotated
 
@@ -10,12 +10,12 @@ from jobs.cli.output import say
 from reports.presentation.text import count
 
 activities = typer.Typer(name="activities", help="Repairs of activities in NOMIS.", no_args_is_help=True)
-appointments = typer.Typer(name="appointments", help="Repairs of appointments in NOMIS.", no_args_is_help=True)
+appointments = typer.Typer(name="appointments", help="Development only: deletes appointments.", no_args_is_help=True)
 
 
 @appointments.callback()
 def of_appointments() -> None:
-    """Repairs of appointments in NOMIS."""
+    """Development only: deletes appointments."""
     # Without a callback, the only command would replace its group.
 
 
@@ -31,7 +31,7 @@ def delete_allocation(
 
     If a booking has two allocations to one activity, NOMIS refuses every change to either. Keep the older one, unless
     only the newer one has attendances. Retrying the failed message shows whether the deletion helped. NOMIS accepts any
-    number, so the command asks twice about a row that the program does not know, and --yes needs --unchecked.
+    id, so the command asks twice about a row that the program does not know, and --yes then needs --unchecked.
     """
     _delete_row("allocation", allocation_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
@@ -47,8 +47,8 @@ def delete_attendance(
     """Deletes an attendance that NOMIS has twice.
 
     If a booking has two attendances for one session, NOMIS refuses every change to either. Keep the older one, unless
-    only the newer one is paid. Retrying the failed message shows whether the deletion helped. NOMIS accepts any number,
-    so the command asks twice about a row that the program does not know, and --yes needs --unchecked.
+    only the newer one is paid. Retrying the failed message shows whether the deletion helped. NOMIS accepts any id, so
+    the command asks twice about a row that the program does not know, and --yes then needs --unchecked.
     """
     _delete_row("attendance", event_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
@@ -57,8 +57,8 @@ def delete_attendance(
 def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: Operator = None) -> None:
     """Development only: deletes every mapped activity.
 
-    It deletes each activity in NOMIS with its mapping, for use after a reset of the DPS environment. It refuses unless
-    FEATURE_EVENT_DELETEALL=true, and always in production.
+    It deletes each activity in NOMIS with its mapping. Use it after a reset of the DPS environment. It refuses to run
+    unless FEATURE_EVENT_DELETEALL=true, and always in production.
     """
     _delete_all("activities", "activity record", dry_run=dry_run, yes=yes, operator=operator)
 
@@ -67,8 +67,8 @@ def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: O
 def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, operator: Operator = None) -> None:
     """Development only: deletes every mapped appointment.
 
-    It deletes each appointment in NOMIS with its mapping, for use after a reset of the DPS environment. It refuses
-    unless FEATURE_EVENT_DELETEALL=true, and always in production.
+    It deletes each appointment in NOMIS with its mapping. Use it after a reset of the DPS environment. It refuses to
+    run unless FEATURE_EVENT_DELETEALL=true, and always in production.
     """
     _delete_all("appointments", "appointment record", dry_run=dry_run, yes=yes, operator=operator)
 
@@ -101,6 +101,6 @@ def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, operator: s
         every = mapped_records(application, domain)
         number, environment = count(len(every), noun), application.settings.environment_name
         say(f"mapped in {environment}: {number}")
-        question = f"This deletes {number} in NOMIS for good, in {environment}. Continue?"
+        question = f"This deletes {number} for good from NOMIS in {environment}. Continue?"
         if every and confirm(question, yes=yes, dry_run=dry_run):
             say(f"{count(delete_all(application, domain, every, who), noun)} deleted, each with its mapping")

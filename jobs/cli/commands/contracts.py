@@ -23,7 +23,10 @@ def contracts() -> None:
 @app.command("check")
 def check(
     service: Annotated[
-        list[str] | None, typer.Option("--service", metavar="NAME", help="Only this service, as `check` names it.")
+        list[str] | None,
+        typer.Option(
+            "--service", metavar="NAME", help="Check only this service, named as in `prisoner-to-nomis check`."
+        ),
     ] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Also make one harmless read from each service, to check roles and formats.")
@@ -32,18 +35,18 @@ def check(
         bool,
         typer.Option(
             "--notify",
-            help="Record the result, and post to Slack if it has changed. Exit 0 even if there are errors.",
+            help="Record the result, and post to Slack if it has changed. Exit 1 only if a document cannot be read.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compares what the program relies on with the services' documents.
 
-    For every operation that the program calls, it checks the path, request, response, statuses and roles. An
-    error means that calls fail, or that their responses are misread. A warning means that some calls may fail. A note
-    needs no action. Known faults of a document are counted but not shown; --json lists them with their reasons. Exits 1
-    if there is an error. With --notify the errors go to Slack, so the exit code only says whether every document could
-    be read.
+    For every operation that the program calls, it checks the path, request, response, statuses and roles. An error
+    means that calls fail, or that their responses are misread. A warning means that some calls may fail. A note needs
+    no action. Known faults of a document are counted but not shown; --json lists them with their reasons. Exits 1 if
+    there is an error. With --notify, changes go to Slack, so the exit code shows only whether every document could be
+    read.
     """
     from jobs.operations.contracts import SERVICES, check_contracts, run_contracts_check
     from jobs.runtime.application import open_application
@@ -60,7 +63,7 @@ def check(
 
 
 def show_check(result: "ContractsResult", *, as_json: bool, notified: bool) -> None:
-    """Prints a result and exits 1 if there is an error, or, with `notified`, only if a document could not be read."""
+    """Prints `result`. Exits 1 if there is an error or, with `notified`, only if a document could not be read."""
     if as_json:
         print_json(result.as_dict())
     else:
@@ -89,7 +92,7 @@ def _print(result: "ContractsResult") -> None:
 
 
 def _where(finding: "ContractFinding") -> str:
-    """The operation of a finding, or the number of operations that share the finding."""
+    """The operation of `finding`, or how many operations share it, with an example. Empty if it has none."""
     if len(finding.operations) > 1:
         return f"{len(finding.operations)} operations, such as {finding.operations[0]}"
     return "".join(finding.operations)
