@@ -39,11 +39,11 @@ CALL_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """Whether a part works.
+    """The result of a probe: whether the part works, and what is shown about it.
 
-    text: one line for `check`: what was seen, or what is wrong and what to change. details: the same as fields of the
-    health page. shared: the text that replaces the texts of all parts with the same cause, or None if the cause is this
-    part's alone.
+    text: the line for `check`, which says what was seen, or what is wrong and what to change. details: the fields for
+    the health page. shared: if several parts are down for the same cause, the text that `check` shows once for all of
+    them; None if the part works, or if the cause affects this part alone.
     """
 
     ok: bool
@@ -53,9 +53,10 @@ class ProbeResult:
 
 
 class _Down(Exception):
-    """The part does not work; the text says what is wrong and what to change, `details` what the page shows.
+    """Raised when a part does not work.
 
-    `shared`: as in `ProbeResult`.
+    text: what is wrong and what to change. details: the fields for the health page; without them, the page shows the
+    text as `error`. shared: as in `ProbeResult`.
     """
 
     def __init__(self, text: str, details: Mapping[str, Any] | None = None, shared: str | None = None) -> None:
@@ -68,9 +69,9 @@ class _Down(Exception):
 class Probe:
     """The check of one part.
 
-    name: its line in `check`. ask: runs the check, and raises if the part does not work. component: its part
-    of the health page, which several probes may share, or None if only `check` runs it, because the result changes
-    with the settings alone or costs too much.
+    name: the name of its line in `check`. ask: runs the check, and raises if the part does not work. component: its
+    component on the health page, which several probes may share. It is None if only `check` runs the probe, because the
+    result depends on the settings alone, or because the check is too costly for the page.
     """
 
     name: str
@@ -91,7 +92,10 @@ class Probe:
 
 
 def result_of(future: "Future[ProbeResult]", deadline_seconds: float) -> ProbeResult:
-    """The result of a probe that had `deadline_seconds` to respond."""
+    """The result of a probe. If it has not finished, the part counts as down.
+
+    deadline_seconds: how many seconds the probe had, for the text of such a result.
+    """
     if future.done():
         return future.result()
     late = late_text(deadline_seconds)
@@ -99,9 +103,10 @@ def result_of(future: "Future[ProbeResult]", deadline_seconds: float) -> ProbeRe
 
 
 def list_probes(application: Application, services: Services) -> list[Probe]:
-    """Every probe, in the order in which the parts depend on each other.
+    """Every probe. A part comes after the parts on which it depends.
 
-    `services` is separate from the application's, so that a ping does not wait for parts that are still to be built.
+    `services` is separate from the services of the application, which need other parts, such as the database, to be
+    built first. A ping does not wait for these.
     """
     settings = application.settings
     probes = [
@@ -162,7 +167,7 @@ def _probe_database(application: Application) -> ProbeResult:
     if newer is not None:
         raise _Down(f"{address}: {newer}")
     if application.settings.database_auto_upgrade:
-        return ProbeResult(True, f"{address}, schema is upgraded at the next start", details)
+        return ProbeResult(True, f"{address}, schema not current: the next start upgrades it", details)
     raise _Down(f"{address}: the schema is not current; run prisoner-to-nomis db upgrade")
 
 
@@ -181,7 +186,7 @@ def _probe_queue(application: Application, queue: str) -> ProbeResult:
         raise _queue_down(application, queue, error, details) from error
     details |= {"messagesOnQueue": counts.visible, "messagesInFlight": counts.in_flight}
     if not attached:
-        text = f"{name} has no redrive policy: give it one, otherwise failing messages are received again for ever"
+        text = f"{name} has no redrive policy: give it one; otherwise, failing messages are received again for ever"
         raise _Down(text, details | {"dlqStatus": "NOT ATTACHED"})
     text = f"{name}, {counts.visible} waiting, {counts.in_flight} in flight"
     return ProbeResult(True, text, details | {"dlqStatus": "UP"})
@@ -215,7 +220,7 @@ def _probe_upstream(settings: Settings, services: Services, name: UpstreamName) 
 
 
 def _auth_down(settings: Settings) -> str:
-    """The text about HMPPS Auth and about everything that has no token because of it."""
+    """The text shown once if HMPPS Auth is down, for its own part and for the parts that get no token because of it."""
     name = UpstreamName.OAUTH
     address = settings.upstream(name).base_url
     return f"{address} gives no tokens; wait until the service is up, or set {name.address_variable}"
@@ -262,7 +267,10 @@ def _probe_breakers(application: Application) -> ProbeResult:
 
 
 def _probe_waits(application: Application) -> ProbeResult:
-    """Down if messages have waited long for a service, which may fail some calls while its breaker is closed."""
+    """Raises `_Down` if a message has been waiting a long time for a service.
+
+    The breaker of that service may be closed if only some of the calls to it fail.
+    """
     try:
         if not application.database.schema_is_current():
             return ProbeResult(True, "none known yet")
@@ -276,11 +284,11 @@ def _probe_waits(application: Application) -> ProbeResult:
     long = [wait_text(each, application.settings.zone) for each in waits if each.is_long(now())]
     if long:
         raise _Down("; ".join(long), details)
-    return ProbeResult(True, "no message waits long for a service", details)
+    return ProbeResult(True, "no message has been waiting long for a service", details)
 
 
 def wait_text(wait: Wait, zone: ZoneInfo) -> str:
-    """How many messages have been waiting for a service, since when (in `zone`) and why, on one line."""
+    """A line that says how many messages have been waiting for a service, since when (in `zone`) and why."""
     since = f"{wait.since.astimezone(zone):%d %b %H:%M}"
     waits = "has been waiting" if wait.number == 1 else "have been waiting"
     return f"{count(wait.number, 'message')} {waits} for {wait.service} since {since}: {wait.reason}"
@@ -315,7 +323,7 @@ def _probe_slack(settings: Settings) -> ProbeResult:
         # Slack itself refused the token or the channel; any other failure says nothing about them.
         refused = isinstance(error, TryLater) and not error.whole_channel
         remedy = "set SLACK_TOKEN, or" if refused else "wait until Slack is up, or set"
-        raise _Down(f"{one_line(error)}; {remedy} SLACK_API_URL if it is another Slack") from error
+        raise _Down(f"{one_line(error)}; {remedy} SLACK_API_URL if Slack has another address") from error
     return ProbeResult(True, f"{settings.slack_channel}, token {'known' if known else 'given'}")
 
 
@@ -344,7 +352,7 @@ def _probe_application_insights(application: Application) -> ProbeResult:
 
     ingestion = Ingestion(connection_string.get_secret_value())
     if (reason := ingestion.ping(CALL_SECONDS)) is not None:
-        raise _Down(f"{ingestion.endpoint}: {reason}; events wait until it is up, or set {variable}")
+        raise _Down(f"{ingestion.endpoint}: {reason}; wait until it is up, or set {variable}; events are kept")
     try:
         waiting = read_due_events(application) if application.database.schema_is_current() else 0
     except StoreUnavailable as error:

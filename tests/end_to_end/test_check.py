@@ -149,7 +149,7 @@ def test_services_without_a_token_share_one_line(installed: App, sandbox: Sandbo
     credentials, slack, *others, last = installed.run("check").out.splitlines()
     assert credentials.startswith(f"credentials ({services})  DOWN  status 401: no token; check each …_CLIENT_ID and ")
     assert slack.split(maxsplit=2)[2] == (
-        "slack: status 503; wait until Slack is up, or set SLACK_API_URL if it is another Slack"
+        "slack: status 503; wait until Slack is up, or set SLACK_API_URL if Slack has another address"
     )
     assert all("  ok" in line for line in others)
     assert last == f"9 of {9 + len(others)} DOWN: credentials ({services}), slack"
