@@ -1,10 +1,10 @@
-"""Fixes for many differences of a run: each is planned, all are confirmed at once, and each is carried out in turn.
+"""Fixes for many differences of a run: each is planned, all are confirmed together, and each is carried out in turn.
 
-The fixes that are made in bulk are the commands that the report of the run proposes for its rows.
+The fixes are the commands that the report of the run proposes for its rows.
 
-Every record goes through the same operation as the command for a single record. It plans again, writes once, and
-records who did it. The work stops at the first record that does not end as expected. The next attempt skips the
-records that were already fixed.
+Every record goes through the same operation as with the command for a single record: the operation plans again, writes
+once, and records who asked for the fix. The work stops at the first fix that does not end as expected. The next attempt
+skips the records that were already fixed.
 """
 
 from collections import Counter
@@ -36,13 +36,13 @@ from sync.store.actions import Action, ActionState, actions_on
 
 
 class State(StrEnum):
-    """The state of a record of a bulk fix; `Wording` has other words for the first two."""
+    """The state of a record in a bulk fix. `Wording` can have other words for the first two states."""
 
     READY = "to write"
     WRITTEN = "written"
     #: The record is no longer as the run saw it.
     SKIPPED = "skipped"
-    #: There is an objection that a person has to decide about.
+    #: There is an objection, and a person has to decide.
     LEFT = "left"
     #: The fix did not end as expected: it was refused, it was not verified, or its outcome is unknown.
     FAILED = "failed"
@@ -52,8 +52,8 @@ class State(StrEnum):
 class Wording:
     """The wording for one kind of fix.
 
-    ready, done: the words for a record before and after the fix. verb, records, scope: the parts of the question, in
-    this order; `records` has the singular and the plural of what is fixed.
+    ready, done: the words for a record before and after the fix. verb, records, scope: parts of the question whether to
+    carry out the fixes, in this order; `records` is the singular and the plural of what is written.
     """
 
     ready: str
@@ -63,7 +63,7 @@ class Wording:
     scope: str
 
     def of(self, state: State) -> str:
-        """The word for a state in texts: `ready` or `done` for the first two states, and its own name for any other."""
+        """The word for `state`: `ready` or `done` for the first two states, and the state's own value for any other."""
         return {State.READY: self.ready, State.WRITTEN: self.done}.get(state, str(state))
 
 
@@ -77,9 +77,10 @@ PUBLISHING: Final = Wording(
 class BulkItem:
     """One record of a bulk fix.
 
-    row: its number in the report. what: what would be written, such as `level ENH`, the same for all items of a kind.
-    text: what would be done and why, why nothing is done, or how the fix ended. details: the plan as a JSON object.
-    write: carries out the plan and verifies it, and returns how the fix ended; None if nothing is to be written.
+    row: the number of its row in the report. what: what would be written, such as `level ENH`; the question says how
+    many items have the same `what`. text: why something would be done, why nothing is done, or how the fix ended.
+    details: the plan as a JSON object. write: carries out the plan, verifies the result, and returns how the fix ended;
+    None if nothing is to be written.
     """
 
     row: int
@@ -103,7 +104,7 @@ class BulkItem:
 
 @dataclass(frozen=True, slots=True)
 class ProposedFix:
-    """A difference of a run for which its report proposes a command. arguments: the arguments of the command."""
+    """A difference of a run, with the arguments of the command that the report of the run proposes for it."""
 
     row: int
     mismatch: Mismatch
@@ -112,9 +113,9 @@ class ProposedFix:
 
 @dataclass(frozen=True, slots=True)
 class ProposedFixes:
-    """The fixes by one command that a report proposes.
+    """The fixes that a report proposes with one command.
 
-    undecided: the number of further fixes, which are right only if DPS is right.
+    undecided: how many further fixes with this command the report proposes that are right only if DPS is right.
     """
 
     fixes: tuple[ProposedFix, ...]
@@ -122,7 +123,7 @@ class ProposedFixes:
 
 
 def records_of_cause(result: ReconciliationResult, cause: str | None) -> tuple[tuple[int, Mismatch], ...]:
-    """The differences of a run with their row numbers, or only the differences with one cause if it is given.
+    """The differences of a run, each with its row number. If `cause` is given, only the differences with that cause.
 
     cause: the text of a cause, or a part of it that no other cause of the run contains. Raises `UsageError` for any
     other text.
@@ -142,9 +143,10 @@ def records_of_cause(result: ReconciliationResult, cause: str | None) -> tuple[t
 
 
 def proposed_fixes(result: ReconciliationResult, cause: str | None, *words: str) -> ProposedFixes:
-    """The commands beginning with `words` that the report of a run proposes, each once, in the order of its rows.
+    """The fixes for which the report of a run proposes a command that begins with `words`, in the order of the rows.
 
-    Raises `UsageError` if there are none, and for an unknown cause.
+    A command that is proposed for several rows counts once. cause: as in `records_of_cause`. Raises `UsageError` if the
+    report proposes no such command, or if `cause` does not match exactly one cause.
     """
     fixes: dict[tuple[str, ...], ProposedFix] = {}
     undecided = 0
@@ -166,7 +168,10 @@ def proposed_fixes(result: ReconciliationResult, cause: str | None, *words: str)
 
 
 def carry_out(items: Sequence[BulkItem]) -> Iterator[BulkItem]:
-    """Writes the items that are ready, in order, and yields each as it ended. Stops after the first that failed."""
+    """Carries out the items that are ready, in order, and yields each in its final state.
+
+    Stops after the first item that failed.
+    """
     for item in items:
         if item.write is None:
             continue
@@ -181,7 +186,7 @@ def carry_out(items: Sequence[BulkItem]) -> Iterator[BulkItem]:
             return
 
 
-#: What a resync does to a record that one side has again, or no longer has.
+#: For the side that lacked the record during the run: the effects of a resync that show that it has the record now.
 _NOT_AS_SEEN: Final = {
     "NOMIS": frozenset({Effect.UPDATE, Effect.CANCEL, Effect.DELETE}),
     "DPS": frozenset({Effect.CREATE}),
@@ -210,10 +215,10 @@ def plan_repair_item(
 def plan_received_item(
     application: Application, result: ReconciliationResult, fix: ProposedFix, who: str, wait_seconds: float
 ) -> BulkItem:
-    """Plans the received event that DPS missed according to a run, for the arrival in the report. Raises `SyncError`.
+    """Plans a new received event for an arrival that DPS missed, according to a run. Raises `SyncError`.
 
-    wait_seconds: how long both sides may take to agree afterwards. With 0 the sides are not read, since DPS creates its
-    review later and a message on the queue brings the review to NOMIS.
+    wait_seconds: how long both sides may take to agree after the event is published. With 0, the sides are not read
+    after it, since DPS creates its review later, and a message on the queue brings the review to NOMIS.
     """
     diagnosis = fix.mismatch.diagnosis
     assert isinstance(diagnosis, IncentiveDiagnosis)
@@ -222,7 +227,7 @@ def plan_received_item(
 
     def publish(plan: Plan) -> str:
         publish_received(application, plan, plan_now, who, force=False)
-        done = "published; DPS creates a review from it, which reaches NOMIS through the incentive queue"
+        done = "published; from this event, DPS creates a review, which reaches NOMIS through the incentive queue"
         return f"{done}; {_verified(application, plan, wait_seconds)}" if wait_seconds else done
 
     planned = _plan_incentive_item(application, result, fix, plan_now, is_done_once=True)
@@ -240,9 +245,9 @@ def _plan_incentive_item(
     *,
     is_done_once: bool = False,
 ) -> Plan | BulkItem:
-    """The plan for one prisoner, or the item that says why nothing is sent.
+    """The plan for one prisoner, or an item that says why nothing is sent.
 
-    is_done_once: the action takes effect later, so it is not repeated if it has been done since the run.
+    is_done_once: whether the action takes effect only later, so that it is not repeated if it was done after the run.
     """
     mismatch = fix.mismatch
     assert isinstance(mismatch, IncentiveMismatch)
@@ -282,11 +287,11 @@ def _levels(nomis: str | None, dps: str | None) -> str:
 
 
 def _verified(application: Application, plan: Plan, wait_seconds: float) -> str:
-    """What both sides have after the fix. Raises `WorkError` if they still differ."""
+    """A text that names the level of both sides after the fix. Raises `WorkError` if the sides still differ."""
     assert plan.booking_id is not None
     seen = fixes.verify(application.services, plan.offender_no, plan.booking_id, wait_seconds)
     if not seen.equal:
-        raise WorkError(f"done, but both sides still differ: {_levels(seen.nomis_level, seen.dps_level)}")
+        raise WorkError(f"done, but the sides still differ: {_levels(seen.nomis_level, seen.dps_level)}")
     return f"both sides have {seen.dps_level or 'no level'} now"
 
 
@@ -295,7 +300,7 @@ def plan_resync_item(
 ) -> BulkItem:
     """Plans the resync of one record that differed in a run. Raises `WorkError` and `SyncError`.
 
-    unchecked: the operator checked NOMIS for what the program cannot check.
+    unchecked: whether the operator has checked in NOMIS what the program cannot check.
     """
     kind, dps_id = fix.arguments
     try:
@@ -326,7 +331,7 @@ def plan_resync_item(
 
 
 def _why_skipped(fix: ProposedFix, planned: PlannedResync, last: Action | None) -> str | None:
-    """Why the difference is no longer as the run saw it, or None if it is, as far as both sides can be read."""
+    """Why the difference is no longer as the run saw it, or None if nothing that can be read shows a change."""
     plan = planned.plan
     if plan.effect is Effect.NOTHING:
         return plan.because
@@ -336,21 +341,21 @@ def _why_skipped(fix: ProposedFix, planned: PlannedResync, last: Action | None) 
         return f"{fix.mismatch.missing_in} has the record now, but did not have it during the run"
     if plan.effect is Effect.UPDATE and plan.nomis is not None and not plan.differences:
         return "NOMIS already has what would be written"
-    # A record that NOMIS cannot read looks the same before and after.
+    # A record that cannot be read in NOMIS looks the same before and after the write.
     if last is not None and last.state is ActionState.DONE and not planned.is_readable:
         return f"written after the run by {_who_and_when(last)}"
     return None
 
 
 def _last_action(application: Application, result: ReconciliationResult, action: str, target: str) -> Action | None:
-    """The last action of this kind on the record since the run ended, or None if there was none."""
+    """The last `action` on `target` since the run ended, or None if there was none."""
     with application.database.read() as connection:
         last = next(iter(actions_on(connection, action, target, limit=1)), None)
     return None if last is None or last.time < result.finished_at else last
 
 
 def _refused(last: Action | None) -> str | None:
-    """The objection that the fix has been refused since the run, and would be refused again, or None."""
+    """The objection if the fix was refused after the run, because it would be refused again; otherwise None."""
     if last is None or last.state is not ActionState.REFUSED:
         return None
     return f"{last.outcome} ({_who_and_when(last)}): check the record separately"

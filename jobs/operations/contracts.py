@@ -1,4 +1,4 @@
-"""The `contracts-check` job: whether each upstream service still offers what the program relies on."""
+"""The `contracts-check` job, which checks whether each upstream service still offers what the program relies on."""
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -39,13 +39,13 @@ _UNREAD = "document-unread"
 
 @dataclass(frozen=True, slots=True)
 class ContractsResult:
-    """The results of the services. probed: what the probe of each service showed, if one was made."""
+    """The result for each service. probed: what the probe of each service showed; empty if there were no probes."""
 
     services: tuple[ServiceResult, ...]
     probed: Mapping[UpstreamName, str]
 
     def counts(self) -> dict[str, int]:
-        """How many differences there are of each level."""
+        """The number of differences at each level, by the plural of the level, such as `errors`."""
         found = [finding.level for service in self.services for finding in service.findings]
         return {f"{level}s": found.count(level) for level in DriftLevel}
 
@@ -86,11 +86,12 @@ def check_contracts(
     notify: bool = False,
     check_stop: Callable[[], None] = lambda: None,
 ) -> ContractsResult:
-    """Compares the services with their documents, one by one; a document that cannot be read also counts as an error.
+    """Compares the program's calls with the document of each service, one service at a time.
 
-    probe: also makes one harmless read from each service. notify: records the result, and puts one message for Slack
-    into the outbox if anything has changed since the last check. check_stop: called before each service; may raise to
-    stop the check.
+    A document that cannot be read counts as an error. probe: also makes one harmless read from each service, or checks
+    the roles in the token of a service without such a read. notify: records the results, and puts a message for Slack
+    into the outbox if any differences have changed since the last check. check_stop: called before each service; it may
+    raise an exception to stop the check.
     """
     called = operations(reports.reconciliations)
     results, probed = [], {}
@@ -109,14 +110,14 @@ def check_contracts(
 
 
 def check_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
-    """Runs the weekly check, as `run_contracts_check` does.
+    """Runs the scheduled check of every service, without probes, as the run `active_run`, and notifies.
 
-    Raises `StopRequested` soon after `stop_requested` is set.
+    Raises `StopRequested` before the next service once `stop_requested` is set.
     """
 
     def check_stop() -> None:
         if stop_requested.is_set():
-            raise StopRequested("stopped while comparing the services with their documents")
+            raise StopRequested("stopped while comparing the calls with the documents of the services")
 
     _put_into(active_run, check_contracts(application, notify=True, check_stop=check_stop))
 
@@ -129,9 +130,9 @@ def run_contracts_check(
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
 ) -> ContractsResult:
-    """Runs the check as a recorded run of the job, and notifies.
+    """Runs the check as a recorded run of the job, notifies, and sends what is in the outbox.
 
-    Differences are the result of the run, not a failure. The run is incomplete if a document could not be read.
+    Differences do not make the run fail. The run is incomplete if a document could not be read.
     """
     parameters = {"services": [str(each) for each in services], "probe": probe}
     with application.job_runs.run(JOB, parameters, trigger=trigger, rerun_of=rerun_of) as active_run:
@@ -144,7 +145,7 @@ def run_contracts_check(
 def _put_into(active_run: ActiveRun, result: ContractsResult) -> None:
     active_run.counts |= result.counts()
     if len(result.services) < len(SERVICES):
-        # A run over some services does not count as the last run of the job.
+        # A run over only some of the services does not count as the last run of the job.
         active_run.counts[SCOPE] = "services"
     if result.unread:
         active_run.status = RunStatus.INCOMPLETE
@@ -167,7 +168,7 @@ def _compared(upstream: Services, service: UpstreamName, called: Sequence[Operat
 
 
 def _probed(application: Application, upstream: Services, service: UpstreamName) -> tuple[list[ContractFinding], str]:
-    """The findings of a probe, and its result in a few words."""
+    """Probes a service. Returns the findings, and the result of the probe in a few words."""
     probe = probes().get(service)
     if probe is None:
         return _probed_by_token(upstream, service)
@@ -188,7 +189,7 @@ def _probed(application: Application, upstream: Services, service: UpstreamName)
 
 
 def _probed_by_token(upstream: Services, service: UpstreamName) -> tuple[list[ContractFinding], str]:
-    """Probes a service that has no harmless call: the client's token shows whether it has the roles."""
+    """Probes a service that has no harmless call. The client's token shows whether the client has the roles."""
     try:
         authorities = upstream[service].authorities()
     except UpstreamError as error:
@@ -208,7 +209,7 @@ def _probe_failed(error: UpstreamError, named: tuple[str, ...]) -> tuple[list[Co
 
 
 def _ids(application: Application, probe: ContractProbe) -> tuple[str, ...]:
-    """The ids that a probe needs."""
+    """The id of the last record of the probe's kind that was created, or else the probe's own ids."""
     if probe.record is None:
         return probe.ids
     last = (
@@ -223,9 +224,9 @@ def _ids(application: Application, probe: ContractProbe) -> tuple[str, ...]:
 
 
 def _record(application: Application, results: Sequence[ServiceResult]) -> None:
-    """Replaces the last results with `results`; adds a message to the outbox if the two differ.
+    """Replaces the recorded findings of each service; adds a message to the outbox if any of them have changed.
 
-    A service whose document could not be read keeps its last result: an outage does not change its contract.
+    A service whose document could not be read keeps its recorded findings: an outage does not change its contract.
     """
     read = [each for each in results if not _is_unread(each)]
     with application.database.begin() as connection:
@@ -254,7 +255,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
 
 
 def _change_text(new: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> str:
-    """The text about what changed at a service: the number of differences, and the first few."""
+    """The text about a service: how many findings are new and how many are gone, and the first few new ones."""
     counts = [
         f"{count} new {level if count == 1 else f'{level}s'}"
         for level in DriftLevel

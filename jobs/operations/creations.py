@@ -1,4 +1,4 @@
-"""Creations with an unknown outcome: lists them, settles them according to what a person found, and reopens them."""
+"""Lists creations that are not settled, settles them according to what a person found, and reopens settled ones."""
 
 import math
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ DESPITE = "--although-different"
 
 @dataclass(frozen=True, slots=True)
 class MappingPlan:
-    """What mapping an open creation to a NOMIS record would do.
+    """The plan to map an open creation to a NOMIS record.
 
-    found: the record, if NOMIS can read it. objections: why it must not be mapped. differences: how the record differs
-    from the request.
+    found: the NOMIS record, or None if NOMIS does not have it or cannot show it. objections: why the creation must not
+    be mapped to it. differences: how the NOMIS record differs from the request.
     """
 
     record: CreationRecord
@@ -44,11 +44,11 @@ class MappingPlan:
 
     @property
     def unchecked(self) -> str | None:
-        """What nobody has checked, as a sentence, or None if NOMIS can read the record."""
+        """A sentence that says what nobody has checked, or None if NOMIS can show the record."""
         repair = domain_of_record(self.record.domain).repair
         if repair.readable:
             return None
-        return f"NOMIS cannot show a {repair.noun}: nobody checked that {self.target} exists and is the right one"
+        return f"NOMIS cannot show a {repair.noun}: nobody has checked that {self.target} exists and is the right one"
 
     @property
     def target(self) -> str:
@@ -57,14 +57,14 @@ class MappingPlan:
 
 
 def list_open(application: Application, *, settled_too: bool) -> list[CreationRecord]:
-    """The creations that are not settled, ambiguous ones first."""
+    """The creations that are not settled, or all creations with `settled_too`; ambiguous ones first."""
     states = frozenset(CreationState) if settled_too else OPEN_STATES
     with application.database.read() as connection:
         return creations.list_creations(connection, states)
 
 
 def find_creation(application: Application, creation_id: int) -> CreationRecord:
-    """One creation by its number. Raises `UsageError` for an unknown number."""
+    """The creation with the number `creation_id`. Raises `UsageError` if there is none."""
     with application.database.read() as connection:
         record = creations.get(connection, creation_id)
     if record is None:
@@ -88,9 +88,9 @@ def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
 
 
 def creation_in_full(application: Application, record: CreationRecord) -> dict[str, Any]:
-    """A creation as a JSON object, with what to look for in NOMIS and its current mapping.
+    """A creation as a JSON object that also says what to look for in NOMIS, and gives the current mapping.
 
-    `mappedTo` is null if the creation is not mapped or the mapping service does not respond.
+    `mappedTo` is null if the DPS record is not mapped or its mapping cannot be read.
     """
     try:
         mapping = mapped_meanwhile(application, record)
@@ -106,14 +106,17 @@ def creation_in_full(application: Application, record: CreationRecord) -> dict[s
 
 
 def person_of(record: CreationRecord) -> str | None:
-    """The person whom a creation is about: the prisoner, or else the booking, as far as the program knows."""
+    """The person whom a creation is about: the prisoner, or else the booking, or None if neither is known."""
     prisoner = prisoner_in(record.properties)
     booking_id = record.properties.get("bookingId")
     return prisoner or (f"booking {booking_id}" if booking_id else None)
 
 
 def plan_mapping(application: Application, record: CreationRecord, number: int) -> MappingPlan:
-    """Reads the NOMIS record that a person found, with any objection to mapping it. Raises `SyncError`."""
+    """Reads the NOMIS record that a person found, and plans to map the creation to it. Raises `SyncError`.
+
+    number: the id of that record, as the person typed it.
+    """
     domain = domain_of_record(record.domain)
     ids = domain.repair.nomis_ids(number, record.request)
     comparison = compare_with_request(application.services, record, ids)
@@ -122,7 +125,7 @@ def plan_mapping(application: Application, record: CreationRecord, number: int) 
 
 
 def check_plan(plan: MappingPlan, *, despite: bool) -> None:
-    """Raises `WorkError` for any objection. With `despite`, differences are not an objection."""
+    """Raises `WorkError` if the plan has objections. Differences count as objections too, unless `despite` is set."""
     objections = [*plan.objections, *(() if despite else plan.differences)]
     if objections:
         remedy = "" if plan.objections else f"; {DESPITE} maps it anyway"
@@ -135,11 +138,12 @@ def mapped_meanwhile(application: Application, record: CreationRecord) -> Mappin
 
 
 def settle_mapped(application: Application, plan: MappingPlan, who: str, number: int) -> str:
-    """Saves the mapping of the record that a person found and settles the creation as `who`. Returns what was done.
+    """Saves the mapping to the record that a person found, and settles the creation in the name of `who`.
 
-    If the DPS record is mapped to another NOMIS record, the given one is a duplicate: a finding for `duplicates` is
-    recorded. Raises `WorkError` when the creation was settled in the meantime or another DPS record claims the same
-    NOMIS record, `LeaseBusy` when the record is being worked on, and `SyncError`.
+    Returns what was done. If the DPS record is mapped to another NOMIS record, the record that the person found is a
+    duplicate, and a finding for `duplicates` is recorded. Raises `WorkError` if the creation or the plan has changed in
+    the meantime, or if another DPS record claims the same NOMIS record, `LeaseBusy` if the record is being worked on,
+    and `SyncError`.
     """
     record, creation = plan.record, domain_of_record(plan.record.domain).creation
     properties = {**record.properties, **text_properties(plan.mapping)}
@@ -168,18 +172,18 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
 
 
 def check_sending(application: Application, record: CreationRecord) -> None:
-    """Raises, before the operator is asked, the error that sending the event again would raise."""
+    """Before the operator is asked, raises any error that sending the event again would raise."""
     _check_ended(application, record)
     mapped_meanwhile(application, record)
     application.queue_pair(domain_of_record(record.domain).queue)
 
 
 def settle_not_created(application: Application, record: CreationRecord, who: str) -> str:
-    """Notes, as `who`, that NOMIS does not have the record, and sends its event again. Returns what was done.
+    """Notes that `who` did not find the record in NOMIS, and sends the event again. Returns what was done.
 
     If the DPS record has since been mapped, there is nothing to create and nothing is sent. The command can be run
-    again after a crash. Raises `LeaseBusy`, `SyncError`, and `WorkError` while the create may still be under way, since
-    nobody can know what NOMIS will have.
+    again after a crash. Raises `LeaseBusy` and `SyncError`. Raises `WorkError` if the creation has changed in the
+    meantime, or while the create may still be under way, since nobody can know yet whether NOMIS will have the record.
     """
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if record.state is CreationState.ABANDONED:
@@ -206,7 +210,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
 
 @dataclass(frozen=True, slots=True)
 class Reopening:
-    """What reopening a settled creation would do: delete the mapping that was saved."""
+    """The plan to reopen a settled creation, which deletes the mapping that was saved."""
 
     record: CreationRecord
     mapping: Mapping[str, Any]
@@ -219,10 +223,10 @@ class Reopening:
 
 
 def plan_reopening(application: Application, creation_id: int) -> Reopening:
-    """The settlement by a person, if it can be reversed.
+    """Plans to reopen a creation that a person mapped.
 
-    Raises `UsageError` if no person mapped the record or the mapping service cannot delete its mapping, `WorkError` if
-    the mapping has changed, and `SyncError`.
+    Raises `UsageError` if no person mapped it or the mapping service cannot delete its mapping, `WorkError` if the
+    mapping has changed, and `SyncError`.
     """
     record = find_creation(application, creation_id)
     with application.database.read() as connection:
@@ -247,10 +251,10 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
 
 
 def reopen(application: Application, plan: Reopening, who: str) -> str:
-    """Deletes a mapping saved by mistake and reopens the creation, as `who`. Returns what was done.
+    """Deletes a mapping that was saved by mistake, and reopens the creation in the name of `who`.
 
-    Raises `WorkError` when the creation has changed in the meantime, `LeaseBusy` when the record is being worked on,
-    and `SyncError`.
+    Returns what was done. Raises `WorkError` if the creation has changed in the meantime, `LeaseBusy` if the record is
+    being worked on, and `SyncError`.
     """
     record = plan.record
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
@@ -270,7 +274,11 @@ def reopen(application: Application, plan: Reopening, who: str) -> str:
 
 
 def may_be_settled(record: CreationRecord, *, not_created: bool) -> bool:
-    """Whether a person may still settle the creation. If it was declared not created, its event may be sent again."""
+    """Whether a person may settle the creation.
+
+    not_created: whether it would be settled as not created. This is possible more than once, and sends the event again
+    each time.
+    """
     return record.state in OPEN_STATES or (not_created and record.state is CreationState.ABANDONED)
 
 
@@ -279,7 +287,7 @@ def _target(record: CreationRecord) -> str:
 
 
 def _check_open(application: Application, record: CreationRecord) -> CreationRecord:
-    """The current record. Raises `WorkError` if it is no longer open, or if another attempt has been made."""
+    """The record as it is now. Raises `WorkError` if it is no longer open, or if another attempt has been made."""
     now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
         raise WorkError(f"creation {record.id} has changed and is now {now.state}: run the command again")
@@ -287,12 +295,12 @@ def _check_open(application: Application, record: CreationRecord) -> CreationRec
 
 
 def _check_ended(application: Application, record: CreationRecord) -> None:
-    """Raises `WorkError` while the create may still be under way: NOMIS may get the record after a person's check."""
+    """Raises `WorkError` while the create may still be under way, since NOMIS may get the record after the check."""
     seconds = application.creations.seconds_under_way(record)
     if seconds > 0:
         raise WorkError(
             f"the create of {_target(record)} may still be under way in NOMIS: wait {math.ceil(seconds)} s, "
-            "check NOMIS again, then settle it"
+            "check NOMIS again, then settle the creation"
         )
 
 
@@ -305,7 +313,7 @@ def _check_unchanged(application: Application, record: CreationRecord) -> None:
 
 
 def _check_conflict(plan: MappingPlan, conflict: Conflict) -> None:
-    """Raises `WorkError` unless the mapping service refused because the same DPS record has another NOMIS record."""
+    """Raises `WorkError` unless the mapping was refused because the DPS record is mapped to another NOMIS record."""
     mappings = domain_of_record(plan.record.domain).mappings
     existing = None if conflict.existing is None else mappings.ids(conflict.existing)
     if existing is None or existing.dps_id != plan.record.dps_id:

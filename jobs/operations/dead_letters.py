@@ -1,4 +1,4 @@
-"""Reads dead letter queues for operators: one by its queue id, or all in turn, with the reasons for failures."""
+"""Reads dead letter queues for operators, one or all in turn, with the reasons why the messages failed."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 def dead_letter_queue(application: Application, queue: str) -> DeadLetterQueue:
-    """The dead letter queue of a queue id. Raises `QueueUnavailable`."""
+    """The dead letter queue of the queue with the id `queue`. Raises `QueueUnavailable`."""
     return DeadLetterQueue(
         queue,
         application.queue_pair(queue),
@@ -34,7 +34,7 @@ def dead_letter_queue(application: Application, queue: str) -> DeadLetterQueue:
 
 
 def for_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], dict[str, str]]:
-    """The result of `work` for each queue, and the reason for each queue that failed.
+    """Calls `work` for each queue. Returns its results, and the reasons for its failures, each by the queue id.
 
     A failure at one queue does not stop the work on the others.
     """
@@ -52,7 +52,7 @@ def for_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], di
 
 
 def check_errors(errors: Mapping[str, str]) -> None:
-    """Raises `WorkError` that names every queue that failed, grouped by reason."""
+    """If any queues failed, raises a `WorkError` that names them, grouped by the reason."""
     if errors:
         queues: dict[str, list[str]] = {}
         for queue, reason in errors.items():
@@ -61,9 +61,9 @@ def check_errors(errors: Mapping[str, str]) -> None:
 
 
 def find_ids(queue: str, messages: Sequence[DeadLetterMessage], named: Collection[str]) -> set[str]:
-    """The ids of the named messages, each named by its id or by a prefix that no other id has.
+    """The ids of the messages in `named`, where each is named by its id or by a prefix that no other id has.
 
-    Raises `UsageError` for a name that fits none of `messages`, or several.
+    Raises `UsageError` for a name that matches none or several of `messages`.
     """
     return {_find_id(queue, [message.message_id for message in messages], name) for name in named}
 
@@ -83,7 +83,7 @@ _RUNS_SEEN = 3
 
 @dataclass(frozen=True, slots=True)
 class SentBack:
-    """What housekeeping has just sent back from a queue.
+    """How many messages housekeeping recently sent back from a dead letter queue.
 
     at: when the run of housekeeping ended. until: the latest time at which the messages may still be on the main queue,
     if every attempt fails.
@@ -106,8 +106,8 @@ class SentBack:
 class DlqState:
     """A dead letter queue with the messages that were read, oldest first.
 
-    counts: the figures from SQS, before the messages were read. sent_back: what housekeeping sent back, which may
-    come back.
+    counts: the figures from SQS, from before the messages were read. sent_back: what housekeeping sent back recently,
+    which may return; None if there is nothing.
     """
 
     queue: str
@@ -128,7 +128,7 @@ class DlqState:
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest of the messages that were read was first sent."""
+        """When the oldest of the messages that were read was first sent, or None if that is not known."""
         sent = (report.dead_letter.sent_at for report in self.reports)
         return min((moment for moment in sent if moment is not None), default=None)
 
@@ -164,7 +164,10 @@ class DlqState:
 
 
 def list_dlqs(application: Application, seconds: float) -> tuple[list[DlqState], dict[str, str]]:
-    """Every dead letter queue, read for `seconds` at most, and the reason for each queue that could not be read."""
+    """The state of each dead letter queue that could be read, and why each of the others could not be read, by queue.
+
+    seconds: how long each queue is read at most.
+    """
     states, errors = for_each_queue(lambda queue: read_dlq(application, queue, seconds=seconds))
     return list(states.values()), errors
 
@@ -182,7 +185,7 @@ def read_dlq(application: Application, queue: str, most: int | None = None, seco
 
 
 def find_message(state: DlqState, prefix: str) -> Sequence[DeadLetterReport]:
-    """The messages of a queue whose id begins with `prefix`. Raises `UsageError` if there is no such message."""
+    """The messages whose ids begin with `prefix`. Raises `UsageError` if there are none."""
     found = [each for each in state.reports if each.dead_letter.message_id.startswith(prefix)]
     if not found:
         raise UsageError(f"the dead letter queue of {state.queue} holds no message {prefix}")
@@ -190,7 +193,11 @@ def find_message(state: DlqState, prefix: str) -> Sequence[DeadLetterReport]:
 
 
 def _just_sent_back(application: Application, queue: str) -> SentBack | None:
-    """What the last housekeeping run sent back from `queue`; None once all of that must have been handled or failed."""
+    """What housekeeping sent back in the last run that sent anything back to `queue`.
+
+    None if there is no such run among the last few, or once each of the messages must have been handled or have failed
+    again.
+    """
     for run in application.job_runs.recent(_RUNS_SEEN, HOUSEKEEPING_JOB):
         counts = run.counts.get("queues", {}).get(queue, {})
         messages = int(counts.get("retried", 0))
@@ -201,7 +208,10 @@ def _just_sent_back(application: Application, queue: str) -> SentBack | None:
 
 
 def _longest_retry(application: Application, queue: str) -> timedelta:
-    """How long a message that always fails stays on the main queue: its waits and one attempt of maximum length."""
+    """How long a message that always fails stays on the main queue.
+
+    This is the sum of the waits between its attempts, and one attempt of maximum length.
+    """
     settings = application.settings
     retries = (application.queue_pair(queue).main.max_receives() or settings.hmpps_sqs_max_receive_count) - 1
     waits = settings.queue(queue).error_visibility_timeouts

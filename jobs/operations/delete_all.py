@@ -1,4 +1,4 @@
-"""Development only: removes every mapped activity or appointment from NOMIS, with its mapping."""
+"""Development only: removes all mapped activities or appointments from NOMIS, and deletes their mappings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,9 +32,11 @@ def mapped_records(application: Application, domain: str) -> Sequence[Mapping[st
 
 
 def delete_all(application: Application, domain: str, every: Sequence[Mapping[str, Any]], who: str) -> int:
-    """Deletes each mapped record and its mapping, as `who`; continues after errors. Returns how many were deleted.
+    """Deletes the records in `every` and their mappings in the name of `who`. Returns how many records were deleted.
 
-    Raises `UsageError` if the deletion is not allowed, and `WorkError` at the end if some records could not be deleted.
+    every: the mappings as the operator saw them. Raises `UsageError` if the deletion is not allowed, `SyncError` if the
+    current mappings cannot be read, and `WorkError` if they are no longer the same. If some records cannot be deleted,
+    it continues with the others and raises `WorkError` at the end.
     """
     check_allowed(application.settings)
     record = DOMAINS[domain].record

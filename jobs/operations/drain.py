@@ -1,4 +1,4 @@
-"""The `drain` job: micro-batches of some queues, one thread per queue, recorded as one run."""
+"""The `drain` job: drains one or more queues in micro-batches, one thread per queue, and records this as one run."""
 
 import threading
 from collections import Counter
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 class DrainParameters:
     """The options of a drain.
 
-    max_batches: the maximum number of micro-batches per queue. wait_seconds: how long to wait for a service that is
-    down before the messages are returned to the queue.
+    until_empty: whether to drain each queue until it is empty; otherwise, one micro-batch is drained. max_batches: the
+    maximum number of micro-batches per queue with `until_empty`, or None for no maximum. wait_seconds: how long to wait
+    for a service that is down before the messages are returned to the queue.
     """
 
     queues: tuple[str, ...] = QUEUES
@@ -40,7 +41,7 @@ class DrainParameters:
     wait_seconds: float = 30.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The parameters as the job runs record them."""
+        """The parameters as the ledger of job runs records them."""
         return {
             "queues": list(self.queues),
             "untilEmpty": self.until_empty,
@@ -83,9 +84,9 @@ class DrainResult:
 
     @property
     def problem(self) -> str | None:
-        """Why the work itself failed, on one line, with each reason once.
+        """Why drains failed, on one line that gives each reason once, or None if no drain failed.
 
-        Individual failures are left to the queue's retries.
+        Failures of individual messages are not included, because the queue retries them.
         """
         queues: dict[str, list[str]] = {}
         for queue, reason in self.errors.items():
@@ -94,7 +95,7 @@ class DrainResult:
         return "; ".join([*reasons, *self.hints]) if reasons else None
 
     def as_dict(self) -> dict[str, Any]:
-        """The totals, the same figures for each queue, and the reasons for failures."""
+        """The totals, the same figures for each queue, the errors, and the reasons for failures and deferrals."""
         return {
             **self.totals,
             "queues": {name: summary.as_dict() for name, summary in self.summaries.items()},
@@ -170,7 +171,7 @@ class _Drains:
         )
 
     def stop(self) -> None:
-        """Finishes the messages in flight and receives no more."""
+        """Makes the drains receive no more messages, and end once the messages in flight are finished."""
         self._stop_requested.set()
         for one in list(self._drains.values()):
             one.stop()

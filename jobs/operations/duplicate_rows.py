@@ -1,4 +1,4 @@
-"""Allocations and attendances with two rows in NOMIS: deletes the duplicate row, and records the deletion."""
+"""Deletes the duplicate row of an allocation or attendance that has two rows in NOMIS, and records the deletion."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -44,13 +44,13 @@ class TwoRows:
             return f"delete {what} {self.row_to_delete} and keep the older {what} {self.rows[0]}"
         known = ", ".join(map(str, self.rows)) or "none"
         return (
-            f"look up both rows in the NOMIS database, or have the support team do it, with this SQL (known: {known}); "
-            f"ID is {self.duplicate_rows.kind.column}. Then type {self.command}"
+            f"look up both rows (known: {known}) in the NOMIS database with this SQL, or have the support team do it. "
+            f"Then type {self.command}, where ID is {self.duplicate_rows.kind.column}"
         )
 
     @property
     def resolvable(self) -> bool:
-        """Whether `duplicates resolve` can delete a row, because both rows are known."""
+        """Whether `duplicates resolve` can delete a row: the finding is open, and both rows are known."""
         return self.finding.status == "open" and self.row_to_delete is not None
 
     def as_dict(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class TwoRows:
 
 
 def examine_rows(application: Application, finding: Finding) -> TwoRows:
-    """The rows of the pair that are now known, from the finding and from the program's telemetry since then."""
+    """The pair of a finding, with its rows that are now known from the finding and from the program's telemetry."""
     duplicate_rows = duplicate_rows_of(finding)
     kind = duplicate_rows.kind
     recorded = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
@@ -78,10 +78,10 @@ def examine_rows(application: Application, finding: Finding) -> TwoRows:
 
 
 def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
-    """Deletes the duplicate row and closes the finding, as `who`. Returns what was done.
+    """Deletes the duplicate row and closes the finding in the name of `who`. Returns what was done.
 
-    Raises `UsageError` if the row to delete is not known, `WorkError` if the pair has changed, `LeaseBusy` when another
-    operator is doing the same, and `SyncError`.
+    seen: the pair as the operator saw it. Raises `UsageError` if the row to delete is not known, `WorkError` if the
+    pair has changed or the row has been deleted, `LeaseBusy` if another operator is deleting the row, and `SyncError`.
     """
     if seen.row_to_delete is None:
         raise UsageError(f"finding {seen.finding.id}: {seen.proposal}")
@@ -96,10 +96,10 @@ def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """What deleting a row by its number would do.
+    """The plan to delete a row by its number.
 
-    pair: the open finding that has the row, or None if the program does not know the row. deleted: a sentence that says
-    who has already deleted the row and when, or None.
+    pair: the pair of the open finding about the row, or None if no open finding is known to be about it. deleted: a
+    sentence that says who has already deleted the row and when, or None.
     """
 
     what: str
@@ -109,17 +109,17 @@ class RowPlan:
 
     @property
     def unchecked(self) -> str | None:
-        """What nobody has checked, as a sentence, or None if both rows of the pair are known."""
+        """A sentence that says what nobody has checked, or None if both rows of the pair are known."""
         if self.pair is not None and len(self.pair.rows) == 2:
             return None
         return (
-            f"NOMIS cannot show {self.what}s: nobody checked that {self.what} {self.row} exists, or that it "
+            f"NOMIS cannot show {self.what}s: nobody has checked that {self.what} {self.row} exists, or that it "
             f"is one of two {self.what}s"
         )
 
 
 def plan_row(application: Application, what: str, row: int) -> RowPlan:
-    """What is known about a row that is to be deleted."""
+    """Plans to delete the row with the number `row`: finds its pair, and whether it has already been deleted."""
     action, target = _done(what, row)
     with application.database.read() as connection:
         earlier = [each for each in actions_on(connection, action, target) if each.state is ActionState.DONE]
@@ -136,9 +136,10 @@ def check_row(plan: RowPlan) -> None:
 
 
 def delete_row(application: Application, plan: RowPlan, who: str) -> str:
-    """Deletes one row in NOMIS and closes the finding that names it, as `who`. Returns what happened.
+    """Deletes the row in NOMIS in the name of `who`, and closes the finding about it, if there is one.
 
-    Raises what `resolve_rows` raises.
+    Returns what happened. Raises `WorkError` if the row has been deleted or the plan has changed, `LeaseBusy` if
+    another operator is deleting the row, and `SyncError`.
     """
     what, row = plan.what, plan.row
     delete = row_kinds()[what].delete

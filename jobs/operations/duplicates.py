@@ -1,6 +1,7 @@
-"""Records that NOMIS has twice: examines them, and removes, verifies and records the duplicate.
+"""Examines records that NOMIS has twice, removes the duplicate, verifies the removal, and records it.
 
-A duplicate that the mapping service refused has a finding. A *copy*, which a reconciliation found, gets a finding here.
+A duplicate whose mapping was refused already has a finding. A *copy*, which is a duplicate that a reconciliation found,
+gets its finding here.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -64,7 +65,7 @@ class Examination:
 
     @property
     def verdict(self) -> Verdict:
-        """What the ids of both pairs now show."""
+        """The relation between the refused pair of ids and the pair that is now mapped."""
         return self.duplicate.verdict
 
     @property
@@ -74,13 +75,13 @@ class Examination:
 
     @property
     def gone(self) -> bool:
-        """Whether the duplicate is seen to be gone or cancelled; False if NOMIS cannot read it."""
+        """Whether NOMIS shows that the duplicate is gone or cancelled; False if NOMIS cannot show such records."""
         view = self.view
         return view is not None and view.readable and self.repair.is_gone(view.duplicate)
 
     @property
     def request(self) -> str | None:
-        """The text to send to the NOMIS support team, if only that team can delete the record."""
+        """The text to send to the NOMIS support team if only that team can delete the duplicate; otherwise None."""
         existing, repair = self.duplicate.existing, self.repair
         if not isinstance(repair, AdvisingRepair) or self.verdict is not Verdict.DUPLICATE or existing is None:
             return None
@@ -141,16 +142,16 @@ class Examination:
 
 
 def list_duplicates(application: Application, *, resolved_too: bool) -> list[Finding]:
-    """The findings about records that NOMIS has twice, newest first."""
+    """The findings about records that NOMIS has twice, newest first: the open ones or, with `resolved_too`, all."""
     with application.database.read() as connection:
         every = findings.list_findings(connection, status=None if resolved_too else "open")
     return [finding for finding in every if finding.kind in _KINDS]
 
 
 def find_prisoner(application: Application, finding: Finding) -> str | None:
-    """The prisoner whom a finding is about, from its event or else from the NOMIS record.
+    """The prisoner whom a finding is about, from its properties or else from the NOMIS record.
 
-    None if the finding is not about a single prisoner, or NOMIS does not respond.
+    None if neither names a prisoner, or if NOMIS does not respond.
     """
     recorded = prisoner_in(finding.properties)
     if recorded is not None or finding.kind != FindingKind.DUPLICATE:
@@ -181,10 +182,10 @@ def find_duplicate(application: Application, finding_id: int) -> Finding:
 
 
 def find_open(application: Application, finding_id: int) -> Finding:
-    """An open finding. Raises `WorkError` if somebody has resolved it in the meantime."""
+    """The finding `finding_id`, as in `find_duplicate`. Raises `WorkError` if it has been resolved in the meantime."""
     finding = find_duplicate(application, finding_id)
     if finding.status != "open":
-        raise WorkError(f"finding {finding_id} was resolved before you confirmed, by {finding.resolved_by}")
+        raise WorkError(f"finding {finding_id} was resolved by {finding.resolved_by} before you confirmed")
     return finding
 
 
@@ -207,7 +208,7 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
 
 
 def examine(application: Application, finding: Finding) -> Examination:
-    """Reads the current records and mappings. Raises `SyncError` when a service does not respond."""
+    """Examines the duplicate of a finding by reading the current mappings and NOMIS records. Raises `SyncError`."""
     recorded = read_duplicate(finding)
     domain = domain_of_record(finding.domain)
     mappings, repair, services = domain.mappings, domain.repair, application.services
@@ -242,11 +243,11 @@ def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None
 
 
 def resolve(application: Application, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
-    """Removes the duplicate, verifies the removal, and closes the finding as `who`. The mapped record must still exist.
+    """Removes the duplicate, verifies the removal, and closes the finding in the name of `who`. Returns what was done.
 
-    `seen` is what a person confirmed: nothing is done if it has changed since. `accepted`: the `unproved` reasons that
-    a person saw and overruled. Returns what was done. Raises `WorkError` for an objection or if the removal failed,
-    `LeaseBusy` when the record is being worked on, and `SyncError`; a failed attempt is recorded too.
+    The mapped record must still exist. seen: what a person confirmed; nothing is done if it has changed since.
+    accepted: the `unproved` reasons that a person saw and overruled. Raises `WorkError` if there is an objection or the
+    removal failed, `LeaseBusy` if the record is being worked on, and `SyncError`. A failed attempt is also recorded.
     """
     finding = seen.finding
     dps_id = read_duplicate(finding).duplicate.dps_id
@@ -265,7 +266,10 @@ def resolve(application: Application, seen: Examination, who: str, accepted: Col
 
 
 def close_by_hand(application: Application, finding: Finding, note: str, who: str) -> str:
-    """Closes a finding that a person dealt with elsewhere, as `who`, with `note`. Returns what was recorded."""
+    """Closes a finding that was dealt with elsewhere, in the name of `who`. Returns what was recorded.
+
+    note: how it was dealt with.
+    """
     with application.leases.held(f"write:finding:{finding.id}"):
         find_open(application, finding.id)
         return close_finding(
@@ -282,9 +286,9 @@ def close_finding(
     who: str,
     act: Callable[[], str],
 ) -> str:
-    """Calls `act`, records who did what and how it ended, and closes `finding` with that outcome.
+    """Calls `act`, records who did what and the outcome, and closes `finding`, if there is one, with this outcome.
 
-    Raises what `act` raises.
+    act: does the work, and returns the outcome as a text. Raises what `act` raises. Returns the outcome.
     """
     with recorded_action(application, who, action, target, details) as ongoing:
         outcome = ongoing.outcome = act()
@@ -309,7 +313,9 @@ def _remove(application: Application, found: Examination) -> str:
         try:
             now, kept = repair.read(application.services, pair), repair.read(application.services, existing)
         except SyncError as error:
-            raise OutcomeUnknown(f"{repair.removal_of(_target(found))} was sent, but not verified: {error}") from error
+            raise OutcomeUnknown(
+                f"the request to {repair.removal_of(_target(found))} was sent, but not verified: {error}"
+            ) from error
         if not repair.is_gone(now):
             raise WorkError(f"{_target(found)} is still there (status {(now or {}).get('status')}): see NOMIS")
         if kept is None:
@@ -338,7 +344,7 @@ def describe_copy(application: Application, kind: str, copy: int, original: int)
     mappings = creation.mappings
     existing = mappings.find_by_nomis_ids(application.services.mapping, original)
     if existing is None:
-        raise UsageError(f"{kind} {original} is not mapped, so nothing shows whose duplicate {kind} {copy} is")
+        raise UsageError(f"{kind} {original} is not mapped, so nothing shows which DPS record {kind} {copy} belongs to")
     duplicate = {mappings.dps: existing[mappings.dps], mappings.nomis[0]: copy}
     return Finding(
         id=0,
@@ -357,7 +363,10 @@ def describe_copy(application: Application, kind: str, copy: int, original: int)
 
 
 def record_copy(application: Application, described: Finding) -> Finding:
-    """The finding with its number: newly recorded, reopened, or already open. No alert is sent."""
+    """Records the finding `described`, or reopens it if it was resolved. Sends no alert.
+
+    Returns the finding with its number.
+    """
     with application.database.begin() as connection:
         findings.record_finding(
             connection,

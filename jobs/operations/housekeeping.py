@@ -1,4 +1,7 @@
-"""The `dlq-housekeeping` job: the scheduled redrive of messages that may succeed, with alerts for other messages."""
+"""The `dlq-housekeeping` job: sends back dead letters that may succeed on a retry.
+
+The messages that it gives up on become findings, with alerts. The job also removes data that has been kept long enough.
+"""
 
 import threading
 from collections.abc import Callable
@@ -41,7 +44,7 @@ class HousekeepingResult:
     errors: dict[str, str] = field(default_factory=dict)
 
     def counts(self) -> dict[str, Any]:
-        """The result as the job runs record it."""
+        """The result as the ledger of job runs records it."""
         return {
             "found": sum(result.found for result in self.results.values()),
             "retried": sum(len(result.retried) for result in self.results.values()),
@@ -63,7 +66,7 @@ def run_housekeeping(
 ) -> HousekeepingResult:
     """Redrives all dead letter queues as one recorded run, and sends its alerts at the end.
 
-    `show` receives the result even if something failed; then `WorkError` is raised.
+    show: receives the result, even if something failed. Raises `WorkError` if something failed.
     """
     result = HousekeepingResult()
     with (
@@ -104,7 +107,7 @@ def housekeep(
 
     The counts go into `active_run`. It stops before the next queue once `stop_requested` returns true. A message or
     queue that fails does not stop the work on other messages and queues. At the end it removes the data that has been
-    kept long enough (`jobs.operations.retention`), and raises `WorkError` if anything failed.
+    kept long enough (`jobs.operations.retention`), and raises `WorkError` if anything failed at a queue.
     """
 
     def redrive(queue: str) -> None:

@@ -1,7 +1,8 @@
 """The two fixes for an incentive level: publishing a received event again, and writing the DPS level to NOMIS again.
 
-A plan is shown and confirmed, and then made again under the lease of the record. It is carried out only if it has
-not changed. Plans and the possible objections are defined in `reports.reconciliations.incentives.fixes`.
+The operator sees and confirms a plan. The plan is then made again under the lease of the record, and is carried out
+only if it has not changed. Plans and the possible objections are defined in
+`reports.reconciliations.incentives.fixes`.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from sync.upstream import prisoners
 
 
 def explain_prisoner(application: Application, offender_no: str) -> ExplainedPrisoner:
-    """The level and the history of a prisoner on both sides, why the levels differ and how to fix that.
+    """The level and history of a prisoner on both sides, with the reason why the levels differ and the way to fix this.
 
     Raises `SyncError`.
     """
@@ -49,9 +50,9 @@ def choose_arrival(
     reason: str | None,
     occurred_at: datetime | None,
 ) -> Arrival:
-    """The arrival that a received event is published for. Parts that are not given come from the diagnosis.
+    """The arrival for which a received event is to be published. Parts that are None come from the diagnosis.
 
-    Raises `UsageError` if a part is missing that the diagnosis does not propose, and `SyncError`.
+    Raises `UsageError` if a part is None and the diagnosis proposes no received event, and `SyncError`.
     """
     if prison_id is not None and reason is not None and occurred_at is not None:
         return Arrival(prison_id=prison_id, reason=reason, occurred_at=occurred_at)
@@ -70,7 +71,7 @@ def choose_arrival(
 
 
 def plan_received(application: Application, offender_no: str, arrival: Arrival) -> Plan:
-    """Plans to publish a received event again, with any objection to it. Raises `SyncError`."""
+    """Plans to publish a received event again. The plan includes any objection to this. Raises `SyncError`."""
     plan = fixes.plan_received(
         application.services, offender_no, arrival.prison_id, arrival.reason, arrival.occurred_at
     )
@@ -81,7 +82,7 @@ def plan_received(application: Application, offender_no: str, arrival: Arrival) 
 
 
 def plan_repair(application: Application, offender_no: str) -> Plan:
-    """Plans to write the current DPS level to NOMIS again, with any objection to it. Raises `SyncError`."""
+    """Plans to write the current DPS level to NOMIS again. The plan includes any objection. Raises `SyncError`."""
     plan = fixes.plan_repair(application.services, offender_no)
     if plan.objection is not None:
         return plan
@@ -97,9 +98,9 @@ def plan_repair(application: Application, offender_no: str) -> Plan:
 def publish_received(
     application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool
 ) -> None:
-    """Publishes the event of the plan, once, and records it under the name `who`.
+    """Publishes the event of the plan once, and records the action under the name `who`.
 
-    Raises `LeaseBusy` when another operator is doing the same, `PlanChanged`, and `SyncError`.
+    Raises `LeaseBusy` if another operator is publishing an event for this prisoner, `PlanChanged`, and `SyncError`.
     """
     event = prisoners.ReceivedEvent.model_validate(dict(plan.body))
     with _context(application).lease(f"write:received:{plan.offender_no}"):
@@ -109,10 +110,10 @@ def publish_received(
 
 
 def write_repair(application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> int:
-    """Writes the record of the plan, once, and records it as `who`. Returns the sequence of the new record.
+    """Writes the record of the plan once, and records the action under the name `who`.
 
-    Raises `LeaseBusy` when the review is being worked on, `PlanChanged`, `WorkError` when the record was not written,
-    and `SyncError`.
+    Returns the sequence of the new record. Raises `LeaseBusy` if the booking or review is being worked on,
+    `PlanChanged`, `WorkError` if the record was not written, and `SyncError`.
     """
     context = _context(application)
     with context.lease(f"write:incentive-repair:{plan.booking_id}"):
@@ -143,7 +144,7 @@ def _write(application: Application, plan: Plan, context: HandlerContext) -> int
         return write_again(context, plan.review_id, plan.booking_id, plan.body)
     outcome = create_late(application.creations, context, plan.review_id, plan.offender_no)
     if outcome not in (Outcome.APPLIED, Outcome.RETRY_QUEUED):
-        raise WorkError(f"review {plan.review_id} was not written, since it is {outcome}: see `creations list --all`")
+        raise WorkError(f"review {plan.review_id} was not written (outcome: {outcome}): see `creations list --all`")
     record = _creation(application, plan)
     assert record is not None
     assert record.nomis_ids is not None
@@ -158,7 +159,7 @@ def _check_unchanged(plan: Plan, again: Plan, *, force: bool) -> None:
 
 
 def _earlier(application: Application, plan: Plan) -> list[Action]:
-    """Earlier actions of the same kind on the same prisoner that were done, or may have been."""
+    """Earlier actions like the plan's, on the same prisoner and booking, that were done or may have been done."""
     with application.database.read() as connection:
         every = actions_on(connection, plan.action, _target(plan))
     return [each for each in every if each.may_have_been_done]
@@ -185,7 +186,7 @@ def _context(application: Application) -> HandlerContext:
 
 
 def _near(application: Application) -> timedelta:
-    """The longest time between two records of one event."""
+    """The longest time between two records that the diagnosis counts as the same event."""
     return timedelta(hours=application.settings.reconciliation_near_hours)
 
 

@@ -1,4 +1,4 @@
-"""Removes dead-letter messages for good, once they are written to a file."""
+"""Removes dead-letter messages for good, once they have been written to a file."""
 
 import contextlib
 import json
@@ -33,7 +33,8 @@ def plan_purge(
 ) -> tuple[list[DeadLetterMessage], int]:
     """The messages to be removed (all, or the `named` ones), and how many others there are.
 
-    Raises `UsageError` if a named message is not on the queue, and for mapping retries unless they are included.
+    Raises `UsageError` if a name does not match exactly one message on the queue, or if there are mapping retries among
+    the messages to be removed and `include_retries` is not set.
     """
     messages = dead_letter_queue(application, queue).peek()
     ids = find_ids(queue, messages, named)
@@ -43,7 +44,7 @@ def plan_purge(
         where = "the list of named messages" if named else f"the dead letter queue of {queue}"
         raise UsageError(
             f"{where} holds {_mapping_retries(retries)}: use `dlq retry` when the mapping service is back, purge other "
-            "messages by --message, or give --include-retries to lose those mappings"
+            "messages with --message, or give --include-retries to lose those mappings"
         )
     return chosen, len(messages) - len(chosen)
 
@@ -57,9 +58,8 @@ def purge(
 ) -> Purged:
     """Removes `messages`, which were listed before, once `export` has stored them safely.
 
-    The action is recorded under the name `who`.
-
-    Raises `QueueUnavailable`, and whatever `export` raises, in which case nothing is removed.
+    The action is recorded under the name `who`. If `QueueUnavailable`, or an error of `export`, is raised, nothing has
+    been removed. Raises `WorkError` if SQS did not delete some of the messages.
     """
     stored: list[str] = []
     ids = {message.message_id for message in messages}
@@ -75,9 +75,9 @@ def purge(
 
 
 def check_export(application: Application, file: Path | None) -> None:
-    """Raises, before the operator is asked, the error that the export would raise.
+    """Before the operator is asked, raises any error that the export would raise.
 
-    That is `ArchiveUnavailable` if the export cannot be written, or `SettingsError` if REPORTS_LOCATION has to change.
+    This is `ArchiveUnavailable` if the export cannot be written, or `SettingsError` if REPORTS_LOCATION has to change.
     """
     if file is None:
         open_archive(application.settings, lambda: application.aws.client("s3")).probe()
@@ -89,9 +89,10 @@ def check_export(application: Application, file: Path | None) -> None:
 
 
 def exporter(application: Application, queue: str, file: Path | None) -> Export:
-    """Returns a function that writes messages to `file`, or else next to the reports, and returns where they are.
+    """Returns a function that writes messages to `file` and returns where they are.
 
-    Raises `UsageError` if the file exists, since it is not overwritten.
+    If `file` is None, the function writes them to the archive of the reports. Raises `UsageError` if the file exists,
+    since it is not overwritten.
     """
     if file is not None and (file.exists() or file.is_symlink()):
         raise _exists(file)

@@ -1,4 +1,4 @@
-"""The `reconcile` jobs: a reconciliation recorded as a job run, with its report delivered."""
+"""The `reconcile` jobs: each runs a reconciliation, records it as a job run, and delivers its report."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ class Reconciled:
 
     @property
     def problem(self) -> str | None:
-        """Why the run or its report is not complete, on one line."""
+        """Why the run is not complete or its report is not archived, on one line; None if neither is the case."""
         outcome, problems = self.outcome, []
         if outcome.status not in ("complete", "unfinished shard"):
             assert outcome.result is not None
@@ -62,7 +62,7 @@ class Reconciled:
 
 
 def parameters_as_dict(parameters: ReconciliationParameters) -> dict[str, Any]:
-    """The parameters as the job runs record them."""
+    """The parameters as the ledger of job runs records them."""
     accept = {} if parameters.accept is None else {"accept": parameters.accept}
     return {
         "prisons": list(parameters.prisons),
@@ -77,7 +77,7 @@ def parameters_as_dict(parameters: ReconciliationParameters) -> dict[str, Any]:
 
 
 def parameters_from_dict(recorded: Mapping[str, Any]) -> ReconciliationParameters:
-    """The parameters of an earlier run, to run it again from its beginning."""
+    """The parameters of an earlier run, from what was recorded, to run it again from its beginning."""
     return ReconciliationParameters(
         prisons=tuple(recorded.get("prisons", ())),
         offender_nos=tuple(recorded.get("prisoners", ())),
@@ -90,7 +90,7 @@ def parameters_from_dict(recorded: Mapping[str, Any]) -> ReconciliationParameter
 
 
 def _days(parameters: ReconciliationParameters) -> dict[str, date]:
-    """The days that were chosen."""
+    """The days that were chosen, by `from` and `to`."""
     chosen = {"from": parameters.from_date, "to": parameters.to_date}
     return {name: day for name, day in chosen.items() if day is not None}
 
@@ -110,7 +110,8 @@ def run_reconciliation(
 ) -> Reconciled:
     """Reconciles, records the run, and delivers the report and alerts.
 
-    Raises `WorkError` if the run was asked to stop, and `UsageError` for a run that cannot be resumed.
+    Raises `WorkError` if the run was asked to stop, and `UsageError` if the run that the parameters name cannot be
+    resumed or accepted.
     """
     _check_named_run(application, entry, parameters)
     stop_requested = threading.Event()
@@ -134,7 +135,7 @@ def run_reconciliation(
 
 
 def failure_to_accept(application: Application, entry: Entry, parameters: ReconciliationParameters) -> str:
-    """Why the run that is to be accepted failed. Raises `UsageError` if there is nothing to accept."""
+    """Why the run that is to be accepted failed. Raises `UsageError` if it cannot be accepted."""
     _check_named_run(application, entry, parameters)
     assert parameters.accept is not None
     with application.database.read() as connection:
@@ -154,7 +155,10 @@ def _check_named_run(application: Application, entry: Entry, parameters: Reconci
 def reconcile_on_schedule(
     entry: Entry, application: Application, active_run: ActiveRun, stop_requested: threading.Event
 ) -> None:
-    """Runs the scheduled reconciliation, or resumes the run that an earlier process began."""
+    """Runs the scheduled reconciliation, or resumes the run if an earlier process began it.
+
+    If that process also finished the reconciliation, only its result is recorded.
+    """
     with application.database.read() as connection:
         begun = find_run(connection, active_run.id)
         result = load_result(connection, active_run.id) if begun is not None and not begun.is_open else None
@@ -202,7 +206,7 @@ def reconcile(
 
 
 def _record(active_run: ActiveRun, outcome: ReconciliationOutcome) -> None:
-    """Records, in the run of its job, how a reconciliation ended."""
+    """Records in `active_run`, the run of the job, how the reconciliation ended."""
     active_run.counts["reconciliation"] = outcome.run_id
     if outcome.status == "unfinished shard":
         active_run.counts[SCOPE] = _ONE_SHARD
@@ -213,7 +217,7 @@ def _record(active_run: ActiveRun, outcome: ReconciliationOutcome) -> None:
 
 
 def _scope(application: Application, parameters: ReconciliationParameters) -> str:
-    """Whom the run covers: everyone, or chosen days, prisons or prisoners. A resumed run keeps its scope."""
+    """What the run covers: everyone, or chosen days, prisons or prisoners. A resumed run keeps its scope."""
     begun = None
     if parameters.resume not in (None, LAST):
         with application.database.read() as connection:
@@ -236,8 +240,9 @@ class Overview:
     """One reconciliation as `reconcile list` shows it.
 
     schedule: its cron expression with the zone. scheduled: whether the scheduler runs it. last_run, status,
-    differences: those of the last run over everyone. complete_age_seconds: the seconds since the end of the last
-    complete run. Each of these four is None if there is no such run.
+    differences: the id, the status and the number of differences of the last run over everyone. complete_age_seconds:
+    the seconds since the end of the last complete run over everyone. Each of these four is None if there is no such
+    run.
     """
 
     name: str

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class OngoingAction:
     """An action in progress.
 
-    outcome and details are recorded when the action succeeds. `also` is written in the same transaction.
+    outcome, details: recorded when the action ends. If it fails, the outcome is taken from the error. also: called in
+    the same transaction, but only if the action succeeds.
     """
 
     outcome: str = "done"
@@ -38,11 +39,11 @@ def recorded_action(
     """Records the action of the block: first its start, then how it ended.
 
     who: the name of the operator. action: the command, such as `dlq retry`. target: the record or queue that it acts
-    on.
+    on. details: further facts to record.
 
-    If the start cannot be recorded, the block does not begin and nothing is sent (`StoreUnavailable`). A signal
-    interrupts the block, and the outcome is recorded as unknown. Raises the error of the block, and `WorkError` if the
-    block was interrupted or its end could not be recorded.
+    If the start cannot be recorded, `StoreUnavailable` is raised, the block does not begin, and nothing is sent. If a
+    signal interrupts the block, the outcome is recorded as unknown. Raises the error of the block, or `WorkError` if
+    the block was interrupted or its end could not be recorded.
     """
     ongoing = OngoingAction(details=dict(details or {}))
     lease = f"action:{secrets.token_hex(8)}"

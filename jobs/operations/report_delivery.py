@@ -1,4 +1,4 @@
-"""Delivers the report of a reconciliation to people, makes it again, and sends it again."""
+"""Follows the delivery of the report of a reconciliation, writes the report again, and sends it again."""
 
 import hashlib
 import secrets
@@ -37,15 +37,15 @@ _ELSEWHERE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 #: How long sending a report again may take.
 _DELIVERY_SECONDS = 60.0
-#: The maximum number of characters that an alert shows of the reason.
+#: The maximum number of characters of the reason that an alert shows.
 _MOST_REASON = 1_000
 _SETTINGS = {"slack": "SLACK_TOKEN", "email": "SMTP_URL and REPORTS_EMAIL_TO", "archive": "REPORTS_LOCATION"}
 
 
 def check_archive(application: Application) -> None:
-    """Raises `SettingsError`, before any work, when the report could not be kept at `REPORTS_LOCATION`.
+    """Before a reconciliation begins, raises `SettingsError` if its report could not be kept at `REPORTS_LOCATION`.
 
-    If the archive is only temporarily unavailable, that is logged and the report waits for the archive.
+    If the archive is only temporarily unavailable, this is logged, and the report will wait for the archive.
     """
     try:
         open_archive(application.settings, lambda: application.aws.client("s3")).probe()
@@ -57,11 +57,11 @@ def check_archive(application: Application) -> None:
 def failure_alerted(
     application: Application, entry: Entry, parameters: ReconciliationParameters, send_seconds: float = 0
 ) -> Iterator[None]:
-    """Alerts Slack when the block, which runs a reconciliation, raises, since such a run has no report.
+    """Alerts Slack if the block, which runs a reconciliation, raises an error, since such a run has no report.
 
     One alert a day is sent for each reason, however many pods and attempts fail for that reason. No alert is sent with
-    `--no-notify`, or if the run itself did not fail (another run is under way, or there is nothing to resume). The
-    alert is sent here, for `send_seconds` at most, or by the scheduler.
+    `--no-notify`, or if the run itself did not fail (another run is under way, or there is nothing to resume).
+    send_seconds: how long sending the alert may take here; with 0, it is left to the scheduler.
     """
     try:
         yield
@@ -101,8 +101,9 @@ def _alert(application: Application, entry: Entry, error: Exception) -> None:
 class Delivered:
     """What happened to the report of a run.
 
-    place: where the report is archived, or None if it is not. shortfall: why it is not archived although it should be.
-    late: a line for each channel to people that the report has not reached.
+    place: where the report is archived, or None if it is not. shortfall: why it is not archived although it should be,
+    or None. late: a line for each channel to people that the report has not reached, for each email address that was
+    refused, and for each part of the report that Slack refused.
     """
 
     place: str | None = None
@@ -111,7 +112,10 @@ class Delivered:
 
 
 def report_delivered(application: Application, result: ReconciliationResult | None) -> Delivered:
-    """What happened to the report of a run, once every channel was tried. Waits for deliveries by other processes."""
+    """What has happened to the report of a run in every channel.
+
+    Waits, for a limited time, for deliveries that other processes are making.
+    """
     if result is None:
         return Delivered()
     deliveries = _tried_deliveries(application, result)
@@ -150,7 +154,7 @@ def _missing(run_id: str, channel: Channel, delivery: Delivery) -> str:
     what = f"the report of {run_id} has not been sent to {channel}: {delivery.last_error or 'not sent yet'}"
     if delivery.state is DeliveryState.PENDING:
         at = f"{delivery.next_attempt_at.astimezone(LONDON):%d %b %H:%M}"
-        return f"{what}; sending is tried again by the scheduler or the first command after {at}"
+        return f"{what}; the scheduler or the first command after {at} will try again"
     return f"{what}; sending is no longer tried; type: report send {run_id} --to {channel}"
 
 
@@ -187,7 +191,10 @@ class Sending:
 
 
 def plan_sending(application: Application, run_id: str, channels: tuple[Channel, ...]) -> Sending:
-    """Plans to send a report to `channels`, or to all that are set up. Raises `UsageError` if a channel is off."""
+    """Plans to send a report to `channels` or, if none are given, to all channels that are set up.
+
+    Raises `UsageError` if a channel is off, or if there is no such report.
+    """
     result = find_result(application, run_id)
     wanted = channels or tuple(channel for channel in CHANNELS if is_set_up(application.settings, channel))
     for channel in wanted:
@@ -197,9 +204,9 @@ def plan_sending(application: Application, run_id: str, channels: tuple[Channel,
 
 
 def send_report(application: Application, plan: Sending, who: str) -> None:
-    """Delivers the report again, under the name `who`.
+    """Sends the report again, and records this under the name `who`.
 
-    Raises `WorkError` if another operator has just sent the report, or if the delivery fails.
+    Raises `WorkError` if somebody has sent the report since the plan was made, or if the delivery fails.
     """
     result = plan.result
     again, finished = secrets.token_hex(4), result.finished_at.isoformat()

@@ -1,7 +1,7 @@
-"""`resync`: writes the current DPS state of one record to NOMIS, as its event would, and reads it again.
+"""`resync`: writes the current DPS state of one record to NOMIS, as its event would, and reads both sides again.
 
-A plan is shown and confirmed, and then made again under the lease of the record. It is carried out only if it has
-not changed.
+The operator sees and confirms a plan. The plan is then made again under the lease of the record, and is carried out
+only if it has not changed.
 """
 
 import re
@@ -40,10 +40,10 @@ _DONE = {
 class PlannedResync:
     """What a resync of a record would do now.
 
-    objections: why it must not be done. unchecked: what the program cannot check, as a sentence. is_created: NOMIS
-    already has the record, and only its mapping has to be saved. is_readable: NOMIS can read the record. agreement:
-    what is known once a read shows what was written. last_action: the number of the last resync of the record, which
-    shows whether another operator has resynced the record in the meantime.
+    objections: why the resync must not be done. unchecked: a sentence that says what the program cannot check, or None.
+    is_created: whether NOMIS already has the record, so that only its mapping has to be saved. is_readable: whether
+    NOMIS can show the record. agreement: what is known once a read shows what was written. last_action: the number of
+    the last resync of the record, or None. If it has changed, another operator has resynced the record in the meantime.
     """
 
     kind: str
@@ -95,8 +95,8 @@ class PlannedResync:
 class ResyncResult:
     """What a resync did.
 
-    nomis_ids: the ids of the mapped record afterwards. left: what is still wrong after both sides were read again, or
-    None if the sides were not read again, because not everything was done.
+    nomis_ids: the ids of the NOMIS record that is mapped afterwards, or None if none is known. left: what is still
+    wrong after both sides were read again, or None if they were not read again, because not everything was done.
     """
 
     outcome: str
@@ -114,10 +114,10 @@ class ResyncResult:
 
 
 def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResync:
-    """Reads both sides of a record and plans how to bring NOMIS into step, with any objection to the plan.
+    """Reads both sides of a record, and plans how to bring NOMIS into step. The plan includes any objections.
 
-    Raises `UsageError` for an unknown kind or an impossible id, `WorkError` while a service counts as down, and
-    `SyncError`.
+    Raises `UsageError` for an unknown kind or an impossible id, `WorkError` while a service that is needed counts as
+    down, and `SyncError`.
     """
     queue_context, resync = _find(application, kind)
     dps_id = _canonical_id(resync, dps_id)
@@ -147,9 +147,9 @@ def check_plan(planned: PlannedResync) -> None:
 
 
 def carry_out_resync(application: Application, planned: PlannedResync, who: str) -> ResyncResult:
-    """Writes the record to NOMIS, once, records that under the name `who`, and reads both sides again.
+    """Writes the record to NOMIS once, records the action under the name `who`, and reads both sides again.
 
-    Raises `LeaseBusy` while the record is being worked on, `PlanChanged`, `WorkError` when there is an objection or the
+    Raises `LeaseBusy` while the record is being worked on, `PlanChanged`, `WorkError` if there is an objection or the
     record was not written, and `SyncError`.
     """
     queue_context, resync = _find(application, planned.kind)
@@ -194,9 +194,12 @@ def _find(application: Application, kind: str) -> tuple[QueueContext, Resync]:
 
 
 def _canonical_id(resync: Resync, dps_id: str) -> str:
-    """The id as DPS writes it. DPS may accept other spellings, but mappings and creations have only this one."""
+    """The id as DPS writes it. DPS may accept other spellings, but mappings and creations have only this one.
+
+    Raises `UsageError` if `dps_id` cannot be an id.
+    """
     if not (_NUMBER if resync.numeric else _TEXT_ID).fullmatch(dps_id):
-        expected = "is a number" if resync.numeric else "consists of letters, digits and hyphens"
+        expected = "is a number" if resync.numeric else "consists of letters, digits, hyphens and underscores"
         raise UsageError(f"{dps_id!r} is not a valid id of a DPS {resync.kind}: an id {expected}")
     return str(int(dps_id)) if resync.numeric else dps_id.lower()
 
@@ -206,7 +209,8 @@ def _check_services(queue_context: QueueContext) -> None:
     if not breakers.probe(queue_context.upstreams):
         down = ", ".join(breakers.open_services(queue_context.upstreams))
         raise WorkError(
-            f"nothing was written, since {down} counts as down: run the command again when `check` shows that it is up"
+            f"nothing was written, since at least one service counts as down ({down}): run the command again when "
+            "`check` shows that all are up"
         )
 
 
@@ -228,7 +232,7 @@ def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -
 
 
 def _advice_on(queue_context: QueueContext, plan: ResyncPlan, error: UpstreamError) -> str | None:
-    """The domain's advice about a refusal that a retry does not help, or None if the domain has none."""
+    """The domain's advice on an error that a retry would not overcome, or None if the domain has none."""
     failure, event_type = describe_failure(error), plan.events[0].event_type
     advice = (
         each for each in queue_context.domain.advice if not each.may_succeed_later and each.fits(event_type, failure)
@@ -241,7 +245,7 @@ def _outcome_text(planned: PlannedResync, last: Handled) -> str:
     if last.outcome is Outcome.AMBIGUOUS:
         raise OutcomeUnknown(f"nobody knows whether NOMIS has {planned.target}: see `creations list`")
     if last.outcome is Outcome.DUPLICATE:
-        raise OutcomeUnknown(f"another NOMIS record of {planned.target} is mapped: see `duplicates list`")
+        raise OutcomeUnknown(f"{planned.target} is mapped to another NOMIS record: see `duplicates list`")
     if last.outcome is Outcome.IGNORED:
         return f"not written: {last.properties.get('reason') or 'NOMIS does not need it'}"
     if last.outcome is Outcome.RETRY_QUEUED:
@@ -253,7 +257,7 @@ def _outcome_text(planned: PlannedResync, last: Handled) -> str:
 def _read_again(
     queue_context: QueueContext, resync: Resync, planned: PlannedResync, outcome: str, last: Handled
 ) -> tuple[ResyncResult, Mapping[str, object]]:
-    """The result with what both sides have now, and the telemetry properties of the record."""
+    """Reads both sides again. Returns the result of the resync, and the telemetry properties of the record."""
     plan = planned.plan
     if last.outcome is not Outcome.APPLIED:
         return ResyncResult(outcome), plan.properties

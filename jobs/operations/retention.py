@@ -1,10 +1,11 @@
-"""Removes telemetry, job runs and reports that have been kept long enough. Without a setting all of these are kept.
+"""Removes telemetry, job runs and reports that have been kept long enough.
 
-The records of messages that waited on a queue are always removed once SQS no longer has the messages.
+Each of the three is kept for ever unless its setting is set. The records of messages that waited on a queue are always
+removed once SQS no longer has the messages.
 
-The data that is still needed stays: events that Application Insights has not accepted, failed attempts to handle
-messages that may be dead letters, the last run and the last success of each job, the last complete run of each
-reconciliation, creations, findings and the record of what people did.
+Data that is still needed stays: events that Application Insights has not accepted, failed attempts to handle messages
+that may be dead letters, the last run and the last success of each job, the last complete run of each reconciliation,
+creations, findings and the record of what people did.
 """
 
 import shutil
@@ -52,7 +53,7 @@ class Removed:
 
 
 def remove_expired(application: Application, stop_requested: Callable[[], bool] = lambda: False) -> Removed:
-    """Removes data that is older than its setting allows. What could not be removed is left for the next removal.
+    """Removes data that is older than its setting allows. What cannot be removed is left for the next removal.
 
     Stops after the current transaction or report once `stop_requested` returns true. Raises `StoreUnavailable`.
     """
@@ -101,9 +102,9 @@ def _remove(database: Database, table: Table, expired: ColumnElement[bool], stop
 
 
 def _remove_reports(application: Application, before: datetime, stop_requested: Callable[[], bool]) -> tuple[int, int]:
-    """Removes runs that ended before `before`, with their files if these are in a folder; a bucket has its own rules.
+    """Removes runs that ended before `before`, and their files if they are in a folder; a bucket has its own rules.
 
-    Returns how many runs were removed, and how many runs stay because their files could not be removed.
+    Returns how many runs were removed, and how many were kept because their files could not be removed.
     """
     newest = (
         select(func.max(_RUNS.finished_at))
@@ -139,7 +140,7 @@ def _remove_reports(application: Application, before: datetime, stop_requested: 
 
 
 def _remove_files(location: str, name: str) -> bool:
-    """Removes the folder of a run. Returns False if that failed."""
+    """Removes the folder of a run, unless it is in a bucket. Returns False if the removal failed."""
     if location.startswith("s3://"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Sends dead-letter messages back to their queue by hand: all at once, or in batches until a message fails again."""
+"""Sends dead-letter messages back to their queues for an operator: all at once, or in batches until one fails again."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -44,10 +44,10 @@ class BatchState(StrEnum):
 class BatchResult:
     """A batch that was sent back, and what happened to it.
 
-    failed: the messages that failed again, by their new SQS ids, with the reason. waiting: the messages that have
-    neither failed nor been handled, by their new SQS ids. idle: those queues of the waiting messages that nothing
-    drains when the wait ends. on_queue: the number of messages when the wait ended, on all main queues to which the
-    batch was sent.
+    sent: the messages of the batch. failed: the reasons of the messages that failed again. waiting: the messages that
+    have neither failed nor been handled. All three are by the new SQS ids of the messages. idle: the queues with
+    waiting messages that nothing was draining when the wait ended. on_queue: how many messages were on the main queues
+    of the batch, taken together, when the wait ended.
     """
 
     sent: Mapping[str, DeadLetterMessage]
@@ -75,8 +75,9 @@ class BatchResult:
 class Choice:
     """Which messages of a dead letter queue to send back: all, or some.
 
-    named: only messages with these ids. recoverable_only: only messages that may succeed on a retry. limit: how many
-    messages to send at most, the oldest of those that the other conditions allow.
+    named: only the messages that these ids, or prefixes of ids, identify. recoverable_only: only messages that may
+    succeed on a retry. limit: the maximum number of messages; the oldest of those that meet the other conditions are
+    chosen.
     """
 
     named: Collection[str] = ()
@@ -95,8 +96,8 @@ def preview_retry(application: Application, queue: str, choice: Choice) -> list[
 def retry_messages(application: Application, queue: str, choice: Choice, who: str) -> RetryResult:
     """Sends messages back, however many times they have been redriven, and records the retry under the name `who`.
 
-    Raises `UsageError` if a named message is not on the dead letter queue, before anything is sent; `WorkError` if a
-    named message has since left the queue; and `QueueUnavailable`.
+    Before anything is sent, raises `UsageError` if a named message is not on the dead letter queue. Raises `WorkError`
+    if a named message has since left the queue or a message could not be sent, and `QueueUnavailable`.
     """
     return _retry(application, queue, choice, who, BATCH, lambda _: True)
 
@@ -112,8 +113,8 @@ def retry_in_batches(
 ) -> tuple[RetryResult, list[BatchResult]]:
     """Sends messages back in batches of `size`, each batch once the previous batch has been handled.
 
-    It waits for a batch for up to `seconds`, and then shows the batch. It stops at the first batch that fails again or
-    is not handled in that time. Raises what `retry_messages` raises.
+    It waits up to `seconds` for each batch to be handled, and then calls `show` with the result. It stops at the first
+    batch in which a message fails again or is not handled in that time. Raises what `retry_messages` raises.
     """
     done: list[BatchResult] = []
     target_of = dead_letter_queue(application, queue).target_of
@@ -130,7 +131,7 @@ def retry_in_batches(
 
 
 def check_batches(application: Application, queue: str, batches: Sequence[BatchResult]) -> None:
-    """Raises `WorkError` that says why the retry stopped, unless the last batch was handled."""
+    """Unless the last batch was handled, raises a `WorkError` that says why the retry stopped."""
     last = batches[-1] if batches else None
     if last is None or last.state is BatchState.HANDLED:
         return
@@ -153,9 +154,9 @@ def check_batches(application: Application, queue: str, batches: Sequence[BatchR
 
 
 def _why_waiting(application: Application, batch: BatchResult) -> list[str]:
-    """Why messages of a batch are not handled: each reason with its number of messages and the first attempt.
+    """Why messages of a batch have not been handled: a text for each reason, with the number of messages.
 
-    For messages that wait for their turn, the reason says what to type.
+    The text says when the next attempt is due or, for messages that wait for their turn, what the operator can do.
     """
     groups: dict[tuple[str, str | None], list[datetime]] = {}
     for each in batch.waiting.values():
@@ -193,7 +194,7 @@ def _retry(
     *,
     is_followed: bool = False,
 ) -> RetryResult:
-    """Sends messages back until all are sent or `should_continue` says no after a batch, and records the retry."""
+    """Sends messages back until all are sent or `should_continue` returns False after a batch. Records the retry."""
     dlq = dead_letter_queue(application, queue)
     # SQS delivers the messages in any order, so which of them to send is decided before the first one is sent.
     listed = dlq.peek() if choice.named or choice.limit is not None else []
@@ -234,7 +235,7 @@ def _retry(
 def _chosen(
     application: Application, queue: str, messages: Sequence[DeadLetterMessage], choice: Choice
 ) -> list[DeadLetterMessage]:
-    """Those of `messages`, oldest first, that are sent back."""
+    """Those of `messages` that a retry with `choice` would send back, oldest first."""
     only = find_ids(queue, messages, choice.named) if choice.named else None
     left = not_chosen(application.database, queue, only, recoverable_only=choice.recoverable_only)(messages)
     return [message for message in messages if message.message_id not in left][: choice.limit]
@@ -247,10 +248,10 @@ def _wait(
     since: int,
     seconds: float,
 ) -> BatchResult:
-    """What happens to messages within `seconds`.
+    """Waits up to `seconds` for the messages in `sent` to be handled. Returns what happened to them.
 
-    `target_of` returns the id of the queue to which a message was sent. `since` is the number of the last failed
-    attempt before they were sent.
+    target_of: returns the id of the queue to which a message was sent. since: the number of the last failed attempt
+    before the messages were sent.
     """
     by_queue: dict[str, dict[str, DeadLetterMessage]] = {}
     for message_id, letter in sent.items():
@@ -276,7 +277,7 @@ def _wait(
 def _waiting(
     application: Application, by_queue: Mapping[str, Mapping[str, DeadLetterMessage]]
 ) -> dict[str, WaitingMessage]:
-    """The messages that wait on their queues, by their new ids."""
+    """Those of the sent messages that still wait on their queues, by their new ids."""
     waiting: dict[str, WaitingMessage] = {}
     with application.database.read() as connection:
         for name, sent in by_queue.items():
@@ -302,7 +303,7 @@ def _ended_after(run: JobRun, moment: datetime) -> bool:
 def _failed_since(
     application: Application, by_queue: Mapping[str, Mapping[str, DeadLetterMessage]], since: int
 ) -> dict[str, str]:
-    """The messages with a failed attempt after `since`, by their new ids, with the reason."""
+    """Why sent messages failed again, by their new ids. Counts only failed attempts with numbers above `since`."""
     failed: dict[str, str] = {}
     with application.database.read() as connection:
         for name, sent in by_queue.items():

@@ -24,7 +24,7 @@ from tests.harness.faults import faulty, held
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 #: What the command says about a delivery that waits, with the time in London.
-TRIED_AGAIN = r"sending is tried again by the scheduler or the first command after (\d\d \w{3} \d\d:\d\d)"
+TRIED_AGAIN = r"the scheduler or the first command after (\d\d \w{3} \d\d:\d\d) will try again"
 
 
 def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:

@@ -238,7 +238,7 @@ def test_a_number_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox:
     assert app.run(*settle, answer="y\n").code == 2
     assert sandbox.mappings("activities") == []
     output = app.run_ok(*settle, "--yes", "--unchecked", "--as", "joe")
-    assert "nobody checked that course activity 999 exists" in output
+    assert "nobody has checked that course activity 999 exists" in output
     shown = app.run_ok("creations", "reopen", number, "--dry-run")
     assert "was mapped to course activity 999 by joe" in shown
     assert len(sandbox.mappings("activities")) == 1

@@ -288,7 +288,7 @@ def test_a_duplicate_that_another_operator_resolved_is_left(app: App, sandbox: S
         app.run_ok("duplicates", "resolve", finding, "--yes", "--as", "joe")
 
     late = app.run("duplicates", "resolve", finding, "--as", "jane", answer=Terminal("y\n", another_resolves))
-    assert (late.code, "was resolved before you confirmed, by joe" in late.error) == (1, True)
+    assert (late.code, "was resolved by joe before you confirmed" in late.error) == (1, True)
     assert len(sandbox.journal("nomis")) == before + 1
     assert [each["who"] for each in app.read_json("actions")] == ["joe"]
 

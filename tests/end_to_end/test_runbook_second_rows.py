@@ -89,7 +89,7 @@ def test_a_row_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox: Sa
     once = app.run("activities", "delete-allocation", "99", answer="y\n")
     assert (once.code, app.actions(), sandbox.journal("nomis")) == (2, [], [])
     output = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
-    assert "nobody checked that allocation 99 exists" in output
+    assert "nobody has checked that allocation 99 exists" in output
     assert "succeeds" not in output
     (action,) = app.read_json("actions")
     assert "allocation 99" in action["details"]["unchecked"]
