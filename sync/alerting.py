@@ -34,12 +34,6 @@ class Severity(StrEnum):
         """A phrase that says how soon a person has to act, such as `act today`."""
         return _ACT[self]
 
-    @property
-    def raised(self) -> Severity:
-        """The next more serious level; `serious` stays as it is."""
-        levels = list(Severity)
-        return levels[max(levels.index(self) - 1, 0)]
-
 
 _ACT = {
     Severity.SERIOUS: "act now",

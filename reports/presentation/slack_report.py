@@ -55,7 +55,7 @@ def slack_report(result: ReconciliationResult, link: str | None, path: str, mask
 def _summary(result: ReconciliationResult, where: str, masking: Masking) -> Iterator[MessageBlock]:
     view, todo = view_of(result), what_to_do(result)
     yield header(view.failure_title() if result.status == "failed" else view.title())
-    severity = f"Severity *{todo.severity}*: {todo.act}."
+    severity = f"Severity *{todo.severity}*: {todo.severity.act}."
     known = " ".join(filter(None, (summary.summary(result), todo.change)))
     yield section(f"*{slack_text(todo.headline)}.*", severity, slack_text(known))
     warning, step = summary.warning(result), summary.next_step(result)

@@ -121,11 +121,6 @@ class WhatToDo:
     severity: Severity
     actions: tuple[Recommendation, ...]
 
-    @property
-    def act(self) -> str:
-        """When somebody has to act, according to the severity; a run of low severity needs no action."""
-        return (Severity.INFO if self.severity is Severity.LOW else self.severity).act
-
 
 def what_to_do(result: ReconciliationResult) -> WhatToDo:
     """What to do about the differences of a run, and how serious it is."""
@@ -243,18 +238,18 @@ def _severity(result: ReconciliationResult, actions: tuple[Recommendation, ...],
     """How serious the run is.
 
     Any difference that somebody acts on makes it at least `MEDIUM`, and a new serious one makes it `SERIOUS`. A jump
-    raises it by one level.
+    makes `INFO` `MEDIUM`, since somebody has to look for the cause, and `MEDIUM` `SERIOUS`.
     """
     if result.status == "failed" or result.suspicious:
         return Severity.SERIOUS
     view = view_of(result)
     found = Severity.INFO
-    if any(each.who == NOBODY for each in actions):
-        found = Severity.LOW
     if result.status == "incomplete" or any(each.who != NOBODY for each in actions):
         found = Severity.MEDIUM
     acted_on = {row for each in actions if each.who != NOBODY for row in each.rows}
     new = [each for row, each in result.rows if each.standing == "new" and row in acted_on]
     if any(view.severity(each) is Severity.SERIOUS for each in new):
         found = Severity.SERIOUS
-    return found.raised if jump else found
+    if jump:
+        return Severity.MEDIUM if found is Severity.INFO else Severity.SERIOUS
+    return found

@@ -27,9 +27,12 @@ class VisitView(View):
         return ", ".join(filter(None, parts))
 
     def severity(self, mismatch: Mismatch) -> Severity:
-        """The severity for the weight, which is `high` if visitors may come in vain or are not expected."""
+        """The severity for the weight: `serious` if visitors may come in vain or are not expected.
+
+        The weight `low` means that there is nothing to do, so the severity is `info`.
+        """
         assert isinstance(mismatch, VisitMismatch)
-        return Severity(mismatch.weight)
+        return Severity.INFO if mismatch.weight == "low" else Severity(mismatch.weight)
 
     def csv_columns(self) -> tuple[str, ...]:
         """The general columns, the weight and the NOMIS visit."""

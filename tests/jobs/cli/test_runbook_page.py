@@ -62,9 +62,9 @@ def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
 def test_differences_of_visits_have_the_severity_of_the_code(kind: str) -> None:
     """The runbook's table of visits gives each difference its severity, and when to act, as reports show them."""
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{kind}` |")]
-    severity = Severity(CAUSES[kind].weight)
-    act = Severity.INFO.act if severity is Severity.LOW else severity.act.removeprefix("act ")
-    assert re.match(rf" `{severity}`, {act}\b", row.split("|")[2])
+    weight = CAUSES[kind].weight
+    severity = Severity.INFO if weight == "low" else Severity(weight)
+    assert re.match(rf" `{severity}`, {severity.act.removeprefix('act ')}\b", row.split("|")[2])
 
 
 def test_a_difference_of_incentive_levels_has_the_severity_of_the_code() -> None:

@@ -213,21 +213,28 @@ def test_a_jump_since_last_week_raises_the_severity(found: int, earlier: list[tu
     assert (shown.severity, bool(shown.jump)) == ((Severity.SERIOUS, True) if jumped else (Severity.MEDIUM, False))
 
 
+def test_a_jump_needs_a_person_even_if_no_difference_does() -> None:
+    """A jump makes a run `medium`, since somebody has to look for the cause, even if no difference needs action."""
+    idle = tuple(visit(number, "There is nothing to do.", who="nobody") for number in range(12))
+    assert what_to_do(with_trend(visit_result(0, mismatches=idle), (7, 12))).severity is Severity.INFO
+    assert what_to_do(with_trend(visit_result(0, mismatches=idle), (7, 1))).severity is Severity.MEDIUM
+
+
 def test_the_severity_depends_on_the_state_and_the_actions() -> None:
-    """Failed and suspicious runs are serious. Differences are of medium severity, or low if nobody needs to act."""
+    """Failed and suspicious runs are serious. Differences are of medium severity, or info if nobody needs to act."""
     assert what_to_do(visit_result(0)).severity is Severity.INFO
     assert what_to_do(visit_result(1)).severity is Severity.MEDIUM
     assert what_to_do(visit_result(0, status="incomplete")).severity is Severity.MEDIUM
     assert what_to_do(visit_result(0, status="failed", failure="x")).severity is Severity.SERIOUS
     assert what_to_do(visit_result(1, suspicious="too many")).severity is Severity.SERIOUS
     idle = visit_result(0, mismatches=(visit(0, "There is nothing to do.", who="nobody"),))
-    assert what_to_do(idle).severity is Severity.LOW
+    assert what_to_do(idle).severity is Severity.INFO
 
 
 @pytest.mark.parametrize(
     ("mismatch", "urgency"),
     [
-        (visit(0, "There is nothing to do.", who="nobody"), "Severity low: nothing to do."),
+        (visit(0, "There is nothing to do.", who="nobody"), "Severity info: nothing to do."),
         (visit(0, "Write the visit to NOMIS."), "Severity medium: act today."),
     ],
 )
