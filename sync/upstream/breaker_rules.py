@@ -81,7 +81,7 @@ class Circuit:
     def trial_failed(self, moment: float, record: str, method: str, error: UpstreamError) -> None:
         """Records the failure of a call that tried the service. Opens the breaker after `TRIALS` such failures.
 
-        A further failure of the same record only counts if the error shows that the service is unavailable.
+        A further failure of the same record counts only if the error shows that the service is unavailable.
         """
         self.half_open_since = moment
         if self._is_first_failure(moment, record, method) or error.unavailable:

@@ -1,4 +1,4 @@
-"""Limits how many calls are in flight to one service: the maximum while it is well, fewer while it struggles.
+"""Limits how many calls to one service are in flight: the maximum while the service is well, fewer while it struggles.
 
 Each service has one limit, shared by everything in the process that calls the service. The limit increases additively
 and decreases multiplicatively (AIMD), as in TCP: it halves when the service throttles calls or becomes slow, and grows
@@ -21,7 +21,7 @@ BURST_SECONDS = 1.0
 _RARE = 20
 #: A service is slow when, for `SETTLE_SECONDS`, its responses take `_SLOW_FACTOR` times as long as usual and at least
 #: `_SLOW_SECONDS` longer. A shorter period does not count, since all calls in flight look slow after a moment without
-#: CPU.
+#: CPU time.
 _SLOW_FACTOR = 4.0
 _SLOW_SECONDS = 0.25
 #: How long the service gets to settle after each change of the limit, and how long it must be slow before a change.
@@ -146,7 +146,7 @@ class ConcurrencyLimit:
             self._halve(now)
 
     def restart(self) -> None:
-        """Starts again with a few concurrent calls, because the service has only just come back."""
+        """Starts again with a few concurrent calls, because an outage of the service has only just ended."""
         with self._lock:
             self._starting = self.maximum > FIRST_IN_FLIGHT
             self._set(min(FIRST_IN_FLIGHT, self.maximum), self._monotonic())

@@ -294,7 +294,7 @@ def _refuse_provisional(status: int) -> None:
 def _failure(error: BaseException) -> Exception:
     """The error of this module to raise for `error`, which urllib3 or requests raised on an open connection.
 
-    An error of these libraries that wraps another error has it as its last argument.
+    An error of these libraries that wraps a second error has the second one as its last argument.
     """
     while not isinstance(error, ReadTimeoutError | TimeoutError | DecodeError):
         if not (error.args and isinstance(error.args[-1], Exception)):

@@ -58,7 +58,7 @@ def optional(model: type[Model]) -> ResponseSpec[Model | None]:
 
 
 def written(model: type[Model]) -> ResponseSpec[Model]:
-    """A response with the record that a write created or changed. If it cannot be read, the outcome is unknown."""
+    """The record that a write created or changed. Without a readable response, the outcome of the write is unknown."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model:
         return parse_response(model, response, client, method, path, writes=True, asked=asked)
@@ -143,8 +143,8 @@ class Operation(Generic[T]):
         """Makes the call and reads the response.
 
         ids: the values of the path's parameters. body: the body of the request, as a `Body` or as JSON. asked: the
-        values that fields of the response must have, since the request named them, by the JSON names of the fields.
-        Raises `UpstreamError`, as `ServiceClient.call` and `parse_response` do.
+        values that the response must repeat because the request named them, by the JSON names of its fields. Raises
+        `UpstreamError`, as `ServiceClient.call` and `parse_response` do.
         """
         path = self.path_of(*ids)
         return self.response.parse(self._send(client, path, query, body, refusal), client, self.method, path, asked)
@@ -173,7 +173,7 @@ class Operation(Generic[T]):
     def pages(self, client: ServiceClient, *ids: object, query: Mapping[str, object], size: int = 1000) -> Iterator[T]:
         """Yields every record of a list. Each page is read when its first record is needed.
 
-        Raises `NotUnderstood` if a record may have been missed: the list became shorter, or a record came twice.
+        Raises `NotUnderstood` if a record may have been missed: the list became shorter, or a record appeared twice.
         """
         path = self.path_of(*ids)
         number, total = 0, 0
@@ -236,7 +236,7 @@ class ContractProbe:
     """A harmless read that shows whether the client has the required role and the response has the declared form.
 
     ids, query: the parameters of the call. record: the name of a domain, or None. If it is set, the probe reads the
-    record of this domain that the program created in NOMIS last; `ids` are used if there is none.
+    last record of this domain that the program created in NOMIS; `ids` are used if there is none.
     """
 
     operation: Operation[Any]

@@ -1,6 +1,6 @@
 """NOMIS's lists of prisoners' bookings, and the "prisoner received" events of prisoner-offender-search.
 
-If a received event was missed, publishing it again is the fix.
+If a received event was missed, the fix is to publish it again.
 """
 
 from __future__ import annotations

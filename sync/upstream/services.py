@@ -75,7 +75,10 @@ class Services:
         return response.data
 
     def reach(self, name: UpstreamName) -> str | None:
-        """Checks whether calls are worth trying. As `ping`, but None if the service does not offer us a ping."""
+        """Checks whether calls are worth trying.
+
+        Returns the same as `ping`, but None if the service does not offer us a ping.
+        """
         base_url = self._settings.upstream(name).base_url
         return ping(base_url, self._tls_for(base_url), _PING_SECONDS).problem_unless_not_offered
 

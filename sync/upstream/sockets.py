@@ -22,7 +22,7 @@ class _TotalTimeout(socket.socket):
     _limit: float | None = None
 
     def settimeout(self, value: float | None) -> None:
-        """Limits everything that follows to `value` seconds in total; None means no limit."""
+        """Limits everything sent or received from now on to `value` seconds in total; None means no limit."""
         self._deadline = math.inf if value is None else time.monotonic() + value
         self._limit_piece(value)
 

@@ -57,8 +57,8 @@ def delete_attendance(
 def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: Operator = None) -> None:
     """Development only: deletes every mapped activity.
 
-    It deletes each activity in NOMIS with its mapping. Use it after a reset of the DPS environment. It refuses to run
-    unless FEATURE_EVENT_DELETEALL=true, and always in production.
+    Each activity is deleted in NOMIS, together with its mapping. Use the command after a reset of the DPS environment.
+    It refuses to run unless FEATURE_EVENT_DELETEALL=true, and always in production.
     """
     _delete_all("activities", "activity record", dry_run=dry_run, yes=yes, operator=operator)
 
@@ -67,8 +67,8 @@ def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: O
 def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, operator: Operator = None) -> None:
     """Development only: deletes every mapped appointment.
 
-    It deletes each appointment in NOMIS with its mapping. Use it after a reset of the DPS environment. It refuses to
-    run unless FEATURE_EVENT_DELETEALL=true, and always in production.
+    Each appointment is deleted in NOMIS, together with its mapping. Use the command after a reset of the DPS
+    environment. It refuses to run unless FEATURE_EVENT_DELETEALL=true, and always in production.
     """
     _delete_all("appointments", "appointment record", dry_run=dry_run, yes=yes, operator=operator)
 
