@@ -57,9 +57,9 @@ def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
 def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool, accepted: bool) -> bool:
     """Asks twice about a change that the program could not check, as the sentence `unchecked` explains.
 
-    `yes` replaces the first answer, and `accepted` (the option --unchecked) the second. Returns False for a dry run,
-    and True otherwise. Declining ends the command. Raises `UsageError` for `yes` without `accepted`, or if there is no
-    terminal to ask on.
+    With `yes`, the first question is not asked; with `accepted` (the option --unchecked), the second is not. Returns
+    False for a dry run, and True otherwise. Declining ends the command. Raises `UsageError` for `yes` without
+    `accepted`, or if there is no terminal to ask on.
     """
     say(f"not checked: {unchecked}")
     if yes and not accepted:

@@ -51,7 +51,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, no
 
 
 def print_pairs(pairs: Mapping[str, object]) -> None:
-    """Prints names and values, one pair a line."""
+    """Prints names and values, one pair per line."""
     width = max((len(name) for name in pairs), default=0)
     for name, value in pairs.items():
         say(f"{name.ljust(width)}  {_cell(value)}")

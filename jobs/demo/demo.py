@@ -1,4 +1,4 @@
-"""The `demo` command: the whole program against the sandbox, from the first event to the report.
+"""The `demo` command: runs the whole program against the sandbox, from the first event to the report.
 
 This is the only module of the program that uses the sandbox.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _DELIVERY_SECONDS = 30.0
 #: A message that is not handled within this time will never be handled.
 _DRAIN_SECONDS = 600
-#: The shares of the events that arrive twice, and that arrive in the wrong order.
+#: The share of the events that arrive twice, and the share that arrive in the wrong order.
 _TWICE, _OUT_OF_ORDER = 0.06, 0.03
 _EXCLUDED = 2
 #: How many planted differences are only in flight, and for how many seconds: they end before they are read again.
@@ -263,7 +263,7 @@ class _Demo:
 
 
 def _show(outcome: DemoOutcome, *, open_report: bool) -> None:
-    """Prints the table, and opens the report on a desktop. Raises `WorkError` if anything is wrong."""
+    """Prints the tables, and opens the report if there is a desktop. Raises `WorkError` if anything is wrong."""
     say()
     for line in table_lines([("WHAT", "FIGURE"), *outcome.rows()]):
         say(line)

@@ -75,7 +75,7 @@ def show_dlq(
     """Shows the messages of a dead letter queue, and why they failed.
 
     Messages that failed for the same reason are shown together, with some of their ids. --all and --message show each
-    message separately: its event and ids, its last failure, how many times it was tried, and what to do. Other
+    message separately: its event and ids, its last failure, how many times it failed, and what to do. Other
     consumers do not see the messages during the read.
     """
     from jobs.cli.dead_letter_text import partial_text, say_notes, show_message, show_reason

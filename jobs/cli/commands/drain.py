@@ -30,7 +30,7 @@ def drain(
     wait_seconds: Annotated[
         float,
         typer.Option(
-            min=0, help="Seconds to wait for a service that is down, before its messages go back to their queue."
+            min=0, help="Seconds to wait for a service that is down before the messages for it go back to the queue."
         ),
     ] = 30,
     as_json: Annotated[

@@ -1,4 +1,4 @@
-"""`report`: makes or delivers the report of a reconciliation again, and writes the request to NOMIS support."""
+"""`report`: makes or delivers the report of a reconciliation again, and writes a request to NOMIS support."""
 
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -44,11 +44,11 @@ def request(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to attach, instead of a text to paste.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Writes one request to NOMIS support for all records of a run.
+    """Prints one request to NOMIS support for a whole run.
 
-    It is for the differences that only NOMIS support can fix. For each of them, the request names the prisoner, the
+    The request is for the differences that only NOMIS support can fix. For each of them, it names the prisoner, the
     booking, the NOMIS records and what to change, with the SQL for records that have to be looked up in NOMIS. The
-    command prints the request, and sends nothing.
+    command sends nothing.
     """
     from jobs.operations.bulk_fixes import records_of_cause
     from jobs.operations.report_delivery import find_result

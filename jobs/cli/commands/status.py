@@ -206,7 +206,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
 
 
 def _dead_letters(status: "StatusReport", line: "StatusLine") -> Iterable[str]:
-    """Says how many dead letters a queue has of each class, and how many housekeeping gave up on or just sent back."""
+    """Says how many dead letters there are in each class, and what housekeeping gave up on or has just sent back."""
     values = line.values
     parts = [f"{number} {name}" for name, number in values.get("classes", {}).items()]
     if values.get("givenUp"):
