@@ -58,7 +58,7 @@ def optional(model: type[Model]) -> ResponseSpec[Model | None]:
 
 
 def written(model: type[Model]) -> ResponseSpec[Model]:
-    """The record that a write created or changed. Without a readable response, the outcome of the write is unknown."""
+    """A response with the record that a write created or changed. If it is unreadable, the outcome is unknown."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model:
         return parse_response(model, response, client, method, path, writes=True, asked=asked)
