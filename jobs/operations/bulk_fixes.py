@@ -77,10 +77,10 @@ PUBLISHING: Final = Wording(
 class BulkItem:
     """One record of a bulk fix.
 
-    row: the number of its row in the report. what: what would be written, such as `level ENH`; the question says how
-    many items have the same `what`. text: why something would be done, why nothing is done, or how the fix ended.
-    details: the plan as a JSON object. write: carries out the plan, verifies the result, and returns how the fix ended;
-    None if nothing is to be written.
+    row: the number of its row in the report. what: what would be written, such as `level ENH`; items with the same
+    `what` are counted together. text: why something would be done, why nothing is done, or how the fix ended. details:
+    the plan as a JSON object. write: carries out the plan, verifies the result, and returns how the fix ended; None if
+    nothing is to be written.
     """
 
     row: int
@@ -218,7 +218,7 @@ def plan_received_item(
     """Plans a new received event for an arrival that DPS missed, according to a run. Raises `SyncError`.
 
     wait_seconds: how long both sides may take to agree after the event is published. With 0, the sides are not read
-    after it, since DPS creates its review later, and a message on the queue brings the review to NOMIS.
+    again, since DPS creates its review later, and a message on the queue brings the review to NOMIS.
     """
     diagnosis = fix.mismatch.diagnosis
     assert isinstance(diagnosis, IncentiveDiagnosis)

@@ -90,12 +90,12 @@ def check_contracts(
 
     A document that cannot be read counts as an error. probe: also makes one harmless read from each service, or checks
     the roles in the token of a service without such a read. notify: records the results, and puts a message for Slack
-    into the outbox if any differences have changed since the last check. check_stop: called before each service; it may
+    into the outbox if the differences have changed since the last check. check_stop: called before each service; it may
     raise an exception to stop the check.
     """
     called = operations(reports.reconciliations)
     results, probed = [], {}
-    # No breaker stops these calls, and their outcomes do not open one.
+    # No breaker stops these calls, and their outcomes do not open a breaker.
     with closing(Services(application.settings)) as upstream:
         for service in services:
             check_stop()
@@ -255,7 +255,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
 
 
 def _change_text(new: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> str:
-    """The text about a service: how many findings are new and how many are gone, and the first few new ones."""
+    """A text about a service: how many findings are new, how many are gone, and what the first few new ones are."""
     counts = [
         f"{count} new {level if count == 1 else f'{level}s'}"
         for level in DriftLevel

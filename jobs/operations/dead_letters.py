@@ -61,7 +61,7 @@ def check_errors(errors: Mapping[str, str]) -> None:
 
 
 def find_ids(queue: str, messages: Sequence[DeadLetterMessage], named: Collection[str]) -> set[str]:
-    """The ids of the messages in `named`, where each is named by its id or by a prefix that no other id has.
+    """The ids of the messages that `named` identifies, each by its id or by a prefix that no other id has.
 
     Raises `UsageError` for a name that matches none or several of `messages`.
     """

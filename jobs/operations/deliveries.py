@@ -1,4 +1,4 @@
-"""Sends the pending alerts and reports of the outbox, and pending telemetry events to Application Insights."""
+"""Sends the pending alerts and reports in the outbox, and pending telemetry events to Application Insights."""
 
 import math
 from collections.abc import Callable

@@ -59,9 +59,9 @@ class DrainParameters:
 class DrainResult:
     """The result of the drains.
 
-    errors: the queues whose drain failed, with the reason on one line. hints: advice that may help. reasons: why
-    messages failed, with the number of failed attempts for each reason, the most frequent first. failed_messages: the
-    number of messages that failed for each reason; a message may have had several attempts. deferrals: why messages
+    errors: the queues whose drain failed, with the reason on one line. hints: advice on unavailable queues. reasons:
+    why messages failed, with the number of failed attempts for each reason, the most frequent first. failed_messages:
+    the number of messages that failed for each reason; a message may have had several attempts. deferrals: why messages
     were deferred, with the number of messages for each reason, the most frequent first.
     """
 
@@ -112,9 +112,10 @@ def run_drain(
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
 ) -> DrainResult:
-    """Drains the queues, sends the alerts and records the run. At SIGTERM it first finishes the messages in flight.
+    """Drains the queues, sends the alerts and records the run.
 
-    Raises `SettingsError` when a setting that every queue needs cannot be used.
+    At SIGTERM, it receives no more messages, but finishes those in flight. Raises `SettingsError` if a setting that
+    every queue needs cannot be used.
     """
     drains = _Drains(application, parameters)
     with (

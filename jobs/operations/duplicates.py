@@ -235,7 +235,10 @@ def examine(application: Application, finding: Finding) -> Examination:
 
 
 def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None:
-    """Raises `WorkError` for any objection to resolving the finding, except for `unproved` reasons in `accepted`."""
+    """Raises `WorkError` if there is an objection to resolving the finding, other than those in `accepted`.
+
+    accepted: the `unproved` reasons that a person saw and overruled.
+    """
     objections = [*found.obstacles, *(each for each in found.unproved if each not in accepted)]
     if objections:
         remedy = "" if found.obstacles or accepted else f"; {DESPITE} removes it anyway"
@@ -333,8 +336,7 @@ def copy_kinds() -> tuple[str, ...]:
 def describe_copy(application: Application, kind: str, copy: int, original: int) -> Finding:
     """A finding about the NOMIS record `copy` as a duplicate of `original`; it is not recorded and has no number.
 
-    Raises `UsageError` for a kind that is not one of `copy_kinds()` and for an original without a mapping, and
-    `SyncError`.
+    Raises `UsageError` if `kind` is not one of `copy_kinds()` or if `original` is not mapped, and `SyncError`.
     """
     if kind not in copy_kinds():
         raise UsageError(

@@ -35,7 +35,7 @@ _MOST_MESSAGES = 10_000
 class HousekeepingResult:
     """What a redrive of all dead letter queues did.
 
-    given_up: how many messages of each queue were newly given up on. errors: the queues where something failed, with
+    given_up: for each queue, how many messages the redrive gave up on. errors: the queues where something failed, with
     the reason.
     """
 

@@ -77,7 +77,7 @@ def parameters_as_dict(parameters: ReconciliationParameters) -> dict[str, Any]:
 
 
 def parameters_from_dict(recorded: Mapping[str, Any]) -> ReconciliationParameters:
-    """The parameters of an earlier run, from what was recorded, to run it again from its beginning."""
+    """The parameters of an earlier run, as the ledger recorded them, for running it again from its beginning."""
     return ReconciliationParameters(
         prisons=tuple(recorded.get("prisons", ())),
         offender_nos=tuple(recorded.get("prisoners", ())),

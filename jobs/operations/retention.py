@@ -37,7 +37,7 @@ from sync.store.telemetry import Export
 
 #: How many rows are removed in one transaction: few, so that no other process waits long.
 _AT_ONCE = 5_000
-#: SQS keeps a message for fourteen days at most; a message without a known failure would be sent back.
+#: SQS keeps a message for fourteen days at most; a message whose failure is no longer known would be sent back.
 _FAILURES_NEEDED = timedelta(days=15)
 #: A message that has been overdue for this long is no longer in SQS, so nothing further can happen to it.
 _WAITS_NEEDED = timedelta(days=15)

@@ -32,11 +32,11 @@ from sync.upstream.breaker_rules import BreakerState
 class BatchState(StrEnum):
     """What happened to a batch that was sent back."""
 
-    #: All its messages are handled.
+    #: All its messages have been handled.
     HANDLED = "handled"
     #: An attempt at one of its messages failed.
     FAILED = "failed"
-    #: Nothing failed, but some of its messages are not handled.
+    #: No attempt failed, but some of its messages have not been handled.
     WAITING = "waiting"
 
 
@@ -44,10 +44,10 @@ class BatchState(StrEnum):
 class BatchResult:
     """A batch that was sent back, and what happened to it.
 
-    sent: the messages of the batch. failed: the reasons of the messages that failed again. waiting: the messages that
-    have neither failed nor been handled. All three are by the new SQS ids of the messages. idle: the queues with
-    waiting messages that nothing was draining when the wait ended. on_queue: how many messages were on the main queues
-    of the batch, taken together, when the wait ended.
+    sent, waiting: the messages of the batch, and those of them that have neither failed nor been handled. failed: why
+    messages failed again. All three are by the new SQS ids. idle: the queues that have waiting messages, but that
+    nothing was draining when the wait ended. on_queue: how many messages there were then on all main queues to which
+    the batch was sent.
     """
 
     sent: Mapping[str, DeadLetterMessage]
@@ -258,7 +258,7 @@ def _wait(
         by_queue.setdefault(target_of(letter), {})[message_id] = letter
     began, deadline = clock.now(), time.monotonic() + seconds
     while True:
-        # A failure is recorded together with the end of the wait, so a message that no longer waits has its failure.
+        # A failure is recorded together with the end of the wait, so it is known once the message no longer waits.
         waiting = _waiting(application, by_queue)
         failed = _failed_since(application, by_queue, since)
         if failed or not waiting or time.monotonic() >= deadline:
@@ -287,7 +287,7 @@ def _waiting(
 
 
 def _is_drained(application: Application, queue: str, since: datetime) -> bool:
-    """Whether a scheduler runs, or a `drain` of the queue runs or ended after `since` (aware)."""
+    """Whether a scheduler is running, or a `drain` of the queue is running or ended after `since` (aware)."""
     if application.job_runs.in_progress(SCHEDULER_JOB):
         return True
     return any(
