@@ -200,9 +200,6 @@ def _split(text: str, advice: str) -> SplitResult:
 
 
 def _check_database_url(value: str) -> str:
-    # Imported here because SQLAlchemy takes a long time to load, and commands such as `--help` do not need it.
-    from sync.settings.parsing import parse_database_address
-
     parse_database_address(value)
     return value
 

@@ -135,7 +135,7 @@ class IncentiveCreation(Creation):
 
 
 def _records_since(booking_id: int, earliest: datetime, services: Services) -> Iterator[IepRecord]:
-    """The current record of the booking, and those of its other records that were created since `earliest`.
+    """The records of the booking that were created since `earliest`, a local time in London.
 
     Sequences increase with the time of writing, but the current record is the one with the latest date. So a record
     that was written later, but has an earlier date, has a higher sequence than the current record.
@@ -143,7 +143,8 @@ def _records_since(booking_id: int, earliest: datetime, services: Services) -> I
     current = nomis_incentives.current_iep(services.nomis, booking_id)
     if current is None:
         return
-    yield current
+    if current.when_created >= earliest:
+        yield current
     for step in (1, -1):
         sequence, gap = current.incentive_sequence + step, 0
         while sequence > 0 and gap < _LONGEST_GAP:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 
 from sandbox import Sandbox
+from sync.clock import LONDON, now
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.errors import LeaseBusy, UpstreamError
@@ -121,6 +124,23 @@ def test_a_record_mapped_to_another_review_is_not_claimed(harness: Harness, pris
     assert insert(harness, second, prisoner) is Outcome.APPLIED
     assert len(records(harness, prisoner)) == before + 1
     assert mapped_sequence(harness, first) != mapped_sequence(harness, second)
+
+
+def test_an_equal_record_from_before_the_create_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
+    """A record that existed before the create was sent does not get our mapping, even if it is equal and current."""
+    at = f"{now().astimezone(LONDON):%Y-%m-%dT%H:%M:%S}"
+    first, second = review(harness, prisoner, at=at), review(harness, prisoner, at=at)
+    insert(harness, first, prisoner)
+    sent = next(each["body"] for each in harness.sandbox.journal("nomis") if each["method"] == "POST")
+    nomis_incentives.create_iep(harness.services.nomis, prisoner.booking_id, sent)
+    before = len(records(harness, prisoner))
+    harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
+    with time_machine.travel(now() + timedelta(hours=2)):
+        with pytest.raises(UpstreamError):
+            insert(harness, second, prisoner)
+        assert insert(harness, second, prisoner) is Outcome.APPLIED
+    assert len(records(harness, prisoner)) == before + 1
+    assert mapped_sequence(harness, second) == records(harness, prisoner)[-1]["sequence"]
 
 
 def test_two_unmapped_records_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
