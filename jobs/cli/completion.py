@@ -81,9 +81,16 @@ def complete_creations(incomplete: str) -> list[Proposal]:
 
 def complete_jobs(incomplete: str) -> list[str]:
     """The names of jobs that begin with what was typed."""
+    from jobs.runtime.job_runs import CONTRACTS_JOB, DRAIN_JOB, HOUSEKEEPING_JOB, SCHEDULER_JOB
     from reports.reconciliations.registry import RECONCILIATIONS
 
-    jobs = ("drain", "scheduler", "dlq-housekeeping", *(entry.job for entry in RECONCILIATIONS.values()))
+    jobs = (
+        DRAIN_JOB,
+        SCHEDULER_JOB,
+        HOUSEKEEPING_JOB,
+        CONTRACTS_JOB,
+        *(entry.job for entry in RECONCILIATIONS.values()),
+    )
     return [job for job in jobs if job.startswith(incomplete)]
 
 

@@ -13,7 +13,7 @@ import reports.reconciliations
 from jobs.errors import StopRequested
 from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import SCOPE, ActiveRun, RunStatus, Trigger
+from jobs.runtime.job_runs import CONTRACTS_JOB, SCOPE, ActiveRun, RunStatus, Trigger
 from sync import clock
 from sync.alerting import Severity, command
 from sync.contracts.check import ContractFinding, ServiceResult, check_service, last_findings, record_findings
@@ -28,7 +28,6 @@ from sync.store.tables import creations
 from sync.upstream.operation import ContractProbe, Operation
 from sync.upstream.services import Services
 
-JOB = "contracts-check"
 ALERT = "contract-drift"
 SERVICES = tuple(name for name in UpstreamName if name is not UpstreamName.OAUTH)
 #: How many differences of a service a message quotes.
@@ -135,7 +134,7 @@ def run_contracts_check(
     Differences do not make the run fail. The run is incomplete if a document could not be read.
     """
     parameters = {"services": [str(each) for each in services], "probe": probe}
-    with application.job_runs.run(JOB, parameters, trigger=trigger, rerun_of=rerun_of) as active_run:
+    with application.job_runs.run(CONTRACTS_JOB, parameters, trigger=trigger, rerun_of=rerun_of) as active_run:
         result = check_contracts(application, services, probe=probe, notify=True)
         _put_into(active_run, result)
     send_pending(application, ALERT_SECONDS)

@@ -13,7 +13,7 @@ from functools import partial
 from jobs.operations import contracts, housekeeping, reconcile
 from jobs.runtime.application import Application
 from jobs.runtime.cron import CronSchedule, parse_schedule
-from jobs.runtime.job_runs import HOUSEKEEPING_JOB, ActiveRun
+from jobs.runtime.job_runs import CONTRACTS_JOB, HOUSEKEEPING_JOB, ActiveRun
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.settings.declaration import Settings
 
@@ -72,7 +72,7 @@ SCHEDULE = (
         run=housekeeping.housekeep_on_schedule,
     ),
     ScheduledJob(
-        name=contracts.JOB,
+        name=CONTRACTS_JOB,
         command=("contracts", "check"),
         setting="CONTRACTS_SCHEDULE",
         switch="SCHEDULER_CONTRACTS",

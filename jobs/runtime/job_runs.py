@@ -28,6 +28,7 @@ from sync.tracing import trace_of, traced
 DRAIN_JOB = "drain"
 HOUSEKEEPING_JOB = "dlq-housekeeping"
 SCHEDULER_JOB = "scheduler"
+CONTRACTS_JOB = "contracts-check"
 _ERROR_LENGTH = 500
 #: The count that says what a reconciliation covered, and the value of that count for everyone.
 SCOPE = "scope"

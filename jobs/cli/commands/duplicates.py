@@ -193,7 +193,7 @@ def _question(found: "Examination") -> str:
     of_whom = "" if prisoner is None else f" of {prisoner}"
     removal = found.repair.removal_of(f"{record}{of_whom}")
     if found.unproved:
-        return f"Although {'; '.join(found.unproved)}, this will {removal}. Continue?"
+        return f"Although {'; '.join(found.unproved)}, this will {removal} in NOMIS. Continue?"
     if found.harmless is not None:
         return f"This changes nothing in NOMIS and closes the finding about {record}{of_whom}. Continue?"
     return f"This will {removal} in NOMIS. Continue?"

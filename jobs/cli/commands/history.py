@@ -107,7 +107,7 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
     from jobs.operations.housekeeping import run_housekeeping
     from jobs.operations.reconcile import parameters_from_dict, run_reconciliation
     from jobs.runtime.application import open_application
-    from jobs.runtime.job_runs import DRAIN_JOB, HOUSEKEEPING_JOB, Trigger
+    from jobs.runtime.job_runs import CONTRACTS_JOB, DRAIN_JOB, HOUSEKEEPING_JOB, Trigger
     from reports.reconciliations.registry import entry_of_job
 
     with open_application() as application:
@@ -125,7 +125,7 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
             show_reconciliation(done, as_json=as_json)
         elif earlier.job == HOUSEKEEPING_JOB:
             run_housekeeping(application, trigger=Trigger.RERUN, rerun_of=earlier.id)
-        elif earlier.job == contracts.JOB:
+        elif earlier.job == CONTRACTS_JOB:
             named = earlier.parameters.get("services", contracts.SERVICES)
             services = [each for each in contracts.SERVICES if each in named]
             probe = bool(earlier.parameters.get("probe", False))

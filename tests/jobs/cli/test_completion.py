@@ -28,6 +28,7 @@ def proposed(app: App, *words: str, **more: str) -> list[str]:
         (("reconcile", "suspended"), ("suspended-allocations",)),
         (("report", "send", "1", "--to", "s"), ("slack",)),
         (("runs", "list", "--job", "dlq"), ("dlq-housekeeping",)),
+        (("runs", "list", "--job", "co"), ("contracts-check",)),
     ],
 )
 def test_names_are_proposed(app: App, words: tuple[str, ...], expected: tuple[str, ...]) -> None:
