@@ -1,4 +1,7 @@
-"""Builds the result of a run from what it has read: compares, rechecks, explains, and compares with earlier runs."""
+"""Builds the result of a run from what the run has read.
+
+The differences are found, rechecked, explained, and compared with those of earlier runs.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,9 @@ if TYPE_CHECKING:
 class RunContext:
     """What is known about a run apart from what it read.
 
-    record: the run as recorded. population: what it listed. failure: why it gave up, as a clause, or None if it did
-    not. earlier: the earlier runs that it is compared with. exclusions: the records that are not reported. implausible:
-    whether it failed because the data that it read is implausible.
+    record: the run as recorded. population: what the run listed. failure: why the run failed, as a clause, or None if
+    it did not. earlier: the earlier runs with which it is compared. exclusions: the list of exclusions; its records are
+    not reported as mismatches. implausible: whether the run failed because the data that it read is implausible.
     """
 
     record: RunRecord
@@ -55,14 +58,14 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The result of a run. gaps: the parts that could not be listed, as the reconciliation described them."""
+    """The result of a run. gaps: the parts of the population that could not be listed, with details for events."""
 
     result: ReconciliationResult
     gaps: tuple[UnlistedPart, ...]
 
 
 class ResultBuilder:
-    """Builds the result of one run: compares, rechecks, explains and counts."""
+    """Builds the result of one run: finds, rechecks and explains the differences, and counts the records."""
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class ResultBuilder:
     def build(self, read: ReadUnits, wait: Callable[[], None]) -> Built:
         """The result of the run, built from the units in `read`.
 
-        wait: gives messages in flight time to arrive; called only if something differs.
+        wait: called before the recheck, and only if something differs, to give messages time to arrive.
         """
         context, reconciliation = self._context, self._reconciliation
         frame = self._at_prisons(read.frame, unknown_too=True)
@@ -145,7 +148,10 @@ class ResultBuilder:
         return Built(self._parts.part(results.ReconciliationResult, values), gaps)
 
     def _at_prisons(self, frame: pd.DataFrame, *, unknown_too: bool) -> pd.DataFrame:
-        """The rows at the chosen prisons; with `unknown_too` also the rows with an unknown prison."""
+        """The rows of `frame` at the chosen prisons, or all its rows if no prisons are chosen.
+
+        unknown_too: whether rows with an unknown prison are included.
+        """
         if not self._scope.prisons:
             return frame
         chosen = frame["prison_id"].isin(self._scope.prisons)
@@ -164,14 +170,14 @@ class ResultBuilder:
         return found.only(self._at_prisons(found.rows, unknown_too=False), self._reconciliation.key)
 
     def _final(self, frame: pd.DataFrame, first: pd.DataFrame, rechecked: Rechecked) -> pd.DataFrame:
-        """Everything compared: what agreed in the first reading, and what could be read again."""
+        """The rows of all compared records: those that agreed at first, and those that could be read again."""
         reconciliation = self._reconciliation
         agreed = self._at_prisons(frame.drop(index=first.index), unknown_too=False)
         if not len(rechecked.rows):
             return agreed.reset_index(drop=True)
         prisons = dict(zip(keys_of(first, reconciliation.key), first["prison_id"], strict=True))
         again = rechecked.rows.copy()
-        # A record counts for the prison of its first reading; its mismatch gives the prison where it is now.
+        # A record is counted at the prison of its first reading; its mismatch shows the prison where it is now.
         again["prison_id"] = pd.array([prisons[key] for key in keys_of(again, reconciliation.key)], dtype="string")
         return concatenated(reconciliation, [agreed, again])
 
@@ -183,14 +189,18 @@ class ResultBuilder:
     def _empty_prisons(
         self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]
     ) -> tuple[str, ...]:
-        """The requested prisons without records; empty if anything was unread, as it may belong to one of them."""
+        """The requested prisons that have no records.
+
+        There are none if the run failed, or if anything could not be read or listed, since what is missing may belong
+        to such a prison.
+        """
         if self._context.failure is not None or unread or gaps:
             return ()
         found = {*frame["prison_id"].dropna(), *rechecked.rows["prison_id"].dropna()}
         return tuple(prison for prison in self._scope.prisons if prison not in found)
 
     def _unread(self, read: ReadUnits, rechecked: Rechecked) -> list[UnreadRecord]:
-        """Everything that could not be read, by booking id, including records on the list of exclusions."""
+        """Everything that could not be read, including records on the list of exclusions, sorted by booking id."""
         population, reconciliation = self._context.population, self._reconciliation
         unread = list(read.unread)
         if self._context.failure is None:
@@ -227,7 +237,11 @@ class ResultBuilder:
         return found
 
     def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
-        """Why each record differs; if the cause cannot be found, the difference is still reported."""
+        """The explanation of each difference, in the same order, or None if the cause is not known.
+
+        If the evidence could not be read, or there are too many differences, a `FailedRead` takes the place of the
+        explanation, so that the difference is still reported.
+        """
         explained = differences[:MOST_EXPLAINED]
         if not explained:
             return []
@@ -252,7 +266,7 @@ class ResultBuilder:
                 yield self._parts.part(results.InFlight, {**values, "why": why})
 
     def _unconfirmed(self, first: pd.DataFrame, rechecked: Rechecked) -> Iterable[results.Unconfirmed]:
-        """The differences of the first reading that could not be read again and are not on the list of exclusions."""
+        """Yields the records that differed at first, could not be read again, and are not on the list of exclusions."""
         if not rechecked.unread:
             return
         for key, row in zip(keys_of(first, self._reconciliation.key), records(first), strict=True):
@@ -265,7 +279,10 @@ class ResultBuilder:
             yield self._parts.part(results.Unconfirmed, values)
 
     def _released(self, first: pd.DataFrame, rechecked: Rechecked) -> tuple[str, ...]:
-        """The records that differed and no longer existed when they were read again: prisoner numbers, or else keys."""
+        """The records that differed at first, but no longer existed when they were read again.
+
+        Each is given by its prisoner number, or by the text of its key if the number is unknown.
+        """
         named = zip(keys_of(first, self._reconciliation.key), records(first), strict=True)
         return tuple(row["offender_no"] or key for key, row in named if key in rechecked.gone)
 
@@ -277,12 +294,12 @@ class ResultBuilder:
         unread: Sequence[UnreadRecord],
         gaps: Sequence[UnlistedPart],
     ) -> tuple[str, ...]:
-        """The entries that can be removed from the list of exclusions."""
+        """The entries that can be removed from the list of exclusions, in words."""
         listed = frame if self._whole_population_known(unread, gaps) else None
         return unneeded_exclusions(self._reconciliation, self._context.exclusions, excluded, listed, rechecked, unread)
 
     def _whole_population_known(self, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]) -> bool:
-        """Whether a record that was not read certainly does not exist."""
+        """Whether a record that was not read, and is not among `unread`, certainly does not exist."""
         if self._context.failure is not None or gaps or self._scope.offender_nos:
             return False
         return all(each.key for each in unread)

@@ -20,19 +20,23 @@ _APart = TypeVar("_APart", bound="Part")
 
 
 class ResultParts:
-    """Makes the parts of the results of one reconciliation, using the classes that it declares for them."""
+    """Makes the parts of the results of one reconciliation, in the classes that it declares for them."""
 
     def __init__(self, reconciliation: Reconciliation) -> None:
         self.reconciliation = reconciliation
 
     def part(self, kind: type[_APart], values: Mapping[str, Any]) -> _APart:
-        """A part of a result with these values; `kind` is the general class, which the reconciliation may extend."""
+        """The part of a result that has the fields `values`.
+
+        kind: the general class of the part; if the reconciliation declares a subclass, the part is of that subclass.
+        """
         return cast("_APart", self.reconciliation.parts.get(kind, kind).model_validate(values))
 
     def record(self, row: Mapping[str, Any], kind: str = "", differs: Sequence[str] = ()) -> dict[str, Any]:
-        """The values of a `Record` from a row of the frame, with None for NA.
+        """The values of a `Record`, by the names of its fields.
 
-        kind: a code of the reconciliation, or empty if nothing differs. differs: the names of the fields that differ.
+        row: the values of a row of the frame by column, with None for NA. kind: a code of `Reconciliation.kinds`, or
+        empty if nothing differs. differs: the names of the fields that differ.
         """
         reconciliation = self.reconciliation
         fields = [
@@ -72,14 +76,15 @@ class ResultParts:
 
 
 def _shown(value: Any) -> Any:
-    """A compared value as results show it: dates and times in ISO 8601."""
+    """`value` as results show it: dates and date-times in ISO 8601, other values unchanged."""
     return value.isoformat() if isinstance(value, date) else value
 
 
 def prison_counts(final: pd.DataFrame, mismatches: Sequence[results.Mismatch]) -> tuple[results.PrisonCount, ...]:
-    """The records compared and the mismatches of each prison, sorted by code; records without a prison come last.
+    """The numbers of compared records and of mismatches at each prison, sorted by the prison code.
 
-    final: everything compared; only its `prison_id` (`string`) is read.
+    Records with an unknown prison come last. final: the rows of everything compared; only the column `prison_id`
+    (`string`) is read.
     """
     found = pd.Series([each.prison_id for each in mismatches], dtype="string")
     new = pd.Series([each.prison_id for each in mismatches if each.standing == "new"], dtype="string")

@@ -1,6 +1,7 @@
-"""The steps of a reconciliation run: it is acquired and read, and its result is built and recorded.
+"""The steps of a reconciliation run: acquire the run, list and read its units, and build and record its result.
 
-A run can be split into shards and resumed. The last shard to finish builds the result, exactly once.
+A run can be split into shards, and can be resumed. Only one shard builds the result: the last to finish, or the first
+to give up.
 """
 
 from __future__ import annotations
@@ -75,10 +76,10 @@ class ReconciliationOutcome:
 
 @cache
 def _exempt_imports_from_collection() -> None:
-    """Exempts what is loaded now, mostly imported libraries, from garbage collection, once for each process.
+    """Exempts all existing objects, mostly those of imported libraries, from garbage collection, once in a process.
 
-    A full collection walks over all of it while every thread waits. This takes about 90 ms each time, and costs 2 to
-    3 percentage points of the possible speed with 40 calls in flight (`benchmarks/reconciliation.py`).
+    A full collection would walk over all these objects while every thread waits. Each walk takes about 90 ms. With 40
+    calls in flight, these walks cost 2 to 3 percentage points of the possible speed (`benchmarks/reconciliation.py`).
     """
     gc.collect()
     gc.freeze()
@@ -86,12 +87,12 @@ def _exempt_imports_from_collection() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationRunner:
-    """Runs reconciliations with the services and stores of the program.
+    """Runs reconciliations with the services, the database and the telemetry of the program.
 
     find_pending: finds the pending messages of a domain. progress: called with a stage, how much of it is done, and how
-    much there is in total; may raise to stop the run. clock: the current time, aware. notify: enqueues the report of a
-    result in the transaction that records it; if it is None, nothing is sent. sleep: waits for some seconds.
-    outage_seconds: how long a service may be down in total.
+    much there is in total; may raise to stop the run. clock: returns the current time, aware. notify: enqueues the
+    report of a result in the transaction that records the result; None to send no report. sleep: waits for the given
+    number of seconds. outage_seconds: for how many seconds in total a service may be down during a run.
     """
 
     settings: Settings
@@ -108,11 +109,14 @@ class ReconciliationRunner:
     def run(
         self, kind: type[Reconciliation], run_id: str, parameters: ReconciliationParameters
     ) -> ReconciliationOutcome:
-        """Runs a reconciliation under the id `run_id`; a shard joins the run with the same parameters, whatever its id.
+        """Runs a reconciliation under the id `run_id`, or joins or resumes the run to which `parameters` belong.
 
-        A run that gives up or fails in an expected way ends as `failed`, with what it has read. Raises
-        `ReconciliationBusy` if the same reconciliation is in progress elsewhere, or if another process took the run
-        over while this process was suspended. Raises `UnknownRun`, `SettingsError` and `StoreUnavailable`.
+        A run that is joined or resumed keeps its own id. A run that gives up or fails in an expected way ends as
+        `failed`, with what it has read.
+
+        Raises `ReconciliationBusy` if the same reconciliation is in progress elsewhere, or if another process may have
+        taken the run over while this process was suspended. Also raises `UnknownRun` if the parameters name a run or a
+        shard that cannot be used, `SettingsError` if the list of exclusions is invalid, and `StoreUnavailable`.
         """
         _exempt_imports_from_collection()
         if not 0 <= parameters.shard < parameters.shards:
@@ -176,7 +180,10 @@ class _Run:
         )
 
     def finish_or_fail(self) -> ReconciliationOutcome:
-        """Lists and reads; the last shard also builds and records the result."""
+        """Lists and reads the units of the shard.
+
+        The last shard to finish, or the first to give up, also builds and records the result.
+        """
         from reports.engine.run_reader import RunReader
 
         record, shard = self._record, self._run.shard
@@ -203,7 +210,7 @@ class _Run:
         return self._conclude_once(failure)
 
     def _conclude_once(self, failure: str | None) -> ReconciliationOutcome:
-        """Builds and records the result, unless another shard has done so."""
+        """Builds and records the result, unless another shard has already done so."""
         run_id = self._record.id
         with wait_for_lease(self._leases, f"reconciliation:part:finish:{run_id}", self._progress.sleep):
             with self._database.read() as connection:
@@ -271,13 +278,16 @@ class _Run:
         return result
 
     def _why_emptied(self, population: Population | None, earlier: EarlierRuns[ReconciliationResult]) -> str | None:
-        """Why the population is implausible; None if it is plausible, or if the run does not cover everyone."""
+        """Why the population is implausible; None if it is plausible or not listed, or if the run is partial."""
         if population is None or not self._record.covers_everyone:
             return None
         return why_emptied(population, self._reconciliation.counted, earlier.listed, earlier.listed_before)
 
     def _why_implausible(self, frame: pd.DataFrame, earlier: EarlierRuns[ReconciliationResult]) -> str | None:
-        """Why the values that were read are implausible; None if they are plausible, or if an operator accepts them."""
+        """Why the values that were read are implausible, or None if they are plausible.
+
+        Also None if the run covers chosen prisoners, or if an operator accepts what an earlier run read.
+        """
         if self._record.scope.offender_nos or self._record.accepts is not None:
             return None
         return self._reconciliation.why_implausible(frame, earlier.last)
@@ -286,7 +296,10 @@ class _Run:
         return runs.load_result(connection, self._record.id, self._reconciliation.result_class())
 
     def _wait_for_messages(self) -> None:
-        """Gives messages in flight time to arrive, in short steps, so that the run can be stopped in between."""
+        """Gives messages time to arrive before the recheck.
+
+        Waits in short steps and reports the progress after each, so that the run can be stopped in the meantime.
+        """
         left = self._runner.settings.reconciliation_recheck_seconds
         whole = math.ceil(left)
         while True:

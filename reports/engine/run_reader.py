@@ -1,4 +1,4 @@
-"""Lists and reads the units of one shard of a run; every finished unit is a checkpoint."""
+"""Lists the units of a run and reads those of one shard; each finished unit is recorded as a checkpoint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from reports.engine.units import Population, Unit, UnreadRecord
     from sync.store.leases import Leases
 
-#: How many units are read at the same time: enough to keep calls in flight, but few enough to limit waiting results.
+#: How many units are read at the same time: enough to keep calls in flight, but few enough to limit the results
+#: that wait to be recorded.
 _UNITS_AT_ONCE = 20
 _WAIT_STEP_SECONDS = 1.0
 
@@ -57,13 +58,16 @@ class RunProgress:
             self._callback(stage, done, total)
 
     def tick(self, waits_for: str | None = None) -> None:
-        """Repeats the last report to show that the run is alive, with what it waits for."""
+        """Repeats the last report, to show that the run is alive.
+
+        waits_for: what the run waits for, which is added to the stage; None if the run does not wait.
+        """
         with self._lock:
             stage, done, total = self._last
             self._callback(f"{stage}, {waits_for}" if waits_for else stage, done, total)
 
     def sleep(self, seconds: float) -> None:
-        """Waits in short steps, with a `tick` after each."""
+        """Waits for `seconds` in short steps, with a `tick` after each."""
         while seconds > 0:
             self._sleep(min(seconds, _WAIT_STEP_SECONDS))
             seconds -= _WAIT_STEP_SECONDS
@@ -82,7 +86,7 @@ class RunReader:
         exclusions: Exclusions,
         progress: RunProgress,
     ) -> None:
-        """`exclusions`: records that may be unread without counting towards the share of unread records."""
+        """exclusions: the list of exclusions; its records do not count towards the share of unread records."""
         self._runner = runner
         self._reconciliation = reconciliation
         self._settings = runner.settings
@@ -107,7 +111,10 @@ class RunReader:
         self._log = structlog.get_logger().bind(run_id=run.record.id, shard=run.shard)
 
     def read(self) -> None:
-        """Lists and reads every unit of this shard that was not read before. Raises `SyncError`."""
+        """Lists the population, and reads what is still unread in the units of this shard.
+
+        Raises `SyncError` if the population cannot be listed, if a service is too old, or if too much is unread.
+        """
         try:
             population = self._reconciliation.listed = self._population()
             if not population.moving:
@@ -131,7 +138,10 @@ class RunReader:
             self._pool.shutdown()
 
     def _population(self) -> Population:
-        """The units to read: listed by the first shard, and listed again when a run is resumed."""
+        """The population of the run, as listed by the first shard.
+
+        It is listed again if it may have changed, for example because the run is resumed.
+        """
         with wait_for_lease(self._leases, f"reconciliation:part:listing:{self._record.id}", self._progress.sleep):
             with self._database.read() as connection:
                 known = checkpoints.load_population(connection, self._record.id)
@@ -156,9 +166,9 @@ class RunReader:
         return replace(self._reconciliation.listed_again(population, self._reads), moving=False)
 
     def _read_units(self, population: Population, *, repeat: bool = True) -> None:
-        """Reads the units of this shard that were not read before, and records each when it is finished.
+        """Reads what is still unread in the units of this shard, and records each unit when it is finished.
 
-        repeat: whether single records that cannot be read are tried once more, except in units that were read before.
+        repeat: whether unread records are tried once more at the end, except those of units that were read before.
         """
         record, shards = self._record, self._record.shards
         mine = [unit for place, unit in enumerate(population.units) if place % shards in self._run.shares]
@@ -186,7 +196,10 @@ class RunReader:
             check_unread_share(sum(failed.values()), total, self._reconciliation.counted, self._settings)
 
     def _left(self, unit: Unit, read_before: Mapping[str, Sequence[UnreadRecord] | None]) -> tuple[Unit, bool] | None:
-        """The unit, or the part of it, that is still unread, and whether it is only a part; None if all was read."""
+        """What is still unread of `unit`, as a unit, and whether this is only a part of `unit`; None if all was read.
+
+        read_before: the units that were read before, as `checkpoints.read_units` returns them.
+        """
         if unit.id not in read_before:
             return unit, False
         unread = read_before[unit.id]
@@ -210,15 +223,16 @@ class RunReader:
             self._results.put((unit, error))
 
     def _readings(self, units: Sequence[tuple[Unit, bool]], repeated: Set[str]) -> Iterator[tuple[Unit, Reading, bool]]:
-        """Reads units, or parts of units, and yields each when it is finished.
+        """Reads units in parallel, and yields each with its reading when it is finished.
 
-        Whole units that could not be read are read once more at the end, as are unread records of units in `repeated`.
+        Units that failed as a whole are read once more at the end, and so are the unread records of the units whose ids
+        are in `repeated`. units: each unit, and whether it is only a part of a unit; this is yielded too.
         """
         again: list[tuple[Unit, bool]] = []
         read: set[str] = set()
         for unit, found, part in self._read_all(units):
             if not isinstance(found, Reading):
-                self._unread_unit(unit, found)  # raises an error that concerns the whole run
+                self._unread_unit(unit, found)  # raises if the error concerns the whole run
                 again.append((unit, part))
                 continue
             yield unit, found, part
@@ -233,7 +247,10 @@ class RunReader:
                 yield unit, self._unread_unit(unit, found), part
 
     def _read_all(self, units: Sequence[tuple[Unit, bool]]) -> Iterator[tuple[Unit, Reading | BaseException, bool]]:
-        """Reads units in parallel, and yields each with its reading or its error when it is finished."""
+        """Reads units in parallel, and yields each with its reading or its error when it is finished.
+
+        units: each unit, and whether it is only a part of a unit; this is yielded too.
+        """
         for unit, _ in units:
             if self._begun.pop(unit.id, None) != unit:
                 self._pool.submit(self._read, unit)
@@ -245,7 +262,7 @@ class RunReader:
                 yield unit, found, left.pop(unit.id)[1]
 
     def _unread_unit(self, unit: Unit, error: BaseException) -> Reading:
-        """The reading of a unit that failed as a whole; raises an error that concerns the whole run."""
+        """The reading of a unit that failed as a whole. Raises an error if `error` concerns the whole run."""
         if isinstance(error, ServiceTooOld | ReadingStopped) or not isinstance(error, Exception):
             raise error
         if isinstance(error, UpstreamError) and (service_too_old := too_old(error)):
@@ -265,5 +282,5 @@ class RunReader:
 
 
 def too_old(error: UpstreamError) -> ServiceTooOld | None:
-    """The error for a service that lacks the route, or None if `error` has another cause."""
+    """The error to raise instead of `error` if the service lacks the route; None if `error` has another cause."""
     return ServiceTooOld(error.service, error.method, error.path) if error.no_route else None

@@ -1,7 +1,8 @@
 """Decides whether an invocation starts, joins or resumes a run, and keeps runs from disturbing each other.
 
 Each process holds a lease that names its run and shard. The shards of one run work in parallel, and no other run of the
-reconciliation begins while they do. Runs over chosen prisoners are independent.
+reconciliation begins while they do. Runs over chosen prisoners can begin at any time, and do not keep other runs from
+beginning.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ class ReconciliationBusy(SyncError):
 
 
 class UnknownRun(SyncError):
-    """There is no reconciliation with this id, or it cannot be resumed."""
+    """There is no such run or shard, or the run cannot be resumed or accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationParameters:
-    """The parameters of an invocation: whom the run covers, which shard to read, and which run to resume or accept.
+    """The parameters of an invocation: what the run covers, which shard to read, and which run to resume or accept.
 
     prisons: prison codes; offender_nos: prisoner numbers; both are empty for everyone. from_date, to_date: the first
-    and the last day (London), both None for the days that the reconciliation covers by default. shard: this shard,
-    counted from 0, of `shards`. resume: the id of the run to resume, or `LAST`. accept: the id of a run that failed
-    because the data that it read was implausible; the same data is accepted this time. notify: whether the result is
-    sent.
+    and the last day (London); None for the first or last day that the reconciliation covers by default. shards: how
+    many shards the run has. shard: the number of the shard to read, counted from 0. resume: the id of the run to
+    resume, `LAST`, or None. accept: the id of a run that failed because the data that it read was implausible, and
+    whose data is now accepted. notify: whether the result is sent.
     """
 
     prisons: tuple[str, ...] = ()
@@ -73,7 +74,7 @@ class ReconciliationParameters:
     def recorded(self, window: tuple[date, date] | None = None) -> dict[str, Any]:
         """The parameters that the invocations of one run share, as plain JSON.
 
-        window: the days that are covered if none are chosen, or None for a reconciliation without days.
+        window: the first and the last day to cover if none are chosen, or None for a reconciliation without days.
         """
         recorded: dict[str, Any] = {
             "prisons": list(self.prisons),
@@ -93,8 +94,9 @@ class ReconciliationParameters:
 class AcquiredRun:
     """A run, or a shard of it, that this process holds.
 
-    record: the run as recorded; if it is not open, the run is already complete. shares: the shards whose units this
-    process reads. resumed: whether the run began earlier.
+    record: the run as recorded; if it is not open, the run is already complete. shard: the number of the shard of this
+    process. shares: the numbers of the shards whose units this process reads. resumed: whether this process resumes the
+    run; a shard that only joins an open run does not.
     """
 
     record: RunRecord
@@ -104,7 +106,7 @@ class AcquiredRun:
 
 
 def check_named_run(database: Database, name: str, parameters: ReconciliationParameters) -> None:
-    """Raises `UnknownRun` if the run that the parameters name cannot be resumed with them, or cannot be accepted."""
+    """Raises `UnknownRun` if `parameters` name a run that cannot be resumed with them, or that cannot be accepted."""
     if parameters.resume not in (None, LAST):
         _find_resumable(database, name, parameters, parameters.recorded())
     if parameters.accept is not None:
@@ -134,11 +136,12 @@ def acquire_run(
     window: tuple[date, date] | None,
     sleep: Callable[[float], None],
 ) -> Iterator[AcquiredRun]:
-    """Holds the run of the reconciliation `name` with these parameters during the `with` block.
+    """Holds a run of the reconciliation `name`, or a shard of the run, during the `with` block.
 
-    A new run gets the id `run_id`, and the days of `window` if none are chosen. A shard joins the run with the same
-    parameters, or resumes it if it ended incomplete. `sleep` waits for seconds. Raises `UnknownRun`, and
-    `ReconciliationBusy` if another run of the reconciliation, or the same shard in another process, is in progress.
+    A new run gets the id `run_id`, and covers the days of `window` if none are chosen. A shard joins the newest run
+    that has the same parameters, or resumes that run if it ended incomplete or failed. sleep: waits for the given
+    number of seconds. Raises `UnknownRun` if the run to resume cannot be resumed, and `ReconciliationBusy` if another
+    run of the reconciliation, or the same shard in another process, is in progress.
     """
     recorded = parameters.recorded(window)
     with wait_for_lease(leases, f"{_lease(name)}:opening", sleep):
@@ -170,14 +173,17 @@ def wait_for_lease(leases: Leases, key: str, sleep: Callable[[float], None]) -> 
 
 @contextmanager
 def write_as_holder(database: Database, leases: Leases) -> Iterator[Connection]:
-    """A transaction in which the leases are still held. Raises `LeaseBusy` if another process may hold them."""
+    """A transaction for the holder of `leases`. Raises `LeaseBusy` if another process may now hold one of them."""
     with database.begin() as connection:
         leases.ensure_held()
         yield connection
 
 
 def find_interrupted(database: Database, name: str) -> RunRecord | None:
-    """The newest run of a reconciliation over everyone, if it has no result and no live process is working on it."""
+    """The newest run over everyone of the reconciliation `name`, if that run was interrupted; otherwise None.
+
+    A run was interrupted if it has no result and no live process is working on it.
+    """
     with database.read() as connection:
         newest = runs.newest_over_everyone(connection, name)
     if newest is None or not newest.is_open or newest.id in _under_way(database, name):
@@ -232,7 +238,10 @@ def _lease(name: str) -> str:
 
 
 def _enter(database: Database, leases: Leases, name: str, run_id: str, shard: int, *, single: bool) -> str:
-    """Takes the lease of a shard of a run and returns its key."""
+    """Takes the lease of a shard of a run, and returns the key of the lease. Raises `ReconciliationBusy`.
+
+    single: whether the run covers only chosen prisoners, and so may begin while other runs are in progress.
+    """
     if single:
         key = f"{_lease(name)}:prisoners:{run_id}/{shard}"
     else:
@@ -246,7 +255,10 @@ def _enter(database: Database, leases: Leases, name: str, run_id: str, shard: in
 
 
 def _under_way(database: Database, name: str) -> list[str]:
-    """The ids of the runs of a reconciliation that live processes work on."""
+    """The ids of the runs of the reconciliation `name` on which live processes are working.
+
+    Runs over chosen prisoners are not among them.
+    """
     columns = lease_rows.c
     prefix = f"{_lease(name)}:run:"
     query = select(columns.key, columns.owner).where(

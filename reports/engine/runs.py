@@ -31,7 +31,7 @@ INDEXED_PARTIAL_RUNS = 100
 
 
 class Coverage(StrEnum):
-    """Whom a run covers. Only runs over everyone are compared with later runs."""
+    """What a run covers. Only runs over everyone are compared with later runs."""
 
     EVERYONE = "everyone"
     DAYS = "days"
@@ -56,7 +56,7 @@ class _Covering:
 
     @property
     def covers_everyone(self) -> bool:
-        """Whether the run is compared with other runs, because no prisoners, prisons or days were chosen."""
+        """Whether no prisoners, prisons or days were chosen, so that later runs are compared with this run."""
         return Coverage.of(self.parameters) is Coverage.EVERYONE
 
 
@@ -65,9 +65,9 @@ class RunRecord(_Covering):
     """A run as recorded.
 
     status: `running`, or the status of its result. parameters: as returned by `ReconciliationParameters.recorded`.
-    started_at, finished_at: aware; `finished_at` is None while the run is open. total_elements: how many records it
-    listed, or None before it has listed them. finished_shards: the shards, counted from 0, that have read all their
-    units.
+    started_at, finished_at: aware; `finished_at` is None while the run is open. total_elements: how many records its
+    population has, or None before it is listed. shards: how many shards the run has. finished_shards: the numbers,
+    counted from 0, of the shards that have read all their units.
     """
 
     id: str
@@ -95,7 +95,7 @@ class RunRecord(_Covering):
 
     @property
     def accepts(self) -> str | None:
-        """The id of the failed run with the population that this run accepts, or None if it accepts none."""
+        """The id of the failed run whose implausible data this run accepts, or None if there is no such run."""
         return self.parameters.get("accept")
 
     @property
@@ -141,7 +141,7 @@ class EndedRun(_Covering):
 
     @property
     def has_figures(self) -> bool:
-        """Whether the figures are meaningful; the zeros of a failed run that compared no record are not."""
+        """Whether the figures are meaningful; the zeros of a run that compared nothing and is not complete are not."""
         return self.compared > 0 or self.status == "complete"
 
 
@@ -166,7 +166,7 @@ def create_run(
     shards: int,
     started_at: datetime | None = None,
 ) -> RunRecord:
-    """Records a new run of a reconciliation, which starts now unless `started_at` (aware) is given."""
+    """Records and returns a new run of a reconciliation. started_at: when the run starts, aware, or None for now."""
     values: dict[str, Any] = {
         "id": run_id,
         "reconciliation": reconciliation,
@@ -195,7 +195,7 @@ def find_run(connection: Connection, run_id: str) -> RunRecord | None:
 def newest_run(
     connection: Connection, reconciliation: str, parameters: Mapping[str, Any], since: datetime
 ) -> RunRecord | None:
-    """The newest run of a reconciliation with these parameters that began at `since` (aware) or later, or None."""
+    """The newest run of a reconciliation that has these parameters and began at `since` (aware) or later, or None."""
     query = select(*_RECORD).where(
         _RUNS.reconciliation == reconciliation, _RUNS.scope == Coverage.of(parameters), _RUNS.started_at >= since
     )
@@ -205,7 +205,7 @@ def newest_run(
 
 
 def newest_over_everyone(connection: Connection, reconciliation: str) -> RunRecord | None:
-    """The newest run of a reconciliation over everyone, whether or not it has ended; None if there is none."""
+    """The newest run over everyone of a reconciliation, whether or not the run has ended; None if there is none."""
     everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
     query = select(*_RECORD).where(everyone).order_by(_RUNS.started_at.desc(), _RUNS.id.desc()).limit(1)
     row = connection.execute(query).one_or_none()
@@ -213,9 +213,10 @@ def newest_over_everyone(connection: Connection, reconciliation: str) -> RunReco
 
 
 def reopen_run(connection: Connection, run_id: str, shard: int) -> frozenset[int]:
-    """Reopens a run that ended incomplete or failed, so that it is listed again; what it read is kept.
+    """Reopens a run that ended incomplete or failed. Its population is listed again; what the run has read is kept.
 
-    Returns the shards with remaining units for `shard` to read: itself, and the finished shards, which do not restart.
+    Returns the numbers of the shards whose remaining units `shard` has to read: its own number, and those of the other
+    finished shards, which do not restart.
     """
     row = connection.execute(select(_RUNS.finished_shards).where(_RUNS.id == run_id).with_for_update()).one()
     others = [each for each in row.finished_shards if each != shard]
@@ -236,8 +237,8 @@ def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
 def save_result(connection: Connection, result: ReconciliationResult) -> None:
     """Records the result of a run, with its mismatches.
 
-    The units of a complete run are deleted. A complete run over everyone also deletes the units of earlier runs over
-    everyone, which are no longer worth resuming.
+    If the run is complete, its units are deleted. If it also covers everyone, the units of the earlier runs over
+    everyone are deleted too, as those runs are no longer worth resuming.
     """
     run_id = result.run_id
     values: dict[str, Any] = {
@@ -263,7 +264,7 @@ def save_result(connection: Connection, result: ReconciliationResult) -> None:
 
 
 def _mismatch_row(result: ReconciliationResult, mismatch: Mismatch) -> dict[str, Any]:
-    """The row of a mismatch: every column for which it has a value."""
+    """The row of a mismatch: a value for each column, or None if the mismatch has no value for the column."""
     values = {column.name: getattr(mismatch, column.name, None) for column in reconciliation_mismatches.columns}
     return values | {
         "run_id": result.run_id,
@@ -287,12 +288,16 @@ def result_text(connection: Connection, run_id: str) -> bytes | None:
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run, which must have one, as JSON that is only parsed: validating it takes much longer."""
+    """The result of a run, which must have one, as parsed JSON. It is not validated, as that takes much longer."""
     return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
 
 
 def ended_runs(connection: Connection) -> list[EndedRun]:
-    """The runs that have ended, newest first, limited so that partial and daily runs do not displace weekly runs."""
+    """The last runs that have ended, newest first.
+
+    The number of partial runs, and the number of runs over everyone of each reconciliation, are limited separately, so
+    that partial and daily runs do not displace weekly runs.
+    """
     everyone = _RUNS.scope == Coverage.EVERYONE
     rows = list(_ended(connection, not_(everyone), INDEXED_PARTIAL_RUNS))
     for name in connection.execute(select(_RUNS.reconciliation).distinct()).scalars():
@@ -301,7 +306,10 @@ def ended_runs(connection: Connection) -> list[EndedRun]:
 
 
 def last_runs(connection: Connection, reconciliation: str) -> tuple[EndedRun | None, EndedRun | None]:
-    """The last ended run of a reconciliation over everyone, and the last complete one; each None if there is none."""
+    """The last ended run over everyone of a reconciliation, and the last complete run.
+
+    Each is None if there is no such run.
+    """
     everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
     found = (_ended(connection, which, 1) for which in (everyone, everyone & (_RUNS.status == "complete")))
     last, complete = (next(map(_ended_run, rows), None) for rows in found)

@@ -1,4 +1,4 @@
-"""The calls of a run. Units that are read in parallel share the threads and the limit of each service."""
+"""The calls of a run. Units that are read in parallel share the threads and the concurrency limit of each service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ReadingStopped(SyncError):
 
 
 class _Batch:
-    """The calls of one `each`, and what they returned."""
+    """The calls that one `SharedReads.each` makes, and their results."""
 
     def __init__(self, read: Callable[[Any], Any], items: list[Any]) -> None:
         self.read = read
@@ -39,7 +39,7 @@ class _Batch:
         self._lock = threading.Lock()
 
     def call(self, place: int) -> Any:
-        """Reads the item at this place; raises what the call raises."""
+        """What `read` returns for the item at `place`, counted from 0; raises what `read` raises."""
         try:
             return self.read(self.items[place])
         except UpstreamError as error:
@@ -48,7 +48,7 @@ class _Batch:
             raise
 
     def take(self, place: int, value: object) -> None:
-        """Keeps the value, or the failed read, of the item at this place."""
+        """Keeps the result for the item at `place`: what `read` returned, or a `FailedRead`."""
         self.values[place] = value
         with self._lock:
             self._left -= 1
@@ -65,7 +65,7 @@ _Call = tuple[_Batch, int]
 
 
 class SharedReads:
-    """The calls of a run (`Reads`): one `ParallelReader` for each service, shared by units read at the same time."""
+    """The calls of a run (`Reads`). All units that are read in parallel share one `ParallelReader` for each service."""
 
     def __init__(
         self,
@@ -78,10 +78,10 @@ class SharedReads:
     ) -> None:
         """Starts no thread yet.
 
-        outage_seconds: how long a service may be down in total. sleep: waits for some seconds before a page is retried.
-        tick: called periodically in the thread that constructed this object, with what the run waits for. `sleep` and
-        `tick` may raise to stop the run. listed: called with how much of the population is listed, and how large it is.
-        begin: called with a unit that can already be read.
+        outage_seconds: for how many seconds in total a service may be down. sleep: waits for the given number of
+        seconds before a call is tried again. tick: called periodically in the thread that constructed this object, with
+        what the run waits for, or None. `sleep` and `tick` may raise to stop the run. listed: called with how much of
+        the population is listed, and how large the population is. begin: called with a unit that can already be read.
         """
         self._services = services
         self._outage_seconds = outage_seconds
@@ -129,7 +129,7 @@ class SharedReads:
 
     @property
     def waits_for(self) -> str | None:
-        """What a service makes the run wait for, as a text for the progress report, or None in normal operation."""
+        """What the run waits for, as a text for the progress report, or None in normal operation."""
         with self._lock:
             readers = list(self._readers.values())
         return next((each.waits_for for each in readers if each.waits_for), None)
@@ -147,13 +147,17 @@ class SharedReads:
             reader.join()
 
     def _pause(self, seconds: float) -> bool:
-        """Waits before the next attempt at a call, with ticks in the owner thread; true if reading was stopped."""
+        """Waits for `seconds` before a call is tried again; returns whether reading was stopped.
+
+        The thread that constructed this object waits with `sleep`. Other threads wait no longer than until reading is
+        stopped.
+        """
         if threading.get_ident() == self._owner:
             return self._wait(seconds)
         return self._stopped.wait(seconds)
 
     def _wait(self, seconds: float) -> bool:
-        """Waits with ticks before the next attempt; true if reading was stopped."""
+        """Waits for `seconds` with `sleep` before a call is tried again; returns whether reading was stopped."""
         self._sleep(seconds)
         return self._stopped.is_set()
 

@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 class Event(NamedTuple):
-    """A telemetry event: its name, and its properties by name, which are stored as text."""
+    """A telemetry event: its name, and the values of its properties by name. Values are stored as text."""
 
     name: str
     properties: Mapping[str, object]
 
 
 class Events(ABC):
-    """The telemetry events of a run. Events that the replaced service also sent keep its names and properties.
+    """The telemetry events of a run. Events that the replaced service also sent keep the names and properties they had.
 
-    A method that returns None sends no event. The engine decides how many mismatch events are sent.
+    If a method returns None, no event is sent. The engine decides how many mismatch events are sent.
     """
 
     #: The prefix of the names of the events.
     prefix: str
     #: The name of the event with the summary, on which alerts are based.
     report: str
-    #: The name of the event for the mismatches without a separate event: how many mismatches there are
+    #: The name of the event for the mismatches without a separate event. It says how many mismatches there are
     #: (`mismatch-count`), how many of them have no event (`not-listed`), and why there are more than is plausible
     #: (`reason`).
     more: str
@@ -71,12 +71,15 @@ class Events(ABC):
         """The events for a run that has ended, complete or not; `units` are all the units of its population."""
 
     def crashed(self) -> Event | None:
-        """The event for a run that an unexpected error ended without a result; by default a summary."""
+        """The event for a run that an unexpected error ended without a result.
+
+        By default, this is the event `report`, with `success` false.
+        """
         return Event(self.report, {"success": False})
 
 
 def track_event(track: Track, event: Event | None) -> None:
-    """Tracks an event; does nothing for None."""
+    """Tracks `event`, unless it is None."""
     if event is not None:
         track(event.name, event.properties)
 
@@ -93,8 +96,9 @@ def track_result(
     """Tracks what a run found: gaps, unread records, excluded records, mismatches, and the summary.
 
     Each mismatch event is an alert. So at most `most` of them are tracked (None: no limit), followed by one event that
-    says how many more there are; a suspicious run has only this event. Mismatches that were in the `previous` result of
-    a resumed run are not tracked again.
+    says how many more mismatches there are. If the run is suspicious and there is a limit, that event replaces them
+    all. previous: the earlier result of a resumed run; mismatches that had an event then, and have not changed since,
+    are not tracked again.
     """
     for gap in gaps:
         track_event(track, events.gap(gap))
@@ -115,7 +119,7 @@ def track_result(
 
 
 def _listed(result: ReconciliationResult, most: int | None) -> Sequence[Mismatch]:
-    """The mismatches of a result that have an event each."""
+    """The mismatches of a result each of which has an event."""
     if most is None:
         return result.mismatches
     return () if result.suspicious else result.mismatches[:most]

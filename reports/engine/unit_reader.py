@@ -1,4 +1,4 @@
-"""Reads the records of one unit by their ids and mappings, and keeps what could not be read."""
+"""Reads the records of one unit by their ids and mappings, and notes what could not be read."""
 
 from __future__ import annotations
 
@@ -49,10 +49,11 @@ class UnitReader:
         items: Mapping[Record, Mapping[str, Any]],
         offender_no: Callable[[Record], str | None] = lambda _: None,
     ) -> dict[Record, Value]:
-        """What `read` returns for each item. Items that fail are left out and become unread, under their row keys.
+        """The values that `read` returns, by item.
 
-        read: called with the client of the side, and the item. An item that failed before and can now be read is no
-        longer unread. items: the items with the keys of their rows. offender_no: the prisoner number of an item.
+        An item that cannot be read is left out, and is among `unread` until it can be read. read: called with the
+        client of `side` and the item. items: the key of the row of each item, by item. offender_no: returns the
+        prisoner number of an item, or None if the number is unknown.
         """
         service = {"NOMIS": UpstreamName.NOMIS, "DPS": self.dps, "mapping": UpstreamName.MAPPING}[side]
         client = self.services[service]
@@ -72,7 +73,7 @@ class UnitReader:
         items: Mapping[Record, Mapping[str, Any]],
         offender_no: Callable[[Record], str | None] = lambda _: None,
     ) -> dict[Record, Value]:
-        """Like `each`, without the items for which `read` returns None, since the side does not have them."""
+        """Like `each`, but without the items for which `read` returns None because the side does not have them."""
         found = self.each(side, read, items, offender_no)
         return {item: value for item, value in found.items() if value is not None}
 
@@ -83,9 +84,10 @@ class UnitReader:
         items: Mapping[Id, Mapping[str, Any]],
         partner: Callable[[MappingIds], Value],
     ) -> dict[Id, Value | None]:
-        """The id that `partner` takes from the mapping of each record, with None for a record without a mapping.
+        """What `partner` returns for the mapping of each record, by the id of the record; None if it has no mapping.
 
-        side: the side that has the records.
+        side: the side that has the records. items: the key of the row of each record, by the id of the record. partner:
+        called with the ids in a mapping. A record whose mapping cannot be read is left out.
         """
         find = mappings.find if side == "DPS" else mappings.find_by_nomis_ids
         found = self.each("mapping", find, items)
@@ -97,9 +99,10 @@ class UnitReader:
         read_page: Callable[[int], ListPage[Id, Item]],
         gap: Callable[[int | None, str], UnlistedPart],
     ) -> dict[Id, Item]:
-        """Every item of a list that may change while it is read; raises the errors of `read_moving_list`.
+        """Every item, by its id, of a list that may change while it is read. Adds pages that cannot be read to `gaps`.
 
-        gap: makes the gap for a page from its number (None: the list changed each time) and the reason.
+        gap: makes a gap from the number of the page (None if the list changed each time it was read) and the reason.
+        Raises the errors of `read_moving_list`.
         """
         listed = read_moving_list(self.reads, service, read_page)
         self.gaps += [gap(number, reason) for number, reason in listed.failed.items()]
@@ -113,5 +116,5 @@ class UnitReader:
 
 
 def _identity(item: Hashable, key: Mapping[str, Any]) -> tuple[str, Hashable]:
-    """An item and the last column of its key, as reads of equal ids from different columns are different reads."""
+    """The last column of `key`, and `item`; equal ids from different columns belong to different reads."""
     return [*key][-1], item

@@ -20,9 +20,9 @@ SideName = Literal["NOMIS", "DPS", "mapping"]
 class Scope:
     """What a run covers.
 
-    prisons: prison codes; offender_nos: prisoner numbers; both are empty for everyone. from_date, to_date: London days,
-    both inclusive. days_chosen: whether an operator chose the days; otherwise they are the days of the window on the
-    day that the run began, even if that was yesterday.
+    prisons: prison codes; offender_nos: prisoner numbers; both are empty for everyone. from_date, to_date: the first
+    and the last day (London), or None for a reconciliation without days. days_chosen: whether an operator chose the
+    days; otherwise they are those of the window on the day that the run began, even if the run is resumed later.
     """
 
     prisons: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Scope:
     days_chosen: bool = False
 
     def covers(self, key: Mapping[str, Any]) -> bool:
-        """Whether a record with these key columns belongs to a day in the scope; true for a key without a `date`."""
+        """Whether a record with these key columns belongs to a day in the scope; true if either has no days."""
         day = key.get("date")
         if day is None or self.from_date is None or self.to_date is None:
             return True
@@ -41,7 +41,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A part of the population that is read as a whole and becomes a checkpoint: a prison, or a page of bookings.
+    """A part of the population, such as a prison or a page of bookings, that is read and recorded as a whole.
 
     id: unique in a run, and the same when the run is resumed. content: what the unit consists of, as plain JSON. size:
     how many records it has, for the progress and for the share of unread records; 1 if unknown.
@@ -56,7 +56,7 @@ class Unit:
 class UnlistedPart:
     """A gap: a part of the population that could not be listed, such as a page or a prison.
 
-    what: the part, in words. reason: a clause. detail: the part as plain JSON, for events, such as the page number.
+    what: the part, in words. reason: a clause. detail: values for events, such as the page number, as plain JSON.
     """
 
     what: str
@@ -66,11 +66,11 @@ class UnlistedPart:
 
 @dataclass(frozen=True, slots=True)
 class UnreadRecord:
-    """A record, or a whole unit (`key` is empty), that could not be read on one side: neither equal nor different.
+    """A record, or a whole unit (`key` is empty), of which a side could not be read: neither equal nor different.
 
-    key: the key columns as far as they are known. offender_no: the prisoner, or None if unknown. side: the side that
-    could not be read, or None if both could not or the side is unknown. reason: a clause. network: whether no response
-    was received. detail: further fields for the result, as plain JSON.
+    key: the key columns as far as they are known. offender_no: the prisoner number, or None if unknown. side: the side
+    that could not be read, or None if neither could be read or the side is unknown. reason: a clause. network: whether
+    no response was received. detail: further fields for the result, as plain JSON.
     """
 
     key: Mapping[str, Any]
@@ -86,8 +86,9 @@ class Population:
     """The units that a run reads.
 
     total: how many records (`Reconciliation.counted`) the services say there are, or None if no service says. gaps:
-    the parts that could not be listed. unread: records that cannot be read, such as an invalid row. moving: whether
-    units may be missing because the list changed while it was read; if so, `listed_again` is called.
+    the parts that could not be listed. unread: records that were listed but cannot be read, for example because their
+    rows are invalid. moving: whether units may be missing because the list changed while it was read; if so,
+    `Reconciliation.listed_again` is called.
     """
 
     units: tuple[Unit, ...]
@@ -101,14 +102,14 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The reading of a unit.
+    """What was read of a unit.
 
     rows: a frame made by `reports.engine.frame.typed`: the key columns; `prison_id` and `offender_no` (`string`) and
-    `booking_id` (`Int64`), NA where unknown; `in_nomis` and `in_dps` (`boolean`); `nomis_changed_at` and
-    `dps_changed_at` (`datetime64[us, UTC]`), when the record of a side was last changed, NaT where unknown;
-    `nomis_<field>` and `dps_<field>` for each field, NA throughout for a side without the record; and the further
-    columns that the reconciliation names in `extra`. unread: records that could not be read. gaps: parts that could not
-    be listed.
+    `booking_id` (`Int64`), NA where unknown; `in_nomis` and `in_dps` (`boolean`), whether the side has the record;
+    `nomis_changed_at` and `dps_changed_at` (`datetime64[us, UTC]`), when the record of the side was last changed, NaT
+    where unknown; `nomis_<field>` and `dps_<field>` for each field, NA if the side does not have the record; and the
+    further columns that the reconciliation names in `extra`. unread: records that could not be read. gaps: parts that
+    could not be listed.
     """
 
     rows: pd.DataFrame
