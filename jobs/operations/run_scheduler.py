@@ -1,4 +1,4 @@
-"""The `scheduler` command: waits for the database, then runs the drains and the schedule until it is stopped."""
+"""The `scheduler` command: waits for the database, then runs the drains and the scheduled jobs until it is stopped."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +24,9 @@ _DATABASE_SECONDS = 2.0
 
 
 def run_scheduler(application: Application) -> None:
-    """Runs the scheduler until SIGTERM or SIGINT; running work is finished first.
+    """Runs the scheduler until the process receives SIGTERM or SIGINT. Returns once running work has ended.
 
-    Raises `SettingsError` for a schedule that is not a valid cron expression.
+    Raises `SettingsError` if the schedule of a job that is switched on is not a valid cron expression.
     """
     stop_requested = threading.Event()
     jobs = due_jobs(application, stop_requested)
@@ -63,7 +63,11 @@ def make_scheduler(
     record_heartbeat: Callable[[Mapping[str, Any]], None],
     stop_requested: threading.Event,
 ) -> Scheduler:
-    """The scheduler of an application whose database is ready. Its exports end early when `stop_requested` is set."""
+    """The scheduler that runs `jobs` and the drains of `application`, whose database must have the current schema.
+
+    The scheduler gives its heartbeats to `record_heartbeat`. Exports of telemetry end early once `stop_requested` is
+    set.
+    """
     workload = Workload(
         queues=QUEUES,
         open_drain=application.open_drain,
@@ -77,7 +81,7 @@ def make_scheduler(
 
 
 def _record_heartbeat(application: Application, run_id: str, counts: Mapping[str, Any]) -> None:
-    """Records that the scheduler is alive, and which queues' drains hang nevertheless."""
+    """Records `counts` as the heartbeat of the scheduler, and adds the queues whose drains hang."""
     longest = application.settings.health_stall_seconds
     hanging = [queue for queue, seconds in application.seconds_since_progress().items() if seconds > longest]
     application.job_runs.record_heartbeat(run_id, {**counts, "hanging": hanging})
@@ -105,9 +109,10 @@ def _run_job(
 
 
 def _wait_for_database(application: Application, stop_requested: threading.Event) -> bool:
-    """Waits until the database has the current schema. Returns False if the process is asked to stop before that.
+    """Waits until the database has the current schema. Returns False if `stop_requested` is set before then.
 
-    If `DATABASE_AUTO_UPGRADE` is off, another job upgrades the schema, and may still be running.
+    Upgrades the schema if `DATABASE_AUTO_UPGRADE` is on. If it is off, another job upgrades the schema, and that job
+    may still be running.
     """
     failures = failure_log("database")
     while not stop_requested.is_set():

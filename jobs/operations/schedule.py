@@ -1,7 +1,7 @@
-"""The scheduled jobs: one timetable, from which all schedules are read.
+"""The scheduled jobs: `SCHEDULE` is the only list of them.
 
-The scheduler follows it, `doc/commands.md` lists it, the metrics show its runs, and the manifests of the CronJobs are
-tested against it.
+The scheduler runs these jobs, `doc/commands.md` lists them, the metrics show their runs, and tests compare the
+manifests of the CronJobs with them.
 """
 
 import threading
@@ -22,12 +22,12 @@ from sync.settings.declaration import Settings
 class ScheduledJob:
     """A job with a schedule.
 
-    name: the name of the job in the ledger of runs. command: the command that an operator or a CronJob runs for it.
-    setting: the variable with its cron expression. switch: the variable that decides whether the scheduler runs it.
-    cron, is_on: the values of these two variables with given settings. catch_up: how long after its scheduled time a
-    run that was missed or interrupted is still worth starting. run: does the work, puts counts into the run, and raises
-    if the work fails. If its event is set before the work is done, it raises `StopRequested`, and the next process
-    resumes the work.
+    name: the name of the job in the ledger of runs. command: the command with which an operator or a CronJob runs the
+    job. setting: the variable that contains the job's cron expression. switch: the variable that decides whether the
+    scheduler runs the job. cron, is_on: return the values of these two variables in the given settings. catch_up: how
+    long after its scheduled time a run that was missed or interrupted is still worth starting. run: does the work, puts
+    counts into the `ActiveRun`, and raises an exception if the work fails. If the event is set before the work is done,
+    `run` ends early. It raises `StopRequested` if the next scheduler is to do the rest.
     """
 
     name: str

@@ -25,15 +25,16 @@ from sync import clock
 
 #: A part that could not be read within this time is unknown.
 DEADLINE_SECONDS = 10.0
-#: How many dead-letter messages of a queue are examined.
+#: The maximum number of dead letters of a queue that are examined.
 _MOST_DEAD_LETTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The state of everything at a moment (aware), part by part.
+    """The state of each part of the system.
 
-    zone: the time zone of times shown to people. ages_unknown: why no age of messages is known.
+    at: when the state was read (aware). zone: the time zone in which people are shown times. parts: the lines of each
+    part, by its name. ages_unknown: why the ages of the oldest messages are not known, or None if they are.
     """
 
     at: datetime
@@ -44,7 +45,7 @@ class StatusReport:
 
     @property
     def needs(self) -> list[Need]:
-        """What needs a person, each cause once."""
+        """Everything that needs a person. If several lines have the same need, it is listed once."""
         return list(dict.fromkeys(need for lines in self.parts.values() for line in lines for need in line.needs))
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,7 +103,10 @@ def read_status(application: Application) -> StatusReport:
 
 
 def _read_dead_letters(application: Application, figures: Figures) -> dict[str, ReadResult[DlqState]]:
-    """The dead letters of each queue, read after they were counted, since they are hidden while they are read."""
+    """The result of reading the dead letters of each queue whose figures are known, by queue id.
+
+    The messages are read only after `figures` has counted them, since messages that are being read are not counted.
+    """
     known = [queue for queue, reading in figures.queues.items() if reading.value is not None]
     seconds = DEADLINE_SECONDS / 2
     questions = {queue: partial(read_dlq, application, queue, _MOST_DEAD_LETTERS, seconds) for queue in known}
@@ -110,12 +114,12 @@ def _read_dead_letters(application: Application, figures: Figures) -> dict[str, 
 
 
 def _lines(part: str, reading: ReadResult[Any], judge: Callable[[Any], Sequence[StatusLine]]) -> tuple[StatusLine, ...]:
-    """The lines of a part that is read as a whole."""
+    """The lines that `judge` makes of a whole part, or one line if the part could not be read."""
     if reading.unknown is not None:
         return (status_lines.unknown_line(part, reading.unknown),)
     return tuple(judge(reading.value))
 
 
 def _one_line(name: str, reading: ReadResult[Any], judge: Callable[[Any], StatusLine]) -> StatusLine:
-    """The line for a part that is read separately."""
+    """The line that `judge` makes of one reading of a part, or a line that says why `name` could not be read."""
     return status_lines.unknown_line(name, reading.unknown) if reading.unknown is not None else judge(reading.value)

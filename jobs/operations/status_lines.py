@@ -1,4 +1,4 @@
-"""Decides from the figures of each part of the system what needs a person. It reads nothing itself."""
+"""Decides, from the figures of each part of the system, what needs a person. Reads nothing itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ _OLDEST_CREATION = timedelta(hours=12)
 _OLDEST_DELIVERY = timedelta(minutes=30)
 #: How far back to search for the time at which a scheduled job was last due.
 _LONGEST_INTERVAL = timedelta(days=32)
-#: A run that has been interrupted for longer than this, and has no schedule, is no longer wanted.
+#: An interrupted run that began longer ago than this, and has no schedule, is no longer wanted.
 _OLDEST_INTERRUPTED = timedelta(days=7)
 _HOPELESS = (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE)
 #: The kinds of findings that `duplicates list` shows.
@@ -77,7 +77,8 @@ class Need:
 class StatusLine:
     """One line of the status: what is known about a part, and what needs a person.
 
-    name: the part. values: what is known, by its names in the JSON, or empty if nothing is known.
+    name: the name of that part. values: what is known, by the names of the fields in the JSON; empty if the part could
+    not be read. unknown: why it could not be read, or None if it was read.
     """
 
     name: str
@@ -96,7 +97,7 @@ _UNKNOWN_OUTCOME = Need("nobody knows whether NOMIS created the record", command
 
 
 def unknown_line(name: str, reason: str) -> StatusLine:
-    """The line for a part that could not be read, and so needs a person; `reason`: why it was not read, as a clause."""
+    """The line for a part that could not be read, and so needs a person. `reason` says why, as a clause."""
     return StatusLine(name, {}, (Need(reason, CHECK),), reason)
 
 
@@ -109,8 +110,9 @@ def queue_line(
 ) -> StatusLine:
     """The line for a queue and its dead letter queue.
 
-    dead: its dead letters, or None if they were not read. ages: seconds since the oldest message was sent, by the SQS
-    name of the queue. housekeeping: what is needed if nothing sends dead letters back.
+    dead: the result of reading the dead letters, or None if nothing tried to read them. ages: seconds since the oldest
+    message of a queue was sent, by the SQS name of the queue. housekeeping: the need if dead letters wait and
+    housekeeping is overdue, or None if it is not overdue.
     """
     found = reading.value
     if found is None:
@@ -162,7 +164,10 @@ def _given_up(state: DlqState) -> int:
 def housekeeping_need(
     figures: Figures, jobs: Mapping[str, ScheduledJob], settings: Settings, moment: datetime
 ) -> Need | None:
-    """The need if housekeeping is long overdue, so that nothing sends dead letters back, or else None."""
+    """The need that arises if housekeeping is overdue, because then nothing sends dead letters back.
+
+    None if housekeeping is not overdue, or if the ledger of its runs could not be read.
+    """
     if figures.housekeeping.unknown is not None:
         return None
     last: JobRun | None = figures.housekeeping.value
@@ -177,13 +182,17 @@ def housekeeping_need(
 def _overdue(
     job: ScheduledJob, settings: Settings, ended: datetime | None, moment: datetime, within: timedelta
 ) -> datetime | None:
-    """When a job was due, if it has not succeeded since and that run is overdue; None otherwise."""
+    """The last time at which `job` was due, leaving out times less than `catch_up` before `moment`.
+
+    None if a run has succeeded since then, or if the search found no such time. ended: when the last successful run
+    ended, or None if there is none. within: how far back to search.
+    """
     due = job.schedule(settings).latest(moment - job.catch_up, within)
     return None if due is None or (ended is not None and ended >= due) else due
 
 
 def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
-    """A line for each service; an open breaker needs a person."""
+    """A line for the breaker of each service. An open breaker needs a person."""
     return [
         StatusLine(
             str(each.service),
@@ -195,10 +204,10 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
 
 
 def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures], moment: datetime) -> list[StatusLine]:
-    """A line for each service, or other thing, that messages wait for.
+    """A line for each service that messages wait for, and for each other thing that they wait for.
 
-    A service that has failed calls for a while needs a person. If its breaker is open, the line of the breaker already
-    says so.
+    A service needs a person if a message has waited for it for more than a minute. If its breaker is open, the line for
+    the breaker already says so.
     """
     is_open = {str(each.service) for each in breakers if each.state is BreakerState.OPEN}
     return [
@@ -220,7 +229,11 @@ def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures], moment
 
 
 def scheduler_lines(drains: DrainFigures, moment: datetime) -> list[StatusLine]:
-    """A line for each live scheduler, or one line `none`, which is fine if a `drain` runs often and succeeds."""
+    """A line for each live scheduler, or a single line called `none` if there is no live scheduler.
+
+    The line `none` needs a person, unless a `drain` has succeeded within the last 15 minutes and the last `drain` did
+    not fail.
+    """
     if drains.schedulers:
         return [_scheduler_line(each, moment) for each in drains.schedulers]
     last = drains.last_drain_at
@@ -263,11 +276,11 @@ def reconciliation_line(
     moment: datetime,
     found: ReconciliationFigures,
 ) -> StatusLine:
-    """The line for a reconciliation. jobs: the scheduled jobs by name.
+    """The line for the reconciliation with the figures `found`. jobs: the scheduled jobs by name.
 
-    A person is needed if the last run failed or was incomplete or interrupted, or if no run has completed although one
-    was due. An installation that is younger than the due time, or that does not run the reconciliation on a schedule,
-    has missed nothing.
+    A person is needed if the last run failed or was incomplete, if it was interrupted and the scheduler does not resume
+    it, or if no run has completed since one was due. No run counts as missed if it was due before the first recorded
+    run of any job, or if nothing runs the reconciliation on a schedule.
     """
     entry = RECONCILIATIONS[found.name]
     job, cut_off = jobs[entry.job], found.interrupted
@@ -303,19 +316,26 @@ def reconciliation_line(
 def _missed(
     job: ScheduledJob, settings: Settings, found: ReconciliationFigures, since: datetime | None, moment: datetime
 ) -> datetime | None:
-    """When a reconciliation was due, if no run has completed since; None if no run has been missed since `since`."""
+    """The last time at which a run of a reconciliation was due, if that run was missed; None otherwise.
+
+    The run was missed if no run has completed since then, and if that time is after `since`, when the first run of any
+    job was recorded. If `since` is None, no run was missed.
+    """
     due = _overdue(job, settings, found.completed_at, moment, _LONGEST_INTERVAL)
     return due if due is not None and since is not None and due > since else None
 
 
 def _is_resumed(job: ScheduledJob, settings: Settings, run_id: str, moment: datetime) -> bool:
-    """Whether the scheduler itself resumes an interrupted run, as it does the run for the last due time."""
+    """Whether the scheduler resumes the run `run_id`. It resumes only the run for the last time the job was due."""
     due = job.schedule(settings).latest(moment, job.catch_up)
     return due is not None and scheduled_run_id(job.name, due) == run_id
 
 
 def _resume(name: str, run: InterruptedRun) -> str:
-    """The command to begin with. The shards of a run are resumed one by one, each on the machine where it ran."""
+    """The command that resumes `run`, or, if `run` has several shards, the command that lists them.
+
+    Shards are resumed one by one, each on the machine where it ran.
+    """
     if run.shards > 1:
         return command("runs", "list", "--job", RECONCILIATIONS[name].job)
     return command("reconcile", name, "--resume", run.run_id)
@@ -341,7 +361,7 @@ def _finding_need(kind: FindingKind) -> Need:
 
 
 def creation_lines(found: Sequence[Unsettled], moment: datetime) -> list[StatusLine]:
-    """A line for each state of creations that are not settled."""
+    """A line for the unsettled creations in each state."""
     lines = []
     for each in found:
         needs: tuple[Need, ...] = ()
@@ -354,7 +374,7 @@ def creation_lines(found: Sequence[Unsettled], moment: datetime) -> list[StatusL
 
 
 def delivery_lines(found: Sequence[Unsent], settings: Settings, moment: datetime) -> list[StatusLine]:
-    """A line for each channel and state of deliveries that are not sent."""
+    """A line for the unsent deliveries of each channel in each state."""
     return [_delivery_line(each, settings, moment) for each in found]
 
 
@@ -377,7 +397,10 @@ def _delivery_line(each: Unsent, settings: Settings, moment: datetime) -> Status
 
 
 def _again(unsent: Unsent) -> str:
-    """The command that sends a report again. Alerts are not sent again, since the findings show the same facts."""
+    """The command that sends the report of `unsent` again, or `check` if `unsent` is an alert.
+
+    Alerts are not sent again, since the findings show the same facts.
+    """
     kind, _, rest = unsent.key.partition(":")
     if kind == "reconciliation":
         return command("report", "send", rest.partition(":")[0], "--to", unsent.channel)
@@ -389,7 +412,7 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def age_text(seconds: float) -> str:
-    """An age in its largest unit: `12 s`, `4 min`, `3 h`, `2 days`."""
+    """`seconds` in the largest unit that fits, rounded down: `12 s`, `4 min`, `3 h`, `2 days`."""
     for unit, length in (("day", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             number = int(seconds // length)

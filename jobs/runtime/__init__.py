@@ -1,1 +1,1 @@
-"""What runs the program: composition root, scheduler, job runs, signals, logging."""
+"""What runs the program: the composition root, scheduler, schedules, job runs, signals, logs and metrics."""

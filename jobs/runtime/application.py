@@ -62,10 +62,10 @@ class Application:
     """The parts of the program, for one process and one set of settings. Safe to share between threads."""
 
     def __init__(self, settings: Settings, *, prepare_database: bool = True, metrics: "Metrics | None" = None) -> None:
-        """Builds nothing yet.
+        """Builds no part yet.
 
-        `prepare_database` upgrades the schema, or checks that it is current, when the database is first used. `metrics`
-        counts every call and every message.
+        prepare_database: whether the schema is upgraded, or checked if upgrades are off, when the database is first
+        used. metrics: counts every call and every message; None counts nothing.
         """
         self.settings = settings
         self.metrics = metrics
@@ -82,7 +82,7 @@ class Application:
 
     @_Lazy
     def database(self) -> Database:
-        """The database, with the current schema."""
+        """The database. Its schema is current, unless `prepare_database` is false."""
         database = Database(self.settings.database_url)
         self._closing.callback(database.dispose)
         if self._prepare_database:
@@ -91,7 +91,7 @@ class Application:
 
     @_Lazy
     def leases(self) -> Leases:
-        """The leases of this process, renewed while it lives."""
+        """The leases of this process, which are renewed until the application is closed."""
         leases = Leases(self.database, f"{socket.gethostname()}:{os.getpid()}", self.settings.lease_seconds)
         leases.start_renewing()
         self._closing.callback(leases.stop)
@@ -104,7 +104,7 @@ class Application:
 
     @_Lazy
     def telemetry(self) -> "Telemetry":
-        """Tracks custom events. Buffered events are written by the end of the process at the latest."""
+        """Tracks custom events. Buffered events are written when the application is closed, if not earlier."""
         import structlog
 
         from sync.store.telemetry import Telemetry
@@ -127,14 +127,14 @@ class Application:
 
     @_Lazy
     def breakers(self) -> "Breakers":
-        """The breakers that stop the calls to a service while most of them fail."""
+        """The breakers. Each stops the calls to its service once most of them have failed."""
         from sync.upstream.breaker import Breakers
 
         return Breakers(self.database, self.telemetry, lambda name: self.services.reach(name))
 
     @_Lazy
     def services(self) -> "Services":
-        """The clients of the upstream services, watched by the breakers."""
+        """The clients of the upstream services. The breakers, and the metrics if there are any, observe their calls."""
         from sync.upstream.services import Services
 
         observers: tuple[CallObserver, ...] = (self.breakers,)
@@ -186,14 +186,14 @@ class Application:
         return QueueOpener(self.settings, self.aws, event_types)
 
     def queue_pair(self, queue: str) -> "QueuePair":
-        """The queue and the dead letter queue of a queue id. With the provider `localstack` they are created first.
+        """The main queue and the dead letter queue of `queue`. Raises `QueueUnavailable`.
 
-        Raises `QueueUnavailable`.
+        With the provider `localstack`, missing queues are created first.
         """
         return self.build_once(f"queue {queue}", lambda: self._queue_opener.open(queue))
 
     def queue_context(self, queue: str) -> "QueueContext":
-        """What the drain of a queue needs."""
+        """What the drain of `queue` needs."""
         from sync.domains.registry import domain_of_queue
         from sync.pipeline.queue_context import QueueContext
 
@@ -212,12 +212,15 @@ class Application:
         )
 
     def send_retry(self, queue: str, body: str) -> str:
-        """Puts a mapping retry on the main queue of a queue id, in the current trace. Returns the SQS message id."""
+        """Puts `body`, a mapping retry, on the main queue of `queue`. The message continues the current trace.
+
+        Returns the SQS message id.
+        """
         trace = {name: {"DataType": "String", "StringValue": value} for name, value in trace_headers().items()}
         return self.queue_pair(queue).main.send(body, trace)
 
     def open_drain(self, queue: str, hold_seconds: float | None = None) -> "Drain":
-        """The drain of a queue.
+        """The drain of `queue`, which the first call opens.
 
         While a service or the database is unavailable, messages are held for `hold_seconds` and then returned to the
         queue; None holds them until the outage is over. There is one drain for each queue: once the drain is open,
@@ -226,11 +229,14 @@ class Application:
         return self.build_once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds))
 
     def seconds_since_progress(self) -> dict[str, float]:
-        """For each queue whose drain is open, the seconds since its last progress."""
+        """The seconds since each open drain last made progress, by queue."""
         return {queue: drain.seconds_since_progress() for queue, drain in list(self._drains.items())}
 
     def reconciliations(self, progress: Callable[[str, int, int], None]) -> "ReconciliationRunner":
-        """The runner of reconciliations, which reports their progress to `progress`."""
+        """A new runner of reconciliations.
+
+        It calls `progress` with the stage, the amount done, and the total amount (0 while the total is unknown).
+        """
         from reports.delivery.channels import enqueue_report
         from reports.engine.run import ReconciliationRunner
 
@@ -246,7 +252,7 @@ class Application:
         )
 
     def pending_messages(self, domain: "Domain") -> "PendingMessages":
-        """The records of a domain for which a message is still to be handled. Raises `QueueUnavailable`."""
+        """The records of `domain` about which a message is still to be handled. Raises `QueueUnavailable`."""
         from reports.engine.pending_messages import find_pending_messages
         from sync.repair.dead_letter_queue import DeadLetterQueue
 
@@ -255,7 +261,11 @@ class Application:
         return find_pending_messages(domain, pair, dead_letters, self.database, self.settings, clock.now())
 
     def bring_up_to_date(self, database: Database) -> None:
-        """Upgrades the schema if `DATABASE_AUTO_UPGRADE` allows it. Raises `WorkError` if the schema is not current."""
+        """Upgrades the schema of `database` if it is not current and `DATABASE_AUTO_UPGRADE` is on.
+
+        Raises `WorkError` if the schema is newer than this version of the program, or if it is not current and
+        `DATABASE_AUTO_UPGRADE` is off.
+        """
         if database.schema_is_current():
             return
         if (newer := database.newer_schema()) is not None:
@@ -282,7 +292,7 @@ class Application:
         return drain
 
     def build_once(self, name: str, build: Callable[[], Part]) -> Part:
-        """The part called `name`, built by the first caller. Other callers wait for this part, and for no other."""
+        """The part called `name`, which `build` makes for the first caller. Others wait only for the part they need."""
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
@@ -317,10 +327,12 @@ def open_application(
     log_to: TextIO | None = None,
     shows_log: bool = False,
 ) -> Iterator[Application]:
-    """Opens the program with the settings of the environment (or only of `environment`), and closes it after the block.
+    """Configures the logs, opens the application for the block, and closes it afterwards.
 
-    Raises `SettingsError` when a setting cannot be used. Logs go to `log_to`, or else to stderr. `shows_log`: the log
-    is all that the command shows; otherwise a terminal gets only warnings, unless LOG_LEVEL is set.
+    environment: the variables with the settings; None takes those of the process. prepare_database, metrics: as for
+    `Application`. log_to: where logs go; None sends them to stderr. shows_log: whether the log is all that the command
+    shows; if it is not, and LOG_LEVEL is not set, a terminal gets only warnings and errors. Raises `SettingsError` if a
+    setting cannot be used.
     """
     settings = load_settings(environment, _further_errors)
     level_is_set = shows_log or "log_level" in settings.model_fields_set

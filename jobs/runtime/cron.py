@@ -1,8 +1,8 @@
-"""Cron expressions, read as cron itself reads them, and the times they name in a time zone.
+"""Cron expressions, read as cron itself reads them, and the times that they name in a time zone.
 
-Differences from APScheduler's own reading, all on purpose: weekday 0 and 7 are Sunday and 1 is Monday; when both the
-day of the month and the weekday are restricted, either of them fires; in the hour that is repeated in autumn, an
-expression that names its hours fires once (an expression that fires every hour keeps to real time).
+This differs from APScheduler's own reading in three ways, all on purpose. Weekdays 0 and 7 are Sunday, and 1 is Monday.
+If both the day of the month and the weekday are restricted, a day need match only one of them. The hour that is
+repeated in autumn counts only once, unless the expression has `*` as its hour.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,15 +18,15 @@ from sync.settings.loading import SettingsError
 
 _FIRST_SPAN = timedelta(minutes=15)
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_WEEKDAY_HELP = "use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps"
+_WEEKDAY_HELP = "use 0 to 7 (0 and 7 are Sunday) or sun to sat; lists, ranges and steps are allowed"
 _EXAMPLE = "give the five fields of a cron expression: minute, hour, day of month, month, weekday, such as '0 4 * * 1'"
 
 
 class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no types
-    """The times of one cron expression in one time zone; also the trigger that APScheduler asks for the next time."""
+    """The times that a cron expression names in a time zone. APScheduler can use it as a trigger."""
 
     def __init__(self, line: str, zone: ZoneInfo) -> None:
-        """Raises `ValueError`, whose text says what is wrong with the expression."""
+        """Raises `ValueError` if `line` is not a valid cron expression. The text of the error says what is wrong."""
         fields = line.split()
         if len(fields) != 5:
             raise ValueError(_EXAMPLE)
@@ -42,7 +42,7 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
         ]
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first time after `previous_fire_time`, or from `now` onwards if that is None.
+        """The first time after `previous_fire_time` or, if that argument is None, the first time at or after `now`.
 
         None if there is no further time.
         """
@@ -80,9 +80,10 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
 
 
 def parse_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
-    """The schedule that `setting` gives. Raises `SettingsError` with one line that names the setting.
+    """The schedule of the cron expression `line`, which is the value of the variable called `setting`.
 
-    An expression that fits no day, such as one for 31 February, is refused too.
+    Raises `SettingsError`, with one line that names the variable, if `line` is not a valid cron expression. An
+    expression that no day fits, such as one for 31 February, is not valid either.
     """
     try:
         schedule = CronSchedule(line, zone)
@@ -94,7 +95,7 @@ def parse_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
 
 
 def schedule_errors(variables: Mapping[str, Any], zone: ZoneInfo) -> list[str]:
-    """A line for each `…_SCHEDULE` among the variables that is not a valid cron expression."""
+    """A line for each `…_SCHEDULE` among `variables` whose value is set but is not a valid cron expression."""
     errors = []
     for name, line in variables.items():
         if name.endswith("_SCHEDULE") and line:
@@ -106,7 +107,10 @@ def schedule_errors(variables: Mapping[str, Any], zone: ZoneInfo) -> list[str]:
 
 
 def _weekday_names(field: str) -> str:
-    """A cron weekday field with names, which are unambiguous, instead of numbers: `1-5` → `mon,tue,wed,thu,fri`."""
+    """The weekdays in the weekday field of a cron expression, by name: `1-5` → `mon,tue,wed,thu,fri`.
+
+    Names, unlike numbers, mean the same days to APScheduler as to cron. Raises `ValueError` if `field` is not valid.
+    """
     if field == "*":
         return field
     numbers: set[int] = set()
@@ -130,5 +134,6 @@ def _weekday_number(text: str) -> int:
     if text.isdigit() and int(text) <= 7:
         return int(text)
     raise ValueError(
-        f"{text!r} is not a valid weekday: use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps"
+        f"{text!r} is not a valid weekday: use 0 to 7 (0 and 7 are Sunday) or sun to sat; "
+        "lists, ranges and steps are allowed"
     )

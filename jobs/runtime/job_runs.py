@@ -1,7 +1,7 @@
 """The ledger of job runs: what ran, when, why, with which parameters, and how it ended.
 
-An active run holds a lease, which its process renews. A row that says `running` without a live lease, or with the
-lease of a process that no longer exists, was left by a process that died, and is shown as `interrupted`.
+An active run holds a lease, which its process renews. A run whose row still has the status `running` is shown as
+`interrupted` if nothing holds its lease, or if the process that holds the lease no longer exists.
 """
 
 import secrets
@@ -24,13 +24,13 @@ from sync.store.leases import Leases, holder_is_gone
 from sync.store.tables import job_runs, leases
 from sync.tracing import trace_of, traced
 
-#: Jobs other than reconciliations.
+#: The names of jobs that are not reconciliations.
 DRAIN_JOB = "drain"
 HOUSEKEEPING_JOB = "dlq-housekeeping"
 SCHEDULER_JOB = "scheduler"
 CONTRACTS_JOB = "contracts-check"
 _ERROR_LENGTH = 500
-#: The count that says what a reconciliation covered, and the value of that count for everyone.
+#: The count that says what a run covered, and the value of that count for a run over everyone.
 SCOPE = "scope"
 EVERYONE = "everyone"
 
@@ -72,12 +72,12 @@ class JobRun:
 
     @property
     def shown_counts(self) -> Mapping[str, Any]:
-        """The counts that people see, without a reconciliation id that equals the run id or a scope of everyone."""
+        """The counts that people see: all but a reconciliation id that equals the run id, and a scope of everyone."""
         usual = {"reconciliation": self.id, SCOPE: EVERYONE}
         return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
 
     def as_dict(self) -> dict[str, Any]:
-        """The run as a JSON object, times in ISO form."""
+        """The run as a JSON object, with times in ISO format."""
         return {
             "id": self.id,
             "job": self.job,
@@ -98,7 +98,7 @@ class JobRun:
 class ActiveRun:
     """A run in progress. The values of `counts`, `status` and `error` are written when the run ends.
 
-    `resumed`: an earlier process began the run and did not finish it.
+    resumed: whether an earlier process began the run and did not finish it.
     """
 
     id: str
@@ -109,7 +109,7 @@ class ActiveRun:
 
 
 class AlreadyStarted(Exception):
-    """The run with this id was started before, by this process or another."""
+    """The run with the given id is in progress or has ended, in this process or another."""
 
 
 class JobRuns:
@@ -130,11 +130,14 @@ class JobRuns:
         rerun_of: str | None = None,
         run_id: str | None = None,
     ) -> Iterator[ActiveRun]:
-        """Records a run of `job`: as a success unless the block sets another status, and as failed if the block raises.
+        """Records the block as a run of `job`, which is a success unless the block sets another status.
 
-        trigger: why the run was started. rerun_of: the id of the run that it repeats. With a `run_id`, as for scheduled
-        runs, the run is started only once: `AlreadyStarted` is raised if another process is running it or has finished
-        it. An interrupted run is taken over.
+        A block that raises an `Exception` is recorded as failed. One that raises anything else, such as
+        `StopRequested`, is recorded as interrupted.
+
+        trigger: why the run was started. rerun_of: the id of the run that this run repeats. run_id: the id of a run
+        that may be started only once, such as a scheduled run; None makes a new id. Raises `AlreadyStarted` if the run
+        with that id is in progress or has ended. If it was interrupted, it is taken over.
         """
         started, began = self._now(), time.monotonic()
         active_run = ActiveRun(run_id or new_run_id(started))
@@ -157,13 +160,13 @@ class JobRuns:
             self._leases.release(lease)
 
     def record_heartbeat(self, run_id: str, counts: Mapping[str, Any]) -> None:
-        """Records the counts so far of a run that is in progress. Raises `StoreUnavailable`."""
+        """Records `counts` as those so far of the run `run_id`, if it is in progress. Raises `StoreUnavailable`."""
         running = (job_runs.c.id == run_id) & (job_runs.c.status == RunStatus.RUNNING)
         with self._database.begin() as connection:
             connection.execute(update(job_runs).where(running).values(counts=dict(counts)))
 
     def in_progress(self, job: str) -> list[JobRun]:
-        """The runs of `job` that are in progress, oldest first; those whose process died are left out."""
+        """The runs of `job` that are in progress, oldest first. Runs whose process has died are left out."""
         query = self._query().where(job_runs.c.job == job, job_runs.c.status == RunStatus.RUNNING)
         with self._database.read() as connection:
             found = [_job_run(row) for row in connection.execute(query.order_by(job_runs.c.started_at))]
@@ -182,7 +185,7 @@ class JobRuns:
         return None if row is None else RunStatus(_job_run(row).status)
 
     def recent(self, limit: int = 20, job: str | None = None) -> list[JobRun]:
-        """The last `limit` runs (of one job), newest first."""
+        """The last `limit` runs, newest first: of `job` only, or of all jobs if it is None."""
         query = self._query().order_by(job_runs.c.started_at.desc(), job_runs.c.id.desc()).limit(limit)
         with self._database.read() as connection:
             return [
@@ -199,9 +202,9 @@ class JobRuns:
             return [_job_run(row) for row in connection.execute(query.order_by(job_runs.c.started_at.desc()))]
 
     def last_over_everyone(self, job: str) -> JobRun | None:
-        """The last run of `job`, or None if there is none.
+        """The last run of `job` over everyone, or None if there is none.
 
-        A run over some prisoners, prisons or shards does not count.
+        A run over only some prisoners, prisons, shards or services does not count.
         """
         return self._newest(job_runs.c.job == job, _over_everyone())
 
@@ -210,7 +213,7 @@ class JobRuns:
         return self._newest(job_runs.c.job == job, job_runs.c.status == RunStatus.SUCCESS, _over_everyone())
 
     def last_of_each(self) -> frozenset[str]:
-        """The ids of the last run over everyone, and of the last successful run over everyone, of each job."""
+        """The ids of each job's last run over everyone and last successful run over everyone."""
         with self._database.read() as connection:
             jobs = connection.execute(select(job_runs.c.job).distinct()).scalars().all()
         lasts = (last(job) for job in jobs for last in (self.last_over_everyone, self.last_success))
@@ -223,7 +226,10 @@ class JobRuns:
         return None if row is None else _job_run(row)
 
     def find(self, run_id: str) -> JobRun:
-        """One run by its id, or by a prefix that no other id has. Raises `UsageError` if there is no such run."""
+        """The run whose id is `run_id`, or else the only run whose id begins with `run_id`.
+
+        Raises `UsageError` if there is no such run, or if several ids begin with `run_id`.
+        """
         query = self._query().where(job_runs.c.id.startswith(run_id, autoescape=True)).limit(2)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
@@ -246,9 +252,10 @@ class JobRuns:
         rerun_of: str | None,
         started: datetime,
     ) -> bool:
-        """Writes the row of a new run, whose lease is already held.
+        """Records that the run `run_id`, whose lease is already held, has begun.
 
-        Returns False if the run was interrupted and is taken over.
+        Returns True for a new run, and False for an interrupted run that is taken over. Raises `AlreadyStarted` if the
+        run has ended.
         """
         row = {
             "id": run_id,
@@ -285,7 +292,7 @@ class JobRuns:
 
 
 def _over_everyone() -> ColumnElement[bool]:
-    """The condition for runs over everyone: by their recorded scope, or else by their parameters."""
+    """The condition that a run was over everyone: by its recorded scope or, if none is recorded, by its parameters."""
     recorded = job_runs.c.counts[SCOPE].as_string()
     chosen = (job_runs.c.parameters[name].as_string() for name in ("prisoners", "prisons"))
     nobody_chosen = (or_(each.is_(None), each == "[]") for each in chosen)
@@ -307,10 +314,11 @@ def new_run_id(moment: datetime) -> str:
 
 
 def scheduled_run_id(job: str, due: datetime) -> str:
-    """The id of the run of `job` due at the time `due`: the same in every process, so that only one can start it.
+    """The id of the run of `job` that is due at the time `due`.
 
-    The tables hold 40 characters, and shorten a longer id to a form that people cannot read. So the run id of a job
-    with a long name begins with the name of its reconciliation instead.
+    Every process makes the same id, so that only one process can start the run. The tables hold 40 characters, and
+    shorten a longer id to a form that people cannot read. So if the id would be longer, it begins with the name of the
+    reconciliation instead of the name of the job.
     """
     time = f"{due.astimezone(UTC):%Y%m%dT%H%MZ}"
     run_id = f"{job}-{time}"

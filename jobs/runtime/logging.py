@@ -1,7 +1,7 @@
-"""Logs: one line per event, to stderr; stdout is for results.
+"""Logs events to stderr, since stdout is for results.
 
-JSON for machines, a readable line for terminals. Values bound with `bound` (run id, queue) are in every log line of
-that thread.
+An event is one line of JSON for machines, or readable text for terminals. Values bound with `bound`, such as a run id
+or a queue, are in every event that the same thread logs during the block.
 """
 
 import logging
@@ -34,10 +34,10 @@ def configure_logging(
     stream: TextIO | None = None,
     masking: Masking = UNMASKED,
 ) -> None:
-    """Sends all logs, those of libraries too, to `stream` (stderr if None), with prisoners as `masking` shows them.
+    """Sends all logs, including those of libraries, to `stream` (stderr if None), masked by `masking`.
 
-    Without a format the default is `console` on a terminal, else `json`. Without a level it is `WARNING` on a terminal,
-    where a person runs the command, else `INFO`.
+    log_format: None means `console` if the logs go to a terminal, and `json` if not. level: None means `WARNING` if the
+    logs go to a terminal, where a person runs the command, and `INFO` if not.
     """
     out = stream or sys.stderr
     if level is None:
@@ -87,7 +87,10 @@ def configure_logging(
 
 
 def _masked(masking: Masking, name: str, value: object) -> object:
-    """A value of a log line with prisoners masked, at any depth; `name` says whether the value is a booking id."""
+    """A value of a log line, with prisoner numbers and booking ids in it masked at any depth.
+
+    name: the name of the value, which shows whether a number is a booking id.
+    """
     if isinstance(value, Mapping):
         return _masked_mapping(masking, value)
     if isinstance(value, list | tuple | set | frozenset):
@@ -98,9 +101,9 @@ def _masked(masking: Masking, name: str, value: object) -> object:
 
 
 def _masked_mapping(masking: Masking, values: Mapping[Any, object]) -> dict[str, object]:
-    """The values, with their names masked too, since the summary of a reconciliation uses prisoner numbers as names.
+    """The masked values by masked name, since the summary of a reconciliation uses prisoner numbers as names.
 
-    Names that are equal once masked are numbered from the second one, so that each value stays apart.
+    If several names are equal once masked, all but the first are numbered, so that no value is lost.
     """
     masked: dict[str, object] = {}
     occurrences: Counter[str] = Counter()
@@ -113,7 +116,7 @@ def _masked_mapping(masking: Masking, values: Mapping[Any, object]) -> dict[str,
 
 
 def _without_steering(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Removes terminal control characters from every value. Tracebacks keep their lines."""
+    """Removes terminal control characters from every value. Tracebacks keep their line breaks."""
     return {name: _plain_value(name, value) for name, value in event.items()}
 
 
@@ -133,7 +136,10 @@ class _ToStderr(logging.StreamHandler[TextIO]):
 
 
 def trace_of(error: BaseException | None) -> str:
-    """The tracebacks of an error and of its causes, without the texts of errors that the program did not define."""
+    """The tracebacks of an error and of its causes, the first cause first.
+
+    The text of each error is that of `one_line`, which leaves out texts that may quote personal data or secrets.
+    """
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
@@ -160,7 +166,7 @@ def bound(**values: str) -> Iterator[None]:
 
 
 def failure_log(work: str) -> FailureLog:
-    """The log for a piece of repeated work; each line names the work, such as `drain of visit`."""
+    """The log for the failures of a piece of repeated work. Each line has the name `work`, such as `drain of visit`."""
     return FailureLog(
         "jobs.runtime.logging",
         "work-failing",
@@ -172,5 +178,5 @@ def failure_log(work: str) -> FailureLog:
 
 
 def log_failure(log: FailureLog, error: Exception) -> None:
-    """Logs that repeated work failed and will be tried again."""
+    """Records in `log` that work failed. Only the first failure of an outage, and each new reason, is logged."""
     log.failed(one_line(error), error=type(error).__name__, exc_info=traces_wanted())

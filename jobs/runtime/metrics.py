@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: messages, calls, breakers, runs and mismatches. Only ids and codes, no personal data."""
+"""Metrics for Prometheus: messages, calls, breakers, runs and mismatches. They contain no personal data."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -31,7 +31,7 @@ _BREAKER_VALUES = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, Breake
 
 
 class Metrics:
-    """The counts since the process began. It observes calls, and is safe to share between threads."""
+    """Counts messages and calls since the process began. It is safe to share between threads."""
 
     def __init__(self) -> None:
         # The start time of the process makes the creation times of the counters superfluous.
@@ -69,7 +69,7 @@ class Metrics:
         return False
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
-        """Counts a call and its time, by service, method and result (`ok`, a status, or `no answer`)."""
+        """Counts a call and its duration, by service, method and result (`ok`, the HTTP status, or `no answer`)."""
         result = "ok" if error is None else "no answer" if error.status is None else str(error.status)
         self._calls.labels(service, method, result).observe(seconds)
 
@@ -77,12 +77,12 @@ class Metrics:
         """Counts nothing: the call was not made."""
 
     def message_ended(self, queue: str, outcome: Outcome, receive_count: int) -> None:
-        """Counts a message that came to an end, and how many times it had been received (`receive_count`)."""
+        """Counts a message of `queue` that has reached `outcome` after being received `receive_count` times."""
         self._messages.labels(queue, outcome).inc()
         self._attempts.labels(queue, outcome).observe(receive_count)
 
     def add(self, collect: Callable[[], Iterable[Metric]]) -> None:
-        """Adds metrics that are read whenever the page is requested."""
+        """Adds metrics that `collect` reads each time the page of metrics is requested."""
         self._registry.register(_Collected(collect))
 
     def render(self) -> bytes:
@@ -102,7 +102,7 @@ class _Collected(Collector):
 
 
 def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -> Iterator[Metric]:
-    """The breaker of each service: 0 closed, 0.5 being tried, 1 open."""
+    """The metric for the breaker of each service: 0 if it is closed, 0.5 if it is half-open, 1 if it is open."""
     family = GaugeMetricFamily(
         f"{PREFIX}_breaker_state",
         "Whether a service counts as down: 0 no, 0.5 being tried, 1 yes.",
@@ -114,9 +114,10 @@ def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -
 
 
 def run_metrics(job_runs: JobRuns, jobs: Iterable[str]) -> Iterator[Metric]:
-    """The last run of each job over everyone: its status, the age of the last success, and the mismatches it found.
+    """The metrics of each job: the status of its last run, and the age and mismatches of its last successful run.
 
-    A run over some prisoners or prisons, such as a run that checks a single difference again, does not count.
+    Only runs over everyone count. A run that checks a single difference again, for example, does not. There are no
+    metrics while the database is unavailable.
     """
     status = GaugeMetricFamily(
         f"{PREFIX}_run_status", "1 for the status of the last run of a job.", labels=["job", "status", SCOPE]

@@ -1,7 +1,7 @@
-"""The scheduler: drains, scheduled jobs and deliveries, each at its time, in one process.
+"""The scheduler: runs the drains, the scheduled jobs and the deliveries in one process, each at the right time.
 
-Every scheduled time has one job run, whichever process starts it. A run that was missed while no scheduler was
-running, or was interrupted because a scheduler died, still begins within the job's `catch_up` time.
+A job has only one run for each scheduled time, whichever process starts it. A run that was missed while no scheduler
+was running, or was interrupted because a scheduler died, can still be started within the job's `catch_up` time.
 """
 
 import threading
@@ -29,10 +29,11 @@ from sync.store.database import StoreUnavailable
 LOG_SECONDS = 60
 HEARTBEAT_SECONDS = 15.0
 OUTBOX_SECONDS = 3.0
-#: How often to check whether a job is due, and how soon to check again after it failed or ran in another process.
+#: How often to check whether a job is due, and how soon to check again after it failed or while it runs in another
+#: process, in seconds.
 _DUE_SECONDS = 1
 _RECHECK_SECONDS = 20
-#: A batch or a job may take longer than its interval: the next one then starts late; two never run at the same time.
+#: If a batch or a job takes longer than its interval, the next one starts late. Two of the same kind never run at once.
 _JOB_DEFAULTS = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
 
 
@@ -44,7 +45,7 @@ class QueueDrain(Protocol):
         ...
 
     def stop(self) -> None:
-        """Receives nothing more, and finishes the messages in flight."""
+        """Stops receiving. Messages in flight are handled, or returned to the queue."""
         ...
 
 
@@ -52,8 +53,9 @@ class QueueDrain(Protocol):
 class DueJob:
     """A job as the scheduler runs it.
 
-    run: does the work, puts counts into the run, and raises if it fails. It raises `StopRequested` if the process is
-    asked to end before the work is done. catch_up: how long after its scheduled time a run is still worth starting.
+    schedule: the times at which the job is due. run: does the work, puts counts into the `ActiveRun`, and raises an
+    exception if the work fails. It raises `StopRequested` if the process is asked to end first and another process is
+    to do the rest. catch_up: how long after its scheduled time a run is still worth starting.
     """
 
     name: str
@@ -64,9 +66,11 @@ class DueJob:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What a scheduler runs: a drain of each queue, jobs by their schedules, and the deliveries of the outbox.
+    """What a scheduler runs: the drain of each queue, jobs on their schedules, and the deliveries of the outbox.
 
-    export_telemetry: sends due events to Application Insights. record_heartbeat: gets the result of
+    drain_interval_seconds: the interval between the batches of a queue. send_due: sends the deliveries that are due,
+    and returns their number by result. export_telemetry: sends due events to Application Insights. outbox_seconds: the
+    interval between the calls of each of these two functions. record_heartbeat: gets the result of
     `Scheduler.heartbeat` every `heartbeat_seconds`.
     """
 
@@ -101,7 +105,7 @@ class Scheduler:
         self._failures |= {name: failure_log(name) for name in ("outbox", "telemetry")}
 
     def run(self) -> dict[str, int]:
-        """Works until `stop` is called and running work has finished. Returns the drained messages by outcome."""
+        """Works until `stop` is called and running work has finished. Returns the `totals`."""
         timer = BackgroundScheduler(timezone=UTC, executors=self._executors(), job_defaults=_JOB_DEFAULTS)
         self._add_work(timer)
         timer.start()
@@ -132,16 +136,19 @@ class Scheduler:
             drain.stop()
 
     def totals(self) -> dict[str, int]:
-        """The number of messages since the start, by outcome; outcomes that never happened are left out."""
+        """The number of batches, of received messages, and of messages with each outcome, since the start.
+
+        Batches without messages do not count. Numbers that are 0 are left out.
+        """
         with self._lock:
             return dict(self._totals)
 
     def failing(self) -> dict[str, str]:
-        """The work that currently fails, and why."""
+        """The reason for each piece of work that is currently failing, by the name of the work."""
         return {name: log.reason for name, log in self._failures.items() if log.reason is not None}
 
     def heartbeat(self) -> dict[str, Any]:
-        """The record of a live scheduler: the time, its totals, its last batch with messages, and failures."""
+        """The record of a live scheduler: the time, the `totals`, the last batch with messages, and failing work."""
         with self._lock:
             return {
                 **self._totals,
@@ -209,7 +216,10 @@ class Scheduler:
         self._log.info("batch", **counts, seconds=round(summary.seconds, 3))
 
     def _run_due(self, job: DueJob) -> None:
-        """Runs `job` for its latest scheduled time, unless that run is done or in progress, here or elsewhere."""
+        """Runs `job` for its latest scheduled time, if that is at most `catch_up` ago.
+
+        Does nothing if that run has ended or is in progress, in this process or another.
+        """
         due = job.schedule.latest(self._now(), job.catch_up)
         if self._stopping.is_set() or due is None or self._done.get(job.name) == due:
             return
@@ -226,7 +236,7 @@ class Scheduler:
                 return
             except AlreadyStarted:
                 status = RunStatus.RUNNING
-            except Exception as error:  # recorded with the run if possible; the next scheduled time is tried
+            except Exception as error:  # recorded with the run if possible, and otherwise tried again
                 log_failure(self._failures[job.name], error)
                 self._recheck_at[job.name] = time.monotonic() + _RECHECK_SECONDS
                 return
@@ -265,7 +275,7 @@ class Scheduler:
             return
         try:
             counts = self._workload.send_due()
-        except Exception as error:  # an outage of Slack, mail or database must not end the deliveries
+        except Exception as error:  # an outage of Slack, email or the database must not end the deliveries
             log_failure(self._failures["outbox"], error)
         else:
             self._failures["outbox"].worked()

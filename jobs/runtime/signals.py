@@ -1,4 +1,9 @@
-"""SIGTERM and SIGINT: the first asks running work to finish, the second ends the process at once."""
+"""What SIGTERM and SIGINT do to running work.
+
+With `stopping`, the first signal asks the work to finish. With `interrupting`, each signal interrupts it. With
+`interruptible`, the first signal interrupts it only where this is allowed. With the first and the last of these, a
+second signal ends the process at once.
+"""
 
 import os
 import signal
@@ -40,7 +45,7 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def interrupting(what: str) -> Iterator[None]:
-    """Interrupts the block at a signal, even if the block is waiting. `WorkError` then says that `what` was stopped.
+    """Interrupts the block at a signal, even if the block is waiting. Then raises `WorkError`, which names `what`.
 
     The block must be safe to interrupt at any point. A part that is not safe to interrupt handles the signals itself,
     with `stopping`.
@@ -60,7 +65,10 @@ def interrupting(what: str) -> Iterator[None]:
 
 
 class Interruption:
-    """The effect of signals on a piece of work: the first interrupts it in `allowed`, and is only noted elsewhere."""
+    """The effect of signals on a piece of work.
+
+    The first signal interrupts the work if it is in a block of `allowed`, and is only noted if it is not.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -68,7 +76,10 @@ class Interruption:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Raises `StopRequested` in the block at the first signal, whatever the block waits for."""
+        """Raises `StopRequested` in the block at the first signal, even if the block is waiting.
+
+        Raises it at the beginning of the block if that signal has already come.
+        """
         self._raising = True
         try:
             if self.requested:
@@ -88,9 +99,9 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Handles the signals for the block, so that an interruption can still be recorded.
+    """Gives the block an `Interruption` that handles the signals, so that the block can record an interruption.
 
-    Outside the main thread, which is the only thread that receives signals, this has no effect.
+    Only the main thread receives signals. In any other thread, the signals are handled as before.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
@@ -117,4 +128,4 @@ def _listen(receiver: socket.socket, stop: Callable[[], None]) -> None:
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Keeps the signal from ending the process, since the listener acts on it."""
+    """Does nothing, so that the signal does not end the process. The listener acts on the signal."""

@@ -1,7 +1,8 @@
-"""Sends the telemetry events to Application Insights, with their table as the outbox.
+"""Sends the telemetry events to Application Insights. Their table serves as the outbox.
 
-An event is in the table first, and stays due until Application Insights has accepted it. If a process dies
-in between, no event is lost: events that it sent but did not record as sent are sent again, with the same `eventId`.
+Each event is stored in the table first, and stays due until Application Insights has accepted or refused it. If a
+process dies, none of these events is lost. Events that the process had sent but not yet recorded as sent are sent
+again, with the same `eventId`.
 """
 
 import math
@@ -27,7 +28,7 @@ _LONGEST_TOLD_WAIT_SECONDS = 3_600.0
 class TelemetryExport:
     """Sends due events, in one process at a time.
 
-    `monotonic` is the clock for the waits after a failure, in seconds.
+    monotonic: returns the time on a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -51,8 +52,8 @@ class TelemetryExport:
     def send_due(self, seconds: float = math.inf, stop_requested: Callable[[], bool] = lambda: False) -> int:
         """Sends due events, and returns how many were accepted.
 
-        Begins no request once `stop_requested` returns true or `seconds` have passed; a single request also takes at
-        most `seconds`. Sends nothing during the wait after a failure, or while another process sends. Raises
+        Begins no request once `stop_requested` returns true or `seconds` have passed, and lets no request take longer
+        than `seconds`. Sends nothing during the wait after a failure, or while another process is sending. Raises
         `StoreUnavailable`.
         """
         started, sent = self._monotonic(), 0
