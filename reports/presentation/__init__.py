@@ -1,17 +1,17 @@
 """The presentation of results.
 
-Each of these modules renders something that people receive:
+Each of these modules makes something that people receive, or a part of it:
 
 - `page`: the report of a run as HTML
 - `index`: the overview of all reconciliations and their runs as HTML
 - `email_report`: the email of a run
 - `slack_report`: the Slack messages of a run
-- `message_content`: what email and Slack share: the newest differences, and the files
+- `message_content`: what the email and the Slack messages share, which is the newest differences and the files
 - `csv`: the differences for a spreadsheet
 - `alerts`: the Slack message of an alert
 - `support_request`: the request to the NOMIS support team
 
-They share these modules, so that all of them say the same:
+They share these modules, so that all of them say the same thing:
 
 - `summary`: what a run found, in sentences and figures
 - `what_to_do`: the actions, grouped by who acts

@@ -1,4 +1,4 @@
-"""The Slack message for an alert: what happened, what it means, which command to run, and the ids below them."""
+"""The Slack message for an alert: what happened, what that means, which command to run and, below that, the ids."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _sentences(payload: Mapping[str, Any], masking: Masking) -> str:
     return (
         f"The reconciliation of {slack_text(what)} has no result: {slack_text(masking.text(reason))}. "
         "Until it runs, differences between NOMIS and DPS go unnoticed. When `prisoner-to-nomis check` reports that "
-        "everything is up, run it again:"
+        "everything is up, run the reconciliation again:"
     )
 
 
@@ -117,7 +117,7 @@ def _severity(text: str) -> str:
 
 
 def _properties(payload: Mapping[str, Any], masking: Masking) -> Iterator[str]:
-    """The ids and the other properties of the event, one on each line."""
+    """Yields a line for each property of the event, such as an id."""
     for name, value in dict(payload.get("properties") or {}).items():
         shown = _property(str(name), str(value), masking)
         cut = shown if len(shown) <= _LONGEST_PROPERTY else f"{shown[:_LONGEST_PROPERTY]}…"

@@ -25,7 +25,7 @@ _LINE_HEIGHT = 23.0
 _WIDEST_BAR = 44.0
 #: The most bars that all have labels; the labels of more bars would overlap.
 _MOST_LABELS = 6
-#: The most lines of the scale above or below the base line.
+#: The most steps of the scale, above and below the base line together.
 _MOST_TICKS = 5
 
 
@@ -42,9 +42,9 @@ class BarPart:
 class Bar:
     """The bar of a run. x, width, top: in drawing units.
 
-    parts: persisting, new and resolved. value: the number of differences. label: the day of the run, or empty if there
-    are too many bars. time: the time of the run, if another run began on the same day; otherwise empty. minor: narrow
-    screens leave the label out.
+    parts: the persisting, new and resolved differences. value: the number of differences. label: the day of the run, or
+    empty if the bar has no label. time: the time of the run, if the bar has a label and another run began on the same
+    day; otherwise empty. minor: whether narrow screens leave the label out.
     """
 
     x: float
@@ -64,7 +64,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A line of the scale. y: in drawing units. label: its number."""
+    """A line of the scale. y: in drawing units. label: the number at the line."""
 
     y: float
     label: str
@@ -74,8 +74,8 @@ class Tick:
 class Trend:
     """The drawing of the trend, with the same figures in words as `text`.
 
-    base: the y coordinate of the base line. bottom: the y coordinate of the end of the lowest bar. left: where the bars
-    begin. height, width: the size of the drawing. All are in drawing units.
+    base: the y coordinate of the base line. bottom: the y coordinate of the end of the lowest bar. left: the x
+    coordinate at which the bars begin. height, width: the size of the drawing. All these are in drawing units.
     """
 
     bars: tuple[Bar, ...]
@@ -99,9 +99,10 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """The values as blocks in proportion to the largest value (`▁▂▅█`), for places that cannot show a drawing.
+    """A block for each value, with a height in proportion to the largest value: `▁▂▅█`.
 
-    Arial, Segoe UI and all terminal fonts have these blocks, so Outlook and Gmail show them too.
+    The blocks are for places that cannot show a drawing. Arial, Segoe UI and all terminal fonts have them, so Outlook
+    and Gmail show them too.
     """
     highest = max(values, default=0)
     steps = len(_HEIGHTS) - 1
@@ -156,14 +157,14 @@ def _parts(point: TrendPoint, base: float, unit: float) -> tuple[BarPart, ...]:
 
 
 def _ticks(highest: int, deepest: int, base: float, unit: float) -> tuple[Tick, ...]:
-    """Round numbers above and below the base line, which is zero."""
+    """The lines of the scale: round numbers above and below the base line, which stands for zero."""
     step = _round_step(highest + deepest)
     values = [*range(-(deepest // step) * step, 0, step), *range(0, highest + 1, step)]
     return tuple(Tick(round(base - value * unit, 1), thousands(abs(value))) for value in values)
 
 
 def _round_step(length: int) -> int:
-    """The smallest of 1, 2, 5, 10, 20 and so on that divides this length into at most `_MOST_TICKS` steps."""
+    """The smallest of 1, 2, 5, 10, 20 and so on that divides `length` into at most `_MOST_TICKS` steps."""
     size = 1
     while True:
         for factor in (1, 2, 5):

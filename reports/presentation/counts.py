@@ -1,4 +1,4 @@
-"""Counts of differences by kind, age, cause and prison, each with the link that shows exactly those differences.
+"""Counts of differences by kind, age, cause and prison, each with the link that shows exactly the counted differences.
 
 A link holds the values to filter by, and each row of the page carries its own values. The script of the page keeps the
 filter in the fragment of the address, `#prison=LEI&standing=new`, so that the address can be shared. No server sees a
@@ -33,17 +33,17 @@ _NEW = "new"
 
 
 def slug(text: str) -> str:
-    """A text as a value in a link: `the event was lost, or failed` becomes `the-event-was-lost-or-failed`."""
+    """`text` as a value in a link: `the event was lost, or failed` becomes `the-event-was-lost-or-failed`."""
     return _NOT_A_WORD.sub("-", text.lower()).strip("-") or "unknown"
 
 
 def code(value: str | None, none: str = "unknown") -> str:
-    """A code of another system as a value in a link, without spaces; `none` stands for a missing or empty code."""
+    """A code of another system as a value in a link, with hyphens for spaces; `none` if it is missing or empty."""
     return none if value is None else "-".join(value.split()) or none
 
 
 def query(**values: str) -> str:
-    """The filter of a link from its names and values: `prison=LEI&standing=new`."""
+    """The filter of a link, made from names and values: `prison=LEI&standing=new`."""
     return urlencode(values)
 
 
@@ -51,7 +51,8 @@ def query(**values: str) -> str:
 class Count:
     """A number of differences that have something in common.
 
-    name: what they have in common. new: how many of the `mismatches` are new. query: the filter that shows them.
+    name: what they have in common. mismatches: their number. new: how many of the differences are new. query: the
+    filter that shows the differences.
     """
 
     name: str
@@ -61,7 +62,10 @@ class Count:
 
 
 def counts(found: Iterable[tuple[str, str, Mismatch]]) -> list[Count]:
-    """Counts of differences by name, the largest first. found: tuples of a name, its filter and a difference."""
+    """A count for each name, the largest first.
+
+    found: for each difference, the name under which it is counted, the filter for that name, and the difference.
+    """
     listed = list(found)
     queries = {name: query for name, query, _ in listed}
     total = Counter(name for name, _, _ in listed)
@@ -71,7 +75,7 @@ def counts(found: Iterable[tuple[str, str, Mismatch]]) -> list[Count]:
 
 
 def age_of(result: ReconciliationResult, mismatch: Mismatch) -> str:
-    """The age of a difference at the end of its run, by its name in links."""
+    """The age of a difference at the end of the run, as links name it: `new`, or a key of `_AGES`."""
     if mismatch.standing == "new":
         return _NEW
     days = (result.finished_at - mismatch.since).days
@@ -92,7 +96,7 @@ def ages(result: ReconciliationResult) -> list[Count]:
 
 @dataclass(frozen=True, slots=True)
 class CauseRow:
-    """A cause of differences. slug: its name in links. right_side: the right side, or `differs` if it varies."""
+    """A cause of differences. slug: its name in links. right_side: the right side, or `differs` if that varies."""
 
     count: Count
     slug: str
@@ -128,8 +132,8 @@ def _right_side(rows: Sequence[PageRow]) -> str:
 class PrisonRow:
     """A prison: how many records were compared, how many of them differ, and how many of those are new.
 
-    name: its code, or `unknown`. rate: differences per 1,000 records, or None if no record was compared. query: the
-    filter that shows the differences.
+    name: the code of the prison, or `unknown`. rate: differences per 1,000 records, or None if no record was compared.
+    query: the filter that shows the differences.
     """
 
     name: str
@@ -141,14 +145,14 @@ class PrisonRow:
 
     @property
     def rate_text(self) -> str:
-        """The rate to one decimal place, `4.3`; `under 0.1` for a rate that would be rounded to zero."""
+        """The rate to one decimal place, such as `4.3`; `under 0.1` if it is lower but not zero; `–` if unknown."""
         if self.rate is None:
             return "–"
         return "under 0.1" if 0 < self.rate < 0.1 else f"{self.rate:,.1f}"
 
 
 def prison_rows(result: ReconciliationResult) -> list[PrisonRow]:
-    """Every prison of the run in alphabetical order; records without a prison come last."""
+    """A row for each prison of the run, in alphabetical order; the row of records with an unknown prison comes last."""
     return [
         PrisonRow(
             each.prison_id or "unknown",

@@ -30,9 +30,10 @@ def render_csv(result: ReconciliationResult, masking: Masking = UNMASKED) -> str
 
 
 def packed_csv(result: ReconciliationResult, masking: Masking) -> str:
-    """The lines of the CSV as a JSON list, compressed with gzip, in hexadecimal digits: an eighth of the size.
+    """The lines of the CSV as a JSON list, compressed with gzip, in hexadecimal digits.
 
-    The digits form a single word, so the masking of a page finds no prisoner number or booking id in them.
+    The digits take an eighth of the space of the lines. They form a single word, so the masking of a page finds no
+    prisoner number or booking id in them.
     """
     lines = json.dumps(_csv_lines(result, masking), ensure_ascii=False)
     return gzip.compress(lines.encode(), mtime=0).hex()
@@ -82,6 +83,6 @@ def _masked_value(name: str, value: Any, masking: Masking) -> Any:
 
 
 def safe_cell(cell: object) -> str:
-    """A value as the text of a cell that no spreadsheet treats as a formula, or empty for None."""
+    """`cell` as a text that no spreadsheet treats as a formula; empty for None."""
     text = "" if cell is None else without_control_characters(str(cell))
     return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) or text.startswith("\n") else text

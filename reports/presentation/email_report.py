@@ -37,7 +37,11 @@ class EmailReport:
 
 @dataclass(frozen=True, slots=True)
 class _Trend:
-    """The trend in three forms: heights of table cells in pixels, which every mail client draws; blocks; and words."""
+    """The trend in three forms.
+
+    heights: the heights, in pixels, of table cells, which every mail client draws. letters: the trend as blocks. words:
+    the trend in words.
+    """
 
     heights: tuple[int, ...]
     letters: str
@@ -83,7 +87,10 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
 
 
 def _subject(result: ReconciliationResult, severity: Severity) -> str:
-    """The number of differences, how many of them are new, and the severity, short enough for a subject line."""
+    """The status unless it is complete, the numbers of differences and of new differences, and the severity.
+
+    This is short enough for a subject line. A failed run has only the status and the severity.
+    """
     if result.status == "failed":
         return f"failed ({severity})"
     parts = ["incomplete"] if result.status == "incomplete" else []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run_folder(reconciliation: str, run_id: str) -> str:
-    """The folder of a run in the archive, relative to its root."""
+    """The folder of a run, relative to the root of the archive."""
     entry = RECONCILIATIONS.get(reconciliation)
     return f"{reconciliation}/{run_id}" if entry is None or entry.own_folder else run_id
 
@@ -55,13 +55,13 @@ def render_index(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The card of a reconciliation, from its last run over everyone.
+    """The card of a reconciliation, made from its last run over everyone.
 
     folder: the folder of that run, or None if there is no run. state: the state of the reconciliation in a few words.
-    tone: the style of the state: `good`, `plain` or `new`. figure: how many records differ, or None if no record was
-    compared. note: what the figure counts. complete_at: the end of the last complete run, aware. age: the time from
-    `complete_at` until the page was made, in words. to_do: what to do first, on one line; empty if there is nothing
-    to do.
+    tone: the style of the state: `good`, `plain` or `new`. figure: how many records differ, or None if the run has no
+    meaningful figures. note: what the figure counts, and how much could not be read. complete_at: the end of the last
+    complete run, aware, or None if there is none. age: the time from `complete_at` until the page was made, in words.
+    to_do: what to do first, on one line; empty if there is nothing to do.
     """
 
     title: str
@@ -78,7 +78,11 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run in the list. name: its time, unique in the list. scope: what it covered. unread: what could not be read."""
+    """A run in the list.
+
+    name: the time at which the run began, unique in the list. scope: what the run covered, in words. unread: how much
+    could not be read, in words; empty if that is unknown.
+    """
 
     name: str
     run: EndedRun

@@ -49,7 +49,10 @@ UNMASKED = Masking()
 
 
 def masked_page(page: str, result: ReconciliationResult, masking: Masking) -> str:
-    """The page, with every prisoner number and every booking id of its result masked if masking is on."""
+    """The page of `result`. If masking is on, prisoner numbers and the booking ids of the result are masked.
+
+    A booking id with fewer than `_SHORTEST_BOOKING` digits is masked only if the page says that it is a booking.
+    """
     if not masking.on:
         return page
     bookings = {str(each) for each in _bookings(result.model_dump())}

@@ -1,4 +1,4 @@
-"""What the email and the Slack messages of a run share: its newest differences as lines of text, and its files."""
+"""What the email and the Slack messages of a run share: the newest differences as lines of text, and the files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reports.presentation.masking import Masking
     from reports.presentation.view import View
 
-#: The most differences in a message, new ones first; its files have all of them.
+#: The most differences in a message, new ones first; the files that are sent with it have all of them.
 MOST_LISTED = 20
 MASKED = (
     "Prisoner numbers and booking ids are masked here. The report in the archive shows them in full, in the same rows."
@@ -28,12 +28,13 @@ LONGEST_FILE = 6_000_000
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A difference in an email or a Slack message; all texts are masked if masking is on.
+    """A difference in an email or a Slack message. If masking is on, its texts are masked.
 
     row: its number in the report. name: what identifies the record. details: the prisoner, the booking and the day.
-    prison: its code. kind: how the record differs, or empty if the values show this. nomis, dps: the values. since:
-    `new`, or when the difference was first seen. cause: why it differs, which side is right, and what to do. request:
-    the text for NOMIS support, or empty if there is none. commands: the commands to run, in order.
+    prison: the code of the prison, or `prison unknown`. kind: how the record differs, or empty if the values show this.
+    nomis, dps: the values on each side. since: `new`, or when the difference was first seen. cause: why the record
+    differs, which side is right, and what to do. request: the text for NOMIS support, or empty if there is none.
+    commands: the commands to run, in order.
     """
 
     row: int

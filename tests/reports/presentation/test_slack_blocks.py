@@ -117,7 +117,8 @@ def test_an_alert_of_a_reconciliation_has_the_command() -> None:
         "*A reconciliation could not run in Production: visits-reports-reconciliation-not-run*",
         (
             "The reconciliation of visits has no result: nomis: status 503. Until it runs, differences between NOMIS "
-            "and DPS go unnoticed. When `prisoner-to-nomis check` reports that everything is up, run it again:"
+            "and DPS go unnoticed. When `prisoner-to-nomis check` reports that everything is up, run the "
+            "reconciliation again:"
         ),
         "`prisoner-to-nomis reconcile visits --resume=last`",
         "visits-reports-reconciliation-not-run · 29 November 2026 at 04:00 · domain visits · severity serious: act now",
