@@ -1,4 +1,4 @@
-"""An embedded HMPPS: fake services over real HTTP around one population.
+"""An embedded HMPPS: fake services that speak real HTTP and share one population.
 
 It has queues, faults that can be switched on, a journal of accepted writes, and an independent record of what is right.
 """

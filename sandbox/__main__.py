@@ -1,4 +1,4 @@
-"""Serves the sandbox in the foreground, for working by hand: `python -m sandbox`."""
+"""Serves the sandbox in the foreground, for manual use: `python -m sandbox`."""
 
 from __future__ import annotations
 
@@ -25,56 +25,64 @@ from sandbox.process import serve
 PROGRAM = "python -m sandbox"
 #: The highest port for the control API that leaves enough ports above it for the services.
 HIGHEST_BASE = 65_535 - len(NAMES)
-MOCKS = """return a canned record for any visit or adjustment that does not exist; the visit has the prison and visitors
-of MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, and an adjustment is to a sentence if its id ends in S
+MOCKS = """return a canned record for any visit or adjustment that does not exist; the canned visit has the prison in
+MOCK_VISITS_PRISON_ID and the visitors in MOCK_VISITS_VISITORS, and a canned adjustment applies to a sentence if its id
+ends in S
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that refuses wrong arguments with a message of one line."""
+    """A parser that refuses wrong arguments with a one-line message."""
 
     def error(self, message: str) -> NoReturn:
-        """Prints in one line what is wrong, and ends the process with exit code 2."""
+        """Prints what is wrong on one line, and ends the process with exit code 2."""
         self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}\n")
 
 
 def parser() -> Parser:
     """Returns the parser of the command line of `python -m sandbox`."""
-    made = Parser(PROGRAM, description="Serves the sandbox in the foreground, for working by hand.")
+    made = Parser(PROGRAM, description="Serves the sandbox in the foreground, for manual use.")
     add = made.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--advertise", help="host name to write in the settings (default: that of --host)")
+    add("--advertise", help="host name for the addresses in the settings (default: that of --host)")
     add(
         "--port-base",
         type=_port_base,
         default=8100,
-        help="port of the control API; the services use the ports after it; 0 means free ports (default: %(default)s)",
+        help="port of the control API; the services use the ports after it; 0 means any free ports "
+        "(default: %(default)s)",
     )
     add("--prisoners", type=_count, default=200, help="active prisoners (default: %(default)s)")
     add("--seed", type=int, default=1, help="the same seed gives the same world (default: %(default)s)")
-    add("--latency-ms", type=_milliseconds, default=0, help="minimum time that each call takes (default: %(default)s)")
+    add(
+        "--latency-ms",
+        type=_milliseconds,
+        default=0,
+        help="approximate time that each call takes, in milliseconds (default: %(default)s)",
+    )
     add(
         "--mismatch-rate",
         type=_share,
         default=0.001,
-        help="share of prisoners whose levels differ (default: %(default)s)",
+        help="share of prisoners whose incentive levels are made to differ (default: %(default)s)",
     )
     add(
         "--every-cause",
         action="store_true",
-        help="plant a difference of every probable cause for every reconciliation, whatever the rate",
+        help="plant at least one difference with each probable cause, for every reconciliation, whatever the rate",
     )
     add(
         "--generation",
         type=_generation,
         default="today",
-        help="how old the services and their API documents are: today, 2023 (May), or a month (default: %(default)s)",
+        help="date of the services and their API documents: today, 2023 (May 2023), or a month such as 2024-06 "
+        "(default: %(default)s)",
     )
     add("--mock-publishers", action="store_true", help=MOCKS)
     add(
         "--emulator-url",
         type=_address,
-        help="address of a running emulator of SNS and SQS (default: an emulator is started)",
+        help="address of a running emulator of SNS and SQS (default: start an emulator)",
     )
     add(
         "--env-file",
@@ -134,12 +142,15 @@ def _file(text: str) -> Path:
     return file
 
 
-#: The environment that a program with these settings names in its alerts and reports.
+#: The environment named in the alerts and reports of a program that runs with the sandbox's settings.
 ENVIRONMENT_NAME = "Sandbox"
 
 
 def main() -> None:
-    """Prints or writes the settings as `export NAME=value` lines, and then serves until it is interrupted."""
+    """Serves the sandbox until it is interrupted.
+
+    Once all services are listening, prints the settings as `export NAME=value` lines, or writes them to a file.
+    """
     parsing = parser()
     chosen = parsing.parse_args()
     kept = shielded_environment(os.environ)
@@ -204,11 +215,11 @@ def _print_settings(engine: Engine, file: Path | None) -> None:
     else:
         _write(file, text)
     where = "" if file is None else f"The settings are in {file}. "
-    sys.stderr.write(f"{where}The control API is at {engine.url('control')}; end with Ctrl+C.\n")
+    sys.stderr.write(f"{where}The control API is at {engine.url('control')}; press Ctrl+C to stop.\n")
 
 
 def _write(file: Path, text: str) -> None:
-    """Replaces the whole file at once, so that nobody reads half of it.
+    """Replaces the whole file at once, so that no program reads a half-written file.
 
     Raises:
         SandboxError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""A fake of the ingestion endpoint of Application Insights, which takes batches of custom events and checks each."""
+"""A fake of Application Insights' ingestion endpoint, which takes batches of custom events and checks each event."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def connection_string(address: str) -> str:
-    """Returns the connection string of the fake at an address, such as `http://localhost:8111`."""
+    """Returns the connection string of the fake at `address`, a URL such as `http://localhost:8111`."""
     return f"InstrumentationKey={INSTRUMENTATION_KEY};IngestionEndpoint={address}/"
 
 
 class ApplicationInsights:
     """The events accepted since the last reset, and those to be refused on purpose.
 
-    Attributes: refusals: the status with which events are refused, by name: 400 refuses an event every time, and any
-    other status once.
+    Attributes: events: the accepted events, as `event_of` returns them. refusals: by event name, the status with which
+    events are refused on purpose. A status of 400 refuses an event every time, and any other status refuses it once.
     """
 
     def __init__(self) -> None:
-        """Starts without events."""
+        """Starts with no events or refusals."""
         self.events: list[dict[str, Any]] = []
         self.refusals: dict[str, int] = {}
         self._refused: set[tuple[str, str]] = set()
 
     def clear(self) -> None:
-        """Forgets the events that were accepted, and the refusals."""
+        """Forgets the accepted events and the refusals."""
         self.events.clear()
         self.refusals.clear()
         self._refused.clear()
@@ -49,7 +49,11 @@ class ApplicationInsights:
         return [Route("POST", "/v2.1/track", self.track)]
 
     def track(self, request: Request) -> Reply:
-        """Takes a batch. The status is 200 if all events are accepted, 206 if some are, or 400 if all are malformed."""
+        """Takes a batch of events.
+
+        The status is 200 if all events are accepted, 400 if the batch is malformed or all events are refused with 400,
+        and 206 otherwise.
+        """
         try:
             items = orjson.loads(request.body)
         except orjson.JSONDecodeError:
@@ -80,7 +84,7 @@ class ApplicationInsights:
 
 
 def event_of(item: dict[str, Any]) -> dict[str, Any]:
-    """Returns an item as queries see it, with the columns of `customEvents`."""
+    """Returns an item as a query sees it, with the columns of `customEvents` as keys."""
     data, tags = item["data"]["baseData"], item["tags"]
     return {
         "name": data["name"],
@@ -92,7 +96,7 @@ def event_of(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def fault_of(item: Any) -> str | None:
-    """Returns what is wrong with an item, or None if it is a correct custom event of the program."""
+    """Returns what is wrong with an item, or None if it is a correct custom event from the program."""
     if not isinstance(item, dict) or len(orjson.dumps(item)) > LARGEST_ITEM:
         return "not an item of at most 64 kB"
     data, tags = item.get("data"), item.get("tags")

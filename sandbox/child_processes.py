@@ -20,11 +20,11 @@ _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
 class SandboxError(RuntimeError):
-    """The sandbox did not start, or refused a command."""
+    """The sandbox did not start, or could not do what was requested."""
 
 
 def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """Starts a module of the sandbox as a process that reports its address on its standard output."""
+    """Starts a module of the sandbox as a process that reports its port or ports on standard output."""
     path = os.pathsep.join(part for part in (str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH")) if part)
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -36,7 +36,7 @@ def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
-    """Returns the line that a process reported; `what` names the process in errors.
+    """Returns the JSON object that a process reported as one line; `what` names the process in errors.
 
     Raises:
         SandboxError: the process ended without reporting anything.
@@ -49,7 +49,7 @@ def first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
 
 
 def end(*processes: subprocess.Popen[bytes] | None) -> None:
-    """Ends processes and waits for them; skips None and processes that have already ended."""
+    """Ends processes and waits until they have ended; skips None and processes that have already ended."""
     for process in processes:
         if process is not None and process.stdin is not None and not process.stdin.closed:
             process.stdin.close()
@@ -66,7 +66,7 @@ def end(*processes: subprocess.Popen[bytes] | None) -> None:
 
 
 def emulator_process(host: str = "127.0.0.1") -> tuple[subprocess.Popen[bytes], int]:
-    """Starts an emulator of AWS and returns it with its port, once it responds.
+    """Starts an emulator of AWS, and returns its process and its port once it is serving.
 
     Raises:
         SandboxError: the emulator did not start.
@@ -76,7 +76,10 @@ def emulator_process(host: str = "127.0.0.1") -> tuple[subprocess.Popen[bytes], 
 
 
 def shielded_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment without proxies and AWS settings, since a profile that does not exist breaks boto3."""
+    """Returns the environment without proxies and AWS settings, and with empty AWS configuration files.
+
+    Otherwise, boto3 would fail if the settings named a profile that does not exist.
+    """
     kept = {
         name: value
         for name, value in environment.items()
@@ -86,7 +89,7 @@ def shielded_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def watch_parent(on_end: Callable[[], None]) -> None:
-    """Calls `on_end` (in a thread) once the standard input is closed, which happens when the parent ends."""
+    """Calls `on_end` (in a thread) once standard input is closed, which happens when the parent ends."""
 
     def wait() -> None:
         while os.read(sys.stdin.fileno(), 4096):
@@ -105,5 +108,5 @@ def report_to_parent(report: Mapping[str, object]) -> None:
 
 
 def end_with_parent(by: signal.Signals) -> None:
-    """Makes the calling process receive the signal when its parent ends (Linux only)."""
+    """Makes the calling process receive the signal `by` when its parent ends (Linux only)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)

@@ -18,15 +18,15 @@ SECONDS_TO_ANSWER = 300
 
 
 class Sandbox:
-    """A running sandbox: one process with the fake services, and one with the emulator of AWS.
+    """A running sandbox: one process with the fake services and, if `moto` was true, one that emulates AWS.
 
-    Both end with this object (use it as a context manager) and with the process that holds it.
+    The processes end when this object is stopped (use it as a context manager) or the process that holds it ends.
     """
 
     def __init__(
         self, server: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None, ports: dict[str, int]
     ) -> None:
-        """Takes processes that already respond; `start` starts them."""
+        """Takes processes that are running; use `start` to start them."""
         self._server = server
         self._emulator = emulator
         self._ports = ports
@@ -47,9 +47,9 @@ class Sandbox:
         Args:
             prisoners: the number of active prisoners in the world.
             seed: the seed of all random choices.
-            latency_ms: the least time that every call takes.
-            moto: whether the queues and the topic are emulated too.
-            patched: whether moto is made quick and safe between threads (`sandbox.aws.moto_patches`, `.serving`).
+            latency_ms: the approximate time that every call takes, in milliseconds.
+            moto: whether AWS (SNS, SQS, S3 and SES) is emulated too.
+            patched: whether moto is made fast and thread-safe (`sandbox.aws.moto_patches` and `sandbox.aws.serving`).
             **options: further options of the world (`sandbox.options.Options`).
 
         Raises:
@@ -72,7 +72,7 @@ class Sandbox:
         return sandbox
 
     def __enter__(self) -> Sandbox:
-        """Returns the sandbox, which ends with the block."""
+        """Returns the sandbox, which is stopped at the end of the `with` block."""
         return self
 
     def __exit__(
@@ -91,7 +91,7 @@ class Sandbox:
 
     @property
     def emulator_url(self) -> str:
-        """The address of SNS, SQS, S3 and SES.
+        """The address at which SNS, SQS, S3 and SES are emulated.
 
         Raises:
             SandboxError: the sandbox was started without the emulator.
@@ -105,7 +105,10 @@ class Sandbox:
         return dict(self.control("GET", "/environment"))
 
     def reset(self, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, **options: object) -> None:
-        """Replaces the current world with a new one; queues, faults, latency, logs and Slack messages are gone."""
+        """Replaces the current world with a new one, and sets the latency to `latency_ms`.
+
+        This also removes all queues, faults, records of requests and writes, Slack messages and custom events.
+        """
         if self._emulator_url is not None:
             _call(self._emulator_url, "POST", "/moto-api/reset", None)
         self.control("POST", "/reset", _world_options(prisoners, seed, options))
@@ -113,11 +116,11 @@ class Sandbox:
             self.latency(latency_ms)
 
     def queues(self) -> dict[str, Any]:
-        """Describes the existing queues and subscriptions, without messages, for `make_queues`."""
+        """Describes the existing queues and subscriptions, but not their messages, for `make_queues`."""
         return dict(_call(self.emulator_url, "GET", "/moto-api/queues", None))
 
     def make_queues(self, described: dict[str, Any]) -> None:
-        """Makes the queues and subscriptions that `queues` described, except those that exist."""
+        """Makes the queues and subscriptions that `queues` described, except those that already exist."""
         _call(self.emulator_url, "POST", "/moto-api/queues", described)
 
     def fault(
@@ -156,19 +159,19 @@ class Sandbox:
         self.control("POST", f"/faults/{fault_id}/release")
 
     def clear_faults(self) -> None:
-        """Switches all faults off; the requests that they keep waiting continue."""
+        """Switches all faults off, and releases the requests that faults with `until_released` keep waiting."""
         self.control("DELETE", "/faults")
 
     def latency(self, ms: float, service: str | None = None) -> None:
-        """Makes every call to a service, or to all services, take at least `ms` milliseconds."""
+        """Makes every call to `service`, or to any service if it is None, take about `ms` milliseconds."""
         self.control("PUT", "/latency", {"ms": ms, "service": service})
 
     def requests(self, service: str | None = None) -> list[dict[str, Any]]:
-        """Returns the requests seen since the reset, oldest first."""
+        """Returns the recorded requests to `service`, or to all services if it is None, oldest first."""
         return list(self.control("GET", _asking("/requests", service)))
 
     def journal(self, service: str | None = None) -> list[dict[str, Any]]:
-        """Returns the writes accepted since the reset, oldest first."""
+        """Returns the writes that `service`, or any service if it is None, has accepted, oldest first."""
         return list(self.control("GET", _asking("/journal", service)))
 
     def clear_records(self) -> None:
@@ -176,22 +179,23 @@ class Sandbox:
         self.control("DELETE", "/records")
 
     def load(self) -> dict[str, int]:
-        """Returns the greatest number of calls that each service has had in flight since the reset."""
+        """Returns the greatest number of calls that each service has had in flight at once since the last reset."""
         return dict(self.control("GET", "/load"))
 
     def planted(self) -> dict[str, Any]:
-        """Returns what was planted: `mismatches`, `excludedBookings`, `bulkDiffers`, `unmapped` and `movements`.
+        """Returns what was planted: `mismatches`, `excludedBookings`, `excludedMatching`, `bulkDiffers` and `unmapped`.
 
-        `reconciliations` has the differences of the other reconciliations by name; each difference has `key`, `kind`,
-        `cause` and `outcome`.
+        These belong to the reconciliation of incentive levels. `reconciliations` has the differences planted for the
+        other reconciliations, by name; each difference has `key`, `kind`, `cause` and `outcome`. `movements` lists the
+        releases, receptions and transfers so far.
         """
         return dict(self.control("GET", "/planted"))
 
     def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq", of: str = "incentive") -> int:
-        """Puts on an existing queue the planted messages that are waiting; returns their number.
+        """Puts the planted messages that are waiting on an existing queue, and returns their number.
 
-        `of` is the id of the queue to which their events belong. For incentives, the events are about reviews (cause
-        1).
+        `of` is the id of the queue to which their events belong. For `incentive`, the events are about the reviews of
+        cause 1.
         """
         return int(self.control("POST", "/planted/waiting", {"queue": queue, "of": of})["sent"])
 
@@ -200,7 +204,7 @@ class Sandbox:
         self.control("PUT", f"/agency-switches/{quote(service)}", {"agencies": list(agencies)})
 
     def prisoners(self) -> list[dict[str, Any]]:
-        """Returns the active prisoners: `offenderNo`, `bookingId` and `prisonId`."""
+        """Returns the `offenderNo`, `bookingId` and `prisonId` of each active prisoner."""
         return list(self.control("GET", "/prisoners"))
 
     def connection_string(self) -> str:
@@ -208,11 +212,11 @@ class Sandbox:
         return connection_string(self.url("application-insights"))
 
     def custom_events(self) -> list[dict[str, Any]]:
-        """Returns the events accepted by Application Insights: `name`, `timestamp`, `operation_Id` and `properties`."""
+        """Returns the custom events that Application Insights has accepted, as its queries show them."""
         return list(self.control("GET", "/custom-events"))
 
     def refuse_events(self, name: str, status: int) -> None:
-        """Refuses the events called `name`: always if the status is 400, otherwise each event once."""
+        """Makes Application Insights refuse each event called `name`: every time if `status` is 400, otherwise once."""
         self.control("POST", "/custom-events/refusals", {"name": name, "status": status})
 
     def slack(self) -> dict[str, Any]:
@@ -224,7 +228,7 @@ class Sandbox:
         self.control("POST", "/tokens/expire")
 
     def grant(self, service: str, roles: Sequence[str]) -> None:
-        """Replaces the roles of a service's client until the next reset; the client's tokens expire."""
+        """Replaces the roles of a service's client until the next reset; all tokens expire."""
         self.control("PUT", "/roles", {"service": service, "roles": list(roles)})
 
     def publish(
@@ -235,7 +239,7 @@ class Sandbox:
         occurred_at: datetime | None = None,
         copies: int = 1,
     ) -> dict[str, Any]:
-        """Publishes an event `copies` times and returns it as published, once it is on the queues."""
+        """Publishes an event `copies` times, and returns the event once all copies have been published."""
         body = {
             "eventType": event_type,
             "additionalInformation": additional_information,
@@ -248,17 +252,17 @@ class Sandbox:
     def traffic(
         self, events: int = 500, seed: int = 1, queues: Sequence[str] | None = None, **more: object
     ) -> dict[str, Any]:
-        """Changes records of the publishing services, and returns what was planned once all its events are published.
+        """Changes records of the publishing services, and returns what was planned once all the events are published.
 
         Args:
-            events: how many events.
+            events: the number of events in the ordinary sequences.
             seed: the seed of all random choices.
-            queues: the queue ids that get traffic, all by default. The queues must exist.
-            **more: what to plant (`sandbox.traffic.plan.Asked`): `duplicates`, `out_of_order`, `chains`, `malformed`,
-                `refused`, `vanished` and `unknown`; also `queue_names`, if queues have other names.
+            queues: the ids of the queues that receive traffic, by default all. The queues must exist.
+            **more: what else to plant (`sandbox.traffic.plan.TrafficRequest`): `duplicates`, `out_of_order`, `chains`,
+                `malformed`, `refused`, `vanished` and `unknown`; also `queue_names`, if queues have unusual names.
 
         Raises:
-            SandboxError: publishing failed.
+            SandboxError: the parameters cannot be used, or publishing failed.
         """
         asked = {"events": events, "seed": seed, "queues": None if queues is None else list(queues), **more}
         planned = dict(self.control("POST", "/traffic", asked))
@@ -268,14 +272,19 @@ class Sandbox:
         return {**planned, "sent": progress["sent"]}
 
     def verify(self) -> dict[str, Any]:
-        """Compares NOMIS and the mappings with published records: `entities`, `by_domain`, `problems` and `surplus`."""
+        """Compares NOMIS and the mappings with the published records.
+
+        Returns `entities`, `by_domain`, `problems` and `surplus`, as described at `sandbox.domains.verify`.
+        """
         return dict(self.control("GET", "/verify"))
 
     def put(self, kind: str, **fields: object) -> dict[str, Any]:
-        """Makes a record of a publishing service, or changes the given fields of one; dates and times are ISO text.
+        """Makes a record in a publishing service, or changes the given fields of an existing one; returns the record.
 
         `kind` is `visit` (identified by `reference`), `activity`, `schedule`, `instance`, `allocation`, `attendance`,
-        `appointment` or `adjustment` (identified by `id`); the fields are those of the state modules.
+        `appointment` or `adjustment` (identified by `id`), `level` (by `code`) or `prison-level` (by `prison_id` and
+        `code`). `fields` are those of the classes in `sandbox.dps` and `sandbox.population.levels`; dates and times are
+        ISO text.
 
         Raises:
             SandboxError: fields are missing or wrong; the text says which.
@@ -283,11 +292,11 @@ class Sandbox:
         return dict(self.control("POST", f"/entities/{kind}", fields))
 
     def entities(self, kind: str) -> list[dict[str, Any]]:
-        """Returns the records of one kind in a publishing service."""
+        """Returns the records of one kind (see `put`) in the publishing service."""
         return list(self.control("GET", f"/entities/{kind}"))
 
     def drop(self, kind: str, dps_id: int | str) -> None:
-        """Removes a record of a publishing service, which responds with 404 from then on."""
+        """Removes a record from its publishing service, which then responds with 404 to requests for that record."""
         self.control("DELETE", f"/entities/{kind}/{quote(str(dps_id))}")
 
     def nomis(self, kind: str) -> list[dict[str, Any]]:
@@ -299,7 +308,10 @@ class Sandbox:
         return list(self.control("GET", f"/mappings/{domain}"))
 
     def add_review(self, offender_no: str, iep_code: str, publish: bool = True, **more: object) -> int:
-        """Makes a review in DPS (`at`, `prisonId`, `comments`, `reason`), publishes its event, and returns its id."""
+        """Makes a review in DPS, publishes its event if `publish` is true, and returns the id of the review.
+
+        `more` may contain `at`, `prisonId`, `comments` and `reason`.
+        """
         return int(
             self.control(
                 "POST", "/reviews", {"offenderNo": offender_no, "iepCode": iep_code, "publish": publish, **more}
@@ -307,7 +319,7 @@ class Sandbox:
         )
 
     def delete_nomis_incentive(self, booking_id: int, sequence: int) -> bool:
-        """Deletes an IEP record, as only NOMIS support can; returns whether it existed."""
+        """Deletes an IEP record, as only NOMIS support can; returns whether the record existed."""
         return bool(self.control("DELETE", f"/nomis/incentives/{booking_id}/{sequence}")["deleted"])
 
     def release(self, offender_no: str) -> None:
@@ -315,11 +327,11 @@ class Sandbox:
         self.control("POST", f"/prisoners/{quote(offender_no)}/release")
 
     def receive(self, prison_id: str | None = None) -> dict[str, Any]:
-        """Receives a new prisoner, and returns that prisoner."""
+        """Receives a new prisoner at `prison_id`, or at any prison if it is None, and returns that prisoner."""
         return dict(self.control("POST", "/prisoners", {"prisonId": prison_id}))
 
     def transfer(self, offender_no: str, prison_id: str, publish: bool = True) -> dict[str, Any]:
-        """Moves a prisoner to another prison; without `publish`, DPS misses the move."""
+        """Moves a prisoner to another prison; if `publish` is false, DPS does not learn of the move."""
         return dict(
             self.control(
                 "POST", f"/prisoners/{quote(offender_no)}/transfer", {"prisonId": prison_id, "publish": publish}

@@ -1,4 +1,4 @@
-"""The current date and time as the services write them: local to Europe/London, without an offset."""
+"""The current date and time as the services write them: London local time, without an offset."""
 
 from __future__ import annotations
 

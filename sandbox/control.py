@@ -1,4 +1,4 @@
-"""The control API, through which tests, the demo and people control the sandbox, as JSON on a separate port."""
+"""The control API (JSON on a separate port), through which tests, the demo and people control the sandbox."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ Body: TypeAlias = dict[str, Any]
 class Command:
     """One control endpoint: `handler(engine, body, **path_params)` returns a JSON value, or an awaitable of one.
 
-    The query of a GET is its body. A ValueError, KeyError or TypeError becomes a 400 with the text of the error.
+    For a request without a body, `body` is its query. A ValueError, KeyError or TypeError becomes a 400 with the text
+    of the error.
     """
 
     method: str
@@ -45,7 +46,10 @@ class Control:
             self.router.add(command.method, command.template, command)
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        """Responds to one control request; 404 for an unknown command, 400 for parameters that do not fit."""
+        """Responds to a control request.
+
+        The status is 404 for an unknown command, 400 for parameters that do not fit, and 500 after any other error.
+        """
         found = self.router.find(http.path)
         if found is None or http.method not in found[0]:
             return _respond(404, {"error": f"no control {http.method} {http.path}"})
@@ -74,7 +78,7 @@ def _respond(status: int, body: object) -> web.Response:
 
 
 def where(engine: Engine, body: Body) -> object:
-    """Lists the port of every service."""
+    """Returns the port of every service, the number of prisoners in the world, and its seed."""
     return {"ports": engine.ports, "prisoners": len(engine.world.prisoners), "seed": engine.world.seed}
 
 
@@ -101,24 +105,24 @@ def add_fault(engine: Engine, body: Body) -> object:
 
 
 def list_faults(engine: Engine, body: Body) -> object:
-    """Lists the faults that are on, with their hits."""
+    """Lists the faults that are on, each with its number of hits."""
     return engine.faults.views()
 
 
 def release_fault(engine: Engine, body: Body, fault_id: str) -> object:
-    """Releases the requests that a fault keeps waiting."""
+    """Releases the requests that a fault with `until_released` keeps waiting."""
     engine.faults.release(int(fault_id))
     return {}
 
 
 def clear_faults(engine: Engine, body: Body) -> object:
-    """Switches all faults off and lets the requests that they keep waiting continue."""
+    """Switches all faults off, and releases the requests that faults with `until_released` keep waiting."""
     engine.faults.clear()
     return {}
 
 
 def latency(engine: Engine, body: Body) -> object:
-    """Sets the latency of one service in milliseconds, or of all services if there is no `service`."""
+    """Sets the latency of `service`, or of all services if none is given, to `ms` milliseconds."""
     names = [str(body["service"])] if body.get("service") else list(engine.services)
     for name in names:
         engine.services[name].latency.seconds = float(body["ms"]) / 1000
@@ -126,13 +130,13 @@ def latency(engine: Engine, body: Body) -> object:
 
 
 def requests(engine: Engine, body: Body) -> object:
-    """Lists the requests seen, oldest first, of one `service` or of all."""
+    """Lists the recorded requests to `service`, or to all services if none is given, oldest first."""
     wanted = body.get("service")
     return [seen.view() for seen in engine.records.requests if wanted in (None, "", seen.service)]
 
 
 def journal(engine: Engine, body: Body) -> object:
-    """Lists the writes accepted, oldest first, of one `service` or of all."""
+    """Lists the writes that `service`, or any service if none is given, has accepted, oldest first."""
     wanted = body.get("service")
     return [accepted.view() for accepted in engine.records.journal if wanted in (None, "", accepted.service)]
 
@@ -144,12 +148,12 @@ def clear_records(engine: Engine, body: Body) -> object:
 
 
 def load(engine: Engine, body: Body) -> object:
-    """Returns the greatest number of calls that each service has had in flight since the reset."""
+    """Returns the greatest number of calls that each service has had in flight at once since the last reset."""
     return {name: service.load.most for name, service in engine.services.items()}
 
 
 def planted(engine: Engine, body: Body) -> object:
-    """Lists what was planted in the world, and its movements."""
+    """Returns what was planted in the world, and the movements of its prisoners so far."""
     world = engine.world
     differences = {name: [each.view() for each in found] for name, found in world.differences.items()}
     return {**world.plan.view(), "movements": world.moved, "reconciliations": differences}
@@ -162,14 +166,14 @@ def switch(engine: Engine, body: Body, code: str) -> object:
 
 
 async def waiting(engine: Engine, body: Body) -> object:
-    """Puts the waiting messages of queue id `of` (by default the reviews of cause 1) on the queue named in the body."""
+    """Puts the waiting messages of the queue with the id `of` (by default `incentive`) on the queue called `queue`."""
     events = engine.world.events_that_wait(str(body.get("of", "incentive")))
     sent = engine.topic.send_waiting(events, str(body["queue"]))
     return {"sent": await asyncio.wrap_future(sent)}
 
 
 def prisoners(engine: Engine, body: Body) -> object:
-    """Lists the active prisoners with number, booking and prison."""
+    """Lists the active prisoners, each with number, booking and prison."""
     return [
         {"offenderNo": each.offender_no, "bookingId": each.booking_id, "prisonId": each.prison_id}
         for each in engine.world.prisoners
@@ -183,7 +187,7 @@ def custom_events(engine: Engine, body: Body) -> object:
 
 
 def refuse_events(engine: Engine, body: Body) -> object:
-    """Refuses the events called `name`: always if the status is 400, otherwise each event once."""
+    """Makes Application Insights refuse each event called `name`: every time if `status` is 400, otherwise once."""
     engine.insights.refusals[str(body["name"])] = int(body["status"])
     return {}
 
@@ -200,7 +204,7 @@ def expire_tokens(engine: Engine, body: Body) -> object:
 
 
 def grant(engine: Engine, body: Body) -> object:
-    """Replaces the roles of a service's client, in the tokens issued from now on."""
+    """Replaces the roles of a service's client until the next reset, and makes all tokens expire."""
     engine.auth.roles[str(body["service"])] = tuple(body["roles"])
     engine.auth.expire_all()
     return {}
@@ -215,13 +219,13 @@ async def publish(engine: Engine, body: Body) -> object:
 
 
 async def _out(engine: Engine, events: list[dict[str, object]]) -> int:
-    """Publishes events and waits until all are published."""
+    """Publishes events, waits until all are published, and returns how many were accepted."""
     future = engine.world.publish(events)
     return 0 if future is None else await asyncio.wrap_future(future)
 
 
 async def add_review(engine: Engine, body: Body) -> object:
-    """Makes a review in DPS for a prisoner, and publishes its event unless `publish` is false."""
+    """Makes a review in DPS for a prisoner, and publishes the event of the review unless `publish` is false."""
     world = engine.world
     prisoner = world.by_offender[str(body["offenderNo"])]
     at = datetime.fromisoformat(body["at"]) if body.get("at") else None
@@ -246,13 +250,16 @@ def release(engine: Engine, body: Body, offender_no: str) -> object:
 
 
 def receive(engine: Engine, body: Body) -> object:
-    """Receives a new prisoner, at `prisonId` if given."""
+    """Receives a new prisoner at `prisonId`, or at any prison if none is given."""
     prisoner = Movements(engine.world).receive(body.get("prisonId"))
     return {"offenderNo": prisoner.offender_no, "bookingId": prisoner.booking_id, "prisonId": prisoner.prison_id}
 
 
 def transfer(engine: Engine, body: Body, offender_no: str) -> object:
-    """Moves a prisoner to `prisonId`; publishes the received event unless `publish` is false (DPS then misses it)."""
+    """Moves a prisoner to `prisonId`.
+
+    Publishes the event of the arrival unless `publish` is false, in which case DPS does not learn of the move.
+    """
     return Movements(engine.world).transfer(
         engine.world.by_offender[offender_no], str(body["prisonId"]), bool(body.get("publish", True))
     )

@@ -43,12 +43,12 @@ def _records(kind: str) -> RecordKind:
 
 
 def put(world: World, kind: str, values: dict[str, object]) -> object:
-    """Makes a record, or changes only the given fields of an existing one; returns it as JSON.
+    """Makes a record, or changes only the given fields of an existing one; returns the `view` of the record.
 
     A schedule is given with its `activity` (an object); its instances become readable with it.
 
     Raises:
-        ValueError: the kind is unknown, or it does not have one of the fields.
+        ValueError: the kind is unknown, or fields are missing or have wrong values.
     """
     records = _records(kind)
     there = records.held(world)
@@ -71,7 +71,7 @@ def put(world: World, kind: str, values: dict[str, object]) -> object:
 
 
 def drop(world: World, kind: str, text: str) -> None:
-    """Removes a record from its publishing service, which responds with 404 from then on.
+    """Removes a record from its publishing service, which then responds with 404 to requests for that record.
 
     Raises:
         ValueError: the kind is unknown.
@@ -81,7 +81,7 @@ def drop(world: World, kind: str, text: str) -> None:
 
 
 def nomis(world: World, kind: str) -> list[object]:
-    """Every record of one kind in NOMIS.
+    """Returns every record of one kind in NOMIS, in a form that JSON allows.
 
     Raises:
         ValueError: the kind is unknown.
@@ -92,7 +92,7 @@ def nomis(world: World, kind: str) -> list[object]:
 
 
 def view(record: Any) -> object:
-    """A record as JSON, with the names of its fields as keys."""
+    """Returns a record in a form that JSON allows, with the names of its fields as keys."""
     return plain_value(dataclasses.asdict(record))
 
 
@@ -111,7 +111,7 @@ def start_traffic(engine: Engine, body: Body) -> object:
 
 
 async def traffic_progress(engine: Engine, body: Body) -> object:
-    """Shows the progress of the last traffic; with `wait`, only once all of it is published."""
+    """Returns the progress of the last traffic. If `wait` is given, first waits until publishing has ended."""
     if body.get("wait") and engine.world.publications:
         await asyncio.to_thread(engine.world.publications[-1].finished.wait)
     return traffic.progress(engine.world)
@@ -144,18 +144,18 @@ def list_nomis(engine: Engine, body: Body, kind: str) -> object:
 
 
 def list_mappings(engine: Engine, body: Body, domain: str) -> object:
-    """Lists every pair that the mapping service holds for a domain."""
+    """Lists every mapping that the mapping service holds for a domain."""
     table = engine.world.mapping.tables[domain]
     return [table.object_of(row) for row in table.by_dps.values()]
 
 
 def duplicate_allocation(engine: Engine, body: Body, number: str) -> object:
-    """Adds a second row of an allocation to NOMIS, which makes every change to the allocation fail."""
+    """Adds a second row of an allocation to NOMIS, so that every change to the allocation fails."""
     return {"id": nomis_allocations.plant_duplicate(engine.world, int(number)).id}
 
 
 def duplicate_attendance(engine: Engine, body: Body, number: str) -> object:
-    """Adds a second row of an attendance to NOMIS, which makes every change to the attendance fail."""
+    """Adds a second row of an attendance to NOMIS, so that every change to the attendance fails."""
     return {"id": nomis_attendances.plant_duplicate(engine.world, int(number)).event_id}
 
 
@@ -175,14 +175,14 @@ def drop_visit(engine: Engine, body: Body, number: str) -> object:
 
 
 def pay_attendance(engine: Engine, body: Body, number: str) -> object:
-    """Makes payroll pay an attendance, which nobody can change after that."""
+    """Marks an attendance as paid by payroll, after which nobody can change it."""
     attendance = engine.world.nomis_courses.attendances[int(number)]
     attendance.transaction = attendance.event_id
     return {}
 
 
 def put_appointment_in_nomis(engine: Engine, body: Body) -> object:
-    """Adds an appointment with the given fields to NOMIS, mapped to `dpsId` if that is given."""
+    """Adds an appointment with the given fields to NOMIS, and maps it to `dpsId` if that is given."""
     dps_id = body.pop("dpsId", None)
     try:
         record = TypeAdapter(NomisAppointment).validate_python(body)
@@ -195,7 +195,7 @@ def put_appointment_in_nomis(engine: Engine, body: Body) -> object:
 
 
 def locations(engine: Engine, body: Body, prison_id: str) -> object:
-    """Lists the rooms of a prison: NOMIS id, code and description."""
+    """Lists the rooms of a prison, each with its NOMIS id, code and description."""
     found: list[dict[str, Any]] = [
         {"id": each.id, "code": each.code, "description": each.description}
         for each in engine.world.places.in_prison(prison_id)

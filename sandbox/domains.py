@@ -1,4 +1,4 @@
-"""The declarations of the sandbox's domains, which its services, commands, traffic and verification follow."""
+"""The declarations of the sandbox's domains, on which its services, commands, traffic and verification are based."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RecordKind:
         type: the dataclass of a record.
         held: returns the records of a world, by key.
         key: the fields that identify a record.
-        hold: stores a record, if it must be kept in another place as well as in `held`.
+        hold: stores a record, if it is not enough to put it into `held`; otherwise None.
     """
 
     type: type[Any]
@@ -67,13 +67,14 @@ class Domain:
     """All that the sandbox knows about one domain.
 
     Attributes:
-        client: the program's client of the publishing service; `client.service` is its name in faults, logs and ports.
-        publisher: the endpoints of the service, module by module.
+        client: the program's client of the publishing service; `client.service` is the service's name in faults, logs
+            and ports.
+        publisher: the endpoints of the publishing service, module by module.
         nomis: the endpoints in NOMIS, module by module.
-        mapping: what its mappings look like; their role is required by NOMIS and by the mapping service.
-        queue: the id of its queue.
-        events: the types of its events, beginning with that of a creation.
-        unknown_event: an event type of the service that nobody handles.
+        mapping: what the domain's mappings look like; NOMIS and the mapping service require its role.
+        queue: the id of the domain's queue.
+        events: the types of the domain's events, beginning with that of a creation.
+        unknown_event: an event type of the publishing service that nobody handles.
         names_prisoner: whether the events name the prisoner outside the additional information.
         records: the kinds of records in the publishing service.
         nomis_records: the kinds of records in NOMIS.
@@ -115,7 +116,7 @@ def _hold_instance(world: World, instance: Instance) -> None:
 
 
 def _hold_allocation(world: World, allocation: DpsAllocation) -> None:
-    """Puts an allocation into its schedule."""
+    """Adds an allocation to its schedule, unless the schedule already has it."""
     if allocation.id not in world.activities.allocations:
         world.activities.add_allocation(allocation)
 
@@ -265,8 +266,9 @@ def verify(world: World) -> dict[str, object]:
     """Compares NOMIS and the mappings with everything that was published, except events to be ignored.
 
     Returns:
-        `entities` (how many were checked), `by_domain`, `problems` (each with domain, dps_id, problem and details),
-        and `surplus` (NOMIS records, made since the start, that no mapping points to).
+        `entities` (how many were checked), `by_domain` (how many were checked in each domain), `problems` (each with
+        `domain`, `dps_id`, `problem` and details), and `surplus` (NOMIS records made since the start to which no
+        mapping points).
     """
     found = Discrepancies()
     for domain in DOMAINS:

@@ -1,7 +1,7 @@
 """Describes the queues and subscriptions of the emulator, and makes them again with one request instead of thirty.
 
-It adds the path `/moto-api/queues` to moto's server: GET describes the existing queues and subscriptions, and POST
-creates those of a description that do not exist. Hundreds of tests begin with the same queues.
+Moto's server gets the path `/moto-api/queues`: GET describes the existing queues and subscriptions, and POST makes
+those in its body that do not exist. Hundreds of tests begin with the same queues.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHOSEN = ("VisibilityTimeout", "MessageRetentionPeriod", "RedrivePolicy")
 
 
 def serve_queue_setup() -> None:
-    """Adds the path to moto's server, before the server starts."""
+    """Adds the path `/moto-api/queues` to moto's server. Call this before the server starts."""
     urls.url_paths["{0}/moto-api/queues"] = _respond
 
 
@@ -33,7 +33,7 @@ def _respond(request: Any, _url: str, _headers: Any) -> tuple[int, dict[str, str
 
 
 def describe() -> dict[str, Any]:
-    """The queues with their attributes, dead letter queues first, and the subscriptions with their topics."""
+    """Describes the queues, dead letter queues first, and the subscriptions, in the form that `make` takes."""
     queues = [
         {
             "name": queue.name,
@@ -56,7 +56,7 @@ def describe() -> dict[str, Any]:
 
 
 def make(described: dict[str, Any]) -> None:
-    """Makes those queues and subscriptions of a description that do not exist."""
+    """Makes the queues and subscriptions in `described` that do not exist yet."""
     sqs, sns = _sqs(), _sns()
     for queue in described["queues"]:
         if queue["name"] not in sqs.queues:

@@ -33,7 +33,7 @@ def domain_event(
     prisoner_id: str | None = None,
     occurred_at: datetime | None = None,
 ) -> dict[str, object]:
-    """Returns the decoded event: `version` and `occurredAt` (a London time) as the publisher of this type writes them.
+    """Returns a decoded event, with `version` and `occurredAt` (a London time) as the publisher writes them.
 
     Activities and appointments write a local time without an offset, and the version as the text `1`. The other
     publishers write the time with an offset, and the version as the number 1 (visits and prisoner search) or as the
@@ -72,7 +72,7 @@ class Topic:
     """
 
     def __init__(self, endpoint_url: str | None) -> None:
-        """Stores the address; the connection is made at the first event."""
+        """Stores the address; the connection is made when the first event is published."""
         self.endpoint_url = endpoint_url
         self.failed = 0
         self._sns: Any = None
@@ -80,13 +80,13 @@ class Topic:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="topic")
 
     def client(self, service: str) -> Any:
-        """Returns a client of the emulator for one AWS service (`sns`, `sqs`)."""
+        """Returns a client for one AWS service of the emulator (`sns` or `sqs`)."""
         import boto3
 
         return boto3.session.Session().client(service, region_name=REGION, endpoint_url=self.endpoint_url, **KEYS)
 
     def forget(self) -> None:
-        """Forgets the topic after a reset of the emulator; the next event creates it again."""
+        """Forgets the topic's address, as after a reset of the emulator; the next event creates the topic again."""
         self._arn = ""
 
     def publish(self, event: dict[str, object]) -> Future[int]:
@@ -94,15 +94,18 @@ class Topic:
         return self.publish_all([event])
 
     def publish_all(self, events: Iterable[dict[str, object]]) -> Future[int]:
-        """Publishes events in order, ten at a time; the future returns how many were accepted."""
+        """Publishes events in order, ten at a time, in the topic's thread.
+
+        The result of the future is the number of events that were accepted.
+        """
         return self.work(lambda: self.send(list(events)))
 
     def work(self, task: Callable[[], int]) -> Future[int]:
-        """Runs a task in the topic's thread, after everything that was handed over before."""
+        """Runs a task in the topic's thread, after all tasks that were handed over before it."""
         return self._thread.submit(task)
 
     def close(self) -> None:
-        """Ends the thread; events that it has not begun to publish are dropped."""
+        """Ends the thread; tasks that it has not begun are dropped."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def send(self, events: list[dict[str, object]]) -> int:
@@ -123,7 +126,10 @@ class Topic:
         return taken
 
     def send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> Future[int]:
-        """Sends events straight to a queue (main or dead letter), in the topic's thread; returns how many were sent."""
+        """Sends events straight to a queue (main or dead letter) in the topic's thread.
+
+        The result of the future is the number of events.
+        """
         return self.work(lambda: self._send_waiting(events, queue))
 
     def _send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> int:
@@ -134,7 +140,7 @@ class Topic:
         return len(events)
 
     def _publish(self, entries: list[dict[str, object]]) -> dict[str, Any]:
-        """Publishes one batch; creates the topic first if it does not exist."""
+        """Publishes one batch; creates the topic first if it is not known or no longer exists."""
         known = self._arn
         if not known:
             self._arn = self._sns.create_topic(Name=TOPIC_NAME)["TopicArn"]
@@ -148,7 +154,7 @@ class Topic:
 
 
 def entry(entry_id: str, event: dict[str, object]) -> dict[str, object]:
-    """Returns one entry of a batch: the event as text, and its type as the attribute that subscriptions filter on."""
+    """Returns one entry of a batch: the event as text, with its type as the attribute by which subscriptions filter."""
     attribute = {"DataType": "String", "StringValue": str(event["eventType"])}
     return {"Id": entry_id, "Message": orjson.dumps(event).decode(), "MessageAttributes": {"eventType": attribute}}
 

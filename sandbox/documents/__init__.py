@@ -1,6 +1,7 @@
 """The OpenAPI documents of the services, as they were in a given month.
 
-They say what the real services offer. The sandbox keeps some endpoints for longer, since the program still needs them.
+They say what the real services offered. The sandbox serves some endpoints for longer, since the program still needs
+them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _TODAY: Final = "9999"
 
 
 def document_of(service: str, month: str, today: date) -> dict[str, Any] | None:
-    """Returns the document of a service as it was in a given month, or None for a service without one."""
+    """Returns the document of a service as it was in a given month, or None if the service has no document."""
     if service not in ENDPOINTS:
         return None
     built = today.isoformat() if month.startswith(_TODAY) else f"{month}-15"

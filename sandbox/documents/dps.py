@@ -149,7 +149,7 @@ _FOUND: Final = {
 }
 _PERSON: Final = {"prisonerNumber": "text", "bookingId": "integer"}
 _ASKED: Final = {"startDate": "date", "endDate": "date?", "prisonerNumbers": Maybe(["text"])}
-#: The endpoints of the activities API, appointments included.
+#: The endpoints of the activities API, including those of appointments.
 ACTIVITIES: Final = (
     _USERS("GET", "/activities/{activityId}", _WHOLE_ACTIVITY, until="2024-09"),
     _SHARED(

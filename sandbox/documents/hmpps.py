@@ -14,7 +14,7 @@ _LISTS_UNTIL: Final = "2025-10"
 
 
 def _kind(role: str, path: str, fields: dict[str, Value], by_dps: str, by_nomis: str = "") -> Iterator[Endpoint]:
-    """The endpoints of one kind of record: the post, the two look-ups, and the delete if there is one."""
+    """The endpoints of one kind of mapping: the POST, the look-up by DPS id and, if any, the look-up by NOMIS id."""
     make = partial(Endpoint, roles=Changed((role,), (_ROLES, (NEW_ROLE,))))
     refused = {
         "status": Changed("integer", ("2024-01", "CONFLICT")),
@@ -117,7 +117,7 @@ PRISONER_SEARCH: Final = (
         {"reason": "text", "prisonId": "text", "occurredAt": "date-time"},
         roles=("EVENTS_ADMIN",),
         status=202,
-        # Since then the endpoint has been part of the indexer, at a separate address.
+        # Since then, the endpoint has been part of the indexer, at a separate address.
         until="2024-05",
     ),
 )

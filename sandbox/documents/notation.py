@@ -1,9 +1,9 @@
-"""A short notation for what a service publishes about its endpoints, with the months in which it changed.
+"""A short notation for what a service publishes about its endpoints, with the months in which that changed.
 
-A value is a word (`integer`, `text`, `date`, `date-time`, `time`, `boolean`, `number`), or one of several words in
-capitals (`OPEN|CLOSED`). A list with one element stands for a list of values like that element, and a dictionary for an
-object. A field may be missing if its word ends with `?` or its value is inside `Maybe`; a value inside `Null` may be
-null.
+The notation for a value is a word (`integer`, `text`, `date`, `date-time`, `time`, `boolean`, `number`), or the
+possible values in capitals (`OPEN|CLOSED`). A list with one element stands for a list of values like that element, and
+a dictionary for an object. A field may be missing if its word ends with `?` or its value is inside `Maybe`; a value
+inside `Null` may be null.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Maybe:
 
 @dataclass(frozen=True, slots=True)
 class Null:
-    """A value that may be null, in a field that is always there."""
+    """A value that may be null; its field is always there, unless the value is also inside `Maybe`."""
 
     value: Value
 
@@ -49,7 +49,10 @@ class Page:
 
 
 class Changed:
-    """A value that changed: the first value, and each later one with its month. None means no value at all."""
+    """A value that changed: the first value, and each later one with the month of the change.
+
+    None means that there was no value.
+    """
 
     def __init__(self, first: Value, *later: tuple[str, Value]) -> None:
         self._values = (("", first), *later)
@@ -73,12 +76,12 @@ def until(month: str, value: Value) -> Changed:
 class Endpoint:
     """One endpoint.
 
-    Attributes: method: the request's method. path: the path with its parameters in braces. gives: the body of a
-    successful response, or None if it is empty. takes: the request body, or None if there is none. query: the query
-    parameters; those that end with `!` are required. roles: a caller needs one of these, or any token if there are
-    none. status: the status of success. refusals: statuses besides 400, 401, 403 and 404, each with its body. since:
-    the month in which the endpoint was added. until: the month in which it was removed. deprecated: the document's note
-    that the endpoint is deprecated, or None.
+    Attributes: method: the request's method. path: the path with the names of its parameters in braces. gives: the body
+    of a successful response, or None if it is empty. takes: the request body, or None if there is none. query: the
+    query parameters; those that end with `!` are required. roles: the roles of which a caller needs one; if there are
+    none, any token will do. status: the status of a successful response. refusals: statuses besides 400, 401, 403 and
+    404, each with its body. since: the month in which the endpoint was added. until: the month in which it was removed.
+    deprecated: what the document advises instead if the endpoint is deprecated, otherwise None.
     """
 
     method: str
@@ -95,7 +98,10 @@ class Endpoint:
 
 
 def document(title: str, endpoints: Iterable[Endpoint], month: str, built: str, version: str) -> dict[str, Any]:
-    """Returns the OpenAPI document of a service in a given month, built on the given day."""
+    """Returns the OpenAPI document of a service in a given month.
+
+    `title` names the service, `built` is the day of the build, and `version` is the version of OpenAPI.
+    """
     writer = _Writer(month, version)
     paths: dict[str, dict[str, Any]] = {}
     for each in endpoints:
@@ -200,7 +206,7 @@ class _Writer:
         return {"$ref": f"#/components/schemas/{name}"}
 
     def _or_null(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Returns a schema that also allows null, in the form of the OpenAPI version."""
+        """Returns a schema that also allows null, in the form that the OpenAPI version requires."""
         if self._newer:
             if "$ref" in schema:
                 return {"oneOf": [schema, {"type": "null"}]}

@@ -1,1 +1,1 @@
-"""The publishing services: what each holds, its endpoints, and the events about its changes."""
+"""The publishing services: the records and endpoints of each, and the events about changes to its records."""

@@ -23,7 +23,7 @@ class Pay:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The times of a schedule, and the days of the week on which they apply, beginning with Monday."""
+    """The times of a schedule's sessions, and whether they take place on each day of the week, from Monday."""
 
     start: time
     end: time
@@ -75,7 +75,10 @@ class Schedule:
 
 @dataclass(slots=True)
 class DpsAllocation:
-    """A prisoner on a schedule; `ended_*` and `suspended_*` are set together with the status. Times are local."""
+    """The allocation of a prisoner to a schedule; times are local.
+
+    If the allocation ends or is suspended, the `ended_*` or `suspended_*` fields are set together with `status`.
+    """
 
     id: int
     schedule_id: int
@@ -95,7 +98,7 @@ class DpsAllocation:
 
 @dataclass(slots=True)
 class DpsAttendance:
-    """The attendance of a prisoner at an instance: status, reason and pay."""
+    """The attendance of a prisoner at an instance, with its status, reason and pay."""
 
     id: int
     instance_id: int
@@ -109,7 +112,10 @@ class DpsAttendance:
 
 
 class ActivitiesState:
-    """Everything the activities API holds about activities; ids are small numbers from separate sequences."""
+    """Everything that the activities API holds about activities.
+
+    The ids of each kind of record are small numbers from a separate sequence.
+    """
 
     def __init__(self) -> None:
         """Starts without activities."""
@@ -133,7 +139,7 @@ class ActivitiesState:
         return made
 
     def add_allocation(self, allocation: DpsAllocation) -> None:
-        """Adds an allocation, indexed by its id and by its schedule."""
+        """Adds an allocation, indexed by its id, and by its schedule and prisoner."""
         self.allocations[allocation.id] = allocation
         self._allocations_of.setdefault((allocation.schedule_id, allocation.prisoner_number), []).append(allocation)
 

@@ -29,7 +29,11 @@ Found = TypeVar("Found")
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints that the program reads; only those for the synchronisation require a role."""
+    """The endpoints that the program reads.
+
+    The synchronisation endpoints require a role, and since the month `ROLES_SINCE` so do two others, which list
+    allocations and attendances.
+    """
     held = world.activities
 
     def schedule(request: Request, number: str) -> Reply:
@@ -226,7 +230,7 @@ def _allocation(world: World, found: DpsAllocation) -> dict[str, object]:
 
 
 def _written(number: int, moment: datetime | None) -> str | None:
-    """A date-time, as the service writes it: every other record has a meaningless `Z`."""
+    """A date-time, as the service writes it: with a meaningless `Z` if the id of the record (`number`) is odd."""
     if moment is None:
         return None
     return moment.isoformat(timespec="seconds") + ("Z" if number % 2 else "")
@@ -260,7 +264,10 @@ NOON, EVENING = time(12), time(17)
 
 
 def _count_routes(world: World, role: str) -> list[Route]:
-    """The counts of one prison, in no particular order; an unknown prison has none."""
+    """The endpoints with the counts of one prison, and the endpoint with its attendances on a day.
+
+    The counts are in no particular order. An unknown prison has no counts and no attendances.
+    """
 
     def allocations(request: Request, prison_code: str) -> Reply:
         return _counts(prison_code, _allocated(world, prison_code, ACTIVE))
@@ -290,7 +297,7 @@ def _count_routes(world: World, role: str) -> list[Route]:
 
 def _counts(prison_code: str, booking_ids: Iterable[int], **more: object) -> Reply:
     bookings = in_order(booking_ids)
-    # The service promises no order, but NOMIS has one. Nobody may rely on both orders being the same.
+    # The service promises no order, but NOMIS has one. No client may rely on both orders being the same.
     bookings.reverse()
     return Reply(body={"prisonCode": prison_code, **more, "bookings": bookings, **NEW_FIELD})
 
@@ -305,7 +312,7 @@ def _allocated(world: World, prison_code: str, statuses: frozenset[str]) -> list
 
 
 def _paid(world: World, prison_code: str, day: date) -> list[int]:
-    """The bookings of the allocations that were valid on the day, once for each paid attendance on that day."""
+    """The booking ids of the allocations that were valid on the day, once for each paid attendance on that day."""
     held, here = world.activities, _schedules(world, prison_code)
     found: list[int] = []
     for attendance in held.attendances.values():

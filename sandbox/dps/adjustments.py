@@ -1,4 +1,4 @@
-"""The adjustments API: days added to and taken off sentences and key dates."""
+"""The adjustments API: days added to, or taken off, sentences and key dates."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ STATUSES: Final = frozenset({"ACTIVE", "INACTIVE", "DELETED", "INACTIVE_WHEN_DEL
 
 @dataclass(slots=True)
 class DpsAdjustment:
-    """One adjustment; `sentence` is the sequence of the sentence, or None for an adjustment to a key date.
+    """One adjustment; `sentence` is the sequence number of the sentence, or None for an adjustment to a key date.
 
-    `effective_days` are the days that finally count, or None if the service has not worked them out. `changed` is when
-    the adjustment was last updated; None means the start of the world.
+    `effective_days` is the number of days that count in the end, or None if the service has not worked it out.
+    `changed` is when the adjustment was last updated; None means the start of the world.
     """
 
     id: str
@@ -66,7 +66,7 @@ class DpsAdjustment:
 
 
 class Adjustments(dict[str, DpsAdjustment]):
-    """Adjustments by id; `changes` counts the additions and removals."""
+    """Adjustments by id; `changes` counts the additions and removals, including attempts to remove an unknown id."""
 
     changes: int = 0
 
@@ -79,17 +79,21 @@ class Adjustments(dict[str, DpsAdjustment]):
         super().__delitem__(key)
 
     def pop(self, key: str, *default: DpsAdjustment | None) -> DpsAdjustment | None:  # type: ignore[override]
-        """Removes an adjustment and counts the change; returns the default if there is none, as `dict.pop` does."""
+        """Removes and returns an adjustment, or returns the default if there is none, as `dict.pop` does.
+
+        Counts as a change in both cases.
+        """
         self.changes += 1
         return super().pop(key, *default)
 
 
 @dataclass(slots=True)
 class AdjustmentsState:
-    """The adjustments by id; with `mocks`, an unknown id gets a canned adjustment.
+    """The adjustments by id; if `mocks` is set, an unknown id gets a canned adjustment.
 
-    `unsentenced` are prisoners without an active sentence. `unknown` are those whom the service does not know as long
-    as they have no adjustments. The adjustment `coming` for a prisoner arrives once that prisoner's list has been read.
+    `unsentenced` are the numbers of prisoners without an active sentence. `unknown` are the numbers of prisoners whom
+    the service does not know until they have adjustments. `coming` has an adjustment by prisoner number, which is added
+    once the list of that prisoner's adjustments has been read.
     """
 
     adjustments: Adjustments = field(default_factory=Adjustments)
@@ -101,7 +105,7 @@ class AdjustmentsState:
     _persons_as_of: int = -1
 
     def of_person(self, offender_no: str) -> list[DpsAdjustment]:
-        """All adjustments of a prisoner, whatever their booking and state."""
+        """All adjustments of a prisoner, whatever the booking and the state of an adjustment."""
         if self._persons_as_of != self.adjustments.changes:
             persons: defaultdict[str, list[DpsAdjustment]] = defaultdict(list)
             for each in self.adjustments.values():
@@ -110,7 +114,10 @@ class AdjustmentsState:
         return self._persons.get(offender_no, [])
 
     def find(self, adjustment_id: str) -> DpsAdjustment | None:
-        """The adjustment with this id or, with mocks, a canned adjustment (to a sentence if the id ends in `S`)."""
+        """The adjustment with this id. If there is none and `mocks` is set, a canned adjustment, or otherwise None.
+
+        The canned adjustment applies to a sentence if the id ends in `S`, and otherwise to a key date.
+        """
         found = self.adjustments.get(adjustment_id)
         if found is not None or not self.mocks:
             return found
@@ -129,10 +136,10 @@ class AdjustmentsState:
 
 
 def routes(world: World) -> list[Route]:
-    """The reads of one adjustment and of a person's adjustments.
+    """The endpoints that read one adjustment and that list a person's adjustments.
 
-    The read of one adjustment responds with 415 to a request without its special content type, although there is no
-    body.
+    The endpoint of one adjustment responds with 415 to a request without its special content type, although such a
+    request has no body.
     """
 
     def get(request: Request, number: str) -> Reply:

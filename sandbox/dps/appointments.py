@@ -1,6 +1,7 @@
 """The appointments of the activities API, with one row for each prisoner in each occurrence.
 
-In 2023 an appointment with attendees was called an occurrence with allocations; both forms are served here.
+Until September 2023, an appointment with attendees was called an occurrence with allocations; both forms are served
+here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from sandbox.world import World
 
 ADMIN: Final = "ACTIVITY_ADMIN"
-#: The month in which occurrences became appointments, and the month in which rooms got a DPS id.
+#: The month in which occurrences became appointments, and the month in which rooms were given a DPS id.
 RENAMED: Final = "2023-09"
 NAMES_ROOMS: Final = "2025-03"
 USER: Final = "SANDBOX"
@@ -29,8 +30,9 @@ USER: Final = "SANDBOX"
 class AppointmentInstance:
     """One appointment of one prisoner; times are local. An appointment in a cell has no room.
 
-    `appointment_id` is the same for all prisoners of one appointment; if there is only one prisoner, it is the id of
-    the instance. Only a search finds a deleted instance. `room_by_uuid` says that the room is named only by its DPS id.
+    `appointment_id` is the same for all prisoners of one appointment; if it is None, there is only one prisoner, and
+    the id of the instance also identifies the appointment. A deleted instance is found only by a search. `room_by_uuid`
+    is whether the room is named only by its DPS id.
     """
 
     id: int
@@ -53,7 +55,7 @@ class AppointmentInstance:
 
 
 class AppointmentsState:
-    """The appointment instances of the activities API by id; a deleted one is kept, and marked as deleted."""
+    """The appointment instances of the activities API by id; deleted instances are kept, and marked as deleted."""
 
     def __init__(self) -> None:
         """Starts without appointments."""
@@ -62,7 +64,7 @@ class AppointmentsState:
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints that read appointment instances, each with its role."""
+    """Returns the endpoints that read an appointment instance or search for appointments, with the roles required."""
 
     def get(request: Request, number: str) -> Reply:
         found = world.appointments.instances.get(int(number)) if number.isdigit() else None
@@ -105,7 +107,7 @@ class _Search:
     prisoners: frozenset[str]
 
     def fits(self, each: AppointmentInstance) -> bool:
-        """Whether the appointment meets the criteria, apart from those for attendees."""
+        """Whether the appointment meets the criteria, apart from `prisoners`."""
         return (
             self.first <= each.day <= self.last
             and self.category in (None, each.category)
@@ -151,7 +153,10 @@ def _month_later(day: date) -> date:
 
 
 def _found(world: World, prison: str, asked: _Search) -> list[list[AppointmentInstance]]:
-    """The appointments that meet the criteria and that a requested prisoner attends, each with all its instances."""
+    """The appointments that meet the criteria, each with all its instances.
+
+    If prisoners are requested, at least one of them must attend the appointment.
+    """
     together: dict[int, list[AppointmentInstance]] = {}
     for each in world.appointments.instances.values():
         if each.prison_id == prison and asked.fits(each):
@@ -174,7 +179,7 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def _instance(world: World, found: AppointmentInstance) -> dict[str, object]:
-    """One instance, in the form of the world's generation."""
+    """One instance, in the form that the service used in the world's month."""
     body: dict[str, object] = {
         "id": found.id,
         "appointmentType": "INDIVIDUAL" if found.appointment_id is None else "GROUP",

@@ -1,4 +1,4 @@
-"""The incentives API: its reviews, levels and prison levels, and what it does when a prisoner is received."""
+"""The incentives API: its reviews, levels and prison levels, and how it responds when a prisoner is received."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Review:
 
 
 class Incentives:
-    """The reviews by booking (oldest id first) and by id, and the levels.
+    """The reviews by booking (lowest id first) and by id, and the levels.
 
     `bulk` is `on`, or the status with which the withdrawn bulk call responds.
     """
@@ -57,7 +57,7 @@ class Incentives:
         self._next_id = FIRST_REVIEW_ID
 
     def current(self, booking_id: int) -> Review | None:
-        """Returns the review with the latest review time."""
+        """Returns the review of a booking with the latest review time, or None if there is none."""
         reviews = self.by_booking.get(booking_id)
         return max(reviews, key=lambda each: each.at) if reviews else None
 
@@ -72,7 +72,7 @@ class Incentives:
         user_id: str | None = SYSTEM_USER,
         comments: str | None = None,
     ) -> Review:
-        """Adds a review, which takes over the flag of the current one."""
+        """Adds a review, which takes the `current` flag from the earlier reviews of the booking."""
         held = self.by_booking.setdefault(booking_id, [])
         for review in held:
             review.current = False
@@ -83,7 +83,7 @@ class Incentives:
         return review
 
     def delete(self, review_id: int) -> None:
-        """Deletes a review, as staff can; the flag returns to the latest remaining review."""
+        """Deletes a review, as staff can; if it had the `current` flag, the latest remaining review gets the flag."""
         review = self.reviews.pop(review_id)
         held = self.by_booking[review.booking_id]
         held.remove(review)
@@ -102,7 +102,7 @@ class Incentives:
         comments: str | None = None,
         review_type: str = "REVIEW",
     ) -> Review:
-        """Makes a review as staff do, for a booking of the population. The caller publishes its event."""
+        """Makes a review for a booking of the population, as staff do. The caller publishes the event of the review."""
         prisoner = self.world.by_booking[booking_id]
         return self.add(
             booking_id,
@@ -121,9 +121,9 @@ class Incentives:
         return domain_event("incentives.iep-review.inserted", information)
 
     def received(self, offender_no: str, reason: str, occurred_at: datetime) -> Review | None:
-        """Makes the review that an arrival causes, at the prison where the person is.
+        """Makes and returns the review that an arrival causes, at the prison where the person is.
 
-        Returns None for a reason that causes no review.
+        Returns None if the reason causes no review, or the person is unknown.
         """
         review_type = REVIEW_OF_REASON.get(reason)
         prisoner = self.world.by_offender.get(offender_no)
@@ -139,7 +139,11 @@ class Incentives:
         )
 
     def default_of(self, prison_id: str) -> str:
-        """Returns the level on admission: the one flagged as default, else Standard, else the first active one."""
+        """Returns the code of the level on admission.
+
+        It is the active level flagged as default; or else Standard, if that is active or no level is; or else the first
+        active level.
+        """
         active = self._active_levels(prison_id)
         for level in active:
             if level.default_on_admission:
@@ -148,7 +152,12 @@ class Incentives:
         return "STD" if "STD" in codes or not codes else codes[0]
 
     def transferred_level(self, offender_no: str, prison_id: str) -> str:
-        """Returns the level kept on a transfer: that of the last review elsewhere, or the nearest available one."""
+        """Returns the code of the level after a transfer to a prison.
+
+        It is the level of the last review at another prison, if the new prison uses that level, or else the next higher
+        level that the new prison uses, or else the next lower one. Without such a review, or if the new prison uses no
+        levels, it is the level on admission.
+        """
         elsewhere = [
             review
             for review in self.reviews_of(offender_no)
@@ -175,7 +184,7 @@ class Incentives:
         return sorted(found, key=lambda each: each.at, reverse=True)
 
     def name_of(self, code: str) -> str:
-        """Returns the name of a level, or `Unmapped` for a code without a name."""
+        """Returns the name of a level, or `Unmapped` if the code is unknown."""
         level = self.levels.get(code)
         return UNMAPPED if level is None else level.name
 
@@ -296,7 +305,7 @@ def _detail_view(state: Incentives, review: Review) -> dict[str, object]:
 
 
 def _summary_view(state: Incentives, reviews: list[Review], with_details: bool) -> dict[str, object]:
-    """Returns the summary of a person or booking, from the given reviews (at least one)."""
+    """Returns the summary of the person or booking to which the given reviews (at least one) belong."""
     newest = sorted(reviews, key=lambda each: each.at, reverse=True)
     current = newest[0]
     return {
@@ -314,12 +323,12 @@ def _summary_view(state: Incentives, reviews: list[Review], with_details: bool) 
 
 
 def _next_review(review: Review) -> date:
-    """Returns when the next review is due: after a week on Basic, otherwise after a year."""
+    """Returns the day on which the next review is due: after a week on Basic, otherwise after a year."""
     return review.at.date() + timedelta(days=7 if review.code == "BAS" else 365)
 
 
 def _missing(what: str) -> Refused:
-    """Returns the response of the service when something does not exist: status 404 and the reason."""
+    """Returns the refusal of the service when something does not exist: status 404 and the reason."""
     return Refused(404, f"Not Found: {what}")
 
 

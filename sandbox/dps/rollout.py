@@ -21,17 +21,20 @@ ACTIVITY, VISIT_ALLOCATION = "ACTIVITY", "VISIT_ALLOCATION"
 EVERY_PRISON: Final = "*ALL*"
 #: How many of the open prisons have no activities, and how many of those have no appointments either.
 WITHOUT_ACTIVITIES, WITHOUT_APPOINTMENTS = 13, 8
-#: The role that reads of prisoners require, in the months in which they require one.
+#: The role that some endpoints require, and the month since which those of allocations and attendances require it.
 ADMINISTRATOR: Final = "ACTIVITY_ADMIN"
 ROLES_SINCE: Final = "2024-01"
 MOST_DAYS_TO_EXPIRY: Final = 21
-#: A field from a later version of a service: every response has a field that no client expects.
+#: A field from a later version of a service, so that responses have a field that no client expects.
 NEW_FIELD: Final = {"addedLater": True}
 
 
 @dataclass(slots=True)
 class Rollout:
-    """The prisons with activities and with appointments in DPS, and the agencies of each service switch of NOMIS."""
+    """The prisons with activities and with appointments in DPS.
+
+    `switches` has the agencies for which each service is switched on in NOMIS.
+    """
 
     activities: set[str]
     appointments: set[str]
@@ -44,9 +47,9 @@ class Rollout:
 
 
 def make_rollout(prisons: Iterable[Prison], chance: random.Random) -> Rollout:
-    """Rolls the services out to nearly all open prisons or, if only a few are open, to most of them.
+    """Rolls activities and appointments out to nearly all open prisons or, if only a few are open, to most of them.
 
-    NOMIS has the same prisons for activities, and every prison for visit allocations.
+    In NOMIS, activities are switched on for the same prisons, and visit allocations for every prison.
     """
     open_prisons = [prison.code for prison in prisons if prison.open]
     others = [code for code in open_prisons if code not in ALWAYS_OPEN]
@@ -59,7 +62,7 @@ def make_rollout(prisons: Iterable[Prison], chance: random.Random) -> Rollout:
 
 
 def nomis_routes(world: World) -> list[Route]:
-    """The endpoints of the agency switches, and those that preceded them."""
+    """The endpoints of the agency switches, and the one that preceded them."""
     rollout = world.rollout
 
     def rows(code: str, name_of_id: str) -> list[dict[str, object]]:
@@ -94,7 +97,7 @@ def nomis_routes(world: World) -> list[Route]:
 
 
 def activities_routes(world: World) -> list[Route]:
-    """The endpoints of the rollout plan, for all live prisons and for one."""
+    """The endpoints of the rollout plan, for all prisons (or only the live ones) and for one."""
     rollout = world.rollout
     with_dates = world.options.month < "2024-11"
 

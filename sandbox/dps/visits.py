@@ -1,4 +1,4 @@
-"""The visit-scheduler: social visits booked by prison staff and the public."""
+"""The visit-scheduler service: social visits booked by prison staff and the public."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Moment = TypeVar("Moment", date, datetime)
 
 ROLE: Final = "VISIT_SCHEDULER"
 MOCK_PRISONER: Final = "A7948DY"
-#: The month that added the search's current parameters, the sub-status of visits and the user types of prisons.
+#: The months in which the search's current parameters, visits' sub-status and prisons' user types were added.
 DATES_SINCE: Final = "2024-02"
 SUB_STATUS_SINCE: Final = "2025-01"
 USER_TYPES_SINCE: Final = "2025-01"
 STATUSES_THEN: Final = frozenset({"RESERVED", "CHANGING", "BOOKED", "CANCELLED"})
 STATUSES_NOW: Final = frozenset({"BOOKED", "CANCELLED"})
 USER_TYPES: Final = ("STAFF", "PUBLIC", "SYSTEM", "PRISONER")
-#: Of every ten prisons, one takes no bookings from staff, and one takes none from the public.
+#: Of every ten prisons, one takes no bookings from staff, and another takes none from the public.
 WITHOUT_A_TYPE: Final = 10
 
 
@@ -52,7 +52,8 @@ class BookedVisit:
 class VisitScheduler:
     """The visits of visit-scheduler by reference.
 
-    If `mock_prison_id` is set, every unknown reference gets a canned visit at that prison by `mock_person_ids`.
+    If `mock_prison_id` is set, every unknown reference gets a canned visit to that prison by the visitors in
+    `mock_person_ids`.
     """
 
     visits: dict[str, BookedVisit] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class VisitScheduler:
     mock_person_ids: tuple[int, ...] = ()
 
     def find(self, reference: str) -> BookedVisit | None:
-        """The visit with this reference, or else the canned one if mocks are on, or else None."""
+        """The visit with this reference; if there is none, a canned visit if `mock_prison_id` is set, or else None."""
         found = self.visits.get(reference)
         if found is None and self.mock_prison_id is not None:
             now = london_now().replace(microsecond=0)
@@ -77,7 +78,7 @@ class VisitScheduler:
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of visit-scheduler that are used here."""
+    """The endpoints of visit-scheduler that the program uses."""
 
     def get(request: Request, reference: str) -> Reply:
         visit = world.visits.find(reference)
@@ -110,7 +111,10 @@ def routes(world: World) -> list[Route]:
 
 
 def prisons_for(world: World, user_type: str) -> list[str]:
-    """The prisons at which users of one type can book; neither staff nor the public can book at all prisons."""
+    """The open prisons at which users of one type can book.
+
+    Neither staff nor the public can book at every prison, and other users cannot book at any.
+    """
     left_out = {"STAFF": 0, "PUBLIC": 1}.get(user_type)
     if left_out is None:
         return []
@@ -119,7 +123,7 @@ def prisons_for(world: World, user_type: str) -> list[str]:
 
 
 def _found(world: World, request: Request) -> list[BookedVisit]:
-    """The visits that the query asks for, latest first; parameters of another generation are ignored."""
+    """The visits that match the query, latest first; parameters of another generation are ignored."""
     for name in ("page", "size"):
         if not (request.first(name) or "").isdigit():
             raise Refused(400, 'Validation failure: Parameter conditions "page, size" not met for actual request')

@@ -1,4 +1,4 @@
-"""How reports show visits: the start of each, and the severity of its difference."""
+"""How reports show visits: with the start of each visit, and the severity of each mismatch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class VisitView(View):
     """The view of the result of a reconciliation of visits."""
 
     def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """The general details, the start of the visit, and the severity of its difference."""
+        """The general details, the start of the visit and, for a mismatch, the severity."""
         parts = [super().details(record, masking)]
         fields = (*getattr(record, "differences", ()), *getattr(record, "other_fields", ()))
         parts += [value_text(each.dps or each.nomis) for each in fields if each.field == "start"]
@@ -27,19 +27,19 @@ class VisitView(View):
         return ", ".join(filter(None, parts))
 
     def severity(self, mismatch: Mismatch) -> Severity:
-        """The severity for the weight: `serious` if visitors may come in vain or are not expected.
+        """The severity for the weight: `high` becomes `serious`, `medium` stays `medium`, and `low` becomes `info`.
 
-        The weight `low` means that there is nothing to do, so the severity is `info`.
+        The weight `low` means that there is nothing to do.
         """
         assert isinstance(mismatch, VisitMismatch)
         return Severity.INFO if mismatch.weight == "low" else Severity(mismatch.weight)
 
     def csv_columns(self) -> tuple[str, ...]:
-        """The general columns, the weight and the NOMIS visit."""
+        """The general columns, and columns for the weight and the id of the NOMIS visit."""
         return (*super().csv_columns(), "weight", "nomis_visit_id")
 
     def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
-        """The general values, the weight and the NOMIS visit."""
+        """The general values and, for a mismatch, the weight and the id of the NOMIS visit."""
         values = super().csv_row(record)
         if isinstance(record, VisitMismatch):
             values |= {"weight": record.weight, "nomis_visit_id": record.visit_id}
