@@ -1,4 +1,4 @@
-"""The process behind all fake services, each on a separate port, with a control API and one world at a time."""
+"""The engine behind all fake services: it serves each of them and the control API on a separate port."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class CannotListenError(RuntimeError):
 class Engine:
     """Serves a world on one event loop; nothing listens before `start`.
 
-    Args: options: the options of the first world. emulator_url: the address of SNS and SQS, or None to have no queues.
+    Args: options: the options of the first world. emulator_url: the address of the emulator of SNS and SQS; with None,
+    there are no queues until `use_emulator` sets it.
     """
 
     def __init__(self, options: Options, emulator_url: str | None = None) -> None:
@@ -73,7 +74,7 @@ class Engine:
         self._settle_memory()
 
     def reset(self, options: Options) -> None:
-        """Replaces the current world with a new one, switches faults and latency off, and empties the logs."""
+        """Replaces the world with a new one, switches faults and latency off, and clears everything recorded so far."""
         self._adopt(options)
         routes = self._routes()
         for name, service in self.services.items():
@@ -88,15 +89,15 @@ class Engine:
         self._settle_memory()
 
     def use_emulator(self, url: str) -> None:
-        """Publishes to another emulator from now on."""
+        """Publishes events to the emulator at this address from now on."""
         self.topic.endpoint_url = url
         self.topic.forget()
 
     async def start(self, host: str, port_base: int, control: Handler) -> None:
-        """Listens on free ports if `port_base` is 0, otherwise on that port (control) and the following ones.
+        """Listens on free ports if `port_base` is 0, otherwise on `port_base` (control) and the ports after it.
 
         Raises:
-            CannotListenError: another process has one of the ports, or there is no such host here.
+            CannotListenError: one of the ports cannot be listened on, for example because it is taken.
         """
         self.host = host
         handlers: dict[str, Handler] = {"control": control} | {
@@ -118,7 +119,7 @@ class Engine:
         self.topic.close()
 
     def url(self, name: str) -> str:
-        """Returns the base address of a service."""
+        """Returns the base address of a service or of `control`."""
         return f"http://{self.host}:{self.ports[name]}"
 
     def environment(self) -> dict[str, str]:
@@ -145,7 +146,7 @@ class Engine:
         return settings
 
     def _adopt(self, options: Options) -> None:
-        """Makes a new world, while the garbage collector is prevented from examining its many objects."""
+        """Makes a new world without garbage collection, which would slow down the creation of its many objects."""
         gc.unfreeze()
         gc.disable()
         try:
@@ -154,13 +155,13 @@ class Engine:
             gc.enable()
 
     def _settle_memory(self) -> None:
-        """Frees the previous world and, if the new one is large, excludes it from garbage collection."""
+        """If the new world is large, frees the previous one, and excludes the new one from garbage collection."""
         if self.world.options.prisoners >= LARGE_WORLD:
             gc.collect()
             gc.freeze()
 
     def _behave(self) -> None:
-        """Passes the options that concern the behaviour of services to those services."""
+        """Restores the usual roles of all clients, and sets up the services as the options of the world say."""
         self.auth.roles.clear()
         self.auth.token_seconds = self.world.options.token_seconds
         self.auth.tell_expiry = self.world.options.tell_expiry
@@ -196,7 +197,7 @@ def _request(
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> web.BaseRequest:
-    """Makes a request whose body may be as large as an upload."""
+    """Makes a request whose body may have up to `LARGEST_BODY` bytes, enough for an uploaded file."""
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)
 
@@ -218,7 +219,7 @@ NAMES = (
 
 
 def routes_of(world: World) -> dict[str, list[Route]]:
-    """Returns the endpoints of every service; NOMIS is one service made of several modules."""
+    """Returns the endpoints that each HMPPS service but Auth has in the month of the world."""
     month = world.options.month
     return {name: [each for each in routes if each.is_there(month)] for name, routes in _all_routes(world).items()}
 

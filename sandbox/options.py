@@ -1,4 +1,4 @@
-"""What a world is made from."""
+"""The options of a world: what it is made from, and how its services behave."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _mock_visitors() -> tuple[int, ...]:
 
 
 def read_visitors(given: object) -> tuple[int, ...]:
-    """Returns the person numbers of the visitors.
+    """Returns the person numbers of the visitors that `given` lists.
 
     Raises:
         ValueError: `given` is not a list of numbers.
@@ -35,13 +35,13 @@ def read_visitors(given: object) -> tuple[int, ...]:
     if isinstance(given, (list, tuple)) and all(str(each).strip().isdigit() for each in given):
         return tuple(int(each) for each in given)
     raise ValueError(
-        f"{given!r} are not valid visitors of a mock visit: give person numbers, "
-        "separated by commas in MOCK_VISITS_VISITORS"
+        f"{given!r} are not valid visitors of a mock visit: give a list of person numbers "
+        "(in MOCK_VISITS_VISITORS, separated by commas)"
     )
 
 
 def read_generation(given: object) -> str:
-    """Parses the generation of the services.
+    """Returns the generation of the services that `given` names.
 
     Raises:
         ValueError: `given` is neither the name of a generation nor a month such as `2024-06`.
@@ -58,25 +58,27 @@ def read_generation(given: object) -> str:
 class Options:
     """What a world is made from, and how its services behave.
 
-    Attributes: prisoners: the number of active prisoners. seed: the seed of all random choices; the same seed on the
+    Attributes: prisoners: the number of active prisoners. seed: the seed of all random choices; the same seed with the
     same `today` gives the same world. today: the last day of the histories; if None, today in London. mismatch_rate:
     the share of the prisoners whose levels differ because of a planted cause. every_cause: whether at least one
-    mismatch of each cause is planted. mismatches: exact numbers by cause (`{"4": 3}`), instead of the rate. in_flight:
-    how many differences are only in flight (a review made moments ago that reaches NOMIS soon). in_flight_seconds: such
-    a review reaches NOMIS this long after its level was first read there. excluded: how many of the mismatches are on
-    the list of excluded bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to
-    its withdrawn bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes.
-    nomis_pool: how many calls NOMIS can handle at once before it responds with 500; None means any number.
-    token_seconds: how long a token lasts. tell_expiry: whether the response of HMPPS Auth says how long a token lasts
-    (`expires_in`). mapping_race_ms: a second post of a mapping within this time after the first loses the race, once,
-    with 500; 0 means never. nomis_race_ms: the time within which a second IEP record of a booking loses the race in
-    NOMIS in the same way. mock_publishers: whether requests for visits and adjustments get the canned records of the
-    replaced service; their prisoners are then in prison too. mock_visits_prison_id: the prison of the canned visit; by
-    default `MOCK_VISITS_PRISON_ID`, or else `MDI`. mock_visits_visitors: the visitors of the canned visit; by default
-    `MOCK_VISITS_VISITORS`, or else two persons. nomis_duplicates: whether two simultaneous upserts make two allocations
-    or attendances. generation: how old the services are: `2023` (May of that year), a month (`2024-06`) or `today`; the
-    services lack endpoints that were added later or had already been removed. plant: the names of the reconciliations
-    whose records and differences are planted, or `all`. prisons: how many prisons are open, at least
+    difference of each cause is planted. mismatches: the exact number of mismatches of each cause (`{"4": 3}`), instead
+    of the rate. in_flight: how many differences of each kind are only in flight (for incentives, a review was made
+    moments ago and reaches NOMIS soon). in_flight_seconds: how long after the first reading of the prisoner's level in
+    NOMIS such a review arrives there. excluded: how many further mismatches belong to bookings on the list of excluded
+    bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to its withdrawn bulk
+    call. moving: how many movements (alternately releases and receptions) each page of ids causes. nomis_pool: how many
+    calls NOMIS can handle at once before it responds with 500; None means any number. token_seconds: how long a token
+    lasts. tell_expiry: whether the response of HMPPS Auth says how long a token lasts (`expires_in`). mapping_race_ms:
+    for how long after a mapping was posted a second post of it loses the race, once, with 500; with 0, a second post
+    loses only if it arrived before the first was stored. nomis_race_ms: for how long after an IEP record was posted a
+    second record of the booking loses the race in NOMIS in the same way; 0 means never. mock_publishers: whether
+    requests for unknown visits and adjustments get the canned records of the replaced service; the prisoner of those
+    records is then in the world too. mock_visits_prison_id: the prison of the canned visit; by default
+    `MOCK_VISITS_PRISON_ID`, or else `MDI`. mock_visits_visitors: the visitors of the canned visit; by default
+    `MOCK_VISITS_VISITORS`, or else two fixed person numbers. nomis_duplicates: whether two simultaneous upserts make
+    two allocations or attendances. generation: how old the services are: `2023` (May of that year), a month (`2024-06`)
+    or `today`; the services lack endpoints that were added later or had already been removed. plant: the names of the
+    reconciliations whose records and differences are planted, or `all`. prisons: how many prisons are open, at least
     `FEWEST_OPEN_PRISONS`; a reconciliation by prison reads each of them.
     """
 
@@ -106,15 +108,15 @@ class Options:
 
     @property
     def month(self) -> str:
-        """The month whose services are imitated."""
+        """The month whose services are imitated, as `yyyy-MM`."""
         return GENERATIONS.get(self.generation, self.generation)
 
     @classmethod
     def read(cls, given: dict[str, object]) -> Options:
-        """Returns the options of a control request.
+        """Returns the options that `given` sets, as a control request sends them; the others have their defaults.
 
         Raises:
-            ValueError: an option or generation is unknown, or visitors are not numbers.
+            ValueError: an option is unknown, or `prisons`, `today`, `generation` or `mock_visits_visitors` is invalid.
         """
         known = {each.name for each in fields(cls)}
         unknown = sorted(set(given) - known)

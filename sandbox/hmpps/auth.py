@@ -1,4 +1,4 @@
-"""HMPPS Auth: one set of credentials for each service, and tokens that carry the roles and expire."""
+"""HMPPS Auth: one set of credentials for each service, and tokens that carry their client's roles and expire."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Client:
 
     @property
     def client_id(self) -> str:
-        """The id with which the client requests tokens, as in the settings."""
+        """The id with which the client requests tokens."""
         return f"prisoner-to-nomis-{self.service}"
 
     @property
     def address_variable(self) -> str:
-        """The variable with the service's address; for NOMIS its prefix differs from that of the credentials."""
+        """The name of the variable that holds the service's address; for NOMIS it ends in `NOMIS`, not in `SYSTEM`."""
         return f"API_BASE_URL_{'NOMIS' if self.prefix == 'SYSTEM' else self.prefix}"
 
     @property
@@ -47,7 +47,7 @@ class Client:
 
 
 class Token(NamedTuple):
-    """What a token says: its holder, the service it is for, and when it was issued and expires (epoch seconds)."""
+    """What Auth stores about a token: its holder, its service, and when it was issued and expires (epoch seconds)."""
 
     holder: Holder
     service: str
@@ -62,7 +62,7 @@ class Auth:
         clients: the clients that may request tokens.
 
     Attributes:
-        token_seconds: how long a new token lasts.
+        token_seconds: how long a new token lasts, in seconds.
         tell_expiry: whether the response says how long a token lasts (`expires_in`).
         roles: roles that replace a client's usual roles, by service.
     """
@@ -78,7 +78,7 @@ class Auth:
         self._revoked_at = 0.0
 
     def routes(self) -> list[Route]:
-        """Returns the endpoint that gives tokens."""
+        """Returns the only endpoint, which issues tokens."""
         return [Route("POST", "/auth/oauth/token", self.issue)]
 
     def expire_all(self) -> None:
@@ -86,7 +86,10 @@ class Auth:
         self._revoked_at = time.time()
 
     def issue(self, request: Request) -> Reply:
-        """Issues a token for the credentials in the Basic header: 401 if they are wrong, 400 for another grant type."""
+        """Issues a token for the credentials in the Basic header.
+
+        Refuses wrong credentials with 401, and any grant type but `client_credentials` with 400.
+        """
         client = self._client(request.headers.get("Authorization", ""))
         form = parse_qs(request.body.decode("utf-8", "replace"))
         grant = form.get("grant_type", request.query.get("grant_type", [""]))[0]

@@ -27,7 +27,7 @@ LABEL_LENGTH: Final = 20
 
 @dataclass(slots=True)
 class Row:
-    """One stored pair.
+    """One pair of ids.
 
     `posted_at` is when the pair was posted, by `time.perf_counter`, or 0 if the world began with it. `raced` says
     whether a post has already lost a race against this row.
@@ -51,18 +51,18 @@ class Table:
     by_nomis: dict[Key, Row] = field(default_factory=dict)
 
     def insert(self, row: Row) -> None:
-        """Stores a pair; the caller has checked both keys."""
+        """Stores a pair; the caller has checked that neither id is taken."""
         self.by_dps[row.dps_id] = row
         self.by_nomis[row.nomis_id] = row
 
     def delete(self, dps_id: Id) -> None:
-        """Deletes the pair with this id; does nothing if the id is unknown."""
+        """Deletes the pair with this DPS id; does nothing if the id is unknown."""
         row = self.by_dps.pop(dps_id, None)
         if row is not None:
             del self.by_nomis[row.nomis_id]
 
     def object_of(self, row: Row, *, stored: bool = True) -> dict[str, object]:
-        """The mapping as JSON, without null fields; a mapping that is not `stored` yet has no creation time."""
+        """Returns the mapping as JSON, without null fields; a mapping that is not `stored` yet has no creation time."""
         body: dict[str, object] = {
             column.name: value for column, value in zip(self.shape.nomis, row.nomis_id, strict=True)
         }
@@ -78,9 +78,9 @@ class Table:
 class MappingState:
     """All tables of the mapping service.
 
-    A post that arrived before a colliding row was stored has already passed the check, so the database constraint
-    refuses it with 500. If `race_ms` is above 0, a post up to that much later is treated in the same way, once for each
-    row.
+    A post that arrived before the row that it collides with was stored would have passed the real service's check, so
+    it is refused with 500, as by the database constraint. If `race_ms` is above 0, so is a post that arrives up to
+    `race_ms` milliseconds after the row was posted, unless the row has already made a post fail.
     """
 
     def __init__(self, race_ms: float = 0) -> None:
@@ -89,11 +89,11 @@ class MappingState:
         self.tables = {domain.mapping.domain: Table(domain.mapping) for domain in DOMAINS}
 
     def add(self, domain: str, dps_id: Id, nomis_id: Key, mapping_type: str, created: datetime | None = None) -> None:
-        """Stores a pair directly, as one that the world begins with."""
+        """Stores a pair directly, like the pairs that the world begins with."""
         self.tables[domain].insert(Row(dps_id, nomis_id, mapping_type, None, created))
 
     def add_incentive(self, incentive_id: int, booking_id: int, sequence: int, mapping_type: str) -> None:
-        """Stores the mapping of an incentive review that the world begins with."""
+        """Stores the mapping of an incentive review directly, like the mappings that the world begins with."""
         self.tables["incentives"].insert(Row(incentive_id, (booking_id, sequence), mapping_type, None, None))
 
     def incentive_sequence(self, incentive_id: int) -> int | None:
@@ -107,12 +107,12 @@ class MappingState:
         return None if row is None else row.nomis_id
 
     def rows(self, domain: str) -> Iterator[Row]:
-        """Returns all stored pairs of a domain, in the order in which they were posted."""
+        """Returns all stored pairs of a domain, in the order in which they were stored."""
         return iter(self.tables[domain].by_dps.values())
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints of the mapping service for all domains, each with its role."""
+    """Returns the endpoints of the mapping service for all domains and for locations, each with its role."""
     made: list[Route] = []
     for domain in DOMAINS:
         made.extend(_routes_of(world, domain.mapping))
@@ -227,7 +227,7 @@ def _value(column: Column, body: dict[str, object]) -> Id:
 
 
 def _number(name: str, given: object) -> int:
-    """Reads a number; the service also accepts a text of digits."""
+    """Returns a whole number; like the real service, also accepts it as a string of digits."""
     if isinstance(given, int) and not isinstance(given, bool):
         return given
     if isinstance(given, str) and given.lstrip("-").isdigit():

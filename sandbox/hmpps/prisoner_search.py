@@ -1,4 +1,4 @@
-"""Prisoner search: publishes a prisoner's received event again, with everything that follows from it."""
+"""Prisoner search: publishes the received event of a prisoner, with everything that follows from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REASONS = {
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the only endpoint that is used here."""
+    """Returns the only endpoint of prisoner search that the program uses."""
 
     def received(request: Request, offender_no: str) -> Reply:
         if PRISONER_NUMBER.fullmatch(offender_no) is None:
@@ -43,7 +43,7 @@ def routes(world: World) -> list[Route]:
 
 
 def publish_received(world: World, offender_no: str, reason: str, prison_id: str, occurred_at: datetime) -> None:
-    """Publishes the received event; the incentives API reacts with a review and its event."""
+    """Publishes the received event of a prisoner, and that of the review, if any, which the incentives API makes."""
     information: dict[str, object] = {"nomsNumber": offender_no, "reason": reason, "prisonId": prison_id}
     event = domain_event("prisoner-offender-search.prisoner.received", information, occurred_at=occurred_at)
     event["description"] = f"A prisoner has been received into a prison with reason: {REASONS[reason]}"

@@ -1,1 +1,1 @@
-"""The parts that serve every fake service: requests and replies, routes, faults, latency and records."""
+"""The parts that all fake services share: requests and replies, routes, faults, latency and records."""

@@ -36,7 +36,7 @@ TEMPLATE_PARAMETER = re.compile(r"\{[A-Za-z]\w*\}")
 class Fault:
     """One fault: which requests it affects, how many times, and what it does to them.
 
-    `containing` is a text that the body must contain, and `query` is a parameter (`page=2`) that the query must have.
+    `containing` is text that the body must contain, and `query` is a parameter (`page=2`) that the query must have.
 
     Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write` and `reset`. Kinds
     that take effect after the work is done: `status_after_write`, `timeout_after_write`, `reset_after_write`,
@@ -86,7 +86,7 @@ class Fault:
 
     @property
     def seconds(self) -> float:
-        """How long `delay` (`ms`) or a time-out (`hold`) keeps a request waiting."""
+        """How many seconds a `delay` (`ms`) or a time-out (`hold`) keeps a request waiting."""
         return self.ms / 1000 if self.kind == "delay" else self.hold
 
     async def keep_waiting(self) -> None:
@@ -101,7 +101,11 @@ class Fault:
         self._released.set()
 
     def meets(self, service: str, method: str, path: str, body: bytes, query: str = "") -> bool:
-        """Whether the fault affects this request; counts the matching requests that it affects or lets pass."""
+        """Returns whether the fault affects this request.
+
+        Counts the request in `hits` if so, and in `passed` if it matches but is spared because of `skip` or
+        `probability`.
+        """
         if self.service not in ("*", service) or self.method not in ("*", method):
             return False
         if self._pattern is not None and self._pattern.search(path) is None:
@@ -133,7 +137,7 @@ class Fault:
 
 
 class Faults:
-    """All faults that are switched on; the first one that matches a request takes effect."""
+    """All faults that are switched on; of those that would affect a request, only the first takes effect."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -141,7 +145,7 @@ class Faults:
 
     @property
     def any(self) -> bool:
-        """Whether any fault is switched on, so that requests must be matched against faults."""
+        """Whether any fault is switched on; otherwise requests need not be compared with faults."""
         return bool(self._faults)
 
     def add(
@@ -150,7 +154,7 @@ class Faults:
         """Switches a fault on.
 
         Raises:
-            ValueError: the kind is unknown, or the path is not a regular expression.
+            ValueError: the kind is unknown, or `path` is neither a path template nor a regular expression.
             TypeError: a parameter is unknown.
         """
         fault = Fault(self._next_id, service, method.upper(), path, kind, **parameters)  # type: ignore[arg-type]
@@ -159,7 +163,7 @@ class Faults:
         return fault
 
     def hit(self, service: str, method: str, path: str, body: bytes, query: str = "") -> Fault | None:
-        """Returns the fault that affects a request, if any."""
+        """Returns the fault that affects a request, or None."""
         for fault in self._faults:
             if fault.meets(service, method, path, body, query):
                 return fault
@@ -169,7 +173,7 @@ class Faults:
         """Releases the requests that a fault keeps waiting.
 
         Raises:
-            ValueError: there is no such fault.
+            ValueError: no fault with this id is switched on.
         """
         for fault in self._faults:
             if fault.id == fault_id:
@@ -184,17 +188,17 @@ class Faults:
         self._faults.clear()
 
     def views(self) -> list[dict[str, object]]:
-        """Returns every fault that is on, with its hits."""
+        """Returns all faults that are switched on, each as the control API shows it."""
         return [fault.view() for fault in self._faults]
 
 
 def path_pattern(path: str) -> re.Pattern[str]:
-    """Returns the pattern of a path template (`/visits/{id}`) or of a regular expression.
+    """Returns the pattern for a path template (`/visits/{id}`) or for a regular expression.
 
     A template matches whole paths, and a regular expression matches any part of a path.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: `path` is neither.
     """
     try:
         if TEMPLATE_PARAMETER.search(path):
@@ -209,7 +213,7 @@ DRIPS = 20
 
 
 def drop(http: web.BaseRequest) -> web.StreamResponse:
-    """Resets the connection without a response; the returned object only puts status 0 into the log of requests."""
+    """Resets the connection; the returned object serves only to put status 0 into the log of requests."""
     transport = http.transport
     if transport is not None:
         raw = transport.get_extra_info("socket")
@@ -220,16 +224,16 @@ def drop(http: web.BaseRequest) -> web.StreamResponse:
 
 
 class Dropped(web.Response):
-    """Stands for a response that is never sent."""
+    """Stands for a response that is not sent, or not sent in full."""
 
     @property
     def status(self) -> int:
-        """Always 0, which shows in the log of requests that no response was sent."""
+        """Always 0, which shows in the log of requests that no complete response was sent."""
         return 0
 
 
 async def respond_badly(fault: Fault, response: web.Response, http: web.BaseRequest) -> web.StreamResponse:
-    """Sends a response that the fault has damaged."""
+    """Returns the response as the kind of fault changes it; sends it first if it is truncated, slow or chunked."""
     body = bytes(response.body) if isinstance(response.body, bytes) else b""
     headers = {"Content-Type": response.content_type}
     if fault.kind == "empty":

@@ -1,4 +1,4 @@
-"""Sends the responses of one event loop when they are due, one by one, reading new requests in between."""
+"""Makes the responses of one event loop wait until they are due, one by one, with new requests read in between."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import deque
 
 
 class ResponseTimer:
-    """Lets each coroutine that awaits `at` continue at that time, in a separate iteration of the event loop.
+    """Lets each coroutine that awaits `at` continue at the given time, in a separate iteration of the event loop.
 
-    Requests that arrive together wait for the same latency, so their waits end together, and an event loop does all the
-    work that is due before it reads new requests. Otherwise the next requests would again be read together, and
-    every call would take the latency plus the work for all the others. A real service with many threads does not behave
-    like that.
+    Requests that arrive together wait for the same latency, so their waits end together. By itself, an event loop does
+    all the work that is due before it reads new requests, so the next requests would again be read together, and every
+    call would take the latency plus the work for all the others. A real service with many threads does not behave like
+    that.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class ResponseTimer:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def at(self, when: float) -> None:
-        """Returns at the time `when`, by the clock of the loop, once it is the caller's turn."""
+        """Returns at the time `when` (by the clock of the loop) or later, when it is the caller's turn."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         timer = loop.call_at(when, self._due, turn, loop)
@@ -43,11 +43,11 @@ class ResponseTimer:
 
 
 class Latency:
-    """How long one service takes for a call, including its own work and the imprecision of timers.
+    """Makes calls to one service take about `seconds`, including its own work and the imprecision of timers.
 
     The timers of asyncio wait for whole milliseconds, rounded up, and a response takes work as well. The wait is
-    therefore shortened by the excess time of earlier responses. Half of the calls then take longer than `seconds`, and
-    half take less.
+    therefore shortened in small steps if earlier calls took too long, until about half of the calls take longer than
+    `seconds`, and half take less.
     """
 
     _STEP_SECONDS = 0.00002

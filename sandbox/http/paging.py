@@ -27,9 +27,10 @@ def page(
 ) -> Reply:
     """Returns one page of a listing.
 
-    Args: request: the request, of which `page` (from 0; negative counts as 0) and `size` (20 if absent, silently at
-    most `largest`) are read. items: the whole listing, or its length. view: returns the content from a start index up
-    to, but not including, an end index. largest: the size of the largest page, or None for a service without a limit.
+    Args: request: the request, whose query may give `page` (from 0; a negative number counts as 0) and `size` (20 if
+    absent or below 1; lowered to `largest` if above it). items: the whole listing, or its length. view: returns the
+    content from a start index up to, but not including, an end index. largest: the size of the largest page, or None
+    for a service without a limit.
     """
     total = items if isinstance(items, int) else len(items)
     wanted = max(0, number(request, "page", 0))
@@ -64,7 +65,7 @@ def page(
 
 
 def flag(request: Request, name: str, default: bool) -> bool:
-    """Returns a boolean from the query.
+    """Returns a boolean from the query, or the default if it is absent or empty.
 
     Raises:
         Refused: 400 if the value is neither true nor false.

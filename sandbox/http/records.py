@@ -1,4 +1,4 @@
-"""The records of the traffic: every request, and every write that a service accepted."""
+"""What is recorded about the fake services: the requests that came in, and the writes that were accepted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUESTS_KEPT = 300_000
 
 
 class RecordedRequest(NamedTuple):
-    """A request that came in; `status` is 0 if no response was sent (the connection was dropped)."""
+    """A request that came in; `status` is 0 if no complete response was sent (the connection was dropped)."""
 
     time: float
     service: str
@@ -71,13 +71,13 @@ class Records:
         self.journal: list[RecordedWrite] = []
 
     def clear(self) -> None:
-        """Forgets everything, as after a new start."""
+        """Empties the log and the journal."""
         self.requests.clear()
         self.journal.clear()
 
 
 def instant(seconds: float) -> str:
-    """Returns an epoch time as UTC in ISO form."""
+    """Returns an epoch time (in seconds) as a date and time in UTC, in ISO format."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 

@@ -30,7 +30,7 @@ class Router(Generic[Target]):
         """Adds one endpoint.
 
         Raises:
-            ValueError: the same method and template already exist.
+            ValueError: the template already has an endpoint for this method.
         """
         node = self._root
         names: list[str] = []
@@ -47,7 +47,7 @@ class Router(Generic[Target]):
         node.by_method[method] = (target, tuple(names))
 
     def find(self, path: str) -> tuple[dict[str, tuple[Target, tuple[str, ...]]], list[str]] | None:
-        """Returns a path's targets by method, each with parameter names, and the parameter values; None if unknown."""
+        """Returns a path's targets and parameter names by method, and the parameter values; None if no target fits."""
         values: list[str] = []
         node = self._descend(self._root, path.strip("/").split("/"), 0, values)
         return None if node is None else (node.by_method, values)

@@ -30,7 +30,7 @@ class Refused(Exception):
     """A request that the service refuses, with the messages of the error body.
 
     `user_message` includes the service's prefix (`Bad request: …`); `developer_message`, if not given, is the same
-    without the prefix.
+    message without the prefix.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Refused(Exception):
         self.more_info = more_info
 
     def body(self) -> dict[str, object]:
-        """Returns the error body that the services of HMPPS share."""
+        """Returns the error body, in the form that the HMPPS services share."""
         return {
             "status": self.status,
             "errorCode": self.error_code,
@@ -97,7 +97,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response: its status, its body (bytes unchanged, None for an empty body, all else as JSON) and headers."""
+    """A response: its status, its body (bytes unchanged, None for an empty body, anything else as JSON) and headers."""
 
     status: int = 200
     body: object | None = None
@@ -108,8 +108,9 @@ class Reply:
 class Route:
     """One endpoint: a path template such as `/visits/{visitId}`, a handler `(request, **path_params)` and a role.
 
-    `writes` says that accepted requests belong in the journal. `since` and `until` are the months (`2025-06`) in which
-    the endpoint was added and removed; they are empty if it was always there or has not been removed.
+    `writes` says whether accepted requests are recorded in the journal. `since` and `until` are the months (`2025-06`)
+    in which the endpoint was added and removed. `since` is empty if it was always there, and `until` if it has not been
+    removed.
     """
 
     method: str
@@ -135,13 +136,13 @@ class Holder:
 
 @dataclass(slots=True)
 class Load:
-    """How many calls about one world a service is handling, and the most that it handled at once."""
+    """How many calls a service is handling for one world, and the most that it has handled at once."""
 
     in_flight: int = 0
     most: int = 0
 
     def begin(self) -> int:
-        """Counts a new call, and returns how many there are now."""
+        """Counts a new call, and returns how many are now in flight."""
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         return self.in_flight
@@ -217,8 +218,7 @@ class Service:
                 if fault is not None and fault.kind == "delay":
                     await fault.keep_waiting()
                 if self.router is not asked:
-                    # The world that this request was for has been replaced, and the request must not change the new
-                    # one.
+                    # The world that this request was for has been replaced, and the new one must not be changed.
                     status = 503
                     return web.Response(status=status)
                 client_id, reply = self._reply(http, body, started, crowded)
@@ -238,7 +238,7 @@ class Service:
                 self.records.requests.append(seen)
 
     def _reply(self, http: web.BaseRequest, body: bytes, started: float, crowded: bool) -> tuple[str, Reply]:
-        """Returns who called, and the response of the service. Never raises."""
+        """Returns the id of the client that called (empty if unknown), and the service's reply. Never raises."""
         client_id = ""
         try:
             if http.path == self.ping:
@@ -296,7 +296,7 @@ class Service:
         return drop(http)
 
     async def _respond(self, reply: Reply, fault: Fault | None, http: web.BaseRequest) -> web.StreamResponse:
-        """Sends the reply, damaged by a fault (if any) that takes effect after the work."""
+        """Returns the response for a reply, changed by a fault (if any) that takes effect after the work."""
         response = to_http(reply)
         if fault is None or fault.kind == "delay":
             return response
@@ -320,7 +320,7 @@ def _chosen_reply(fault: Fault) -> Reply:
 
 
 def to_http(reply: Reply) -> web.Response:
-    """Returns the HTTP response of a reply."""
+    """Returns the HTTP response for a reply."""
     body = reply.body
     if body is None:
         return web.Response(status=reply.status, headers=reply.headers or None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sandbox.nomis.courses import Course
     from sandbox.world import World
 
-#: Since this month, suspended allocations are counted separately, and other allocations even if the prisoner has moved.
+#: Since this month, suspended allocations are counted separately, and others even if the prisoner has moved.
 SUSPENDED_SINCE: Final = "2025-05"
 
 
@@ -29,8 +29,9 @@ SUSPENDED_SINCE: Final = "2025-05"
 class UnderWay:
     """What happens while prisons are being reconciled.
 
-    `late` are changes by prison whose events are still queued; they reach NOMIS `seconds` after the prison's
-    allocations were first read. `leaving` are bookings that move to another prison as soon as they have been listed.
+    `late` has, by prison, the changes whose events are still queued. They reach NOMIS when the prison's allocations are
+    read again, `seconds` or more after the first reading. `leaving` has, by booking id, the prison to which the booking
+    moves once its present prison has been listed.
     """
 
     seconds: float
@@ -39,7 +40,7 @@ class UnderWay:
     _first_asked: dict[str, float] = field(default_factory=dict)
 
     def before_list(self, prison_id: str) -> None:
-        """Makes the changes that are due for a prison."""
+        """Makes the late changes of a prison if they are due; notes when the prison is first read."""
         now = time.monotonic()
         first = self._first_asked.setdefault(prison_id, now)
         if self.late.get(prison_id) and now > first and now - first >= self.seconds:
@@ -53,7 +54,7 @@ class UnderWay:
 
 
 def routes(world: World) -> list[Route]:
-    """The counts of one prison, never paged; an unknown prison has none."""
+    """Returns the endpoints that give the counts of one prison, unpaged; an unknown prison has no counts."""
 
     def allocations(request: Request, prison_id: str) -> Reply:
         suspended = flag(request, "suspended", False)
@@ -78,7 +79,7 @@ def routes(world: World) -> list[Route]:
 
 
 def in_order(booking_ids: Iterable[int]) -> list[dict[str, object]]:
-    """How many times each booking occurs, in order of booking id."""
+    """Returns how many times each booking id occurs, sorted by booking id."""
     return [{"bookingId": each, "count": count, **NEW_FIELD} for each, count in sorted(Counter(booking_ids).items())]
 
 
@@ -103,8 +104,8 @@ def _allocations(world: World, prison_id: str, suspended: bool) -> list[int]:
 def _is_current(allocation: Allocation, course: Course, today: date) -> bool:
     """Whether the allocation has the status `ALLOC` and has begun, and neither it nor its course has ended.
 
-    Today NOMIS gives an ended allocation the status `END`. Here the status remains the same, as in May 2023, and the
-    reason for the end shows that it has ended.
+    Today NOMIS gives an ended allocation the status `END`. Here the status remains `ALLOC`, as in May 2023, and an
+    allocation with today as its end has ended only if it has a reason for the end.
     """
     if allocation.status != "ALLOC" or allocation.start > today or (course.end is not None and course.end < today):
         return False

@@ -41,9 +41,9 @@ _DESCRIPTIONS: Final = {
 
 @dataclass(slots=True)
 class NomisAdjustment:
-    """One adjustment of either family; `sentence` is None for a key date.
+    """One adjustment of either family; `sentence` is None for an adjustment to a key date.
 
-    A hidden adjustment belongs to the key-date adjustment `made_by`.
+    `made_by` is the id of the key-date adjustment to which a hidden adjustment belongs, otherwise None.
     """
 
     id: int
@@ -60,7 +60,7 @@ class NomisAdjustment:
 
     @property
     def end(self) -> date | None:
-        """The last day: a period of one day starts and ends on the same day."""
+        """The last day, or None without a start. A period of one day starts and ends on the same day."""
         return None if self.start is None else self.start + timedelta(days=self.days - 1)
 
 
@@ -76,7 +76,7 @@ class NomisSentencing:
         self._by_booking: defaultdict[int, list[NomisAdjustment]] = defaultdict(list)
 
     def add(self, made: NomisAdjustment) -> NomisAdjustment:
-        """Gives an adjustment the next number of its family, and stores it."""
+        """Gives an adjustment the next number of its family, stores it, and returns it."""
         made.id = next(self.key_date_ids if made.sentence is None else self.sentence_ids)
         (self.key_date if made.sentence is None else self.sentence)[made.id] = made
         self._by_booking[made.booking_id].append(made)
@@ -160,7 +160,10 @@ def routes(world: World) -> list[Route]:
 
 
 def create_sentence_adjustment(world: World, booking_id: int, sequence: int, fields: Fields) -> NomisAdjustment:
-    """Adjusts a sentence. Booking and sentence must exist (404), and the type must be one for sentences (400)."""
+    """Adds an adjustment to a sentence.
+
+    The booking and the sentence must exist (otherwise 404), and the type must be one for sentences (otherwise 400).
+    """
     made = _read(fields, booking_id, sequence)
     _check_booking(world, booking_id)
     _check_sentence(world, booking_id, sequence)
@@ -169,7 +172,10 @@ def create_sentence_adjustment(world: World, booking_id: int, sequence: int, fie
 
 
 def create_key_date_adjustment(world: World, booking_id: int, fields: Fields) -> NomisAdjustment:
-    """Adjusts a key date; the database adds a hidden adjustment to every sentence of the booking."""
+    """Adds an adjustment to a key date; the database adds a hidden adjustment to every sentence of the booking.
+
+    The booking must exist (otherwise 404), and the type must be one for key dates (otherwise 400).
+    """
     made = _read(fields, booking_id, None)
     _check_booking(world, booking_id)
     _check_type(world, made)
@@ -198,9 +204,10 @@ def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustm
 
 
 def update_adjustment(world: World, found: NomisAdjustment, fields: Fields) -> None:
-    """Changes an adjustment within its family; since February 2024 an adjustment to a sentence may move to another.
+    """Changes an adjustment within its family.
 
-    A request without `active` was refused until November 2023; since then it leaves `active` unchanged.
+    Since February 2024, a change to a sentence adjustment must name a sentence of the booking, not necessarily the
+    present one. A request without `active` was refused before November 2023; since then it leaves `active` unchanged.
     """
     asked = _read(fields, found.booking_id, found.sentence)
     _check_type(world, asked)

@@ -46,15 +46,15 @@ class Allocation:
 
     @property
     def band(self) -> str:
-        """The pay band that is in force now, out of all those that the row has had."""
+        """The latest of the pay bands that the allocation has had."""
         return self.bands[-1].band
 
 
 def upsert_allocation(world: World, course_id: int, fields: Fields, arrived: float) -> tuple[Allocation, bool]:
-    """Writes the allocation of a booking to a course; returns whether it was created.
+    """Writes the allocation of a booking to a course; returns it, and whether it is new.
 
-    Two open rows for one booking and course make NOMIS fail with 500. If the world allows simultaneous upserts to make
-    duplicates, a row stored after this request came in is not seen.
+    Two rows with the status `ALLOC` for one booking and course make NOMIS fail with 500. If the world allows
+    simultaneous upserts to make duplicates, a row that was stored after the request arrived is not seen.
     """
     booking_id = fields.number("bookingId")
     band = fields.text("payBandCode", shortest=1, longest=12)
@@ -99,7 +99,7 @@ def upsert_allocation(world: World, course_id: int, fields: Fields, arrived: flo
 
 
 def plant_duplicate(world: World, allocation_id: int) -> Allocation:
-    """Adds a second row for the booking and course of an allocation, as two simultaneous creations leave it."""
+    """Adds a second row for the booking and course of an allocation, as two simultaneous creations would."""
     courses = world.nomis_courses
     first = courses.allocations[allocation_id]
     second = Allocation(
@@ -148,7 +148,7 @@ def _change_band(allocation: Allocation, band: str) -> None:
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of allocations, which cannot be read individually."""
+    """Returns the endpoints that write and delete allocations; none reads an individual allocation."""
 
     def allocate(request: Request, course_id: str) -> Reply:
         number = path_number(course_id, "courseActivityId")

@@ -1,4 +1,4 @@
-"""Appointments in NOMIS. They have no unique key, and an appointment without a room cannot be stored."""
+"""Appointments in NOMIS. They have no unique key, and a request to write one without a room fails."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FINDS_SEVERAL: Final = "2026-01"
 class NomisAppointment:
     """One appointment as NOMIS holds it; times are local. An appointment from the NOMIS screens may lack an end.
 
-    Its place is a room or, for an appointment in the cell, the prisoner's living unit at that moment.
+    `location_id` is a room or, for an appointment in the cell, the prisoner's living unit at the time.
     """
 
     event_id: int
@@ -57,7 +57,7 @@ class NomisAppointment:
 
 
 class NomisAppointments:
-    """All appointments in NOMIS; `event_ids` is the sequence shared with attendances."""
+    """All appointments in NOMIS; `event_ids` is the sequence of ids that they share with attendances."""
 
     def __init__(self, event_ids: Iterator[int]) -> None:
         """Starts without appointments."""
@@ -121,7 +121,7 @@ def routes(world: World) -> list[Route]:
 
 
 def create_appointment(world: World, fields: Fields) -> NomisAppointment:
-    """Makes an appointment. The booking, the room in its prison and the subtype must exist."""
+    """Makes an appointment. The booking and the subtype must exist, and the room must be in the booking's prison."""
     booking_id = fields.number("bookingId")
     day, start, end, subtype, location_id = _read(fields)
     prisoner = world.by_booking.get(booking_id)
@@ -148,7 +148,7 @@ def create_appointment(world: World, fields: Fields) -> NomisAppointment:
 
 
 def update_appointment(world: World, event_id: int, fields: Fields) -> None:
-    """Changes an appointment; the room only has to exist, in any prison."""
+    """Changes an appointment. The room must exist, but may be in any prison."""
     day, start, end, subtype, location_id = _read(fields)
     found = _appointment(world, str(event_id))
     if location_id is None:

@@ -1,4 +1,4 @@
-"""Attendances at course sessions in NOMIS, written by an upsert, and read-only once payroll has paid them."""
+"""Attendances at course sessions in NOMIS, written by an upsert that refuses to change those paid by payroll."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class Attendance:
     """The attendance of one booking at one session.
 
-    `transaction` is the payment, once it has been made; `stored` is when the row was stored, by `time.perf_counter`.
+    `transaction` is the number of the payment, or None until payroll has paid; `stored` is when the row was stored, by
+    `time.perf_counter`.
     """
 
     event_id: int
@@ -59,10 +60,10 @@ class Attendance:
 def upsert_attendance(
     world: World, course_id: int, booking_id: int, fields: Fields, arrived: float
 ) -> tuple[Attendance, bool]:
-    """Writes the attendance of a booking at a session; returns whether it was created.
+    """Writes the attendance of a booking at a session; returns it, and whether it is new.
 
-    An unknown course, session, booking or code, a missing allocation and a paid attendance are refused with 400. Two
-    rows for one booking and session make NOMIS fail with 500.
+    An unknown course, session, booking or code, a missing allocation and a change to an attendance that payroll has
+    paid are refused with 400. Two rows for one booking and session make NOMIS fail with 500.
     """
     status, outcome = fields.text("eventStatusCode"), fields.optional_text("eventOutcomeCode")
     comment, bonus = fields.comment("comments"), fields.money("bonusPay")
@@ -91,7 +92,10 @@ def upsert_attendance(
 
 
 def attendance_status(world: World, course_id: int, booking_id: int, fields: Fields, arrived: float) -> str:
-    """The status of the attendance at a session; 404 only if the attendance itself is missing."""
+    """Returns the status of a booking's attendance at a session.
+
+    A missing attendance is refused with 404, but an unknown course, session or booking with 400.
+    """
     _, session = _session(world, course_id, booking_id, fields)
     found = _seen(world, session, booking_id, arrived)
     if found is None:
@@ -102,7 +106,7 @@ def attendance_status(world: World, course_id: int, booking_id: int, fields: Fie
 
 
 def plant_duplicate(world: World, event_id: int) -> Attendance:
-    """Adds a second row for the booking and session of an attendance, as two simultaneous creations leave it."""
+    """Adds a second row for the booking and session of an attendance, as two simultaneous creations would."""
     first = world.nomis_courses.attendances[event_id]
     second = Attendance(
         event_id=next(world.nomis_courses.event_ids),
@@ -154,7 +158,7 @@ def _create(
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of attendances; only the status of an attendance can be read."""
+    """Returns the endpoints of attendances; only the status of an attendance can be read."""
 
     def attend(request: Request, course_id: str, booking_id: str) -> Reply:
         course, booking = path_number(course_id, "courseActivityId"), path_number(booking_id, "bookingId")

@@ -1,4 +1,4 @@
-"""Reads the bodies of NOMIS requests field by field, as strictly as NOMIS, and holds the codes that NOMIS checks."""
+"""Reads the bodies of NOMIS requests field by field, as strictly as NOMIS does, and holds the codes that it accepts."""
 
 from __future__ import annotations
 
@@ -87,26 +87,26 @@ def not_found(reason: str) -> Refused:
 
 
 def check_column(text: str, column: str, most: int) -> None:
-    """Fails, as the database does, if a text takes more bytes than its column holds."""
+    """Refuses text of more than `most` bytes with 500, as NOMIS does if text does not fit its database column."""
     size = len(text.encode())
     if size > most:
         raise unexpected(f'ORA-12899: value too large for column "{column}" (actual: {size}, maximum: {most})')
 
 
 def unexpected(reason: str) -> Refused:
-    """The response of NOMIS when an exception leaves its code: status 500 and the text of the exception."""
+    """The response of NOMIS to an exception that its code does not catch: status 500 and the text of the exception."""
     return Refused(500, f"Unexpected error: {reason}")
 
 
 def path_number(text: str, name: str) -> int:
-    """Reads a number in a path; anything else is an invalid argument, 400."""
+    """Returns a number from a path. Refuses anything else with 400, as an invalid argument."""
     if not text.isdigit():
         raise Refused(400, f"Invalid Argument: Method parameter '{name}': failed to convert value '{text}' to Long")
     return int(text)
 
 
 def read_date(text: str, name: str) -> date:
-    """Reads `yyyy-MM-dd`; anything else is 400."""
+    """Returns a date given as `yyyy-MM-dd`. Refuses anything else with 400."""
     if _DATE.fullmatch(text):
         try:
             return date.fromisoformat(text)
@@ -116,7 +116,7 @@ def read_date(text: str, name: str) -> date:
 
 
 def read_time(text: str, name: str) -> time:
-    """Reads `HH:mm` or `HH:mm:ss`; anything else is 400."""
+    """Returns a time given as `HH:mm` or `HH:mm:ss`. Refuses anything else with 400."""
     if _TIME.fullmatch(text):
         try:
             return time.fromisoformat(text)
@@ -126,7 +126,7 @@ def read_time(text: str, name: str) -> time:
 
 
 def read_moment(text: str, name: str) -> datetime:
-    """Reads `yyyy-MM-dd'T'HH:mm:ss`, without fraction or offset; anything else is 400."""
+    """Returns a local time given as `yyyy-MM-dd'T'HH:mm:ss`. Refuses anything else, such as an offset, with 400."""
     if _MOMENT.fullmatch(text):
         try:
             return datetime.fromisoformat(text)
@@ -136,7 +136,7 @@ def read_moment(text: str, name: str) -> datetime:
 
 
 class Fields:
-    """The fields of one JSON object; each method raises 400 with the reason if its field is wrong or missing."""
+    """The fields of one JSON object. A field that is malformed, or required but missing, is refused with 400."""
 
     def __init__(self, values: object) -> None:
         """Takes the object as it was sent; anything but an object is refused with 400."""
@@ -150,7 +150,7 @@ class Fields:
         return cls(request.json())
 
     def text(self, name: str, *, shortest: int = 0, longest: int | None = None) -> str:
-        """Required text, with a length within the limits."""
+        """Required text of at least `shortest` and at most `longest` characters."""
         found = self.optional_text(name, longest=longest)
         if found is None:
             raise _missing(name)
@@ -159,7 +159,7 @@ class Fields:
         return found
 
     def optional_text(self, name: str, *, longest: int | None = None) -> str | None:
-        """Text, or None if it is null or absent."""
+        """Text of at most `longest` characters, or None if the field is null or absent."""
         found = self._values.get(name)
         if found is None:
             return None
@@ -171,20 +171,20 @@ class Fields:
         return text
 
     def comment(self, name: str) -> str | None:
-        """A comment, or None; the database fails if it takes more bytes than its column holds."""
+        """A comment, or None if the field is null or absent; 500 if it takes more bytes than its column holds."""
         text = self.optional_text(name)
         if text is not None:
             check_column(text, "COMMENT_TEXT", COMMENT_BYTES)
         return text
 
     def text_or_null(self, name: str) -> str | None:
-        """Text or null; the field itself is required."""
+        """Text, or None if the field is null; 400 if it is absent."""
         if name not in self._values:
             raise _missing(name)
         return self.optional_text(name)
 
     def choice(self, name: str, allowed: Collection[str]) -> str:
-        """Required text that must be one of the allowed words."""
+        """Required text that must be one of `allowed`."""
         found = self.text(name)
         if found not in allowed:
             raise bad_request(f"JSON parse error: Cannot deserialize {name} from '{found}': not one of the values")
@@ -198,7 +198,7 @@ class Fields:
         return found
 
     def optional_number(self, name: str) -> int | None:
-        """A whole number, possibly as a text of digits, or None if it is null or absent."""
+        """A whole number, possibly sent as a string of digits, or None if the field is null or absent."""
         found = self._values.get(name)
         return None if found is None else _whole(found, name)
 
@@ -207,7 +207,7 @@ class Fields:
         return [_whole(item, name) for item in self._list(name, required=True)]
 
     def money(self, name: str) -> Decimal | None:
-        """A decimal number, or None if it is null or absent."""
+        """A decimal number, or None if the field is null or absent."""
         found = self._values.get(name)
         if found is None:
             return None
@@ -219,7 +219,7 @@ class Fields:
             raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a number") from None
 
     def flag(self, name: str, default: bool | None = None) -> bool:
-        """True or false; if it is absent, the default, or 400 if there is no default."""
+        """True or false; if the field is null or absent, the default, or 400 if there is no default."""
         found = self._values.get(name)
         if found is None:
             if default is None:
@@ -234,7 +234,7 @@ class Fields:
         return read_date(self.text(name), name)
 
     def optional_day(self, name: str) -> date | None:
-        """A date, or None if it is null or absent."""
+        """A date, or None if the field is null or absent."""
         found = self.optional_text(name)
         return None if found is None else read_date(found, name)
 
@@ -247,7 +247,7 @@ class Fields:
         return read_moment(self.text(name), name)
 
     def objects(self, name: str, *, required: bool) -> list[Fields]:
-        """An array of objects; empty if it is absent and not required."""
+        """The objects of an array; none if it is null or absent and not `required`."""
         return [Fields(item) for item in self._list(name, required=required)]
 
     def _list(self, name: str, *, required: bool) -> list[Any]:

@@ -1,6 +1,6 @@
 """Course activities in NOMIS: what they contain, and how they are made, changed and deleted.
 
-The code of a course is not unique, so the same creation sent twice makes two courses.
+The code of a course is not unique, so a creation request that is sent twice makes two courses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Slot = tuple[date, time, time]
 
 @dataclass(frozen=True, slots=True)
 class CourseRequest:
-    """The fields common to the creation and the change of a course; only their form has been checked."""
+    """The fields that requests to create and to change a course share; only their form has been checked."""
 
     start: date
     end: date | None
@@ -49,7 +49,11 @@ class CourseRequest:
 
 
 def read_course(fields: Fields) -> CourseRequest:
-    """The request as NOMIS reads it; a field that is missing, malformed or too long is refused with 400."""
+    """Returns the request as NOMIS reads it.
+
+    A field that is missing, malformed or too long is refused with 400. A description of the allowed length that takes
+    more bytes than its column holds fails with 500.
+    """
     capacity, description = fields.number("capacity"), fields.text("description", shortest=1, longest=DESCRIPTION_BYTES)
     if capacity > LARGEST_CAPACITY:
         raise bad_request(f"Validation failed for capacity: must be less than or equal to {LARGEST_CAPACITY}")
@@ -94,7 +98,7 @@ COURSE: Final = "/activities/{course_id}"
 
 @dataclass(slots=True)
 class PayRate:
-    """Pounds per half day for an incentive level and pay band, from a start date until, if it ended, an end date."""
+    """Pounds per half day for an incentive level and a pay band, from `start` to `end` (None without an end)."""
 
     level: str
     band: str
@@ -115,13 +119,13 @@ class Session:
 
     @property
     def slot(self) -> Slot:
-        """What distinguishes the session from the other sessions of its course."""
+        """What distinguishes the session from the other sessions of its course: its date, start and end."""
         return self.day, self.start, self.end
 
 
 @dataclass(slots=True)
 class Course:
-    """One course activity as NOMIS holds it; `stored` is when it was stored, by `time.perf_counter`."""
+    """One course activity as NOMIS holds it."""
 
     id: int
     code: str
@@ -147,7 +151,7 @@ class Course:
 class NomisCourses:
     """All courses, sessions, allocations and attendances in NOMIS.
 
-    `event_ids` is the sequence that attendances share with appointments.
+    `event_ids` is the sequence of ids that attendances share with appointments.
     """
 
     def __init__(self, event_ids: Iterator[int]) -> None:
@@ -227,7 +231,10 @@ def create_course(world: World, fields: Fields) -> Course:
 
 
 def update_course(world: World, course_id: int, fields: Fields) -> None:
-    """Changes a course: pay rates are versioned, rules and future sessions replaced, and past sessions left alone."""
+    """Changes a course: pay rates are versioned, and rules and future sessions are replaced.
+
+    Sessions up to and including today's can be cancelled or restored, but not added or removed.
+    """
     asked = read_course(fields)
     course = course_or_404(world, course_id)
     if asked.end is not None and asked.start > asked.end:
@@ -301,7 +308,9 @@ def _check_past(course: Course, asked: dict[Slot, bool]) -> None:
     wanted = {slot for slot in asked if slot[0] <= today}
     if saved != wanted:
         changed = min(saved ^ wanted)
-        raise bad_request(f"Cannot update schedules starting before tomorrow, that of {changed[0]} {changed[1]}")
+        raise bad_request(
+            f"Cannot update schedules starting before tomorrow, such as that of {changed[0]} {changed[1]}"
+        )
 
 
 def _check_bands(world: World, course: Course, rates: dict[tuple[str, str], Decimal]) -> None:
@@ -314,7 +323,10 @@ def _check_bands(world: World, course: Course, rates: dict[tuple[str, str], Deci
 
 
 def _version_rates(course: Course, rates: dict[tuple[str, str], Decimal]) -> None:
-    """Keeps unchanged rates, ends changed or missing ones today, and starts new or changed ones tomorrow."""
+    """Keeps unchanged rates, and ends changed or missing ones today, or drops them if they have not begun.
+
+    A new rate starts tomorrow if its level and band had one before; otherwise today, or later with the course.
+    """
     today = london_today()
     for rate in course.pay_rates:
         if rate.end is None and rates.get((rate.level, rate.band)) != rate.rate:
@@ -351,7 +363,7 @@ def session_or_400(course: Course, fields: Fields) -> Session:
 
 
 def course_or_400(world: World, course_id: int) -> Course:
-    """The course with this id; 400 if there is none, as the attendance endpoints respond."""
+    """The course with this id; if there is none, 400 instead of 404, as the attendance endpoints respond."""
     try:
         return course_or_404(world, course_id)
     except Refused as missing:
@@ -359,7 +371,7 @@ def course_or_400(world: World, course_id: int) -> Course:
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of courses and their sessions; no endpoint reads them."""
+    """Returns the endpoints that make, change and delete courses and change sessions; no endpoint reads either."""
 
     def create(request: Request) -> Reply:
         return Reply(201, {"courseActivityId": create_course(world, Fields.of(request)).id})

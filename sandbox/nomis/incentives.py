@@ -53,8 +53,8 @@ class IepRecord:
 class NomisIncentives:
     """The IEP records by booking, in order of their sequence; the reference codes; and the levels of each prison.
 
-    If `race_ms` is above 0, a record posted within that time after another of the same booking fails once, as one of
-    two simultaneous records does because of the primary key.
+    If `race_ms` is above 0, a record posted within that many milliseconds of another one for the same booking fails
+    once, because of the primary key, as one of two simultaneous posts does.
     """
 
     def __init__(self, race_ms: float = 0) -> None:
@@ -67,12 +67,15 @@ class NomisIncentives:
         self._posted: dict[int, float] = {}
 
     def current(self, booking_id: int) -> IepRecord | None:
-        """Returns the record with the latest date; of several on that day, the one with the highest sequence."""
+        """Returns the record with the latest date, or None if the booking has no record.
+
+        Of several records on that day, it is the one with the highest sequence.
+        """
         records = self.records.get(booking_id)
         return max(records, key=lambda each: (each.at.date(), each.sequence)) if records else None
 
     def record(self, booking_id: int, sequence: int) -> IepRecord | None:
-        """Returns one record, or None if there is none with this sequence."""
+        """Returns the record of a booking with this sequence, or None if there is none."""
         return next((each for each in self.records.get(booking_id, ()) if each.sequence == sequence), None)
 
     def add(
@@ -86,7 +89,7 @@ class NomisIncentives:
         comment: str | None = None,
         created: datetime | None = None,
     ) -> IepRecord:
-        """Adds a record with the next sequence of the booking (the highest + 1)."""
+        """Adds and returns a record with the next sequence of the booking (the highest + 1)."""
         held = self.records.setdefault(booking_id, [])
         sequence = held[-1].sequence + 1 if held else 1
         record = IepRecord(booking_id, sequence, level, at, prison_id, module, user_id, comment, created or at)
@@ -103,7 +106,10 @@ class NomisIncentives:
         return True
 
     def races(self, booking_id: int) -> bool:
-        """Whether a record posted now collides with another one just posted; true only once for each collision."""
+        """Notes a post for a booking, and returns whether it collides with one in the last `race_ms` milliseconds.
+
+        The post after a collision does not collide.
+        """
         now = time.monotonic()
         last = self._posted.get(booking_id)
         self._posted[booking_id] = now
@@ -297,7 +303,7 @@ def _check_prison(world: World, prison_id: str) -> None:
 
 
 def _written(world: World, prison_id: str, code: str, fields: Fields) -> NomisPrisonLevel:
-    """Stores what a request says about a prison level, whether it is created or changed."""
+    """Creates or changes a prison level as a request says, and returns it."""
     active, default = fields.flag("active"), fields.flag("defaultOnAdmission")
     held = world.nomis_incentives.prison_levels.get((prison_id, code))
     expired = None if active else (held.expired if held is not None and held.expired else london_today())

@@ -29,7 +29,7 @@ LISTED_BY_KEY_SINCE: Final = "2025-01"
 
 
 class Movements:
-    """Releases and receives people of one world, and keeps the levels of both sides in step."""
+    """Releases, receives and transfers people of one world, and makes the records that follow on both sides."""
 
     def __init__(self, world: World) -> None:
         """Takes the world whose people move."""
@@ -53,7 +53,7 @@ class Movements:
         self._note("release", prisoner)
 
     def receive(self, prison_id: str | None = None) -> Prisoner:
-        """Receives a new person, with the records of the admission on both sides."""
+        """Receives a new person (at a random prison if none is given), with the records of admission on both sides."""
         world = self.world
         if self._history is None:
             self._history = IncentiveHistory(world, self.chance)
@@ -66,7 +66,11 @@ class Movements:
         return prisoner
 
     def transfer(self, prisoner: Prisoner, prison_id: str, published: bool) -> dict[str, object]:
-        """Moves a person to another prison. NOMIS writes its record; DPS learns of the move only if it is published."""
+        """Moves a person to another prison.
+
+        NOMIS writes an IEP record; DPS learns of the move only if `published` is true. Returns the prisoner number, the
+        booking id, and when the move took place.
+        """
         world = self.world
         arrived = london_now()
         noted = arrived.replace(microsecond=0)
@@ -93,7 +97,10 @@ class BookingList:
         self._ids: list[int] = []
 
     def page(self, after: int, size: int, *, active_only: bool) -> list[Prisoner]:
-        """The first `size` bookings with an id above `after`, by id; only the latest booking of each prisoner."""
+        """Returns the first `size` bookings with an id above `after`, sorted by id.
+
+        Only the latest booking of each prisoner counts and, with `active_only`, only if it is active.
+        """
         by_booking, by_offender = self.world.by_booking, self.world.by_offender
         if len(self._ids) != len(by_booking):
             self._ids = sorted(by_booking)
@@ -108,7 +115,7 @@ class BookingList:
         return found
 
     def merge(self, listed: list[Prisoner]) -> None:
-        """Merges the prisoners of listed bookings that are to be merged: the booking gets the number that is kept."""
+        """Makes the merges that waited for these bookings to be listed: each booking gets the number that is kept."""
         merging = self.world.merging
         for prisoner in listed if merging else ():
             kept = merging.pop(prisoner.booking_id, None)
@@ -119,7 +126,7 @@ class BookingList:
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints that list active prisoners, list the latest bookings by key, and look bookings up."""
+    """Returns the endpoints that list active prisoners, list the latest bookings by key, and look up bookings."""
     movements = Movements(world)
     listing = BookingList(world)
 
@@ -176,7 +183,7 @@ def _number(request: Request, name: str, default: int) -> int:
 
 
 def _booking(prisoner: Prisoner) -> dict[str, object]:
-    """A booking with its current agency (`OUT` after a release); the root offender id may be missing."""
+    """A booking with its current agency (`OUT` after a release); half of the bookings lack the root offender id."""
     offender_id = FIRST_OFFENDER_ID + prisoner.booking_id
     root = {"rootOffenderId": offender_id} if prisoner.booking_id % 2 else {}
     return {

@@ -32,7 +32,8 @@ ROLE: Final = "NOMIS_VISITS"
 DEFAULT_COMMENT: Final = "Created by VSIP"
 ORDER_DAYS: Final = 28
 USER: Final = "PRISONER_TO_NOMIS_API"
-#: Since this month NOMIS puts all booked visits of a prison and restriction into one room, whatever the request says.
+#: From this month on, NOMIS has one room for all open visits booked at a prison, and one for all closed visits,
+#: whatever room the request names.
 ONE_ROOM_SINCE: Final = "2025-01"
 BALANCE_SINCE: Final = "2025-04"
 _OFFENDER_NO: Final = re.compile(r"[A-Z]\d{4}[A-Z]{2}")
@@ -41,7 +42,7 @@ _ROOM_WORDS: Final = re.compile(r"\b(VISITS?|ROOM)\b")
 
 @dataclass(slots=True)
 class Order:
-    """A visit order, `VO` or privileged `PVO`, issued for a visit."""
+    """A visit order issued for a visit; `kind` is `VO`, or `PVO` for a privileged one."""
 
     id: int
     booking_id: int
@@ -55,7 +56,7 @@ class Order:
 
 @dataclass(slots=True)
 class Adjustment:
-    """A change to a visit balance: which kind of order changed, by how much, when and why."""
+    """A change to a visit balance: for which kind of visit order, by how many, when and why."""
 
     booking_id: int
     kind: str
@@ -66,7 +67,7 @@ class Adjustment:
 
 @dataclass(slots=True)
 class Visit:
-    """One visit as NOMIS holds it; times are local. An empty room or comment means that there is none."""
+    """One visit as NOMIS holds it; times are local. `room` and `comment` are empty if the visit has none."""
 
     id: int
     offender_no: str
@@ -89,7 +90,10 @@ class Visit:
 
 
 class NomisVisits:
-    """All visits, orders, balance adjustments, rooms and time slots in NOMIS; `planted` are ids of planted visits."""
+    """All visits, orders, balance adjustments, rooms and time slots in NOMIS.
+
+    `planted` has the ids of the planted visits.
+    """
 
     def __init__(self) -> None:
         """Starts without visits."""
@@ -102,11 +106,11 @@ class NomisVisits:
         self._order_ids = itertools.count(5_120_001)
 
     def next_visit_id(self) -> int:
-        """A number that no visit has had before."""
+        """Returns a number that no visit has had before."""
         return next(self._visit_ids)
 
     def next_order_id(self) -> int:
-        """A number that no visit order has had before."""
+        """Returns a number that no visit order has had before."""
         return next(self._order_ids)
 
 
@@ -154,7 +158,11 @@ def routes(world: World) -> list[Route]:
 
 
 def create_visit(world: World, offender_no: str, fields: Fields) -> Visit:
-    """Makes a visit with its visit order, after the checks of NOMIS in sequence: booking, type, prison and persons."""
+    """Makes a visit and, if the booking has a balance, its visit order.
+
+    The checks, in this order: the prisoner has an active booking (404), and the type, the prison and the visitors are
+    known (400).
+    """
     start = fields.moment("startDateTime")
     end = datetime.combine(start.date(), fields.clock_time("endTime"))
     prison_id = fields.text("prisonId")
@@ -210,7 +218,7 @@ def cancel_visit(world: World, offender_no: str, visit_id: int, fields: Fields) 
     """Cancels a scheduled visit and returns its visit order to the balance.
 
     The checks, in this order: the visit exists (404), the outcome is known (400), the visit is not yet cancelled (409),
-    it is still scheduled (409), and it belongs to that offender (400).
+    it is still scheduled (409), and it belongs to `offender_no` (400).
     """
     outcome = fields.text("outcome")
     visit = _visit(world, visit_id)
@@ -238,7 +246,7 @@ def room_code(prison_id: str, room: str, *, closed: bool) -> str:
 
 
 def one_room_code(prison_id: str, *, closed: bool) -> str:
-    """The code of the single room for a prison and restriction, below the prison's location for visits."""
+    """The code of the one room for all closed visits of a prison, or for all others, below its location for visits."""
     return f"{prison_id}-VISITS-VSIP_{'CLO' if closed else 'SOC'}"
 
 

@@ -1,7 +1,8 @@
 """The differences that are planted for reconciliations, so that the result of a run can be checked.
 
 A planter takes the world, a separate stream of random numbers, and the names of the requested reconciliations. It makes
-the records of both sides, including those that agree, and lists in `world.differences` what a run must find.
+the records of both sides, including those that agree, and lists the differences in `world.differences`, each with the
+outcome that a run must give it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def plant_differences(world: World) -> None:
     """Plants the differences that the world's options ask for.
 
     Raises:
-        ValueError: a reconciliation is unknown.
+        ValueError: a reconciliation is unknown, or the world is too small for its differences.
     """
     asked = frozenset(world.options.plant)
     known = frozenset(name for planter in PLANTERS for name in planter.reconciliations)

@@ -1,7 +1,7 @@
 """Allocations and yesterday's attendances on both sides, and how NOMIS and the activities API come to differ.
 
-A failed change appears in every reconciliation that it concerns. If the suspension of an allocation did not reach
-NOMIS, there is one active allocation too many there, and one suspended allocation too few.
+A failed change appears in every reconciliation that it concerns. For example, if the suspension of an allocation did
+not reach NOMIS, then NOMIS has one active allocation too many and one suspended allocation too few.
 """
 
 from __future__ import annotations
@@ -35,10 +35,14 @@ SECOND_ALLOCATION, SUSPENDED_ONES, ATTENDED, UNPAID = 0.5, 0.03, 0.75, 0.2
 
 
 class _Planter(ActivityRecords):
-    """Makes the records that agree, and those that differ."""
+    """Makes the records of both sides: those that agree, and those that differ."""
 
     def agreeing(self, names: frozenset[str]) -> None:
-        """Gives every other prisoner one or two allocations, each with an attendance, on which both sides agree."""
+        """Gives the prisoners without a difference one or two allocations each, on which both sides agree.
+
+        With suspended allocations in `names`, a few are suspended; with attendances, most of the others have an
+        attendance.
+        """
         chance = self.chance
         for prisoner in [*self.people, *self.others]:
             count = 2 if chance.random() < SECOND_ALLOCATION else 1
@@ -50,7 +54,7 @@ class _Planter(ActivityRecords):
                 if ATTENDANCES in names and chance.random() < ATTENDED:
                     self._attend(allocation, place, paid=chance.random() >= UNPAID)
 
-    # Records that differ: each method makes the records of a booking, and returns the key.
+    # Records that differ: each method makes the records of a booking, and returns the key of the difference.
 
     def creation_failed(self, turn: int) -> Key:
         prisoner = self._somebody()
@@ -84,7 +88,7 @@ class _Planter(ActivityRecords):
         return self._key(first, prisoner.booking_id)
 
     def creation_late(self, turn: int) -> Key:
-        """Makes an allocation that is a moment old, and reaches NOMIS while the prison is being reconciled."""
+        """Makes an allocation in DPS that reaches NOMIS while the prison is being reconciled."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)
@@ -93,7 +97,7 @@ class _Planter(ActivityRecords):
         return self._key(place, prisoner.booking_id)
 
     def event_waits(self, turn: int) -> Key:
-        """Allocates a prisoner; the event has failed so far, and is waiting on a queue."""
+        """Allocates a prisoner in DPS only; the event has failed so far, and is waiting on a queue."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)
@@ -119,14 +123,14 @@ class _Planter(ActivityRecords):
         return key
 
     def suspended_elsewhere(self, turn: int) -> Key:
-        """Suspends a prisoner who is now elsewhere, and whom NOMIS does not count at the prison of the allocation."""
+        """Suspends the allocation of a prisoner who is at another prison now, so that NOMIS does not count it."""
         prisoner = self._somebody()
         place = self._place_elsewhere(prisoner)
         self._allocate(prisoner, place, status="AUTO_SUSPENDED")
         return self._key(place, prisoner.booking_id)
 
     def leaves_after_listing(self, turn: int) -> Key:
-        """Ends a suspended allocation only in NOMIS; its prisoner moves just after NOMIS has listed the prison."""
+        """Ends in NOMIS an allocation suspended in DPS; the prisoner moves just after NOMIS has listed the prison."""
         prisoner = self._newcomer()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place)
@@ -161,7 +165,7 @@ class _Planter(ActivityRecords):
         return self._day_key(first, prisoner.booking_id)
 
     def paid_on_discharge(self, turn: int) -> Key:
-        """Releases a prisoner whom NOMIS paid early; DPS withdrew the pay later."""
+        """Releases a prisoner whom NOMIS paid early, on discharge; DPS withdrew the pay later."""
         prisoner = self._newcomer()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place)
@@ -205,7 +209,7 @@ class _Planter(ActivityRecords):
         return (place.prison_id, booking_id, self.yesterday.isoformat())
 
     def _unknown_booking(self) -> tuple[Place, DpsAllocation]:
-        """An allocation in DPS for a booking that NOMIS does not have."""
+        """Makes an allocation in DPS for a booking that NOMIS does not have; returns the place and the allocation."""
         place = self._place(self.chance.choice(sorted(self.places)))
         prisoner = Prisoner(new_offender_no(self.world, self.chance), next(self.unknown_bookings), place.prison_id)
         return place, self._allocate(prisoner, place, in_nomis=False)
@@ -251,10 +255,10 @@ UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Makes the activities of every prison that has any, with the differences for the named reconciliations.
+    """Makes the activities of every prison that has any, with the differences for the reconciliations in `names`.
 
     Raises:
-        ValueError: there are fewer people than differences, or nobody is at a second prison with activities.
+        ValueError: there are fewer people than differences, or prisoners at only one prison with activities.
     """
     planter = _Planter(world, chance)
     for name, (share, causes) in CAUSES.items():
