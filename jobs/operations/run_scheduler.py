@@ -65,8 +65,7 @@ def make_scheduler(
 ) -> Scheduler:
     """The scheduler that runs `jobs` and the drains of `application`, whose database must have the current schema.
 
-    The scheduler gives its heartbeats to `record_heartbeat`. Exports of telemetry end early once `stop_requested` is
-    set.
+    It gives its heartbeats to `record_heartbeat`. Exports of telemetry end early once `stop_requested` is set.
     """
     workload = Workload(
         queues=QUEUES,

@@ -231,8 +231,7 @@ def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures], moment
 def scheduler_lines(drains: DrainFigures, moment: datetime) -> list[StatusLine]:
     """A line for each live scheduler, or a single line called `none` if there is no live scheduler.
 
-    The line `none` needs a person, unless a `drain` has succeeded within the last 15 minutes and the last `drain` did
-    not fail.
+    That line needs a person, unless a `drain` has succeeded in the last 15 minutes and the last `drain` did not fail.
     """
     if drains.schedulers:
         return [_scheduler_line(each, moment) for each in drains.schedulers]

@@ -1,8 +1,8 @@
-"""The delivery of reports and alerts to people, each exactly once.
+"""Delivers each report and each alert to people exactly once.
 
 - `sender`: sends what is in the outbox
 - `channels`: which channels are set up, and how a delivery can fail
-- `archive`: a folder or a bucket with the report of every run, and the index
-- `slack`: messages, threads and files
-- `email`: one copy for each recipient
+- `archive`: keeps the report of every run, and an index of the runs, in a folder or a bucket
+- `slack`: posts messages, threads and files
+- `email`: sends a copy of the report to each recipient
 """

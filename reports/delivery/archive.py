@@ -1,7 +1,7 @@
 """The archive of reports: a folder or a bucket, with a folder for each run and an index of all runs.
 
 The folders of incentive runs are at the root, as they were before there were other reconciliations. The run folders of
-any other reconciliation are in a folder named after it.
+each other reconciliation are in a folder that has the name of the reconciliation.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _WRONG_BUCKET = frozenset(
 )
 #: The HTTP statuses which mean that a server refuses the bucket, whatever the error code.
 _REFUSALS = frozenset({301, 401, 403, 404, 405, 501})
-#: The object that is written and deleted to check that a bucket can be written.
+#: The object that is written and deleted to check that a bucket can be written to.
 _PROBE = ".probe"
 _FOLDER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
 
@@ -75,8 +75,8 @@ class Archive(Protocol):
     def write(self, name: str, content: str, *, private: bool = False) -> None:
         """Writes a file, whole or not at all. Raises `ArchiveUnavailable`.
 
-        name: relative to the root of the archive. private: only the owner may read the file, if it is on this machine;
-        otherwise the umask decides.
+        name: the path of the file, relative to the root of the archive. private: whether only the owner may read the
+        file; if not, the umask decides. For a bucket, `private` has no effect.
         """
         ...
 
@@ -91,7 +91,7 @@ class Archive(Protocol):
     def probe(self) -> str | None:
         """Writes and removes a test file. Returns a problem that does not prevent reports from being kept, or None.
 
-        Raises `SettingsError` if another setting is needed, and `ArchiveUnavailable` if the error may be temporary.
+        Raises `SettingsError` if `REPORTS_LOCATION` must change, or `ArchiveUnavailable` if the error may be temporary.
         """
         ...
 
@@ -106,9 +106,9 @@ def open_archive(settings: Settings, make_s3: Callable[[], Any]) -> Archive:
 
 
 def store_report(archive: Archive, result: ReconciliationResult) -> str:
-    """Writes the three files of a run, and returns the place of its report.
+    """Writes the three files of the run with this `result`, and returns the place of the report.
 
-    Raises `ArchiveUnavailable`, and `ValueError` if the run id or the name cannot be the name of a folder.
+    Raises `ArchiveUnavailable`, and `ValueError` if the run id or the name of the reconciliation cannot name a folder.
     """
     for name in (result.run_id, result.reconciliation):
         if not _FOLDER.match(name):
@@ -127,10 +127,10 @@ def store_index(
     environment_name: str,
     made_at: datetime,
 ) -> None:
-    """Writes the index of the runs with a report in the archive. Raises `ArchiveUnavailable`.
+    """Writes the index of those `runs` that have a report in the archive. Raises `ArchiveUnavailable`.
 
-    runs: newest first. newest: the result of each reconciliation's newest run over everyone, by run id. made_at: the
-    current time, aware.
+    runs: all runs that have ended, newest first. newest: the result of each reconciliation's newest run over everyone,
+    by run id. made_at: the current time, aware.
     """
     kept = archive.report_folders()
     indexed: Sequence[EndedRun] = [run for run in runs if run_folder(run.reconciliation, run.run_id) in kept]
@@ -141,9 +141,9 @@ def store_index(
 def report_link(settings: Settings, result: ReconciliationResult, make_s3: Callable[[], Any]) -> str | None:
     """The address at which people open the report of a run, or None if they are sent the page itself.
 
-    It is below `REPORTS_URL` if that is set, or else a presigned address in the bucket if `REPORTS_LINK_HOURS` is set.
-    Anyone with a presigned address can read the page, which is not masked, so no address is signed if messages are
-    masked. Raises `ArchiveUnavailable` if the address cannot be signed.
+    The address is below `REPORTS_URL` if that is set. Otherwise, if `REPORTS_LINK_HOURS` is set and the archive is a
+    bucket, it is a presigned address in the bucket. Anyone with a presigned address can read the page, which is not
+    masked, so no address is signed if messages are masked. Raises `ArchiveUnavailable` if signing fails.
     """
     place = f"{run_folder(result.reconciliation, result.run_id)}/{REPORT}"
     if settings.reports_url:
@@ -157,7 +157,7 @@ def report_link(settings: Settings, result: ReconciliationResult, make_s3: Calla
 
 
 def report_path(settings: Settings, result: ReconciliationResult) -> str:
-    """Where the report of a run is kept, as shown to people: its address below `REPORTS_URL`, or else its place."""
+    """Where the report of a run is kept, as shown to people: its address if `REPORTS_URL` is set, or else its place."""
     if settings.reports_url:
         return f"{settings.reports_url.rstrip('/')}/{run_folder(result.reconciliation, result.run_id)}/{REPORT}"
     location = settings.reports_location
@@ -201,7 +201,7 @@ class Folder:
         return str((self._root / name).resolve())
 
     def probe(self) -> str | None:
-        """Creates the folder and a file in it, and removes what did not exist before."""
+        """Creates a file in the folder, and first the folder itself if it is missing. Then removes what it created."""
         missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
         try:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -209,10 +209,10 @@ class Folder:
                 pass
         except OSError as error:
             if error.errno in _PASSING:
-                raise ArchiveUnavailable(f"{self._root} cannot be written: {error.strerror}") from error
+                raise ArchiveUnavailable(f"{self._root} cannot be written to: {error.strerror}") from error
             raise SettingsError(
-                f"REPORTS_LOCATION: the folder {self._root.resolve()} cannot be created or written: {error.strerror}; "
-                "give a folder that can be written, or s3://bucket/prefix"
+                f"REPORTS_LOCATION: the folder {self._root.resolve()} cannot be created or written to: "
+                f"{error.strerror}; give a folder that can be written to, or s3://bucket/prefix"
             ) from error
         finally:
             with contextlib.suppress(OSError):
@@ -222,7 +222,7 @@ class Folder:
 
 
 class Bucket:
-    """An archive in an S3 bucket, under a prefix. `listed_at_once`: the page size of listings."""
+    """An archive in an S3 bucket, under a prefix. listed_at_once: the number of objects on a page of a listing."""
 
     def __init__(self, client: Any, bucket: str, prefix: str, listed_at_once: int = 1_000) -> None:
         self._client = client
@@ -264,9 +264,10 @@ class Bucket:
         return found
 
     def presigned(self, name: str, lifetime: timedelta) -> str:
-        """An address at which anybody can read an object for `lifetime`, or until this process's credentials expire.
+        """An address at which anybody can read the object `name` for `lifetime`.
 
-        Raises `ArchiveUnavailable` if there are no credentials.
+        It stops working earlier if this process's credentials expire earlier. Raises `ArchiveUnavailable` if there are
+        no credentials.
         """
         from botocore.exceptions import BotoCoreError
 
@@ -284,7 +285,7 @@ class Bucket:
         return f"s3://{self._bucket}/{self._prefix}{name}"
 
     def probe(self) -> str | None:
-        """Lists the bucket, as the index does, then writes and deletes an object."""
+        """Lists the bucket, as `report_folders` does, and then writes and deletes an object."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         call = "ListObjectsV2"
@@ -297,9 +298,9 @@ class Bucket:
             if reason in _WRONG_BUCKET or _status(error) in _REFUSALS:
                 raise SettingsError(
                     f"REPORTS_LOCATION: {self.location('')} cannot be used: {reason} ({call}); "
-                    "give a bucket that exists and can be listed and written, or a folder"
+                    "give a bucket that exists and can be listed and written to, or a folder"
                 ) from error
-            verb = "written" if call == "PutObject" else "listed"
+            verb = "written to" if call == "PutObject" else "listed"
             raise ArchiveUnavailable(f"{self.location('')} cannot be {verb}: {reason}") from error
         try:
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + _PROBE)

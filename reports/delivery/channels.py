@@ -41,7 +41,7 @@ class TryLater(SyncError):
 
 
 class Undeliverable(SyncError):
-    """The delivery can never succeed, as there is nothing to send."""
+    """The delivery can never succeed: its kind is unknown, or there is nothing to send."""
 
 
 class ClaimLost(SyncError):
@@ -49,7 +49,7 @@ class ClaimLost(SyncError):
 
 
 def enqueue_report(connection: Connection, settings: Settings, result: ReconciliationResult) -> list[Channel]:
-    """Puts the report of a run into the outbox for every channel that is set up; returns those channels."""
+    """Puts the report of a run into the outbox for every channel that is set up, and returns these channels."""
     channels = [channel for channel in CHANNELS if is_set_up(settings, channel)]
     for channel in channels:
         enqueue_channel(connection, result.run_id, channel, finished=result.finished_at.isoformat())
@@ -59,7 +59,7 @@ def enqueue_report(connection: Connection, settings: Settings, result: Reconcili
 def enqueue_channel(
     connection: Connection, run_id: str, channel: Channel, again: str | None = None, *, finished: str
 ) -> bool:
-    """Puts the report of a run into the outbox for one channel. Returns False if this was done before.
+    """Puts the report of a run into the outbox for `channel`. Returns False if it was already there.
 
     again: a unique text that lets the report be delivered once more. finished: when the run ended, in ISO 8601; a run
     that ended incomplete, was resumed and ended again has two reports.
@@ -69,7 +69,7 @@ def enqueue_channel(
 
 
 def report_deliveries(connection: Connection, result: ReconciliationResult) -> dict[Channel, Delivery]:
-    """The deliveries of a report that were enqueued when its run ended, by channel."""
+    """The deliveries that were enqueued when the run with this `result` ended, by channel."""
     finished = result.finished_at.isoformat()
     found = {channel: outbox.find(connection, _key(result.run_id, channel, None, finished)) for channel in CHANNELS}
     return {channel: delivery for channel, delivery in found.items() if delivery is not None}
@@ -80,7 +80,7 @@ def _key(run_id: str, channel: Channel, again: str | None, finished: str) -> str
 
 
 def is_set_up(settings: Settings, channel: Channel) -> bool:
-    """Whether the settings that the channel needs are given."""
+    """Whether the settings that `channel` needs are set."""
     if channel == "slack":
         return settings.slack_token is not None
     if channel == "email":

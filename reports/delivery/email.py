@@ -1,4 +1,7 @@
-"""Email: sends a report to each recipient, over SMTP with STARTTLS if it is offered, or over TLS from the start."""
+"""Email: sends a report to each recipient.
+
+An `smtp://` connection uses STARTTLS if the server offers it. An `smtps://` connection uses TLS from the start.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ TIMEOUT_SECONDS = 30
 _PORTS = {"smtp": 25, "smtps": 465}
 _LATER_SECONDS = 60.0
 _REFUSED_SECONDS = 600.0
-#: After this time an attempt sends no further copies, as the claim on a delivery lasts only five minutes.
+#: After this time, an attempt sends no further copies, as the claim on a delivery lasts only five minutes.
 _MOST_SECONDS = 180.0
 _LONGEST_TEXT = 200
 _MOST_LISTED = 3
@@ -38,7 +41,7 @@ class Mail:
     """The mail server of `SMTP_URL`."""
 
     def __init__(self, settings: Settings) -> None:
-        """Requires `smtp_url` to be set; does not connect yet."""
+        """Does not connect yet. `settings.smtp_url` must be set."""
         assert settings.smtp_url is not None
         parts = urlsplit(settings.smtp_url.get_secret_value())
         assert parts.hostname is not None
@@ -54,13 +57,13 @@ class Mail:
     def send_report(
         self, key: str, report: EmailReport, written: datetime, progress: Mapping[str, Any], note: Note
     ) -> Mapping[str, str]:
-        """Sends the report to each recipient who has not had it yet.
+        """Sends the report to each recipient who has not received it yet.
 
         key: the key of the delivery. written: the date of the message, aware. progress: what an earlier attempt
         recorded with `note`. Each recipient has a separate connection and outcome. All copies have the same message id,
-        so that mail clients show only one of them if a copy was sent twice after a crash. Returns the recipients that
-        were refused for good, with the reasons. Raises `TryLater` if a copy must be sent later. It is also raised if
-        every recipient was refused: that is a fault of the server, so all of them are tried again.
+        so that a mail client shows only one copy if a recipient was sent two because of a crash. Returns the recipients
+        that were refused for good, with the reasons. Raises `TryLater` if a copy must be sent later, or if every
+        recipient was refused. The latter counts as a fault of the server, so all recipients are tried again.
         """
         message = self._message(key, report, written)
         sent: list[str] = list(progress.get("sent", ()))
@@ -163,7 +166,10 @@ def refusals(progress: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: str) -> _Refusal | None:
-    """Sends one copy. Returns None if the server accepted it. An error that concerns only this copy is a refusal."""
+    """Sends one copy to `address`. Returns None if the server accepted the copy, or else why not.
+
+    Any error while the copy is sent, even a lost connection, counts as a refusal of this copy alone.
+    """
     try:
         server.send_message(message, from_addr=sender, to_addrs=[address])
     except smtplib.SMTPRecipientsRefused as error:
@@ -184,7 +190,7 @@ def _refusal(status: int, text: bytes | str) -> _Refusal:
 
 
 def _listed(reasons: Mapping[str, str]) -> str:
-    """The recipients that were not reached, with the reasons; only the first few are named."""
+    """The first few of the recipients in `reasons`, with their reasons, and the number of the others."""
     named = [f"{address}: {reason}" for address, reason in list(reasons.items())[:_MOST_LISTED]]
     left = len(reasons) - len(named)
     return "; ".join([*named, f"and {left} more"] if left else named)

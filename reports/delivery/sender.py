@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sync.store.database import Database
     from sync.store.outbox import Delivery
 
-#: How long a delivery belongs to the process that claimed it; after that the process counts as dead.
+#: How long a delivery belongs to the process that claimed it. After that, the process counts as dead.
 CLAIM_SECONDS = 300.0
 #: A delivery that could not be sent for this long is abandoned; a person can send it again.
 GIVEN_UP_AFTER = timedelta(days=14)
@@ -56,11 +56,12 @@ class SendCounts:
 
 
 class OutboxSender:
-    """Sends deliveries to Slack, email and the archive. Several may run at once, as each first claims a delivery.
+    """Sends deliveries to Slack, email and the archive. Several senders may run at once.
 
-    Deliveries for a channel that is not set up in this process are left to a process in which it is set up.
+    A sender claims each delivery before sending it, so that no other sender sends it too. Deliveries for a channel that
+    is not set up in this process are left to a process in which it is set up.
 
-    make_s3: makes an S3 client; called only if the archive is a bucket. clock: the current time, aware.
+    make_s3: makes an S3 client; called only if the archive is a bucket. clock: returns the current time, aware.
     """
 
     def __init__(
@@ -102,10 +103,10 @@ class OutboxSender:
         return counts
 
     def flush(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> SendCounts:
-        """Sends until no delivery due within `seconds` is left; `later` counts the deliveries that are still waiting.
+        """Sends deliveries until `seconds` have passed, or until no delivery is due within that time.
 
-        Deliveries for a channel that is off in this process are neither waited for nor counted. Raises
-        `StoreUnavailable`.
+        In the result, `later` is the number of deliveries that still wait. Deliveries for a channel that is off in this
+        process are neither waited for nor included in this number. Raises `StoreUnavailable`.
         """
         deadline = self._clock() + timedelta(seconds=seconds)
         counts = SendCounts()
@@ -215,7 +216,7 @@ class OutboxSender:
         return self._slack
 
     def _warn_off(self, left_alone: Sequence[Delivery]) -> None:
-        """Warns once about each channel that is off and has deliveries waiting."""
+        """Warns once about each channel that is off although deliveries wait for it."""
         for channel in {delivery.channel for delivery in left_alone} - self._warned_off:
             self._warned_off.add(channel)
             self._log.warning(f"{channel}-off", reason=f"{_off_text(channel)}; its deliveries wait")

@@ -1,8 +1,9 @@
 """Slack: posts messages, threads and files, each exactly once despite rate limits, outages and crashes.
 
-Progress is recorded before and after each post. If the outcome of a post is unknown, the channel is searched for it, by
-a key in its metadata, before it is posted again. If Slack refuses the content of a part, the other parts are still
-sent. A refused message is posted again as plain text; if Slack refuses that too, the reason is recorded.
+Progress is recorded before and after each post. If it is not known whether a post succeeded, the channel is searched
+for the message, by a key in the message's metadata, or for the file, by its name, before anything is posted again. If
+Slack refuses the content of a part, the other parts are still sent. A refused message is posted again as plain text; if
+Slack refuses that too, the reason is recorded.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ _CANNOT_BE_ASKED = frozenset({"unknown_method", "status 404", "status 405"})
 
 
 class Slack:
-    """A Slack workspace, used with a bot token. Calls never wait for a rate limit; they raise `TryLater`."""
+    """A Slack channel, used with a bot token. If Slack limits the rate, calls do not wait but raise `TryLater`."""
 
     def __init__(self, token: str, channel: str, base_url: str | None = None) -> None:
         from slack_sdk import WebClient
@@ -77,7 +78,7 @@ class Slack:
         self._channel = channel
 
     def knows_token(self) -> bool:
-        """True if Slack accepts the token, False if it has no call to check it.
+        """True if Slack accepts the token, False if the server has no call that checks a token.
 
         Raises `TryLater` if Slack refuses the token or is unavailable.
         """
@@ -93,7 +94,7 @@ class Slack:
         return True
 
     def post_alert(self, key: str, message: SlackMessage, progress: Mapping[str, Any], note: Note) -> Mapping[str, str]:
-        """Posts an alert, and returns the parts that Slack refused, with its reasons. Raises `TryLater`.
+        """Posts an alert. Returns the parts that Slack refused, each with the reason. Raises `TryLater`.
 
         key: the key of the delivery. progress: what an earlier attempt recorded with `note`.
         """
@@ -102,9 +103,9 @@ class Slack:
         return steps.refused
 
     def post_report(self, key: str, report: SlackReport, progress: Mapping[str, Any], note: Note) -> Mapping[str, str]:
-        """Posts the first message, and everything else in its thread; arguments and errors as for `post_alert`.
+        """Posts the first message of a report, and everything else in the thread of that message.
 
-        Returns the parts that Slack refused, with its reasons.
+        The other arguments, the result and the errors are those of `post_alert`.
         """
         steps = _Steps(self._client, self._channel, key, progress, note)
         first, *others = report.posts
@@ -117,19 +118,19 @@ class Slack:
 
 
 def refused_parts(progress: Mapping[str, Any]) -> dict[str, str]:
-    """The parts that Slack refused, with its reasons, from the progress of a delivery."""
+    """The parts of a delivery that Slack refused, each with the reason, as recorded in its `progress`."""
     return dict(progress.get("refused", {}))
 
 
 class _Refused(Exception):
-    """Slack refuses the content of this part; it may accept other parts."""
+    """Slack refused the content of one part of a delivery, but may accept the other parts."""
 
 
 class _Steps:
     """The steps of one delivery.
 
-    Their progress consists of the id of the channel, the time stamp of each finished step, the step in progress, and
-    the steps that were refused.
+    Their progress consists of the id of the channel, the time stamp of each finished step (for an upload, the id of the
+    file), the step in progress, and the steps that were refused.
     """
 
     def __init__(self, client: Any, channel: str, key: str, progress: Mapping[str, Any], note: Note) -> None:
@@ -183,7 +184,7 @@ class _Steps:
         return self._once(step, send, is_ours, thread, _REFUSED_CONTENT)
 
     def upload(self, file: ReportFile, thread: str | None) -> None:
-        """Uploads a file into a thread, unless the thread already has a file with this unique name."""
+        """Uploads a file into `thread`, unless it has already been uploaded. No two files have the same name."""
         step, name = file.kind, file.name
         if step in self.refused:
             return
@@ -211,7 +212,12 @@ class _Steps:
         thread: str | None,
         of_this_alone: Collection[str],
     ) -> str:
-        """Takes a step once; returns its time stamp. Raises `TryLater`; `_Refused` for a reason in `of_this_alone`."""
+        """Calls `send` unless the step has already been taken. Returns the time stamp of the step, or the id of a file.
+
+        is_ours: whether a message in `thread` (in the channel if None) is the result of an earlier attempt at the step.
+        Raises `_Refused` if Slack refuses the step for a reason in `of_this_alone`, and `TryLater` for any other error
+        from Slack.
+        """
         if step in self._done:
             return self._done[step]
         if self._trying == step:
@@ -239,7 +245,7 @@ class _Steps:
         self._save()
 
     def _find_posted(self, is_ours: Callable[[Mapping[str, Any]], bool], thread: str | None) -> str | None:
-        """The time stamp of our message, or None if it is not found, or if Slack does not let us search."""
+        """The time stamp of the message for which `is_ours` is true, or None if the message is not found."""
         channel = self._resolve_channel()
         if channel is None:
             return None
@@ -252,7 +258,7 @@ class _Steps:
         return next((str(message["ts"]) for message in messages if is_ours(message)), None)
 
     def _resolve_channel(self) -> str | None:
-        """The id of the channel, which is needed to read its messages, or None if Slack does not give it."""
+        """The id of the channel, which is needed to read its messages, or None if it cannot be found."""
         if not self._channel.startswith("#"):
             return self._channel
         name = self._channel.removeprefix("#")
@@ -265,7 +271,10 @@ class _Steps:
         return None
 
     def _pages(self, method: Callable[..., Any], **options: Any) -> Iterator[Any]:
-        """Yields the pages of a response; ends if Slack refuses a call, as it does if the permission is missing."""
+        """Yields the first pages of the response to `method`, at most `_MOST_PAGES`.
+
+        Stops if Slack refuses a call, for example because a permission is missing. Raises `TryLater`.
+        """
         cursor = None
         for _ in range(_MOST_PAGES):
             try:
@@ -294,7 +303,7 @@ class _Steps:
 
 
 def _explained(error: Exception) -> tuple[TryLater | None, bool]:
-    """The `TryLater` for an error, or None if the error is not Slack's; and whether the call may have taken effect."""
+    """The `TryLater` for an error (None if the error is not Slack's), and whether the call may have taken effect."""
     from slack_sdk.errors import SlackClientError
 
     response = getattr(error, "response", None)

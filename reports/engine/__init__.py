@@ -2,13 +2,13 @@
 
 A run passes through these modules from top to bottom:
 
-- `run_start`: starts, joins or resumes a run, and keeps runs apart
+- `run_start`: starts, joins or resumes a run, and keeps runs from disturbing each other
 - `run`: the steps of a run, from start to result
 - `run_reader`: lists the `units` of a run and reads them in parallel, through `shared_reads` and `parallel_reader`
-- `booking_list`, `key_walk`, `moving_lists` and `unit_reader` help a reconciliation to list and read
+- `booking_list`, `key_walk`, `moving_lists` and `unit_reader` help a reconciliation to list and read its units
 - `checkpoints`: a record of each finished unit, from which an interrupted run is resumed
 - `join`: brings both sides of a record into one row of the `frame`
-- `compare`: finds the rows that differ in one of the `fields`
+- `compare`: finds the rows that differ, and in which of the `fields`
 - `recheck`: reads each difference again; a difference with a pending message (`pending_messages`) is in flight
 - `history`: which differences are new, persisting or resolved, compared with earlier runs (`runs`)
 - `causes`: the cause and the fix of each difference, which the reconciliation declares

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class ListedBooking:
     """A booking to compare.
 
-    created: the ids of the records to compare (`SENTENCE 33012`), if a run compares only records that NOMIS created in
-    a window; otherwise empty.
+    created: the ids of the records to compare, such as `SENTENCE 33012`, if the run compares only records that NOMIS
+    created in a window of time; otherwise empty.
     """
 
     id: int
@@ -37,10 +37,10 @@ class ListedBooking:
 
 @dataclass(frozen=True, slots=True)
 class BookingList:
-    """The latest booking of each prisoner in the scope.
+    """Lists the latest booking of each prisoner in `scope`.
 
     active_only: whether to leave out prisoners who are not in prison. page_size: the number of bookings on a page.
-    max_gaps: how many parts of the list may be missing; if more are missing, the run fails.
+    max_gaps: the maximum number of parts of the list that may be missing; if more are missing, the run fails.
     """
 
     nomis: ServiceClient
@@ -50,14 +50,17 @@ class BookingList:
     max_gaps: int
 
     def population(self, reads: Reads) -> Population:
-        """Pages of bookings, with gaps where NOMIS cannot list them.
+        """The bookings in pages, and a gap for each part of the list that cannot be read.
 
-        Raises `SyncError` if NOMIS does not have the list, or if too much of it cannot be read.
+        Raises `SyncError` if NOMIS does not have the list, or if there are more gaps than `max_gaps`.
         """
         return self.population_of(map(_bookings, walk_bookings(reads, self.page, self.page_size)), reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The population, plus the bookings in its gaps and the bookings of prisoners who had no booking before."""
+        """`population`, with the bookings that can be listed now but could not be listed before.
+
+        Lists only the gaps of `population` if it has any, or else the whole list if a chosen prisoner had no booking.
+        """
         if not (population.gaps or population.unread):
             return population
         parts = [(gap.detail["booking"], gap.detail["last"]) for gap in population.gaps] or [(0, None)]
@@ -73,7 +76,10 @@ class BookingList:
         return nomis_prisoners.latest_bookings(self.nomis, after, size, active_only=self.active_only)
 
     def present(self, booking: ListedBooking) -> ListedBooking | None:
-        """The booking with the current number of its prisoner, or None if the booking is no longer listed."""
+        """`booking` with the current number of the prisoner, or None if NOMIS no longer lists the booking.
+
+        A booking with `created` is returned as it is.
+        """
         if booking.created:
             return booking
         listed = self.page(booking.id - 1, 1)
@@ -82,7 +88,7 @@ class BookingList:
         return ListedBooking(booking.id, listed[0].offender_no)
 
     def locations(self, bookings: Sequence[int], reads: Reads) -> Mapping[int, str | None]:
-        """Where the prisoners with these bookings are, by booking id. Raises `SyncError`."""
+        """Where the prisoner with each of `bookings` is, by booking id. Raises `SyncError` if NOMIS cannot be read."""
         size = nomis_prisoners.MOST_BOOKINGS
         slices = [bookings[start : start + size] for start in range(0, len(bookings), size)]
         found: dict[int, str | None] = {}
@@ -93,9 +99,9 @@ class BookingList:
         return found
 
     def population_of(self, pages: Iterable[list[ListedBooking] | UnlistedPart], reads: Reads) -> Population:
-        """The bookings of the scope that are on these pages; a chosen prisoner without a booking counts as unread.
+        """The bookings on `pages` that are in the scope. A chosen prisoner without a booking counts as unread.
 
-        Raises `SyncError` if more parts could not be listed than the settings allow.
+        Raises `SyncError` if more than `max_gaps` parts could not be listed, or if locations cannot be read.
         """
         wanted = dict.fromkeys(self.scope.offender_nos)
         missing = set(wanted)
@@ -106,7 +112,7 @@ class BookingList:
             if isinstance(page, UnlistedPart):
                 gaps.append(page)
                 if len(gaps) > self.max_gaps:
-                    raise SyncError(f"more than {len(gaps) - 1} parts could not be listed; last part: {page.reason}")
+                    raise SyncError(f"more than {len(gaps) - 1} parts could not be listed; last reason: {page.reason}")
                 continue
             chosen = [each for each in page if not wanted or each.offender_no in wanted]
             missing.difference_update(each.offender_no for each in chosen)
@@ -136,7 +142,7 @@ def bookings_of(unit: Unit) -> list[ListedBooking]:
 
 
 def page_of(bookings: Sequence[ListedBooking], name: str | None = None) -> Unit:
-    """A page with these bookings, named `name` or, by default, after its first and last bookings."""
+    """A page with `bookings`, named `name` or, by default, after the first and the last of `bookings`."""
     content = {"bookings": [[each.id, each.offender_no, list(each.created)] for each in bookings]}
     # The same bookings can be listed again with a further adjustment: its id makes the name of the page unique.
     last = "".join(f", {each}" for each in bookings[-1].created[-1:])
