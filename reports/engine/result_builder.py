@@ -191,8 +191,8 @@ class ResultBuilder:
     ) -> tuple[str, ...]:
         """The requested prisons that have no records.
 
-        There are none if the run failed, or if anything could not be read or listed, since what is missing may belong
-        to such a prison.
+        Empty if the run failed, or if anything could not be read or listed, since what is missing may belong to such a
+        prison.
         """
         if self._context.failure is not None or unread or gaps:
             return ()
@@ -239,8 +239,8 @@ class ResultBuilder:
     def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
         """The explanation of each difference, in the same order, or None if the cause is not known.
 
-        If the evidence could not be read, or there are too many differences, a `FailedRead` takes the place of the
-        explanation, so that the difference is still reported.
+        If there are too many differences, or if they could not be explained because of an error, a `FailedRead` takes
+        the place of the explanation, so that the difference is still reported.
         """
         explained = differences[:MOST_EXPLAINED]
         if not explained:

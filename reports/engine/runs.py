@@ -141,7 +141,7 @@ class EndedRun(_Covering):
 
     @property
     def has_figures(self) -> bool:
-        """Whether the figures are meaningful; the zeros of a run that compared nothing and is not complete are not."""
+        """Whether the figures are meaningful. They are not if the run compared nothing and is not complete."""
         return self.compared > 0 or self.status == "complete"
 
 
@@ -306,7 +306,7 @@ def ended_runs(connection: Connection) -> list[EndedRun]:
 
 
 def last_runs(connection: Connection, reconciliation: str) -> tuple[EndedRun | None, EndedRun | None]:
-    """The last ended run over everyone of a reconciliation, and the last complete run.
+    """Of a reconciliation's runs over everyone, the last one that has ended and the last complete one.
 
     Each is None if there is no such run.
     """

@@ -149,8 +149,7 @@ class SharedReads:
     def _pause(self, seconds: float) -> bool:
         """Waits for `seconds` before a call is tried again; returns whether reading was stopped.
 
-        The thread that constructed this object waits with `sleep`. Other threads wait no longer than until reading is
-        stopped.
+        The thread that constructed this object waits with `sleep`. Other threads stop waiting if reading is stopped.
         """
         if threading.get_ident() == self._owner:
             return self._wait(seconds)

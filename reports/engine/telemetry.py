@@ -96,9 +96,9 @@ def track_result(
     """Tracks what a run found: gaps, unread records, excluded records, mismatches, and the summary.
 
     Each mismatch event is an alert. So at most `most` of them are tracked (None: no limit), followed by one event that
-    says how many more mismatches there are. If the run is suspicious and there is a limit, that event replaces them
-    all. previous: the earlier result of a resumed run; mismatches that had an event then, and have not changed since,
-    are not tracked again.
+    says how many more mismatches there are. If the run is suspicious and there is a limit, that event replaces all
+    of them. previous: the earlier result of a resumed run; mismatches that had an event then and have not changed are
+    not tracked again.
     """
     for gap in gaps:
         track_event(track, events.gap(gap))
@@ -119,7 +119,7 @@ def track_result(
 
 
 def _listed(result: ReconciliationResult, most: int | None) -> Sequence[Mismatch]:
-    """The mismatches of a result each of which has an event."""
+    """The mismatches of a result for which separate events are tracked."""
     if most is None:
         return result.mismatches
     return () if result.suspicious else result.mismatches[:most]

@@ -66,11 +66,11 @@ class UnlistedPart:
 
 @dataclass(frozen=True, slots=True)
 class UnreadRecord:
-    """A record, or a whole unit (`key` is empty), of which a side could not be read: neither equal nor different.
+    """A record, or a whole unit, that could not be read on at least one side, and so is neither equal nor different.
 
-    key: the key columns as far as they are known. offender_no: the prisoner number, or None if unknown. side: the side
-    that could not be read, or None if neither could be read or the side is unknown. reason: a clause. network: whether
-    no response was received. detail: further fields for the result, as plain JSON.
+    key: the key columns as far as they are known; empty for a unit. offender_no: the prisoner number, or None if
+    unknown. side: the side that could not be read, or None if neither could be read or the side is unknown. reason: a
+    clause. network: whether no response was received. detail: further fields for the result, as plain JSON.
     """
 
     key: Mapping[str, Any]

@@ -96,7 +96,10 @@ def ages(result: ReconciliationResult) -> list[Count]:
 
 @dataclass(frozen=True, slots=True)
 class CauseRow:
-    """A cause of differences. slug: its name in links. right_side: the right side, or `differs` if that varies."""
+    """A cause of differences.
+
+    slug: its name in links. right_side: the side that is right, or `differs` if that varies.
+    """
 
     count: Count
     slug: str

@@ -49,7 +49,7 @@ class _Trend:
 
 
 def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
-    """The email of a run, with HTML and plain text that say the same.
+    """The email of a run, with HTML and plain text that say the same thing.
 
     link: the address of the report, or None if the page itself is attached. path: where the report is kept, as shown
     to people.
