@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -22,11 +23,11 @@ KEEP = {"TELEMETRY_KEEP_DAYS": "30", "RUNS_KEEP_DAYS": "30", "REPORTS_KEEP_DAYS"
 LONG_AGO = now() - timedelta(days=31)
 
 
-@pytest.fixture
-def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
+@pytest.fixture(scope="module")
+def earlier(running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> App:
     """An installation with two reconciliations of incentives. All runs but the last ended a month ago."""
-    sandbox.reset(prisoners=40, mismatches={"2": 1})
-    made = make_app(sandbox, tmp_path, sqlite_template)
+    running_sandbox.reset(prisoners=40, mismatches={"2": 1})
+    made = make_app(running_sandbox, tmp_path_factory.mktemp("earlier"), sqlite_template)
     made.make_queues()
     for _ in range(2):
         assert made.run("reconcile", "incentives").code == 0
@@ -47,6 +48,15 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
         event = {"name": "waits", "time": LONG_AGO, "properties": {}, "export": "due"}
         connection.execute(insert(telemetry_events), [event, {**event, "name": "young", "time": now(), "export": None}])
     database.dispose()
+    return made
+
+
+@pytest.fixture
+def app(sandbox: Sandbox, tmp_path: Path, earlier: App) -> App:
+    """A copy of the installation with earlier runs, whose queues exist and are empty."""
+    made = make_app(sandbox, tmp_path, earlier.database)
+    shutil.copytree(earlier.settings["REPORTS_LOCATION"], made.settings["REPORTS_LOCATION"])
+    made.make_queues()
     return made
 
 
