@@ -196,7 +196,7 @@ def _tables() -> dict[str, str]:
     classes = "".join(f"| `{each}` | {each.meaning} | {each.action} |\n" for each in FailureClass)
     failures = [(each.when, each.text) for each in (ROUTING, *ADVICE)]
     rows = [
-        ("no error, and NOMIS may have the record", UNFINISHED_HINT),
+        ("any error or none, while NOMIS may have the record without a mapping", UNFINISHED_HINT),
         *failures,
         ("none was recorded", NO_FAILURE_HINT),
     ]
