@@ -134,7 +134,7 @@ class Sandbox:
         seed: int | None = None,
         **parameters: object,
     ) -> int:
-        """Switches a fault on and returns its id; kinds and parameters are those of `sandbox.http.faults.Fault`."""
+        """Switches a fault on and returns its id; the kinds and parameters are those of `sandbox.http.faults.Fault`."""
         body = {
             "service": service,
             "method": method,
@@ -192,10 +192,10 @@ class Sandbox:
         return dict(self.control("GET", "/planted"))
 
     def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq", of: str = "incentive") -> int:
-        """Puts the planted messages that are waiting on an existing queue, and returns their number.
+        """Sends the waiting planted messages to an existing queue, and returns their number.
 
-        `of` is the id of the queue to which their events belong. For `incentive`, the events are about the reviews of
-        cause 1.
+        `queue` is the name of that queue, and `of` is the id of the queue to which the events belong. For `incentive`,
+        they are the events of the reviews planted for cause 1.
         """
         return int(self.control("POST", "/planted/waiting", {"queue": queue, "of": of})["sent"])
 
@@ -292,7 +292,7 @@ class Sandbox:
         return dict(self.control("POST", f"/entities/{kind}", fields))
 
     def entities(self, kind: str) -> list[dict[str, Any]]:
-        """Returns the records of one kind (see `put`) in the publishing service."""
+        """Returns the records of one kind (see `put`) in their publishing service."""
         return list(self.control("GET", f"/entities/{kind}"))
 
     def drop(self, kind: str, dps_id: int | str) -> None:
@@ -323,7 +323,7 @@ class Sandbox:
         return bool(self.control("DELETE", f"/nomis/incentives/{booking_id}/{sequence}")["deleted"])
 
     def release(self, offender_no: str) -> None:
-        """Releases a prisoner, whose booking is then no longer listed."""
+        """Releases a prisoner, whose booking is then no longer listed as active."""
         self.control("POST", f"/prisoners/{quote(offender_no)}/release")
 
     def receive(self, prison_id: str | None = None) -> dict[str, Any]:

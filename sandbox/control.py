@@ -166,7 +166,7 @@ def switch(engine: Engine, body: Body, code: str) -> object:
 
 
 async def waiting(engine: Engine, body: Body) -> object:
-    """Puts the waiting messages of the queue with the id `of` (by default `incentive`) on the queue called `queue`."""
+    """Sends the planted messages for the queue whose id is `of` (by default `incentive`) to the queue named `queue`."""
     events = engine.world.events_that_wait(str(body.get("of", "incentive")))
     sent = engine.topic.send_waiting(events, str(body["queue"]))
     return {"sent": await asyncio.wrap_future(sent)}

@@ -45,7 +45,7 @@ def _records(kind: str) -> RecordKind:
 def put(world: World, kind: str, values: dict[str, object]) -> object:
     """Makes a record, or changes only the given fields of an existing one; returns the `view` of the record.
 
-    A schedule is given with its `activity` (an object); its instances become readable with it.
+    A schedule is given with its `activity` (an object). Storing a schedule also makes its instances readable.
 
     Raises:
         ValueError: the kind is unknown, or fields are missing or have wrong values.

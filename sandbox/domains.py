@@ -53,7 +53,7 @@ class RecordKind:
         type: the dataclass of a record.
         held: returns the records of a world, by key.
         key: the fields that identify a record.
-        hold: stores a record, if it is not enough to put it into `held`; otherwise None.
+        hold: stores a record, or None if it is enough to put the record into `held`.
     """
 
     type: type[Any]

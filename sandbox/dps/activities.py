@@ -23,7 +23,7 @@ class Pay:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The times of a schedule's sessions, and whether they take place on each day of the week, from Monday."""
+    """The times of a schedule's sessions; `days` has, for each day of the week from Monday, whether there is one."""
 
     start: time
     end: time
@@ -132,7 +132,7 @@ class ActivitiesState:
         self.attendance_ids = itertools.count(220_145)
 
     def add_instance(self, schedule: Schedule, day: date, start: time, end: time) -> Instance:
-        """Gives a schedule one more dated session."""
+        """Adds a dated session to a schedule, and returns the session."""
         made = Instance(next(self.instance_ids), schedule.id, day, start, end)
         self.instances[made.id] = made
         schedule.instances.append(made)

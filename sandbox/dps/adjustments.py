@@ -92,7 +92,7 @@ class AdjustmentsState:
     """The adjustments by id; if `mocks` is set, an unknown id gets a canned adjustment.
 
     `unsentenced` are the numbers of prisoners without an active sentence. `unknown` are the numbers of prisoners whom
-    the service does not know until they have adjustments. `coming` has an adjustment by prisoner number, which is added
+    the service does not know until they have adjustments. `coming` has, by prisoner number, an adjustment that is added
     once the list of that prisoner's adjustments has been read.
     """
 
@@ -105,7 +105,7 @@ class AdjustmentsState:
     _persons_as_of: int = -1
 
     def of_person(self, offender_no: str) -> list[DpsAdjustment]:
-        """All adjustments of a prisoner, whatever the booking and the state of an adjustment."""
+        """All adjustments of a prisoner, on any booking, whether active or not."""
         if self._persons_as_of != self.adjustments.changes:
             persons: defaultdict[str, list[DpsAdjustment]] = defaultdict(list)
             for each in self.adjustments.values():
@@ -114,7 +114,7 @@ class AdjustmentsState:
         return self._persons.get(offender_no, [])
 
     def find(self, adjustment_id: str) -> DpsAdjustment | None:
-        """The adjustment with this id. If there is none and `mocks` is set, a canned adjustment, or otherwise None.
+        """The adjustment with this id; if there is none, a canned adjustment if `mocks` is set, or else None.
 
         The canned adjustment applies to a sentence if the id ends in `S`, and otherwise to a key date.
         """

@@ -1,4 +1,4 @@
-"""The appointments of the activities API, with one row for each prisoner in each occurrence.
+"""The appointments of the activities API, with one instance for each prisoner at each appointment.
 
 Until September 2023, an appointment with attendees was called an occurrence with allocations; both forms are served
 here.
@@ -179,7 +179,7 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def _instance(world: World, found: AppointmentInstance) -> dict[str, object]:
-    """One instance, in the form that the service used in the world's month."""
+    """One instance, in the form that the service used in the month that is imitated."""
     body: dict[str, object] = {
         "id": found.id,
         "appointmentType": "INDIVIDUAL" if found.appointment_id is None else "GROUP",

@@ -35,11 +35,11 @@ class VisitView(View):
         return Severity.INFO if mismatch.weight == "low" else Severity(mismatch.weight)
 
     def csv_columns(self) -> tuple[str, ...]:
-        """The general columns, and columns for the weight and the id of the NOMIS visit."""
+        """The general columns, `weight` and `nomis_visit_id`."""
         return (*super().csv_columns(), "weight", "nomis_visit_id")
 
     def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
-        """The general values and, for a mismatch, the weight and the id of the NOMIS visit."""
+        """The general values and, for a mismatch, those of `weight` and `nomis_visit_id`."""
         values = super().csv_row(record)
         if isinstance(record, VisitMismatch):
             values |= {"weight": record.weight, "nomis_visit_id": record.visit_id}
