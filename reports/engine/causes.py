@@ -1,4 +1,4 @@
-"""Why records differ: the differences to explain, the declared causes, and the diagnosis that a cause gives."""
+"""Why records differ: the differences to explain, the causes that a reconciliation declares, and the diagnoses."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
     from reports.engine.result import Confidence, RightSide, Who
 
-#: The most mismatches that are explained; if there are more, one common cause is likely.
+#: At most this many mismatches are explained; if there are more, one common cause is likely.
 MOST_EXPLAINED = 2_000
-#: The `evidence_missing` of the mismatches beyond `MOST_EXPLAINED`.
+#: The `evidence_missing` of the mismatches after the first `MOST_EXPLAINED`.
 TOO_MANY = f"more than {MOST_EXPLAINED} mismatches: look for one common cause first"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A confirmed difference, which the reconciliation explains.
+    """A difference that the recheck found again. If it is confirmed, the reconciliation explains it.
 
-    row: the values of all columns of the frame by name, with None for NA. kind: a code of `Reconciliation.kinds`.
-    differs: the names of the fields that differ. pending: the queue that holds a message about the record, or None if
-    no message is known. given_up: why that message is no longer sent back from the dead letter queue, as a clause, or
-    None if it is still sent back. doubt: why a message may be pending although none is known, as a clause, or None if
-    none can be pending.
+    row: the row of the record in the frame: its values by column name, with None for NA. kind: one of the codes in
+    `Reconciliation.kinds`. differs: the names of the fields that differ. pending: the queue that holds a message about
+    the record (`queue` is the main queue), or None if no such message is known. given_up: why a message about the
+    record stays on the dead letter queue, as a clause, or None if there is no such message. doubt: why a message may be
+    pending although none is known, as a clause, or None if there can be no unknown message.
     """
 
     row: Mapping[str, Any]
@@ -41,17 +41,17 @@ class Difference:
 
     @property
     def given_up_text(self) -> str:
-        """A sentence saying why the message stays on the dead letter queue; empty if it does not stay there."""
-        return f"Its message is not sent back from the dead letter queue: {self.given_up}." if self.given_up else ""
+        """A sentence that says why a message about the record stays on the dead letter queue, or an empty text."""
+        return f"Its message stays on the dead letter queue: {self.given_up}." if self.given_up else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a difference exists, what fixes it, and the evidence.
 
-    diagnosis: None if the cause is not known. evidence: what was read about it, in the order of the report.
+    diagnosis: None if the cause is not known. evidence: what was read about the difference, in the order of the report.
     evidence_missing: why the evidence could not be read, or None if it could. values: further values of the mismatch in
-    the result, as for `Reconciliation.record_values`.
+    the result, by field name, in addition to those of `Reconciliation.record_values`.
     """
 
     diagnosis: Diagnosis | None
@@ -62,13 +62,14 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A cause of differences: which side is right, and what fixes it.
+    """A cause of differences, the side that is then right, and what fixes the difference.
 
     name: a clause, the same for every difference with this cause. right_side: the side that has the correct values.
-    action: what a person should do about it, as a sentence. command: the words of the command that fixes it, or empty
-    if there is none. sentence: the evidence for the cause. `command` and `sentence` name columns of the row in braces,
-    such as `{reference}`. confidence: how certain the cause is. of_message: whether the cause is a message that was
-    lost or failed; the cause is certain if such a message is given up on. who: who fixes the difference.
+    action: what a person should do about the difference, as a sentence. command: the words of the command that fixes
+    the difference, or empty if there is none. sentence: the evidence for the cause. In `command` and `sentence`, a
+    column name in braces, such as `{reference}`, stands for the value of that column in the row. confidence: how
+    certain the cause is. of_message: whether the cause is a message that was lost or failed; if the message is known to
+    stay on the dead letter queue, the confidence is high. who: who fixes the difference.
     """
 
     name: str
@@ -84,7 +85,10 @@ class Cause:
     def of_lost_message(
         cls, name: str, action: str, command: tuple[str, ...], sentence: str = "", **values: Any
     ) -> Self:
-        """A cause in which a message was lost or failed, so that NOMIS does not have the current state of DPS."""
+        """The cause that NOMIS does not have the current DPS values of a record, because a message was lost or failed.
+
+        values: further fields of the cause; its confidence is medium by default.
+        """
         return cls(name, "DPS", action, command, sentence, **{"confidence": "medium", **values}, of_message=True)
 
     def diagnosis(self, difference: Difference, **values: Any) -> Diagnosis:
@@ -109,7 +113,7 @@ class Cause:
         return Diagnosis(**of_cause | values)
 
     def command_for(self, row: Mapping[str, Any]) -> str:
-        """The command that fixes the record of this row; only for a cause with a command."""
+        """The command that fixes the record of `row`; must not be called on a cause without a command."""
         return command(*(word.format_map(row) for word in self.command))
 
 
@@ -122,11 +126,11 @@ def explained(
     values: Mapping[str, Any] | None = None,
     **special: Any,
 ) -> Explanation:
-    """The explanation of a difference by its cause. The evidence says when the record of each side was last changed.
+    """The explanation of `difference` by `cause`; the evidence says when each side's record was last changed, if known.
 
-    mapping: what the mapping service links, as further evidence. notes: a remark on the last change of each side.
-    values: further values of the mismatch in the result. special: fields of the diagnosis that are specific to this
-    difference (see `Cause.diagnosis`).
+    mapping: a text that says what the mapping service links, as further evidence, or None. notes: a remark on the last
+    change of each side, by side (`NOMIS` or `DPS`). values: further values of the mismatch in the result. special:
+    fields of the diagnosis that are specific to this difference (see `Cause.diagnosis`).
     """
     evidence = [*_last_changes(difference.row, notes)]
     if mapping is not None:
@@ -135,7 +139,7 @@ def explained(
 
 
 def _last_changes(row: Mapping[str, Any], notes: Mapping[str, str | None] | None = None) -> Iterator[EvidenceRow]:
-    """Yields when the record of each side was last changed, if that is known.
+    """For each side, yields an evidence row that says when its record was last changed, if that is known.
 
     notes: a remark on each change, by side (`NOMIS` or `DPS`).
     """

@@ -50,7 +50,10 @@ def save_population(connection: Connection, run_id: str, population: Population)
 
 
 def load_population(connection: Connection, run_id: str) -> Population | None:
-    """The population of a run; None before it is listed, or if an earlier version stored it in another format."""
+    """The population of a run, or None if it is not listed yet.
+
+    Also None if an earlier version of the program stored it in another format.
+    """
     packed = connection.execute(select(_RUNS.population).where(_RUNS.id == run_id)).scalar_one()
     content = {} if packed is None else _unpacked(packed)
     if "units" not in content:
@@ -66,7 +69,7 @@ def load_population(connection: Connection, run_id: str) -> Population | None:
 
 
 def list_again_on_resume(connection: Connection, run_id: str) -> None:
-    """Marks the population of a run as moving, as it may have changed since it was listed."""
+    """Marks the population of a run as moving, because it may have changed since it was listed."""
     population = load_population(connection, run_id)
     if population is not None:
         save_population(connection, run_id, replace(population, moving=True))
@@ -75,10 +78,10 @@ def list_again_on_resume(connection: Connection, run_id: str) -> None:
 def save_unit(
     connection: Connection, run_id: str, shard: int, number: int, unit: str, reading: Reading, *, part: bool = False
 ) -> None:
-    """Records a finished unit under the next number of the shard.
+    """Records the `reading` of the finished unit with the id `unit` under `number`, the next number of the shard.
 
-    The reading replaces any earlier reading of the unit; a `part` replaces only the unread records of the earlier
-    reading.
+    part: whether only the unread records of an earlier reading of the unit were read. If so, only those records are
+    replaced; otherwise the whole earlier reading is replaced, if there is one.
     """
     content = {
         "unit": unit,
@@ -92,14 +95,14 @@ def save_unit(
 
 
 def next_number(connection: Connection, run_id: str, shard: int) -> int:
-    """The number that the next finished unit of a shard gets, counted from 0."""
+    """The number for the next finished unit of a shard; the first unit has the number 0."""
     query = select(func.max(_PAGES.page)).where(_PAGES.run_id == run_id, _PAGES.shard == shard)
     last = connection.execute(query).scalar()
     return 0 if last is None else last + 1
 
 
 def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRecord, ...] | None]:
-    """The units that were read, by id: the unread records of each, or None if the whole unit must be read again."""
+    """The unread records of each unit that was read, by unit id; None for a unit that must be read again as a whole."""
     found: dict[str, tuple[UnreadRecord, ...] | None] = {}
     for content in _contents(connection, run_id):
         unread = tuple(UnreadRecord(**each) for each in content["unread"])
@@ -108,7 +111,7 @@ def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRec
 
 
 def single_records(unread: tuple[UnreadRecord, ...], gaps: Sequence[object]) -> tuple[UnreadRecord, ...] | None:
-    """The unread records of a unit, or None if something other than known records is unread."""
+    """`unread`, the unread records of a unit; None if there are `gaps`, or if an unread record has no key."""
     return None if gaps or not all(each.key for each in unread) else unread
 
 
@@ -149,7 +152,10 @@ def forget_units(connection: Connection, run_id: str) -> None:
 
 
 def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
-    """The finished units, oldest first, without units that an earlier version stored in another format."""
+    """The content of each finished unit, oldest first.
+
+    Units that an earlier version of the program stored in another format are left out.
+    """
     query = select(_PAGES.rows).where(_PAGES.run_id == run_id)
     for (packed,) in connection.execute(query.order_by(_PAGES.finished_at, _PAGES.shard, _PAGES.page)):
         content = _unpacked(packed)
@@ -158,7 +164,7 @@ def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
 
 
 def _plain_columns(frame: pd.DataFrame) -> dict[str, list[Any]]:
-    """The columns of a frame as plain JSON, by their names."""
+    """The columns of a frame by name, each as a list of plain JSON values."""
     if frame.empty:
         # Most prisons have no records of a given kind: converting dozens of empty columns would take most of the time.
         return {str(name): [] for name in frame.columns}
@@ -166,7 +172,7 @@ def _plain_columns(frame: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def _plain(column: pd.Series[Any]) -> list[Any]:
-    """A column as plain JSON: moments in ISO 8601, and None for NA."""
+    """A column as a list of plain JSON values: times as text in ISO 8601, and None for NA."""
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(column):

@@ -26,10 +26,10 @@ def differing(
     """The rows with a record on one side only, or with a compared field that differs between the sides.
 
     frame: as described in `reports.engine.units.Reading`. kinds: the kinds for a record that only NOMIS has, for a
-    record that only DPS has, and for a record that differs. same: by the name of a field, whether its unequal values in
-    each row count as the same; NA counts as false, and so does a row with a record on one side only. Two NA values are
-    the same. Returns the rows, in the order and with the index of the frame, with the columns `kind` (`string`) and
-    `differs` (tuples of the names of the fields that differ) added.
+    record that only DPS has, and for a record that differs. same: by field name, a column that says for each row
+    whether unequal values of the field count as the same. NA counts as false, and so does any value in a row with a
+    record on one side only. Two NA values are always the same. Returns the rows in the order of the frame and with its
+    index, and adds the columns `kind` (`string`) and `differs` (tuples of the names of the fields that differ).
     """
     compared = [field for field in fields if field.compared]
     in_nomis, in_dps = (frame[side].to_numpy(dtype=bool) for side in ("in_nomis", "in_dps"))
@@ -49,10 +49,10 @@ def differing(
 
 
 def with_kinds(rows: pd.DataFrame, choices: Sequence[tuple[str, pd.Series[Any]]]) -> pd.DataFrame:
-    """The rows, each with the kind of the first choice that holds for it, in the column `kind` (`string`).
+    """The rows to which a choice applies, with the kind of the first such choice in the column `kind` (`string`).
 
-    choices: kinds, each with a truth value for each row; NA counts as false. Rows of the kind "", and rows for which no
-    choice holds, are left out.
+    choices: kinds, each with a column that says which rows the choice applies to; NA counts as false. Rows of the kind
+    "" are left out too.
     """
     conditions = [is_true(condition).to_numpy() for _, condition in choices]
     kinds = np.select(conditions, [kind for kind, _ in choices], "")
@@ -61,24 +61,24 @@ def with_kinds(rows: pd.DataFrame, choices: Sequence[tuple[str, pd.Series[Any]]]
 
 
 def is_true(column: pd.Series[Any]) -> pd.Series[bool]:
-    """A column of truth values with NA as false, of dtype `bool`."""
+    """A column of truth values in the dtype `bool`, with false for NA."""
     return column.astype("boolean").fillna(value=False).astype(bool)
 
 
 def without_na(array: Any) -> NDArray[Any] | None:
-    """The values of a pandas array of whole numbers or truth values as a numpy array; None if any is NA.
+    """The values of a pandas array of whole numbers or truth values as a numpy array; None if any of them is NA.
 
     Also None for an array of any other dtype. Nothing is copied.
     """
     if array.dtype.kind not in "iub":
         return None
     values: NDArray[Any] = array.to_numpy()
-    # With an NA, pandas makes whole numbers floats, and truth values objects.
+    # If a value is NA, pandas turns whole numbers into floats, and truth values into objects.
     return values if values.dtype.kind == array.dtype.kind else None
 
 
 def _unequal(nomis: pd.Series[Any], dps: pd.Series[Any]) -> NDArray[np.bool_]:
-    """Where two columns of one dtype have different values, or only one of them has a value."""
+    """A mask of the rows where two columns of the same dtype differ, or where only one of them has a value."""
     if isinstance(nomis.dtype, pd.CategoricalDtype):
         categories = nomis.cat.categories.union(dps.cat.categories)
         nomis_codes, dps_codes = (side.cat.set_categories(categories).cat.codes for side in (nomis, dps))

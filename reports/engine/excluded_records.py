@@ -1,4 +1,4 @@
-"""The records on the list of exclusions as a run found them, and the entries that are no longer needed."""
+"""The records on the list of exclusions, as a run found them, and the entries that can be removed from the list."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def excluded_records(
     unread: Sequence[UnreadRecord],
     first: pd.DataFrame,
 ) -> list[results.Excluded]:
-    """The records on the list of exclusions that a run saw, sorted by booking id and then by entry.
+    """The excluded records that a run compared or could not read, sorted by booking id, then by the key of the entry.
 
-    final: everything compared. unread: everything that could not be read. first: the rows that differed in the first
-    reading, with `kind` and `differs`.
+    final: all rows compared. unread: all records and units that could not be read. first: the rows that differed in the
+    first reading, with the columns `kind` and `differs`.
     """
     if not exclusions:
         return []
@@ -72,10 +72,10 @@ def unneeded_exclusions(
     rechecked: Rechecked,
     unread: Sequence[UnreadRecord],
 ) -> tuple[str, ...]:
-    """The entries that can be removed, in words, because both sides agree or the record certainly no longer exists.
+    """A text for each entry that can be removed because both sides agree or the record certainly no longer exists.
 
-    excluded: what `excluded_records` found. listed: everything that was read, or None if that is not the whole
-    population.
+    excluded: what `excluded_records` found. listed: all rows that were read, or None if they are not the whole
+    population. unread: all records and units that could not be read.
     """
     by_booking = list(reconciliation.key) == ["booking_id"]
 

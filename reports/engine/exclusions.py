@@ -55,11 +55,14 @@ class _InvalidEntry(Exception):
 
 
 class _InvalidList(Exception):
-    """The list cannot be read; the text says why, and how to write it."""
+    """The list cannot be read; the text says why, and the advice on how to write the list can follow it."""
 
 
 class Exclusions:
-    """The exclusions of one reconciliation, found by the key of a record. Iterable; true if it has any entries."""
+    """The exclusions of one reconciliation, found by the key of a record.
+
+    The object is iterable, and true if it has entries.
+    """
 
     def __init__(self, entries: Mapping[Any, Exclusion], key_columns: Iterable[str]) -> None:
         self._entries = {str(key): exclusion for key, exclusion in entries.items()}
@@ -72,7 +75,7 @@ class Exclusions:
         return iter(self._entries.values())
 
     def find(self, key: Mapping[str, Any]) -> Exclusion | None:
-        """The exclusion of the record with these key columns, or None if it is not listed, or if its key is unknown."""
+        """The exclusion of the record with this `key`; None if the record is not on the list, or if `key` is empty."""
         if not self._entries or not key:
             return None
         whole = "/".join(str(key.get(column)) for column in self._columns)
@@ -80,7 +83,10 @@ class Exclusions:
         return next((self._entries[text] for text in (whole, *single) if text in self._entries), None)
 
     def among(self, frame: pd.DataFrame, key_columns: Iterable[str]) -> pd.Series[bool]:
-        """A mask of the rows that may be excluded, because a key column has the value of an entry; `find` decides."""
+        """A mask of the rows that may be excluded, because one of `key_columns` has a value that an entry contains.
+
+        `find` decides whether such a row is excluded.
+        """
         values = {part.rpartition("=")[2] for text in self._entries for part in text.split("/")}
         found = frame[next(iter(key_columns))].astype("string").isin(values)
         for column in key_columns:
@@ -89,7 +95,7 @@ class Exclusions:
 
 
 def exclusions_of(settings: Settings, name: str, key_columns: Iterable[str]) -> Exclusions:
-    """The exclusions of the reconciliation `name` in the settings. Raises `SettingsError` for an invalid list."""
+    """The exclusions of the reconciliation `name` in `settings`. Raises `SettingsError` for an invalid list."""
     variable = exclusions_variable(name)
     columns = tuple(key_columns)
     return Exclusions(
@@ -107,10 +113,11 @@ def read_exclusions(
 ) -> Mapping[int | str, Exclusion]:
     """The exclusions in a setting, by key.
 
-    setting: the name of a CSV file with lines `bookingId,reason,date`, or such lines separated by `;`. The date is
-    optional. Empty lines, lines that begin with `#` and a heading are skipped. variable: the name of the setting, for
-    errors. bookings: whether keys are booking ids; otherwise any text is a key. Raises `SettingsError` with one line
-    that names the invalid entry and shows how to write it.
+    setting: the name of a CSV file with lines `bookingId,reason,date`, or the lines themselves, which can be separated
+    by `;` too. The date is optional. A heading, empty lines, and lines that begin with `#` are skipped. variable: the
+    name of the setting, for errors. bookings: whether keys are booking ids; otherwise any printable text is a key.
+    Raises `SettingsError` with one line that names the invalid entry, or the file that cannot be read, and shows how to
+    write the list.
     """
     text = (setting or "").replace("\ufeff", "").strip()
     if not text:
@@ -142,7 +149,7 @@ def read_exclusions(
 
 
 def _entries(text: str) -> Iterator[tuple[str, str]]:
-    """Each entry with its position; empty entries and comments are skipped."""
+    """Yields the position of each entry in words, and the entry; empty entries and comments are skipped."""
     content = _file_content(text)
     if content is None:
         parts = [part for line in _LINE_END.split(text) for part in _split_entries(line)]
@@ -163,7 +170,10 @@ def _split_entries(line: str) -> list[str]:
 
 
 def _file_content(text: str) -> str | None:
-    """The content of the file with this name, or None if the text is not a file name but the entries themselves."""
+    """The content of the file with the name `text`; None if `text` is not a file name but the entries themselves.
+
+    Raises `_InvalidList` if the file cannot be read.
+    """
     if "\n" in text:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The fields that are compared in a record, and where the record of each side has their values."""
+"""The fields of a record that are compared or shown, and where the record of each side has their values."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-#: Where a record has a value: the name of its attribute, or a function of the record.
+#: Where a record has a value: the name of an attribute, or a function that takes the record and returns the value.
 ValueSource = str | Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field to compare: the columns `nomis_<name>` and `dps_<name>` of the frame.
+    """A field to compare or to show, with its values in the columns `nomis_<name>` and `dps_<name>` of the frame.
 
     label: its name in reports. dtype: the pandas dtype of both columns, one that supports NA (`Int64`, `string`,
     `category`, `datetime64[s]`). compared: false for a field that is only shown with a difference. nomis, dps: where
     `side_frame` finds the value in the record of a side; None if the side does not have the value, or if the
-    reconciliation makes its frame in another way.
+    reconciliation does not make its frame with `side_frame`.
     """
 
     name: str
@@ -48,11 +48,13 @@ def side_frame(
 ) -> pd.DataFrame:
     """The frame of one side, to be joined with the other side: a row for each record, in the order of `records`.
 
-    records: the records by id; those that are None are left out. key: the name and the dtype of the column with that
-    id. changed_at: when a record was last changed, local to London. further: columns in addition to the fields, with
-    their dtypes and where their values are. Returns the column of the key, `in_<side>` (`boolean`, true),
-    `<side>_<name>` for each field that the side has, with the dtype of the field, `<side>_changed_at`
-    (`datetime64[s, UTC]`), and the further columns. The frame has all these columns even if there are no records.
+    records: the records by id; ids with None instead of a record are left out. key: the name and the dtype of the
+    column for the ids. changed_at: returns when a record was last changed, local to London, or None if unknown.
+    further: by name, columns in addition to the fields, each with its dtype and the source of its values.
+
+    The frame has the column of the ids; `in_<side>` (`boolean`, true); `<side>_<name>` for each field that the side
+    has, with the dtype of the field; the further columns; and `<side>_changed_at` (`datetime64[s, UTC]`). It has all
+    these columns even if there are no records.
     """
     records = {number: record for number, record in records.items() if record is not None}
     columns = {f"{side}_{each.name}": (each.dtype, value) for each in fields if (value := getattr(each, side))}
@@ -72,8 +74,8 @@ def side_frame(
 def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
     """Times local to London (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
 
-    A time in the hour that occurs twice in autumn counts as the later of the two, so a record may seem younger than it
-    is, but never older.
+    A time in the hour that occurs twice in autumn counts as a time in the second of these hours. A change may therefore
+    seem more recent than it is, but never older.
     """
     later = np.zeros(len(times), dtype=bool)
     local = times.dt.tz_localize(LONDON, ambiguous=later, nonexistent="shift_forward")

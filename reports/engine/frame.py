@@ -33,7 +33,10 @@ COMMON: Mapping[str, str] = {
 
 
 def columns_of(reconciliation: type[Reconciliation] | Reconciliation) -> dict[str, str]:
-    """The columns of a reconciliation's frame with their dtypes: the key, the common columns, both sides, the rest."""
+    """The columns of a reconciliation's frame, with their dtypes.
+
+    The key columns come first, then `COMMON`, the fields of both sides, and the `extra` columns.
+    """
     sides = {f"{side}_{field.name}": field.dtype for field in reconciliation.fields for side in ("nomis", "dps")}
     # A key column keeps its place and its dtype, even if it is also a common column.
     return {**reconciliation.key, **COMMON, **reconciliation.key, **sides, **reconciliation.extra}
@@ -43,10 +46,11 @@ def typed(
     reconciliation: type[Reconciliation] | Reconciliation,
     rows: pd.DataFrame | Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]],
 ) -> pd.DataFrame:
-    """Rows as a frame of the reconciliation: its columns in their order and dtypes, with NA for missing columns.
+    """`rows` as a frame with all columns of the reconciliation, in their order and in their dtypes.
 
-    rows: a frame, columns by name, or a mapping of names to values for each row. `in_nomis` and `in_dps` are false
-    where missing. Raises `ValueError` for a column that the reconciliation does not have.
+    rows: a frame, the columns by name, or for each row a mapping of column names to values. Missing columns and values
+    become NA, except that `in_nomis` and `in_dps` become false. Raises `ValueError` for a column that the
+    reconciliation does not have.
     """
     columns = columns_of(reconciliation)
     given = _by_column(rows)
@@ -73,7 +77,7 @@ def _of_types(given: Mapping[str, pd.Series[Any]], columns: Mapping[str, str], l
 
 
 def concatenated(reconciliation: type[Reconciliation] | Reconciliation, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One frame with the rows of all frames; a category column has the categories of all of them."""
+    """One frame with the rows of all `frames`; a category column has the categories of all `frames`."""
     if not frames:
         return typed(reconciliation, [])
     if len(frames) == 1:
@@ -86,7 +90,10 @@ def concatenated(reconciliation: type[Reconciliation] | Reconciliation, frames: 
 
 
 def keys_of(frame: pd.DataFrame, key: Iterable[str]) -> pd.Series[str]:
-    """The texts of the keys of all rows, as `key_text` writes them, with the index of the frame."""
+    """The key of each row as text, as `key_text` writes it, with the index of the frame.
+
+    key: the names of the key columns.
+    """
     columns = list(key)
     rows = zip(*(_plain(frame[column]) for column in columns), strict=True)
     return pd.Series([key_text(dict(zip(columns, row, strict=True))) for row in rows], index=frame.index, dtype=object)
@@ -95,14 +102,14 @@ def keys_of(frame: pd.DataFrame, key: Iterable[str]) -> pd.Series[str]:
 def rows_of(
     frame: pd.DataFrame, reconciliation: type[Reconciliation] | Reconciliation, keys: Iterable[str]
 ) -> pd.DataFrame:
-    """The rows of the records with these keys."""
+    """The rows of `frame` whose keys, as written by `key_text`, are among `keys`."""
     wanted = [{to_snake(name): value for name, value in orjson.loads(key).items()} for key in keys]
     columns = list(reconciliation.key)
     return frame.merge(typed(reconciliation, wanted)[columns].drop_duplicates(), on=columns)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as mappings of plain values, with None for NA; times are aware `datetime`s."""
+    """The rows of a frame as mappings of column names to plain values: None for NA, and `datetime` for times."""
     columns = {str(name): _plain(frame[name]) for name in frame.columns}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
@@ -123,14 +130,14 @@ def _by_column(
 
 
 def _column(given: pd.Series[Any] | None, dtype: str, length: int) -> ExtensionArray:
-    """The values of a column in a dtype, in an array that no other frame shares.
+    """The values of a column in the dtype `dtype`, in an array that no other frame shares; NA if there is no column.
 
-    The fixed cost of converting a column is that of a hundred values, so a column is not converted if it already has
-    the dtype, or if all its values are None.
+    Converting a column has a fixed cost, which is as high as that of a hundred values. So a column is not converted if
+    it already has the dtype, or if all its values are None.
     """
     if given is None or (given.dtype == object and all(value is None for value in given.array)):
         return _missing(dtype).take(np.zeros(length, dtype=np.intp))
-    # A category column keeps no categories that its rows do not have, so it is always made again.
+    # A category column must not keep categories that none of its rows has, so it is always made again.
     if given.dtype == pandas_dtype(dtype) and dtype != "category":
         copied: ExtensionArray = given.array.copy()
         return copied
@@ -139,7 +146,7 @@ def _column(given: pd.Series[Any] | None, dtype: str, length: int) -> ExtensionA
 
 @cache
 def _missing(dtype: str) -> ExtensionArray:
-    """One missing value in a dtype."""
+    """An array in the dtype `dtype` with one missing value."""
     return _converted(pd.Series([None], dtype=object), dtype)
 
 

@@ -1,8 +1,8 @@
-"""Earlier runs: which mismatches are new, persist or are resolved, and the trend.
+"""Compares a run with earlier runs: which mismatches are new, persisting or resolved, and what the trend is.
 
 Only complete and incomplete runs over everyone count, and only those of the same reconciliation. A record that a run
-did not read keeps its state from the previous run. Runs that failed, or that covered chosen days, prisons or prisoners,
-do not count.
+did not read keeps its state from the previous run. Runs that covered chosen days, prisons or prisoners do not count.
+Nor do runs that failed, apart from the number of records that they listed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reports.engine.result import ReconciliationResult
     from reports.engine.runs import RunRecord
 
-#: The number of runs in the trend: half a year of weekly runs.
+#: At most this many runs are in the trend: half a year of weekly runs.
 TREND_RUNS = 26
 _NOT_FAILED = ("complete", "incomplete")
 _NEXT_DAY = timedelta(days=1)
@@ -35,10 +35,10 @@ _OF_THE_RUN = frozenset({"run_id", "reconciliation", "since", "standing", "cause
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A mismatch of the last run that read the record.
+    """A mismatch of the last run over everyone that read the record.
 
-    key: the text of its key. since: when the difference was first seen, aware. values: the values of a `Record` in a
-    result.
+    key: the key of the record, as text. since: when the difference was first seen, aware. values: the values of the
+    record, by the names of the fields of `reports.engine.result.Record`.
     """
 
     key: str
@@ -50,8 +50,9 @@ class Earlier:
 class Baseline:
     """What is known about each record from the earlier runs over everyone, by the text of its key (`key_text`).
 
-    run_id, started_at: the last of those runs, or None if there is none yet. mismatches: the records that differed
-    after that run. in_flight: the records with a difference that was in flight then.
+    run_id, started_at: the id of the last of those runs, and when it began (aware), or None if there is none yet.
+    mismatches: the mismatches that were open after that run. in_flight: the keys of the records with a difference that
+    was in flight then.
     """
 
     run_id: str | None
@@ -60,20 +61,25 @@ class Baseline:
     in_flight: frozenset[str] = frozenset()
 
     def differed(self, key: str) -> bool:
-        """Whether the record differed in the earlier runs, in flight or not."""
+        """Whether the record `key` was known to differ after the earlier runs; a difference in flight counts too."""
         return key in self.mismatches or key in self.in_flight
 
     def classify(self, key: str, started_at: datetime) -> tuple[Standing, datetime]:
-        """Whether a mismatch of a run that began at `started_at` is new or persisting, and when it was first seen."""
+        """Whether the mismatch `key` is new or persisting, and when it was first seen.
+
+        started_at: when the run that found the mismatch began, aware.
+        """
         earlier = self.mismatches.get(key)
         return ("new", started_at) if earlier is None else ("persisting", earlier.since)
 
     def resolved(
         self, equal: Callable[[str], bool], gone: Callable[[str], bool], examined: Callable[[Earlier], bool]
     ) -> Iterator[tuple[Earlier, Literal["equal", "gone"]]]:
-        """Yields the resolved mismatches of earlier runs, by booking id: `equal` now, or `gone` from the population.
+        """Yields the mismatches of earlier runs that are resolved, sorted by booking id, each with how it was resolved.
 
-        A record that this run has not `examined` or has not read keeps its state.
+        equal, gone: whether both sides of the record with a key now agree, or whether the record is no longer in the
+        population. If neither is true, its mismatch is not resolved. examined: whether this run can say anything about
+        the record of a mismatch; if not, the mismatch is not resolved either.
         """
         for key, earlier in sorted(self.mismatches.items(), key=_in_order):
             if not examined(earlier):
@@ -89,9 +95,9 @@ _NO_BASELINE = Baseline(None, {})
 
 @dataclass(frozen=True, slots=True)
 class EarlierRuns(Generic[AResult]):
-    """What a run is compared with: the earlier runs of its reconciliation over everyone.
+    """What a run is compared with: the earlier runs over everyone of its reconciliation.
 
-    baseline: what is known of each record. trend: the runs that listed the whole population, oldest first. last: the
+    baseline: what is known about each record. trend: the runs that listed the whole population, oldest first. last: the
     result of the last run that did not fail. listed: how many records were listed by the run that this run accepts, or
     else by the last run of the trend. listed_before: how many were listed by the last run that began at least a day
     before this run, however it ended. The last three are None if there is no such run.
@@ -105,7 +111,7 @@ class EarlierRuns(Generic[AResult]):
 
 
 def read_earlier_runs(connection: Connection, record: RunRecord, of: type[AResult]) -> EarlierRuns[AResult]:
-    """The runs before the run `record`; `of` is the class of the results of its reconciliation."""
+    """What the run `record` is compared with; `of` is the class of the results of its reconciliation."""
     name, before = record.reconciliation, record.started_at
     trend = read_trend(connection, name, before)
     listed_by = record.accepts or (trend[-1].run_id if trend else None)
@@ -119,7 +125,7 @@ def read_earlier_runs(connection: Connection, record: RunRecord, of: type[AResul
 
 
 def read_baseline(connection: Connection, reconciliation: str, before: datetime) -> Baseline:
-    """What a reconciliation's runs over everyone that began before `before` (aware) found."""
+    """What is known from the runs of `reconciliation` that covered everyone and began before `before` (aware)."""
     chain = []
     for row in _earlier_runs(connection, reconciliation, before, TREND_RUNS):
         chain.append(row)
@@ -143,7 +149,10 @@ def read_baseline(connection: Connection, reconciliation: str, before: datetime)
 
 
 def read_trend(connection: Connection, reconciliation: str, before: datetime) -> tuple[TrendPoint, ...]:
-    """The runs over everyone that began before `before` (aware) and listed the whole population, oldest first."""
+    """The runs among the last `TREND_RUNS` that listed the whole population, oldest first.
+
+    Only runs of `reconciliation` that covered everyone, began before `before` (aware), and did not fail are considered.
+    """
     points = []
     for row in _earlier_runs(connection, reconciliation, before, TREND_RUNS):
         content = result_content(connection, row.id)
@@ -165,7 +174,10 @@ def read_trend(connection: Connection, reconciliation: str, before: datetime) ->
 def read_last_complete(
     connection: Connection, reconciliation: str, before: datetime, of: type[AResult]
 ) -> AResult | None:
-    """The result of the last complete run over everyone, of the class `of`, or None if there is none yet."""
+    """The result of the last complete run over everyone that began before `before` (aware), or None if there is none.
+
+    of: the class of the result.
+    """
     return _read_last(connection, reconciliation, before, of, ("complete",))
 
 
@@ -197,7 +209,7 @@ def _read_listed_before(connection: Connection, reconciliation: str, before: dat
 
 
 def ended_differently(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
-    """Whether a resumed run found something different from before, so that its result is sent again."""
+    """Whether the `result` of a resumed run has other findings than the `previous` one, so that it is sent again."""
     return _findings(result) != _findings(previous)
 
 
@@ -230,7 +242,7 @@ def _earlier_runs(
 
 
 def _keys(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """The keys of records in a stored result; an unread unit has no key."""
+    """The texts of the keys of `records` from a stored result; an unread unit has no key and is left out."""
     return frozenset(orjson.dumps(key).decode() for each in records if (key := each.get("key")))
 
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from reports.engine.units import SideName
 
-#: Numbers are looked up by hash if the highest number is more than this many times their count.
+#: Numbers are looked up by hash if the highest of them is more than this many times their count.
 _SPARSE = 16
 
 
 class RepeatedKey(SyncError):
-    """A side has several records with one key, so it is unknown which one to compare."""
+    """A side has several records with the same key, so it is unknown which of them to compare."""
 
     def __init__(self, side: SideName, records: pd.DataFrame, key: Sequence[str]) -> None:
         repeated = records.loc[records.duplicated([*key]), [*key]].iloc[0]
@@ -31,12 +31,13 @@ class RepeatedKey(SyncError):
 
 
 def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
-    """The outer join of both sides by `key`, one row for each record, with `in_nomis` and `in_dps` (`bool`).
+    """The outer join of both sides by `key`: a row for each record, with the columns `in_nomis` and `in_dps` (`bool`).
 
-    The rows of NOMIS come first, in their order, then those that only DPS has. Columns other than the key that both
-    sides have (`prison_id`) are taken from NOMIS, or from DPS if NOMIS has no value; the columns of fields are already
-    named `nomis_…` and `dps_…`. Raises `RepeatedKey` if a side has a key twice. This is several times faster than
-    `merge`, which sorts and copies: here the columns of NOMIS are shared unless DPS has further records.
+    The rows of NOMIS come first, in their order, then those that only DPS has. If both sides have a column that is not
+    part of the key, such as `prison_id`, its values are taken from NOMIS, or from DPS where NOMIS has none. The columns
+    of fields are already named `nomis_…` and `dps_…`. Raises `RepeatedKey` if a side has a key twice. This is several
+    times faster than `merge`, which sorts and copies: here the columns of NOMIS are shared, unless DPS has records that
+    NOMIS does not have.
     """
     wanted, numbers = _numbered(nomis, dps, key)
     of_dps = _places(wanted, numbers)
@@ -79,13 +80,13 @@ def _numbered(
 
 
 def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.intp] | None:
-    """The place of each of `wanted` in `numbers`, or -1 if it has none; None if `numbers` has a number twice."""
+    """The place of each of `wanted` in `numbers`, or -1 if it is not there; None if `numbers` has a number twice."""
     highest = max(wanted.max(initial=0), numbers.max(initial=0))
     if min(wanted.min(initial=0), numbers.min(initial=0)) < 0 or highest > _SPARSE * (len(wanted) + len(numbers)):
         index = pd.Index(numbers)
         return index.get_indexer(pd.Index(wanted)) if index.is_unique else None
-    # The ids of many records lie close together, so a table with a place for each id is faster than a hash table.
-    # Its elements have half the width of an index: a smaller table is also faster.
+    # Ids usually lie close together, so a table with an element for each possible id is faster than a hash table. The
+    # elements are half as wide as an index, because a smaller table is faster too.
     table = np.full(highest + 1, -1, dtype=np.int32)
     table[numbers] = np.arange(len(numbers), dtype=np.int32)
     if np.count_nonzero(table >= 0) != len(numbers):
@@ -94,7 +95,7 @@ def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np
 
 
 def _taken(array: Any, places: NDArray[np.intp], lacking: NDArray[np.bool_]) -> Any:
-    """The values of a column at these places, with NA for the `lacking` rows, which have the place -1."""
+    """The values of the column `array` at `places`, with NA for the `lacking` rows, which have the place -1."""
     values = without_na(array)
     if values is not None and len(values) and isinstance(array, pd.arrays.IntegerArray | pd.arrays.BooleanArray):
         # The mask of these arrays need not be reordered, as only the lacking rows are NA.

@@ -1,8 +1,8 @@
-"""Lists bookings by key: each page holds the bookings with ids greater than the last id of the previous page.
+"""Lists bookings by key: each page holds the next bookings after the last id of the previous page, in order of id.
 
-A walk cannot pass an unread page without losing an unknown number of bookings. So a page that stays unreadable is read
-booking by booking, and if even the next booking cannot be read, the walk continues at ever greater ids and reports the
-ids in between as a gap.
+A walk cannot pass an unread page without losing an unknown number of bookings. So if a page stays unreadable, only the
+next booking is read, and the pages grow again from there. If even that booking cannot be read, the walk tries ever
+greater ids, and reports the ids in between as a gap.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class KeyPage:
 
 @dataclass(frozen=True, slots=True)
 class KeyGap:
-    """A range of booking ids that could not be listed, inclusive; `last` is None if nothing beyond could be read."""
+    """A gap: the booking ids from `first` to `last`, both inclusive, which could not be listed.
+
+    last: None if no booking with a greater id could be read.
+    """
 
     first: int
     last: int | None
@@ -57,12 +60,13 @@ class KeyGap:
 def walk_bookings(
     reads: Reads, read: ReadPage, page_size: int, after: int = 0, last: int | None = None
 ) -> Iterator[KeyPage | KeyGap]:
-    """The pages of bookings in order, and the gaps between them.
+    """Yields the pages of bookings in order, and the gaps between them.
 
-    after, last: only bookings with ids above `after` and up to `last`; all bookings by default. If a page still fails
-    after its retries, a page of one booking is read. If that fails too, the page of one booking starts after the next
-    id, then after the tenth, the hundredth, … Then pages grow back to `page_size`. Raises `SyncError` if NOMIS does not
-    have the list, refuses the credentials or is down: that is not the fault of a page.
+    after, last: only bookings with ids above `after` and up to `last` are listed; by default, all bookings are. If a
+    page still fails after its retries, a page of one booking is read. If that fails too, pages of one booking are tried
+    after the next id, then after the tenth id, after the hundredth, … When one succeeds, the pages grow back to
+    `page_size`. Raises `SyncError` if NOMIS does not have the list, refuses the credentials or is down, because then
+    the page is not at fault.
     """
     key, size = after, page_size
     while last is None or key < last:
@@ -85,7 +89,7 @@ def walk_bookings(
 
 
 def _skip(reads: Reads, read: ReadPage, key: int, error: SyncError) -> tuple[KeyGap, tuple[PrisonerId, ...]]:
-    """The gap after `key`, and the booking that follows it, if there is one."""
+    """The gap after `key`, with `error` as its reason, and the booking that follows the gap, if one could be read."""
     for power in range(_LONGEST_STEP + 1):
         last = key + 10**power
         found = _tried(reads.one, read, last, 1)

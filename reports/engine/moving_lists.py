@@ -1,4 +1,4 @@
-"""Lists that change while their pages are read: they are read until two readings are the same."""
+"""Lists that may change while their pages are read: such a list is read until two readings in a row are the same."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class ListPage(Generic[Id, Item]):
 class WholeList(Generic[Id, Item]):
     """What was read of a list.
 
-    items: every item that was on a page, including items that may since have gone. failed: why pages could not be read,
-    by page number from 0; the number is None for a list that changed each time.
+    items: every item that was on a page, including items that may have gone since. failed: by page number, counted from
+    0, why a page could not be read. If the list changed each time it was read, the only page number is None.
     """
 
     items: dict[Id, Item]
@@ -43,11 +43,12 @@ class WholeList(Generic[Id, Item]):
 def read_moving_list(
     reads: Reads, service: UpstreamName, read_page: Callable[[int], ListPage[Id, Item]]
 ) -> WholeList[Id, Item]:
-    """Every item of a list in pages, numbered from 0.
+    """Every item of a list whose pages are numbered from 0.
 
     Items that come and go while the pages are read move the other items from page to page, and the total does not
-    always show this. So a list of several pages is read until two readings are the same. Raises the `SyncError` of the
-    first page, and the error for a route that the service does not have.
+    always show this. So a list of several pages is read up to `_READINGS` times, until two readings in a row are the
+    same or a page fails. Raises the `SyncError` of the call if the first page cannot be read, or if the service does
+    not have the route.
     """
     found: dict[Id, Item] = {}
     before: set[Id] | None = None

@@ -29,13 +29,13 @@ Value = TypeVar("Value")
 OUTAGE_SECONDS = 600.0
 #: How long every thread pauses while the breaker of the service is open.
 _BREAKER_PAUSE_SECONDS = 1.0
-#: How long an item waits while another thread probes the service.
+#: How long a thread waits while another thread probes the service.
 _PROBE_SECONDS = 0.05
-#: How often a waiting reader checks for cancellation.
+#: How often `get_with_heartbeat` calls `tick` while it waits.
 _TICK_SECONDS = 0.5
 #: The longest `Retry-After` that is honoured.
 _LONGEST_ASKED_SECONDS = 60.0
-#: Seconds between attempts while the breaker of the service is open, before jitter.
+#: Seconds between calls of `read` in `retry` while the breaker of the service is open, without jitter.
 _HOLD_STEP_SECONDS = 1.0
 
 
@@ -48,15 +48,15 @@ class FailedRead:
 
 
 class ParallelReader(Generic[Item, Value]):
-    """A pool of threads that call `read(item)` for every item and pass the value, or the failed read, to `on_result`.
+    """A pool of threads that call `read(item)` for every item, and pass its value or the failed read to `on_result`.
 
-    `on_result` is called from many threads, exactly once for each item unless the reader is stopped. Recoverable errors
-    are retried, and an outage of the service is waited out. No exception leaves a thread: an unexpected exception
-    becomes a failed read.
+    `on_result` is called from many threads, exactly once for each item unless the reader is stopped. Reads that fail
+    with a recoverable error are retried, and an outage of the service is waited out. An unexpected exception of `read`
+    does not end the thread, but becomes a failed read.
 
-    A few items that always fail are not an outage. If only such items are left, or the service seems down, the witness
-    is read first: an item that was read before. It shows the breaker that the service works, so that items that still
-    fail are abandoned after their attempts.
+    A few items that always fail are not an outage. So if only items that have failed are left, or if the service seems
+    to be down, the witness is read first: an item that could be read before. If it can be read again, the breaker
+    learns that the service works, and items that still fail are abandoned after their attempts.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class ParallelReader(Generic[Item, Value]):
     ) -> None:
         """Starts no thread yet.
 
-        name: the service, for the names of threads. limit: the concurrency limit of the service. outage_seconds: how
-        long the service may be down in total. witness: an item that was read before.
+        name: the name of the service, for the names of the threads. limit: the concurrency limit of the service.
+        outage_seconds: how long the service may be down in total. witness: an item that could be read before, or None.
         """
         self._name = name
         self._read = read
@@ -81,10 +81,10 @@ class ParallelReader(Generic[Item, Value]):
         self._later: list[tuple[float, float, Item, int]] = []
         #: When the first item in `_later` is due; read without a lock in the hot path.
         self._due = math.inf
-        #: The last item that could be read: reading it again shows whether the service is down.
+        #: The last item that could be read, or None: reading it again shows whether the service works.
         self.witness = witness
         self._probing = threading.Lock()
-        #: Items without a result; items being read may have to be retried.
+        #: The number of items without a result, including items that are being read and may have to be retried.
         self._left = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -96,10 +96,10 @@ class ParallelReader(Generic[Item, Value]):
         self._threads: list[threading.Thread] = []
 
     def add(self, items: Iterable[Item]) -> None:
-        """Adds items to read, and starts threads for them if the limit allows more."""
+        """Adds items to read, and starts threads for them if the limit allows more threads."""
         added = [(item, 0) for item in items]
         with self._changed:
-            # Threads start before their work is added: busy threads would delay the start of the others.
+            # Threads start before their work is added, because busy threads would delay the start of the others.
             self._start_threads(len(self._pending) + len(added))
             self._left += len(added)
             self._pending.extend(added)
@@ -114,13 +114,13 @@ class ParallelReader(Generic[Item, Value]):
             thread.start()
 
     def close(self) -> None:
-        """Lets the threads end once everything added is read."""
+        """Lets the threads end once every item that was added has a result."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Stops at once: calls in progress finish, and the remaining items are not read."""
+        """Stops the reading: calls in progress finish, and the remaining items are not read."""
         self._stopped = True
         self._pending.clear()
         self._due = math.inf
@@ -157,7 +157,11 @@ class ParallelReader(Generic[Item, Value]):
                 self._finish(item, value)
 
     def _may_read(self, item: Item, attempt: int) -> bool:
-        """Whether the witness shows that the service works; if not, `item` is deferred. One thread at a time probes."""
+        """Whether `item` may be read now; the witness, if there is one, is read first, by one thread at a time.
+
+        If another thread is reading the witness, or if the breaker is open, `item` is not read now: it is read later,
+        or is abandoned if the outages have lasted too long in total.
+        """
         witness = self.witness
         if witness is None or witness == item:
             return True
@@ -171,7 +175,7 @@ class ParallelReader(Generic[Item, Value]):
         except BreakerOpen as error:
             self._failed(item, attempt, error)
             return False
-        except Exception:  # it is no longer a witness; the item itself will show whether the service works
+        except Exception:  # the witness is of no more use; the item itself will show whether the service works
             self.witness = None
         else:
             if self._down_since is not None:
@@ -216,7 +220,10 @@ class ParallelReader(Generic[Item, Value]):
                 self._changed.wait(self._later[0][0] - now if self._later else None)
 
     def _overdue(self) -> tuple[Item, int]:
-        """An item that is due for a retry; raises `IndexError` if another thread took it."""
+        """An item that is due for a retry. If another thread has taken it, an item that was not read yet.
+
+        Raises `IndexError` if there is neither.
+        """
         with self._changed:
             if self._due > time.perf_counter():
                 return self._pending.popleft()
@@ -233,7 +240,7 @@ class ParallelReader(Generic[Item, Value]):
             self._again(item, attempt, _BREAKER_PAUSE_SECONDS)
             return
         if self._down_since is not None and not isinstance(error, BreakerOpen):
-            self._up_again()  # it responded, whatever the response was
+            self._up_again()  # the breaker let the call through, whatever came of it
         again_in = seconds_to_retry(error, attempt)
         if again_in is None or self._stopped:
             self._finish(item, failed_read(error))
@@ -241,7 +248,7 @@ class ParallelReader(Generic[Item, Value]):
             self._again(item, attempt + 1, again_in)
 
     def _worth_waiting(self, service: str) -> bool:
-        """Whether the outages of this run are still shorter than `outage_seconds` in total."""
+        """Whether the outages so far are shorter than `outage_seconds` in total; notes when an outage begins."""
         now = time.monotonic()
         with self._changed:
             if self._down_since is None:
@@ -266,7 +273,7 @@ class ParallelReader(Generic[Item, Value]):
 def seconds_to_retry(error: Exception, attempt: int, pauses: Sequence[float] | None = None) -> float | None:
     """The seconds from the failed `attempt` (counted from 0) to the next attempt, or None if retrying is pointless.
 
-    pauses: the seconds before the 2nd, 3rd and later attempts, before jitter; `READ_RETRY_SECONDS` by default.
+    pauses: the seconds before each attempt after the first, without jitter; `READ_RETRY_SECONDS` by default.
     """
     if pauses is None:
         pauses = times.READ_RETRY_SECONDS
@@ -286,8 +293,9 @@ def retry(
 ) -> Value:
     """Calls `read` until it succeeds or retrying is pointless; raises the `SyncError` of the last attempt.
 
-    wait: sleeps for the seconds until the next attempt; a true result stops retrying. hold_seconds: how long to wait in
-    total for an open breaker; as nothing was sent, that is not an attempt. pauses: as for `seconds_to_retry`.
+    wait: sleeps for the seconds until the next attempt; if it returns true, there is no next attempt. hold_seconds: how
+    long to wait in total while the breaker is open. A call that an open breaker stops does not count as an attempt,
+    because nothing was sent. pauses: as for `seconds_to_retry`.
     """
     attempt, held = 0, 0.0
     while True:
@@ -308,7 +316,7 @@ def retry(
 
 
 def _with_jitter(seconds: float) -> float:
-    """Up to twice the seconds, so that threads do not retry in step."""
+    """`seconds`, or randomly up to twice as long, so that threads do not retry in step."""
     return seconds * (1 + random.random())
 
 
@@ -321,10 +329,10 @@ class Waiting(Protocol):
 
 
 def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:
-    """The next result, waiting for it if necessary.
+    """The next of the `results`; waits for it if necessary.
 
-    tick: called periodically during the wait, with what the `readers` wait for or None if they wait for nothing; may
-    raise to abort.
+    tick: called periodically during the wait with what one of the `readers` waits for, or None if none of them waits
+    for anything. It may raise an error to end the wait.
     """
     while True:
         try:
@@ -334,7 +342,7 @@ def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None]
 
 
 def failed_read(error: Exception) -> FailedRead:
-    """An error as a failed read; the text of an unexpected error is left out, as it may contain anything."""
+    """An error as a failed read; the text of an unexpected error is left out, because it may contain anything."""
     if isinstance(error, UpstreamError):
         return FailedRead(str(error), network=error.status is None)
     if isinstance(error, SyncError):

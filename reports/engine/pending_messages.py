@@ -1,9 +1,9 @@
-"""Pending messages: they explain why a DPS record is not in NOMIS yet although nothing is lost.
+"""Pending messages: they explain why a change in DPS has not reached NOMIS yet, although nothing is lost.
 
 No message is received from a main queue to find them, as every receive costs a message one of its attempts. What is
 pending follows from the recorded failed attempts and creations, from the dead letter queue (its messages are received
 and made visible again, which costs them no attempt), and from the size of the main queue: while it is not empty, it may
-hold a message that has left no record yet.
+hold a message about which nothing is recorded yet.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     #: Finds the pending messages of a domain; called at most once in a run, and only if something differs.
     FindPendingMessages = Callable[[Domain], "PendingMessages"]
 
-#: The most dead-letter messages that are read; a larger number means an outage, which has its own alerts.
+#: At most this many dead-letter messages are read; a larger number means an outage, which has its own alerts.
 _MOST_DEAD_LETTERS = 500
 
 
@@ -44,11 +44,11 @@ class PendingMessages:
 
     An entity is the text that identifies a record in recorded failures, or `<record>:<DPS id>` for a creation.
 
-    on_dlq: entities with a message on the dead letter queue. given_up: entities with a dead-letter message that is no
-    longer sent back, and the reason, as a clause about the message. begun: entities with a creation that has begun and
-    has no known outcome yet. failed: entities with a failed attempt that will be followed by another attempt. finished:
-    entities with a creation that ended after such a failure. doubt: why a message may be pending although none is
-    known, as a clause, or None if none can be pending.
+    on_dlq: entities with a message on the dead letter queue. given_up: by entity, why its message stays on the dead
+    letter queue, as a clause about the message; only for entities whose message does stay. begun: entities with a
+    creation that has begun and has no known outcome yet. failed: entities with a failed attempt that will be followed
+    by another attempt. finished: entities with a creation that ended after the first of those failed attempts. doubt:
+    why a message may be pending although none is known, as a clause, or None if there can be no unknown message.
     """
 
     on_dlq: frozenset[str] = frozenset()
@@ -59,7 +59,7 @@ class PendingMessages:
     doubt: str | None = None
 
     def where(self, entities: Collection[str]) -> Literal["queue", "dlq"] | None:
-        """The queue that holds a message about one of the entities, or None if no message is known."""
+        """The queue that holds a pending message about one of the entities, or None if no such message is known."""
         if not self.on_dlq.isdisjoint(entities):
             return "dlq"
         if not self.finished.isdisjoint(entities):
@@ -67,7 +67,7 @@ class PendingMessages:
         return None if self.failed.isdisjoint(entities) and self.begun.isdisjoint(entities) else "queue"
 
     def why_given_up(self, entities: Collection[str]) -> str | None:
-        """Why a message about these entities is no longer sent back from the dead letter queue; None if it may be."""
+        """Why a message about one of the entities stays on the dead letter queue, as a clause; None if none does."""
         return next((self.given_up[entity] for entity in entities if entity in self.given_up), None)
 
 
@@ -104,7 +104,7 @@ def find_pending_messages(
 def _failed_and_due(
     connection: Connection, domain: Domain, settings: Settings, moment: datetime
 ) -> Iterator[FailedAttempt]:
-    """The failed attempts that will be followed by another attempt, or for which another attempt may be in progress."""
+    """Yields the failed attempts after which another attempt is still to come, or may be in progress at `moment`."""
     handling = timedelta(seconds=settings.hmpps_sqs_visibility_timeout_seconds)
     for event_type in domain.handlers:
         waits = [timedelta(seconds=each) for each in settings.event_visibility_timeouts(domain.queue, event_type)]
@@ -125,7 +125,10 @@ def _given_up(
     database: Database,
     settings: Settings,
 ) -> dict[str, str]:
-    """The entities with a dead-letter message that was refused or has been sent back too often, and the reason."""
+    """By entity, why its dead-letter message stays on the queue: it was refused, or has been sent back too often.
+
+    entities: the entity of each of the `messages`, by the `id` of the message object.
+    """
     reasons: dict[str, str] = {}
     for report in report_on(database, domain.queue, [each for each in messages if entities[id(each)] is not None]):
         entity = entities[id(report.dead_letter)]
@@ -142,7 +145,7 @@ def _given_up(
 
 
 def _doubt(queue: str, waiting: int, hidden_dead: int, dead: int) -> str | None:
-    """Why a message may be pending although none is known."""
+    """Why a message may be pending although none is known, as a clause, or None if there can be no unknown message."""
     if waiting:
         return f"the {queue} queue holds {_messages(waiting)}"
     if hidden_dead:

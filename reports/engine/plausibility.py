@@ -1,7 +1,8 @@
-"""When a run is implausible: too much is unread, the population is suddenly empty or halved, or too much differs.
+"""Decides whether a run is plausible, by how much is unread, how small the population is, and how much differs.
 
-If everything is gone, the service has lost its data, or something else responds instead of it. If too much differs, a
-deployment, a data refresh, a changed contract or wrong credentials are likelier than that many separate causes.
+If everything is gone, the service has lost its data, or something else responds instead of it. If too much differs, the
+likely cause is a deployment, a data refresh, a changed contract or wrong credentials, rather than a separate cause for
+each difference.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
     from reports.engine.units import Population
     from sync.settings.declaration import Settings
 
-#: A population is plausible if it has at least this share of what the last complete run listed, or if that run listed
-#: fewer records than `FEWEST_LISTED`.
+#: A population that is not empty is plausible if it has at least this share of the records that an earlier run listed,
+#: or if that run listed fewer records than `FEWEST_LISTED`.
 SMALLEST_SHARE = 0.5
 FEWEST_LISTED = 20
-#: The smallest number of failed records for which their share is checked.
+#: The share of unread records is checked if at least this many records, or all of them, are unread.
 _SHARE_CHECKED_FROM = 20
 
 
@@ -27,7 +28,7 @@ class RunGaveUp(SyncError):
 
 
 def check_unread_share(unread: int, total: int, counted: str, settings: Settings) -> None:
-    """Raises `RunGaveUp` if too many records of a run could not be read, so that finishing it is of no use.
+    """Raises `RunGaveUp` if too many records of a run could not be read for its result to be of use.
 
     counted: what is counted, in the plural.
     """
@@ -37,13 +38,14 @@ def check_unread_share(unread: int, total: int, counted: str, settings: Settings
 
 
 def why_emptied(population: Population, counted: str, earlier: int | None, listed_before: int | None) -> str | None:
-    """Why a population is implausible: it is empty, or less than half of what it was. None if it is plausible.
+    """Why a population is implausible, as a clause, or None if it is plausible.
 
-    Accepting it would resolve every difference of the records that are missing. counted: what is counted, in the
-    plural. earlier: how many records the last complete run listed, or None if there is no such run. listed_before: how
-    many records were listed by a run, complete or not, at least a day before; if it listed as few, the population is
-    plausible. If no service says how many records there are, units are counted; there must be at least one unit unless
-    `earlier` is 0.
+    It is implausible if it is empty, or less than half as large as an earlier one. Accepting it would resolve every
+    difference of the records that are missing from it. A population with gaps is not judged. counted: what is counted,
+    in the plural. earlier: how many records an earlier run listed, or None if there is no such run. listed_before: how
+    many records were listed by the last run that began at least a day before this run, or None if there is no such run.
+    If that run also listed less than half of `earlier`, a population that is not empty is plausible. If no service says
+    how many records there are, there must be at least one unit, unless `earlier` is 0.
     """
     if population.gaps:
         return None
@@ -54,20 +56,20 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
     if not total and listed:
         return f"no {counted} are listed, but this run had found {listed} before"
     if not total and earlier:
-        return f"no {counted} are listed, but the last complete run listed {earlier:,}"
+        return f"no {counted} are listed, but an earlier run listed {earlier:,}"
     if not listed and population.total is None and earlier != 0:
         # A prison may have no records, but there must be a prison.
         return f"no {counted} are listed"
     least = SMALLEST_SHARE * (earlier or 0)
     if (earlier or 0) >= FEWEST_LISTED and listed < least and (listed_before is None or listed_before >= least):
-        return f"{listed:,} {counted} are listed, but the last complete run listed {earlier:,}"
+        return f"{listed:,} {counted} are listed, but an earlier run listed {earlier:,}"
     return None
 
 
 def why_suspicious(different: int, compared: int, settings: Settings) -> str | None:
     """Why a run has more differences than is plausible, as a clause, or None if their number is plausible.
 
-    different: confirmed differences. compared: records with both sides known.
+    different: the number of confirmed differences. compared: the number of records with both sides known.
     """
     percent = settings.reconciliation_suspicious_percent
     if different <= settings.reconciliation_suspicious_count or different * 100 <= percent * compared:

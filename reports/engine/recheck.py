@@ -1,4 +1,4 @@
-"""The recheck reads each difference again: it is confirmed, in flight, or dropped because the sides now agree."""
+"""The recheck reads each differing record again, and decides which differences are confirmed or in flight."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ if TYPE_CHECKING:
 
 #: How far the clocks of DPS, NOMIS and this machine may differ; a record dated further ahead is not recent.
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
-#: A message is stuck if it is pending now and was already pending in a run this long ago.
+#: A message on the main queue is stuck if the record already differed in a run that began longer ago than this.
 _LONGEST_ON_QUEUE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Rechecked:
-    """What the recheck found, by the texts of the keys. Each difference is in exactly one of the parts.
+    """What the recheck found about each record that differed, by the text of its key.
 
-    rows: the frame of everything that could be read again, equal or not. confirmed: still different. in_flight: still
-    different, with the reason why the difference should disappear. agreed: equal now. ignored: different in a way that
-    is not reported, with the reason. gone: no longer among the records. unread: a side could not be read.
+    rows: the frame of all records that could be read again, equal or not. Each record is in exactly one of the other
+    parts. confirmed: it still differs. in_flight: it still differs, but is expected to agree soon, with the reason as a
+    clause. agreed: the sides now agree. ignored: it differs in a way that is not reported, with the reason. gone: it no
+    longer exists. unread: it could not be read.
     """
 
     rows: pd.DataFrame
@@ -50,7 +51,10 @@ class Rechecked:
     unread: Mapping[str, UnreadRecord]
 
     def only(self, rows: pd.DataFrame, key: Iterable[str]) -> Rechecked:
-        """This recheck without the records that could be read again but are not in `rows`; `key`: the key columns."""
+        """A copy of this recheck without the records that could be read again but are not in `rows`.
+
+        key: the names of the key columns.
+        """
         keys = frozenset(keys_of(rows, key))
         return replace(
             self,
@@ -64,11 +68,12 @@ class Rechecked:
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """Reads differences again, and sorts them into the parts of a `Rechecked`.
+    """Reads differing records again, and sorts them into the parts of a `Rechecked`.
 
-    in_flight: a difference is in flight while the record of either side is younger than this. find_pending: finds the
-    pending messages of the domain; called at most once, and only if something still differs. clock: the current time,
-    aware. earlier: what earlier runs found; a message that was already pending then no longer explains a difference.
+    in_flight: a difference is in flight if the record of either side was changed less than this long ago. find_pending:
+    finds the pending messages of the domain; called at most once, and only if something still differs. clock: returns
+    the current time, aware. earlier: what is known from earlier runs; if a record already differed then, a pending
+    message may no longer explain its difference.
     """
 
     reconciliation: Reconciliation
@@ -79,7 +84,7 @@ class Recheck:
     earlier: Baseline
 
     def __call__(self, candidates: pd.DataFrame) -> Rechecked:
-        """Reads the candidates again. If a service fails, they are `unread`; no error is raised.
+        """Reads the candidates again. Those that cannot be read are `unread`; no `SyncError` is raised.
 
         candidates: the rows that differed in the first reading, with the columns of the frame.
         """
@@ -136,14 +141,14 @@ class Recheck:
             return Reading(rows.iloc[:0], (UnreadRecord({}, None, None, why.reason, why.network),))
 
     def _with_descriptions(self, rows: pd.DataFrame, described: pd.DataFrame) -> pd.DataFrame:
-        """The rows, with the values that `describe` added."""
+        """The rows, with the values that `describe` added to those that differ."""
         reconciliation = self.reconciliation
         others = rows[~keys_of(rows, reconciliation.key).isin(list(keys_of(described, reconciliation.key)))]
         completed = typed(reconciliation, described[list(_columns_known(described, reconciliation))])
         return concatenated(reconciliation, [others, completed])
 
     def _pending_messages(self) -> PendingMessages:
-        """The pending messages of the domain; if the queues cannot be read, only a doubt."""
+        """The pending messages of the domain. If they cannot be read, the result has only a doubt."""
         domain = DOMAINS[self.reconciliation.domain]
         try:
             return self.find_pending(domain)
@@ -167,15 +172,20 @@ class Recheck:
         for side, remark in remarks.items():
             moment = difference.row[f"{side.lower()}_changed_at"]
             if moment is not None and self._is_recent(moment, now):
-                return f"the {nouns[side]} is {age_text(now - moment)} old{remark}"
+                return f"the {nouns[side]} was last changed {age_text(now - moment)} ago{remark}"
         return None
 
     def _is_recent(self, moment: datetime, now: datetime) -> bool:
-        """Whether a moment is younger than `in_flight`, or ahead by no more than clocks may differ."""
+        """Whether `moment` is less than `in_flight` ago, or ahead of `now` by no more than the clocks may differ."""
         return now - self.in_flight < moment <= now + min(_CLOCK_DIFFERENCE, self.in_flight)
 
     def _stuck(self, key: str, difference: Difference, where: Literal["queue", "dlq"]) -> bool:
-        """Whether the message no longer explains the difference: it was given up on, or pending in an earlier run."""
+        """Whether a pending message no longer explains the difference of the record `key`.
+
+        That is so if the message stays on the dead letter queue, or if the record already differed in an earlier run
+        and has not changed in DPS since that run began. A message on the main queue still explains the difference until
+        a day after that run began. where: the queue of the message.
+        """
         if difference.given_up is not None:
             return True
         started = self.earlier.started_at
@@ -183,13 +193,13 @@ class Recheck:
             return False
         changed = difference.row["dps_changed_at"]
         if changed is not None and changed > started:
-            # A message about a different change was pending then.
+            # A message that was pending then was about an earlier change.
             return False
         return where == "dlq" or self.clock() - started > _LONGEST_ON_QUEUE
 
 
 def age_text(age: timedelta) -> str:
-    """The age of a recent record in words, in whole minutes: `12 minutes`."""
+    """`age` in words, in whole minutes, such as `12 minutes`."""
     minutes = int(age.total_seconds() // 60)
     if minutes < 1:
         return "less than a minute"
@@ -213,7 +223,10 @@ def _columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[
 def _by_key(
     reading: Reading, candidates: pd.DataFrame, wanted: list[str], reconciliation: Reconciliation
 ) -> dict[str, UnreadRecord]:
-    """The records that could not be read again, by key. A failure without a key counts for every missing record."""
+    """The records that could not be read again, by key.
+
+    A failure without a key counts for every one of the `candidates` that is missing from the reading.
+    """
     from reports.engine.units import key_text
 
     unread = {key_text(each.key): each for each in reading.unread if each.key}

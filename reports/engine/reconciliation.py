@@ -1,7 +1,7 @@
 """What a reconciliation supplies: what to read and how, what counts as a difference, and why records differ.
 
-Everything else belongs to the engine and is the same for all reconciliations: parallel reading, checkpoints, resume,
-shards, recheck, in flight, exclusions, history, trend, plausibility, the result and its reports.
+Everything else belongs to the engine and is the same for all reconciliations: parallel reading, checkpoints, resuming,
+shards, the recheck, differences in flight, exclusions, history, the trend, plausibility, the result and its reports.
 """
 
 # ruff: noqa: ARG002, ARG003 - default methods ignore arguments that the overriding methods use
@@ -46,32 +46,32 @@ class ServiceTooOld(SyncError):
 
 
 class Reads(Protocol):
-    """Parallel calls for a run: they are retried, keep within the limits of the services, and wait out an outage.
+    """The calls of a run to services: they are retried, keep within the limits of the services, and wait out outages.
 
     The engine reads several units at a time and shares the permitted calls to a service among them, so a reconciliation
-    makes one call after another and still keeps the services busy.
+    can make one call after another and still keep the services busy.
     """
 
     def each(
         self, service: UpstreamName, read: Callable[[Item], Value], items: Iterable[Item]
     ) -> list[tuple[Item, Value | FailedRead]]:
-        """Calls `read` for every item in parallel; returns each item with its value, in the order of the items.
+        """Calls `read` for every item in parallel; returns each item with its value or failed read, in the given order.
 
-        `read` may call other services itself, but not this method. Raises `ServiceTooOld` when the service lacks the
-        route.
+        `read` may call other services too, but must not call this method. Raises `ServiceTooOld` if a service lacks the
+        route of a call.
         """
         ...
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
         """Makes a single call; raises the `SyncError` of the last attempt if all attempts fail.
 
-        A missing route raises its `UpstreamError` (`no_route`) at once, so that another route can be tried. If that is
-        not caught, the run fails because the service is too old.
+        If the service lacks the route, the `UpstreamError` (with `no_route`) is raised at once, so that another route
+        can be tried. If that error is not caught, the run fails because the service is too old.
         """
         ...
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """Like `one`, for a page of a list. It retries for longer: without the page, part of a population is lost."""
+        """Like `one`, for a page of a list. Retries for longer, because some records are lost without the page."""
         ...
 
     def begin(self, unit: Unit) -> None:
@@ -82,18 +82,18 @@ class Reads(Protocol):
         ...
 
     def listed(self, done: int, total: int) -> None:
-        """Reports how much of the population is listed."""
+        """Reports that `done` of the `total` records of the population are listed."""
         ...
 
 
 class Reconciliation(ABC):
-    """One comparison of NOMIS with a DPS service, constructed for a run. Methods are called from several threads."""
+    """A comparison of NOMIS with a DPS service, constructed for one run. Several threads call its methods."""
 
-    #: The name of its command, job, leases and files: `suspended-allocations`.
+    #: The name of its command, job, leases and files, such as `suspended-allocations`.
     name: ClassVar[str]
-    #: What reports call it: "Suspended allocations".
+    #: What reports call it, such as "Suspended allocations".
     title: ClassVar[str]
-    #: What is counted as compared, in the plural and in the singular: "bookings" and "booking", "entries" and "entry".
+    #: What is counted as compared, in the plural and in the singular, such as "bookings" and "booking".
     counted: ClassVar[str]
     counted_singular: ClassVar[str]
     #: The columns that identify a row, with their dtypes. A `date` among them (`string`, ISO) is the day of a record: a
@@ -102,8 +102,8 @@ class Reconciliation(ABC):
     fields: ClassVar[tuple[Field, ...]]
     #: Further columns of the frame, with their dtypes: what `explain` and the evidence need.
     extra: ClassVar[Mapping[str, str]] = {}
-    #: The codes of the kinds of difference, with the words that follow "the record is". The first three are the kinds
-    #: of `differing` below: only NOMIS has the record, only DPS has it, both have it and it differs.
+    #: The codes of the kinds of difference, with the words that follow "the record is". The first three are those that
+    #: `differing` uses below: only NOMIS has the record, only DPS has it, or both have it and it differs.
     kinds: ClassVar[Mapping[str, str]] = {
         "nomis-only": "not in DPS",
         "dps-only": "not in NOMIS",
@@ -112,13 +112,13 @@ class Reconciliation(ABC):
     #: The domain (`sync.domains.registry`) with the failures, creations and dead-letter messages that put a difference
     #: in flight.
     domain: ClassVar[str]
-    #: The column with the DPS id by which the domain's events create and update the record, or None if there is none.
+    #: The column with the DPS id of the record that the domain's events create and update, or None if there is none.
     dps_id_column: ClassVar[str | None] = None
-    #: What reports call the record of each side: "NOMIS record", "DPS review".
+    #: What reports call the record of each side, such as "NOMIS record" and "DPS review".
     nouns: ClassVar[Mapping[SideName, str]] = {"NOMIS": "NOMIS record", "DPS": "DPS record"}
     #: What a result says about an earlier mismatch if its record no longer exists.
     gone: ClassVar[Literal["gone", "released"]] = "gone"
-    #: The reason in a result for an entry on the list of exclusions that is no longer needed.
+    #: The reason that a result gives if an entry on the list of exclusions is no longer needed.
     exclusion_unneeded: ClassVar[str] = "both sides now agree: remove the record from the list of exclusions"
     #: Whether `explain` itself says that a message may be pending (`Difference.doubt`).
     explains_doubt: ClassVar[bool] = False
@@ -131,7 +131,7 @@ class Reconciliation(ABC):
         self.scope = scope
         #: The population of the run; empty until it has been listed.
         self.listed = Population((), None)
-        #: The last complete run over everyone.
+        #: The result of the last complete run over everyone, or None if there is none.
         self.earlier: ReconciliationResult | None = None
 
     @classmethod
@@ -162,19 +162,19 @@ class Reconciliation(ABC):
         """Lists what to read. Raises `SyncError` if that is impossible."""
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """Relists the population of a resumed run, or a `moving` population; returns the known and the missed units.
+        """Lists a `moving` population, or that of a resumed run, again, and adds the units that were missed before.
 
-        A moving population is listed again while its units are read. By default only a list with gaps or unread
-        records is read again.
+        A moving population is listed again while its units are read. By default, only a population with gaps or unread
+        records is listed again.
         """
         return self.population(reads) if population.gaps or population.unread else population
 
     @abstractmethod
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """Reads both sides of a unit. A `SyncError` makes the whole unit unread."""
+        """Reads both sides of a unit. If it raises a `SyncError`, the whole unit is unread."""
 
     def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit | None:
-        """A unit with the same id and only the unread records of `unit`; None to read the whole unit again."""
+        """A unit with the id of `unit` and only its `unread` records; None if the whole unit is to be read again."""
         return None
 
     def unread_unit(self, unit: Unit, why: FailedRead) -> Sequence[UnreadRecord]:
@@ -183,12 +183,12 @@ class Reconciliation(ABC):
 
     @abstractmethod
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Reads the records of these differing rows again; a record that no longer exists has no row in the reading."""
+        """Reads the differing records in `rows` again; a record that no longer exists has no row in the reading."""
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows that differ, with the columns `kind` (`string`) and `differs` (a tuple of field names) added.
 
-        By default: a record on one side only, or any compared field that differs between the sides; vectorised.
+        By default, a row differs if its record is on one side only, or if any compared field differs between the sides.
         """
         from reports.engine.compare import differing
 
@@ -198,16 +198,17 @@ class Reconciliation(ABC):
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
         """Adds to differing rows the values that need further calls, such as the prisoner number and the location.
 
-        A column `ignored` (`string`) may be added, with the reason for each row that must not be reported, and NA for
+        A column `ignored` (`string`) may be added. It gives the reason why a row must not be reported, and is NA for
         the other rows.
         """
         return rows
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names that identify the record in failures, messages and creations of the domain, if there are any.
+        """The names that identify the record in failures, messages and creations of the domain; empty if it has none.
 
-        They are written like the `entity` of its events in `sync/domains/<domain>/rules.py`; a creation is
-        `<record>:<DPS id>`, such as `visit:bq-te-ke-ol`. By default the creation of the id in `dps_id_column`.
+        They are written like the `entity` of the domain's events in `sync/domains/<domain>/rules.py`; a creation is
+        `<record>:<DPS id>`, such as `visit:bq-te-ke-ol`. By default, the only name is that of the creation for the id
+        in `dps_id_column`.
         """
         from sync.domains.registry import DOMAINS
 
@@ -224,15 +225,17 @@ class Reconciliation(ABC):
         return {}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the values that were read are implausible, as a clause, or None. An implausible run fails.
+        """Why the values that were read are implausible, as a clause, or None. A run with implausible values fails.
 
-        earlier: the result of the last run over everyone, or None if there is none.
+        earlier: the result of the last run over everyone that did not fail, or None if there is none.
         """
         return None
 
     @abstractmethod
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """The cause and the fix of each confirmed difference, in the same order, with None if the cause is not known.
+        """The cause and the fix of each confirmed difference, in the same order.
+
+        An element is None if the cause is not known, and a `FailedRead` if the evidence could not be read.
 
         Usually `[found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]`.
         """

@@ -1,6 +1,6 @@
 """The result of a reconciliation: one frozen object. The report, the CSV, the JSON and the messages are views of it.
 
-A reconciliation that has more to report has subclasses of these parts, as incentives does.
+A reconciliation that has more to report declares subclasses of these parts, as the incentives reconciliation does.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class FieldName(Part):
 
 
 class KindName(Part):
-    """A kind of difference. label: what follows "the record is": `not in NOMIS`."""
+    """A kind of difference. label: what follows "the record is", such as `not in NOMIS`."""
 
     code: str
     label: str
 
 
 class FieldValues(Part):
-    """The values of a field on both sides; None if a side has no value, or does not have the record."""
+    """The values of a field on both sides; None for a side that has no value, or does not have the record."""
 
     field: str
     nomis: Value = None
@@ -69,9 +69,10 @@ class FieldValues(Part):
 class Record(Part):
     """A record that differs, or differed before: what identifies it, its prisoner and prison, and how the sides differ.
 
-    key: its key columns. prison_id: its prison, or None if unknown. kind: a code of the reconciliation, or empty if
-    nothing differs. missing_in: the side without the record, or None if both have it. differences: the fields that
-    differ. other_fields: the fields that are equal, or shown but not compared.
+    key: the values of its key columns. prison_id: the code of its prison, or None if unknown. kind: the code of a kind
+    of difference, or empty if nothing differs. missing_in: the side without the record, or None if both have it.
+    differences: the values of the fields that differ. other_fields: the values of the fields that are equal, or that
+    are shown but not compared.
     """
 
     key: Key = {}
@@ -92,8 +93,8 @@ class Record(Part):
 class EvidenceRow(Part):
     """A piece of evidence about a difference, as the report shows it.
 
-    side: where it was found: NOMIS, DPS, the mapping service, a queue. at: when it happened, local to London and naive,
-    or None if unknown. text: what was found. note: a remark on it.
+    side: where it was found: `NOMIS`, `DPS`, `mapping` or `queue`. at: when it happened, local to London and naive, or
+    None if unknown. text: what was found. note: a remark on it.
     """
 
     side: str
@@ -106,10 +107,10 @@ class Diagnosis(Part):
     """Why a record differs, which side is right, and what fixes it.
 
     cause: a clause, the same for every difference with this cause. right_side: the side that has the correct values.
-    who: who fixes the difference, or None in results of versions that did not record this. explanation: the evidence
-    for the cause, as sentences. action: what to do, as a sentence. commands: the commands to run, in order. request:
-    the text of a request to the NOMIS support team, if only they can fix it. nomis_ids: the NOMIS records that the
-    request is about. lookup: the SQL that finds those records in NOMIS, if their ids are not known here.
+    who: who fixes the difference, or None in results of versions of the program that did not record this. explanation:
+    the evidence for the cause, as sentences. action: what to do, as a sentence. commands: the commands to run, in
+    order. request: the text of a request to the NOMIS support team, if only they can fix it. nomis_ids: the NOMIS
+    records that the request is about. lookup: the SQL that finds those records in NOMIS, if their ids are not known.
     """
 
     cause: str
@@ -156,7 +157,7 @@ class InFlight(Record):
 
 
 class Excluded(Record):
-    """A record on the list of exclusions. It still differs, or it is equal and its entry is no longer needed.
+    """A record on the list of exclusions. It still differs, or could not be read, or its entry is no longer needed.
 
     reason: why it is on the list, or a clause saying that its entry is not needed. since: the date of the entry.
     unread: why the record could not be read, or None if it could. If it could not, its entry stays, and its differences
@@ -186,11 +187,11 @@ class Resolved(Record):
 
 
 class Unread(Part):
-    """A record that could not be read on at least one side.
+    """A record, or a whole unit, that could not be read on at least one side.
 
-    side: the side that could not be read, or None if both could not or the side is unknown. unit: the whole unit that
-    could not be read, such as a prison; `key` is then empty. reason: a clause. network: whether no response was
-    received.
+    side: the side that could not be read, or None if neither could be read or the side is unknown. unit: the whole unit
+    that could not be read, such as a prison, or None if it is a single record; `key` is empty for a unit. reason: a
+    clause. network: whether no response was received.
     """
 
     key: Key = {}
@@ -204,14 +205,14 @@ class Unread(Part):
 
     @property
     def listed(self) -> bool:
-        """Whether a resumed run can read the record: it is in the population, not only a requested prisoner number."""
+        """Whether a resumed run can read the record or unit; false if only a requested prisoner number is known."""
         return bool(self.key) or self.unit is not None
 
 
 class Unconfirmed(Record):
-    """A difference of the first reading that could not be read again: seen, but not confirmed.
+    """A difference of the first reading whose record could not be read again: seen, but not confirmed.
 
-    standing, since: as for a mismatch. reason: why it could not be read again. The record is also among the unread.
+    standing, since: as for a mismatch. reason: why the record could not be read again. The record is also in `unread`.
     """
 
     standing: Standing = "new"
@@ -227,7 +228,7 @@ class Gap(Part):
 
 
 class PrisonCount(Part):
-    """The records compared at a prison, the mismatches among them, and how many of those are new."""
+    """How many records of a prison were compared, how many of them are mismatches, and how many mismatches are new."""
 
     prison_id: str | None
     compared: int
@@ -239,7 +240,7 @@ class TrendPoint(Part):
     """The figures of an earlier run over everyone, or of this run.
 
     started_at: aware. compared, mismatches, unread, new, resolved: numbers of records. `new` and `resolved` are None in
-    results of versions that did not count them.
+    results of versions of the program that did not count them.
     """
 
     run_id: str
@@ -259,18 +260,20 @@ class TrendPoint(Part):
 class ReconciliationResult(Part):
     """Everything that a run found. `to_json` and `model_validate_json` are inverses of each other.
 
-    reconciliation: its name. counted, counted_singular: what is counted as compared; results of earlier versions have
-    only the plural. key_columns: what identifies a record. fields: what is compared. kinds: how records can differ.
-    started_at, finished_at: aware. failure: why the run failed, as a clause, or None if it did not. implausible:
-    whether it failed because the data that it read is implausible; an operator can accept such a run. suspicious: why
-    there are more differences than is plausible, or None.
+    reconciliation: the name of the reconciliation. counted, counted_singular: what is counted as compared, in the
+    plural and in the singular, which is empty in results of earlier versions of the program. key_columns: the columns
+    that identify a record. fields: the fields that are compared or shown. kinds: how records can differ. started_at,
+    finished_at: aware. failure: why the run failed, as a clause, or None if it did not. implausible: whether the run
+    failed because the data that it read is implausible; an operator can accept such a run. suspicious: why there are
+    more differences than is plausible, as a clause, or None.
 
-    total: how many records the services say there are, or None if no service says. listed: records found. compared:
-    records with both sides known. in_nomis, in_dps: how many of the compared records each side has. settled_on_recheck:
-    records that differed and were equal when they were read again. released: records that differed and no longer
-    existed when they were read again. unconfirmed: differences that could not be read again. empty_prisons: requested
-    prisons without records. compared_with: the id of the previous run, which decides which mismatches are new, or None
-    if there is none.
+    total: how many records the services say there are, or None if no service says. listed: how many records were
+    listed. compared: the number of records whose state on both sides is known. in_nomis, in_dps: how many of the
+    compared records each side has. settled_on_recheck: how many records differed, and were equal when they were read
+    again. released: the records that differed, and no longer existed when they were read again, as prisoner numbers or
+    else as keys. unconfirmed: the differences that could not be read again. empty_prisons: the requested prisons
+    without records. compared_with: the id of the previous run over everyone, by which mismatches are new or persisting,
+    or None if there is none.
     """
 
     reconciliation: str
@@ -326,7 +329,10 @@ class ReconciliationResult(Part):
 
     @property
     def everything(self) -> int:
-        """The number of records, as counted by the services or else as listed, but at least the number found."""
+        """How many records there are, as the services count them, or else as they were listed.
+
+        This is at least the number of records that were compared or could not be read.
+        """
         found = self.compared + sum(bool(each.key) for each in self.unread)
         return max(self.listed if self.total is None else self.total, found)
 
@@ -348,12 +354,12 @@ class ReconciliationResult(Part):
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """The whole result as JSON with camelCase names, indented by `indent` spaces or on one line."""
+        """The whole result as JSON with camelCase names, indented by `indent` spaces, or by default on one line."""
         return self.model_dump_json(by_alias=True, indent=indent)
 
 
 def _place(mismatch: Mismatch) -> tuple[object, ...]:
-    # Numbers in the key sort as numbers; a column holds either numbers or texts.
+    # Numbers in the key are sorted as numbers; a column holds either numbers or texts.
     return (
         mismatch.standing != "new",
         mismatch.prison_id or "~",

@@ -48,7 +48,7 @@ def test_accepting_a_smaller_population_asks_first(app: App) -> None:
     Unless the operator says yes, no run begins.
     """
     app.sandbox.reset(prisoners=20)
-    why = "no visits are listed, but the last complete run listed 20"
+    why = "no visits are listed, but an earlier run listed 20"
     result = visit_result(0, run_id="visits-1", status="failed", failure=why, implausible=True)
     program = Application(load_settings(app.settings))
     try:

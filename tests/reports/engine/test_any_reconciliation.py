@@ -213,7 +213,7 @@ def test_only_the_population_of_the_failed_run_is_accepted(open_app: OpenApp) ->
     SampleReconciliation.units = {}
     again = reconciled(app, parameters=ReconciliationParameters(accept=failed.run_id))
     assert again.status == "failed"
-    assert "but the last complete run listed 44" in str(again.failure)
+    assert "but an earlier run listed 44" in str(again.failure)
 
 
 def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: OpenApp) -> None:
@@ -310,7 +310,9 @@ def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side
     }
     result = reconciled(app)
     assert kinds_by_booking(result) == {2: "different"}
-    assert [(each.booking_id, " is 3 minutes old" in each.why) for each in result.in_flight] == [(1, True)]
+    assert [(each.booking_id, " was last changed 3 minutes ago" in each.why) for each in result.in_flight] == [
+        (1, True)
+    ]
 
 
 class ByAllocation(SampleReconciliation):

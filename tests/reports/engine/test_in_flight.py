@@ -62,7 +62,9 @@ def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> 
     assert result.mismatches == ()
     for young in result.in_flight:
         assert re.fullmatch(
-            r"the NOMIS record is (less than a minute|\d+ minutes?) old, and may not have reached DPS yet", young.why
+            r"the NOMIS record was last changed (less than a minute|\d+ minutes?) ago, "
+            r"and may not have reached DPS yet",
+            young.why,
         )
     later = result_of(open_app(reconciliation_in_flight_minutes="0").reconcile())
     assert [each.booking_id for each in later.mismatches] == [each.booking_id for each in result.in_flight]

@@ -103,7 +103,7 @@ def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_
     list_only_few(upstream)
     result = reconciled(app)
     assert (result.status, result.resolved) == ("failed", ())
-    assert "12 prisoners are listed, but the last complete run listed 120" in str(result.failure)
+    assert "12 prisoners are listed, but an earlier run listed 120" in str(result.failure)
     upstream.clear_faults()
     after = reconciled(app)
     assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 4)

@@ -43,7 +43,7 @@ def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app
     upstream.reset(prisoners=0)
     emptied = result_of(app.reconcile())
     assert (emptied.status, emptied.resolved) == ("failed", ())
-    why = "no prisoners are listed, but the last complete run listed 20"
+    why = "no prisoners are listed, but an earlier run listed 20"
     accept = f"prisoner-to-nomis reconcile incentives --accept {emptied.run_id}"
     assert emptied.failure == f"{why}. If that is right, accept it once with `{accept}`"
 
