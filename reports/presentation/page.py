@@ -31,7 +31,8 @@ _SCRIPTS = ("report/filter.js", "report/sort.js", "report/print.js", "report/csv
 def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, attached: bool = False) -> str:
     """The report of a run as HTML, self-contained and usable without scripts.
 
-    attached: whether the page leaves the archive; if so, it has no links to other files there.
+    attached: whether the page is attached to a message instead of being kept in the archive; if so, it has no links to
+    other files in the archive.
     """
     view, todo, prisons = view_of(result), what_to_do(result), prison_rows(result)
     rows = page_rows(result, view, todo.actions, masking)
@@ -70,9 +71,10 @@ def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, 
 class PageRow:
     """A difference as a row of the page.
 
-    number: its number in the report. anchor: the id of the row, the same in every run that finds the difference with
-    the same cause. In a masked page the id does not contain the key, and is valid only for this run. cause: the name of
-    its cause. values: what links filter by, as attributes of the row; spaces separate several values of one name.
+    number: its number in the report. anchor: the id of the row. Every run that finds the same difference with the same
+    cause gives its row the same id. In a masked page, the id contains the number instead of the key, and is valid only
+    for this run. cause: the name of the cause, or `not investigated`. values: the values that links filter by, as
+    attributes of the row; if an attribute has several values, spaces separate them.
     """
 
     number: int
@@ -85,7 +87,7 @@ class PageRow:
 def page_rows(
     result: ReconciliationResult, view: View, actions: Sequence[Recommendation], masking: Masking
 ) -> list[PageRow]:
-    """The differences as rows of the page, in the order of the report; each is in one of the `actions`."""
+    """The differences as rows of the page, in the order of the report; each must belong to one of the `actions`."""
     action_of = {row: (place, action) for place, action in enumerate(actions, start=1) for row in action.rows}
     rows: list[PageRow] = []
     taken: set[str] = set()

@@ -1,8 +1,8 @@
 """Slack messages in Block Kit: texts are escaped, cut to Slack's limits and spread over as few messages as possible.
 
-Every message also has the same words as plain text. Notifications show this text, and it is sent alone if Slack refuses
-the blocks. The limits are those of https://docs.slack.dev/reference/block-kit; the limit for a whole message is the
-length that Slack recommends for texts.
+Every message also contains its words as text without blocks. Notifications show this text, and it is sent alone if
+Slack refuses the blocks. The limits are those of https://docs.slack.dev/reference/block-kit; the limit for a whole
+message is the length that Slack recommends for the text of a message.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _IN_ADDRESS: Final = ":/?#[]@!$&'()*+,;=%"
 
 @dataclass(frozen=True, slots=True)
 class MessageBlock:
-    """A part of a message. text: in Slack's markup and escaped; the text of a `header` is plain."""
+    """A part of a message. text: the words, escaped and in Slack's markup; for a `header`, the words as plain text."""
 
     kind: Literal["header", "section", "context"]
     text: str
 
     def block(self) -> dict[str, Any]:
-        """The part as a block of Block Kit. `verbatim` keeps Slack from turning channels and addresses into links."""
+        """The part as a block of Block Kit; `verbatim` keeps Slack from turning names or addresses in it into links."""
         if self.kind == "header":
             return {"type": "header", "text": {"type": "plain_text", "text": self.text, "emoji": False}}
         text = {"type": "mrkdwn", "text": self.text, "verbatim": True}
@@ -51,45 +51,51 @@ class MessageBlock:
 
 @dataclass(frozen=True, slots=True)
 class SlackMessage:
-    """A message. text: for notifications. blocks: what Slack shows instead, in the format of Block Kit."""
+    """A message. text: what notifications show. blocks: what Slack shows in the channel, in the format of Block Kit."""
 
     text: str
     blocks: tuple[dict[str, Any], ...]
 
 
 def slack_text(text: str) -> str:
-    """A text on one line, escaped so that Slack finds no link, mention, command or code in it."""
+    """The text on one line, escaped so that Slack finds no link, mention, command or code in it."""
     return escaped("".join(letter if letter.isprintable() else " " for letter in text.replace("`", "'")))
 
 
 def escaped(text: str) -> str:
-    """The text with the three characters that begin Slack's markup escaped."""
+    """The text with the three control characters of Slack's markup, `&`, `<` and `>`, escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def slack_code(text: str) -> str:
-    """A text in code style, for people to copy."""
+    """The text in code style, for people to copy."""
     return f"`{slack_text(text)}`"
 
 
 def slack_link(address: str, text: str) -> str:
-    """A link with this text; characters that would end the address in Slack's markup are percent-encoded."""
+    """A link to `address` that shows `text`.
+
+    Characters that would end the address in Slack's markup are percent-encoded.
+    """
     return f"<{escaped(quote(address, safe=_IN_ADDRESS))}|{slack_text(text)}>"
 
 
 def header(text: str) -> MessageBlock:
-    """The title of a message as plain text, cut to what Slack accepts."""
+    """The title of a message as plain text, cut to the length that Slack accepts."""
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()) or _CUT
     return MessageBlock("header", plain if len(plain) <= LONGEST_HEADER else plain[: LONGEST_HEADER - 1] + _CUT)
 
 
 def section(*lines: str, longest: int = LONGEST_PART) -> MessageBlock:
-    """Lines in Slack's markup, cut to `longest` characters; empty lines are left out."""
+    """A section of `lines` in Slack's markup, without the empty ones; the whole text is cut to `longest` characters."""
     return MessageBlock("section", _cut("\n".join(filter(None, lines)), longest))
 
 
 def context(*lines: str, longest: int = LONGEST_PART) -> MessageBlock:
-    """Lines in Slack's markup in small grey letters, cut to `longest` characters; empty lines are left out."""
+    """The `lines`, in Slack's markup, in small grey letters, without the empty ones.
+
+    The whole text is cut to `longest` characters.
+    """
     return MessageBlock("context", _cut("\n".join(filter(None, lines)), longest))
 
 
@@ -110,7 +116,10 @@ def messages(parts: Iterable[MessageBlock]) -> tuple[SlackMessage, ...]:
 
 
 def _cut(text: str, longest: int) -> str:
-    """The text, cut if it is too long, without splitting an escaped character or leaving code style open."""
+    """The text, or `…` if it is empty; a text of more than `longest` characters is cut.
+
+    The cut does not split an escaped character or leave code style open.
+    """
     if len(text) <= longest:
         return text or _CUT
     cut = _HALF_ENTITY.sub("", text[: longest - 2])

@@ -1,4 +1,4 @@
-"""The Slack messages of a run: what to do in the channel, and the newest differences and the files in its thread."""
+"""The Slack messages of a run: what to do is in the channel; the newest differences and the files are in a thread."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _TOO_LONG = "The report is too long to send."
 
 @dataclass(frozen=True, slots=True)
 class SlackReport:
-    """The Slack messages of a run. posts: the channel message, then those in its thread. files: the files to upload."""
+    """The Slack messages of a run.
+
+    posts: the channel message, then the messages in its thread. files: the files to upload to the thread.
+    """
 
     posts: tuple[SlackMessage, ...]
     files: tuple[ReportFile, ...]
@@ -119,7 +122,7 @@ def _line(line: Line) -> Iterator[str]:
     sides = f"{kind}NOMIS *{slack_text(line.nomis)}*, DPS *{slack_text(line.dps)}*"
     yield f"{line.row} · {name} · {slack_text(line.prison)} · {sides} · {line.since}"
     yield slack_text(line.cause)
-    # Only the request to NOMIS support fixes a difference that has one; its command just compares again.
+    # If a difference has a request, only NOMIS support can fix it; its command just compares both sides again.
     if line.request:
         yield slack_code(line.request)
     yield from map(slack_code, line.commands[:1])

@@ -21,7 +21,7 @@ _MOST_NAMED = 3
 
 
 def headline(result: ReconciliationResult) -> str:
-    """What the run found, as a clause with a capital letter.
+    """What the run found, as a clause that begins with a capital letter.
 
     It gives the day and is in the past tense, so it stays true. The headline of an incomplete or failed run never
     sounds like a success.
@@ -48,7 +48,7 @@ def headline(result: ReconciliationResult) -> str:
 
 
 def _new(result: ReconciliationResult) -> str:
-    """How many of the differences were new, as the end of a clause; empty if there is no earlier run."""
+    """How many differences were new, as the end of a clause; empty if there is no earlier run to compare with."""
     different, new = len(result.mismatches), result.new
     if result.compared_with is None:
         return ""
@@ -80,13 +80,17 @@ def _not_counted(result: ReconciliationResult) -> str:
 
 
 def _of_listed(result: ReconciliationResult) -> str:
-    """`of 87,012`: how many records the run set out to compare; empty if that is unknown or if it compared them all."""
+    """`of 87,012`: how many records the run set out to compare; empty if unknown or if all of them were compared."""
     set_out = 0 if result.parameters.get("prisons") else result.listed
     return f"of {thousands(set_out)}" if set_out > result.compared else ""
 
 
 def summary(result: ReconciliationResult) -> str:
-    """The figures of a run in sentences: new, persisting, resolved, not counted, by kind, and what is not known."""
+    """The figures of a run in sentences.
+
+    They say how many differences are new, persisting, resolved and so on, how many there are of each kind, how many
+    exclusions are no longer needed, and what is not known.
+    """
     finished = result.status == "complete" and result.compared > 0
     different = bool(result.mismatches)
     parts = [
@@ -136,7 +140,7 @@ def warning(result: ReconciliationResult) -> str | None:
 
 
 def reach(result: ReconciliationResult) -> str | None:
-    """A sentence on the records about which the run says nothing, or None if it covers everything."""
+    """A sentence saying what the run leaves unknown, or None if it leaves nothing unknown."""
     if not result.compared:
         return f"No {view_of(result).noun} was compared, so nothing is known about differences."
     if result.status == "failed":
@@ -151,7 +155,7 @@ def reach(result: ReconciliationResult) -> str | None:
 
 
 def none_found(result: ReconciliationResult) -> str:
-    """A sentence saying that no difference was found, and among which records."""
+    """Sentences saying that no difference was found, among which records, and what is not known about the others."""
     view = view_of(result)
     limits = reach(result)
     if limits is None:
@@ -166,7 +170,7 @@ def none_found(result: ReconciliationResult) -> str:
 
 
 def since(result: ReconciliationResult) -> str:
-    """Since when a difference counts as new: `since 15 May 2023`."""
+    """A note saying since when a difference counts as new, or that there is no earlier run to compare with."""
     earlier = [point.started_at for point in result.trend if point.run_id != result.run_id]
     if not (result.compared_with and earlier):
         return "no earlier run to compare with"
@@ -177,14 +181,14 @@ def since(result: ReconciliationResult) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next command for a run that is not complete. text: when to run it."""
+    """The next command for a run that is not complete. text: the words that introduce the command."""
 
     text: str
     command: str
 
 
 def next_step(result: ReconciliationResult) -> Step | None:
-    """The command that reads what a run could not read, or None if no command can."""
+    """The command that repeats a failed run, or resumes one to read the rest; None if there is nothing left to read."""
     if result.status == "failed":
         rerun = command("runs", "rerun", result.run_id)
         return Step(
@@ -200,7 +204,10 @@ def next_step(result: ReconciliationResult) -> Step | None:
 
 
 def shortfall(result: ReconciliationResult) -> str:
-    """What an incomplete run lacks, as a clause: what could not be read or found, and prisons without records."""
+    """What an incomplete run lacks, as a clause.
+
+    The clause says what could not be read, what was not found, and which of the requested prisons have no records.
+    """
     view = view_of(result)
     listed = [each for each in result.unread if each.listed]
     unread = _unread_texts(listed, view)
@@ -216,7 +223,7 @@ def shortfall(result: ReconciliationResult) -> str:
 
 
 def _unread_texts(unread: Sequence[Unread], view: View) -> list[str]:
-    """How many records could not be read, and which whole units, such as prisons, could not be read."""
+    """What could not be read, as texts: how many records, and which whole units, such as prisons, or how many units."""
     units = list(dict.fromkeys(each.unit for each in unread if each.unit is not None and not each.key))
     records = sum(each.unit is None or bool(each.key) for each in unread)
     texts = [view.count(records)] if records else []
@@ -229,7 +236,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def scope(parameters: Mapping[str, object]) -> str:
-    """How the run was restricted, according to its parameters: `only LEI, 22 May 2023`, or empty for everyone."""
+    """What a run covered, according to its parameters: `only LEI, 22 May 2023`; empty if it had no restrictions."""
     prisons, offenders = parameters.get("prisons"), parameters.get("offender_nos")
     parts = []
     if isinstance(offenders, list) and offenders:
@@ -240,7 +247,7 @@ def scope(parameters: Mapping[str, object]) -> str:
 
 
 def days(parameters: Mapping[str, object]) -> str:
-    """The days that a run covers, according to its parameters: `22 May 2023 to 24 May 2023`, or empty if none."""
+    """The days that a run covers, by its parameters: `22 May 2023 to 24 May 2023`; empty if they have none."""
     first, last = (_day(parameters.get(name)) for name in ("from_date", "to_date"))
     if first is None or last is None:
         return first or last or ""
@@ -266,9 +273,10 @@ def duration(result: ReconciliationResult) -> str:
 class Figure:
     """A figure at the top of the report.
 
-    label: what it counts. value: the number. note: the total it is part of, or since when it counts. query: the filter
-    that shows these differences on the page, empty for all of them, or None if the list of differences does not have
-    them. part: if `query` is None, the id of the part of the page that lists them.
+    label: what it counts. value: the number. note: words that explain the number, such as the total that it is part of,
+    or since when it counts. query: the filter that shows the differences counted, empty for all differences, or None if
+    the list of differences does not contain what is counted. part: if `query` is None, the id of the part of the page
+    that lists what is counted.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""The request to the NOMIS support team for all differences of a cause, as text to paste and as CSV to attach."""
+"""The request to the NOMIS support team for the changes that only it can make, as text to paste and CSV to attach."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _ADDRESS = f"To {SUPPORT_CHANNEL}: "
 def request_rows(rows: Iterable[tuple[int, Mismatch]]) -> list[dict[str, Any]]:
     """The changes to ask NOMIS support for: a row for each difference that only that team can fix, sorted by cause.
 
-    Columns: `cause`, `row` (the number in the report), `prison_id`, `offender_no`, `booking_id`, `nomis_ids` (list),
-    `change` (a sentence) and `lookup` (SQL that finds the NOMIS records, or None if `nomis_ids` has them).
+    Columns: `cause`, `row` (the number in the report), `prison_id`, `offender_no`, `booking_id`, `nomis_ids` (a list),
+    `change` (a sentence) and `lookup` (SQL that finds the NOMIS records, or None if `nomis_ids` identifies them).
     """
     found = [
         {
@@ -42,7 +42,10 @@ def request_rows(rows: Iterable[tuple[int, Mismatch]]) -> list[dict[str, Any]]:
 
 
 def request_text(result: ReconciliationResult, rows: Sequence[dict[str, Any]]) -> str:
-    """The request in words: a paragraph for each cause, and a numbered line for each record with its SQL below."""
+    """The request in words: a paragraph for each cause, with a numbered line for each record.
+
+    If a record has SQL that finds it in NOMIS, the SQL is on the next line.
+    """
     number = "1 record" if len(rows) == 1 else f"{len(rows):,} records"
     compared = f"found by comparing {result.title.lower()} with DPS on {day(result.started_at)}"
     lines = [f"{_ADDRESS}{number} to change in NOMIS, {compared} (run {result.run_id})."]
@@ -58,7 +61,7 @@ def request_text(result: ReconciliationResult, rows: Sequence[dict[str, Any]]) -
 
 
 def request_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """The request as CSV, a line for each record; several ids in a cell are separated by spaces."""
+    """The request as CSV: a heading, then a line for each record; spaces separate several ids in one cell."""
     out = io.StringIO()
     columns = ("row", "prison_id", "offender_no", "booking_id", "nomis_ids", "change", "lookup", "cause")
     writer = csv.writer(out, lineterminator="\r\n")

@@ -1,4 +1,7 @@
-"""The Jinja templates of pages and email. Everything from outside is escaped, and a page runs only its own scripts."""
+"""The Jinja templates of pages and emails.
+
+In HTML, every value from outside is escaped, and a page runs only its own scripts.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 @cache
 def environment() -> jinja2.Environment:
-    """The templates; every value is escaped, and an undefined name is an error."""
+    """The environment of the templates: every value in HTML is escaped, and an undefined name is an error."""
     import jinja2
 
     made = jinja2.Environment(
@@ -50,7 +53,7 @@ def render_page(template: str, scripts: Sequence[str], values: Mapping[str, Any]
 
 
 def _printable(value: object) -> object:
-    """A value as it is written: texts without control characters, our own markup unchanged."""
+    """A value as a template writes it: a text without control characters, or our own markup, which stays unchanged."""
     return text.without_control_characters(value) if type(value) is str else value
 
 
@@ -60,14 +63,14 @@ def _asset(name: str) -> str:
 
 
 def _trusted(own: str) -> Any:
-    """Our own style and script, which must not be escaped."""
+    """A style sheet or script of this package, marked so that it is not escaped."""
     from markupsafe import Markup
 
     return Markup(own)  # noqa: S704 - a file of this package
 
 
 def _policy(style: str, script: str) -> str:
-    """A content security policy that loads nothing and runs only the script of the page itself."""
+    """A content security policy that allows nothing but the style sheet and the script of the page itself."""
     hashes = [base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, script)]
     allowed = f"style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"

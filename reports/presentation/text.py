@@ -63,17 +63,17 @@ def day(moment: datetime | date) -> str:
 
 
 def short_moment(moment: datetime) -> str:
-    """A moment in London time, as all messages and pages show it: `22 May 2023 at 04:00`."""
+    """A moment in London time to the minute, as messages and pages show it: `22 May 2023 at 04:00`."""
     return f"{day(moment)} at {local(moment):%H:%M}"
 
 
 def exact_moment(moment: datetime) -> str:
-    """A moment in London time to the second, as records can be seconds apart: `22 May 2023 at 04:00:07`."""
+    """A moment in London time to the second, because records can be seconds apart: `22 May 2023 at 04:00:07`."""
     return f"{day(moment)} at {local(moment):%H:%M:%S}"
 
 
 def distinct_times(moments: Sequence[datetime]) -> list[str]:
-    """The time of each moment, as exact as is needed to distinguish the moments; empty if its day is unique."""
+    """The time of each moment, as exact as needed to distinguish the moments; empty for a moment alone on its day."""
     days = Counter(day(each) for each in moments)
     minutes = Counter(short_moment(each) for each in moments)
 
@@ -86,6 +86,6 @@ def distinct_times(moments: Sequence[datetime]) -> list[str]:
 
 
 def distinct_moments(moments: Sequence[datetime]) -> list[str]:
-    """Each moment to the minute, or to the second if several share the minute."""
+    """Each moment to the minute, or to the second if several moments fall in the same minute."""
     minutes = Counter(short_moment(each) for each in moments)
     return [exact_moment(each) if minutes[short_moment(each)] > 1 else short_moment(each) for each in moments]

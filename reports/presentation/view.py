@@ -1,6 +1,7 @@
-"""The view of a result: its wording, and how its records are shown. A reconciliation may override parts of it.
+"""The view of a result: how the result is worded, and how its records are shown.
 
-Everything that a view returns is plain text; the page, the CSV and the messages escape it.
+A reconciliation may override parts of the view. Everything that a view returns is plain text; the page, the CSV and the
+messages escape it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _CALL = re.compile(r"(?<=: )[A-Z]+ .*?: (?=status \d|no response)")
 
 
 class View:
-    """The general view of a result, which a reconciliation may override in part."""
+    """The general view of a result. A reconciliation may override parts of it in a subclass."""
 
     #: The template of the part of the page that is next to the prisons.
     part: ClassVar[str] = "report/kinds.html.j2"
@@ -112,16 +113,16 @@ class View:
         return f"Every {self.noun} agrees in NOMIS and in DPS."
 
     def gaps(self, number: int) -> str:
-        """The parts of the population that could not be listed, in words: `2 parts of the list of visits`."""
+        """How many parts of the population could not be listed, in words: `2 parts of the list of visits`."""
         return f"{count(number, 'part')} of the list of {self.result.counted}"
 
     def not_found(self, number: int) -> str:
-        """A clause saying that some requested records do not exist."""
+        """A clause saying how many requested records were not found."""
         requested = count(number, f"requested {self.noun}", f"requested {self.result.counted}")
         return f"{requested} {'was' if number == 1 else 'were'} not found"
 
     def none_at(self, prisons: Sequence[str]) -> str:
-        """A clause saying that no records were found at these prisons."""
+        """A clause saying that no records were found at `prisons`, and asking whether the ids are right."""
         right = "is the prison id right?" if len(prisons) == 1 else "are the prison ids right?"
         return f"{self.nobody()} was found at {', '.join(prisons)} ({right})"
 
@@ -130,7 +131,10 @@ class View:
         return f"no {self.noun}"
 
     def population(self) -> str:
-        """A sentence saying how many records there are, and how many were compared or changed in the meantime."""
+        """A sentence saying how many records there are, and how many were compared.
+
+        It also says how many no longer existed, and how many agreed, when they were read again.
+        """
         result = self.result
         everything = f"{thousands(result.everything)} {result.counted}"
         sides = ""
@@ -147,7 +151,7 @@ class View:
         return "".join(parts)
 
     def how_resolved(self, resolved: Resolved) -> str:
-        """A clause on why an earlier difference no longer exists."""
+        """A clause saying why an earlier difference no longer exists."""
         return "both sides now agree" if resolved.how == "equal" else f"no longer among the {self.result.counted}"
 
     # Records
@@ -158,7 +162,10 @@ class View:
         return self.noun.capitalize() if self._own_key else "Prisoner"
 
     def name(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """The name of a record in reports: its key, or else its prisoner number, or else its booking id."""
+        """The name of a record in reports: its key, or else its prisoner number, or else its booking id.
+
+        A unit that could not be read, such as a prison, has its own name.
+        """
         own = [(column, record.key[column]) for column in self._own_key if column in record.key]
         if own and len(self._own_key) == 1:
             return masking.text(str(own[0][1]))
@@ -189,9 +196,10 @@ class View:
         return self._kinds.get(record.kind, column_words(record.kind))
 
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
-        """The values of one side in the fields that differ, or empty if that side lacks the record.
+        """The values that one side has in the fields that differ; empty if that side lacks the record.
 
-        For a record that only this side has: the first few fields that its name and details do not show.
+        If only that side has the record, these are the values of its first few fields, apart from the prisoner number,
+        the booking and the prison. If no field is left, the only value is `present`.
         """
         if record.missing_in == side.upper():
             return ()
@@ -204,13 +212,14 @@ class View:
         return tuple(alone[:_MOST_OF_ONE_SIDE]) or (ShownValue("", "present"),)
 
     def side_text(self, record: Record, side: SideKey) -> str:
-        """The values of one side on one line; `none` if it lacks the record."""
+        """The values of one side on one line; `none` if that side lacks the record."""
         return "; ".join(map(str, self.side(record, side))) or "none"
 
     def fields_table(self, record: Record) -> Table | None:
-        """A table of every field with both values, differing fields first and marked; None if there is only one field.
+        """A table of the fields with the values of both sides; None if the record has fewer than two fields.
 
-        Equal fields that say nothing are left out: fields without a value, and counts of 0.
+        The fields that differ come first and are marked. Equal fields that say nothing are left out: fields without a
+        value, and counts of 0.
         """
         if len(record.differences) + len(record.other_fields) < 2:
             return None
@@ -233,7 +242,10 @@ class View:
         return counts((self.kind(each), query(kind=code(each.kind)), each) for each in self.result.mismatches)
 
     def differing_fields(self) -> list[Count]:
-        """The number of mismatches in each field, among records that both sides have; the most frequent first."""
+        """The number of mismatches in each field, among records that both sides have; the most frequent first.
+
+        Empty if only one field is compared.
+        """
         both = [each for each in self.result.mismatches if each.missing_in is None]
         named = (
             (self._labels.get(field.field, field.field), query(field=code(field.field)), each)
@@ -243,14 +255,14 @@ class View:
         return counts(named) if len(self._labels) > 1 else []
 
     def filter_values(self, mismatch: Mismatch) -> dict[str, str]:
-        """The values that links filter a difference by, in addition to the values of `PageRow`."""
+        """The values that links filter a difference by, in addition to those that `page_rows` sets."""
         values = {"kind": code(mismatch.kind)}
         if mismatch.missing_in is None and len(self._labels) > 1:
             values["field"] = " ".join(code(each.field) for each in mismatch.differences)
         return values
 
     def codes(self) -> list[Codes]:
-        """The codes in the report that are explained at its end, with their meanings."""
+        """The codes to list at the end of the report, with their meanings where these are known."""
         prisons = sorted({each.prison_id for each in self.result.mismatches if each.prison_id})
         note = "The codes are those of NOMIS. This report has no prison names."
         return [Codes("Prisons", tuple((prison, "") for prison in prisons), note)] if prisons else []
@@ -260,14 +272,14 @@ class View:
         return diagnosis.cause
 
     def missing_cause(self, mismatch: Mismatch) -> str:
-        """Why a mismatch has no diagnosis, as lists show it instead of the cause."""
+        """Why a mismatch has no diagnosis; lists show this instead of a cause."""
         missing = mismatch.evidence_missing
         if missing is None:
             return NOT_INVESTIGATED
         return missing if missing == TOO_MANY else f"not found out: {_CALL.sub('', missing, count=1)}"
 
     def look_up_failed(self, mismatch: Mismatch) -> bool:
-        """Whether a mismatch has no diagnosis because its evidence could not be read; it may be readable later."""
+        """Whether a mismatch has no diagnosis because its evidence could not be read; a later attempt may succeed."""
         return mismatch.diagnosis is None and mismatch.evidence_missing not in (None, TOO_MANY)
 
     def advice(self, diagnosis: Diagnosis) -> str:

@@ -20,7 +20,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
 
 @dataclass(frozen=True, slots=True)
 class ShownValue:
-    """A value of one side. label: its field, or empty if obvious. remark: a note on the value, or empty."""
+    """A value of one side. label: the name of its field, or empty if obvious. remark: a note on the value, or empty."""
 
     label: str
     value: str
@@ -32,7 +32,7 @@ class ShownValue:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table. cells: the first one names the row. marked: the row is emphasised."""
+    """A row of a table. cells: the first one names the row. marked: whether the row is emphasised."""
 
     cells: tuple[str, ...]
     marked: bool = False
@@ -49,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """The codes of one kind in a report. rows: each code with its meaning, empty if unknown. note: a remark."""
+    """The codes of one kind in a report. rows: each code with its meaning, or with an empty text. note: a remark."""
 
     title: str
     rows: tuple[tuple[str, str], ...]
@@ -67,7 +67,7 @@ class Codes:
 
 
 def named_codes(title: str, meanings: Mapping[str, str], found: Iterable[str | None]) -> Codes:
-    """The codes in `found`, except None and empty texts: the codes of `meanings` in its order, then the rest."""
+    """The codes in `found`, except None and empty texts: those in `meanings`, in its order, then the others, sorted."""
     occurring = {code for code in found if code}
     usual = [code for code in meanings if code in occurring]
     return Codes(title, tuple((code, meanings.get(code, "")) for code in [*usual, *sorted(occurring - {*usual})]))
@@ -79,7 +79,11 @@ def column_words(name: str) -> str:
 
 
 def value_text(value: Value) -> str:
-    """A value as people read it: dates as `22 May 2023`, booleans as yes or no, None as `none`."""
+    """A value as people read it.
+
+    Days are written as `22 May 2023`, moments as `22 May 2023 at 04:00` (with seconds if these are not zero), booleans
+    as `yes` or `no`, and None as `none`.
+    """
     if value is None:
         return "none"
     if isinstance(value, bool):

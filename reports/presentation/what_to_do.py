@@ -1,7 +1,7 @@
-"""What to do about the differences of a run: the page, the index, the email and the Slack message begin with this.
+"""What to do about the differences of a run; the page, the index, the email and the Slack message show this first.
 
-The differences are grouped by who acts and what they do. Each group says how many differences it has, how many of them
-are new, how long the oldest one has been open, and which commands to type. Texts are plain and not masked.
+The differences are grouped by who acts, and by what to do. Each group says how many differences it has, how many of
+them are new, how long the oldest difference has been open, and which commands to type. Texts are plain and not masked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ THIS_TEAM, NOMIS_SUPPORT, PRISON, DPS_TEAM, NOBODY = WHO = (
     "The DPS team",
     "Nobody",
 )
-#: A run counts as last week's if it began at least this long ago; schedules may vary by some hours.
+#: A run counts as last week's if it began at least this long before this run; schedules may vary by some hours.
 _WEEK: Final = timedelta(days=6)
 #: A jump means at least _JUMP_TIMES times as many differences as last week, and at least _JUMP_MORE more.
 _JUMP_TIMES: Final = 2
@@ -49,11 +49,12 @@ _BY_HAND: Final = "Check both sides by hand."
 class Recommendation:
     """What to do about a group of differences that are fixed in the same way, and who does it.
 
-    who: one of `WHO`. what: a sentence. causes: why the records differ, the most frequent first. count: the number of
-    differences. new: how many of them are new. oldest: when the oldest one was first seen, aware. days: the number of
-    whole days from `oldest` to the end of the run. commands: the commands to run, in order. row: the row that the
-    commands are for, or None if they fix the whole group. more: how many other rows have commands. request: the text
-    for NOMIS support, if there is only one difference. rows: the numbers of the rows.
+    who: one of `WHO`. what: a sentence. causes: why the records differ, the most frequent cause first. count: the
+    number of differences. new: how many of them are new. oldest: when the oldest one was first seen, aware. days: the
+    number of whole days from `oldest` to the end of the run. commands: the commands to run, in order. row: the number
+    of the row that the commands are for, or None if they are for the whole group or there are none. more: how many
+    other rows have their own commands. request: the text for NOMIS support if there is only one difference and it has
+    such a text, otherwise None. rows: the numbers of the rows.
     """
 
     who: str
@@ -79,7 +80,7 @@ class Recommendation:
 
     @property
     def figures(self) -> str:
-        """A sentence with the number of differences and the oldest's age: `12 differences, 3 new; the oldest …`."""
+        """A sentence with the number of differences and, unless all are new, how long the oldest has been open."""
         if self.new == self.count:
             return f"{self.number}."
         which = "it has" if self.count == 1 else "the oldest has"
@@ -93,9 +94,9 @@ class Recommendation:
 
     @property
     def elsewhere(self) -> str:
-        """A sentence saying which row the commands are for, and how many other rows have commands of their kind.
+        """A sentence saying which row the commands are for, and how many other rows have their own commands.
 
-        Empty if the commands fix the whole group.
+        Empty if the commands are for the whole group, or if there are no commands.
         """
         if self.row is None:
             return ""
@@ -111,8 +112,8 @@ class WhatToDo:
 
     headline: a clause that stays true when it is read later. change: a sentence that compares the number of differences
     with that of the last complete run; empty if there is no such run, or if this run is not complete. jump: a sentence
-    saying that there are many more differences than last week; empty if there are not. severity: how serious the run
-    is. actions: what to do, grouped by who acts.
+    saying that there are many more differences than a week earlier; empty if there are not. severity: how serious the
+    run is. actions: what to do, grouped by who acts.
     """
 
     headline: str
@@ -130,7 +131,7 @@ def what_to_do(result: ReconciliationResult) -> WhatToDo:
 
 
 def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:
-    """The differences in groups: those for this team first; within each party by severity, then by new differences."""
+    """The differences in groups, sorted by who acts (in the order of `WHO`), severity and the number of new ones."""
     view, levels = view_of(result), list(Severity)
     groups: dict[tuple[str, str], list[_Row]] = {}
     for number, each in result.rows:
@@ -173,7 +174,7 @@ def _commands(
 ) -> tuple[tuple[str, ...], int | None, int]:
     """The commands for a group, the row they are for (None for the whole group), and how many other rows have commands.
 
-    No command fixes the whole group if DPS may be wrong, or if the run is suspicious.
+    A command that fixes a whole cause is used only if DPS is right in every row and the run is not suspicious.
     """
     run_id = result.run_id
     if who == NOMIS_SUPPORT:
@@ -196,14 +197,21 @@ def _commands(
 
 
 def _who(diagnosis: Diagnosis | None) -> str:
-    """Who acts on a difference; this team if the cause is unknown. Results of earlier versions do not say who acts."""
+    """Who acts on a difference; this team if the cause is unknown.
+
+    Results of earlier versions do not say who acts: there, a difference with a request is for NOMIS support, and any
+    other is for this team.
+    """
     if diagnosis is not None and diagnosis.who is not None:
         return capital(diagnosis.who)
     return THIS_TEAM if diagnosis is None or diagnosis.request is None else NOMIS_SUPPORT
 
 
 def _change(result: ReconciliationResult) -> str:
-    """A sentence that compares the number of differences with that of the last complete run; empty if impossible."""
+    """A sentence that compares the number of differences with that of the last complete run.
+
+    Empty if there is no such run, or if this run is not complete or compared nothing.
+    """
     last = next((each for each in reversed(_earlier(result)) if not each.unread), None)
     if last is None or not result.compared or result.status != "complete":
         return ""
@@ -217,7 +225,7 @@ def _change(result: ReconciliationResult) -> str:
 
 
 def _jump(result: ReconciliationResult) -> str:
-    """A sentence saying that there are many more differences than a week ago; empty if there are not."""
+    """A sentence saying that there are many more differences than a week earlier; empty if there are not."""
     until = result.started_at - _WEEK
     last = next((each for each in reversed(_earlier(result)) if each.started_at <= until), None)
     found = len(result.mismatches)
@@ -237,8 +245,10 @@ def _earlier(result: ReconciliationResult) -> tuple[TrendPoint, ...]:
 def _severity(result: ReconciliationResult, actions: tuple[Recommendation, ...], jump: str) -> Severity:
     """How serious the run is.
 
-    Any difference that somebody acts on makes it at least `MEDIUM`, and a new serious one makes it `SERIOUS`. A jump
-    makes `INFO` `MEDIUM`, since somebody has to look for the cause, and `MEDIUM` `SERIOUS`.
+    A failed or suspicious run is `SERIOUS`. An incomplete run, or one with a difference that somebody acts on, is at
+    least `MEDIUM`; if such a difference is new and serious, the run is `SERIOUS`. Otherwise, the run is `INFO`. A jump
+    in the number of differences makes an `INFO` run `MEDIUM`, because somebody has to look for the cause, and a `MEDIUM`
+    run `SERIOUS`.
     """
     if result.status == "failed" or result.suspicious:
         return Severity.SERIOUS
