@@ -247,8 +247,8 @@ def _severity(result: ReconciliationResult, actions: tuple[Recommendation, ...],
 
     A failed or suspicious run is `SERIOUS`. An incomplete run, or one with a difference that somebody acts on, is at
     least `MEDIUM`; if such a difference is new and serious, the run is `SERIOUS`. Otherwise, the run is `INFO`. A jump
-    in the number of differences makes an `INFO` run `MEDIUM`, because somebody has to look for the cause, and a `MEDIUM`
-    run `SERIOUS`.
+    in the number of differences makes an `INFO` run `MEDIUM`, because somebody has to look for the cause, and makes a
+    `MEDIUM` run `SERIOUS`.
     """
     if result.status == "failed" or result.suspicious:
         return Severity.SERIOUS

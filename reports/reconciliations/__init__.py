@@ -1,9 +1,11 @@
 """The reconciliations, each in a package. `registry` lists them.
 
-What a reconciliation reads and compares is in its `reconciliation` module; for activities it is in `allocations` and
-`attendances`. Why its records differ, and what fixes them, is in its `causes`, or next to the comparison. Incentives
-chooses among its causes in `diagnosis`, based on the `evidence`, and carries out its fixes in `fixes`.
+The `reconciliation` module of a package says what is read and compared; activities has `allocations` and `attendances`
+instead. Why records differ, and what fixes them, is in `causes`, or else in the module that compares them. The
+reconciliation of incentives chooses among its causes in `diagnosis`, based on the `evidence`, and carries out its fixes
+in `fixes`.
 
-A reconciliation that stores more than the general result has a `result`, and a reconciliation that shows more has a
-`view`. The entry of the reconciliation names both. `results` loads the stored results of any reconciliation.
+A reconciliation that stores more than the general result has a `result` module, and one that shows more than the
+general view has a `view` module. The entry of the reconciliation in `registry` names both. `results` loads the stored
+results of any reconciliation.
 """

@@ -1,7 +1,7 @@
 """Active and suspended allocations to activities: how many each booking has in NOMIS and in DPS.
 
-Unlock lists and pay depend on the allocations in NOMIS. Without an allocation there, every attendance of the prisoner
-fails. A suspended allocation must be suspended in NOMIS too, or it leads to attendances with pay.
+Unlock lists and pay depend on the allocations in NOMIS. Without an allocation there, no attendance of the prisoner can
+be written. A suspended allocation must be suspended in NOMIS too, or it leads to attendances with pay.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _IN_NOMIS_ALONE = Cause(
 _LEFT_IN_DPS = Cause(
     "the prisoner moved or was released, and DPS still has the allocation",
     "NOMIS",
-    "Check again tomorrow, since DPS ends the allocation at night. If the allocation is still there, ask the DPS team.",
+    "Check again tomorrow, because DPS ends the allocation at night. If it is still there, ask the DPS team.",
     sentence="The booking is at {nomis_location}, not at {prison_id}.",
 )
 _LEFT_IN_NOMIS = replace(
@@ -61,7 +61,7 @@ _END_ALLOCATION = (
 
 
 class Allocations(CountReconciliation):
-    """Active allocations. Those of bookings that have left the prison count too: they appear in its schedules."""
+    """Active allocations. Those of bookings that are no longer at the prison count too: its schedules show them."""
 
     name = "allocations"
     title = "Allocations"
@@ -82,15 +82,18 @@ class Allocations(CountReconciliation):
     )
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
-        """The number of allocations for each booking in NOMIS."""
+        """The number of allocations to activities of the prison in NOMIS, by booking."""
         return counts.nomis_allocations(self.services.nomis, prison_id, suspended=self.suspended)
 
     def read_dps(self, prison_id: str) -> dict[int, int]:
-        """The number of allocations for each booking in DPS."""
+        """The number of allocations to activities of the prison in DPS, by booking."""
         return counts.dps_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, suspended=self.suspended)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
-        """Every allocation of the prisoners, ended or not: `id`, `status`, `schedule`, `start` and `end`."""
+        """Every allocation, ended or not, of the prisoners in `rows`, by booking.
+
+        Each has its `id`, `status`, `schedule`, `start` and `end`.
+        """
         found: dict[int, list[dict[str, Any]]] = {}
         numbers = sorted(set(rows["offender_no"]))
         allocations = activities_api.prisoner_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, numbers)
@@ -101,13 +104,13 @@ class Allocations(CountReconciliation):
         return found
 
     def evidence(self, record: Mapping[str, Any]) -> str:
-        """An allocation with its schedule, status and dates."""
+        """An allocation in words, with its schedule, status and dates."""
         until = f" until {record['end']}" if record["end"] else ""
         dates = f"from {record['start']}{until}"
         return f"allocation {record['id']} to schedule {record['schedule']}: {record['status']}, {dates}"
 
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """The diagnosis, based on where the booking is now, which side has more, and the statuses in DPS."""
+        """The diagnosis, based on where the booking is, which side has more allocations, and their statuses in DPS."""
         row = difference.row
         others = [each for each in records if each["status"] not in self.statuses]
         more_in_dps = (row["dps_count"] or 0) > (row["nomis_count"] or 0)
@@ -132,7 +135,7 @@ class Allocations(CountReconciliation):
 
 
 class SuspendedAllocations(Allocations):
-    """Suspended allocations. Bookings at other prisons are left out, as those prisons often end the allocations."""
+    """Suspended allocations. Bookings now at another prison are left out: that prison often ends their allocations."""
 
     name = "suspended-allocations"
     title = "Suspended allocations"
@@ -150,7 +153,7 @@ class SuspendedAllocations(Allocations):
 
 
 def _open_allocations(booking_id: object) -> str:
-    """The SQL that finds the open allocations of a booking, as no service lists their NOMIS ids."""
+    """The SQL that finds the open allocations of a booking; it is needed because no service lists their NOMIS ids."""
     conditions = {
         "OFFENDER_BOOK_ID": nomis_sql.number(booking_id),
         "OFFENDER_PROGRAM_STATUS": nomis_sql.code("ALLOC"),

@@ -40,13 +40,13 @@ _OTHER_BOOKING = Cause(
     "the prisoner was put back on another booking, and NOMIS paid on the first booking",
     "unknown",
     "There is nothing to do: the prisoner was paid once.",
-    sentence="NOMIS paid on booking {nomis_other_booking}, and DPS counts the same number on booking {booking_id}.",
+    sentence="NOMIS paid on booking {nomis_other_booking}, and DPS counts as many attendances on booking {booking_id}.",
     who="nobody",
 )
 _PAID_BEFORE = Cause(
     "payroll had paid in NOMIS before DPS changed the pay",
     "DPS",
-    "There is nothing to do in NOMIS, which never accepts the change. Inform the DPS team, and purge the message.",
+    "There is nothing to do in NOMIS, which will not accept the change. Inform the DPS team, and purge the message.",
     who="the DPS team",
 )
 _PAY_LOST = not_synchronised("the attendance with pay did not reach NOMIS", "attendance")
@@ -55,7 +55,7 @@ _PAY_TAKEN_BACK = not_synchronised(
 )
 
 
-#: The field with the other booking of a prisoner who was paid on two bookings.
+#: The field with the prisoner's other booking, on which NOMIS paid.
 OTHER_BOOKING = "other_booking"
 
 
@@ -76,7 +76,7 @@ class Attendances(CountReconciliation):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:
-        """Yesterday, as its pay is settled."""
+        """Yesterday only, because the pay for that day is settled."""
         return today - timedelta(days=1), today - timedelta(days=1)
 
     @property
@@ -86,19 +86,19 @@ class Attendances(CountReconciliation):
 
     @property
     def further_key(self) -> Mapping[str, str]:
-        """The day that is compared, as `date` (ISO), since a booking has different counts on different days."""
+        """The day that is compared, as `date` (ISO), because a booking has different counts on different days."""
         return {"date": self.day.isoformat()}
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
-        """The number of attendances with pay for each booking in NOMIS."""
+        """The number of attendances with pay at the prison in NOMIS, by booking."""
         return counts.nomis_attendances(self.services.nomis, prison_id, self.day)
 
     def read_dps(self, prison_id: str) -> dict[int, int]:
-        """The number of attendances with pay for each booking in DPS."""
+        """The number of attendances with pay at the prison in DPS, by booking."""
         return counts.dps_attendances(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
-        """Every attendance of the prisoners on the day, with `id`, `status`, `reason` and `paid`."""
+        """Every attendance on the day, by booking, of the prisoners in `rows`: `id`, `status`, `reason` and `paid`."""
         attendances = activities_api.attendances_of_day(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
         of_prisoner: dict[str, list[dict[str, Any]]] = {}
         for each in attendances:
@@ -108,10 +108,10 @@ class Attendances(CountReconciliation):
         return {booking_id: of_prisoner.get(number, []) for booking_id, number in numbers}
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds the columns of all counts, and joins the two differences of a prisoner who was paid on another booking.
+        """Adds the columns that every count has, and joins the two differences of a prisoner paid on another booking.
 
-        NOMIS paid such a prisoner on one booking, and DPS counts the attendance on another. It is enough if one of the
-        two bookings is still at the prison, as NOMIS may have closed the other.
+        NOMIS paid such a prisoner on one booking, and DPS counts the attendances on another. The two differences are
+        joined even if only one of the bookings is still at the prison, because NOMIS may have closed the other.
         """
         found = super().describe(rows, reads)
         here = found["ignored"].isna()
@@ -124,16 +124,19 @@ class Attendances(CountReconciliation):
         return found
 
     def events(self) -> Events:
-        """The events of the replaced service; each has the `date`."""
+        """The events of a run, as the replaced service sent them; each has the `date`."""
         return _AttendanceEvents(self.events_begin, self.further_key)
 
     def evidence(self, record: Mapping[str, Any]) -> str:
-        """An attendance with its status, its reason, and whether it is paid."""
+        """An attendance in words, with its status, its reason, and whether it is paid."""
         paid = "with pay" if record["paid"] else "without pay"
         return f"attendance {record['id']}: {record['status']}, {record['reason'] or 'no reason'}, {paid}"
 
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """The diagnosis, based on the other booking of the prisoner, a refusal by NOMIS, and which side has more."""
+        """The diagnosis of a difference.
+
+        It is based on the prisoner's other booking, a refusal by NOMIS, or which side has more attendances.
+        """
         row = difference.row
         if row[f"nomis_{OTHER_BOOKING}"] is not None:
             return _OTHER_BOOKING.diagnosis(difference)
@@ -147,9 +150,9 @@ class Attendances(CountReconciliation):
 
 
 def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of rows, one in DPS only and one in NOMIS only, with the same prisoner, prison and count.
+    """Pairs of rows with the same prisoner, prison and count: one booking is in DPS only, the other in NOMIS only.
 
-    Columns `dps` and `nomis`: the index of the row of each side.
+    The columns `dps` and `nomis` hold the index of the row of each side.
     """
     sides = []
     for name, kind, count in (("dps", DPS_ONLY, "dps_count"), ("nomis", NOMIS_ONLY, "nomis_count")):
@@ -174,6 +177,6 @@ class _AttendanceEvents(CountEvents):
         return super().mismatch(mismatch)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The events of the run, preceded by the second event of each difference about two bookings of a prisoner."""
+        """The events of the run, preceded by the second event of each difference that involves two bookings."""
         yield from self._others
         yield from super().summary(result, units)

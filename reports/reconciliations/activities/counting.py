@@ -1,4 +1,4 @@
-"""Shared by the reconciliations of allocations and attendances, in which both sides count by booking and prison."""
+"""What the reconciliations of allocations and of attendances share: both sides count records by booking and prison."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
 
 
 def kinds_of(done: str) -> dict[str, str]:
-    """The words for each kind of difference in a count; `done` says what is counted: "allocated in NOMIS only"."""
+    """The words for each kind of difference, such as "allocated in NOMIS only" if `done` is "allocated"."""
     return {
         NOMIS_ONLY: f"{done} in NOMIS only",
         DPS_ONLY: f"{done} in DPS only",
@@ -55,7 +55,10 @@ _UNKNOWN_BOOKING = Cause(
 
 
 def not_synchronised(name: str, record: str) -> Cause:
-    """A cause in which NOMIS does not have the current state of a DPS record (`allocation`)."""
+    """The cause `name`: NOMIS does not have the current state of a DPS record.
+
+    record: what texts call the record, such as `allocation`.
+    """
     action = f"Look for a failed message (dlq show activity). If there is none, write the {record} to NOMIS again."
     return Cause(name, "DPS", action)
 
@@ -82,15 +85,15 @@ class CountReconciliation(Reconciliation):
 
     @abstractmethod
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """Why a booking that NOMIS knows has different counts; `records`: the DPS records, newest first."""
+        """Why a booking that NOMIS knows has different counts. records: the booking's DPS records, newest first."""
 
     @abstractmethod
     def evidence(self, record: Mapping[str, Any]) -> str:
-        """A record of DPS in words."""
+        """A DPS record in words."""
 
     @property
     def further_key(self) -> Mapping[str, str]:
-        """The columns that identify every row of a run in addition to the prison and the booking."""
+        """The columns that identify a row in addition to the prison and the booking, with their values for the run."""
         return {}
 
     @abstractmethod
@@ -103,7 +106,7 @@ class CountReconciliation(Reconciliation):
 
     @abstractmethod
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
-        """The records of DPS behind the counts of these rows, by booking; each with its `id`, as plain JSON."""
+        """The DPS records behind the counts in `rows`, by booking; each record is plain JSON with an `id`."""
 
     def population(self, reads: Reads) -> Population:
         """The prisons that use activities; a chosen prison that does not use them is a gap."""
@@ -123,13 +126,13 @@ class CountReconciliation(Reconciliation):
         return Population(tuple(Unit(prison_id) for prison_id in prisons if prison_id in wanted), None, gaps)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """Both counts of every booking of a prison."""
+        """Reads both counts of every booking of a prison."""
         nomis = reads.one(UpstreamName.NOMIS, lambda: self.read_nomis(unit.id))
         dps = reads.one(UpstreamName.ACTIVITIES, lambda: self.read_dps(unit.id))
         return Reading(self._frame(unit.id, nomis, dps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Reads both lists again for each prison with a difference, as bookings cannot be read singly."""
+        """Reads both sides again for each prison in `rows`, because single bookings cannot be read."""
         prisons = sorted(rows["prison_id"].unique())
         nomis = reads.each(UpstreamName.NOMIS, self.read_nomis, prisons)
         dps = reads.each(UpstreamName.ACTIVITIES, self.read_dps, prisons)
@@ -146,9 +149,10 @@ class CountReconciliation(Reconciliation):
         return Reading(concatenated(self, frames), tuple(unread))
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds the prisoner number, the current location and the DPS records; an unknown booking has no location.
+        """Adds the prisoner number, the current location and the DPS records.
 
-        `ignored` has a reason for each booking at another prison, if such bookings are left out.
+        A booking that NOMIS does not know has no location. `ignored` gives the reason for each booking at another
+        prison, if such bookings are left out.
         """
         rows = rows.copy()
         ids = sorted({int(each) for each in rows["booking_id"]})
@@ -172,15 +176,15 @@ class CountReconciliation(Reconciliation):
         return tuple(f"{self.record}:{each['id']}" for each in records_of(row))
 
     def events(self) -> Events:
-        """The events of the replaced service."""
+        """The events of a run, as the replaced service sent them."""
         return CountEvents(self.events_begin, self.further_key)
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation]:
-        """Explains differences by the DPS records behind the counts, which are the evidence."""
+        """Explains each difference; the evidence is the DPS records behind its counts."""
         return [self._explain(each) for each in differences]
 
     def to_synchronise(self, difference: Difference, cause: Cause, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """The diagnosis that DPS is right, and that these DPS records, if known, must be synchronised again."""
+        """The diagnosis that DPS is right, and that the DPS `records`, if any are known, must be synchronised again."""
         row = difference.row
         which = f" Only NOMIS shows which {self.record} differs; it is safe to write all of them again."
         return cause.diagnosis(
@@ -192,7 +196,7 @@ class CountReconciliation(Reconciliation):
         )
 
     def commands(self, row: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-        """The commands that synchronise these DPS records again, and compare the prison again."""
+        """The commands that synchronise the DPS `records` again, and then compare the prison again."""
         again = [command("resync", self.record, each["id"]) for each in records]
         options = [word for name, value in self.further_key.items() for word in (f"--{name}", value)]
         return (*again, command("reconcile", self.name, "--prison", row["prison_id"], *options, "--no-notify"))
@@ -232,7 +236,7 @@ def _side(column: str, counts: Mapping[int, int]) -> pd.DataFrame:
 
 
 def records_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The records of DPS behind a row, as far as they were read."""
+    """The DPS records behind a row, as far as they were read."""
     found: list[dict[str, Any]] = json.loads(row["dps_records"]) if row.get("dps_records") else []
     return found
 
@@ -242,10 +246,10 @@ NO_DETAILS = "Details not found in NOMIS"
 
 
 class CountEvents(Events):
-    """The events of a run, with the names and properties of the replaced service. `about`: properties of every event.
+    """The events of a run, with the names and properties that the replaced service used.
 
-    The replaced service had no event for the whole run (`report`). This program sends one, which says whether anything
-    was left unread.
+    about: the properties that every event has. The replaced service had no event for the whole run (`report`). This
+    program sends one, which says whether anything was left unread.
     """
 
     def __init__(self, prefix: str, about: Mapping[str, str]) -> None:
@@ -254,7 +258,7 @@ class CountEvents(Events):
         self._about = about
 
     def requested(self, population: Population) -> Event:
-        """The event for the start of a run, with the prisons to read in square brackets."""
+        """The event for the start of a run; its `prisons` are the prisons to read, in square brackets."""
         prisons = ", ".join(sorted(unit.id for unit in population.units))
         return self.event("requested", {"prisons": f"[{prisons}]"})
 
@@ -267,7 +271,7 @@ class CountEvents(Events):
         return self.failed(mismatch, mismatch.kind, mismatch.booking_id)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """An event for each prison that was not read or has no difference, and one for the whole run."""
+        """An event for each prison that was not fully read or that has no difference, and one for the whole run."""
         failed = {each.unit or each.prison_id or "" for each in result.unread}
         differ = {each.prison_id for each in (*result.mismatches, *result.in_flight, *result.unconfirmed)}
         if result.status == "failed" and not units:
@@ -296,7 +300,7 @@ class CountEvents(Events):
         return self.event("error")
 
     def failed(self, mismatch: Mismatch, kind: str, booking_id: object) -> Event:
-        """The event for a difference of this kind, with this booking of the prisoner."""
+        """The event for a mismatch, as a difference of `kind` in the booking `booking_id`."""
         known = next((each.nomis for each in mismatch.other_fields if each.field == "location"), None)
         return self.event(
             "failed",

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 def prisons_with_activities(
     services: Services, settings: Settings, reads: Reads
 ) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
-    """The prisons in alphabetical order, and the requested prisons that do not use activities.
+    """The prisons in alphabetical order, and the prisons in the setting that do not use activities.
 
-    Raises `SyncError` if no service can list them; it is an `UpstreamError` with `no_route` if none has such a list.
+    Raises `SyncError` if the prisons cannot be listed: an `UpstreamError` with `no_route` if no service has such a
+    list.
     """
     if settings.activity_prisons:
         return _checked(settings.activity_prisons, services, reads)
@@ -34,7 +35,7 @@ def prisons_with_activities(
 
 
 def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
-    """The agencies that NOMIS lists, or None if it is too old to list any."""
+    """The agencies that NOMIS lists, or None if NOMIS is too old to list any."""
     for read in (prisons.switched_on, prisons.service_prisons):
         try:
             return reads.one(UpstreamName.NOMIS, partial(read, services.nomis, prisons.ACTIVITY))
@@ -47,7 +48,7 @@ def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
 def _checked(
     wanted: tuple[str, ...], services: Services, reads: Reads
 ) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
-    """The prisons in the setting that use activities; a prison with a rollout that cannot be read is kept."""
+    """The `wanted` prisons that use activities, and the others as gaps; a prison is kept if its plan cannot be read."""
     client = services[UpstreamName.ACTIVITIES]
     found, gaps = [], []
     for prison_id, plan in reads.each(

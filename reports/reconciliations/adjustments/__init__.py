@@ -1,1 +1,1 @@
-"""The reconciliation of sentencing adjustments. A difference is serious, as release dates depend on adjustments."""
+"""The reconciliation of sentencing adjustments. Release dates depend on adjustments, so differences are serious."""

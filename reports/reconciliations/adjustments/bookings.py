@@ -1,4 +1,4 @@
-"""The bookings with adjustments that NOMIS created since a given day, for services without the list by booking."""
+"""The bookings with adjustments created in NOMIS since a given day, for versions of NOMIS without lists by booking."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 
 class CreatedSince(BookingList):
-    """Lists bookings with the adjustments that NOMIS created on or after the first day of the scope."""
+    """Lists bookings with adjustments created in NOMIS on the days of the scope, and the ids of these adjustments."""
 
     def population(self, reads: Reads) -> Population:
-        """Pages of the bookings with adjustments created in the scope; an adjustment that cannot be read is a gap."""
+        """The bookings with adjustments created on the days of the scope, in pages.
+
+        An adjustment that cannot be read is a gap. Raises `SyncError` if NOMIS cannot list the adjustments.
+        """
         since = self.scope.from_date
         assert since is not None
 
@@ -57,9 +60,9 @@ class CreatedSince(BookingList):
     def _bookings_with(
         self, ids: Iterable[tuple[Category, int]], known: Mapping[int, tuple[str, ...]], reads: Reads
     ) -> Iterator[list[ListedBooking] | UnlistedPart]:
-        """Yields the bookings of these adjustments in pages, with the adjustments already `known` for each booking.
+        """Yields pages of the bookings of the adjustments in `ids`, and a gap for each adjustment that cannot be read.
 
-        An adjustment that cannot be read is a gap.
+        known: the adjustments that are already known for each booking; the pages include them.
         """
         found: list[ListedBooking] = []
         for (category, number), adjustment in reads.each(

@@ -78,7 +78,7 @@ OTHER_DAYS = Cause("the days of the adjustment were changed on one side", "unkno
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A cause, the adjustments that are evidence for it (in NOMIS, `SENTENCE 33012`), and the DPS id to resync."""
+    """A cause, the adjustments that are evidence for it, and the DPS id to resync, or None if there is none."""
 
     cause: Cause
     evidence: tuple[EvidenceRow, ...]
@@ -107,7 +107,7 @@ class _Record:
 
 
 def explain(services: Services, booking: ListedBooking, difference: Difference) -> Explanation | None:
-    """Why the fields of a booking differ, or None if that is not known.
+    """Why the adjustments of a booking differ, or None if that is not known.
 
     Raises `SyncError` if evidence cannot be read.
     """
@@ -137,7 +137,7 @@ class _Causes:
     counters: frozenset[str]
 
     def of_nomis(self, record: _Record) -> Found | None:
-        """Why a NOMIS adjustment does not agree with DPS, or None if it agrees, or if its type does not differ."""
+        """Why a NOMIS adjustment disagrees with DPS; None if it agrees, or if nothing differs for its type."""
         each, in_dps = record.adjustment, self.person.get(record.dps_id or "")
         counter = NOMIS_COUNTERS.get(each.adjustment_type.code)
         dps_counter = None if in_dps is None else DPS_COUNTERS.get(in_dps.adjustment_type)
@@ -166,7 +166,7 @@ class _Causes:
         return None if dps_days(in_dps) in (None, days) else OTHER_DAYS
 
     def _elsewhere(self, dps_id: str) -> Cause:
-        """Why the prisoner's list does not have an adjustment that a mapping names."""
+        """Why the DPS adjustment that a mapping names is not in the prisoner's list."""
         adjustment = _find(self.services, dps_id)
         if adjustment is None:
             return DELETED_IN_DPS
@@ -175,7 +175,7 @@ class _Causes:
         return UNDER_OTHER_NUMBER if adjustment.active else NO_LONGER_IN_DPS
 
     def of_dps(self, adjustment: PersonAdjustment) -> Found | None:
-        """Why this booking has no NOMIS adjustment for a DPS adjustment, or None if its type does not differ."""
+        """Why the booking has no NOMIS adjustment for a DPS adjustment; None if nothing differs for its type."""
         if DPS_COUNTERS.get(adjustment.adjustment_type) not in self.counters:
             return None
         mapping = MAPPINGS.find(self.services.mapping, adjustment.id)
@@ -199,7 +199,7 @@ def _find(services: Services, dps_id: str) -> Adjustment | None:
 
 
 def _diagnosis(offender_no: str, found: Sequence[Found], difference: Difference) -> Diagnosis:
-    """One diagnosis for all causes found: the first cause names it, and the explanation lists the other causes."""
+    """One diagnosis for all causes found: it is named after the first cause, and the explanation lists the others."""
     causes = list(dict.fromkeys(each.cause for each in found))
     first = causes[0]
     resyncs = [

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sync.domains.adjustments.nomis import BookingAdjustment, Category, NomisAdjustment
     from sync.upstream.services import Services
 
-    #: An adjustment in NOMIS, and its family.
+    #: The family of an adjustment in NOMIS, and the adjustment.
     InNomis = tuple[Category, BookingAdjustment | NomisAdjustment]
 
 
@@ -73,7 +73,7 @@ DIFFERENT_COUNTS, DIFFERENT_DAYS = "different-counts", "different-days"
 
 @dataclass(frozen=True, slots=True)
 class CountedAdjustment:
-    """An adjustment that counts: the name of its counter, and its days, or None if they are not known."""
+    """An adjustment that counts: its id, the name of its counter, and its days, or None if they are not known."""
 
     id: str
     counter: str
@@ -81,18 +81,18 @@ class CountedAdjustment:
 
 
 def dps_days(adjustment: PersonAdjustment) -> int | None:
-    """The days of an adjustment in DPS: its effective days, or else the days that were entered."""
+    """The days of an adjustment in DPS: its effective days, or else the days entered; None if neither is known."""
     return adjustment.days if adjustment.effective_days is None else adjustment.effective_days
 
 
 def count(
     adjustments: Mapping[str, Mapping[int, Iterable[CountedAdjustment]]], bookings: Sequence[int]
 ) -> pd.DataFrame:
-    """The number of adjustments of each type for each booking and side, and their days.
+    """The number of adjustments of each type, and the sum of their days, for each booking and side.
 
     adjustments: by side (`nomis`, `dps`) and booking. Returns a row for each of `bookings`, in their order:
-    `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), NA if the days of any of the
-    adjustments are not known.
+    `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), which is NA if the days of any
+    of the adjustments are not known.
     """
     rows = [
         (booking_id, f"{side}_{each.counter}", each.days)
@@ -117,14 +117,15 @@ def count(
 
 
 def counters_of(fields: Iterable[str]) -> frozenset[str]:
-    """The counters of these fields, which hold either counts or days."""
+    """The names of the counters of `fields`, each of which holds either counts or days."""
     return frozenset(name.removesuffix(_DAYS) for name in fields)
 
 
 def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with different counts, or with different days if the counts agree and both sides know the days.
 
-    frame: the columns of `FIELDS`. Returns the rows with `kind` (`string`) and `differs` (tuples of field names) added.
+    frame: has the columns of `FIELDS` for both sides. Returns the rows with `kind` (`string`) and `differs` (tuples of
+    field names) added.
     """
     same = {}
     for name in NAMES:
@@ -137,9 +138,9 @@ def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
-    """The figures of DPS minus those of NOMIS, in the order of the fields: `remand 1, taggedBail -1`.
+    """The figures of DPS minus those of NOMIS if they differ, in the order of the fields: `remand 1, taggedBail -1`.
 
-    values: the figures of NOMIS and DPS by field.
+    values: the figure of NOMIS and the figure of DPS, by field.
     """
     ordered = [(field.name, values[field.name]) for field in FIELDS if field.name in values]
     return ", ".join(f"{name} {dps - nomis}" for name, (nomis, dps) in ordered if nomis != dps)
@@ -147,7 +148,10 @@ def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NomisSide:
-    """The adjustments of a booking in NOMIS; `mapped`: the DPS ids that the adjustments of a window are mapped to."""
+    """The adjustments of a booking that count in NOMIS, and its prison, or None if unknown.
+
+    mapped: the DPS ids that the adjustments are mapped to, in a run over a window; otherwise empty.
+    """
 
     adjustments: tuple[CountedAdjustment, ...]
     prison_id: str | None
@@ -156,7 +160,10 @@ class NomisSide:
 
 @dataclass(frozen=True, slots=True)
 class DpsSide:
-    """The adjustments of a booking in DPS, and when they were last changed (aware)."""
+    """The adjustments of a booking that count in DPS.
+
+    changed_at: when any adjustment of the booking, counted or not, was last changed, aware; None if unknown.
+    """
 
     adjustments: tuple[CountedAdjustment, ...]
     changed_at: datetime | None
@@ -178,7 +185,7 @@ def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
 
 
 def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> DpsSide:
-    """The booking's adjustments that count in DPS, without those of zero days; for a window, only the mapped ones."""
+    """The adjustments of a booking that count in DPS; for a window, only those that NOMIS adjustments are mapped to."""
     person = adjustments_api.person_adjustments(services[UpstreamName.SENTENCE_ADJUSTMENTS], booking.offender_no)
     of_booking = [each for each in person if each.booking_id == booking.id]
     counted = tuple(
@@ -193,7 +200,10 @@ def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> Dp
 
 
 def adjustments_of(services: Services, booking: ListedBooking, *, active_only: bool) -> Sequence[InNomis]:
-    """The adjustments of a booking that NOMIS does not hide; for a window, only those in it. Raises `SyncError`."""
+    """The adjustments of a booking that NOMIS does not hide; for a window, only those created in it.
+
+    active_only: whether to leave out inactive adjustments; it has no effect for a window. Raises `SyncError`.
+    """
     if not booking.created:
         found = nomis_adjustments.booking_adjustments(services.nomis, booking.id, active_only=active_only)
         if found is None:
@@ -216,7 +226,7 @@ def mapped_to(services: Services, nomis_id: str) -> str | None:
 
 
 def parse_id(nomis_id: str) -> tuple[Category, int]:
-    """The family and the number of an adjustment in NOMIS."""
+    """The family and the number of an adjustment in NOMIS, from its id (`SENTENCE 33012`)."""
     category, number = nomis_id.split()
     return nomis_adjustments.category(category), int(number)
 

@@ -1,4 +1,4 @@
-"""Compares the numbers and the days of a booking's sentencing adjustments of each type in NOMIS and in DPS."""
+"""Compares the sentencing adjustments of each booking in NOMIS and in DPS: their number and their days, by type."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class _Reader(UnitReader):
 class AdjustmentReconciliation(Reconciliation):
     """Compares the latest booking of each prisoner, or of each prisoner who is in prison.
 
-    If a first day is given, a run compares the adjustments that NOMIS has created since then, each of which must have
-    its counterpart in DPS. This is for services without the list by booking, and does not find adjustments that only
-    DPS has.
+    If a first day is given, a run compares the adjustments that were created in NOMIS since that day, each of which
+    must have its counterpart in DPS. This is for versions of NOMIS without lists by booking. Such a run does not find
+    adjustments that only DPS has.
     """
 
     name = "adjustments"
@@ -87,17 +87,17 @@ class AdjustmentReconciliation(Reconciliation):
         )
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """The adjustments of every booking of a page, counted."""
+        """Counts the adjustments of every booking of a page."""
         return self._reading(bookings_of(unit), _Reader(self.services, reads))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Counts the adjustments again, by the current number of each prisoner, as a merge changes it."""
+        """Counts the adjustments again, by the current number of each prisoner, because a merge changes the number."""
         reader, wanted = _Reader(self.services, reads), _keys(map(_booking, records(rows)))
         listed = reader.existing("NOMIS", lambda _, each: self._list.present(each), wanted, _offender_no)
         return self._reading(listed.values(), reader)
 
     def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit:
-        """The bookings of a page that could not be read."""
+        """The page `unit` with only the bookings that could not be read."""
         ids = {each.key["booking_id"] for each in unread}
         return page_of([each for each in bookings_of(unit) if each.id in ids], unit.id)
 
@@ -111,11 +111,11 @@ class AdjustmentReconciliation(Reconciliation):
         return Reading(rows, reader.unread)
 
     def _prisons(self, rows: pd.DataFrame, reads: Reads) -> pd.Series[Any]:
-        """The prisons of the bookings with NOMIS adjustments that do not name a prison.
+        """The prison of each booking whose NOMIS adjustments, if any, do not name a prison; NA for the other bookings.
 
-        If prisons were chosen, the prison must be known; otherwise a booking is compared without it. A run over the
-        adjustments created since a given day does not look up the prisons, as services without the list by booking do
-        not provide them.
+        If the scope has prisons, the prison must be known; otherwise, a booking is compared without it. A run over the
+        adjustments created since a given day does not look up the prisons, because versions of NOMIS without lists by
+        booking do not provide them.
         """
         unknown = [int(each) for each in rows.loc[rows["prison_id"].isna(), "booking_id"]]
         try:
@@ -143,11 +143,11 @@ class AdjustmentReconciliation(Reconciliation):
         return typed(self, frame.assign(in_nomis=True, in_dps=True, **further))
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows with different counts, or else with different days, if both sides know the days."""
+        """The rows with different counts, or with different days if the counts agree and both sides know the days."""
         return differing_bookings(frame)
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds the DPS adjustments that the NOMIS adjustments are mapped to."""
+        """Adds to `dps_ids` the ids of the DPS adjustments that the NOMIS adjustments are mapped to."""
         rows = rows.copy()
         ids = [_split(each) for each in rows["nomis_ids"]]
         flat = list(dict.fromkeys(each for of_row in ids for each in of_row))
@@ -165,14 +165,14 @@ class AdjustmentReconciliation(Reconciliation):
         return tuple(f"{CREATION.name}:{each}" for each in _split(row["dps_ids"]))
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """The causes, found by the mappings of the adjustments of each booking."""
+        """Explains each difference, based on the mappings of the adjustments of its booking."""
         return [found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]
 
     def _explain(self, difference: Difference) -> Explanation | None:
         return causes.explain(self.services, _booking(difference.row), difference)
 
     def events(self) -> AdjustmentEvents:
-        """The events of the replaced service."""
+        """The events of a run, as the replaced service sent them."""
         return AdjustmentEvents()
 
 
@@ -196,15 +196,15 @@ def _split(ids: object) -> list[str]:
     return ids.split(",") if isinstance(ids, str) and ids else []
 
 
-#: The most bookings that the summary names, as a larger event is refused.
+#: The most bookings that the summary names, because a larger event is refused.
 _MOST_NAMED = 100
 
 
 class AdjustmentEvents(Events):
     """The events of a run, as the replaced service sent them.
 
-    That service did not compare days. So differences in days have a separate event and a separate count, and alerts on
-    the other differences work as before.
+    That service did not compare days, so differences in days have a separate event and a separate count. Alerts on the
+    other differences work as before.
     """
 
     prefix = "sentencing-reports-reconciliation"
@@ -216,7 +216,7 @@ class AdjustmentEvents(Events):
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for a booking that differs; `differences` are the figures of DPS minus those of NOMIS."""
+        """The event for a booking that differs; `differences` has the figures of DPS minus those of NOMIS."""
         nomis, dps = _totals(mismatch)
         values = {each.field: (_number(each.nomis), _number(each.dps)) for each in mismatch.differences}
         if mismatch.kind == DIFFERENT_COUNTS:
@@ -233,7 +233,7 @@ class AdjustmentEvents(Events):
         )
 
     def unread(self, unread: Unread) -> Event:
-        """The event for a booking that could not be read on one side."""
+        """The event for a booking that could not be read on at least one side."""
         return self.event("mismatch-error", {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
 
     def gap(self, gap: UnlistedPart) -> Event:
@@ -241,7 +241,7 @@ class AdjustmentEvents(Events):
         return self.event("mismatch-page-error", {"booking": gap.detail["booking"]})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The event for the end of a run, with the adjustments on each side for each booking with different counts."""
+        """The event for the end of a run, with both numbers of adjustments for bookings with different counts."""
         if result.status == "failed":
             return [Event(self.report, {"success": False})]
         counted = [each for each in result.mismatches if each.kind == DIFFERENT_COUNTS]
@@ -263,7 +263,7 @@ class AdjustmentEvents(Events):
 
 
 def _totals(mismatch: Mismatch) -> tuple[int, int]:
-    """How many adjustments each side counts."""
+    """How many adjustments NOMIS counts, and how many DPS counts."""
     fields = [each for name, each in mismatch.by_field.items() if name in NAMES]
     return sum(_number(each.nomis) for each in fields), sum(_number(each.dps) for each in fields)
 

@@ -15,5 +15,5 @@ class AdjustmentView(View):
     """The view of the result of a reconciliation of sentencing adjustments."""
 
     def severity(self, mismatch: Mismatch) -> Severity:
-        """Serious, as release dates depend on adjustments."""
+        """Serious, because release dates depend on adjustments."""
         return Severity.SERIOUS

@@ -1,4 +1,4 @@
-"""Why an appointment differs and what fixes it, as far as both records and the mapping show."""
+"""Why an appointment differs, and what fixes the difference, as far as both records and the mapping show this."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ _CHANGED_IN_NOMIS: Final = Cause(
     "DPS",
     "If the change is needed, ask the prison to make it in DPS. Then write the appointment to NOMIS again.",
     _RESYNC,
-    "The appointment was changed in NOMIS long after it was changed in DPS.",
+    "The appointment was changed in NOMIS more than an hour after it was changed in DPS.",
     "low",
 )
 _CHANGE_LOST: Final = replace(_CREATION_LOST, name="the event of a change was lost or failed")
@@ -157,7 +157,7 @@ def _cause_of(difference: Difference) -> Cause:
 
 
 def _cause_of_fields(difference: Difference) -> Cause:
-    """Why both sides have the appointment, but with different values."""
+    """The cause of the different values of an appointment that both sides have."""
     row, differs = difference.row, difference.differs
     if "booking_id" in differs or "offender_no" in differs:
         return _OTHER_BOOKING

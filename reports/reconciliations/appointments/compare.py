@@ -80,22 +80,24 @@ _CANCELLED = "CANC"
 
 
 def nomis_columns(records: Mapping[int, NomisAppointment | None]) -> pd.DataFrame:
-    """The frame of NOMIS records by event id, as `side_frame` returns it; `nomis_id` (`Int64`) identifies them."""
+    """The frame of NOMIS `records`, as `side_frame` returns it; `nomis_id` (`Int64`) has their event ids."""
     return side_frame(
         "nomis", FIELDS, records, ("nomis_id", "Int64"), lambda record: record.modified_date or record.created_date
     )
 
 
 def dps_columns(attendees: Mapping[int, Attendee | None]) -> pd.DataFrame:
-    """The frame of DPS appointments by instance id, as `side_frame` returns it; `dps_id` (`Int64`) identifies them."""
+    """The frame of DPS `attendees`, as `side_frame` returns it; `dps_id` (`Int64`) has their instance ids."""
     return side_frame("dps", FIELDS, attendees, ("dps_id", "Int64"), lambda attendee: attendee.changed_at)
 
 
 def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.DataFrame:
-    """The frame of `pairs` (`nomis_id`, `dps_id`, NA for a side that no mapping links), with copies marked.
+    """The `pairs` with the columns of both sides, and with copies marked.
 
-    Pairs without a record on either side are left out. Returns the ids (`Int64`), the columns of `FIELDS` on both
-    sides, `offender_no` (`string`) and `booking_id` (`Int64`) of NOMIS or else of DPS, and `like`.
+    pairs: the columns `nomis_id` and `dps_id`, NA for a side that no mapping links. nomis, dps: from `nomis_columns`
+    and `dps_columns`. Pairs without a record on either side are left out. Returns the ids (`Int64`), the columns of
+    `FIELDS` on both sides, `offender_no` (`string`) and `booking_id` (`Int64`), each from NOMIS or else from DPS, and
+    `like`.
     """
     frame = pairs.merge(nomis, how="left", on="nomis_id").merge(dps, how="left", on="dps_id")
     frame = frame[is_true(frame["in_nomis"]) | is_true(frame["in_dps"])].reset_index(drop=True)
@@ -109,11 +111,11 @@ def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.Data
 def differences(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that differ, with `kind` (`string`, of `KINDS`) and `differs` (tuples of field names) added.
 
-    An appointment without an end in NOMIS agrees with a DPS appointment that has no end, or that ends an hour after its
-    start. An appointment without an end in DPS also agrees with a NOMIS appointment that ends when it starts: NOMIS
-    requires an end, so the start is written as the end. For an appointment in a cell, NOMIS has the living unit of the
-    prisoner, so the location is not compared. The cancellation is not compared if a side does not have it, nor the
-    prison if NOMIS does not have it.
+    Without an end in NOMIS, the ends agree if DPS has no end either, or if the DPS appointment ends an hour after its
+    start. Without an end in DPS, they also agree if the NOMIS appointment ends when it starts: NOMIS requires an end,
+    so the start is written as the end. For an appointment in a cell, NOMIS has the living unit of the prisoner, so the
+    location is not compared. The cancellation is compared only if both sides say whether there was one, and the prison
+    only if NOMIS names it.
     """
     same = {
         "end_time": _same_end(frame),
@@ -144,9 +146,9 @@ def _same_end(frame: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _duplicates(frame: pd.DataFrame) -> pd.Series[Any]:
-    """For each unmapped NOMIS record, the mapped record that it is a copy of, or NA.
+    """For each unmapped NOMIS record, the id of the mapped record that it is a copy of, or NA.
 
-    As in the replaced service, two records without a location or a start are not known to be copies.
+    As in the replaced service, a record without a location or a start does not count as a copy.
     """
     mapped = frame[frame["nomis_id"].notna() & frame["dps_id"].notna()].dropna(subset=_SAME_RECORD)
     originals = mapped.drop_duplicates(_SAME_RECORD)[[*_SAME_RECORD, "nomis_id"]]
@@ -155,7 +157,7 @@ def _duplicates(frame: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _likenesses(frame: pd.DataFrame) -> pd.Series[Any]:
-    """For each appointment that only one side has, an appointment like it that only the other side has, or NA."""
+    """For each appointment that only one side has, the id of one like it that only the other side has, or NA."""
     nomis = frame[frame["dps_id"].isna() & frame["nomis_duplicate_of"].isna()]
     dps = frame[frame["nomis_id"].isna()]
     names = [f"nomis_{name}" for name in _ALIKE], [f"dps_{name}" for name in _ALIKE]
@@ -176,7 +178,7 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def year_ahead(frame: pd.DataFrame, today: date) -> pd.Series[bool]:
-    """Whether both sides have the appointment and it starts a year or more after `today` in NOMIS."""
+    """For each row: whether both sides have the appointment, and it starts a year or more after `today` in NOMIS."""
     limit = (pd.Timestamp(today) + pd.DateOffset(years=1)).date().isoformat()
     later = (frame["nomis_date"] >= limit).to_numpy(dtype=bool, na_value=False)
     return frame["in_nomis"] & frame["in_dps"] & later

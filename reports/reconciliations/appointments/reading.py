@@ -1,7 +1,7 @@
 """Reads the appointments of NOMIS and of DPS, and the mappings between them.
 
-DPS is searched, since one search returns everything to compare for thousands of appointments. Single reads are for
-appointments that a search does not find or does not describe fully, and for appointments that are read again.
+DPS is searched, because one search returns everything that is compared, for thousands of appointments. Single reads are
+for appointments that a search does not find or does not describe fully, and for appointments that are read again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: The first and the last day, both included.
 Days = tuple[date, date]
-#: A NOMIS record and the DPS appointment that it is mapped to; None for a missing side.
+#: The ids of a NOMIS record and of the DPS appointment that it is mapped to; None for a missing side.
 Pair = tuple[int | None, int | None]
 
 #: DPS refuses to search a calendar month or more at once, and February has 28 days.
@@ -48,7 +48,10 @@ class AppointmentReader(UnitReader):
     dps = UpstreamName.APPOINTMENTS
 
     def event_ids(self, prison_id: str, days: Days, size: int) -> list[int]:
-        """The event ids of a prison, in pages of `size`. Raises `SyncError` if the first page cannot be read."""
+        """The event ids of the NOMIS appointments of a prison, in order; they are read in pages of `size`.
+
+        A page that cannot be read is a gap. Raises `SyncError` if the first page cannot be read.
+        """
 
         def page(number: int) -> ListPage[int, None]:
             found = nomis_appointments.event_id_page(self.services.nomis, prison_id, days, number, size)
@@ -61,9 +64,9 @@ class AppointmentReader(UnitReader):
         return sorted(self.list_whole(UpstreamName.NOMIS, page, gap))
 
     def search(self, prison_id: str, days: Days) -> dict[int, Attendee] | None:
-        """The DPS appointments of a prison by instance id; None, and a gap, if DPS refuses to search the prison.
+        """The DPS appointments of a prison by instance id, or None if DPS refuses to search the prison.
 
-        Raises `SyncError` if the search fails in another way.
+        A refusal adds a gap. Raises `SyncError` if the search fails in another way.
         """
         first, last = days
         found: dict[int, Attendee] = {}
@@ -84,9 +87,10 @@ class AppointmentReader(UnitReader):
         return found
 
     def instances(self, instance_ids: Collection[int], cancellation_of: Collection[int]) -> dict[int, Attendee]:
-        """The DPS appointments that exist, by single reads.
+        """The appointments among `instance_ids` that exist in DPS, by instance id, from single reads.
 
-        Only a search shows whether an appointment is cancelled, so the days of those in `cancellation_of` are searched.
+        Only a search shows whether an appointment is cancelled, so the days of the appointments in `cancellation_of`
+        are also searched.
         """
         read = self._dps(dict.fromkeys(instance_ids))
         found = {number: each for number, each in read.items() if each is not None}
@@ -114,10 +118,11 @@ class AppointmentReader(UnitReader):
         attendees: Mapping[int, Attendee],
         is_read_elsewhere: Callable[[NomisAppointment | None], bool] = lambda _: False,
     ) -> pd.DataFrame:
-        """The joined rows of NOMIS records and DPS appointments, and of the records that they are mapped to.
+        """The joined rows of NOMIS records, of DPS appointments, and of the records that these are mapped to.
 
-        is_read_elsewhere: whether a record that is not among `event_ids` (None if NOMIS does not have it) belongs to
-        another reading.
+        event_ids: the NOMIS records. attendees: the DPS appointments, by instance id. is_read_elsewhere: whether
+        another reading has the NOMIS record that a DPS appointment is mapped to and that is not among `event_ids`; it
+        is called with None if NOMIS does not have the record.
         """
         records = self._nomis(event_ids)
         of_nomis = {each: {"nomis_id": each} for each in event_ids}
@@ -140,7 +145,7 @@ class AppointmentReader(UnitReader):
         )
 
     def _dps_side(self, pairs: Iterable[Pair], attendees: Mapping[int, Attendee]) -> dict[int, Attendee | None]:
-        """The DPS appointments of pairs, from the search or by single reads, with None for one that does not exist."""
+        """The DPS appointments of `pairs`, from `attendees` or by single reads; None for one that does not exist."""
         partners = {instance_id: event_id for event_id, instance_id in pairs if instance_id is not None}
         # A search leaves out a location that it cannot describe.
         single = {each: event_id for each, event_id in partners.items() if not _has_place(attendees.get(each))}
@@ -151,7 +156,10 @@ class AppointmentReader(UnitReader):
         return found
 
     def _with_rooms(self, found: Mapping[int, Attendee | None]) -> dict[int, Attendee | None]:
-        """The appointments, with the NOMIS location added where only its DPS id is known."""
+        """The appointments, with the NOMIS location added if only the DPS id of the location is known.
+
+        If the mapping of a location cannot be read, its appointments are left out and are unread.
+        """
         complete = dict(found)
         unnamed = {
             number: each.dps_location_id
@@ -176,7 +184,10 @@ class AppointmentReader(UnitReader):
         return self.each("NOMIS", nomis_appointments.find_appointment, {each: {"nomis_id": each} for each in event_ids})
 
     def _dps(self, instance_ids: Mapping[int, int | None]) -> dict[int, Attendee | None]:
-        """DPS appointments by single reads, None if missing; `instance_ids` has the event id that each is mapped to."""
+        """DPS appointments by instance id, from single reads; None for one that does not exist.
+
+        instance_ids: the instance ids to read, each with the event id that it is mapped to, or None.
+        """
 
         def read(client: ServiceClient, number: int) -> Attendee | None:
             found = appointments_api.find_appointment(client, number)
