@@ -99,7 +99,7 @@ class ResultBuilder:
         all_unread = self._unread(read, rechecked)
         # An excluded record that cannot be read does not make the run incomplete.
         unread = [each for each in all_unread if context.exclusions.find(each.key) is None]
-        empty = self._empty_prisons(frame, rechecked, unread, gaps)
+        empty = self._empty_prisons(frame, rechecked, all_unread, gaps)
         confirmed = {key: each for key, each in rechecked.confirmed.items() if self._excluded(each) is None}
         mismatches = self._mismatches(confirmed)
         excluded = excluded_records(self._parts, context.exclusions, final, rechecked, all_unread, first)

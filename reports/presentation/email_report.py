@@ -114,12 +114,12 @@ def _trend(result: ReconciliationResult) -> _Trend | None:
     points = result.trend
     if len(points) < 2:
         return None
-    highest = max(1, *(each.mismatches for each in points))
-    heights = tuple(max(round(_TALLEST * each.mismatches / highest), 1) for each in points)
+    found = [each.mismatches for each in points]
+    lowest, highest = min(found), max(found)
+    heights = tuple(max(round(_TALLEST * each / max(highest, 1)), 1) for each in found)
     first, last = points[0], points[-1]
-    lowest = min(each.mismatches for each in points)
     words = (
         f"{thousands(first.mismatches)} on {day(first.started_at)}, {thousands(last.mismatches)} on "
         f"{day(last.started_at)}; between {thousands(lowest)} and {thousands(highest)} in {len(points)} runs"
     )
-    return _Trend(heights, sparkline([each.mismatches for each in points]), words)
+    return _Trend(heights, sparkline(found), words)

@@ -363,6 +363,14 @@ def test_the_trend_in_an_email_is_a_table() -> None:
     assert re.search(r"^Differences: [▁▂▃▄▅▆▇]{11}█  0 on 6 March 2023, 430 on 22 May 2023;", report.text, re.MULTILINE)
 
 
+def test_the_trend_of_runs_without_differences_has_no_highest_figure() -> None:
+    """If no run found a difference, the words of the trend give 0 as the lowest and the highest number."""
+    result = made_result(0)
+    quiet = tuple(each.model_copy(update={"mismatches": 0}) for each in result.trend)
+    report = email_report(result.model_copy(update={"trend": quiet}), None, "somewhere", Masking())
+    assert f"between 0 and 0 in {len(quiet)} runs" in " ".join(report.text.split())
+
+
 def test_a_masked_csv_opens_in_excel(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """A masked CSV begins with the byte order mark by which Excel recognises UTF-8, and no cell is a formula."""
     mailbox, port = serve()

@@ -134,6 +134,19 @@ def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenA
     assert app.events("excluded-booking") == []
 
 
+def test_a_prison_is_not_empty_if_its_records_are_excluded_and_unread(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If the only bookings at a chosen prison are excluded and cannot be read, the prison does not count as empty."""
+    first, other = (each for each in upstream.prisoners()[:2])
+    known = [each["bookingId"] for each in upstream.prisoners() if each["prisonId"] == first["prisonId"]]
+    for booking_id in known:
+        upstream.fault("nomis", "GET", f"/incentives/booking-id/{booking_id}/current$", status=400)
+    app = open_app(reconciliation_exclusions=";".join(f"{booking_id},always fails" for booking_id in known))
+    prisons = tuple({first["prisonId"], other["prisonId"]})
+    result = result_of(app.reconcile(ReconciliationParameters(prisons=prisons)))
+    assert (result.status, result.empty_prisons) == ("complete", ())
+    assert {each.booking_id for each in result.excluded} == set(known)
+
+
 def test_history_continues_for_everyone_who_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """If one booking always fails, the reports still have new, persisting and resolved differences and a trend."""
     upstream.reset(prisoners=100, mismatches={"7": 3})
