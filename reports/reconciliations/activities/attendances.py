@@ -40,7 +40,10 @@ _OTHER_BOOKING = Cause(
     "the prisoner was put back on another booking, and NOMIS paid on the first booking",
     "unknown",
     "There is nothing to do: the prisoner was paid once.",
-    sentence="NOMIS paid on booking {nomis_other_booking}, and DPS counts as many attendances on booking {booking_id}.",
+    sentence=(
+        "NOMIS paid on booking {nomis_other_booking}, and DPS counts the same number of attendances on booking "
+        "{booking_id}."
+    ),
     who="nobody",
 )
 _PAID_BEFORE = Cause(

@@ -241,7 +241,10 @@ class AdjustmentEvents(Events):
         return self.event("mismatch-page-error", {"booking": gap.detail["booking"]})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The event for the end of a run, with both numbers of adjustments for bookings with different counts."""
+        """The event for the end of a run.
+
+        It has the number of adjustments on each side for bookings with different counts.
+        """
         if result.status == "failed":
             return [Event(self.report, {"success": False})]
         counted = [each for each in result.mismatches if each.kind == DIFFERENT_COUNTS]
