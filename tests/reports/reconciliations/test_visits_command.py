@@ -59,7 +59,8 @@ def test_the_command_finds_exactly_the_planted_differences(app: App, planted: di
     assert found(result) == planted["reported"]
     assert found(result, "inFlight") == planted["in flight"]
     why = {each["kind"]: each["why"] for each in result["inFlight"]}
-    assert re.fullmatch(r"the DPS visit is (less than a minute|\d+ minutes?) old", why["nomis-visit-missing"])
+    changed = r"the DPS visit was last changed (less than a minute|\d+ minutes?) ago"
+    assert re.fullmatch(changed, why["nomis-visit-missing"])
     assert why["not-cancelled-in-nomis"].startswith("its message waits on the dead letter queue")
     assert all(each["diagnosis"]["cause"] and each["weight"] for each in result["mismatches"])
     events = app.telemetry("visits-reports-reconciliation-mismatch")
