@@ -1,7 +1,7 @@
-"""Registers the reconciliations, one entry each. Commands, jobs, settings and documents are derived from the entries.
+"""Registers the reconciliations, with an entry for each. Commands, jobs, settings and documents derive from these.
 
 Importing this module does not import the reconciliations: pandas takes a long time to import, and most commands do not
-need it. It does not import the settings either, since the help of the commands does not need them.
+need it. Nor does it import the settings, which the help of the commands does not need.
 """
 
 from __future__ import annotations
@@ -155,5 +155,5 @@ RECONCILIATIONS: Mapping[str, Entry] = {each.name: each for each in _LISTED}
 
 
 def entry_of_job(job: str) -> Entry | None:
-    """The reconciliation that this job runs, or None if the job runs none."""
+    """The entry of the reconciliation that the job named `job` runs, or None if that job does not run one."""
     return next((each for each in _LISTED if each.job == job), None)

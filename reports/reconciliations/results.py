@@ -1,4 +1,4 @@
-"""Loads stored results in the class of their reconciliation."""
+"""Loads stored results, each as the result class of its reconciliation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Name(BaseModel):
 
 
 def parse_result(text: str | bytes) -> ReconciliationResult:
-    """A result from its JSON; raises `pydantic.ValidationError`."""
+    """The result that `text` contains as JSON. Raises `pydantic.ValidationError` if it is not a valid result."""
     entry = RECONCILIATIONS.get(_Name.model_validate_json(text).reconciliation)
     of = ReconciliationResult if entry is None else entry.load_result()
     return of.model_validate_json(text)
@@ -37,7 +37,10 @@ def load_result(connection: Connection, run_id: str) -> ReconciliationResult | N
 
 
 def newest_results(connection: Connection, ended: Iterable[EndedRun]) -> dict[str, ReconciliationResult]:
-    """The result of each reconciliation's newest run over everyone, by run id; `ended` is newest first."""
+    """The result of each reconciliation's newest run over everyone, by run id; runs without a result are left out.
+
+    ended: the runs, newest first.
+    """
     newest: dict[str, str] = {}
     for run in ended:
         if run.covers_everyone:

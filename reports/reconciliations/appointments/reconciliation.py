@@ -1,4 +1,4 @@
-"""Checks that NOMIS has every appointment of DPS with the same details, and no others."""
+"""Checks that NOMIS has every DPS appointment, with the same details, and no other appointments."""
 
 from __future__ import annotations
 
@@ -64,12 +64,15 @@ class Appointments(Reconciliation):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> Days:
-        """From yesterday to the last day of the look-ahead setting."""
+        """Yesterday, and the last day that the look-ahead setting covers."""
         ahead = settings.reports_appointments_reconciliation_lookahead_days
         return today - timedelta(days=1), today + timedelta(days=ahead)
 
     def population(self, reads: Reads) -> Population:
-        """The prisons with appointments in DPS, and the total in NOMIS. A chosen prison that has none is a gap."""
+        """The prisons that manage appointments in DPS, and how many appointments NOMIS has for them.
+
+        A chosen prison that does not manage its appointments in DPS is a gap.
+        """
         chosen = self.scope.prisons or self.settings.appointment_prisons
         plans = self._plans(chosen, reads) if chosen else self._all_plans(reads)
         gaps = [
@@ -89,7 +92,7 @@ class Appointments(Reconciliation):
         return Population(tuple(units), total, tuple(gaps) if chosen else ())
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """The appointments of a prison."""
+        """Reads the appointments of a prison in NOMIS and DPS, or only those of the chosen prisoners."""
         first, last = self.days
         others = {each.id for each in self.listed.units} - {unit.id}
         reader = AppointmentReader(self.services, reads)
@@ -114,9 +117,9 @@ class Appointments(Reconciliation):
         return Reading(typed(self, rows), tuple(unread), tuple(reader.gaps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Reads the appointments of these rows again, and the appointments that they are copies of or are like.
+        """Reads the appointments of `rows` again, together with the appointments that they duplicate or resemble.
 
-        A row is unread if any of these could not be read. It keeps the prison where it was listed.
+        A row is unread if any of its appointments could not be read. Each row keeps the prison where it was listed.
         """
         only_dps, only_nomis = rows["nomis_id"].isna(), rows["dps_id"].isna()
         linked = {
@@ -144,12 +147,15 @@ class Appointments(Reconciliation):
         return differences(frame)
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Ignores pairs that start a year or more ahead in NOMIS: such dates are typing errors, for example 2062."""
+        """Adds `ignored`: a reason for each pair that starts a year or more ahead in NOMIS, and NA for other rows.
+
+        A date so far ahead, for example in 2062, is a typing error.
+        """
         ahead = year_ahead(rows, london_now().date())
         return rows.assign(ignored=pd.Series(_YEAR_AHEAD, index=rows.index, dtype="string").where(ahead))
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> list[Explanation]:
-        """Explains differences from their rows, which hold both records and the mapping."""
+        """Explains the differences without further calls: their rows hold both records and the mapping."""
         return [explain(each) for each in differences]
 
     def events(self) -> AppointmentEvents:
@@ -171,13 +177,13 @@ class Appointments(Reconciliation):
 
 
 def _numbers(*columns: pd.Series[Any]) -> list[int]:
-    """The distinct numbers in columns, in order."""
+    """The distinct numbers in `columns`, in ascending order and without NA."""
     return sorted({int(each) for column in columns for each in column.dropna()})
 
 
-#: The most mismatches that a summary lists, since a longer event was refused.
+#: The most mismatches that a summary lists, since longer events were refused.
 _LISTED: Final = 10
-#: Records without a mapping are not among the mismatches that a summary counts.
+#: NOMIS records without a mapping are not among the mismatches that a summary counts.
 _UNMAPPED: Final = frozenset({NOMIS_ONLY, DUPLICATE})
 _VERDICTS: Final = {
     "offender_no": "offender mismatch",
@@ -193,7 +199,7 @@ _VERDICTS: Final = {
 
 
 class AppointmentEvents(Events):
-    """The events of the replaced service. A duplicate has a separate event, since nothing is deleted."""
+    """The events of the replaced service. Duplicates are not deleted; the event for a duplicate names its original."""
 
     prefix = "appointments-reports-reconciliation"
     report = f"{prefix}-success"
@@ -204,7 +210,10 @@ class AppointmentEvents(Events):
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for the kind of difference; a mapping to a missing NOMIS record is also `dps-only`, as before."""
+        """The event for the kind of difference.
+
+        A mapping to a NOMIS record that does not exist has the event `dps-only`, as in the replaced service.
+        """
         nomis_id, dps_id = _ids(mismatch)
         prison = {"prisonId": mismatch.prison_id}
         if mismatch.kind in (NOMIS_ONLY, DUPLICATE):
@@ -224,7 +233,10 @@ class AppointmentEvents(Events):
         return self.event("mismatch", {**found, "nomis": nomis, "dps": dps})
 
     def unread(self, unread: Unread) -> Event:
-        """The event for an unread record, with the ids that are known; a whole prison is reported as its first page."""
+        """The event for an unread record, with those of its ids that are known.
+
+        An unread prison has the event of an unread first page.
+        """
         nomis_id, dps_id = unread.key.get("nomis_id"), unread.key.get("dps_id")
         if dps_id is not None:
             return self._error(nomis_id, dps_id, unread.reason)
@@ -234,14 +246,14 @@ class AppointmentEvents(Events):
         return self.event("mismatch-page-error", {"page": 0, **prison})
 
     def gap(self, gap: UnlistedPart) -> Event:
-        """The event for a page of NOMIS appointments, or for a prison's DPS appointments, that could not be read."""
+        """The event for a page of NOMIS appointments, or a prison's DPS appointments, that could not be listed."""
         prison = {"prisonId": gap.detail.get("prisonId"), "error": gap.reason}
         if "page" in gap.detail:
             return self.event("mismatch-page-error", {"page": gap.detail["page"], **prison})
         return self.event("mismatch-dps-error", prison)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterator[Event]:
-        """The event for a complete run, with the number of mismatches and the first few; otherwise a failure event."""
+        """The event with the number of mismatches and the first few; for an incomplete run, a failure event."""
         if result.status != "complete":
             yield self.event("failed")
             return
@@ -267,12 +279,12 @@ def _ids(mismatch: Mismatch) -> tuple[int | str | None, int | str | None]:
 
 
 def _verdict(mismatch: Mismatch) -> str:
-    """Every field that differs, in the order in which the replaced service searched for the first difference."""
+    """The verdicts on all differing fields, in the order in which the replaced service searched for a difference."""
     return "; ".join(_VERDICTS[each.field].format(nomis=each.nomis, dps=each.dps) for each in mismatch.differences)
 
 
 def _texts(mismatch: Mismatch) -> tuple[str, str]:
-    """Both sides as texts, `null` for a side without the record."""
+    """The values of both sides as texts, NOMIS first; the text is `null` for a side without the record."""
     values = mismatch.by_field
 
     def text(side: Literal["nomis", "dps"]) -> str:

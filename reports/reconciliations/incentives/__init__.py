@@ -1,1 +1,1 @@
-"""The reconciliation of incentive levels, with the evidence, the diagnosis and the fixes of a difference."""
+"""The reconciliation of incentive levels, with the evidence, diagnosis and fixes for each difference."""

@@ -33,9 +33,10 @@ _SEARCHED_AT_ONCE = 1_000
 class ActiveBookingLookup:
     """Finds out whether a booking is still active. Threads can share a lookup and the pages that it has read.
 
-    An active booking is found by a binary search over the pages, which are ordered by booking id. Only the whole list
-    shows that a booking is not active, since the search can miss a row that is out of order; it is read once for all
-    missing bookings. `listing`, if the list was read before, says where to begin.
+    An active booking is found by a binary search over the pages, which are ordered by booking id. The search can miss a
+    row that is out of order, so only the whole list shows that a booking is not active. The whole list is read once,
+    for all bookings that the search does not find. `listing` is an earlier reading of the list, or None; it shows on
+    which page the search for a booking begins.
     """
 
     def __init__(self, nomis: ServiceClient, page_size: int, listing: Listing | None = None) -> None:
@@ -56,7 +57,7 @@ class ActiveBookingLookup:
         return self._on_page(booking_id) or booking_id in self._all_listed()
 
     def _all_listed(self) -> frozenset[int]:
-        """Every active booking, read by the first caller."""
+        """The ids of all active bookings. The first caller reads the list, and the others use the same reading."""
         with self._reading_all:
             if self._everyone is None:
                 listing = list_prisoners(self._nomis, max(self._size, _WHOLE_AT_ONCE))
@@ -95,7 +96,7 @@ class ActiveBookingLookup:
         return False
 
     def _page(self, number: int) -> PrisonerPage:
-        """A page, read by the first caller."""
+        """Page `number` of the list. The first caller reads it, and the others use the same reading."""
         with self._lock:
             page = self._pages.get(number)
             mine = page is None
@@ -113,14 +114,16 @@ class ActiveBookingLookup:
 
 
 class UnknownPrisoner(SyncError):
-    """No active prisoner has this number."""
+    """No active prisoner has the requested number."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundBookings:
-    """The active bookings of chosen prisoners, the prisoners who have none, and pages that could not be searched.
+    """The active bookings of chosen prisoners.
 
-    unusable: invalid rows of the list that belong to the chosen prisoners, or may belong to them.
+    not_found: the chosen prisoners who are not on the pages that could be read. failed_pages: the pages of the list
+    that could not be read, if a prisoner was not found. unusable: invalid rows of the list that belong, or may belong,
+    to prisoners who were not found.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -130,9 +133,9 @@ class FoundBookings:
 
 
 def find_bookings(services: Services, offender_nos: Iterable[str], page_size: int) -> FoundBookings:
-    """Finds the active booking of each prisoner: that of the newest DPS review, or else the listed booking.
+    """Finds each prisoner's active booking: that of the newest DPS review if it is active, or else the listed one.
 
-    Raises `SyncError` when a service cannot be read.
+    Raises `SyncError` if a service cannot be read.
     """
     size = max(page_size, _SEARCHED_AT_ONCE)
     is_active = ActiveBookingLookup(services.nomis, size)
@@ -146,8 +149,8 @@ def find_bookings(services: Services, offender_nos: Iterable[str], page_size: in
     failed_pages: tuple[PageFailure, ...] = ()
     unusable: tuple[UnusableRow, ...] = ()
     if missing:
-        # There is no review, or it is of an earlier booking. Only the list of active bookings shows the booking, and
-        # the whole list must be searched.
+        # There is no review, or the newest review is of an earlier booking. Only the list of active bookings shows the
+        # active booking, and the whole list must be searched.
         listing = list_prisoners(services.nomis, size)
         for prisoner in listing.prisoners:
             if prisoner.offender_no in missing:
@@ -163,7 +166,10 @@ def find_bookings(services: Services, offender_nos: Iterable[str], page_size: in
 
 
 def active_booking(services: Services, offender_no: str) -> PrisonerId:
-    """The active booking of a prisoner. Raises `UnknownPrisoner`, and `SyncError` when a service cannot be read."""
+    """The active booking of a prisoner.
+
+    Raises `UnknownPrisoner` if there is none, and `SyncError` if a service cannot be read.
+    """
     found = find_bookings(services, [offender_no], _SEARCHED_AT_ONCE).prisoners
     if not found:
         raise UnknownPrisoner(f"no active prisoner has the number {offender_no}")

@@ -78,7 +78,7 @@ RETRY_DLQ = command("dlq", "retry", "incentive")
 
 
 def reconcile_again(pair: PrisonerLevels) -> str:
-    """The command that compares the levels again, without sending a report."""
+    """The command that compares the prisoner's levels again, without sending a report."""
     return command("reconcile", "incentives", "--prisoner", pair.offender_no, "--no-notify")
 
 
@@ -88,21 +88,21 @@ def explain(pair: PrisonerLevels) -> str:
 
 
 def receive_again(pair: PrisonerLevels, arrival: Arrival) -> tuple[str, ...]:
-    """The commands that publish a received event that was missed, then compare again."""
+    """The commands that publish the received event of a missed arrival, and then compare the levels again."""
     moment = arrival.occurred_at.isoformat(timespec="seconds")
     of_arrival = ("--prison", arrival.prison_id, "--reason", arrival.reason, "--occurred-at", moment)
     return command("reconcile", "fix", "received", pair.offender_no, *of_arrival), reconcile_again(pair)
 
 
 def repair(pair: PrisonerLevels) -> tuple[str, ...]:
-    """The commands that write the current DPS level to NOMIS again, then compare again."""
+    """The commands that write the current DPS level to NOMIS again, and then compare the levels again."""
     return command("incentives", "repair", pair.offender_no), reconcile_again(pair)
 
 
 def support_request(pair: PrisonerLevels, duplicates: Sequence[IepRecord], why: str | None = None) -> str:
-    """The text of a request to the NOMIS support team to delete IEP records, which only that team can do.
+    """The text of a request to the NOMIS support team to delete `duplicates`: only that team can delete IEP records.
 
-    why: where the records come from, if NOMIS did not make them itself.
+    why: where the records come from, as a sentence without a full stop; by default, that NOMIS made them itself.
     """
     records = "; ".join(
         f"sequence {each.incentive_sequence} ({each.iep_level.code}, {each.iep_date_time:%d/%m/%Y %H:%M:%S}, "

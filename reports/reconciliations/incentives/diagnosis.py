@@ -1,7 +1,7 @@
-"""The decision table: which side is right and why, from the histories of one difference. It makes no calls.
+"""The decision table: which side is right and why, according to the records of both sides. It makes no calls.
 
-The correct level is that of the last review by a person, or of the review that DPS makes for the last movement. Records
-that NOMIS makes itself must not decide anyone's current level.
+The correct level is that of the latest review, whether a person made it or DPS made it for a movement. Records that
+NOMIS makes itself must not decide anyone's current level.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> IncentiveDiagnosis:
     """The diagnosis of a difference, from the first row of the table that matches.
 
-    near: how far apart two records of one event may lie; the same calendar day always counts as near.
+    near: how far apart two records of one event may lie; records of the same calendar day always count as near.
     """
     case = Case(evidence, near)
     for rule in _TABLE:
@@ -238,7 +238,7 @@ def _merged(case: Case) -> IncentiveDiagnosis | None:
 
 
 def _overtaken(case: Case) -> IncentiveDiagnosis | None:
-    """Row 2 in its wider form: NOMIS has an older record, and the newer DPS review never reached NOMIS."""
+    """Row 2 in its wider form: NOMIS has an older record, and the newer DPS review has no mapping."""
     nomis, review = case.nomis, case.review
     if nomis is None or review is None or case.evidence.written is not None or nomis.iep_date_time >= review.iep_time:
         return None
@@ -333,7 +333,7 @@ def _write_again_or_ask(nomis: IepRecord, review: Review) -> str:
 
 
 def _arrival(nomis: IepRecord, reason: str) -> Arrival:
-    """The event for a record that NOMIS made on arrival; its time is the best evidence of the time of arrival."""
+    """The received event for a record that NOMIS made on arrival; the time of the record is that of the arrival."""
     return Arrival(prison_id=nomis.prison_id, reason=reason, occurred_at=nomis.iep_date_time.replace(microsecond=0))
 
 

@@ -25,7 +25,7 @@ REPORT = f"{_PREFIX}-report"
 #: Only the name of the alert for a run without a result; its telemetry event is `REPORT`.
 NOT_RUN = f"{_PREFIX}-not-run"
 REPAIR = "incentives-repair"
-#: Event → the text that operators and dashboards rely on; `{environment}` is the name of the environment.
+#: The texts of alerts by event; operators and dashboards rely on them. `{environment}` is the name of the environment.
 ALERTS = {
     MISMATCH: "NOMIS IEP level does not match DPS Incentive level in {environment}",
     NOT_RUN: "The incentive reconciliation could not run in {environment}",
@@ -39,7 +39,7 @@ def level_text(level: str | None) -> str:
 
 
 class IncentiveEvents(Events):
-    """One event for each mismatch, failure and excluded booking, without a limit, and one summary."""
+    """The events of the incentive reconciliation. Every mismatch has an event, however many there are."""
 
     prefix = _PREFIX
     report = REPORT
@@ -47,11 +47,11 @@ class IncentiveEvents(Events):
     limited = False
 
     def requested(self, population: Population) -> Event:
-        """The event for the start of a run; `active-prisoners` is the number that NOMIS counts."""
+        """The event for the start of a run; `active-prisoners` is the number of prisoners that NOMIS counts."""
         return Event(REQUESTED, {"active-prisoners": population.total})
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for a prisoner with different levels; it gives both levels."""
+        """The event for a prisoner whose levels differ, with both levels."""
         assert isinstance(mismatch, IncentiveMismatch)
         return Event(
             MISMATCH,
@@ -64,7 +64,7 @@ class IncentiveEvents(Events):
         )
 
     def unread(self, unread: Unread) -> Event:
-        """The event for a prisoner with a level that could not be read."""
+        """The event for a prisoner whose levels could not be read."""
         name = NETWORK_ERROR if unread.network else MISMATCH_ERROR
         return Event(name, {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
 
@@ -82,7 +82,10 @@ class IncentiveEvents(Events):
         return Event(name, {**booking, "reason": excluded.reason})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The summary event. `success` is true only for a complete run, which missed no prisoner and no page."""
+        """The summary event, with the levels of each mismatch.
+
+        `success` is true only for a complete run, that is, one that missed no prisoner and no page.
+        """
         levels = {
             each.offender_no: f"{level_text(each.nomis_level)}:{level_text(each.dps_level)}"
             for each in result.mismatches

@@ -32,13 +32,13 @@ BY_TRANSFER = "OIDITRAN"
 BY_ADMISSION = "OIDADMIS"
 #: The audit modules of records that may be a prisoner's current level.
 LEGITIMATE = frozenset({BY_API, BY_SCREEN})
-#: The most records of the history that are read.
+#: The number of sequences below that of the current record that are read at most.
 DEEPEST_HISTORY = 10
 
 
 @dataclass(frozen=True, slots=True)
 class PrisonerLevels:
-    """The current records of both sides, read by the single calls; None for a side without a record."""
+    """The current records of a booking on both sides, read by the single calls; None for a side without a record."""
 
     offender_no: str
     booking_id: int
@@ -47,22 +47,22 @@ class PrisonerLevels:
 
     @property
     def nomis_level(self) -> str | None:
-        """The level code in NOMIS."""
+        """The level code in NOMIS, or None if there is none."""
         return self.nomis.iep_level.code if self.nomis else None
 
     @property
     def dps_level(self) -> str | None:
-        """The level code in DPS."""
+        """The level code in DPS, or None if there is none."""
         return self.dps.iep_code if self.dps else None
 
     @property
     def equal(self) -> bool:
-        """Whether both sides agree; having no level on either side counts as agreement."""
+        """Whether both sides agree; if neither side has a level, they agree."""
         return self.nomis_level == self.dps_level
 
     @property
     def newest_review(self) -> Review | None:
-        """The review that is current in DPS: the latest by review time."""
+        """The current review in DPS: the one that the summary names, or else the latest; None if DPS has no reviews."""
         if self.dps is None or not self.dps.iep_details:
             return None
         named = next((each for each in self.dps.iep_details if each.id == self.dps.id), None)
@@ -70,7 +70,7 @@ class PrisonerLevels:
 
     @property
     def prison_id(self) -> str | None:
-        """The prison of the newer of the two current records."""
+        """The prison of the newer of the two current records; a review without a prison does not count."""
         review = self.newest_review
         if self.nomis is None:
             return review.agency_id if review else None
@@ -81,10 +81,11 @@ class PrisonerLevels:
 
 @dataclass(frozen=True, slots=True)
 class ReviewMessage:
-    """The message about DPS's current review that has not been handled yet.
+    """The message about DPS's current review, if it has not been handled yet.
 
-    pending_on: the queue that holds it, or None if no message is known. given_up: why it is no longer sent back from
-    the DLQ, or None if it is still sent back. doubt: why it may be pending although nothing is known about it, or None.
+    pending_on: the queue that holds the message, or None if no message is known. given_up: why the message is no longer
+    sent back from the DLQ, or None if it is still sent back. doubt: why a message may be pending although none is
+    known, or None if none can be pending.
     """
 
     pending_on: Literal["queue", "dlq"] | None = None
@@ -93,14 +94,17 @@ class ReviewMessage:
 
 
 def entities(review_id: int | None, offender_no: str) -> tuple[str, ...]:
-    """The names of a review in failures, creations and messages; most of them name the prisoner."""
+    """The names by which failures, creations and messages refer to a review, or to its prisoner.
+
+    Empty if `review_id` is None.
+    """
     if review_id is None:
         return ()
     return f"{CREATION.name}:{review_id}", f"{OF_REVIEW}{review_id}", f"{OF_PRISONER}{offender_no}"
 
 
 def message_of(pending: PendingMessages, review_id: int | None, offender_no: str) -> ReviewMessage:
-    """What is known about the message of a review of this prisoner."""
+    """What is known about the message of a prisoner's review; `review_id` is None if there is no review."""
     named = entities(review_id, offender_no)
     return ReviewMessage(pending.where(named), pending.why_given_up(named), pending.doubt)
 
@@ -117,10 +121,10 @@ class ReviewMapping:
 class Evidence:
     """Everything that the diagnosis of one difference uses.
 
-    history: NOMIS records below the current record, highest sequence first, as far back as needed. written: the mapping
-    of DPS's current review, or None if there is none. reviews_of: the review that a NOMIS record was made from, by
-    sequence; None means that the sequence was looked up and has no mapping. message: the message about DPS's current
-    review.
+    history: NOMIS records with a lower sequence than the current record, highest sequence first, as far back as needed.
+    written: the mapping of DPS's current review, or None if there is none. reviews_of: the id of the review from which
+    a NOMIS record was made, by the sequence of the record; None means that the mapping was looked up and does not
+    exist. message: the message about DPS's current review.
     """
 
     pair: PrisonerLevels
@@ -162,7 +166,8 @@ def collect_evidence(
 ) -> Evidence:
     """Reads what the decision table needs: the NOMIS history back to before the current records of both sides.
 
-    With `whole` the last ten records are read. Mappings are read at the same time as the history. Raises `SyncError`.
+    At most `DEEPEST_HISTORY` sequences are read. With `whole`, all of these are read, and the mappings of their records
+    too. Mappings are read at the same time as the history. Raises `SyncError`.
     """
     review = pair.newest_review
     reviews_of: dict[int, Future[int | None]] = {}
@@ -192,7 +197,7 @@ def collect_evidence(
 
 
 def near_each_other(one: datetime, other: datetime, near: timedelta) -> bool:
-    """Whether two records belong to one event: they are on the same day, or no further apart than `near`."""
+    """Whether two times are on the same day or at most `near` apart, so that their records belong to one event."""
     return one.date() == other.date() or abs(one - other) <= near
 
 
@@ -245,7 +250,10 @@ class Case:
         return self.evidence.pair.newest_review
 
     def near_review(self, record: IepRecord, *, of_movement: bool = False) -> Review | None:
-        """The DPS review at the same prison as a NOMIS record and nearest to it in time; None if none is near."""
+        """The DPS review at the prison of a NOMIS record and nearest to it in time, or None if no such review is near.
+
+        of_movement: whether only reviews that DPS makes for a movement are considered.
+        """
         fitting = [
             each
             for each in self.evidence.reviews
@@ -256,7 +264,10 @@ class Case:
         return min(fitting, key=lambda each: abs(each.iep_time - record.iep_date_time), default=None)
 
     def review_behind(self, record: IepRecord) -> Review | None:
-        """The review that a record was written from, by its mapping, or by its time if it has no mapping."""
+        """The review from which a record was written: found by its mapping, or without one, by its time and prison.
+
+        None if there is no such review.
+        """
         review_id = self.evidence.reviews_of.get(record.incentive_sequence)
         for each in self.evidence.reviews:
             if each.id == review_id:
@@ -267,7 +278,11 @@ class Case:
         return None
 
     def record_of(self, review: Review) -> IepRecord | None:
-        """The NOMIS record of a review that was written to NOMIS, by its mapping or by its time."""
+        """The NOMIS record that was written from a review, or None if there is none.
+
+        The record of the current review is found by the mapping, if there is one. Otherwise, the record is found by its
+        time.
+        """
         written = self.evidence.written
         current = self.review
         if current is not None and review.id == current.id and written is not None:
@@ -283,7 +298,10 @@ class Case:
         return next(fitting, None)
 
     def admission_reason(self, nomis: IepRecord) -> str:
-        """The reason for an admission: a readmission if either side has earlier records of the booking."""
+        """The reason for an admission: `READMISSION` if either side has an earlier record, otherwise `NEW_ADMISSION`.
+
+        Records near `nomis` do not count as earlier.
+        """
         moments = [each.iep_date_time for each in self.evidence.history]
         moments += [each.iep_time for each in self.evidence.reviews]
         earlier = any(

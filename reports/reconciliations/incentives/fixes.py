@@ -75,7 +75,8 @@ class Plan:
     def change_to(self, again: Plan, *, force: bool) -> str | None:
         """Why this confirmed plan must no longer be carried out, or None if it may be.
 
-        again: the same plan, made now. force: accepts the objection that was confirmed, but no other objection.
+        again: the plan of the same fix, made now. force: whether to accept the objection that was confirmed; any other
+        objection still counts.
         """
         accepted = force and (again.objection == self.objection or (again.waits_for_message and self.waits_for_message))
         if again.objection is not None and not accepted:
@@ -100,7 +101,10 @@ class Verification:
 
 
 def plan_received(services: Services, offender_no: str, prison_id: str, reason: str, occurred_at: datetime) -> Plan:
-    """Plans to publish a received event again. Raises `RuleError` for a useless reason, and `SyncError`."""
+    """Plans to publish a received event again.
+
+    Raises `RuleError` if DPS writes no review for `reason`, and `SyncError` if a service cannot be read.
+    """
     if reason not in REASONS:
         raise RuleError(f"{reason} leads to no review; give one of {', '.join(REASONS)}")
     booking = active_booking(services, offender_no)
@@ -125,7 +129,10 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
 def propose_received(
     services: Services, find_pending: Callable[[], PendingMessages], offender_no: str, near: timedelta
 ) -> Arrival | None:
-    """The arrival that DPS missed, according to the diagnosis, or None for another cause. Raises `SyncError`."""
+    """The arrival that DPS missed, according to the diagnosis, or None if there is another cause or no difference.
+
+    Raises `SyncError`.
+    """
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
     if pair.equal:
@@ -136,7 +143,10 @@ def propose_received(
 
 
 def plan_repair(services: Services, offender_no: str) -> Plan:
-    """Plans to write the current DPS level to NOMIS again. Raises `RuleError` without a DPS review, and `SyncError`."""
+    """Plans to write the current DPS level to NOMIS again.
+
+    Raises `RuleError` if there is no DPS review, and `SyncError` if a service cannot be read.
+    """
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
     review = pair.newest_review
@@ -176,12 +186,12 @@ def plan_repair(services: Services, offender_no: str) -> Plan:
 
 
 def _is_mapped(services: Services, review_id: int) -> bool:
-    """Whether a review was written to NOMIS before."""
+    """Whether a review was already written to NOMIS, as its mapping shows."""
     return INCENTIVE_MAPPINGS.find(services.mapping, str(review_id)) is not None
 
 
 def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
-    """The objection that the message of the review may still be handled, with the same effect; None if it cannot."""
+    """The objection that the review's message, which would do the same, is or may be pending; otherwise None."""
     if plan.review_id is None:
         return None
     where = pending.where(entities(plan.review_id, plan.offender_no))
@@ -195,7 +205,7 @@ def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
 
 
 def publication_objection(plan: Plan, earlier: Iterable[Action], now: datetime) -> str | None:
-    """The objection that this event was already published, or another event within the last hour; or None."""
+    """The objection that this event was already published, or another one in the hour before `now`; otherwise None."""
     for action in earlier:
         same = action.details.get("body") == dict(plan.body)
         if same or action.time > now - _REVIEW_EXPECTED:
@@ -205,7 +215,10 @@ def publication_objection(plan: Plan, earlier: Iterable[Action], now: datetime) 
 
 
 def unfinished_repair_objection(earlier: Iterable[Action], longest: timedelta, now: datetime) -> str | None:
-    """The objection that NOMIS may still be working on an earlier repair, which takes at most `longest`; or None."""
+    """The objection that NOMIS may still be working on an earlier repair, or None if that is impossible.
+
+    longest: the longest time that a repair takes.
+    """
     for action in earlier:
         if action.state is not ActionState.DONE and action.time > now - longest:
             return (
@@ -216,14 +229,14 @@ def unfinished_repair_objection(earlier: Iterable[Action], longest: timedelta, n
 
 
 def ambiguous_creation_objection(plan: Plan, creation: CreationRecord | None) -> str | None:
-    """The objection that nobody knows whether NOMIS already has the review, or None."""
+    """The objection that nobody knows whether NOMIS already has the review; None if the creation is not ambiguous."""
     if creation is None or creation.state is not CreationState.AMBIGUOUS:
         return None
     return f"nobody knows whether NOMIS has review {plan.review_id}: run `creations settle {creation.id}` first"
 
 
 def verify(services: Services, offender_no: str, booking_id: int, within_seconds: float = 0.0) -> Verification:
-    """Reads both sides again, until they agree or `within_seconds` have passed. Raises `SyncError`."""
+    """Reads both sides until they agree or `within_seconds` have passed. Raises `SyncError`."""
     deadline = time.monotonic() + within_seconds
     while True:
         pair = read_levels(services, booking_id, offender_no)

@@ -1,4 +1,4 @@
-"""Lists the active prisoners, in pages that are read ahead while the population moves."""
+"""Lists the active prisoners page by page, and finds those who move between pages while the pages are read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def no_progress(_done: int, _total: int) -> None:
 
 
 def _everyone_first(_first: Sequence[PrisonerId]) -> None:
-    """Does nothing: reading starts after listing."""
+    """Does nothing: the levels are read only after everyone is listed."""
 
 
 def _read_now(read: Callable[[], PrisonerPage]) -> PrisonerPage:
@@ -44,7 +44,7 @@ def _read_now(read: Callable[[], PrisonerPage]) -> PrisonerPage:
 
 
 class ListingFailed(SyncError):
-    """The number of prisoners could not be read, or too many pages failed."""
+    """The active prisoners could not be listed: their number is not known, or too much of the list is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class PageFailure:
 class Listing:
     """The active bookings, each once, in ascending order of booking id.
 
-    total_elements: the last count of the service. repeats: bookings that occurred more than once. found_again: bookings
-    that only a further sweep found. failed_pages: the parts that are missing from the list or contradict it, and why.
-    looked_again: whether the list was read a second time. not_found: requested prisoners who are not active. unusable:
-    invalid rows; their bookings are not among `prisoners`.
+    total_elements: the last number that NOMIS counted. repeats: how many rows repeated a booking that was already
+    found. found_again: how many bookings only a further reading found. failed_pages: the parts that are missing from
+    the list or contradict it, and why. looked_again: whether the list was read a second time. not_found: requested
+    prisoners who are not active. unusable: invalid rows; their bookings are not among `prisoners`.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -90,10 +90,11 @@ def list_prisoners(
     read_page: ReadPage = _read_now,
     begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first,
 ) -> Listing:
-    """Lists every active booking, and lists again if prisoners moved or fewer are found than NOMIS counts.
+    """Lists every active booking. Lists them again if prisoners moved or NOMIS counts a different number of bookings.
 
-    read_page: reads a page with retries. begin: called with the prisoners of the first page while the other pages are
-    read. Raises `ListingFailed` if the count cannot be read or more than `max_page_errors` pages fail.
+    Bookings are not listed again if a page failed. read_page: reads a page with retries. begin: called with the
+    prisoners of the first page while the other pages are read. Raises `ListingFailed` if the count cannot be read or
+    more than `max_page_errors` pages fail.
     """
     found: dict[int, PrisonerId] = {}
     sweep = _Sweep(nomis, page_size, max_page_errors, read_page, progress)
@@ -113,9 +114,10 @@ def list_prisoners(
 def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: ReadPage = _read_now) -> Listing:
     """Adds the prisoners that a listing missed because they moved from one page to the next between two reads.
 
-    The pages are read again, larger and with other boundaries, until no new prisoner is found below the highest known
-    booking (those above it are receptions) and the number found is the service's count. Earlier failed pages are then
-    dropped, as their prisoners were seen. If a page fails, or the count does not match, `failed_pages` says so.
+    The pages are read again, larger and with other boundaries, until two readings are the same, or until no new
+    prisoner is found below the highest known booking (those above it are receptions) and the number found is NOMIS's
+    count. This takes at most `MOST_SWEEPS` readings. Earlier failed pages are then dropped, as their prisoners were
+    seen. If a page fails, or the count does not match, `failed_pages` says so.
     """
     found = {each.booking_id: each for each in listing.prisoners}
     unusable = {_identity(each, page_size): each for each in listing.unusable}
@@ -212,15 +214,15 @@ class _Sweep:
 
     @property
     def bookings(self) -> tuple[int, frozenset[int]]:
-        """The count of the service and the bookings found; both are equal in two sweeps if nothing moved."""
+        """NOMIS's count and the bookings found; if nothing moved, two sweeps have the same count and bookings."""
         unusable = {each.booking_id for each in self.unusable.values()}
         return self.total, frozenset(self._seen.keys() - unusable)
 
     def miscounted(self, found: int, *, steady: bool) -> tuple[PageFailure, ...]:
-        """A failure if the pages do not hold as many bookings as the service counts.
+        """A failure if the number of bookings on the pages is not NOMIS's count; otherwise empty.
 
-        found: how many bookings all sweeps found; this number decides while prisoners move. steady: whether the
-        previous sweep found the same number.
+        found: how many bookings all sweeps found; this number decides while prisoners move. steady: whether this sweep
+        found the same bookings as the previous sweep.
         """
         lacking = self.total - self.count
         if lacking > 0 and not steady:
@@ -289,7 +291,7 @@ class _Sweep:
 
 
 def _identity(row: UnusableRow, page_size: int) -> object:
-    """The identity of a row across sweeps: an id, or its position if it has none."""
+    """The identity of a row across sweeps: a booking id or prisoner number, or its position if it has neither."""
     if row.booking_id is not None:
         return "booking", row.booking_id
     return ("prisoner", row.offender_no) if row.offender_no else ("place", row.page * page_size + row.row)
@@ -301,7 +303,7 @@ def _other_size(page_size: int, turn: int) -> int:
 
 
 def _named(failures: Iterable[PageFailure], size: int) -> tuple[PageFailure, ...]:
-    """The failures of a sweep, with its page size in the reason."""
+    """The failures of a sweep, with its page size `size` added to each reason."""
     return tuple(PageFailure(each.page, f"second listing, {size} to a page: {each.reason}") for each in failures)
 
 

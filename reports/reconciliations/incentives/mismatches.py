@@ -1,4 +1,4 @@
-"""Explains differences: collects the evidence, diagnoses it, and presents both current records and histories."""
+"""Explains differences: collects the evidence, finds the cause, and presents the current records and histories."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _FOR_A_PERSON = frozenset({9, 10})
 
 
 def explanation(evidence: Evidence, diagnosis: IncentiveDiagnosis | None, missing: str | None = None) -> Explanation:
-    """The explanation of a difference with this evidence; `missing` says why evidence could not be read."""
+    """The explanation of a difference with this evidence; `missing` says why evidence could not be read, or is None."""
     return Explanation(diagnosis, evidence_rows(evidence), missing, sides(evidence.pair))
 
 
 def explain_pair(services: Services, pair: PrisonerLevels, message: ReviewMessage, near: timedelta) -> Explanation:
-    """Why the levels of a prisoner differ; evidence that cannot be read is reported as missing.
+    """Explains why the levels of a prisoner differ; if the evidence cannot be read, the explanation says why instead.
 
     near: how far apart two records of one event may lie.
     """
@@ -65,7 +65,7 @@ def explain_pair(services: Services, pair: PrisonerLevels, message: ReviewMessag
 
 
 def sides(pair: PrisonerLevels) -> dict[str, Side | None]:
-    """Both current records, as a mismatch has them."""
+    """Both current records as the fields of a mismatch, with None for a side without a record."""
     return {
         "nomis": _nomis_side(pair.nomis) if pair.nomis else None,
         "dps": _dps_side(pair, pair.newest_review) if pair.dps else None,
@@ -73,7 +73,7 @@ def sides(pair: PrisonerLevels) -> dict[str, Side | None]:
 
 
 def evidence_rows(evidence: Evidence) -> tuple[IncentiveEvidenceRow, ...]:
-    """The records of both sides, newest first."""
+    """The NOMIS records that were read, and at most `_MOST_REVIEWS` DPS reviews; newest first."""
     current = evidence.pair.newest_review
     rows = [_record_row(evidence, record) for record in evidence.records]
     rows += [_review_row(evidence, review, current) for review in evidence.reviews[:_MOST_REVIEWS]]
@@ -155,7 +155,7 @@ def _dps_side(pair: PrisonerLevels, review: Review | None) -> Side:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedPrisoner:
-    """Both levels and histories of a prisoner. `mismatch.diagnosis` is None if both sides agree."""
+    """The levels and histories of a prisoner on both sides. `mismatch.diagnosis` is None if both sides agree."""
 
     mismatch: IncentiveMismatch
     equal: bool
@@ -169,7 +169,7 @@ def explain_prisoner(
     near: timedelta,
     moment: datetime,
 ) -> ExplainedPrisoner:
-    """Reads both sides of a prisoner with the whole histories, and says why they differ. Raises `SyncError`."""
+    """Reads a prisoner's levels and histories on both sides, and explains any difference. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
     review = pair.newest_review
@@ -181,7 +181,7 @@ def explain_prisoner(
         baseline = read_baseline(connection, NAME, moment)
     standing, since = baseline.classify(key_text(key), moment)
     if since == baseline.started_at:
-        # The difference is still as new as the report of the last run says.
+        # The last run reported the difference as new, and it stays new until the next run.
         standing = "new"
     found = explanation(evidence, None if pair.equal else _explained(diagnose(evidence, near), pair))
     values = {"offender_no": offender_no, "prison_id": pair.prison_id, "standing": standing, "since": since, **key}
@@ -192,6 +192,6 @@ def explain_prisoner(
 
 
 def _explained(diagnosis: IncentiveDiagnosis, pair: PrisonerLevels) -> IncentiveDiagnosis:
-    """The diagnosis without the command that explains the difference, for output of that command."""
+    """The diagnosis without the `reconcile explain` command, for the output of that command itself."""
     further = tuple(each for each in diagnosis.commands if each != explain(pair))
     return diagnosis.model_copy(update={"commands": further})

@@ -1,4 +1,4 @@
-"""Reads the levels of many bookings: from NOMIS singly, from DPS in bulk, or singly if the bulk call omits them."""
+"""Reads the levels of many bookings: from NOMIS one by one; from DPS in bulk, or else one by one."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ LONGEST_PRISON = 6
 
 
 def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
-    """The code of each level name of DPS, including inactive levels; names that two levels share are left out.
+    """The level codes of DPS by level name, including inactive levels.
 
-    Raises `UpstreamError` if the levels cannot be read.
+    A name is left out if two levels share it, or if its code is not valid. Raises `UpstreamError` if the levels cannot
+    be read.
     """
     codes: dict[str, str] = {}
     shared: set[str] = set()
@@ -55,14 +56,14 @@ def is_code(text: str, longest: int) -> bool:
 
 
 def level_code(code: object, response: str) -> str:
-    """The code, if it is a valid level code; otherwise raises `RuleError`, which names the `response`."""
+    """Returns `code` if it is a valid level code; otherwise raises `RuleError`, which names the `response`."""
     if not isinstance(code, str) or not is_code(code, LONGEST_LEVEL):
         raise RuleError(f"{response}: the level is not a code of 1 to {LONGEST_LEVEL} characters")
     return code
 
 
 def prison_code(code: object, response: str) -> str | None:
-    """The code, if it is None or a valid prison code; otherwise raises `RuleError`, which names the `response`."""
+    """Returns `code` if it is None or a valid prison code; otherwise raises `RuleError`, which names the `response`."""
     if code is None:
         return None
     if not isinstance(code, str) or not is_code(code, LONGEST_PRISON):
@@ -71,9 +72,9 @@ def prison_code(code: object, response: str) -> str | None:
 
 
 def level_of_record(body: object, booking_id: int) -> tuple[str, str | None]:
-    """The level code and the prison of an IEP record in a NOMIS response.
+    """The level code and the prison code of an IEP record in a NOMIS response; the prison code may be None.
 
-    Raises `RuleError` for the record of another booking, or an invalid code.
+    Raises `RuleError` if the record is that of another booking, or has an invalid code.
     """
     response = f"nomis: GET /incentives/booking-id/{booking_id}/current"
     if not isinstance(body, dict) or body.get("bookingId") != booking_id:
@@ -114,10 +115,10 @@ class LevelReader:
         return level_code(summary.iep_code, f"incentives: GET /iep/reviews/booking/{booking_id}")
 
     def bulk_levels(self, booking_ids: Sequence[int], reads: Reads) -> dict[int, str]:
-        """The levels that the bulk call returns, by booking id.
+        """The level codes of those bookings whose levels the bulk call returns, by booking id.
 
-        Bookings that are missing, or that have a level without a name, must be read one by one. A booking is missing if
-        none of its reviews has the flag that the bulk call relies on.
+        The other bookings must be read one by one: the bulk call omits a booking if none of its reviews has the flag
+        that the call relies on, and it returns level names, some of which do not identify a level.
         """
         found: dict[int, str] = {}
         for start in range(0, len(booking_ids), LARGEST_BULK):
@@ -143,7 +144,7 @@ class LevelReader:
             return self._names
 
     def _bulk_call(self, booking_ids: Sequence[int], reads: Reads) -> Mapping[int, str]:
-        """Makes one bulk call; empty if the levels must be read one by one."""
+        """The level names by booking id from one bulk call; empty if the call fails, so that levels are read singly."""
         client = self._services[UpstreamName.INCENTIVES]
         try:
             return reads.one(UpstreamName.INCENTIVES, partial(incentives_api.current_levels, client, booking_ids))
@@ -154,8 +155,8 @@ class LevelReader:
             return {}
 
 
-#: If at least this many prisoners have no level, their share may exceed that of the last complete run by at most
-#: `MOST_MORE`, or may be at most `MOST_AT_FIRST` in a first run.
+#: If at least this many prisoners have no level, their share may exceed that of the last run that did not fail by at
+#: most `MOST_MORE`, or may be at most `MOST_AT_FIRST` in a first run.
 FEWEST_WITHOUT = 20
 MOST_MORE = 0.05
 MOST_AT_FIRST = 0.10
@@ -176,7 +177,7 @@ class MissingLevels:
 
     @classmethod
     def of(cls, cells: Iterable[MatrixCell]) -> MissingLevels:
-        """The numbers in the matrix of a run."""
+        """The numbers of a run, counted from the cells of its matrix."""
         compared = nomis = dps = 0
         for cell in cells:
             compared += cell.count
@@ -188,7 +189,7 @@ class MissingLevels:
 def why_without_levels(frame: pd.DataFrame, before: MissingLevels | None) -> str | None:
     """Why the levels of a run are implausible: too many prisoners have none on one side. None if they are plausible.
 
-    before: the numbers of the last earlier run that counts, if there is one.
+    before: the numbers of the last run that did not fail, or None if there is none.
     """
     everyone = len(frame)
     sides = (

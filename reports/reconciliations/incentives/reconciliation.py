@@ -1,7 +1,7 @@
 """The incentive reconciliation: whether every active prisoner has the same incentive level in NOMIS and in DPS.
 
-NOMIS is read booking by booking, and DPS in bulk at the same time. A difference is read again by the single calls,
-which return the records that the decision table needs.
+NOMIS is read booking by booking, and DPS in bulk at the same time. Levels that differ are read again by the single
+calls, which return the records that the decision table needs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from reports.engine.reconciliation import Reads
     from reports.engine.result import ReconciliationResult
 
-_NOT_FOUND = "not among the active prisoners, and no review in DPS"
+_NOT_FOUND = "not among the active prisoners, and no DPS review of an active booking"
 
 
 class Incentives(Reconciliation):
@@ -78,7 +78,7 @@ class Incentives(Reconciliation):
         self._pairs: dict[int, PrisonerLevels] = {}
 
     def population(self, reads: Reads) -> Population:
-        """Everyone, in pages, or the active bookings of the chosen prisoners."""
+        """The active bookings of everyone, in pages, or those of the chosen prisoners."""
         if self.scope.offender_nos:
             return self._chosen(self.scope.offender_nos, ())
         listing = list_prisoners(
@@ -92,7 +92,10 @@ class Incentives(Reconciliation):
         return self._population(listing, ())
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The known prisoners and those who have arrived since; as people move, all pages are read."""
+        """The known prisoners, and those who have arrived since or were missed.
+
+        All pages are read again, because prisoners move between them.
+        """
         known = [prisoner for unit in population.units for prisoner in _prisoners(unit)]
         if self.scope.offender_nos:
             return self._chosen(population.detail["notFound"], known)
@@ -102,7 +105,7 @@ class Incentives(Reconciliation):
         return self._population(listing, population.units)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """The levels of one page of prisoners: NOMIS one by one, DPS in bulk."""
+        """Reads the levels of one page of prisoners: from NOMIS one by one, and from DPS in bulk."""
         prisoners = {each.booking_id: each.offender_no for each in _prisoners(unit)}
         with TracedThreads(1, thread_name_prefix="dps-levels") as executor:
             dps_levels = executor.submit(self._dps_levels, list(prisoners), reads)
@@ -122,13 +125,13 @@ class Incentives(Reconciliation):
         return Reading(_with_sides(frame), tuple(unread))
 
     def _dps_levels(self, bookings: Sequence[int], reads: Reads) -> dict[int, str | FailedRead | None]:
-        """The DPS levels of bookings: in bulk, and then singly those that the bulk call omits."""
+        """The DPS levels of bookings, read in bulk; those that the bulk call omits are then read singly."""
         levels: dict[int, str | FailedRead | None] = dict(self._levels.bulk_levels(bookings, reads))
         missing = [booking_id for booking_id in bookings if booking_id not in levels]
         return levels | dict(reads.each(UpstreamName.INCENTIVES, self._levels.dps_level, missing))
 
     def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit:
-        """The prisoners of a page who could not be read."""
+        """A page with only those prisoners of `unit` who could not be read."""
         bookings = {each.key["booking_id"] for each in unread}
         return _unit(int(unit.id), [each for each in _prisoners(unit) if each.booking_id in bookings])
 
@@ -170,7 +173,7 @@ class Incentives(Reconciliation):
         return Reading(_with_sides(typed(self, map(_row, kept))), tuple(unread))
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The current review of DPS, and its prisoner, as the reviews of a prisoner are handled one at a time."""
+        """The names of the current DPS review; one of them is its prisoner, whose reviews are handled one at a time."""
         return entities(row["review_id"], row["offender_no"])
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
@@ -193,7 +196,7 @@ class Incentives(Reconciliation):
         return {"matrix": matrix(frame), "unread_pages": tuple(pages)}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the levels are implausible: too many prisoners have no level on one side."""
+        """Why the levels are implausible: too many prisoners have no level on one side. None if they are plausible."""
         before = MissingLevels.of(earlier.matrix) if isinstance(earlier, own.IncentiveResult) else None
         return why_without_levels(frame, before)
 
@@ -213,7 +216,7 @@ class Incentives(Reconciliation):
         )
 
     def _chosen(self, offender_nos: Sequence[str], known: Sequence[PrisonerId]) -> Population:
-        """The chosen prisoners: the `known` prisoners, and those of `offender_nos` who have an active booking."""
+        """The prisoners to compare: those in `known`, and those of `offender_nos` who have an active booking."""
         found = find_bookings(self.services, offender_nos, self._page_size)
         prisoners = [*known, *found.prisoners]
         size = self._page_size
@@ -231,9 +234,10 @@ class Incentives(Reconciliation):
         return read_levels(self.services, prisoner.booking_id, prisoner.offender_no)
 
     def _released(self, differing: Sequence[PrisonerLevels], reads: Reads) -> frozenset[int]:
-        """The bookings that are no longer active.
+        """The ids of those bookings in `differing` that are no longer active.
 
-        Pages of the list are read after all levels, so no page is older than the levels that it is compared with.
+        The pages of the list are read after all levels, so no page is older than the levels that it is compared with.
+        Nothing is looked up if prisoners were chosen; a booking counts as active if its look-up fails.
         """
         if self.scope.offender_nos:
             return frozenset()
@@ -254,7 +258,7 @@ class Incentives(Reconciliation):
 
 
 def matrix(frame: pd.DataFrame) -> tuple[own.MatrixCell, ...]:
-    """How many prisoners have each pair of levels, in the order of their codes; those without a level come first."""
+    """How many prisoners have each pair of levels, sorted by NOMIS code, then DPS code; missing levels come first."""
     counts = frame.groupby(["nomis_level", "dps_level"], observed=True, dropna=False).size().reset_index(name="count")
     cells = [
         own.MatrixCell(nomis_level=_text(nomis), dps_level=_text(dps), count=int(count))

@@ -1,4 +1,4 @@
-"""The additions to the general result for the incentive reconciliation: levels, both records, and the matrix."""
+"""What the incentive reconciliation adds to the general result: levels, both records, and the matrix."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KINDS = (
 
 
 class Side(Part):
-    """The current level of one side; `at` is local to London, `origin` is the audit module or the kind of review."""
+    """The current level of one side. `at` is local to London; `origin` is the audit module or the kind of review."""
 
     level: str
     at: datetime | None = None
@@ -81,7 +81,7 @@ class IncentiveDiagnosis(Diagnosis):
 
     @property
     def known_as(self) -> str:
-        """The row of the decision table."""
+        """The number of the row of the decision table, as text."""
         return str(self.number)
 
 
@@ -126,7 +126,7 @@ class _Levels(Part):
 
 
 class IncentiveInFlight(_Levels, InFlight):
-    """A difference of levels that is expected to disappear."""
+    """A difference in levels that is expected to disappear."""
 
 
 class IncentiveExcluded(_Levels, Excluded):
@@ -138,14 +138,14 @@ class IncentiveResolved(_Levels, Resolved):
 
 
 class IncentiveUnconfirmed(_Levels, Unconfirmed):
-    """A difference of levels that was seen once and could not be read again."""
+    """A difference in levels that was seen once and could not be read again."""
 
 
 class IncentiveUnread(Unread):
     """A prisoner whose levels could not be read.
 
-    page, row: where the prisoner is on the list of active prisoners (pages from 0, rows from 1), if that row cannot be
-    used. A missing prisoner number is `unknown`, and a missing booking is None.
+    page, row: the place of an unusable row on the list of active prisoners (pages from 0, rows from 1); None if the row
+    of the prisoner is usable. A missing prisoner number is `unknown`, and a missing booking is None.
     """
 
     offender_no: str
@@ -180,7 +180,7 @@ class MatrixCell(Part):
 
 
 class IncentiveResult(ReconciliationResult):
-    """Everything that a run found. The defaults are for results of versions that had only this reconciliation."""
+    """Everything that a run found. The defaults are for results from when this was the only reconciliation."""
 
     reconciliation: str = NAME
     title: str = TITLE
@@ -204,7 +204,7 @@ class IncentiveResult(ReconciliationResult):
         return tuple((number, each) for number, each in super().rows if isinstance(each, IncentiveMismatch))
 
     def counts(self) -> dict[str, int]:
-        """The figures of the run; the parts missing from the list are pages."""
+        """The figures of the run, with `unread_pages` instead of `gaps`: the parts missing from the list are pages."""
         counts = super().counts()
         return {("unread_pages" if name == "gaps" else name): count for name, count in counts.items()}
 
@@ -219,7 +219,7 @@ class IncentiveResult(ReconciliationResult):
 
 
 def _general(values: Mapping[str, Any], nomis: str | None, dps: str | None) -> Mapping[str, Any]:
-    """The values of a record with the general fields that follow from its levels."""
+    """The values of a record, and the general fields that follow from its levels, unless `values` has them."""
     differs = nomis != dps
     found = {
         "key": {"booking_id": _value(values, "booking_id", "bookingId")},

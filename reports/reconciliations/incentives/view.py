@@ -53,7 +53,7 @@ _STEPS = {level: step for step, level in enumerate(level for level in LEVELS if 
 
 
 def direction_of(mismatch: IncentiveMismatch) -> str:
-    """The direction of a difference, one of `DIRECTIONS`: `nomis-1` if NOMIS is one level higher."""
+    """The direction of a difference, a key of `DIRECTIONS`: for example `nomis-1` if NOMIS is one level higher."""
     if mismatch.nomis_level is None:
         return "no-nomis-level"
     if mismatch.dps_level is None:
@@ -113,12 +113,15 @@ COLUMNS = (
 
 
 class IncentiveView(View):
-    """The view of the result of a reconciliation of incentive levels."""
+    """The view of the result of an incentive reconciliation."""
 
     part: ClassVar[str] = "report/levels.html.j2"
     shows_kind: ClassVar[bool] = False
     filter_hint: ClassVar[str] = "prisoner, prison, level, cause or “new”"
-    prison_caption: ClassVar[str] = "By the prison of the NOMIS record; “unknown” means that NOMIS has no record"
+    prison_caption: ClassVar[str] = (
+        "Compared prisoners are counted by the prison of the NOMIS record, and differences by that of the newer "
+        "record; “unknown” means that there is no such record"
+    )
 
     result: IncentiveResult
 
@@ -131,16 +134,16 @@ class IncentiveView(View):
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """The event of the summary, and the domain."""
+        """The name of the summary event and the name of the domain, to search for in Slack."""
         return (REPORT, "domain incentives")
 
     @property
     def csv_name(self) -> str:
-        """The file name of the CSV, kept from the time when this was the only reconciliation."""
+        """The file name of the CSV, unchanged since this was the only reconciliation."""
         return f"incentive-mismatches-{self.result.run_id}.csv"
 
     def title(self) -> str:
-        """The title that operators and dashboards rely on."""
+        """The title of the messages about a run that did not fail; operators and dashboards rely on this text."""
         if self.result.mismatches:
             return ALERTS[REPORT].format(environment=self.result.environment)
         return f"Incentive reconciliation in {self.result.environment}"
@@ -150,7 +153,7 @@ class IncentiveView(View):
         return f"The incentive reconciliation failed in {self.result.environment}"
 
     def differ(self) -> str:
-        """A clause saying how many prisoners had different levels."""
+        """A clause, in the past tense, saying how many prisoners' levels differed."""
         different, compared = len(self.result.mismatches), self.result.compared
         if compared == 1:
             return "the prisoner had different levels in NOMIS and in DPS"
@@ -158,7 +161,7 @@ class IncentiveView(View):
         return f"{who} had different incentive levels in NOMIS and in DPS"
 
     def agree(self) -> str:
-        """A clause saying that all prisoners had the same level on both sides."""
+        """A clause, in the past tense, saying that all prisoners had the same level on both sides."""
         if self.result.compared == 1:
             return "the prisoner had the same level in NOMIS and in DPS"
         return f"all {thousands(self.result.compared)} prisoners had the same incentive level in NOMIS and in DPS"
@@ -168,19 +171,19 @@ class IncentiveView(View):
         return "Every prisoner has the same level in NOMIS and in DPS."
 
     def gaps(self, number: int) -> str:
-        """The pages of the list of active prisoners that could not be read, in words."""
+        """How many pages of the list of active prisoners could not be read, in words: `2 pages of prisoners`."""
         return f"{count(number, 'page')} of prisoners"
 
     def not_found(self, number: int) -> str:
-        """A clause saying that some requested prisoners are not active."""
+        """A clause saying that `number` requested prisoners are not active."""
         return f"{count(number, 'requested prisoner')} {'is' if number == 1 else 'are'} not among the active prisoners"
 
     def nobody(self) -> str:
-        """The subject of a clause saying that no prisoner to compare was found."""
+        """The subject of a clause saying that no prisoners to compare were found."""
         return "none of the chosen prisoners" if self.result.parameters.get("offender_nos") else "no active prisoner"
 
     def population(self) -> str:
-        """A sentence with NOMIS's count, and the numbers of prisoners listed, compared and released."""
+        """A sentence with NOMIS's count of prisoners and the numbers listed, compared and released."""
         result = self.result
         compared = thousands(result.compared) if result.compared else "none"
         listed = f"{thousands(result.total or 0)} active prisoners by NOMIS’s count, {thousands(result.listed)} listed"
@@ -193,7 +196,7 @@ class IncentiveView(View):
     # Records
 
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
-        """The level of one side, with the date and the origin of its record, if they are known."""
+        """The level of one side, with the date and origin of its record if they are known; empty without a level."""
         if not isinstance(record, IncentiveMismatch):
             level = getattr(record, f"{side}_level")
             return (ShownValue("", level),) if level is not None else ()
@@ -227,23 +230,23 @@ class IncentiveView(View):
     # Counts
 
     def advice(self, diagnosis: Diagnosis) -> str:
-        """The general advice on the cause, as the advice on a single difference names its records."""
+        """The general advice on the cause, because the advice on a single difference names the records in question."""
         assert isinstance(diagnosis, IncentiveDiagnosis)
         return CAUSES[diagnosis.number].action
 
     def levels(self) -> list[str | None]:
-        """The levels that occur: the usual levels first, in their order, and None last."""
+        """The levels that occur: the known levels in the order of `LEVELS`, then the others by code, and None last."""
         found = {code for cell in self._matrix for code in (cell.nomis_level, cell.dps_level)}
         usual = [code for code in LEVELS if code in found]
         others = sorted(code for code in found if code is not None and code not in usual)
         return [*usual, *others, *([None] if None in found else [])]
 
     def matrix(self) -> dict[tuple[str | None, str | None], int]:
-        """How many prisoners have each level in NOMIS and in DPS."""
+        """How many of the compared prisoners have each pair of levels: the level in NOMIS, then the level in DPS."""
         return {(cell.nomis_level, cell.dps_level): cell.count for cell in self._matrix}
 
     def pairs(self) -> dict[tuple[str | None, str | None], int]:
-        """How many differences have each pair of levels; the matrix also counts differences excluded or in flight."""
+        """How many mismatches have each pair of levels; the matrix also counts excluded and in-flight differences."""
         return dict(Counter((each.nomis_level, each.dps_level) for each in self.result.mismatches))
 
     def level_query(self, **levels: str | None) -> str:
@@ -251,21 +254,21 @@ class IncentiveView(View):
         return query(**{side: code(level, none="none") for side, level in levels.items()})
 
     def directions(self) -> list[Count]:
-        """How many differences are in each direction, in the order of `DIRECTIONS`."""
+        """The number of mismatches in each direction, in the order of `DIRECTIONS`."""
         named = ((each, direction_of(each)) for each in self.result.mismatches)
         found = counts((DIRECTIONS[direction], query(direction=direction), each) for each, direction in named)
         order = [*DIRECTIONS.values()]
         return sorted(found, key=lambda each: order.index(each.name))
 
     def filter_values(self, mismatch: Mismatch) -> dict[str, str]:
-        """The filter values for both levels, and for which of them is higher."""
+        """The filter values for both levels, and for the direction of the difference."""
         assert isinstance(mismatch, IncentiveMismatch)
         levels = {"nomis": mismatch.nomis_level, "dps": mismatch.dps_level}
         values = {side: code(level, none="none") for side, level in levels.items()}
         return {**values, "direction": direction_of(mismatch)}
 
     def codes(self) -> list[Codes]:
-        """The general codes, the levels, and the codes of what made the records."""
+        """The general codes, the levels, and the codes of what made the records; groups without codes are left out."""
         mismatches = self.result.mismatches
         records = [each for found in mismatches for each in (found.nomis, found.dps, *found.evidence) if each]
         of_levels = (*self.levels(), *(each.level for each in records))
@@ -276,11 +279,11 @@ class IncentiveView(View):
     # The CSV
 
     def csv_columns(self) -> tuple[str, ...]:
-        """The columns, which spreadsheets rely on."""
+        """The names of the columns of the CSV, in order; spreadsheets rely on them."""
         return COLUMNS
 
     def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
-        """Both levels, both current records, and the diagnosis."""
+        """The values of a difference by column: both levels, and for a mismatch its current records and diagnosis."""
         values: dict[str, Any] = {side: getattr(record, side) for side in ("nomis_level", "dps_level")}
         if not isinstance(record, IncentiveMismatch):
             return values

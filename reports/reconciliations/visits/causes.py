@@ -147,7 +147,7 @@ _ON_SCREEN: Final = (CAUSES["cancelled-in-nomis-only"], _CHANGED_ON_SCREEN, _OUT
 
 
 def explain(difference: Difference, today: date, *, merged: bool) -> Explanation:
-    """The cause, the weight and the fix of a difference, with the evidence that was read.
+    """The explanation of a difference: its cause and weight, how to fix it, and the evidence that was read.
 
     merged: whether NOMIS no longer knows the prisoner number that DPS has.
     """
@@ -185,5 +185,5 @@ def _cause_of(difference: Difference, *, merged: bool) -> VisitCause:
 
 
 def _changed_on_screen(row: Mapping[str, Any]) -> bool:
-    """Whether someone other than its creator changed the visit; NOMIS always records this program as the same user."""
+    """Whether a visit was changed by someone other than its creator; NOMIS knows this program as a single user."""
     return row["changed_by"] is not None and row["changed_by"] != row["created_by"]

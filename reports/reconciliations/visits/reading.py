@@ -1,7 +1,7 @@
-"""Reads the visits of a prison on both sides, and reads the visits of single references again.
+"""Reads the visits of a prison or a prisoner on both sides, and reads single visits again.
 
-First it reads every visit that DPS has in the window, its mapping, and the NOMIS visit that it is mapped to. Then it
-reads the other recent visits of NOMIS: duplicates, and visits without a mapping or a DPS visit.
+First it reads every visit that DPS has in the window, its mapping, and the NOMIS visit that it is mapped to. Then, for
+a prison, it reads the other recent visits of NOMIS: duplicates, and visits without a mapping or a DPS visit.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _SOCIAL: Final = NOMIS_VISIT_TYPES["SOCIAL"]
 
 
 class VisitReader(UnitReader):
-    """Reads the visits of one unit, or of single references again."""
+    """Reads the visits of one unit, or reads single visits again."""
 
     dps = UpstreamName.VISITS
 
     def read_prison(
         self, prison_id: str, days: tuple[date, date], created_from: datetime, known: Iterable[int], *, cut: bool
     ) -> pd.DataFrame:
-        """The rows of a prison (`rules.join`): its DPS visits on these days (inclusive), and its other NOMIS visits.
+        """The rows of a prison (`rules.join`): its DPS visits on `days` (both inclusive), and its other NOMIS visits.
 
         created_from: other NOMIS visits are examined if they were created at or after this time (local to London).
-        known: NOMIS visits to examine regardless of when they were created. cut: leaves out NOMIS visits on other days.
-        Raises `SyncError` if nothing can be read for the prison.
+        known: NOMIS visits to examine regardless of when they were created. cut: whether to leave out other NOMIS
+        visits that are not on `days`. Raises `SyncError` if DPS cannot list the visits, or if NOMIS lacks the route.
         """
         visits = self._list_visits({"prisonId": prison_id}, days)
         try:
@@ -70,7 +70,10 @@ class VisitReader(UnitReader):
         return self._rows(visits, list(visits), (), None)
 
     def read_again(self, references: Iterable[str], visit_ids: Iterable[int]) -> pd.DataFrame:
-        """The rows of these references and of these NOMIS visits, without visits that neither side has any longer."""
+        """The rows of the DPS visits `references` and the NOMIS visits `visit_ids`.
+
+        Visits that neither side has any longer are left out.
+        """
         known = list(dict.fromkeys(references))
         rows = self._rows(self._find_visits(known), known, set(visit_ids), None)
         return rows[rows["in_dps"] | rows["in_nomis"]]
@@ -106,14 +109,17 @@ class VisitReader(UnitReader):
         others: Collection[int],
         days: tuple[date, date] | None,
     ) -> pd.DataFrame:
-        """The rows of DPS visits, of the mappings of their references, and of other NOMIS visits."""
+        """The rows of the DPS visits `visits`, the mappings of `references`, and the other NOMIS visits `others`.
+
+        days: the days on which other NOMIS visits must be, or None for any day.
+        """
         mappings = self._find_mappings(references)
         handled = {*references, *self._unread_visits()}
         records = self._look_through(set(others).difference(mappings.values()), days)
         named = _pairs(records, "nomis_reference")
         owners = self._find_owners({visit_id: name for visit_id, name in named.items() if name})
 
-        # The references that are not in the list are those of duplicates, of unmapped visits, and of mappings.
+        # Further references are those of duplicates, of unmapped visits, and of mappings.
         unmapped = {visit_id: name for visit_id, name in named.items() if not name or not owners.get(visit_id, "?")}
         further = {name for name in unmapped.values() if name}.difference(handled)
         owned = {name: visit_id for visit_id, name in owners.items() if name and name not in handled}
@@ -137,7 +143,10 @@ class VisitReader(UnitReader):
         )
 
     def _look_through(self, visit_ids: Collection[int], days: tuple[date, date] | None) -> pd.DataFrame:
-        """The social visits among these NOMIS visits, as `rules.nomis_frame`, and only those on `days` if given."""
+        """The social visits among these NOMIS visits, as `rules.nomis_frame` returns them.
+
+        days: if given, visits on other days are left out.
+        """
         found = rules.nomis_frame(self._find_details({visit_id: str(visit_id) for visit_id in sorted(visit_ids)}))
         social = found["nomis_type"] == _SOCIAL
         if days is not None:
@@ -149,13 +158,13 @@ class VisitReader(UnitReader):
         return self.existing("DPS", visit_scheduler.find_visit, _keys((each, each) for each in sorted(references)))
 
     def _find_mappings(self, references: Iterable[str]) -> dict[str, int]:
-        """The NOMIS visits that references are mapped to; a reference without a mapping is left out."""
+        """The NOMIS visits that references are mapped to, by reference; references without a mapping are left out."""
         keys = _keys((each, each) for each in references)
         found = self.mapped(MAPPINGS, "DPS", keys, lambda ids: int(ids.nomis_ids[0]))
         return {reference: visit_id for reference, visit_id in found.items() if visit_id is not None}
 
     def _find_owners(self, named: Mapping[int, str]) -> dict[int, str]:
-        """The references that NOMIS visits are mapped to; empty for a visit without a mapping."""
+        """The references that NOMIS visits are mapped to, by visit id; empty for a visit without a mapping."""
         keys = _keys((each, f"{name} {each}") for each, name in named.items())
         found = self.mapped(MAPPINGS, "NOMIS", keys, lambda ids: ids.dps_id)
         return {visit_id: reference or "" for visit_id, reference in found.items()}
@@ -168,7 +177,7 @@ class VisitReader(UnitReader):
 
 
 def _keys(items: Iterable[tuple[Item, str]]) -> dict[Item, dict[str, str]]:
-    """Items with the keys of their rows, which identify them if they fail."""
+    """The items with the keys of their rows; an item that cannot be read is unread under its key."""
     return {item: {"visit": name} for item, name in items}
 
 

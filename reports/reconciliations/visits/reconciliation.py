@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 #: How far back NOMIS visits are examined when no earlier run has done so.
 _FIRST_LOOK: Final = timedelta(days=60)
 _DAY: Final = timedelta(days=1)
-#: After this long without a complete run, a small number of visits is plausible.
+#: If the last run that did not fail began longer ago than this, a small number of visits is plausible.
 _BELIEVED_AFTER: Final = timedelta(days=3)
 
 
 class Visits(Reconciliation):
-    """Compares the booked and cancelled visits of DPS with NOMIS, from yesterday onwards."""
+    """Compares the booked and cancelled visits in DPS with those in NOMIS, from yesterday onwards."""
 
     name = "visits"
     title = "Visits"
@@ -58,11 +58,11 @@ class Visits(Reconciliation):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:
-        """From yesterday, as its visits may only now have ended in NOMIS, to the last day that can be booked."""
+        """Yesterday, as its visits may have ended in NOMIS only now, and the last day that the settings cover."""
         return today - timedelta(days=1), today + timedelta(days=settings.visit_reconciliation_days_ahead)
 
     def population(self, reads: Reads) -> Population:
-        """The prisons where visits can be booked, or the chosen prisoners."""
+        """The chosen prisoners or prisons, else the prisons in the settings, else those where visits can be booked."""
         first, last = self.days
         days = {"from": first.isoformat(), "to": last.isoformat()}
         if self.scope.offender_nos:
@@ -77,7 +77,10 @@ class Visits(Reconciliation):
         return Population(units, None, detail=days)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """The DPS visits of a prison with their mappings and NOMIS visits, and the other recent NOMIS visits."""
+        """Reads the DPS visits of a prison or a prisoner, with their mappings and NOMIS visits.
+
+        For a prison, it also reads the other recent NOMIS visits, and those that were reported before.
+        """
         reader = VisitReader(self.services, reads)
         if self.scope.offender_nos:
             rows = reader.read_prisoner(unit.id, self.days)
@@ -94,11 +97,11 @@ class Visits(Reconciliation):
         return Reading(typed(self, found), reader.unread)
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows that differ, by the rules of visits."""
+        """The rows that differ, as `rules.differing` returns them."""
         return rules.differing(frame, _today())
 
     def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
-        """How many visits each side has, how many were made on the NOMIS screen, and how many pages DPS has."""
+        """How many visits each side has, how many were made on the NOMIS screen, and how many pages DPS lists."""
         of_prisons = frame[frame["in_dps"] & ~frame["surplus"]].groupby("prison_id").size()
         return {
             "dps_visits": int(of_prisons.sum()),
@@ -108,9 +111,10 @@ class Visits(Reconciliation):
         }
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why DPS's response, though not an error, is implausible: it has no visits, or under half as many as before.
+        """Why the number of DPS visits is implausible: there are none, or under half as many as in the last run.
 
-        After some days without a complete run, the new number is accepted.
+        The last run is the last that did not fail. None if the number is plausible, if prisons or days were chosen, or
+        if the last run began more than `_BELIEVED_AFTER` ago.
         """
         if self.scope.prisons or self.scope.days_chosen or not isinstance(earlier, VisitResult):
             return None
@@ -122,7 +126,7 @@ class Visits(Reconciliation):
         return f"DPS lists {found:,} visits, but it listed {before:,} in the last run that did not fail"
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """Explains differences. If the prisoner numbers differ, it checks whether NOMIS still knows the DPS number."""
+        """Explains differences. If prisoner numbers differ, looks up whether NOMIS still knows the number in DPS."""
         numbers = {each.row["dps_prisoner"] for each in differences if "prisoner" in each.differs}
         try:
             found = reads.each(UpstreamName.NOMIS, lambda each: knows_prisoner(self.services.nomis, each), numbers)
@@ -139,13 +143,20 @@ class Visits(Reconciliation):
         return VisitEvents()
 
     def _created_from(self) -> datetime:
-        """The time from which NOMIS visits are examined, local to London: a day before the last complete run."""
+        """The time, local to London, since which NOMIS visits must have been created to be examined.
+
+        It is a day before the last complete run began, but at least two days and at most `_FIRST_LOOK` ago. If there is
+        no such run, it is `_FIRST_LOOK` ago.
+        """
         now = clock.london_now()
         before = _FIRST_LOOK if self.earlier is None else max(now - self.earlier.started_at, _DAY) + _DAY
         return (now - min(before, _FIRST_LOOK)).replace(tzinfo=None)
 
     def _reported_visits(self) -> dict[str, list[int]]:
-        """The NOMIS visits to examine again, by prison: recent visits that the last complete run reported."""
+        """The NOMIS visits to examine again, by prison: those of differences that the last complete run reported.
+
+        Differences that have lasted longer than `_FIRST_LOOK` are left out.
+        """
         found: dict[str, list[int]] = {}
         oldest = clock.now() - _FIRST_LOOK
         for each in () if self.earlier is None else self.earlier.mismatches:
@@ -200,11 +211,11 @@ class VisitEvents(Events):
         return self._page_error({"prisonId": unread.unit, "side": unread.side}, unread.reason)
 
     def gap(self, gap: UnlistedPart) -> Event:
-        """The event for a page of visits that could not be read."""
+        """The event for a list of visits, or a page of it, that could not be read."""
         return self._page_error(gap.detail, gap.reason)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The event for the end of a run, with its counts and the first differences by visit."""
+        """The event for the end of a run, with its counts, and with the kinds of the first differences by visit."""
         assert isinstance(result, VisitResult)
         counts = {
             "visit-count": result.dps_visits,

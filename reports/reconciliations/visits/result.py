@@ -1,4 +1,4 @@
-"""The additions to the general result for the reconciliation of visits."""
+"""What the reconciliation of visits adds to the general result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class VisitMismatch(Mismatch):
     """A visit that differs.
 
     weight: how urgent the difference is. reference: the reference of the DPS visit. visit_id: the id of the NOMIS
-    visit, even if it is gone.
+    visit, even if that visit is gone, or None if none is known.
     """
 
     weight: Weight = "medium"
@@ -22,10 +22,10 @@ class VisitMismatch(Mismatch):
 
 
 class VisitResult(ReconciliationResult):
-    """The result, with how many visits each side has.
+    """The result of a run, with the number of visits on each side.
 
-    on_screen: how many NOMIS visits have no DPS visit because they were made on the NOMIS screen, which is not a
-    difference. pages: on how many pages DPS lists its visits.
+    on_screen: how many NOMIS visits have no DPS visit because they were made on the NOMIS screen; these are not
+    differences. pages: the number of pages on which DPS lists its visits.
     """
 
     mismatches: tuple[VisitMismatch, ...] = ()

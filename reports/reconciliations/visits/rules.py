@@ -1,7 +1,8 @@
-"""The rules for when a visit differs, and how: the records of both sides are made into frames, joined and compared.
+"""The rules for when and how a visit differs. The records of both sides are made into frames, joined and compared.
 
 A row is a visit of visit-scheduler with the NOMIS visit that it is mapped to. A further NOMIS visit with the same
-reference in its comment is a separate row (`surplus`). So is a visit made on the NOMIS screen, which has no reference.
+reference in its comment is a separate row (`surplus`). A visit made on the NOMIS screen, which has no reference, is
+also a separate row.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def pairs(references: Iterable[tuple[str, int]]) -> pd.DataFrame:
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text can only be the reference of a visit: four pairs of letters or digits."""
+    """Whether a text can only be a visit reference: four pairs of lower-case letters or digits, joined by hyphens."""
     return re.fullmatch(_WELL_FORMED, text) is not None
 
 
@@ -163,10 +164,10 @@ def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmappe
     """The rows to compare, one for each visit and one for each duplicate NOMIS visit.
 
     dps, nomis: the frames of `dps_frame` and `nomis_frame`. mappings: the `reference` and `visit_id` of each mapping.
-    unmapped: the same columns for NOMIS visits without a mapping, with the reference in their comment, or NA. A
-    reference without a mapping gets the first NOMIS visit that names it; a cancelled visit only if all of them are
-    cancelled. Returns the columns of `KEY`, `FIELDS` on both sides and `EXTRA`, and `prison_id`, `offender_no`,
-    `in_nomis`, `in_dps` (`bool`).
+    unmapped: the same columns for NOMIS visits without a mapping; the reference is the one in the comment, or NA. A
+    reference without a mapping gets the first NOMIS visit that names it, but a cancelled one only if all that name it
+    are cancelled. Returns the columns of `KEY` and `EXTRA`, those of `FIELDS` on both sides, `prison_id`,
+    `offender_no`, and `in_nomis` and `in_dps` (`bool`).
     """
     state = nomis.set_index("visit_id")["nomis_state"].reindex(unmapped["visit_id"])
     unmapped = unmapped.assign(cancelled=(state == NOMIS_CANCELLED).to_numpy()).sort_values(["cancelled", "visit_id"])
@@ -191,8 +192,8 @@ def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmappe
 def differing(frame: pd.DataFrame, today: date) -> pd.DataFrame:
     """The rows that differ, with `kind` (`string`, of `KINDS`) and `differs` (a tuple of field names).
 
-    A visit that was cancelled before it was ever in NOMIS needs nothing there, and a cancelled NOMIS visit is not
-    a duplicate. `today`: a visit of a later day cannot have ended.
+    A visit that was cancelled before it was ever in NOMIS does not differ, and a cancelled NOMIS visit is not a
+    duplicate. today: visits on later days cannot have ended.
     """
     unequal = compare.differing(frame, FIELDS, ("", "", ""), _same(frame, today))["differs"]
     both = is_true(frame["in_dps"]) & is_true(frame["in_nomis"])
@@ -226,7 +227,10 @@ def differing(frame: pd.DataFrame, today: date) -> pd.DataFrame:
 
 
 def _same(frame: pd.DataFrame, today: date) -> dict[str, pd.Series[Any]]:
-    """For each field, the rows with values that count as the same. A visit booked in DPS may have ended in NOMIS."""
+    """By field, whether the values of each row count as the same, even if they are unequal.
+
+    A visit that is booked in DPS may already have ended in NOMIS.
+    """
     state = frame["nomis_state"]
     begun = frame["dps_start"] < pd.Timestamp(today) + pd.Timedelta(days=1)
     as_booked = frame["dps_state"].eq(BOOKED) & (state.eq(NOMIS_SCHEDULED) | (state.isin(NOMIS_ENDED) & begun))
