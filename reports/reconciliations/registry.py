@@ -1,7 +1,8 @@
-"""Registers the reconciliations, with an entry for each. Commands, jobs, settings and documents derive from these.
+"""Registers the reconciliations, with an entry for each.
 
-Importing this module does not import the reconciliations: pandas takes a long time to import, and most commands do not
-need it. Nor does it import the settings, which the help of the commands does not need.
+Commands, jobs, settings and documents are derived from the entries. Importing this module does not import the
+reconciliations: pandas takes a long time to import, and most commands do not need it. Nor does it import the settings,
+which the help of the commands does not need.
 """
 
 from __future__ import annotations

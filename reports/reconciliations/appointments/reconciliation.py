@@ -69,7 +69,7 @@ class Appointments(Reconciliation):
         return today - timedelta(days=1), today + timedelta(days=ahead)
 
     def population(self, reads: Reads) -> Population:
-        """The prisons that manage appointments in DPS, and how many appointments NOMIS has for them.
+        """The prisons that manage appointments in DPS, and how many appointments they have in NOMIS in the window.
 
         A chosen prison that does not manage its appointments in DPS is a gap.
         """
@@ -210,7 +210,7 @@ class AppointmentEvents(Events):
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for the kind of difference.
+        """The event for a mismatch, which depends on its kind.
 
         A mapping to a NOMIS record that does not exist has the event `dps-only`, as in the replaced service.
         """
@@ -253,7 +253,7 @@ class AppointmentEvents(Events):
         return self.event("mismatch-dps-error", prison)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterator[Event]:
-        """The event with the number of mismatches and the first few; for an incomplete run, a failure event."""
+        """For a complete run, the event with the mismatch count and the first mismatches; otherwise a failure event."""
         if result.status != "complete":
             yield self.event("failed")
             return

@@ -264,7 +264,7 @@ class Case:
         return min(fitting, key=lambda each: abs(each.iep_time - record.iep_date_time), default=None)
 
     def review_behind(self, record: IepRecord) -> Review | None:
-        """The review from which a record was written: found by its mapping, or without one, by its time and prison.
+        """The review from which a record was written, or, if it has no mapping, the one with the same time and prison.
 
         None if there is no such review.
         """

@@ -173,7 +173,7 @@ class Incentives(Reconciliation):
         return Reading(_with_sides(typed(self, map(_row, kept))), tuple(unread))
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names of the current DPS review; one of them is its prisoner, whose reviews are handled one at a time."""
+        """The names of the current DPS review, and of its prisoner, whose reviews are handled one at a time."""
         return entities(row["review_id"], row["offender_no"])
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:

@@ -161,7 +161,7 @@ class IncentiveView(View):
         return f"{who} had different incentive levels in NOMIS and in DPS"
 
     def agree(self) -> str:
-        """A clause, in the past tense, saying that all prisoners had the same level on both sides."""
+        """A clause, in the past tense, saying that every prisoner had the same level on both sides."""
         if self.result.compared == 1:
             return "the prisoner had the same level in NOMIS and in DPS"
         return f"all {thousands(self.result.compared)} prisoners had the same incentive level in NOMIS and in DPS"

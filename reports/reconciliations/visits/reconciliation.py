@@ -58,7 +58,7 @@ class Visits(Reconciliation):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:
-        """Yesterday, as its visits may have ended in NOMIS only now, and the last day that the settings cover."""
+        """Yesterday, whose visits may have ended in NOMIS only now, and the last day that the settings cover."""
         return today - timedelta(days=1), today + timedelta(days=settings.visit_reconciliation_days_ahead)
 
     def population(self, reads: Reads) -> Population:
