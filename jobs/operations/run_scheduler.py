@@ -87,7 +87,7 @@ def _record_heartbeat(application: Application, run_id: str, counts: Mapping[str
 
 
 def due_jobs(application: Application, stop_requested: threading.Event) -> list[DueJob]:
-    """The scheduled jobs that the settings switch on. They end early when `stop_requested` is set."""
+    """The scheduled jobs that the settings switch on. The jobs end early once `stop_requested` is set."""
     settings = application.settings
     return [
         DueJob(

@@ -40,7 +40,7 @@ class ScheduledJob:
     run: Callable[[Application, ActiveRun, threading.Event], None]
 
     def schedule(self, settings: Settings) -> CronSchedule:
-        """The times at which the job runs. Raises `SettingsError` if the setting is not a valid cron expression."""
+        """The times at which the job is due. Raises `SettingsError` if its setting is not a valid cron expression."""
         return parse_schedule(self.setting, self.cron(settings), settings.zone)
 
 

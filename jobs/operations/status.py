@@ -114,12 +114,12 @@ def _read_dead_letters(application: Application, figures: Figures) -> dict[str, 
 
 
 def _lines(part: str, reading: ReadResult[Any], judge: Callable[[Any], Sequence[StatusLine]]) -> tuple[StatusLine, ...]:
-    """The lines that `judge` makes of a whole part, or one line if the part could not be read."""
+    """The lines that `judge` makes of `reading`, or a single line that says why `part` could not be read."""
     if reading.unknown is not None:
         return (status_lines.unknown_line(part, reading.unknown),)
     return tuple(judge(reading.value))
 
 
 def _one_line(name: str, reading: ReadResult[Any], judge: Callable[[Any], StatusLine]) -> StatusLine:
-    """The line that `judge` makes of one reading of a part, or a line that says why `name` could not be read."""
+    """The line that `judge` makes of `reading`, or a line that says why `name` could not be read."""
     return status_lines.unknown_line(name, reading.unknown) if reading.unknown is not None else judge(reading.value)

@@ -182,7 +182,7 @@ def housekeeping_need(
 def _overdue(
     job: ScheduledJob, settings: Settings, ended: datetime | None, moment: datetime, within: timedelta
 ) -> datetime | None:
-    """The last time at which `job` was due, leaving out times less than `catch_up` before `moment`.
+    """The last time at which `job` was due at least `catch_up` before `moment`.
 
     None if a run has succeeded since then, or if the search found no such time. ended: when the last successful run
     ended, or None if there is none. within: how far back to search.

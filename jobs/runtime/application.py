@@ -292,7 +292,7 @@ class Application:
         return drain
 
     def build_once(self, name: str, build: Callable[[], Part]) -> Part:
-        """The part called `name`, which `build` makes for the first caller. Others wait only for the part they need."""
+        """The part called `name`. The first caller builds it with `build`. Others wait only for the same part."""
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
@@ -303,7 +303,7 @@ class Application:
 
 
 def _further_errors(variables: Mapping[str, str]) -> list[str]:
-    """A line for each wrong setting that only the part using it can validate: schedules and exclusions."""
+    """A line for each wrong setting that only the part that uses it can validate: schedules and exclusions."""
     from jobs.runtime.cron import schedule_errors
     from reports.engine.exclusions import exclusions_variable, read_exclusions
     from reports.reconciliations.registry import RECONCILIATIONS

@@ -72,7 +72,10 @@ class JobRun:
 
     @property
     def shown_counts(self) -> Mapping[str, Any]:
-        """The counts that people see: all but a reconciliation id that equals the run id, and a scope of everyone."""
+        """The counts that people see.
+
+        A reconciliation id that equals the run id is left out, and so is a scope of everyone.
+        """
         usual = {"reconciliation": self.id, SCOPE: EVERYONE}
         return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
 
@@ -160,7 +163,10 @@ class JobRuns:
             self._leases.release(lease)
 
     def record_heartbeat(self, run_id: str, counts: Mapping[str, Any]) -> None:
-        """Records `counts` as those so far of the run `run_id`, if it is in progress. Raises `StoreUnavailable`."""
+        """Records `counts` as the counts so far of the run `run_id`, if that run is in progress.
+
+        Raises `StoreUnavailable`.
+        """
         running = (job_runs.c.id == run_id) & (job_runs.c.status == RunStatus.RUNNING)
         with self._database.begin() as connection:
             connection.execute(update(job_runs).where(running).values(counts=dict(counts)))
@@ -185,7 +191,7 @@ class JobRuns:
         return None if row is None else RunStatus(_job_run(row).status)
 
     def recent(self, limit: int = 20, job: str | None = None) -> list[JobRun]:
-        """The last `limit` runs, newest first: of `job` only, or of all jobs if it is None."""
+        """The last `limit` runs of `job`, or of all jobs if `job` is None, newest first."""
         query = self._query().order_by(job_runs.c.started_at.desc(), job_runs.c.id.desc()).limit(limit)
         with self._database.read() as connection:
             return [
@@ -317,8 +323,8 @@ def scheduled_run_id(job: str, due: datetime) -> str:
     """The id of the run of `job` that is due at the time `due`.
 
     Every process makes the same id, so that only one process can start the run. The tables hold 40 characters, and
-    shorten a longer id to a form that people cannot read. So if the id would be longer, it begins with the name of the
-    reconciliation instead of the name of the job.
+    shorten a longer id to a form that people cannot read. So if the id would be longer than that, it begins with the
+    name of the reconciliation instead of the name of the job.
     """
     time = f"{due.astimezone(UTC):%Y%m%dT%H%MZ}"
     run_id = f"{job}-{time}"

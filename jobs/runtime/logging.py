@@ -101,7 +101,7 @@ def _masked(masking: Masking, name: str, value: object) -> object:
 
 
 def _masked_mapping(masking: Masking, values: Mapping[Any, object]) -> dict[str, object]:
-    """The masked values by masked name, since the summary of a reconciliation uses prisoner numbers as names.
+    """The masked values. Their names are masked too, since a reconciliation's summary has prisoner numbers as names.
 
     If several names are equal once masked, all but the first are numbered, so that no value is lost.
     """
@@ -166,7 +166,10 @@ def bound(**values: str) -> Iterator[None]:
 
 
 def failure_log(work: str) -> FailureLog:
-    """The log for the failures of a piece of repeated work. Each line has the name `work`, such as `drain of visit`."""
+    """The log for the failures of a piece of repeated work.
+
+    work: what each line calls that work, such as `drain of visit`.
+    """
     return FailureLog(
         "jobs.runtime.logging",
         "work-failing",
@@ -178,5 +181,5 @@ def failure_log(work: str) -> FailureLog:
 
 
 def log_failure(log: FailureLog, error: Exception) -> None:
-    """Records in `log` that work failed. Only the first failure of an outage, and each new reason, is logged."""
+    """Records `error` in `log`. Only the first failure of an outage, and each new reason for one, is logged."""
     log.failed(one_line(error), error=type(error).__name__, exc_info=traces_wanted())

@@ -54,8 +54,8 @@ class DueJob:
     """A job as the scheduler runs it.
 
     schedule: the times at which the job is due. run: does the work, puts counts into the `ActiveRun`, and raises an
-    exception if the work fails. It raises `StopRequested` if the process is asked to end first and another process is
-    to do the rest. catch_up: how long after its scheduled time a run is still worth starting.
+    exception if the work fails. If the process is asked to end, `run` may raise `StopRequested` to leave the rest of
+    the work to another process. catch_up: how long after its scheduled time a run is still worth starting.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Scheduler:
             return dict(self._totals)
 
     def failing(self) -> dict[str, str]:
-        """The reason for each piece of work that is currently failing, by the name of the work."""
+        """The reason for each current failure, by the name of the work that fails."""
         return {name: log.reason for name, log in self._failures.items() if log.reason is not None}
 
     def heartbeat(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ _FOLDER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
 
 
 class ArchiveUnavailable(SyncError):
-    """The folder or the bucket cannot be read or written; trying again may help."""
+    """The folder or the bucket cannot be read or written to. Trying again may help."""
 
     recoverable = True
 

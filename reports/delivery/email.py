@@ -159,7 +159,7 @@ class _Refusal:
 
 
 def refusals(progress: Mapping[str, Any]) -> dict[str, str]:
-    """The recipients that the mail server refused for good, with its reasons, from the progress of a delivery."""
+    """The recipients that the mail server refused for good, each with the reason, as recorded in `progress`."""
     kept = progress.get("refused", {})
     # Earlier versions recorded only the addresses.
     return dict(kept) if isinstance(kept, dict) else dict.fromkeys(kept, "refused")
