@@ -23,9 +23,9 @@ _LONGEST_SECONDS = 90
 
 
 class PostgresServer:
-    """A private PostgreSQL server that ends with the process which started it.
+    """A private PostgreSQL server that ends when the process that started it ends.
 
-    It listens only on a socket in its own folder, since another process could take a port.
+    The server listens only on a socket in its own folder, because another process could take a port.
     """
 
     #: The files of a server that has never run, made once per process.

@@ -29,7 +29,7 @@ async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], N
 
 
 def main() -> None:
-    """Serves a world on free ports, prints them as one line of JSON, and runs until the standard input closes."""
+    """Serves a world on free ports, prints these ports as one line of JSON, and runs until standard input closes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--options", default="{}", help="the options of the world, as JSON")
     chosen = parser.parse_args()

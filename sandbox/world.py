@@ -45,7 +45,7 @@ class World:
     """
 
     def __init__(self, options: Options, topic: Topic | None = None) -> None:
-        """Makes the world, its population included."""
+        """Makes the world, including its population."""
         self.options = options
         self.seed = options.seed
         self.topic = topic
@@ -106,7 +106,7 @@ class World:
         return random.Random(f"{self.seed}:{name}")
 
     def events_that_wait(self, queue: str) -> list[dict[str, object]]:
-        """The planted events that are waiting, for the queue with this id."""
+        """Returns the planted events that are waiting on the queue with this id."""
         if queue == "incentive":
             return [self.incentives.inserted(review) for review in self.plan.waiting]
         return self.waiting.get(queue, [])
@@ -123,7 +123,10 @@ class World:
         self.by_offender[prisoner.offender_no] = prisoner
 
     def add_old_booking(self, prisoner: Prisoner) -> None:
-        """Adds a booking that is over, of a person who is not in prison now, or of a number that was merged."""
+        """Adds a booking that is not in the population, such as an old one or one of a merged prisoner number.
+
+        A prisoner number that already has a booking keeps it.
+        """
         self.by_booking[prisoner.booking_id] = prisoner
         self.by_offender.setdefault(prisoner.offender_no, prisoner)
 
@@ -132,12 +135,12 @@ class World:
         return max(self.by_booking, default=1_200_000) + 1
 
     def bookings_of(self, offender_no: str) -> list[int]:
-        """Returns the bookings of a person; the world has only the current one."""
+        """Returns the ids of a person's bookings: only the current one, or none if the person is unknown."""
         prisoner = self.by_offender.get(offender_no)
         return [] if prisoner is None else [prisoner.booking_id]
 
     def settle_in_flight(self, booking_id: int) -> None:
-        """Writes to NOMIS a review that is in flight, once enough time has passed since the first reading."""
+        """Writes the booking's review in flight to NOMIS once `in_flight_seconds` have passed since the first call."""
         now = time.monotonic()
         first = self._first_read.get(booking_id)
         if first is None:

@@ -1,4 +1,4 @@
-"""Allocations and yesterday's attendances as both sides hold them, made for one booking after another."""
+"""Makes schedules, allocations and yesterday's attendances on both sides, for one booking at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PEOPLE_OF_A_SCHEDULE: Final = 40
 FEWEST_SCHEDULES: Final = 2
-#: The first booking id that NOMIS does not have. DPS may keep such ids after a refresh of the NOMIS data.
+#: The first of the booking ids that NOMIS does not have. DPS may keep such ids after a refresh of the NOMIS data.
 UNKNOWN_BOOKINGS: Final = 9_900_001
 
 
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 
 class ActivityRecords:
-    """Makes the records of a world: schedules at every prison with activities, and people's allocations to them."""
+    """Makes the activity records of a world: allocations, attendances, and schedules at each prison with activities."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self.world, self.chance = world, chance
@@ -67,7 +67,7 @@ class ActivityRecords:
         }
 
     def _make_place(self, maker: ScheduleMaker, prison_id: str) -> Place:
-        """A schedule on both sides; it always has a session yesterday, even one that has none at weekends."""
+        """Makes a schedule on both sides; it has a session yesterday, even if yesterday was at the weekend."""
         schedule = maker.schedule(prison_id)
         session = next((each for each in schedule.instances if each.day == self.yesterday), None)
         if session is None:
@@ -85,7 +85,7 @@ class ActivityRecords:
         return self._place(self.chance.choice(others))
 
     def _somebody(self) -> Prisoner:
-        """A prisoner without records so far; each is returned only once."""
+        """Returns a prisoner who has no records yet, and reserves their booking; no prisoner is returned twice."""
         if not self.people:
             raise ValueError("there are fewer prisoners than differences in activities to plant: increase `prisoners`")
         found = self.people.pop()
@@ -93,7 +93,7 @@ class ActivityRecords:
         return found
 
     def _newcomer(self) -> Prisoner:
-        """A person unknown to the other domains, so that a release or a move does not affect them."""
+        """Makes a person who has no records in other domains, so that a release or a move does not affect those."""
         prison_id = self.chance.choice(sorted(self.places))
         made = Prisoner(new_offender_no(self.world, self.chance), self.world.new_booking_id(), prison_id)
         self.world.add_old_booking(made)
@@ -109,7 +109,7 @@ class ActivityRecords:
     def _allocate(
         self, prisoner: Prisoner, place: Place, *, status: str = "ACTIVE", in_nomis: bool = True
     ) -> DpsAllocation:
-        """An allocation in DPS, and one in NOMIS that agrees with it."""
+        """Makes an allocation in DPS and, if `in_nomis` is set, an allocation in NOMIS that agrees with it."""
         allocation = DpsAllocation(
             id=next(self.world.activities.allocation_ids),
             schedule_id=place.schedule.id,
@@ -126,7 +126,7 @@ class ActivityRecords:
         return allocation
 
     def _write(self, prisoner: Prisoner, place: Place, allocation: DpsAllocation, **more: object) -> None:
-        """Writes an allocation to NOMIS, as if the prisoner were still at its prison."""
+        """Writes an allocation to NOMIS as if the prisoner were still at the prison of `place`."""
         now_at, prisoner.prison_id = prisoner.prison_id, place.prison_id
         allocate_in_nomis(self.world, place.course_id, allocation, **more)
         prisoner.prison_id = now_at
@@ -144,7 +144,7 @@ class ActivityRecords:
     def _attend(
         self, allocation: DpsAllocation, place: Place, *, paid: bool = True, in_nomis: bool = True
     ) -> DpsAttendance:
-        """An attendance yesterday in DPS, and one in NOMIS that agrees with it."""
+        """Makes yesterday's attendance in DPS and, if `in_nomis` is set, an attendance in NOMIS that agrees with it."""
         made = DpsAttendance(
             id=next(self.world.activities.attendance_ids),
             instance_id=place.yesterday.id,

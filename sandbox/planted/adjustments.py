@@ -1,4 +1,4 @@
-"""Adjustments that both sides hold, and the differences between them that a reconciliation must find."""
+"""Makes the adjustments that both sides hold, and plants the differences between the two sides."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COUNTS, DAYS = "different-counts", "different-days"
 #: The share of bookings with adjustments, and how many released people there are for each active prisoner.
 WITH_ADJUSTMENTS: Final = 0.12
 RELEASED: Final = 0.1
-#: How many bookings differ in their number of adjustments, as a share of all, and how such differences arise.
+#: The share of bookings whose number of adjustments differs, and how such differences arise.
 DIFFERENT_COUNTS: Final = 0.0003
 NOT_IN_DPS: Final = "made on the NOMIS screen"
 DELETED_IN_DPS: Final = "deleted only in DPS"
@@ -74,7 +74,7 @@ class _Planter:
             self._pair(self._adjustment(prisoner))
 
     def released(self) -> Prisoner:
-        """A person whose latest booking is over."""
+        """Makes a person whose latest booking is over, and adds that booking to the world."""
         world = self.world
         number = new_offender_no(world, self.chance)
         prisoner = Prisoner(number, self._older_booking(), self.chance.choice(list(world.prisons)), active=False)
@@ -82,7 +82,7 @@ class _Planter:
         return prisoner
 
     def _adjustment(self, prisoner: Prisoner, code: str | None = None) -> DpsAdjustment:
-        """An adjustment as DPS would hold it, not yet stored on either side."""
+        """Returns an adjustment as DPS would hold it, without storing it; its type is random unless `code` is given."""
         chance = self.chance
         of_sentence = [*SENTENCE_ADJUSTMENT_TYPES]
         if self.world.options.month >= NEWER_TYPES_SINCE:
@@ -137,7 +137,7 @@ class _Planter:
         self._in_dps(adjustment)
         return self._mapped(adjustment, active=active)
 
-    # Records that differ: each method takes the next prisoner, and returns the booking.
+    # Records that differ: each method takes the next prisoner, and returns the key.
 
     def not_in_dps(self, turn: int) -> Key:
         prisoner = self._next()
@@ -210,7 +210,10 @@ class _Planter:
         return (prisoner.booking_id,)
 
     def merged_meanwhile(self, turn: int) -> Key:
-        """Changes a released person's number once the booking has been listed; nobody else refers to that person."""
+        """Makes a released person whose number changes once the booking has been listed.
+
+        No other records refer to that person.
+        """
         next(self.chosen)
         prisoner = self.released()
         kept = new_offender_no(self.world, self.chance)
@@ -220,7 +223,10 @@ class _Planter:
         return (prisoner.booking_id,)
 
     def _next(self) -> Prisoner:
-        """The next prisoner whose adjustments will differ; half of these also have an adjustment that agrees."""
+        """Returns the next prisoner whose adjustments will differ.
+
+        In about half of the calls, the prisoner also gets an adjustment on which both sides agree.
+        """
         prisoner = next(self.chosen)
         if self.chance.random() < 0.5:
             self._pair(self._adjustment(prisoner, "SREM"))
@@ -229,7 +235,7 @@ class _Planter:
     # Records that make no difference.
 
     def _of_zero_days(self, prisoner: Prisoner) -> None:
-        """Makes an adjustment without effective days. Neither side counts it, although it has days in DPS."""
+        """Makes an adjustment that neither side counts: it has days in DPS, but none of them take effect."""
         adjustment = self._adjustment(prisoner, "RX")
         self._mapped(replace(adjustment, days=0), active=False)
         self._in_dps(replace(adjustment, effective_days=0))
@@ -255,7 +261,7 @@ class _Planter:
         self._pair(self._adjustment(prisoner, "TCA" if newer else "RX"))
 
     def _older_booking(self) -> int:
-        """A booking id that is lower than those of the population."""
+        """Returns an unused booking id that is lower than any in the population."""
         while True:
             found = self.chance.randint(100_001, 600_000)
             if found not in self.world.by_booking:

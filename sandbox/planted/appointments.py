@@ -24,11 +24,11 @@ NOMIS_ONLY, DPS_ONLY, DIFFERENT, DUPLICATE = "nomis-only", "dps-only", "differen
 WITHOUT_NOMIS, WITHOUT_DPS = "mapping-without-nomis", "mapping-without-dps"
 #: One pair in 20,000 differs.
 SHARE: Final = 1 / 20_000
-#: How many appointments each prisoner has, and on how many days they may be; the first of these days is yesterday.
+#: How many appointments each prisoner has, and on how many days each of these may be; the first day is yesterday.
 EACH, DAYS_OF_ONE = 2, 12
 #: The appointments that differ are on later days.
 FIRST_DAY_OF_DIFFERENCES, DAYS_OF_DIFFERENCES = EACH * DAYS_OF_ONE - 1, 3
-#: Traffic makes no appointments at these minutes.
+#: Traffic makes no appointments at these minutes past the hour.
 MINUTES: Final = (10, 25, 40, 55)
 HOURS: Final = range(8, 17)
 LENGTHS: Final = (15, 30, 45, 90, 120)
@@ -54,7 +54,7 @@ class _Planter:
         self.turns = itertools.count()
 
     def agreeing(self) -> None:
-        """Gives every prisoner appointments on which both sides agree, alone and in groups, with and without an end."""
+        """Gives each prisoner appointments on which both sides agree: alone or in a group, with or without an end."""
         chance = self.chance
         by_prison: dict[str, list[Prisoner]] = {}
         for each in self.people:
@@ -178,7 +178,7 @@ class _Planter:
         return (self._pair(instance, **in_nomis).event_id, instance.id)
 
     def _somebody(self, created: datetime | None = None) -> AppointmentInstance:
-        """An appointment of the next prisoner, not yet stored on either side, at a time without other appointments."""
+        """Returns an appointment of the next prisoner, at a time when they have no other; it is not stored yet."""
         turn = next(self.turns)
         day = self.today + timedelta(days=FIRST_DAY_OF_DIFFERENCES + turn % DAYS_OF_DIFFERENCES)
         start = time(HOURS[turn // DAYS_OF_DIFFERENCES % len(HOURS)], MINUTES[turn % len(MINUTES)])
@@ -215,7 +215,7 @@ class _Planter:
         )
 
     def _for(self, first: AppointmentInstance, prisoner: Prisoner) -> AppointmentInstance:
-        """The same appointment for another prisoner who attends it."""
+        """Returns a copy of `first`, with its own id, for another prisoner who attends the same appointment."""
         number, offender_no = next(self.world.appointments.ids), prisoner.offender_no
         return replace(first, id=number, booking_id=prisoner.booking_id, prisoner_number=offender_no)
 
@@ -223,14 +223,17 @@ class _Planter:
         self.world.appointments.instances[instance.id] = instance
 
     def _pair(self, instance: AppointmentInstance, **in_nomis: Any) -> NomisAppointment:
-        """Stores an appointment on both sides with its mapping; given values replace those in NOMIS."""
+        """Stores an appointment on both sides with its mapping, and returns its NOMIS record.
+
+        The values in `in_nomis` replace those that the NOMIS record would otherwise have.
+        """
         self._hold(instance)
         record = self._in_nomis(instance, **in_nomis)
         self.world.mapping.add("appointments", instance.id, (record.event_id,), "APPOINTMENT_CREATED", record.created)
         return record
 
     def _in_nomis(self, instance: AppointmentInstance, **changed: Any) -> NomisAppointment:
-        """Stores an appointment in NOMIS as the synchronisation writes it; given values replace the usual ones."""
+        """Stores an appointment in NOMIS as the synchronisation would, but with the values in `changed`."""
         appointments = self.world.nomis_appointments
         living_unit = self.world.places.living_unit(instance.booking_id)
         values: dict[str, Any] = {
@@ -275,10 +278,10 @@ UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Makes agreeing appointments for each prisoner at a prison with appointments in DPS, and plants the differences.
+    """Makes appointments for prisoners at prisons with appointments in DPS: some that differ, and others that agree.
 
     Raises:
-        ValueError: there are not two such prisons with prisoners.
+        ValueError: fewer than two such prisons have active prisoners.
     """
     planter = _Planter(world, chance)
     plant_causes(world, NAME, planter, CAUSES, how_many(world, EACH * len(planter.people), SHARE, CAUSES))

@@ -1,6 +1,7 @@
 """What is planted for a reconciliation: the causes of differences, and each difference with its expected outcome.
 
-A module has a table of causes, and a planter that makes the records; `plant_causes` works through the table.
+Each module that plants differences, except `incentives`, has a table of causes and a planter that makes the records.
+`plant_causes` works through the table.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from sandbox.world import World
 
-#: The outcome that a run must give a difference: `reported`; `ignored`, if it must not be reported; `settles`, if it is
+#: The expected outcome of a difference in a run: `reported`; `ignored`, if it must not be reported; `settles`, if it is
 #: gone at the second reading; `in flight`, if a pending message or write will remove it.
 Outcome = Literal["reported", "ignored", "settles", "in flight"]
 #: The values of the columns that identify a row of a reconciliation; None stands for a missing value.
@@ -23,9 +24,10 @@ APlanter = TypeVar("APlanter")
 class Cause(NamedTuple, Generic[APlanter]):
     """How records come to differ.
 
-    kind: the reconciliation's name for the kind of difference. share: its share of all differences, or 0 for a cause so
-    rare that it is planted only if every cause is requested. make: makes the records of one difference, alternating
-    between its forms, and returns the key. outcome: the outcome that a run must give the difference.
+    kind: the reconciliation's name for the kind of difference. share: the share of the differences that have this
+    cause, or 0 for a cause so rare that it is planted only if every cause is requested. make: makes the records of one
+    difference, in the form that its second argument selects, and returns the key. outcome: the expected outcome of the
+    difference.
     """
 
     kind: str
@@ -53,9 +55,10 @@ class Difference:
 
 
 def how_many(world: World, population: int, share: float, causes: Mapping[str, Cause[APlanter]]) -> dict[str, int]:
-    """How many differences of each cause to plant: a share of the population, divided among the causes by their shares.
+    """Returns how many differences of each cause to plant, by the name of the cause.
 
-    If every cause is requested, there is at least one of each.
+    `share` of `population` is divided among the causes in proportion to their shares. If every cause is requested,
+    there is at least one difference of each.
     """
     least = 1 if world.options.every_cause else 0
     return {name: max(least, round(population * share * cause.share)) for name, cause in causes.items()}
@@ -77,5 +80,5 @@ def plant_causes(
 def add_difference(
     world: World, reconciliation: str, key: Key, kind: str, cause: str, outcome: Outcome = "reported"
 ) -> None:
-    """Lists a difference that was made, with the outcome that a run must give it."""
+    """Adds a difference that has been made to the list of the reconciliation, with its expected outcome."""
     world.differences.setdefault(reconciliation, []).append(Difference(key, kind, cause, outcome))

@@ -1,4 +1,4 @@
-"""Plants mismatches, with a method for each probable cause, so that exactly that cause applies to the booking."""
+"""Plants mismatches in levels: for each probable cause, a method makes a history to which only that cause applies."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Planted:
 
 @dataclass(slots=True)
 class Plan:
-    """Everything that was planted in a world.
+    """Everything that was planted in a world for the reconciliation of incentives.
 
     Attributes:
         mismatches: the differences.
@@ -85,7 +85,7 @@ class Plan:
 
 
 def counts_of(world: World) -> dict[int, int]:
-    """Returns how many mismatches to plant for each row, according to the world's options."""
+    """Returns how many mismatches to plant for each row of the decision table, according to the world's options."""
     options = world.options
     counts = dict.fromkeys(ROWS, 0)
     if options.mismatches:
@@ -103,10 +103,10 @@ def counts_of(world: World) -> dict[int, int]:
 
 
 def plant(world: World, history: IncentiveHistory, chance: random.Random) -> set[int]:
-    """Plants what the options ask for, and returns the bookings that now have a history.
+    """Plants what the options ask for, and returns the ids of the bookings that now have a history.
 
     Raises:
-        ValueError: there are fewer prisoners than mismatches to plant.
+        ValueError: there are fewer prisoners than bookings for which to plant something.
     """
     options = world.options
     counts = counts_of(world)
@@ -158,7 +158,10 @@ class _Planter:
         }
 
     def mismatch(self, prisoner: Prisoner, row: int, turn: int, cause: int | str) -> None:
-        """Makes a history to which one row of the decision table applies; `turn` selects one of the row's forms."""
+        """Makes a history to which `row` of the decision table applies, in the form that `turn` selects.
+
+        Lists the mismatch under `cause`.
+        """
         self.makers[row](prisoner, turn)
         self._list(prisoner, cause, row)
 
@@ -172,13 +175,13 @@ class _Planter:
         self._list(prisoner, "in_flight", None)
 
     def bulk_differs(self, prisoner: Prisoner) -> None:
-        """Backdates a review: the bulk call uses its flag, but the single calls use the later review."""
+        """Backdates a review, which the bulk call returns; the calls for a single booking return the later review."""
         later = self.history.synchronised(prisoner, "ENH", self.history.moment(20), prisoner.prison_id)
         self.history.synchronised(prisoner, "STD", later.at - timedelta(days=15), prisoner.prison_id)
         self.world.plan.bulk_differs.append(prisoner)
 
     def unmapped(self, prisoner: Prisoner) -> None:
-        """Uses a level from before DPS, for which the bulk call has no name."""
+        """Gives the booking a level from before DPS, for which the bulk call has no name."""
         key = (prisoner.prison_id, BEFORE_DPS)
         self.world.nomis_incentives.prison_levels[key] = NomisPrisonLevel(
             *key, active=False, default_on_admission=False
@@ -194,7 +197,7 @@ class _Planter:
         self.world.plan.mismatches.append(Planted(prisoner, cause, row, *levels, began))
 
     def _settled(self, prisoner: Prisoner, prison_id: str | None = None, *but: str) -> str:
-        """Gives the booking an older review on which both sides agree, and returns its level."""
+        """Gives the booking an older review, at a level not in `but`, on which both sides agree; returns that level."""
         level = self.history.level_but(*but)
         self.history.synchronised(
             prisoner,
@@ -268,7 +271,7 @@ class _Planter:
             review.code = before
 
     def _merged(self, prisoner: Prisoner, turn: int) -> None:
-        """Merges bookings: NOMIS moves the old booking's record here, but DPS keeps its review under the old number."""
+        """Merges two bookings: in NOMIS each has the other's record; in DPS each review keeps its prisoner number."""
         chance = self.history.chance
         old = Prisoner(
             new_offender_no(self.world, chance), self.world.new_booking_id(), prisoner.prison_id, active=False
@@ -284,7 +287,7 @@ class _Planter:
         self.world.mapping.add_incentive(newer.id, old.booking_id, moved.sequence, "INCENTIVE_CREATED")
 
     def _unexplained(self, prisoner: Prisoner, turn: int) -> None:
-        """Enters a record on the screen, after the day's review was written, with an earlier time than the review."""
+        """Enters a record on the screen after the day's review was written, but with a time before the review's."""
         before = self._settled(prisoner)
         at = self.history.moment(self._recently())
         review = self.history.synchronised(prisoner, self.history.level_but(before), at, prisoner.prison_id)

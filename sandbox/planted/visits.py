@@ -1,4 +1,4 @@
-"""Visits on both sides around today; those that differ are listed with their cause."""
+"""Makes visits around today on both sides; those that differ are listed with their causes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DAYS_AHEAD: Final = 28
 FEWEST_VISITS: Final = 20
 NOMIS_USER: Final = "XQH31F"
 ROOMS: Final = ("Visits Main Hall", "Legal Visit Room 6", "Video Link", "Family Room")
-#: Until May 2025 the comment of a visit has the first of these forms; since then, either form.
+#: Before May 2025, the comment of a visit has the first of these forms; since then, any of them.
 NEW_COMMENT_SINCE: Final = "2025-05"
 COMMENTS: Final = (
     "Created by Book A Prison Visit. Reference: {}",
@@ -59,7 +59,7 @@ class _Planter:
         )
 
     def agreeing(self, turn: int) -> None:
-        """Makes a visit on which both sides agree, in one of several forms; most are simply booked."""
+        """Makes visits on which both sides agree, in the form that `turn` selects; most are simply booked."""
         if turn < len(self.agreements):
             self.agreements[turn]()
         elif turn % 8:
@@ -217,7 +217,7 @@ class _Planter:
     # The records.
 
     def _visit(self, day: int | None = None, **changes: Any) -> BookedVisit:
-        """Books a visit only in visit-scheduler; `day`, if given, counts days from today."""
+        """Books a visit in visit-scheduler only, `day` days from today, or on a random coming day if `day` is None."""
         visit = self._unbooked(day, **changes)
         self.world.visits.visits[visit.reference] = visit
         return visit
@@ -242,7 +242,10 @@ class _Planter:
         return BookedVisit(**values)
 
     def _record(self, visit: BookedVisit, *, mapping_type: str | None = "ONLINE", **changes: Any) -> Visit:
-        """Makes the visit in NOMIS as the synchronisation does, with changes; without a mapping type it is unmapped."""
+        """Stores the visit in NOMIS as the synchronisation would, but with the values in `changes`; returns the record.
+
+        If `mapping_type` is None, the record is not mapped.
+        """
         visits = self.world.nomis_visits
         comments = COMMENTS if self.world.options.month >= NEW_COMMENT_SINCE else COMMENTS[:1]
         values: dict[str, Any] = {
@@ -272,7 +275,7 @@ class _Planter:
         visit.modified = self._earlier(1)
 
     def _earlier(self, days: int) -> datetime:
-        """A time during the working day, `days` ago."""
+        """Returns a time during the working day, `days` days ago."""
         return self.midnight - timedelta(days=days) + timedelta(seconds=28_800 + self.chance.randrange(36_000))
 
     def _reference(self) -> str:
@@ -308,7 +311,7 @@ CAUSES: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Makes the visits on both sides: those that agree, in all their forms, and the differences."""
+    """Makes the visits on both sides: those that agree, in all their forms, and those that differ."""
     population = max(FEWEST_VISITS, round(len(world.prisoners) * VISITS_FOR_EACH))
     planter = _Planter(world, chance)
     for turn in range(population):

@@ -91,7 +91,7 @@ class IncentiveHistory:
         return review
 
     def in_nomis(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, module: str) -> IepRecord:
-        """Makes a record only in NOMIS, as a user does on a screen, or as NOMIS does itself."""
+        """Makes a record only in NOMIS, as a user does on a screen or as NOMIS does itself, according to `module`."""
         user = self.user() if module == BY_SCREEN else "OMS_OWNER"
         return self.world.nomis_incentives.add(
             prisoner.booking_id, code, at.replace(microsecond=0), prison_id, module, user
@@ -104,22 +104,22 @@ class IncentiveHistory:
         self.world.mapping.add_incentive(review.id, prisoner.booking_id, record.sequence, "NOMIS_CREATED")
 
     def arrival(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, kind: str) -> None:
-        """Makes a prisoner arrive: NOMIS writes the prison's default level, and then the review from DPS."""
+        """Makes a prisoner arrive: NOMIS sets the prison's default level, and then the review from DPS is written."""
         module = BY_TRANSFER if kind == "TRANSFER" else BY_ADMISSION
         self.in_nomis(prisoner, default_level(prison_id), at, prison_id, module)
         self.synchronised(prisoner, code, at, prison_id, kind)
 
     def usual_level(self) -> str:
-        """Returns a random level that every prison has, with the usual frequencies."""
+        """Returns a random level among those that every prison has, with the usual frequencies."""
         drawn = self.chance.random()
         return "STD" if drawn < 0.46 else "ENH" if drawn < 0.955 else "BAS"
 
     def level_but(self, *others: str) -> str:
-        """Returns a level that every prison has, other than the given ones."""
+        """Returns a random level among those that every prison has, other than `others`."""
         return self.chance.choice([code for code in ("STD", "ENH", "BAS") if code not in others])
 
     def ordinary(self, prisoner: Prisoner) -> None:
-        """Gives a booking a history whose outcome both sides agree on; eight in a thousand have no record at all."""
+        """Gives a booking a history on whose outcome both sides agree; 8 bookings in 1,000 get no record at all."""
         chance = self.chance.random
         final = self._final_level(prisoner.prison_id)
         if final is None:
@@ -170,7 +170,7 @@ class IncentiveHistory:
         return kinds
 
     def _stays(self, kinds: list[str], now_at: str) -> list[str]:
-        """Returns where each event took place; the last one took place where the person is now."""
+        """Returns the prisons in which the events took place; the last is `now_at`, where the person is now."""
         stays: list[str] = []
         prison_id = now_at
         for kind in reversed(kinds):

@@ -1,4 +1,4 @@
-"""Incentive levels as the two sides hold them at the start: the global ones, and those of each prison with limits."""
+"""Incentive levels as the two sides hold them at the start: the global levels, and each prison's levels with limits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ class ReferenceCode:
 
 @dataclass(slots=True)
 class NomisPrisonLevel:
-    """A level at one prison in NOMIS; limits are in pence, as the API shows them, and any of them may be missing."""
+    """A level at one prison in NOMIS.
+
+    The limits are in pence, as the API shows them. Limits and numbers of visit orders may be None.
+    """
 
     prison_id: str
     code: str
@@ -98,7 +101,10 @@ def dps_levels() -> dict[str, Level]:
 
 
 def nomis_codes() -> dict[str, ReferenceCode]:
-    """Returns the levels that NOMIS knows: without `EN3`, but with `ENT` still active, and `EN4` from before DPS."""
+    """Returns the levels that NOMIS knows, by code.
+
+    Unlike DPS, NOMIS does not know `EN3`. In NOMIS, `ENT` is still active, and `EN4` remains from before DPS.
+    """
     known = (
         ReferenceCode("BAS", "Basic", 1),
         ReferenceCode("ENT", "Entry", 2),
@@ -147,7 +153,7 @@ def prison_levels(prison_id: str, chance: random.Random) -> list[PrisonLevel]:
 
 
 def nomis_copy(level: PrisonLevel) -> NomisPrisonLevel:
-    """Returns the NOMIS record of a prison level that both sides agree on."""
+    """Returns the NOMIS record that agrees with a prison level of the incentives API."""
     return NomisPrisonLevel(
         level.prison_id,
         level.code,

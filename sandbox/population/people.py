@@ -1,6 +1,6 @@
 """The population, generated from the seed: people with bookings in prisons of different sizes, and related records.
 
-The related records are the rooms, visitors, sentences and visit balances that the services hold for them.
+The related records are the rooms, visitors, sentences and visit balances that the services hold for these people.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def set_up_levels(world: World, chance: random.Random) -> None:
 
 
 def make_people(world: World, count: int, chance: random.Random) -> None:
-    """Adds `count` people with an active booking to the world; a small world uses fewer prisons."""
+    """Adds `count` people with active bookings to the world; a small number is spread over fewer prisons."""
     open_prisons = [prison.code for prison in world.prisons.values() if prison.open]
     wanted = min(len(open_prisons), max(FEWEST_PRISONS, count // PRISONERS_TO_OPEN_ANOTHER_PRISON))
     used = chance.sample(open_prisons, wanted)
@@ -116,7 +116,7 @@ def new_offender_no(world: World, chance: random.Random) -> str:
 CODE_LETTERS: Final = string.ascii_uppercase
 FIRST_LOCATION: Final = 21_000
 LOCATIONS_OF_A_PRISON: Final = 20
-#: The first number of a living unit; each booking has one, and only its number is known.
+#: The first number of a living unit; each booking has one living unit, of which only the number is known.
 FIRST_LIVING_UNIT: Final = 5_000_000
 #: The end of a location's DPS id, after its number.
 DPS_ID: Final = "-7c1e-4b0a-9d52-3f6a8e214c70"
@@ -140,7 +140,7 @@ ROOMS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A room inside a prison, by its NOMIS id."""
+    """A room inside a prison; `id` is its NOMIS id."""
 
     id: int
     code: str
@@ -160,7 +160,7 @@ class Places:
     """The internal locations of every prison, and which visitors, sentences and balances exist."""
 
     def __init__(self) -> None:
-        """Starts with all balances unused."""
+        """Starts with no visit orders used up."""
         self._balances: dict[int, Balance | None] = {}
 
     def in_prison(self, prison_id: str) -> list[Location]:
@@ -172,7 +172,7 @@ class Places:
         ]
 
     def location(self, location_id: int) -> Location | None:
-        """The room with this id, or None when there is none."""
+        """The room with this id, or None if there is none."""
         place, offset = divmod(location_id - FIRST_LOCATION, LOCATIONS_OF_A_PRISON)
         if not 0 <= place < len(CODE_LETTERS) ** 3 or offset >= len(ROOMS):
             return None
@@ -181,7 +181,7 @@ class Places:
         return Location(location_id, f"{prison_id}-{code}", description, prison_id)
 
     def living_unit(self, booking_id: int) -> int:
-        """Where the prisoner of a booking lives: the number of a location that is not a room."""
+        """The number of the location where the prisoner of a booking lives; this location is not a room."""
         return FIRST_LIVING_UNIT + booking_id
 
     def dps_location_id(self, location_id: int) -> str:
@@ -199,15 +199,15 @@ class Places:
         return FIRST_PERSON <= person_id < FIRST_PERSON + PERSONS
 
     def sentence_exists(self, booking_id: int, sequence: int) -> bool:
-        """Whether a booking has this sentence; bookings have one to three."""
+        """Whether a booking has the sentence with this sequence number; each booking has one to three sentences."""
         return 1 <= sequence <= self.sentences(booking_id)
 
     def sentences(self, booking_id: int) -> int:
-        """Returns how many sentences a booking has; a sentence adjustment names one of them."""
+        """Returns how many sentences a booking has; each sentence adjustment applies to one of them."""
         return 1 + booking_id % 3
 
     def balance(self, booking_id: int) -> Balance | None:
-        """The visit balance of a booking, or None for a booking on remand (about a fifth of all)."""
+        """The visit balance of a booking, or None for a booking on remand (about a fifth of all bookings)."""
         if booking_id not in self._balances:
             remand = booking_id % 5 == 0
             self._balances[booking_id] = None if remand else Balance(booking_id % 7, booking_id % 3)

@@ -21,7 +21,7 @@ FIRST_SECOND = 1_684_742_400
 
 
 class Slack:
-    """One workspace with one token; any channel exists."""
+    """One workspace with one token, in which a message can be posted to a channel of any name."""
 
     token = "xoxb-sandbox-token"
     channel = "#sycon-alerts"
@@ -32,7 +32,7 @@ class Slack:
         self._numbers = itertools.count(1)
 
     def clear(self) -> None:
-        """Forgets all posts; new messages still get later time stamps."""
+        """Forgets everything that was posted; new messages still get later time stamps than the old ones."""
         self.posted = Posted()
 
     def routes(self) -> list[Route]:
@@ -109,7 +109,10 @@ class Slack:
         return self._messages(request, thread)
 
     def _messages(self, request: Request, thread: str | None) -> Reply:
-        """Returns the messages of a channel, or those of a thread with its parent; the channel is given by its id."""
+        """Returns a channel's messages that are not replies, or those of a thread, including its first message.
+
+        The request names the channel by its id.
+        """
         if self._is_unauthorised(request):
             return _failed("invalid_auth")
         form = arguments(request)
@@ -223,7 +226,10 @@ def _text(form: dict[str, object], name: str) -> str:
 
 
 def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None:
-    """Returns an array that is given directly or as JSON text: empty if it is absent, None if it is anything else."""
+    """Returns the array that `form` has under `name`, directly or as JSON text.
+
+    The array is empty if `name` is absent; the result is None if the value is not an array.
+    """
     found = form.get(name)
     if found is None or found == "":
         return []
@@ -236,7 +242,10 @@ def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None
 
 
 def _object(form: dict[str, object], name: str) -> dict[str, object] | None:
-    """Returns an object that is given directly or as JSON text: None if it is absent, empty if it is anything else."""
+    """Returns the object that `form` has under `name`, directly or as JSON text.
+
+    The result is None if `name` is absent; the object is empty if the value is not an object.
+    """
     found = form.get(name)
     if isinstance(found, str) and found:
         try:

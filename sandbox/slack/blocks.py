@@ -28,7 +28,7 @@ _BOLD = re.compile(r"\*([^*\n]+)\*")
 
 
 def refusal(blocks: list[Any]) -> str | None:
-    """Why Slack refuses the blocks of a message, or None if it accepts them."""
+    """The error with which Slack refuses the blocks of a message, or None if it accepts them."""
     if any(not isinstance(block, dict) for block in blocks):
         return "invalid_blocks_format"
     if len(blocks) > MOST_BLOCKS or not all(_is_valid(block) for block in blocks):
@@ -40,7 +40,7 @@ def refusal(blocks: list[Any]) -> str | None:
 
 
 def _is_valid(block: dict[str, Any]) -> bool:
-    """Whether a block is of a known type, with all the fields that the type requires and none that it does not know."""
+    """Whether a block is of a known type, and its fields are valid: no required one is missing, and none is unknown."""
     known = {
         "header": ({"text"}, _is_header),
         "section": ({"text", "fields", "accessory", "expand"}, _is_section),
@@ -93,7 +93,7 @@ def _is_button(element: object) -> bool:
 
 
 def _is_text(text: object, longest: int, types: tuple[str, ...] = TEXT_TYPES) -> bool:
-    """Whether `text` is a text object of one of these types, neither empty nor longer than `longest`."""
+    """Whether `text` is a text object of one of the `types`, neither empty nor longer than `longest` characters."""
     if not isinstance(text, dict) or text.get("type") not in types:
         return False
     keys = {"type", "text", "emoji"} if text["type"] == "plain_text" else {"type", "text", "verbatim"}
@@ -102,7 +102,7 @@ def _is_text(text: object, longest: int, types: tuple[str, ...] = TEXT_TYPES) ->
 
 
 def _length(value: object) -> int:
-    """The number of characters of all texts in a block."""
+    """The total number of characters in all texts of a block, or of a part of one."""
     if isinstance(value, dict):
         own = value.get("text")
         here = len(own) if isinstance(own, str) else 0
@@ -111,7 +111,7 @@ def _length(value: object) -> int:
 
 
 def blocks_html(blocks: list[dict[str, Any]]) -> str:
-    """The blocks as the page of the sandbox shows them."""
+    """The HTML with which the page of the sandbox shows the blocks."""
     return "".join(map(_block_html, blocks))
 
 
@@ -130,7 +130,10 @@ def _block_html(block: dict[str, Any]) -> str:
 
 
 def markup_html(text: dict[str, Any]) -> str:
-    """A text object as HTML: links, code and bold in Slack's markup are converted, and all else is shown as it is."""
+    """A text object as HTML.
+
+    In Slack's markup, links, code, bold text and line breaks are converted; everything else is shown as it is.
+    """
     if text["type"] == "plain_text":
         return escape(text["text"])
     # The markup itself escapes these three characters.

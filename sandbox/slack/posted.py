@@ -1,4 +1,4 @@
-"""What was posted to the fake Slack, and the page that shows it: each thread with its files below its message."""
+"""What was posted to the fake Slack, and the page that shows it: each message with its replies and files below it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sandbox.slack.blocks import blocks_html, markup_html
 
 @dataclass(slots=True)
 class Message:
-    """A message that was posted; `thread_ts` is that of the message to which it replies."""
+    """A message that was posted; `thread_ts` is the `ts` of the message to which it replies, or None."""
 
     ts: str
     channel: str
@@ -36,7 +36,7 @@ class Message:
 
 @dataclass(slots=True)
 class File:
-    """An upload; `channel` is set once the upload is complete, and therefore visible."""
+    """An upload; `channel` is set once the upload is complete and shared with that channel."""
 
     id: str
     filename: str
@@ -81,7 +81,7 @@ _STYLE = (
 
 
 def page_html(posted: Posted) -> str:
-    """Returns an HTML page with everything that was posted, each thread below its message."""
+    """Returns an HTML page with everything that was posted; a message has its replies and files below it."""
     known = {message.ts for message in posted.messages}
     first = [message for message in posted.messages if message.thread_ts not in known]
     threads = "".join(_thread_html(message, posted) for message in first)

@@ -44,13 +44,14 @@ SHARES: Final = {
 
 
 class ActivityScenarios:
-    """Scenarios of activities, mostly attendances, on schedules that were synchronised long ago.
+    """Scenarios of activities, mostly attendances at sessions of schedules that were synchronised long ago.
 
-    New schedules are independent, so that no scenario waits for another; the parts of a `chain` depend on each other.
+    Except in a `chain`, where each event depends on the one before, a new schedule gets no allocations, so that no
+    scenario waits for another.
     """
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Uses no random numbers except those given."""
+        """Takes all random numbers from `chance`."""
         self._world, self._people, self._chance = world, people, chance
         self._maker = ScheduleMaker(world, chance)
         self._schedules: list[Schedule] = []
@@ -73,7 +74,7 @@ class ActivityScenarios:
         return kinds[drawn]()
 
     def chain(self) -> Scenario:
-        """A new schedule, an allocation to it, and an attendance of the allocation: each needs the one before."""
+        """A new schedule, an allocation to it and an attendance for that allocation; each depends on the one before."""
         schedule = self._maker.schedule(self._people.prison())
         allocation = self._new_allocation(
             schedule, self._chance.choice(self._people.in_prison(schedule.activity.prison_id))
@@ -97,7 +98,7 @@ class ActivityScenarios:
         return [self._maker.amended(schedule) for _ in range(self._chance.randint(1, 2))]
 
     def _session_scenario(self) -> Scenario:
-        """Cancels a future session, and perhaps restores it."""
+        """Cancels a future session and perhaps restores it; without such a session, makes an attendance instead."""
         schedule = self._a_schedule()
         open_sessions = [
             each for each in schedule.instances if each.day > london_today() and each.id not in self._cancelled
@@ -143,7 +144,7 @@ class ActivityScenarios:
         return self._chance.choice(self._schedules)
 
     def _fill(self) -> None:
-        """Adds a settled schedule with settled allocations if no places are left."""
+        """Adds a settled schedule with settled allocations if no session is left that needs an attendance."""
         if self._seats:
             return
         prison_id = self._people.prison()
@@ -158,7 +159,7 @@ class ActivityScenarios:
             self._seats.extend((allocation, each) for each in schedule.instances if each.day <= london_today())
 
     def _free_place(self) -> tuple[Schedule, Prisoner]:
-        """A settled schedule, and somebody at its prison who is not on it."""
+        """Returns a settled schedule, and a prisoner at its prison who has no allocation to it."""
         self._fill()
         for schedule in self._chance.sample(self._schedules, len(self._schedules)):
             for prisoner in self._people.in_prison(schedule.activity.prison_id):
@@ -221,7 +222,7 @@ class ActivityScenarios:
         )
 
     def _marked(self, attendance: DpsAttendance) -> Step:
-        """Marks an attendance as attended or not, or locks one that nobody marked."""
+        """Returns a step that marks an attendance as attended or not or, one time in ten, locks it."""
         values: dict[str, object] = {"status": "LOCKED"}
         if self._chance.random() < 0.9:
             paid = self._chance.random() < 0.7
@@ -315,7 +316,11 @@ def hold_on_both_sides(world: World, schedule: Schedule) -> int:
 
 
 def settle_allocation(world: World, allocation: DpsAllocation) -> None:
-    """Stores an allocation to a settled schedule on both sides, as if its event had been published long ago."""
+    """Stores an allocation to a settled schedule on both sides, as if its event had been published long ago.
+
+    Raises:
+        ValueError: the schedule is not settled.
+    """
     mapped = world.mapping.nomis_id("activities", allocation.schedule_id)
     if mapped is None:
         raise ValueError(f"schedule {allocation.schedule_id} is not settled")
@@ -325,7 +330,7 @@ def settle_allocation(world: World, allocation: DpsAllocation) -> None:
 
 
 def allocate_in_nomis(world: World, course_id: int, allocation: DpsAllocation, **more: object) -> None:
-    """Writes an allocation to its course in NOMIS, active unless `more` says otherwise."""
+    """Writes an allocation to the course in NOMIS; `more` adds fields to the request, such as `suspended`."""
     body: dict[str, object] = {
         "bookingId": allocation.booking_id,
         "payBandCode": str(allocation.band),

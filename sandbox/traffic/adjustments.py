@@ -23,11 +23,11 @@ class AdjustmentScenarios:
     """Scenarios of adjustments; about a fifth concern adjustments that were synchronised long ago."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Uses no random numbers except those given."""
+        """Takes all random numbers from `chance`."""
         self._world, self._people, self._chance = world, people, chance
 
     def scenario(self) -> Scenario:
-        """A new adjustment, perhaps changed later; or an existing one; or (one in twenty) one that came from NOMIS."""
+        """A new adjustment, perhaps changed later; an existing one, changed or deleted; or one that came from NOMIS."""
         adjustment = self._adjustment()
         drawn = self._chance.random()
         if drawn < 0.05:
@@ -59,7 +59,7 @@ class AdjustmentScenarios:
         )
 
     def _prisoner(self) -> Prisoner:
-        """A prisoner without planted differences in adjustments, since a change today would hide them."""
+        """Returns a prisoner without planted differences in adjustments, because a change today would hide these."""
         differing = {each.key[0] for each in self._world.differences.get("adjustments", ())}
         while True:
             prisoner = self._people.anyone()

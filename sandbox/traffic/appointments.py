@@ -23,12 +23,12 @@ class AppointmentScenarios:
     """Scenarios of appointments; about a fifth concern appointments that were synchronised long ago."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Uses no random numbers except those given."""
+        """Takes all random numbers from `chance`."""
         self._world, self._people, self._chance = world, people, chance
         self._taken: set[tuple[object, ...]] = set()
 
     def scenario(self) -> Scenario:
-        """A new appointment, perhaps moved or cancelled later; or an existing one, which may also be deleted."""
+        """A new appointment, perhaps changed or cancelled later; or an existing one, changed, cancelled or deleted."""
         instance = self._instance()
         drawn = self._chance.random()
         if drawn < 0.2:

@@ -22,12 +22,12 @@ class IncentiveScenarios:
     """Scenarios of one event each, mostly a review of a person who has had none in this traffic."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Uses no random numbers except those given."""
+        """Takes all random numbers from `chance`."""
         self._world, self._people, self._chance = world, people, chance
         self._passed = timedelta()
 
     def scenario(self) -> Scenario:
-        """A review, or (one time in eight, or if no prisoner is left to review) a change to the levels."""
+        """A review or, one time in eight and once every prisoner has had a review, a change to the levels."""
         drawn = self._chance.random()
         prisoner = self._people.without_planted_levels() if drawn < 0.88 else None
         if prisoner is None:
@@ -65,7 +65,7 @@ class IncentiveScenarios:
         return Step("incentive", review.id, kind, "incentives.iep-review.inserted", information)
 
     def _later(self) -> timedelta:
-        """A period a little longer than that of the previous call, so that no two reviews have the same time."""
+        """Returns a slightly longer period than the previous call did, so that no two reviews have the same time."""
         self._passed += timedelta(milliseconds=1)
         return self._passed
 

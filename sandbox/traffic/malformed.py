@@ -36,7 +36,7 @@ def envelope(event: dict[str, object] | str, message_id: str | None = None) -> s
 
 
 def write_malformed(domain: Domain, number: int, chance: random.Random, moment: datetime) -> tuple[str, str]:
-    """One malformed message for the queue of a domain: its kind (the kinds alternate) and its body."""
+    """Returns the kind and the body of a malformed message for the queue of a domain; `number` selects the kind."""
     kind = KINDS[number % len(KINDS)]
     message_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     if kind == "not_json":
@@ -54,7 +54,7 @@ def write_malformed(domain: Domain, number: int, chance: random.Random, moment: 
 
 
 def vanished(domain: Domain, chance: random.Random) -> Step:
-    """The creation event of a record that no service has, as if the change had been rolled back."""
+    """The creation event of a record that no service has, as if its creation had been rolled back."""
     creation = domain.events[0]
     dps_id: int | str = FIRST_UNKNOWN_ID + chance.randrange(1_000_000)
     if creation.is_text:

@@ -32,15 +32,16 @@ FURTHEST_DUPLICATE: Final = 20
 class TrafficRequest:
     """The parameters of traffic.
 
-    Attributes: events: how many events all ordinary sequences have together; duplicates, chains, malformed, refused and
-    vanished events are extra. seed: the seed of all random choices. queues: the queues that receive traffic; all by
-    default. duplicates: how many events arrive twice, alternately published twice and delivered twice with the same SNS
-    id. out_of_order: how many pairs of neighbouring events of one record are published in the wrong order. chains: how
-    many new schedules immediately get an allocation and an attendance; each event needs the one before. malformed: how
-    many malformed messages are put on the queues. refused: how many appointments are in a cell, which NOMIS refuses.
-    vanished: how many creation events are about records that no service has. unknown: how many events have a type that
-    nobody handles, alternately published (subscriptions filter them) and put on the queue as if a filter had let them
-    pass. queue_names: the names of SQS queues that differ from the usual ones, by queue id.
+    Attributes: events: how many events all ordinary sequences have together; duplicates, chains, and malformed,
+    refused, vanished and unknown events are extra. seed: the seed of all random choices. queues: the queues that
+    receive traffic; all by default. duplicates: how many events arrive twice; alternately, an event is published twice,
+    or delivered twice with the same SNS id. out_of_order: how many pairs of neighbouring events of the same record are
+    published in the wrong order. chains: how many new schedules immediately get an allocation and an attendance; each
+    event depends on the one before. malformed: how many malformed messages are put on the queues. refused: how many
+    appointments are in a cell, which NOMIS refuses. vanished: how many creation events are about records that no
+    service has. unknown: how many events have a type that nobody handles; alternately, such an event is published
+    (subscriptions filter it out), or put on a queue as if a filter had let it pass. queue_names: by queue id, the names
+    of those SQS queues that do not have their usual names.
     """
 
     events: int = 500
@@ -57,10 +58,10 @@ class TrafficRequest:
 
     @classmethod
     def read(cls, given: dict[str, object]) -> TrafficRequest:
-        """The parameters of a control request; null means the default.
+        """Returns the parameters that a control request gives; null means the default.
 
         Raises:
-            ValueError: a name or a queue is unknown, or a number is negative.
+            ValueError: a parameter or a queue is unknown, no queue is given, or a number is negative.
         """
         known = {each.name for each in fields(cls)}
         values = {name: value for name, value in given.items() if value is not None}
@@ -86,13 +87,16 @@ class TrafficRequest:
         return request
 
     def queue_name(self, queue: str) -> str:
-        """The name of the SQS queue with a queue id."""
+        """Returns the name of the SQS queue for a queue id."""
         return self.queue_names.get(queue, f"hmpps_prisoner_to_nomis_{queue}_queue")
 
 
 @dataclass(slots=True)
 class Item:
-    """One item to publish: changes to make first, then an event to send through SNS or a body to put on a queue."""
+    """One item to publish: changes to make first, then an event, or the body of a malformed message.
+
+    The event is sent through SNS; if `copies` is above 0, that many copies of it are put directly on the queue instead.
+    """
 
     queue: str
     step: Step | None = None
@@ -109,7 +113,7 @@ class Item:
 
 @dataclass(slots=True)
 class Planned:
-    """Traffic that is ready to be published, and the list of everything planted in it."""
+    """Traffic that is ready to be published, and lists of everything planted in it."""
 
     request: TrafficRequest
     items: list[Item]
@@ -152,7 +156,11 @@ class Planned:
 
 
 def plan(world: World, request: TrafficRequest, now: datetime | None = None) -> Planned:
-    """Plans traffic. Records that count as synchronised are added to the world now, and all others on publication."""
+    """Plans traffic.
+
+    Reviews, and records that count as synchronised earlier, are added to the world now; other changes are made when
+    their events are published.
+    """
     chance = random.Random(request.seed)
     people = People(world, chance)
     makers = {domain.queue: domain.scenarios(world, people, chance) for domain in DOMAINS}
@@ -187,7 +195,7 @@ def plan(world: World, request: TrafficRequest, now: datetime | None = None) -> 
 def _scenarios(
     request: TrafficRequest, makers: dict[str, Scenarios], chance: random.Random
 ) -> list[tuple[str, Scenario]]:
-    """Ordinary sequences for the chosen queues, according to their shares, each with its queue.
+    """Ordinary sequences for the chosen queues, in proportion to the queues' shares, each sequence with its queue.
 
     They have exactly `request.events` events in all; the last sequence may be cut short.
     """
@@ -234,7 +242,10 @@ def _event(step: Step, moment: datetime) -> dict[str, object]:
 
 
 def _swap(items: list[Item], wanted: int, chance: random.Random) -> Counted:
-    """Publishes some neighbouring events of one record in the wrong order, after both changes have been made."""
+    """Swaps up to `wanted` pairs of neighbouring events of the same record.
+
+    Both changes of a pair are made before its first event is published.
+    """
     swapped = Counted()
     last: dict[tuple[str, int | str], int] = {}
     pairs: list[tuple[int, int]] = []
@@ -281,7 +292,11 @@ def _of_kind(items: list[Item], kind: str) -> list[Step]:
 
 
 def _duplicate(items: list[Item], wanted: int, chance: random.Random) -> tuple[Counted, Counted]:
-    """Makes some events arrive twice, alternately published twice in short succession and delivered twice at once."""
+    """Makes up to `wanted` events arrive twice.
+
+    Alternately, an event is published again shortly afterwards, or delivered twice at once. Returns the events
+    published twice and the events delivered twice.
+    """
     doubled, redelivered = Counted(), Counted()
     able = [
         item

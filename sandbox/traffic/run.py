@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Publication:
-    """Traffic that is being published: how many messages were sent, whether all were sent, and any error."""
+    """Traffic that is being published: how many messages have been sent, whether publication is over, and any error."""
 
     def __init__(self, world: World, planned: Planned) -> None:
         """Takes the traffic that was planned in this world."""
@@ -71,7 +71,7 @@ class Publication:
             entity.refused = True
 
     def _send_without_sns(self, topic: Topic, item: Item) -> None:
-        """Puts a message on its queue without SNS: a malformed one, or the same delivery several times."""
+        """Puts an item on its queue without SNS: a malformed message, or one or more copies of the same delivery."""
         if self._sqs is None:
             self._sqs = topic.client("sqs")
         url = self._urls.get(item.queue)
@@ -88,7 +88,7 @@ def start(world: World, body: dict[str, object]) -> dict[str, object]:
     """Plans traffic and begins to publish it; returns what was planned. `progress` shows when all of it is published.
 
     Raises:
-        ValueError: the parameters cannot be used.
+        ValueError: a parameter is invalid, or the world has no active prisoner for traffic.
     """
     request = TrafficRequest.read(body)
     planned = plan(world, request)
@@ -109,7 +109,7 @@ def progress(world: World) -> dict[str, object]:
 
 
 def _batches(items: list[Item]) -> Iterator[list[Item]]:
-    """Batches of up to ten items; repeated deliveries and malformed messages are separate, to keep the order."""
+    """Yields batches of up to ten items; an item that is sent without SNS has its own batch, to keep the order."""
     batch: list[Item] = []
     for item in items:
         alone = bool(item.copies) or item.body is not None

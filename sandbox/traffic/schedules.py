@@ -1,4 +1,4 @@
-"""Makes and changes schedules in ways that NOMIS accepts: past sessions and pay bands in use stay as they are."""
+"""Makes and changes schedules as NOMIS accepts: past sessions stay as they are, and no pay band in use is lost."""
 
 from __future__ import annotations
 
@@ -33,15 +33,18 @@ SATURDAY: Final = 5
 
 
 class ScheduleMaker:
-    """Makes the schedules of prisons, and the events about them."""
+    """Makes schedules for prisons, and the events about those schedules."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
-        """Uses no random numbers except those given."""
+        """Takes all random numbers from `chance`."""
         self._world, self._chance = world, chance
         self._summaries = 0
 
     def schedule(self, prison_id: str) -> Schedule:
-        """A schedule that is not yet stored anywhere, with sessions from some days ago until a fortnight from now."""
+        """Returns a new schedule, with its sessions, that the activities API does not show yet.
+
+        It has a session on each weekday of the last `DAYS_BACK` days and of the `DAYS_AHEAD` days that begin today.
+        """
         held, chance = self._world.activities, self._chance
         today = london_today()
         bands = sorted(chance.sample(range(1, 11), chance.randint(1, 3)))
@@ -76,11 +79,11 @@ class ScheduleMaker:
         return schedule
 
     def created(self, schedule: Schedule) -> Step:
-        """The event of a new schedule, which makes it readable."""
+        """The step that makes a new schedule readable and publishes its event."""
         return self._step(schedule, "create", "created", lambda: hold(self._world, schedule))
 
     def amended(self, schedule: Schedule) -> Step:
-        """The event of a random change."""
+        """A step that makes a random change to a schedule and publishes its event."""
         chance = self._chance
         changes: tuple[Callable[[], Callable[[], None]], ...] = (
             lambda: self._capacity(schedule, chance.randint(1, 120)),
@@ -125,7 +128,7 @@ class ScheduleMaker:
         return change
 
     def _another_session(self, schedule: Schedule, times: tuple[time, time]) -> Callable[[], None]:
-        """A change that adds a session on the day after the last one; existing instances keep their place."""
+        """Returns a change that adds a session on the day after the last one; existing sessions stay as they are."""
         start, end = times
 
         def change() -> None:

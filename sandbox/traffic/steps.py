@@ -1,4 +1,4 @@
-"""A step: one change in a publishing service with its event. The steps of one record form a scenario."""
+"""A step: one change in a publishing service with its event. Steps that must happen in order form a scenario."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 class Step:
     """One event, and the `change` in the publishing service that is made just before the event is published.
 
-    `kind` is `create`, `update`, `end` (cancelled or deleted) or `ignore` (it must have no effect).
+    `kind` is `create`, `update`, `end` (cancelled or deleted), `ignore` (it must have no effect), `vanished` (about a
+    record that no service has) or `unknown` (of a type that nobody handles).
     """
 
     domain: str
@@ -37,12 +38,12 @@ class Scenarios(Protocol):
     """Generates any number of scenarios for one domain."""
 
     def scenario(self) -> Scenario:
-        """Returns the next scenario, its steps in the order in which they happen."""
+        """Returns the next scenario, with its steps in the order in which they happen."""
 
 
 @dataclass(slots=True)
 class Counted:
-    """A list of the planted items of one kind, and of the places where they are."""
+    """A list of the planted steps of one kind, with details of each."""
 
     found: list[dict[str, object]] = field(default_factory=list)
 
@@ -60,10 +61,10 @@ class People:
     """Chooses active prisoners at random, for events about them."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
-        """Sorts the population by prison, without those for whom differences are planted.
+        """Groups the active prisoners by prison, except those whose bookings are reserved for planted differences.
 
         Raises:
-            ValueError: a world without prisoners has no traffic.
+            ValueError: there is no such prisoner.
         """
         self._chance = chance
         self._all = [each for each in world.prisoners if each.active and each.booking_id not in world.reserved]
@@ -89,12 +90,15 @@ class People:
         return self._by_prison[prison_id]
 
     def without_planted_levels(self) -> Prisoner | None:
-        """A prisoner whose levels have no planted difference, each returned only once; None if no prisoner is left."""
+        """Returns a prisoner whose incentive levels are not planted, or None if no such prisoner is left.
+
+        No prisoner is returned twice.
+        """
         return self._without_planted_levels.pop() if self._without_planted_levels else None
 
 
 def planted_bookings(world: World) -> set[int]:
-    """The bookings whose incentive levels are planted."""
+    """Returns the ids of the bookings whose incentive levels are planted, whether these differ or agree."""
     plan = world.plan
     planted = [each.prisoner for each in plan.mismatches]
     agreeing = [*plan.bulk_differs, *plan.unmapped, *plan.excluded_matching]

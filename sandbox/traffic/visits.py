@@ -26,11 +26,11 @@ class VisitScenarios:
     """Scenarios of visits; about a tenth concern visits that were synchronised long ago."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Uses no random numbers except those given."""
+        """Takes all random numbers from `chance`."""
         self._world, self._people, self._chance = world, people, chance
 
     def scenario(self) -> Scenario:
-        """A new visit, perhaps changed a few times, perhaps cancelled; or an existing one."""
+        """A new visit, perhaps changed a few times, perhaps cancelled; or an existing one that is cancelled."""
         visit = self._visit()
         if self._chance.random() < 0.1:
             settle_visit(self._world, visit)

@@ -35,7 +35,11 @@ OUTCOMES: Final = {
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Checks schedules (found by course code), and allocations and attendances (by booking and course or session)."""
+    """Checks the published schedules, allocations and attendances, and lists the courses that are not mapped.
+
+    The course of a schedule is found by its code, the row of an allocation by course and booking, and the row of an
+    attendance by session and booking.
+    """
     by_code: dict[str, list[Course]] = {}
     for course in world.nomis_courses.courses.values():
         by_code.setdefault(course.code, []).append(course)
@@ -72,7 +76,10 @@ def _verify_schedule(world: World, found: Discrepancies, entity: Entity, courses
 
 
 def expected_course(schedule: Schedule) -> dict[str, object]:
-    """The NOMIS course of a schedule: with the activity's dates when created, and the schedule's when amended."""
+    """The NOMIS course that a schedule must have.
+
+    The dates may be those of the activity, which a creation writes, or those of the schedule, which a change writes.
+    """
     activity = schedule.activity
     return {
         "prison_id": activity.prison_id,
@@ -136,7 +143,11 @@ def _verify_allocations(world: World, found: Discrepancies) -> None:
 
 
 def expected_allocation(allocation: DpsAllocation) -> dict[str, object]:
-    """The NOMIS row that an allocation must have; NOMIS keeps the comment on an end only with an end date."""
+    """The NOMIS row that an allocation must have.
+
+    The row has a comment on the end of the allocation only if there is an end date, and a comment on a suspension only
+    if there is no end date.
+    """
     ended, suspended = allocation.status == "ENDED", allocation.status in SUSPENDED
     comment = None
     if allocation.end is not None:
@@ -193,11 +204,11 @@ def _verify_attendances(world: World, found: Discrepancies) -> None:
 
 
 def expected_attendance(attendance: DpsAttendance, day: date = date.max) -> dict[str, object]:
-    """The NOMIS row that an attendance at a session on that day must have.
+    """The NOMIS row that an attendance at a session on `day` must have.
 
-    An attendance that nobody recorded expires once its day has passed, but may have been written before that.
-    A locked attendance keeps the status that it had in NOMIS. If it was still scheduled or missing there, it expires.
-    Which of the two applies depends on what was written before.
+    An attendance that nobody recorded expires once its day has passed, but the row may have been written before that. A
+    locked attendance keeps the status that it had in NOMIS, or expires if it was scheduled or missing there. Which of
+    the two applies depends on what was written before, so either is accepted if the attendance has a reason.
     """
     paid = bool(attendance.issue_payment)
     outcome = outcome_of(attendance.reason, paid=paid)

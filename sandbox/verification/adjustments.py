@@ -17,7 +17,7 @@ Key = tuple[int, str]
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Checks every published adjustment through its mapping, and unmapped records made since the start.
+    """Checks every published adjustment through its mapping, and the unmapped records made since the world started.
 
     An unmapped record belongs to the adjustment with the same values.
     """
@@ -39,7 +39,7 @@ def verify(world: World, found: Discrepancies) -> None:
 
 
 def records(world: World) -> dict[Key, NomisAdjustment]:
-    """The adjustments of both families, by number and by category as the mapping service writes it."""
+    """The adjustments of both families in NOMIS, by number and by the category that the mapping service uses."""
     held = world.nomis_sentencing
     return {
         **{(each.id, "SENTENCE"): each for each in held.sentence.values()},
@@ -89,7 +89,11 @@ def records_of(world: World, mapped: tuple[int | str, ...]) -> NomisAdjustment |
 
 
 def expected(adjustment: DpsAdjustment, record: NomisAdjustment) -> dict[str, object]:
-    """The NOMIS record that an adjustment must have; missing dates are replaced with the day of the write."""
+    """The NOMIS record that an adjustment must have.
+
+    The day of the write replaces a missing day. For an adjustment to a key date, the adjustment's day or the day of the
+    write replaces a missing start.
+    """
     written = record.created.date()
     start: object = adjustment.start
     if adjustment.start is None and adjustment.sentence is None:

@@ -1,4 +1,4 @@
-"""What a verification finds: problems with single records, and NOMIS records that nothing points to."""
+"""What a verification finds: problems with single records, and NOMIS records that no mapping points to."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Discrepancies:
         self.looked_at[domain] = self.looked_at.get(domain, 0) + 1
 
     def add(self, domain: str, dps_id: int | str | None, problem: str, **details: object) -> None:
-        """Adds one problem, with ids and codes as its details."""
+        """Adds one problem, with further details."""
         self.problems.append({"domain": domain, "dps_id": dps_id, "problem": problem, **plain(details)})
 
     def unmapped_record(self, domain: str, dps_id: int | str | None, **details: object) -> None:
-        """Lists a NOMIS record that no mapping points to; a record that belongs to no entity is also a problem."""
+        """Lists a NOMIS record that no mapping points to; if `dps_id` is None, the record is also a problem."""
         self.surplus.append({"domain": domain, "dps_id": dps_id, **plain(details)})
         if dps_id is None:
             self.add(domain, None, SURPLUS, **details)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Checks published reviews and levels, and any IEP record made since the start that no mapping points to."""
+    """Checks the published reviews and levels, and lists the unmapped IEP records made since the world started."""
     unmapped = _unmapped(world)
     for entity in world.published.of("incentive"):
         found.count("incentive")
@@ -28,7 +28,7 @@ def verify(world: World, found: Discrepancies) -> None:
 
 
 def _unmapped(world: World) -> dict[tuple[int, int], tuple[IepRecord, int | None]]:
-    """The records made through the API since the start that no mapping points to, each with its review if known."""
+    """The unmapped records made through the API since the world started, each with the id of its review if known."""
     mapped = {row.nomis_id for row in world.mapping.rows("incentives")}
     reviews: dict[tuple[object, ...], int] = {}
     for entity in world.published.of("incentive"):

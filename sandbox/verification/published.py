@@ -46,7 +46,10 @@ class Entity:
 
     @property
     def exists(self) -> bool:
-        """Whether NOMIS must hold the record: its creation was published, and its deletion was not."""
+        """Whether NOMIS must hold the record.
+
+        This is so if the record's creation was published, but not its deletion, and the record is not `refused`.
+        """
         return "created" in self.events and "deleted" not in self.events and not self.refused
 
 

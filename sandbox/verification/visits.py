@@ -31,7 +31,10 @@ OUTCOMES: Final = {
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Checks every published visit; its NOMIS record is found by the reference in the comment."""
+    """Checks every published visit, and lists the unmapped NOMIS records.
+
+    The record of a visit is found by the reference in the record's comment.
+    """
     by_reference: dict[str, list[Visit]] = {}
     for visit in world.nomis_visits.visits.values():
         by_reference.setdefault(visit.comment.rpartition("eference: ")[2], []).append(visit)
