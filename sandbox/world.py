@@ -140,7 +140,7 @@ class World:
         return [] if prisoner is None else [prisoner.booking_id]
 
     def settle_in_flight(self, booking_id: int) -> None:
-        """Writes the booking's review in flight to NOMIS once `in_flight_seconds` have passed since the first call."""
+        """Writes the booking's pending review to NOMIS once `in_flight_seconds` have passed since the first call."""
         now = time.monotonic()
         first = self._first_read.get(booking_id)
         if first is None:
@@ -161,7 +161,10 @@ class World:
         self.mapping.add_incentive(review.id, booking_id, record.sequence, "INCENTIVE_CREATED")
 
     def publish(self, events: Iterable[dict[str, object]]) -> Future[int] | None:
-        """Hands events to the topic in order, and remembers what they are about."""
+        """Hands events to the topic in order, notes which records they are about, and returns the topic's future.
+
+        Returns None if the world has no topic.
+        """
         events = list(events)
         for event in events:
             self.published.note(event)

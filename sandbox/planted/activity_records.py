@@ -27,7 +27,7 @@ UNKNOWN_BOOKINGS: Final = 9_900_001
 
 
 class Place(NamedTuple):
-    """A schedule on both sides, with its session yesterday."""
+    """A schedule that both sides hold, with the id of its NOMIS course and its session of yesterday."""
 
     schedule: Schedule
     course_id: int
@@ -93,7 +93,7 @@ class ActivityRecords:
         return found
 
     def _newcomer(self) -> Prisoner:
-        """Makes a person who has no records in other domains, so that a release or a move does not affect those."""
+        """Makes a person who has no records in other domains, so that a release or a move affects no other domain."""
         prison_id = self.chance.choice(sorted(self.places))
         made = Prisoner(new_offender_no(self.world, self.chance), self.world.new_booking_id(), prison_id)
         self.world.add_old_booking(made)

@@ -1,4 +1,4 @@
-"""Appointments in the coming weeks on both sides, and how NOMIS and the activities API come to differ."""
+"""Makes the appointments of the coming weeks in NOMIS and the activities API, including those on which they differ."""
 
 from __future__ import annotations
 

@@ -80,5 +80,5 @@ def plant_causes(
 def add_difference(
     world: World, reconciliation: str, key: Key, kind: str, cause: str, outcome: Outcome = "reported"
 ) -> None:
-    """Adds a difference that has been made to the list of the reconciliation, with its expected outcome."""
+    """Adds a difference, whose records already exist, to the reconciliation's list, with its expected outcome."""
     world.differences.setdefault(reconciliation, []).append(Difference(key, kind, cause, outcome))

@@ -27,10 +27,12 @@ BEFORE_DPS = "EN4"
 
 @dataclass(slots=True)
 class Planted:
-    """One planted difference. `cause` is the number of the row of the decision table, `in_flight` or `excluded`.
+    """One planted difference.
 
-    `row` is the row that applies, even to an excluded booking, or None for a mismatch that is only in flight. `began`
-    is the London time of the last record on either side; the two sides have differed since then.
+    `cause` is the number of a row of the decision table, or `in_flight`, or `excluded`. `row` is the number of the row
+    that applies, even for an excluded booking, or None for a mismatch that is only in flight. `nomis` and `dps` are the
+    levels on the two sides, or None. `began` is the London time of the last record on either side; the two sides have
+    differed since then.
     """
 
     prisoner: Prisoner

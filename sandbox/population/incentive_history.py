@@ -85,7 +85,7 @@ class IncentiveHistory:
         return record
 
     def synchronised(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, kind: str = "REVIEW") -> Review:
-        """Makes a review in DPS that is written to NOMIS."""
+        """Makes a review in DPS, writes it to NOMIS, and returns it."""
         review = self.review(prisoner, code, at, prison_id, kind)
         self.write(review)
         return review

@@ -34,8 +34,8 @@ class EventType:
 class Entity:
     """One record of a new service, and what events said about it (`created`, `changed`, `cancelled`, `deleted`).
 
-    `refused` marks a record that NOMIS cannot hold, and must not have. `first_date` is the date in the first event of
-    its creation, as it was written.
+    `refused` marks a record that NOMIS cannot hold, and must not have. `first_date` is the date of the first event
+    about the record's creation, as the event gives it.
     """
 
     domain: str
