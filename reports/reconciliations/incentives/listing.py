@@ -61,8 +61,8 @@ class Listing:
 
     total_elements: the last number that NOMIS counted. repeats: how many rows repeated a booking that was already
     found. found_again: how many bookings only a further reading found. failed_pages: the parts that are missing from
-    the list or contradict it, and why. looked_again: whether the list was read a second time. not_found: requested
-    prisoners who are not active. unusable: invalid rows; their bookings are not among `prisoners`.
+    the list or contradict it, and why. relisted: whether the list was read a second time. unusable: invalid rows; their
+    bookings are not among `prisoners`.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -70,8 +70,7 @@ class Listing:
     failed_pages: tuple[PageFailure, ...] = ()
     repeats: int = 0
     found_again: int = 0
-    looked_again: bool = False
-    not_found: tuple[str, ...] = ()
+    relisted: bool = False
     unusable: tuple[UnusableRow, ...] = ()
 
     @property
@@ -146,7 +145,7 @@ def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: Re
         total_elements=total,
         failed_pages=failures,
         found_again=listing.found_again + max(0, len(prisoners) - len(listing.prisoners)),
-        looked_again=True,
+        relisted=True,
         unusable=tuple(unusable.values()),
     )
 

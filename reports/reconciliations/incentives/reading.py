@@ -152,6 +152,8 @@ class LevelReader:
             if isinstance(error, UpstreamError) and error.status in _WITHDRAWN:
                 with self._bulk_lock:
                     self._names = None
+            else:
+                structlog.get_logger().warning("levels-not-read-in-bulk", bookings=len(booking_ids), reason=str(error))
             return {}
 
 

@@ -100,7 +100,7 @@ class Incentives(Reconciliation):
         if self.scope.offender_nos:
             return self._chosen(population.detail["notFound"], known)
         unusable = tuple(UnusableRow(*row) for row in population.detail["unusable"])
-        before = Listing(tuple(known), population.total or 0, looked_again=True, unusable=unusable)
+        before = Listing(tuple(known), population.total or 0, relisted=True, unusable=unusable)
         listing = relist(self.services.nomis, before, self._page_size, partial(reads.page, UpstreamName.NOMIS))
         return self._population(listing, population.units)
 
@@ -211,7 +211,7 @@ class Incentives(Reconciliation):
             total=listing.total_elements,
             gaps=tuple(_gap(each.page, each.reason) for each in listing.failed_pages),
             unread=tuple(map(_unusable, listing.unusable)),
-            moving=not listing.looked_again and not listing.failed_pages,
+            moving=not listing.relisted and not listing.failed_pages,
             detail={"unusable": [_as_list(each) for each in listing.unusable]},
         )
 

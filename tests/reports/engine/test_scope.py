@@ -58,8 +58,8 @@ def test_a_list_that_empties_during_the_run_resolves_nothing(upstream: Sandbox, 
         for offender_no in everyone:
             upstream.release(offender_no)
 
-    looked_again = result_of(app.reconcile(sleep=empty))
-    assert (looked_again.released, len(looked_again.mismatches)) == ((), 2)
+    relisted = result_of(app.reconcile(sleep=empty))
+    assert (relisted.released, len(relisted.mismatches)) == ((), 2)
 
     upstream.reset(prisoners=40, mismatches={"7": 2})
     booking_id = upstream.prisoners()[3]["bookingId"]

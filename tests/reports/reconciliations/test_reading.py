@@ -107,11 +107,15 @@ def test_an_error_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp
 
 
 def test_single_calls_replace_a_bulk_call_that_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A bulk call that keeps failing makes the reading slower, but everybody is read."""
+    """A bulk call that keeps failing makes the reading slower and is logged, but everybody is read."""
     upstream.reset(prisoners=100)
     upstream.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=400)
-    levels, _ = read(open_app())
+    with capture_logs() as logs:
+        levels, _ = read(open_app())
     assert len(levels) == 100
+    failed = [each for each in logs if each["event"] == "levels-not-read-in-bulk"]
+    assert sum(each["bookings"] for each in failed) == 100
+    assert all("incentives: POST /iep/reviews/bookings: status 400" in each["reason"] for each in failed)
 
 
 def test_prisoners_missing_from_the_bulk_response_are_read_singly(upstream: Sandbox, open_app: OpenApp) -> None:
