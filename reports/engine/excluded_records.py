@@ -44,11 +44,13 @@ def excluded_records(
         if exclusion is None:
             continue
         difference = differing.get(key_text(key))
-        if difference is None:
-            values = parts.record(row) | {"reason": reconciliation.exclusion_unneeded, "still_differs": False}
-        else:
+        if difference is not None:
             values = parts.record(difference.row, difference.kind, difference.differs)
             values |= {"reason": exclusion.reason, "still_differs": True}
+        elif key_text(key) in rechecked.ignored:
+            values = parts.record(row) | {"reason": exclusion.reason, "still_differs": True}
+        else:
+            values = parts.record(row) | {"reason": reconciliation.exclusion_unneeded, "still_differs": False}
         found[key_text(key)] = (exclusion, values)
     seen = dict(zip(keys_of(first, reconciliation.key), records(first), strict=True)) if unread else {}
     for each in unread:

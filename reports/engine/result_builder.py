@@ -300,7 +300,7 @@ class ResultBuilder:
 
     def _whole_population_known(self, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]) -> bool:
         """Whether a record that was not read, and is not among `unread`, certainly does not exist."""
-        if self._context.failure is not None or gaps or self._scope.offender_nos:
+        if self._context.failure is not None or gaps or not self._context.record.covers_everyone:
             return False
         return all(each.key for each in unread)
 
@@ -315,16 +315,17 @@ class ResultBuilder:
         unread_keys = {key_text(each.key) for each in unread if each.key}
         still = {*rechecked.confirmed, *rechecked.in_flight, *rechecked.ignored, *unread_keys}
         whole = self._whole_population_known(unread, gaps)
-        partial = not context.record.covers_everyone
         resolved = baseline.resolved(
             equal=lambda key: key in read and key not in still,
             gone=lambda key: (
                 # A record that differs but is no longer reported does not count as equal.
                 key in rechecked.gone
                 or key in rechecked.ignored
-                or (whole and not partial and key not in read and key not in unread_keys)
+                or (whole and key not in read and key not in unread_keys)
             ),
-            examined=lambda earlier: self._scope.covers(earlier.values["key"]) and (not partial or earlier.key in read),
+            examined=lambda earlier: (
+                self._scope.covers(earlier.values["key"]) and (context.record.covers_everyone or earlier.key in read)
+            ),
         )
         for earlier, how in resolved:
             shown = reconciliation.gone if how == "gone" else how

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, ClassVar
 
+import pandas as pd
 import pytest
 
 from reports.engine.pending_messages import PendingMessages
@@ -292,6 +293,30 @@ def test_an_excluded_record_is_reported_separately(open_app: OpenApp, entry: str
     assert [(each.booking_id, each.still_differs, each.reason) for each in result.excluded] == [(1, True, "known")]
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 1)]}
     assert reconciled(app).unneeded_exclusions == ("MDI/1",)
+
+
+def test_a_run_over_part_of_the_records_says_nothing_about_other_exclusions(open_app: OpenApp) -> None:
+    """A run over chosen prisons does not propose to remove the exclusion of a record at another prison."""
+    app = open_app(reconciliation_made_up_exclusions="MDI/1,known;LEI/2,known")
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": [row("LEI", 2, 1, 2)]}
+    chosen = reconciled(app, parameters=ReconciliationParameters(prisons=("MDI",)))
+    assert chosen.unneeded_exclusions == ("MDI/1",)
+
+
+class Unreported(SampleReconciliation):
+    """A reconciliation whose differences are not reported once they were read again."""
+
+    def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:  # noqa: ARG002
+        """Adds the reason why no row is reported."""
+        return rows.assign(ignored=pd.array(["already fixed"] * len(rows), dtype="string"))
+
+
+def test_an_excluded_record_that_differs_is_never_said_to_agree(open_app: OpenApp) -> None:
+    """An excluded record whose difference is not reported still differs, so its exclusion is not unneeded."""
+    app = open_app(reconciliation_made_up_exclusions="MDI/1,known")
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2)]}
+    result = reconciled(app, Unreported)
+    assert ([each.still_differs for each in result.excluded], result.unneeded_exclusions) == ([True], ())
 
 
 @pytest.mark.parametrize("side", ["nomis", "dps"])
