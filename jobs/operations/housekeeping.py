@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from jobs.errors import WorkError
+from jobs.errors import StopRequested, WorkError
 from jobs.operations.dead_letters import check_errors, dead_letter_queue, for_each_queue
 from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.operations.retention import remove_expired
@@ -82,7 +82,7 @@ def run_housekeeping(
 
 
 def housekeep_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
-    """Runs the scheduled redrive. It stops before the next queue once `stop_requested` is set."""
+    """Runs the scheduled redrive. Raises `StopRequested` before the next queue once `stop_requested` is set."""
     housekeep(application, active_run, HousekeepingResult(), stop_requested.is_set)
 
 
@@ -105,9 +105,10 @@ def housekeep(
 ) -> None:
     """Sends back the messages that may succeed on a retry, queue by queue, and records the figures in `result`.
 
-    The counts go into `active_run`. It stops before the next queue once `stop_requested` returns true. A message or
-    queue that fails does not stop the work on other messages and queues. At the end it removes the data that has been
-    kept long enough (`jobs.operations.retention`), and raises `WorkError` if anything failed at a queue.
+    The counts go into `active_run`. It stops before the next queue once `stop_requested` returns true, and raises
+    `StopRequested`. A message or queue that fails does not stop the work on other messages and queues. At the end it
+    removes the data that has been kept long enough (`jobs.operations.retention`), and raises `WorkError` if anything
+    failed at a queue.
     """
 
     def redrive(queue: str) -> None:
@@ -124,6 +125,8 @@ def housekeep(
     result.errors |= for_each_queue(redrive)[1]
     application.telemetry.flush()
     active_run.counts |= result.counts()
+    if stop_requested():
+        raise StopRequested("stopped before the end of the redrive")
     with application.database.begin() as connection:
         forget_redrives(connection, clock.now() - _REDRIVES_KEPT)
         resolve_expired(connection, clock.now() - _GIVEN_UP_KEPT)

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from jobs.errors import StopRequested
 from jobs.operations.run_scheduler import due_jobs
 from jobs.runtime.application import Application
+from jobs.runtime.job_runs import RunStatus
 from sandbox import Sandbox
 from sync.events.envelope import write_domain_event, write_mapping_retry
 from sync.queues.queue import BATCH
@@ -236,6 +238,22 @@ def test_housekeeping_run_can_be_repeated(app: App) -> None:
     app.run_ok("runs", "rerun", first["id"])
     assert app.messages("visit") == 0
     assert app.read_json("runs", "list")[0]["rerunOf"] == first["id"]
+
+
+def test_a_redrive_that_is_stopped_is_interrupted(app: App) -> None:
+    """A redrive that ends before the last queue, because the scheduler stops, is not recorded as a success."""
+    put_on_dlq(app, "visit-1")
+    stop_requested = threading.Event()
+    stop_requested.set()
+    program = Application(load_settings(app.settings))
+    try:
+        (job,) = [each for each in due_jobs(program, stop_requested) if each.name == "dlq-housekeeping"]
+        with pytest.raises(StopRequested), program.job_runs.run(job.name, {}) as active_run:
+            job.run(active_run)
+        assert program.job_runs.find(active_run.id).status == RunStatus.INTERRUPTED
+    finally:
+        program.close()
+    assert app.messages("visit") == 1
 
 
 def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
