@@ -113,7 +113,10 @@ def _differences(result: ReconciliationResult, masking: Masking) -> Iterator[Mes
         yield section(f"Seen, not confirmed · {slack_text(line)}")
     more = left_out(result)
     if more:
-        yield section(f"{thousands(more)} more {'is' if more == 1 else 'are'} in the report and in the CSV.")
+        yield section(
+            f"{thousands(more)} more {'difference is' if more == 1 else 'differences are'} in the report "
+            "and in the CSV."
+        )
 
 
 def _line(line: Line) -> Iterator[str]:

@@ -334,7 +334,9 @@ def test_an_email_is_short_however_many_differences_there_are(
             for word in words:
                 place = shown.lower().find(word, place)
                 assert place >= 0, f"{word} does not follow"
-        assert ("410 more are in the attached incentive-mismatches-run-of-today.csv" in shown) == (number == 430)
+        assert ("410 more differences are in the attached incentive-mismatches-run-of-today.csv" in shown) == (
+            number == 430
+        )
 
 
 def test_files_that_are_too_large_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +347,7 @@ def test_files_that_are_too_large_are_left_out(monkeypatch: pytest.MonkeyPatch) 
         assert [each.kind for each in report.files] == kinds
         for body in (report.text, report.html):
             assert "The report is too long to send. It is kept at s3://reports/x." in body
-            assert ("40 more are in the report." in body) == (number == 60)
+            assert ("40 more differences are in the report." in body) == (number == 60)
     text = slack_report(made_result(3), None, "s3://reports/x", Masking()).posts[0].text
     assert "The report is too long to send. It is kept at `s3://reports/x`." in text
 

@@ -90,7 +90,7 @@ def test_the_channel_gets_what_to_do_and_the_thread_the_details(upstream: Sandbo
     posted = "\n".join(message["text"] for message in thread)
     numbered = dict(result.rows)
     assert all(f"{row} · *{numbered[row].offender_no}* booking" in posted for row in range(1, 21))
-    assert "380 more are in the report and in the CSV." in posted
+    assert "380 more differences are in the report and in the CSV." in posted
     page, sheet = upstream.slack()["files"]
     assert [(file["complete"], file["thread_ts"]) for file in (page, sheet)] == [(True, summary["ts"])] * 2
     assert all(str(each.offender_no) in page["content"] for each in result.mismatches)

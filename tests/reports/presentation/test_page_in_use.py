@@ -97,7 +97,7 @@ def test_a_pair_of_levels_links_only_to_its_differences(pages: Any) -> None:
     assert [each for each in page.evaluate(LINKS) if each[1] != each[2]] == []
     cells = {" ".join(text.split()) for text in page.locator(".matrix td.differs").all_inner_texts()}
     assert {"20 + 1", "+ 2"} < cells
-    assert "after a plus sign, prisoners excluded or in flight" in page.inner_text("main")
+    assert "after a plus sign, prisoners whose difference is excluded or in flight" in page.inner_text("main")
 
 
 def test_the_name_of_a_level_filters_exactly(pages: Any) -> None:
