@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from reports.engine.runs import Coverage
 from reports.presentation import summary
 from reports.presentation.text import capital, count, day, thousands
 from reports.presentation.view import NOT_INVESTIGATED, view_of
@@ -111,9 +112,9 @@ class WhatToDo:
     """What a reader sees first about a run.
 
     headline: a clause that stays true when it is read later. change: a sentence that compares the number of differences
-    with that of the last complete run; empty if there is no such run, or if this run is not complete. jump: a sentence
-    saying that there are many more differences than a week earlier; empty if there are not. severity: how serious the
-    run is. actions: what to do, grouped by who acts.
+    with that of the last complete run; empty if there is no such run, or if this run is not complete or does not cover
+    everyone. jump: a sentence saying that there are many more differences than a week earlier; empty if there are not.
+    severity: how serious the run is. actions: what to do, grouped by who acts.
     """
 
     headline: str
@@ -210,8 +211,10 @@ def _who(diagnosis: Diagnosis | None) -> str:
 def _change(result: ReconciliationResult) -> str:
     """A sentence that compares the number of differences with that of the last complete run.
 
-    Empty if there is no such run, or if this run is not complete or compared nothing.
+    Empty if there is no such run, or if this run is not complete, compared nothing or does not cover everyone.
     """
+    if Coverage.of(result.parameters) is not Coverage.EVERYONE:
+        return ""
     last = next((each for each in reversed(_earlier(result)) if not each.unread), None)
     if last is None or not result.compared or result.status != "complete":
         return ""

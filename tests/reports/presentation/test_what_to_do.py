@@ -190,6 +190,12 @@ def test_a_run_is_compared_with_the_last_complete_one() -> None:
     assert what_to_do(with_trend(made_result(3))).change == ""
 
 
+@pytest.mark.parametrize("chosen", [{"offender_nos": ["A1234BC"]}, {"prisons": ["LEI"]}, {"days_chosen": True}])
+def test_a_run_over_part_of_the_records_is_not_compared(chosen: dict[str, object]) -> None:
+    """A run over chosen prisoners, prisons or days is not compared with the number of differences among everyone."""
+    assert what_to_do(made_result(11).model_copy(update={"parameters": chosen})).change == ""
+
+
 @pytest.mark.parametrize(
     ("found", "earlier", "jumped"),
     [
