@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests."""
+"""Fixtures and hooks for all tests."""
 
 import gc
 from collections.abc import Iterator
@@ -40,12 +40,15 @@ share_compiled_statements()
 
 
 def pytest_collection() -> None:
-    """Turns the garbage collector off during the imports, since nothing that they create is ever freed."""
+    """Turns the garbage collector off while the tests are imported, since what the imports create is never freed."""
     gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """Freezes the objects of the program and the tests, so that the garbage collector ignores them."""
+    """Makes the garbage collector ignore the objects that the imports created.
+
+    It also turns the collector on again, with fewer collections than by default.
+    """
     gc.freeze()
     gc.set_threshold(20_000)
     gc.enable()

@@ -29,11 +29,11 @@ def read_arguments(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(("path", "pod"), RAW, ids=[str(path.relative_to(ROOT)) for path, _ in RAW])
 def test_every_command_in_a_file_is_one_the_program_has(path: Path, pod: Manifest) -> None:
-    """The command line accepts the arguments of each container."""
+    """The command line accepts the arguments that each file of the deployment gives to the program."""
     read_arguments(pod["containers"][0]["args"])
 
 
 def test_every_rendered_command_is_one_the_program_has(rendered: list[Manifest]) -> None:
-    """The command line accepts the arguments in the rendered manifests, including those that a component changes."""
+    """The command line accepts the arguments in the rendered manifests, with and without each component."""
     for pod in filter(starts_the_program, pods_of(rendered).values()):
         read_arguments(pod["containers"][0]["args"])

@@ -1,4 +1,4 @@
-"""The containers that developers run the program against."""
+"""The containers in which developers run the program and the services that it calls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_the_program_finds_the_sandbox_in_its_container() -> None:
-    """The containers have the settings that the sandbox prints for its fixed ports."""
+    """The scheduler's container has the settings that the sandbox prints when its ports are fixed."""
     engine = Engine(Options(prisoners=1), "http://localstack:4566")
     engine.host = "sandbox"
     engine.ports = {name: 8101 + place for place, name in enumerate(engine.services)}
@@ -44,7 +44,7 @@ def test_the_program_finds_the_sandbox_in_its_container() -> None:
 
 
 def test_every_setting_of_the_containers_is_read() -> None:
-    """Every variable given to a container is one that the program reads, with a value that it can use."""
+    """The program or boto3 reads every variable in the program's containers, and every value is valid."""
     services = compose()["services"]
     assert services["program"]["environment"] == services["scheduler"]["environment"]
     environment = services["scheduler"]["environment"]

@@ -46,7 +46,7 @@ KNOWN = {
     "manifest", [each for _, each in RAW if is_known(each)], ids=lambda each: each["metadata"]["name"]
 )
 def test_each_file_is_valid_before_it_is_rendered(manifest: Manifest) -> None:
-    """Every object has only fields that Kubernetes knows, of the right types."""
+    """Every object in the manifests has only fields that Kubernetes knows, with values of the right types."""
     kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
@@ -57,7 +57,10 @@ def test_each_setting_is_one_the_program_reads(path: Path) -> None:
 
 
 def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
-    """The example of chart values has the production settings, and all the credentials that the scheduler needs."""
+    """The example values for the chart have the production settings and all the credentials that the scheduler needs.
+
+    With them, the scheduler runs exactly the reconciliations of the domains that are switched on.
+    """
     values = yaml.safe_load((EXAMPLES / "generic-service-values.yaml").read_text())["generic-service"]
     assert set(values["env"]) <= KNOWN
     production = settings_file(ROOT / "overlays" / "prod" / "settings.env")
@@ -86,7 +89,7 @@ def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
 
 
 def test_the_documentation_names_the_newest_schema() -> None:
-    """The last row of the table of versions and schemas names this version's schema."""
+    """The table of versions and schemas in `doc/deploy.md` gives the newest schema for this version."""
     assert f"| this one | {newest_revision()} |" in (ROOT.parent / "doc" / "deploy.md").read_text()
 
 
@@ -102,7 +105,10 @@ def test_each_environment_has_the_address_of_every_service(overlay: str) -> None
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_each_overlay_lists_the_settings_to_change(overlay: str) -> None:
-    """Each overlay sets the log level, masking, reports, retention and all exclusions to the program's defaults."""
+    """Each overlay lists settings to change, all with the program's defaults except `REPORTS_LOCATION`.
+
+    These are the log level, masking, retention, every list of exclusions, and the settings for reports.
+    """
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     shown = {"LOG_LEVEL", "LOGS_MASK_PRISONERS", "ALERTS_MASK_PRISONERS"}
     shown |= {"REPORTS_LOCATION", "REPORTS_URL", "REPORTS_LINK_HOURS", "REPORTS_EMAIL_TO", "REPORTS_EMAIL_FROM"}
@@ -116,7 +122,10 @@ def test_each_overlay_lists_the_settings_to_change(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> None:
-    """A queue has all of its events on or all of them off: updates would fail without the mapping of a creation."""
+    """In each environment, the events of a queue are either all on or all off.
+
+    An update would fail without the mapping that the creation saves.
+    """
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
     for queue in QUEUES:
@@ -129,7 +138,10 @@ def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> No
     [("dev", QUEUES), ("preprod", ("visit", "incentive")), ("prod", ("visit", "incentive"))],
 )
 def test_each_environment_synchronises_its_domains(overlay: str, queues: tuple[str, ...]) -> None:
-    """In development every domain is on. In pre-production and production only visits and incentives are on."""
+    """In development every domain is on. In pre-production and production only visits and incentives are on.
+
+    The commands that delete all records are allowed only in development.
+    """
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
     assert tuple(queue for queue in QUEUES if not {feature_variable(e) for e in event_types(queue)} & off) == queues
@@ -137,7 +149,10 @@ def test_each_environment_synchronises_its_domains(overlay: str, queues: tuple[s
 
 
 def test_the_credentials_come_from_the_existing_secrets() -> None:
-    """The credentials of each service and queue come from the secrets and keys that the replaced service used."""
+    """The scheduler takes the credentials that the replaced service also had from the secrets and keys of that service.
+
+    It takes the other credentials from the secret `prisoner-to-nomis`.
+    """
     scheduler = next(manifest for _, manifest in RAW if manifest["kind"] == "Deployment")
     pod = pod_of(scheduler)
     assert pod is not None

@@ -19,13 +19,13 @@ DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 
 
 def test_the_account_of_the_image_is_not_a_person() -> None:
-    """A command that changes something does not accept the image's account as the operator's name."""
+    """The image's account is the one that commands do not accept as the name of an operator."""
     (account,) = re.findall(r"useradd .* (\S+) \\\n", DOCKERFILE)
     assert account == SERVICE_ACCOUNT
 
 
 def test_the_program_shows_the_version_that_was_built(tmp_path: Path) -> None:
-    """Before the build makes the wheel, it writes its version argument into the package.
+    """Before the build makes the wheel, it writes the build argument VERSION into `pyproject.toml`.
 
     By default the argument is the version of the project.
     """
@@ -39,7 +39,10 @@ def test_the_program_shows_the_version_that_was_built(tmp_path: Path) -> None:
 
 
 def test_files_that_the_program_never_reads_are_pruned(tmp_path: Path) -> None:
-    """Tests, sources of compiled modules and descriptions of other AWS services are removed, and nothing else is."""
+    """Pruning removes tests, bytecode, and the sources of compiled modules.
+
+    It also removes the descriptions of AWS services that the program does not call. It removes nothing else.
+    """
     kept = ["pandas/core.py", "pandas/lib.so", "botocore/data/endpoints.json", "moto/tests.py"]
     called = get_args(get_type_hints(Aws.client)["service"])
     assert "cloudwatch" in called
@@ -58,12 +61,12 @@ def test_files_that_the_program_never_reads_are_pruned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["sync", "reports", "templates", "sandbox", "jobs"])
 def test_every_source_of_the_wheel_goes_into_the_build(folder: str) -> None:
-    """The build copies every file and folder that the wheel is made from, and `.dockerignore` excludes none of them."""
+    """The build copies each folder that the wheel is made from, and `.dockerignore` does not exclude it."""
     assert f"COPY {folder}/ {folder}/" in DOCKERFILE
     assert f"!{folder}" in (PROJECT / ".dockerignore").read_text().splitlines()
 
 
 def test_the_account_of_the_image_cannot_change_the_program() -> None:
-    """The files of the program belong to root, and the container runs under another account."""
+    """The files of the program belong to root, not to the account that the container runs under."""
     assert "COPY --from=build /app /app" in DOCKERFILE
     assert "--chown" not in DOCKERFILE

@@ -31,7 +31,10 @@ def anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
-    """Each alert has a summary, a command, a severity, an existing runbook section, and documented metrics."""
+    """Each alert has a summary, a severity, a time to act, an existing runbook section, and documented metrics.
+
+    Its description contains a command, unless its runbook section is about Application Insights.
+    """
     annotations = rule["annotations"]
     assert annotations["summary"]
     assert "`" in annotations["description"] or "application-insights" in annotations["runbook"]
@@ -76,7 +79,7 @@ def test_every_reconciliation_has_an_alert_for_a_missed_run() -> None:
 
 
 def test_the_dashboard_shows_documented_metrics() -> None:
-    """Every panel has a title, and its queries use only documented metrics."""
+    """Every panel of the dashboard has a title and a query, and the queries use only documented metrics."""
     dashboard = json.loads((COMPONENT / "dashboard.json").read_text())
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     documented = (DOC / "metrics.md").read_text()
@@ -88,7 +91,7 @@ def test_the_dashboard_shows_documented_metrics() -> None:
 
 
 def test_an_overlay_with_the_component_renders(tmp_path: Path) -> None:
-    """With the component, Prometheus can find the scheduler's service, and Grafana can find the dashboard."""
+    """With the monitoring component, Prometheus can find the scheduler's service and Grafana can find the dashboard."""
     manifests = render("prod", "monitoring", tmp_path)
     (monitor,) = of_kind(manifests, "ServiceMonitor").values()
     (service,) = of_kind(manifests, "Service").values()

@@ -40,7 +40,7 @@ SECRETS = {
 
 
 def test_every_object_is_valid(rendered: list[Manifest]) -> None:
-    """Kubernetes knows every field, and all objects are in one namespace."""
+    """Kubernetes knows every field of the rendered objects, and all objects are in one namespace."""
     for manifest in filter(is_known, rendered):
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     assert len({manifest["metadata"]["namespace"] for manifest in rendered}) == 1
@@ -73,7 +73,10 @@ def test_every_pod_starts_with_valid_settings(rendered: list[Manifest]) -> None:
 
 
 def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) -> None:
-    """Jobs never overlap, start within ten minutes of their London time or not at all, and are kept for four days."""
+    """The Jobs of a CronJob never overlap, and each is deleted four days after it ends.
+
+    Each starts within ten minutes of its scheduled time in London, or not at all.
+    """
     cronjobs = of_kind(rendered, "CronJob")
     others = {"prisoner-to-nomis-queue-housekeeping", "prisoner-to-nomis-contracts-check"}
     assert {*CRONJOBS.values(), *others} <= set(cronjobs)
@@ -97,7 +100,7 @@ def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) ->
 def test_the_weekly_reconciliation_starts_on_monday_at_four_in_london(
     rendered: list[Manifest], after: datetime
 ) -> None:
-    """In winter and in summer the weekly run starts on Monday at 04:00 London time."""
+    """In winter and in summer, the weekly reconciliation starts on Monday at 04:00 London time."""
     cronjob = of_kind(rendered, "CronJob")["prisoner-to-nomis-incentives-reconciliation"]
     moment = CronSchedule(cronjob["spec"]["schedule"], LONDON).get_next_fire_time(None, after)
     assert moment is not None
@@ -105,9 +108,9 @@ def test_the_weekly_reconciliation_starts_on_monday_at_four_in_london(
 
 
 def is_live(job: ScheduledJob, settings: Settings) -> bool:
-    """Whether an environment sends NOMIS the records that the job compares.
+    """Whether the environment with these settings sends NOMIS the records that the job compares.
 
-    A job that compares no records is live in every environment.
+    True for a job that compares no records.
     """
     entry = next((each for each in RECONCILIATIONS.values() if each.job == job.name), None)
     return entry is None or settings.event_enabled(DOMAINS[entry.load().domain].creation.event_type)
@@ -126,7 +129,10 @@ def cronjob_of(job: ScheduledJob, rendered: list[Manifest]) -> Manifest:
 
 @pytest.mark.parametrize("job", SCHEDULE, ids=[job.name for job in SCHEDULE])
 def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Manifest]) -> None:
-    """A CronJob runs the command of each scheduled job at the time when the scheduler would run it."""
+    """Each scheduled job has a CronJob with the same command and schedule.
+
+    Either the CronJob or the scheduler runs the job. Neither runs it if its records are not sent to NOMIS.
+    """
     schedulers = of_kind(rendered, "Deployment")
     pod = pods_of(rendered)[next(iter(schedulers or of_kind(rendered, "CronJob")))]
     settings = load_settings(environment_of(pod, rendered, SECRETS))
@@ -150,7 +156,7 @@ def test_the_schema_is_current_before_a_scheduler_starts(rendered: list[Manifest
 
 
 def test_the_network_policy_is_about_our_pods(rendered: list[Manifest]) -> None:
-    """The network policy does not restrict other pods in the namespace."""
+    """The network policy restricts only the program's pods, and no other pods in the namespace."""
     (policy,) = of_kind(rendered, "NetworkPolicy").values()
     assert policy["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "prisoner-to-nomis"}}
 
@@ -178,7 +184,7 @@ def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> No
 
 
 def test_every_pod_that_drains_has_time_to_finish(rendered: list[Manifest]) -> None:
-    """After SIGTERM a pod that drains has time for the longest call, and then for the grace period of the drain."""
+    """After SIGTERM, a pod that drains has time for the longest call, and then for the grace period of the drain."""
     draining = {
         name: pod
         for name, pod in pods_of(rendered).items()
@@ -215,7 +221,10 @@ def test_operators_have_a_separate_pod(rendered: list[Manifest]) -> None:
 
 @pytest.mark.parametrize("name", CRONJOBS)
 def test_shards_share_the_work_and_the_calls(rendered: list[Manifest], name: str) -> None:
-    """There is one pod for each shard, and all shards together make no more concurrent calls than NOMIS can handle."""
+    """A sharded reconciliation has one pod for each shard. Without shards, a retry resumes the last run.
+
+    All pods of a reconciliation together make no more concurrent calls than NOMIS can handle.
+    """
     cronjob = of_kind(rendered, "CronJob")[CRONJOBS[name]]
     job = cronjob["spec"]["jobTemplate"]["spec"]
     pod = job["template"]["spec"]

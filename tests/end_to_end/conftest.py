@@ -20,7 +20,7 @@ def bare(tmp_path: Path) -> App:
 
 @pytest.fixture
 def installed(sandbox: Sandbox, tmp_path: Path) -> App:
-    """An installation with short intervals and no database yet."""
+    """An installation that uses the sandbox, with short intervals and no database yet."""
     return App(
         tmp_path,
         {
@@ -46,7 +46,7 @@ def installed(sandbox: Sandbox, tmp_path: Path) -> App:
 
 @pytest.fixture
 def running(installed: App) -> Iterator[Callable[..., ForkedCommand]]:
-    """Starts commands in separate processes, which end with the test."""
+    """A function that starts a command in a separate process, and kills it at the end of the test."""
     started: list[ForkedCommand] = []
 
     def start(*arguments: str, **more: str) -> ForkedCommand:

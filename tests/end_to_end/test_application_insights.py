@@ -44,7 +44,7 @@ def as_text(name: str, properties: dict[str, Any]) -> str:
 
 
 def put_events(app: App, number: int, name: str = "made-up") -> None:
-    """Adds unsent events with this name to the table."""
+    """Adds `number` unsent events called `name` to the table."""
     database = Database(app.settings["DATABASE_URL"])
     with database.begin() as connection:
         rows = [{"name": name, "time": now(), "properties": {"n": str(n)}, "export": "due"} for n in range(number)]
@@ -74,9 +74,9 @@ def test_check_tests_the_connection_without_sending_an_event(app: App) -> None:
 
 
 def test_the_events_of_a_message_share_its_operation(app: App) -> None:
-    """A message's events belong to the trace that its publisher began.
+    """All events of a message belong to the trace that its publisher began.
 
-    A message without such a trace has its own operation, and so does each run.
+    The events of a message without a trace share another operation id.
     """
     visits = [visit_booked(app.sandbox) for _ in range(2)]
     app.sandbox.fault("nomis", "POST", kind="status", status=400)
@@ -105,7 +105,7 @@ def test_the_events_of_a_message_share_its_operation(app: App) -> None:
 
 
 def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
-    """A retry that saves a mapping later belongs to the operation of the message that needed the mapping."""
+    """The event of a retry that saves a mapping belongs to the operation of the message that needed the mapping."""
     visit = visit_booked(app.sandbox)
     visit.publish()
     app.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
@@ -115,7 +115,7 @@ def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
 
 
 def test_a_run_is_one_operation(app: App) -> None:
-    """All events of a reconciliation share one operation id, which is also on its log lines and calls."""
+    """All events of a reconciliation run share one operation id, which is also on the run's log lines and calls."""
     app.sandbox.reset(prisoners=40, mismatches={"2": 2})
     run = app.run("reconcile", "incentives", LOG_LEVEL="INFO")
     events = app.sandbox.custom_events()
@@ -141,7 +141,7 @@ def test_the_shards_of_a_run_are_one_operation(app: App) -> None:
 
 
 def test_nothing_is_lost_in_a_storm(app: App) -> None:
-    """After refused batches, throttled events and lost responses, each event is sent again until it is accepted."""
+    """Events that are throttled, or whose batch is refused or gets no response, are resent until they are accepted."""
     put_events(app, 1_200)
     app.sandbox.fault("application-insights", kind="rate_limited", times=1, retry_after=0)
     app.sandbox.fault("application-insights", kind="status", status=503, times=1)
@@ -165,7 +165,10 @@ def test_a_killed_process_loses_nothing(app: App) -> None:
 
 
 def test_an_event_that_cannot_be_accepted_delays_no_other(app: App) -> None:
-    """An event that cannot be accepted is recorded as refused, logged once and never resent. Other events are sent."""
+    """An event that Application Insights refuses for good is logged once and never resent.
+
+    All other events are sent.
+    """
     put_events(app, 2)
     put_events(app, 1, "not-accepted")
     put_events(app, 2)
@@ -188,7 +191,7 @@ def test_a_batch_that_is_refused_as_a_whole_is_sent_in_parts(app: App) -> None:
 
 
 def test_without_the_setting_nothing_is_sent(app: App) -> None:
-    """The events of a process without a connection string are never sent, not even by a later process."""
+    """The events of a process without a connection string are never sent, not even by a later process that has one."""
     visit_booked(app.sandbox).publish()
     del app.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]
     app.drain("visit")

@@ -9,7 +9,10 @@ from sandbox import Sandbox
 
 
 def test_a_short_storm_on_sqlite(running_sandbox: Sandbox, tmp_path: Path) -> None:
-    """If processes are killed and responses lost, nothing is missing or duplicated. Each dead letter is explained."""
+    """Even if processes are killed and responses are lost, no record is missing from NOMIS or duplicated there.
+
+    Each dead letter is explained.
+    """
     running_sandbox.reset(prisoners=200, seed=5, nomis_duplicates=True)
     plan = Plan(seed=5, waves=1, events=60, database="sqlite", life=(0.3, 1.5), storm=20.0, housekeepings=1)
     result = run(plan, tmp_path, running_sandbox)
@@ -19,7 +22,7 @@ def test_a_short_storm_on_sqlite(running_sandbox: Sandbox, tmp_path: Path) -> No
 
 
 def test_a_small_backlog_for_two_processes(running_sandbox: Sandbox, tmp_path: Path) -> None:
-    """If there are no faults, no message becomes a dead letter, even if two processes handle events of one record."""
+    """Without faults, no message becomes a dead letter, even if two processes handle events of the same record."""
     running_sandbox.reset(prisoners=200, seed=6, nomis_duplicates=True)
     result = chaos_backlog.run(Backlog(seed=6, events=240, database="sqlite"), tmp_path, running_sandbox)
     assert result.verdict.violations == []

@@ -1,4 +1,4 @@
-"""The check command: one line for each part, with advice on what to change."""
+"""The `check` command: one line for each part, with advice on what to change."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.harness.app import App
 
 
 def test_check_succeeds_when_every_part_is_up(installed: App) -> None:
-    """When every part is up, every line says ok and the command exits 0."""
+    """When every part is up, every line of `check` says ok, and the exit code is 0."""
     checked = installed.run_as_installed("check")
     assert checked.code == 0, checked.out
     *lines, last = checked.out.splitlines()
@@ -31,7 +31,7 @@ def test_check_succeeds_when_every_part_is_up(installed: App) -> None:
 
 
 def test_what_is_down_is_shown_with_its_fix(installed: App, sandbox: Sandbox) -> None:
-    """For a service that is down, and for a wrong credential, a line says what to change."""
+    """For each service that is down or whose credentials are wrong or missing, `check` says what to change."""
     sandbox.fault("mapping", path="/health/ping", kind="status", status=503)
     checked = installed.run(
         "check",
@@ -51,7 +51,7 @@ def test_what_is_down_is_shown_with_its_fix(installed: App, sandbox: Sandbox) ->
 
 
 def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
-    """If a client lacks a role, one line shows this as down, and names the client and the role."""
+    """If a client lacks a role, one line shows its credentials as down, and names the client and the role."""
     lacked = {"NOMIS_APPOINTMENTS", "NOMIS_PRISONER_API__SYNCHRONISATION__RW"}
     sandbox.grant("nomis", sorted(required_roles(UpstreamName.NOMIS) - lacked))
     sandbox.grant("visits", [])
@@ -84,9 +84,9 @@ def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, nam
 
 
 def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> None:
-    """`check` names the events that are switched off.
+    """`check` names the events that are switched off, and the switches that it does not know.
 
-    A switch that names an unknown event is shown as down, and every drain warns about it.
+    If an unknown switch is off, `check` shows the switches as down, and a drain logs a warning.
     """
     off = {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "false", "FEATURE_EVENT_DELETEALL": "true"}
     checked = installed.run("check", **off)
@@ -109,7 +109,7 @@ def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> No
 
 
 def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
-    """If the database and the queues are unavailable, both are shown as down, and everything else is still checked."""
+    """If the database and the queues are unavailable, `check` shows both as down, and still checks everything else."""
     checked = installed.run(
         "check",
         DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none",
@@ -130,7 +130,7 @@ def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
 
 
 def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
-    """If one cause prevents every queue from being read, it is shown once, with the names of all queues."""
+    """If the database is unavailable, `dlq list` says so once, with the names of all queues."""
     listed = installed.run("dlq", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert listed.code == 1
     output = listed.err.splitlines()[-1]
@@ -139,7 +139,7 @@ def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
 
 
 def test_services_without_a_token_share_one_line(installed: App, sandbox: Sandbox) -> None:
-    """All services without a token share one line, above the lines that are ok.
+    """`check` shows all services without a token on one line, above the lines that are ok.
 
     The last line says how many checks are down and names them.
     """
@@ -162,7 +162,7 @@ def test_services_without_a_token_share_one_line(installed: App, sandbox: Sandbo
 
 
 def test_the_destinations_of_reports_are_checked_too(installed: App) -> None:
-    """`check` tests the archive, Slack and email, and also reads the list of exclusions."""
+    """If the archive, Slack, email or the list of exclusions cannot be used, `check` names the setting to correct."""
     checked = installed.run(
         "check",
         "--json",
@@ -184,7 +184,7 @@ def test_the_destinations_of_reports_are_checked_too(installed: App) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_named(installed: App) -> None:
-    """A mistyped bucket is a wrong setting, not an outage."""
+    """If the bucket for reports does not exist, `check` shows this as a wrong setting, not as an outage."""
     checked = installed.run("check", REPORTS_LOCATION="s3://nosuchbucket/p")
     assert checked.code == 1
     (line,) = [line for line in checked.out.splitlines() if line.startswith("reports")]
@@ -215,7 +215,7 @@ def test_a_slack_that_cannot_check_tokens_is_not_down(installed: App, sandbox: S
     ],
 )
 def test_settings_that_cannot_be_read_end_the_command(bare: App, name: str, value: str) -> None:
-    """If a setting cannot be read, the command checks nothing.
+    """If a setting cannot be read, `check` tests nothing.
 
     It prints one line that names the setting, and exits 2.
     """
@@ -240,7 +240,10 @@ def test_all_wrong_settings_are_reported_at_once(bare: App) -> None:
 
 @pytest.mark.parametrize("command", ["check", "drain"])
 def test_a_profile_that_is_not_there_is_named(bare: App, command: str) -> None:
-    """With AWS, a mistyped profile ends the command with exit code 2 and one line that names it."""
+    """If the queues are in AWS, a mistyped AWS profile ends the command with exit code 2.
+
+    The error is one line that names the profile.
+    """
     ended = bare.run(command, AWS_PROFILE="nope")
     assert ended.code == 2
     assert ended.error.startswith("prisoner-to-nomis: AWS_PROFILE: 'nope' ")
@@ -259,7 +262,10 @@ HINT = (
 
 
 def test_an_environment_without_credentials_gets_a_hint(bare: App) -> None:
-    """If no credentials are set, the text ends with a hint on where to begin. The JSON has no hint."""
+    """If no credentials are set, the last line on stderr is a hint on where to begin.
+
+    There is no hint with `--json`, or if the credentials of one service are set.
+    """
     no_credentials = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(bare.folder)}
     checked = bare.run("check", **no_credentials)
     assert (checked.code, checked.error) == (1, HINT)

@@ -18,7 +18,7 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def test_help_names_every_command(bare: App) -> None:
-    """`--help` works without any setting and lists the commands."""
+    """`--help` lists the commands, even if a setting is wrong."""
     shown = bare.run_as_installed("--help", DATABASE_URL="nonsense")
     assert shown.code == 0
     for name in ("demo", "scheduler", "drain", "reconcile", "runs", "dlq", "telemetry", "db", "check"):
@@ -95,21 +95,21 @@ def test_unknown_options_are_bad_usage(bare: App) -> None:
     ],
 )
 def test_a_wrong_argument_is_one_plain_sentence(bare: App, typed: str, says: str) -> None:
-    """An error in what was typed is one sentence that names the word to change, and the command that explains it."""
+    """If a word is wrong or missing, the command exits 2 with one sentence that names it and says what to type."""
     ended = bare.run(*typed.split())
     assert (ended.code, ended.out) == (2, "")
     assert ended.error.startswith(f"prisoner-to-nomis: {says}")
 
 
 def test_a_group_without_a_command_shows_its_help(bare: App) -> None:
-    """A command group that is typed without a command lists its commands, and does not count as a success."""
+    """A command group that is typed without a command lists its commands, and exits 2."""
     ended = bare.run("runs")
     assert ended.code == 2
     assert any(line.split()[:1] == ["rerun"] for line in ended.err.splitlines())
 
 
 def test_a_traceback_is_shown_only_at_log_level_debug(bare: App) -> None:
-    """An error is shown in one line. With LOG_LEVEL=DEBUG the traceback comes before that line."""
+    """An error is shown on one line. With LOG_LEVEL=DEBUG, the traceback comes before that line."""
     plain = bare.run_process("runs", "show", "nothing")
     full = bare.run_process("runs", "show", "nothing", LOG_LEVEL="DEBUG")
     assert "Traceback" not in plain.err
@@ -118,7 +118,7 @@ def test_a_traceback_is_shown_only_at_log_level_debug(bare: App) -> None:
 
 
 def test_a_database_without_automatic_upgrades_needs_the_command(bare: App) -> None:
-    """A new database is refused with exit code 1 until `db upgrade` has run."""
+    """Without automatic upgrades, commands refuse a new database with exit code 1 until `db upgrade` has run."""
     refused = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (refused.code, "prisoner-to-nomis db upgrade" in refused.error) == (1, True)
     assert bare.run("db", "current").code == 1
@@ -131,9 +131,9 @@ def test_a_database_without_automatic_upgrades_needs_the_command(bare: App) -> N
 
 @pytest.mark.parametrize("upgrading", ["true", "false"])
 def test_a_database_of_a_newer_version_is_not_changed(bare: App, tmp_path: Path, upgrading: str) -> None:
-    """An older version of the program says which schema it found and what to do.
+    """If a newer version has upgraded the database, commands say which schema they found and which one they need.
 
-    It changes nothing and is not ready.
+    They do not change the database, and `check` shows it as down.
     """
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/newer.db", "DATABASE_AUTO_UPGRADE": upgrading}
     assert bare.run("db", "upgrade", **settings).code == 0
@@ -168,7 +168,7 @@ def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:
 
 
 def test_an_unavailable_database_exits_1(bare: App) -> None:
-    """If the database does not respond, the command ends with exit code 1 and one line, without the password."""
+    """If the database does not respond, a command exits 1 with one line that does not show the password."""
     ended = bare.run_process("runs", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert ended.code == 1
     assert "127.0.0.1" in ended.error
@@ -176,7 +176,7 @@ def test_an_unavailable_database_exits_1(bare: App) -> None:
 
 
 def test_an_unavailable_queue_exits_1(bare: App) -> None:
-    """If a queue does not respond, the command ends with exit code 1, and the ledger records the run as failed."""
+    """If a queue does not respond, `drain` exits 1, and the ledger records the run as failed."""
     settings = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
     ended = bare.run("drain", "visit", **settings)
     assert ended.code == 1
@@ -188,14 +188,14 @@ def test_an_unavailable_queue_exits_1(bare: App) -> None:
 
 
 def test_missing_aws_keys_are_named(bare: App) -> None:
-    """Without AWS keys, the command names the region and the settings that it needs, without a traceback."""
+    """Without AWS keys, a command exits 1, and names the region and the settings for the keys."""
     ended = bare.run("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
     assert ended.code == 1
     assert "AWS in eu-west-2 rejected the keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.error
 
 
 def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
-    """Only jobs with parameters can be repeated. A scheduler has to be started again."""
+    """`runs rerun` refuses to repeat a scheduler's run."""
     alone = {
         "SCHEDULER_RECONCILIATION": "false",
         "SCHEDULER_HOUSEKEEPING": "false",
@@ -216,7 +216,7 @@ def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
 
 
 def on_terminal(app: App, *arguments: str, **more: str) -> str:
-    """The output and the log of a command on a terminal, as they appear together."""
+    """Runs a command on a terminal, and returns its output and its log as they appear together."""
     settings = {name: value for name, value in app.environment(**more).items() if name != "LOG_LEVEL" or name in more}
     shown, side = pty.openpty()
     terminal = Path(os.ttyname(side))
@@ -233,7 +233,10 @@ def on_terminal(app: App, *arguments: str, **more: str) -> str:
 
 
 def test_a_terminal_shows_the_result_without_the_log(installed: App, sandbox: Sandbox) -> None:
-    """On a terminal only warnings are logged before a command's output, unless more is requested."""
+    """On a terminal, a command does not log its events unless `-v` or LOG_LEVEL=INFO requests them.
+
+    Without a terminal, it logs them.
+    """
     settings = {"LOG_FORMAT": "console"}
     installed.make_queues()
     sandbox.traffic(events=2, queues=["visit"])

@@ -37,7 +37,7 @@ def processes_of(mark: str) -> list[str]:
 
 
 def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
-    """The demo succeeds, writes its reports only to its folder, and leaves no process running."""
+    """The demo succeeds, writes files only to its folder, and leaves no process running."""
     home, temporary, here = (tmp_path / name for name in ("home", "temporary", "here"))
     for folder in (home, temporary, here):
         folder.mkdir()
@@ -130,7 +130,10 @@ def check_the_overview(reports: Path) -> None:
     ],
 )
 def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) -> None:
-    """At any stage Ctrl+C ends the demo and every process that it started. The demo prints one line and exits 1."""
+    """At any stage, Ctrl+C ends the demo and every process that it started.
+
+    The last line says that the demo was stopped early, and the exit code is 1.
+    """
     process = bare.start("demo", "--events", "150", *arguments)
     log = bare.folder / "log"
     if stage == "start":

@@ -1,4 +1,4 @@
-"""The drain command: its effect on NOMIS, its output, and its record in the ledger and the telemetry."""
+"""The `drain` command: its effect on NOMIS, its output, and its record in the ledger and the telemetry."""
 
 import signal
 from collections.abc import Callable
@@ -14,7 +14,10 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, sandbox: Sandbox) -> None:
-    """Events on all queues reach NOMIS exactly once, and the summary, the ledger and the telemetry agree."""
+    """Events on all queues reach NOMIS exactly once, and the summary and the ledger agree.
+
+    The run can be repeated, and its telemetry events are listed by time and by name.
+    """
     installed.make_queues()
     planned = sandbox.traffic(events=40, seed=3)
     drained = installed.run_as_installed("drain", "--until-empty", "--json")
@@ -53,7 +56,7 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, s
 def test_sigterm_after_the_last_event_is_not_a_failure(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """If SIGTERM comes once all events are applied, their alert is still sent, and the ledger records a success."""
+    """If SIGTERM arrives when only an alert remains to be sent, the alert is sent and the ledger records a success."""
     installed.make_queues()
     schedule_created(sandbox).publish()
     with faulty(sandbox, "nomis", "POST", kind="reset", times=1):
@@ -75,7 +78,7 @@ def test_sigterm_after_the_last_event_is_not_a_failure(
 def test_a_handler_that_hangs_does_not_hold_the_process(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """After the grace period a message returns to its queue. The process ends even if a call is still running."""
+    """If a call is still running after the grace period, its message returns to the queue and the process ends."""
     installed.make_queues()
     visit_booked(sandbox).publish()
     with held(sandbox, "nomis", "POST") as create:
@@ -89,7 +92,7 @@ def test_a_handler_that_hangs_does_not_hold_the_process(
 
 
 def test_failed_message_does_not_fail_the_command(installed: App, sandbox: Sandbox) -> None:
-    """A message that fails is counted and stays on its queue, but the drain succeeds."""
+    """A message that fails is counted, but the drain still succeeds."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["appointment"], vanished=1)
     drained = installed.run("drain", "appointment", "--json")
@@ -122,7 +125,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
 
 
 def test_an_outage_is_named_once_for_all_queues(installed: App, sandbox: Sandbox) -> None:
-    """If one service stops several queues, the command says why once, with the names of the queues."""
+    """If the outage of one service stops several queues, the command says so once, with the names of the queues."""
     installed.make_queues()
     sandbox.traffic(events=20, queues=["visit", "appointment"])
     with faulty(sandbox, "nomis", kind="status", status=503):

@@ -10,7 +10,10 @@ DOCUMENT = ROOT / "doc" / "failure-modes.md"
 
 
 def test_every_failure_mode_has_a_heading_and_names_a_test() -> None:
-    """F01 to F38 and their variants are in order, without a gap. Each section says what happens and names a test."""
+    """The page of failure modes has F01 to F38 and their variants in order, without a gap.
+
+    Each section says what happens and names a test.
+    """
     modes = re.findall(r"^### (F\d\d\w?): .+\n((?:(?!#).*\n)*)", DOCUMENT.read_text(), re.MULTILINE)
     names = [name for name, _ in modes]
     variants = Counter(name[:3] for name in names)

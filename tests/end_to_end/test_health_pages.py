@@ -17,9 +17,9 @@ def logged(installed: App, message: str) -> list[dict[str, object]]:
 
 
 def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]) -> None:
-    """While all services are up, the health page says so, and the figures show what was drained.
+    """While all services are up, the health page says so, and the metrics count the drained messages.
 
-    When a service goes down, the page shows the outage but remains available.
+    When a service goes down, the health page shows the outage, but the scheduler still counts as live.
     """
     installed.make_queues()
     process = running("scheduler")
@@ -41,7 +41,7 @@ def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: 
 
 
 def test_second_scheduler_works_without_the_port(installed: App, running: Callable[..., ForkedCommand]) -> None:
-    """If the port is taken, the log says so, and the scheduler works without its health pages."""
+    """If the port of the health pages is taken, the scheduler logs this and works without the pages."""
     installed.make_queues()
     running("scheduler")
     until(lambda: len(logged(installed, "scheduler-started")) == 1, "the first has started")

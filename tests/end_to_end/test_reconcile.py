@@ -38,7 +38,10 @@ def by_cause(sandbox: Sandbox, cause: int) -> str:
 
 
 def interrupted(installed: App, process: ForkedCommand) -> str:
-    """Waits until a process that was asked to stop has ended, and returns the id of its run from the output."""
+    """Waits for the end of a process that was asked to stop, and returns the id of its run from the ledger.
+
+    Checks that the last line of the log says how to resume the run.
+    """
     assert process.wait(LONGEST_SECONDS) == 1
     (stopped,) = installed.run("runs", "list", "--json").json()
     assert stopped["status"] == "interrupted"
@@ -48,7 +51,10 @@ def interrupted(installed: App, process: ForkedCommand) -> str:
 
 
 def test_the_planted_mismatches_are_found_and_reported_once(installed: App, sandbox: Sandbox) -> None:
-    """A run finds the planted mismatches and delivers its report once. The report can be shown, rendered and resent."""
+    """A run finds exactly the planted mismatches, stores its report and posts to Slack.
+
+    The report can be rendered again. It is resent only after confirmation.
+    """
     sandbox.reset(prisoners=60, mismatches={"4": 2, "8": 1})
     installed.make_queues()
     run = installed.run_as_installed("reconcile", "incentives", "--json")
@@ -87,7 +93,7 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
 ) -> None:
     """A report location that cannot work counts as a wrong setting.
 
-    The command exits 2 with one line, before it reads any prisoner or makes a folder.
+    `reconcile` exits 2 with one line, before it reads any prisoner or creates a folder.
     """
     (installed.folder / "file").write_text("in the way")
     run = installed.run("reconcile", "incentives", REPORTS_LOCATION=location.format(file=installed.folder / "file"))
@@ -98,9 +104,9 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
 
 
 def test_a_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: Sandbox) -> None:
-    """An invalid list of exclusions causes one error line and one alert, however many times the job is tried.
+    """However many runs an invalid list of exclusions prevents, there is one alert, but each run prints an error line.
 
-    With `--no-notify` it causes no alert.
+    A run with `--no-notify` causes no alert. Another wrong setting causes another alert.
     """
     wrong = {"RECONCILIATION_EXCLUSIONS": "1204417,1204418"}
     before = len(app.alerts())
@@ -119,7 +125,7 @@ def test_a_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: Sandbox) -
 
 
 def test_a_scheduled_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: Sandbox) -> None:
-    """If several schedulers cannot begin a run, only the first sends an alert."""
+    """If several scheduled runs cannot begin for the same reason, only the first causes an alert."""
     before = len(app.alerts())
     environment = {**app.settings, "RECONCILIATION_EXCLUSIONS": "²,why"}
     with open_application(
@@ -135,7 +141,10 @@ def test_a_scheduled_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: 
 
 
 def test_a_report_that_cannot_be_kept_fails_the_run(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run whose report cannot be stored at the end fails, and says why on stderr and in the ledger."""
+    """If the report cannot be stored at the end of a run, the command exits 1 and says why on stderr.
+
+    The ledger records the same error with the run.
+    """
     monkeypatch.setattr("jobs.operations.reconcile._DELIVERY_SECONDS", 0)
     archive = Path(app.settings["REPORTS_LOCATION"])
     held = app.sandbox.fault("nomis", path="/current$", kind="delay", until_released=True)
@@ -158,7 +167,7 @@ def test_a_report_that_cannot_be_kept_fails_the_run(app: App, monkeypatch: pytes
 
 
 def test_a_wrong_slack_token_delays_only_the_messages(installed: App, sandbox: Sandbox) -> None:
-    """If Slack refuses the token, a line says that the messages to Slack are late.
+    """If Slack refuses the token, a line says that the messages were not sent, and when they will be tried again.
 
     The report is kept, and the run succeeds.
     """
@@ -186,7 +195,10 @@ def test_incomplete_reconciliation_exits_1(installed: App, sandbox: Sandbox) -> 
 
 
 def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -> None:
-    """Each mismatch is explained. A dry run changes nothing. A real run makes, records and shows the fixes."""
+    """`reconcile explain` names the command that fixes a mismatch. A dry run of the command changes nothing.
+
+    Wrong options are refused. After the fixes, both sides agree.
+    """
     sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
     installed.make_queues()
     missed, edited = by_cause(sandbox, 4), by_cause(sandbox, 8)
@@ -217,7 +229,7 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
 def test_stopped_reconciliation_is_resumed(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """A run that SIGTERM stops says how to resume it. The resumed run skips the finished pages."""
+    """A run that is stopped by SIGTERM says how to resume it. The resumed run skips the finished pages."""
     sandbox.reset(prisoners=120)
     installed.make_queues()
     settings = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
@@ -249,9 +261,9 @@ def test_a_run_that_waits_for_a_service_can_be_stopped(
 
 
 def test_retries_of_a_job_resume_the_run_and_announce_it_once(installed: App, sandbox: Sandbox) -> None:
-    """If a prisoner cannot be read, the first start of a Job and both retries exit 1.
+    """If a prisoner cannot be read, the first start of a Job and both retries exit 1, but only one report is announced.
 
-    Only one report is announced, and no prisoner is read twice.
+    A retry does not read the other prisoners again, and succeeds once the prisoner can be read.
     """
     sandbox.reset(prisoners=40, mismatches={"7": 1})
     installed.make_queues()
@@ -267,9 +279,9 @@ def test_retries_of_a_job_resume_the_run_and_announce_it_once(installed: App, sa
 
 
 def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox) -> None:
-    """With `--shards`, each pod takes the shard given by its index.
+    """With `--shards`, each pod takes the shard given by its index, unless `--shard` gives another.
 
-    Without `--shards` the index is ignored, and `--shard` takes precedence over it.
+    Without `--shards`, the index is ignored.
     """
     sandbox.reset(prisoners=60)
     shards = ("reconcile", "incentives", "--shards", "2", "--no-notify", "--json")
@@ -282,14 +294,14 @@ def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox)
 
 
 def test_resuming_with_a_filter_is_bad_usage(installed: App) -> None:
-    """A resumed run refuses a filter, so that nobody believes that it reads only one prison."""
+    """`--resume` with a prison or a prisoner is refused, so that nobody believes that it limits the resumed run."""
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
         run = installed.run("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
         assert (run.code, "leave out --prison, --prisoner and days" in run.err) == (2, True)
 
 
 def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
-    """An id that is not valid or that belongs to a complete run is refused, and no run starts."""
+    """`--resume` refuses an unknown id and the id of a complete run, and no run starts."""
     unknown = installed.run("reconcile", "incentives", "--resume", "nope")
     assert (unknown.code, unknown.error) == (
         2,
@@ -306,7 +318,7 @@ def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
 
 
 def test_the_command_and_the_report_list_the_same_mismatches(installed: App, sandbox: Sandbox) -> None:
-    """The command's table has the same rows and causes as the report, the CSV and the message on Slack."""
+    """The command's table has the same rows, prisoners and causes as the CSV of the report."""
     sandbox.reset(prisoners=40, mismatches={"3": 2, "7": 2})
     run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
@@ -322,9 +334,10 @@ def test_the_command_and_the_report_list_the_same_mismatches(installed: App, san
 
 
 def test_a_cause_that_could_not_be_read_is_not_shown_as_a_cause(installed: App, sandbox: Sandbox) -> None:
-    """If the evidence cannot be read, the table says so without the path, and names a command that tries again.
+    """If the evidence for a cause cannot be read, the table says so without the path of the failed call.
 
-    `reconcile explain` calls a difference new for as long as the report of the last run does.
+    The command names another that tries again. `reconcile explain` calls a difference new after the first run that
+    found it, and persisting after the next.
     """
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     with faulty(sandbox, "mapping", "GET", kind="status", status=400):
@@ -348,7 +361,7 @@ def test_a_cause_that_could_not_be_read_is_not_shown_as_a_cause(installed: App, 
 
 
 def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
-    """If a prison has no prisoners, the command names the prison and fails, instead of reporting agreement."""
+    """If the chosen prison has no prisoners, `reconcile` names it and exits 1, instead of reporting agreement."""
     run = installed.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
     assert run.code == 1
     assert " incomplete: " in run.out
@@ -357,7 +370,7 @@ def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
 
 
 def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
-    """A prisoner number that belongs to nobody is not a service failure, and leaves no run to resume."""
+    """If a requested number belongs to no prisoner, the run is incomplete and says that no active prisoner has it."""
     run = installed.run("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
     assert run.code == 1
     assert "is incomplete: 1 requested prisoner is not among the active prisoners" in run.err
@@ -367,7 +380,7 @@ def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
 def test_a_process_that_lost_its_run_ends(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """A suspended process whose run another process has taken over ends with one line when it wakes."""
+    """If another process takes over the run of a suspended process, the latter ends with one line when it wakes."""
     sandbox.reset(prisoners=200)
     sandbox.latency(50, "nomis")
     settings = {
@@ -401,5 +414,5 @@ def kept_pages(installed: App) -> int:
 
 
 def reads(sandbox: Sandbox) -> int:
-    """The number of prisoners whose level was read from NOMIS by a single call."""
+    """The number of calls to NOMIS that each read the level of a single prisoner."""
     return sum(seen["path"].endswith("/current") for seen in sandbox.requests("nomis"))

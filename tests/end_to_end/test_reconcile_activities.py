@@ -60,7 +60,7 @@ def test_planted_differences_of_activities_are_found_and_fixed(app: App, name: s
 def test_records_in_flight_or_late_are_not_mismatches(app: App) -> None:
     """An allocation with a message on the dead letter queue is in flight, and both sides agree after the redrive.
 
-    A record that arrives late is no longer reported.
+    A record that arrives before the recheck is not reported.
     """
     sandbox = reset(app, in_flight=1, in_flight_seconds=0)
     planted = sandbox.planted()["reconciliations"]["allocations"]
@@ -90,7 +90,10 @@ def test_only_attendances_of_the_chosen_day_and_prison_are_compared(app: App) ->
 
 
 def test_no_prisoner_can_be_chosen(app: App) -> None:
-    """The services list only whole prisons, so `--prisoner` is refused and the message names the options to use."""
+    """`--prisoner` is refused for suspended allocations, and the message names the option to use instead.
+
+    The services list suspended allocations only by prison.
+    """
     ended = app.run("reconcile", "suspended-allocations", "--prisoner", "A1234BC", "--no-notify")
     assert ended.code == 2
     assert "suspended allocations are listed by prison: choose with --prison" in ended.err

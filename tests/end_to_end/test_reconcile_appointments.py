@@ -1,4 +1,4 @@
-"""The command that reconciles appointments: what it finds, its events, and the commands that fix it."""
+"""The command that reconciles appointments: what it finds, its events, and the commands that fix the differences."""
 
 from __future__ import annotations
 
@@ -93,7 +93,10 @@ def test_a_run_that_lost_a_page_is_resumed(app: App) -> None:
 
 
 def test_services_of_2023_need_the_prisons_in_the_setting(app: App) -> None:
-    """With services of 2023, the prisons in the setting are compared. If none is set, the run fails and says why."""
+    """With services of 2023, the prisons in APPOINTMENT_PRISONS are compared.
+
+    If none is set, the run fails and says why.
+    """
     sandbox = reset(app, generation="2023")
     ended = app.run("reconcile", "appointments", "--no-notify")
     assert ended.code == 1
@@ -126,7 +129,7 @@ def test_only_appointments_at_the_chosen_prison_and_days_are_compared(app: App) 
 
 
 def test_telemetry_of_the_worked_example_is_as_published(app: App) -> None:
-    """The telemetry events have the names and properties that alerts and queries rely on."""
+    """The telemetry events about appointments have the names and properties that alerts and queries rely on."""
     reset(app, plant=())
     prisoner = app.sandbox.receive(PRISON)
     make_worked_example(app.sandbox, prisoner)

@@ -1,4 +1,4 @@
-"""The options of the other reconciliations, and the list of all reconciliations, in the installed program."""
+"""The options of all reconciliations except that of incentives, and the list of all reconciliations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.harness.app import App
 
 
 def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed: App, sandbox: Sandbox) -> None:
-    """`reconcile allocations` compares and reports.
+    """`reconcile allocations` finds differences, and says who has to act on each.
 
-    The list shows this run, and says that the other reconciliations never ran.
+    `reconcile list` shows this run, and shows that the other reconciliations have never run.
     """
     sandbox.reset(prisoners=60, prisons=24, plant=["allocations"], every_cause=True)
     installed.make_queues()
@@ -38,7 +38,10 @@ def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed:
 
 
 def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> None:
-    """The chosen day is kept with the run, and a repeat of the run uses it too."""
+    """The day that is chosen with `--date` is recorded with the run, and a repeat of the run uses the same day.
+
+    Such a run is not shown as the last run of the reconciliation.
+    """
     sandbox.reset(prisoners=60, prisons=24, plant=["attendances"], every_cause=True)
     installed.make_queues()
     day = (london_now().date() - timedelta(days=3)).isoformat()
@@ -64,13 +67,13 @@ def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> No
 def test_options_that_do_not_fit_together_are_bad_usage(
     installed: App, arguments: tuple[str, ...], complaint: str
 ) -> None:
-    """Options that do not fit together end the command with exit code 2 and a message that says what is wrong."""
+    """Arguments that are wrong or do not fit together end `reconcile` with exit code 2 and a message about them."""
     run = installed.run("reconcile", *arguments)
     assert (run.code, complaint in run.err) == (2, True)
 
 
 def test_a_run_is_resumed_only_by_the_command_that_began_it(installed: App, sandbox: Sandbox) -> None:
-    """The command of another reconciliation refuses to resume a run, and names the right command."""
+    """`--resume` refuses a run of another reconciliation, and names the command that resumes it."""
     sandbox.reset(prisoners=60)
     installed.make_queues()
     ended = installed.run("reconcile", "adjustments", "--no-notify", "--json").json()

@@ -42,7 +42,7 @@ def test_no_domain_is_left_out() -> None:
 
 
 def lose(app: App, event: DpsEvent, *, applied: bool) -> None:
-    """Sends a create whose response is lost. Only NOMIS knows whether it applied the create."""
+    """Sends a create whose response is lost. `applied` says whether NOMIS applies the create."""
     event.publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write" if applied else "reset", times=1):
         app.drain(event.queue)
@@ -54,9 +54,9 @@ def _drained_ambiguous(app: App) -> Ended | None:
 
 
 def ambiguous(app: App) -> dict[str, object]:
-    """Delivers the message again, without settling the creation, and returns the creation as it is listed.
+    """Delivers the message again, which does not settle the creation, and returns the creation as it is listed.
 
-    The command that delivers it names the command that lists the creation.
+    Checks that `drain` names the command that lists the creation.
     """
     drained = until(lambda: _drained_ambiguous(app), "the message whose create had no response")
     assert drained.errors[-1] == "1 creation has an unknown outcome; see: prisoner-to-nomis creations list"
@@ -66,7 +66,10 @@ def ambiguous(app: App) -> dict[str, object]:
 
 
 def test_record_that_a_person_found_is_mapped(app: App, sandbox: Sandbox) -> None:
-    """One alert says what to type. The course that the person found is mapped, and is never created again."""
+    """If the response to a create is lost, one alert says what to type.
+
+    The course that a person then finds is mapped, and is never created again.
+    """
     event = schedule_created(sandbox)
     lose(app, event, applied=True)
     creation = ambiguous(app)
@@ -106,7 +109,7 @@ def test_record_that_a_person_found_is_mapped(app: App, sandbox: Sandbox) -> Non
 
 
 def test_record_that_a_person_did_not_find_is_created(app: App, sandbox: Sandbox) -> None:
-    """If a person says that the record was not created, the event is sent again and creates it once."""
+    """`creations settle --not-created` sends the event again, which creates the record once."""
     lose(app, schedule_created(sandbox), applied=False)
     creation = ambiguous(app)
     assert sandbox.nomis("course") == []
@@ -118,9 +121,9 @@ def test_record_that_a_person_did_not_find_is_created(app: App, sandbox: Sandbox
 
 
 def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sandbox: Sandbox) -> None:
-    """While a create may still be under way, NOMIS may apply it after the person's search.
+    """`creations settle --not-created` is refused while the create may still be under way, and nothing is sent again.
 
-    The command refuses to declare the record missing, and nothing is sent again.
+    NOMIS may apply such a create after the person's search.
     """
     event = schedule_created(sandbox)
     event.publish()
@@ -157,7 +160,10 @@ def lose_create_of_mapped_record(app: App, event: DpsEvent, *, applied: bool) ->
 
 
 def test_a_second_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
-    """A second record that a person finds, next to the mapped record, becomes a duplicate for `duplicates resolve`."""
+    """If a person finds a second record as well as the mapped one, it becomes a duplicate.
+
+    `duplicates resolve` removes it.
+    """
     event = schedule_created(sandbox)
     creation = lose_create_of_mapped_record(app, event, applied=True)
     duplicate, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
@@ -187,7 +193,7 @@ def test_a_creation_with_only_the_mapped_record_is_closed(app: App, sandbox: San
 
 @pytest.mark.parametrize("queue", MAKERS)
 def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queue: str) -> None:
-    """In each domain, a record that a person declares missing is created. A record that a person found is mapped."""
+    """In each domain, a record that a person declares missing is created. A record that a person finds is mapped."""
     first, second = MAKERS[queue](sandbox), MAKERS[queue](sandbox)
     for event, applied in ((first, False), (second, True)):
         lose(app, event, applied=applied)
@@ -205,7 +211,10 @@ def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queu
 
 
 def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
-    """A NOMIS record that belongs to another prisoner, is already mapped or does not exist is refused."""
+    """`creations settle` refuses a NOMIS record that is already mapped or does not exist.
+
+    It also refuses `--nomis-id` together with `--not-created`.
+    """
     other = visit_booked(sandbox)
     other.publish()
     app.drain("visit")
@@ -281,7 +290,10 @@ def change(app: App, queue: str, made: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("queue", ["appointment", "sentencing"])
 def test_a_record_that_differs_from_the_request_is_not_mapped(app: App, sandbox: Sandbox, queue: str) -> None:
-    """A record that can be read from NOMIS and differs from the request is refused. An override is recorded."""
+    """`creations settle` refuses to map a NOMIS record that differs from the request.
+
+    With `--although-different` it maps the record, and records the differences.
+    """
     lose(app, MAKERS[queue](sandbox), applied=True)
     kind, number = NUMBERS[queue]
     (made,) = sandbox.nomis(kind)
@@ -298,7 +310,7 @@ def test_a_record_that_differs_from_the_request_is_not_mapped(app: App, sandbox:
 
 
 def test_another_visit_of_the_same_prisoner_is_not_mapped(app: App, sandbox: Sandbox) -> None:
-    """A visit whose comment names another DPS visit is refused."""
+    """`creations settle` refuses a NOMIS visit whose comment names another DPS visit."""
     first, second = visit_booked(sandbox), visit_booked(sandbox)
     queue = app.queues()["visit"].main
     for event in (first, second):
@@ -312,9 +324,9 @@ def test_another_visit_of_the_same_prisoner_is_not_mapped(app: App, sandbox: San
 
 
 def test_a_creation_that_another_operator_settled_is_left(app: App, sandbox: Sandbox) -> None:
-    """After the confirmation, both ways of settling check the creation again.
+    """After the confirmation, `creations settle --not-created` reads the creation again.
 
-    They change nothing if it is now settled.
+    It changes nothing if another operator has settled the creation.
     """
     lose(app, schedule_created(sandbox), applied=False)
     number = str(ambiguous(app)["id"])

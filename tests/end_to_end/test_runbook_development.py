@@ -12,7 +12,7 @@ ALLOWED = {"FEATURE_EVENT_DELETEALL": "true", "ENVIRONMENT_NAME": "dev"}
 
 @pytest.mark.parametrize("group", ["activities", "appointments"])
 def test_delete_all_refuses_without_its_switch_and_in_production(app: App, group: str) -> None:
-    """The delete-all commands are off unless their switch is set. Production refuses them whatever the switch says."""
+    """The delete-all commands are refused unless their switch is on. In production they are always refused."""
     off = app.run(group, "delete-all", "--yes", ENVIRONMENT_NAME="dev")
     assert (off.code, "FEATURE_EVENT_DELETEALL=true" in off.error) == (2, True)
     production = app.run(group, "delete-all", "--yes", FEATURE_EVENT_DELETEALL="true")
@@ -20,9 +20,9 @@ def test_delete_all_refuses_without_its_switch_and_in_production(app: App, group
 
 
 def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
-    """Every mapped course is deleted together with its mapping, and is reported.
+    """`activities delete-all` deletes every mapped course with its mapping, and tracks an event about each.
 
-    The schedule can then be created again.
+    A dry run deletes nothing. After the deletion, the schedule can be created again.
     """
     event = schedule_created(sandbox)
     event.publish()
@@ -39,9 +39,9 @@ def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
 
 
 def test_delete_all_continues_after_errors(app: App, sandbox: Sandbox) -> None:
-    """An appointment that cannot be deleted keeps its mapping and is reported.
+    """If `appointments delete-all` cannot delete an appointment, it reports this and leaves the mapping.
 
-    The other appointment is deleted, and the exit code is 1.
+    It still deletes the other appointment, and exits 1.
     """
     for event in (appointment_created(sandbox), appointment_created(sandbox)):
         event.publish()

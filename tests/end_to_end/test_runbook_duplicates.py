@@ -1,4 +1,4 @@
-"""The runbook on duplicates: a planted duplicate is alerted, shown and resolved, and NOMIS is correct afterwards."""
+"""The runbook on duplicates: a planted duplicate causes an alert and is resolved, and NOMIS is correct afterwards."""
 
 import re
 
@@ -46,9 +46,9 @@ def plant(app: App, event: DpsEvent) -> int:
 
 
 def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
-    """The unmapped visit of a duplicate is cancelled as an administrative error.
+    """Of two NOMIS visits for the same DPS visit, `duplicates resolve` cancels the unmapped one as ADMIN.
 
-    The visit is read again to verify the cancellation, and the action is recorded.
+    It reads the visit again to verify the cancellation, and records the action.
     """
     event = visit_booked(sandbox)
     finding = plant(app, event)
@@ -83,7 +83,7 @@ def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_duplicate_visit_that_is_already_cancelled_is_only_recorded(app: App, sandbox: Sandbox) -> None:
-    """If somebody has already cancelled the duplicate visit, the command only records the resolution."""
+    """If somebody has already cancelled the duplicate visit, `duplicates resolve` only closes the finding."""
     finding = plant(app, visit_booked(sandbox))
     visit = max(sandbox.nomis("visit"), key=lambda each: int(each["id"]))
     path = f"/prisoners/{visit['offender_no']}/visits/{visit['id']}/cancel"
@@ -101,7 +101,7 @@ def operator_call(app: App, path: str) -> None:
 
 
 def test_duplicate_adjustment_is_deleted(app: App, sandbox: Sandbox) -> None:
-    """The unmapped adjustment of a duplicate is deleted, and the mapped adjustment is read to prove that it exists."""
+    """Of two NOMIS adjustments for the same DPS adjustment, `duplicates resolve` deletes the unmapped one."""
     finding = plant(app, adjustment_inserted(sandbox))
     assert "duplicate sentencing adjustment detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
@@ -124,7 +124,7 @@ def change_adjustment(app: App, number: int, days: int) -> None:
 
 
 def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sandbox) -> None:
-    """An adjustment with different days is not deleted unless a person confirms that it is the duplicate."""
+    """If two adjustments differ in days, only `duplicates resolve --although-different` deletes the unmapped one."""
     finding = str(plant(app, adjustment_inserted(sandbox)))
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
     change_adjustment(app, second, 7)
@@ -145,7 +145,10 @@ def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sand
 
 
 def test_adjustment_that_changes_before_the_confirmation_stays(app: App, sandbox: Sandbox) -> None:
-    """Both records are compared again after the confirmation, so an adjustment that has since changed stays."""
+    """After the confirmation, both records are compared again.
+
+    An adjustment that has changed in the meantime is not deleted.
+    """
     finding = str(plant(app, adjustment_inserted(sandbox)))
     both = sorted(each["id"] for each in sandbox.nomis("adjustment"))
 
@@ -156,9 +159,9 @@ def test_adjustment_that_changes_before_the_confirmation_stays(app: App, sandbox
 
 
 def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
-    """The unmapped appointment of a duplicate is deleted.
+    """Of two NOMIS appointments for the same DPS appointment, `duplicates resolve` deletes the unmapped one.
 
-    Unlike the replaced service, the program sends an alert about it.
+    Unlike the replaced service, the program sends an alert about the duplicate.
     """
     finding = plant(app, appointment_created(sandbox))
     assert "duplicate appointment detected" in app.alerts()[0]
@@ -171,7 +174,10 @@ def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
 
 
 def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, sandbox: Sandbox) -> None:
-    """A 400 response from the mapping service is recognised as a duplicate, and the unmapped course is deleted."""
+    """A second course is recognised as a duplicate, although the mapping service responds with 400.
+
+    `duplicates resolve` deletes the unmapped course.
+    """
     finding = plant(app, schedule_created(sandbox))
     assert "duplicate activity detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("course"))
@@ -180,7 +186,10 @@ def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, s
 
 
 def test_duplicate_incentive_with_the_same_level_needs_no_change(app: App, sandbox: Sandbox) -> None:
-    """Two records with the same level harm nobody. Nothing is changed, and a request to the support team is shown."""
+    """Two incentive records with the same level do no harm, so `duplicates resolve` changes nothing in NOMIS.
+
+    `duplicates show` gives the text of a request to the support team.
+    """
     event = review_inserted(sandbox)
     finding = plant(app, event)
     shown = app.read_json("duplicates", "show", str(finding))
@@ -198,7 +207,10 @@ def test_duplicate_incentive_with_the_same_level_needs_no_change(app: App, sandb
 
 
 def test_duplicate_incentive_with_another_level_stays_open(app: App, sandbox: Sandbox) -> None:
-    """If the levels differ, the finding stays open until a person closes it: no service can delete an IEP record."""
+    """If the levels of two incentive records differ, the finding stays open until a person closes it.
+
+    No service can delete an IEP record.
+    """
     finding = plant(app, review_inserted(sandbox))
     booking, sequence = app.read_json("duplicates", "show", str(finding))["surplusNomisId"].split()
     sandbox.delete_nomis_incentive(int(booking), int(sequence))
@@ -217,7 +229,7 @@ def test_duplicate_incentive_with_another_level_stays_open(app: App, sandbox: Sa
 
 
 def test_mapped_records_are_never_deleted(app: App, sandbox: Sandbox) -> None:
-    """If both NOMIS records are mapped, nothing is deleted and a person has to decide."""
+    """If both NOMIS records of a duplicate are mapped, `duplicates resolve` deletes neither."""
     finding = plant(app, appointment_created(sandbox))
     second = max(each["event_id"] for each in sandbox.nomis("appointment"))
     body = {"appointmentInstanceId": 999_999, "nomisEventId": second}
@@ -249,9 +261,10 @@ def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_mapping_from_before_a_refresh_can_be_replaced(app: App, sandbox: Sandbox) -> None:
-    """After a data refresh NOMIS may assign an id again.
+    """After a data refresh, NOMIS may assign an id again.
 
-    Once the old mapping of the id is deleted, the event saves the new mapping and creates nothing.
+    If the old mapping of the id is deleted and the event of the new record is published again, the new mapping is
+    saved. No record is created.
     """
     first, event = appointment_created(sandbox), appointment_created(sandbox)
     first.publish()
@@ -280,7 +293,7 @@ def test_a_mapping_from_before_a_refresh_can_be_replaced(app: App, sandbox: Sand
 
 
 def test_a_duplicate_that_another_operator_resolved_is_left(app: App, sandbox: Sandbox) -> None:
-    """Everything is read again after the confirmation, so there is only one deletion and one recorded action."""
+    """If another operator resolves the duplicate before the confirmation, the command deletes and records nothing."""
     finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.journal("nomis"))
 
@@ -294,7 +307,7 @@ def test_a_duplicate_that_another_operator_resolved_is_left(app: App, sandbox: S
 
 
 def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: Sandbox) -> None:
-    """If NOMIS does not confirm the deletion, the finding stays open.
+    """If the deletion cannot be verified, the finding stays open.
 
     The outcome is recorded as unknown, not as failed.
     """

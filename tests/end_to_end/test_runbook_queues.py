@@ -11,7 +11,7 @@ from tests.harness.waiting import until
 
 
 def test_the_housekeeping_retries_a_recoverable_failure(app: App, sandbox: Sandbox) -> None:
-    """A message that fails while a service is down becomes a dead letter with its cause.
+    """A message that fails while a service is down becomes a dead letter. `dlq show` shows the cause.
 
     The message succeeds after the next redrive.
     """
@@ -40,7 +40,10 @@ def test_the_housekeeping_retries_a_recoverable_failure(app: App, sandbox: Sandb
 
 
 def test_unrecoverable_failure_is_exported_and_purged(app: App, sandbox: Sandbox, tmp_path: Path) -> None:
-    """A message that can never succeed is shown with its reason, written to a file, and removed."""
+    """`dlq show` says why a message can never succeed.
+
+    If the operator confirms, `dlq purge` writes the message to a file and removes it.
+    """
     sandbox.publish("prison-visit.booked", {"reference": "rolled-back"}, "A1234BC")
     app.drain_out("visit")
     shown = app.run_ok("dlq", "show", "visit")
@@ -58,7 +61,10 @@ def test_unrecoverable_failure_is_exported_and_purged(app: App, sandbox: Sandbox
 
 
 def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox) -> None:
-    """A retry does not help an appointment that NOMIS cannot hold. The advice says whom to inform."""
+    """If NOMIS refuses an appointment because it is in a cell, the dead letter is unrecoverable.
+
+    The advice is to inform the prison.
+    """
     appointment_created(sandbox, in_cell=True).publish()
     app.drain_out("appointment")
     (message,) = app.read_json("dlq", "show", "appointment")
@@ -67,9 +73,9 @@ def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox
 
 
 def test_mapping_retries_survive_a_purge(app: App, sandbox: Sandbox) -> None:
-    """A purge leaves mapping retries on the queue.
+    """`dlq purge` refuses to remove a mapping retry.
 
-    Once the mapping service is back, they save the mapping of the record that exists.
+    Once the mapping service is back, the retry saves the mapping of the record that NOMIS already has.
     """
     event = visit_booked(sandbox)
     event.publish()
@@ -86,7 +92,7 @@ def test_mapping_retries_survive_a_purge(app: App, sandbox: Sandbox) -> None:
 
 
 def test_mapping_retries_are_purged_only_with_the_option(app: App, sandbox: Sandbox) -> None:
-    """With the option for mapping retries, a purge exports and removes them too."""
+    """With `--include-retries`, `dlq purge` exports and removes mapping retries too."""
     visit_booked(sandbox).publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400):
         app.drain_out("visit")

@@ -36,9 +36,9 @@ def test_no_reconciliation_is_left_out() -> None:
 
 @pytest.mark.parametrize("name", FIXED)
 def test_the_proposed_resyncs_fix_the_differences(app: App, name: str) -> None:
-    """A resync that succeeds removes its difference.
+    """If all resyncs that are proposed for a difference succeed, the next run no longer finds the difference.
 
-    A resync that NOMIS refuses leaves the difference, and the next run finds nothing new.
+    It finds all other differences again, and no new ones.
     """
     app.sandbox.reset(prisoners=60, prisons=20, plant=[name], every_cause=True)
     found = {json.dumps(each["key"]): each for each in compare(app, name)}

@@ -66,7 +66,7 @@ def in_step(app: App, kind: str) -> DpsEvent:
 
 
 def writes(sandbox: Sandbox) -> int:
-    """The number of writes that NOMIS has made."""
+    """The number of writes that NOMIS has received."""
     return len(sandbox.journal("nomis"))
 
 
@@ -78,7 +78,7 @@ def test_no_kind_is_left_out() -> None:
 
 @pytest.mark.parametrize("kind", MAPPED)
 def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A record whose event was lost is created in NOMIS, mapped and read again.
+    """If the event of a record was lost, a resync creates the record in NOMIS, maps it and reads it again if possible.
 
     If the event arrives after all, it changes nothing.
     """
@@ -105,7 +105,7 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
 
 @pytest.mark.parametrize("kind", MAPPED)
 def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A change without an event is written to the existing NOMIS record, and no record is added."""
+    """A resync writes a change that had no event to the existing NOMIS record, and adds no record."""
     event, (values, field, expected) = in_step(app, kind), CHANGES[kind]
     change(sandbox, kind, event, values)
     output = app.run_ok("resync", kind, event.dps_id, "--yes")
@@ -116,7 +116,7 @@ def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None
 
 @pytest.mark.parametrize("kind", TRACKED)
 def test_resyncs_track_the_events_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A resync tracks the telemetry event of the replaced service, as well as the events of a handled message."""
+    """A resync tracks the telemetry event of the replaced service, with the DPS id of the record."""
     event = in_step(app, kind) if kind in MAPPED else row(app, kind)
     app.run_ok("resync", kind, event.dps_id, "--yes")
     name, field = TRACKED[kind]
@@ -138,7 +138,10 @@ def row(app: App, kind: str) -> DpsEvent:
 
 
 def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> None:
-    """NOMIS has no route that reads allocations, so the command shows "create or update" and the id from NOMIS."""
+    """A resync writes a new allocation to NOMIS, and another resync ends it there.
+
+    NOMIS has no route that reads allocations, so the command shows "create or update" and the id from NOMIS.
+    """
     event = row(app, "allocation")
     output = app.run_ok("resync", "allocation", event.dps_id, "--yes")
     (made,) = sandbox.nomis("allocation")
@@ -152,7 +155,7 @@ def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> N
 
 
 def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
-    """Before the write, the command reads whether NOMIS has the attendance, so it can say "create" or "update"."""
+    """Before it writes an attendance, `resync` reads whether NOMIS has it, so it can say "create" or "update"."""
     event = row(app, "attendance")
     created = app.read_json("resync", "attendance", event.dps_id, "--yes")
     change(sandbox, "attendance", event, {"status": "COMPLETED", "reason": "ATTENDED", "issue_payment": True})
@@ -166,7 +169,10 @@ def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_paid_attendance_is_refused(app: App, sandbox: Sandbox) -> None:
-    """If NOMIS refuses permanently, the command fails, quotes NOMIS and says that nothing is left to synchronise."""
+    """If NOMIS refuses to change a paid attendance, `resync` exits 1 and quotes NOMIS.
+
+    It says that nothing is left to synchronise.
+    """
     event = row(app, "attendance")
     output = app.run_ok("resync", "attendance", event.dps_id, "--yes")
     assert "read again: its status is correct; NOMIS shows neither its outcome nor its pay" in output
@@ -181,7 +187,10 @@ def test_a_paid_attendance_is_refused(app: App, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("kind", ["allocation", "attendance"])
 def test_an_allocation_or_attendance_without_its_course_is_not_written(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If NOMIS does not have the course of the schedule, nothing is written and the command for the course is shown."""
+    """If NOMIS lacks the course of an allocation or attendance, `resync` writes nothing.
+
+    It names the command that writes the course.
+    """
     schedule = schedule_created(sandbox)
     allocation = allocated(sandbox, schedule)
     event = allocation if kind == "allocation" else attended(sandbox, schedule)
@@ -201,7 +210,10 @@ CANCELLED: dict[str, tuple[dict[str, object], str]] = {
 
 @pytest.mark.parametrize("kind", CANCELLED)
 def test_a_visit_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A visit or appointment whose cancellation was lost is cancelled once. A second resync does nothing."""
+    """If the event of a cancellation was lost, a resync cancels the visit or appointment in NOMIS.
+
+    A second resync does nothing.
+    """
     event, (values, telemetry) = in_step(app, kind), CANCELLED[kind]
     change(sandbox, kind, event, values)
     output = app.run_ok("resync", kind, event.dps_id, "--yes")
@@ -241,7 +253,7 @@ def test_a_cancelled_visit_is_never_created(app: App, sandbox: Sandbox) -> None:
 
 
 def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App, sandbox: Sandbox) -> None:
-    """A cancelled appointment is first created and then cancelled, as when its events are handled.
+    """If a cancelled appointment has no mapping, a resync creates it in NOMIS as a cancelled appointment.
 
     NOMIS and DPS both list cancelled appointments.
     """
@@ -254,9 +266,9 @@ def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App,
 
 @pytest.mark.parametrize("kind", CANCELLED)
 def test_a_visit_cancelled_only_in_nomis_needs_the_prison(app: App, sandbox: Sandbox, kind: str) -> None:
-    """No event can reinstate a record that only NOMIS cancelled.
+    """If a visit or appointment is cancelled only in NOMIS, `resync` writes nothing and says what to do.
 
-    Nothing is written, and the command says what to do.
+    No event can reinstate it.
     """
     event = in_step(app, kind)
     (made,) = sandbox.nomis(kind)
@@ -287,7 +299,10 @@ def test_a_record_deleted_in_dps_is_deleted_after_confirmation(app: App, sandbox
 
 @pytest.mark.parametrize("kind", ["visit", "activity"])
 def test_a_record_deleted_in_dps_without_an_event_still_differs(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If no event deletes the record, it stays in NOMIS, and the command fails because the systems still differ."""
+    """If a visit or activity is deleted in DPS, it stays in NOMIS, since no event deletes it there.
+
+    `resync` exits 1, because the systems still differ.
+    """
     event = in_step(app, kind)
     sandbox.drop("schedule" if kind == "activity" else kind, event.dps_id)
     gone = app.run("resync", kind, event.dps_id, "--yes")
@@ -297,7 +312,7 @@ def test_a_record_deleted_in_dps_without_an_event_still_differs(app: App, sandbo
 
 @pytest.mark.parametrize("kind", ["visit", "activity", "allocation", "attendance", "appointment", "adjustment"])
 def test_an_unknown_record_is_refused(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If the id is mistyped, the command exits 1 and says which record is missing. It records no action."""
+    """For an unknown id, `resync` exits 1 and says that nothing was written. It records no action."""
     unknown = "b1b9c9d0-0000-4000-8000-999999999999" if kind == "adjustment" else "999999"
     missing = app.run("resync", kind, unknown, "--yes")
     assert (missing.code, "nothing was written: " in missing.error) == (1, True)
@@ -306,7 +321,7 @@ def test_an_unknown_record_is_refused(app: App, sandbox: Sandbox, kind: str) -> 
 
 @pytest.mark.parametrize("kind", ["appointment", "adjustment"])
 def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If NOMIS no longer has the mapped record, the mapping is deleted and the record is created again."""
+    """If NOMIS no longer has the mapped record, a resync deletes the mapping and creates the record again."""
     event = in_step(app, kind)
     (made,) = sandbox.nomis(kind)
     path = f"/appointments/{made['event_id']}" if kind == "appointment" else f"/key-date-adjustments/{made['id']}"
@@ -320,7 +335,7 @@ def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kin
 
 @pytest.mark.parametrize("kind", ["visit", "appointment"])
 def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If another process died between the create and the mapping, the command finds the record in NOMIS and maps it."""
+    """If another process died between the create and the mapping, `resync` finds the record in NOMIS and maps it."""
     make, noun, domain = MAPPED[kind]
     event = make(sandbox)
     event.publish()
@@ -335,7 +350,10 @@ def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbo
 
 
 def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """An unmapped NOMIS adjustment of the same type and days may be the same adjustment, so the command asks twice."""
+    """If NOMIS has an unmapped adjustment of the same type and days, `resync` asks twice before it creates another.
+
+    The two may be the same adjustment.
+    """
     event, who = adjustment_inserted(sandbox), person(sandbox)
     body = {"adjustmentTypeCode": "ADA", "adjustmentDate": "2023-05-01", "adjustmentFromDate": "2023-05-01"}
     path = f"/prisoners/booking-id/{who.booking_id}/adjustments"
@@ -351,9 +369,9 @@ def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: 
 
 
 def test_services_of_2023_are_enough_for_a_resync(app: App, sandbox: Sandbox) -> None:
-    """A resync does not need newer routes.
+    """A resync works with services of 2023.
 
-    Services of 2023 cannot list the adjustments in NOMIS, so the command asks twice about an adjustment.
+    They cannot list the adjustments in NOMIS, so `resync` asks twice before it creates an adjustment.
     """
     sandbox.reset(generation="2023")
     app.forget_queues()
@@ -371,7 +389,7 @@ def test_services_of_2023_are_enough_for_a_resync(app: App, sandbox: Sandbox) ->
 
 
 def test_a_difference_after_the_write_is_a_failure(app: App, sandbox: Sandbox) -> None:
-    """If the sides still differ after the write, for example in a visit's prison, the command says so and fails."""
+    """If the sides still differ after the write, for example in a visit's prison, `resync` says so and exits 1."""
     event = in_step(app, "visit")
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != person(sandbox).prison_id)
     change(sandbox, "visit", event, {"prison_id": other})
@@ -382,7 +400,7 @@ def test_a_difference_after_the_write_is_a_failure(app: App, sandbox: Sandbox) -
 
 
 def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
-    """The visitors on both sides are compared, and differences are written to NOMIS."""
+    """A resync compares the visitors of a visit on both sides, and writes the visitors in DPS to NOMIS."""
     event, visitors = in_step(app, "visit"), [FIRST_PERSON, FIRST_PERSON + 1]
     change(sandbox, "visit", event, {"person_ids": visitors})
     output = app.run_ok("resync", "visit", event.dps_id, "--yes")
@@ -391,7 +409,10 @@ def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_dry_run_shows_the_effect(app: App, sandbox: Sandbox) -> None:
-    """A dry run shows both sides, their differences, the effect and the events. Nothing is written or recorded."""
+    """A dry run of `resync` shows both sides, their differences, the effect and the events.
+
+    It writes and records nothing.
+    """
     event = in_step(app, "visit")
     change(sandbox, "visit", event, {"end": "2023-06-02T15:30:00"})
     before = writes(sandbox)

@@ -1,4 +1,4 @@
-"""The runbook on an allocation or attendance that NOMIS has twice: explained, resolved and verified."""
+"""The runbook on an allocation or attendance that NOMIS has twice: how the second row is found and deleted."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,10 @@ from tests.harness.publishing import (
 
 
 def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str) -> DpsEvent:
-    """Plants an allocation or attendance that NOMIS has twice, with a message about it on the dead letter queue."""
+    """Plants an allocation or attendance that NOMIS has twice, with a message about it on the dead letter queue.
+
+    Returns the event of that message.
+    """
     sandbox = app.sandbox
     schedule = schedule_created(sandbox)
     for event in (schedule, allocated(sandbox, schedule)):
@@ -43,9 +46,9 @@ def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent
 def test_second_row_is_deleted_by_its_number(
     app: App, sandbox: Sandbox, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str, number: str
 ) -> None:
-    """While NOMIS has two rows, it refuses changes. There is one alert, and the list of dead letters gives advice.
+    """While NOMIS has two rows of an allocation or attendance, it refuses to change them.
 
-    Once one row is deleted, the retry succeeds.
+    There is one alert, and `dlq show` gives advice. Once one row is deleted, the retry succeeds.
     """
     plant_two_rows(app, of_schedule, kind)
     (alert,) = app.alerts()
@@ -85,7 +88,10 @@ def test_second_row_is_deleted_by_its_number(
 
 
 def test_a_row_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """The command says that it cannot check the row, asks twice, and does not claim that the row existed."""
+    """`activities delete-allocation` asks twice, because it cannot check the row.
+
+    It does not claim that the row existed.
+    """
     once = app.run("activities", "delete-allocation", "99", answer="y\n")
     assert (once.code, app.actions(), sandbox.journal("nomis")) == (2, [], [])
     output = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
@@ -96,7 +102,7 @@ def test_a_row_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox: Sa
 
 
 def test_a_row_that_another_operator_deleted_is_left(app: App, sandbox: Sandbox) -> None:
-    """If another operator deletes the row before the confirmation, the command notices and deletes nothing."""
+    """If another operator deletes the row before the confirmation, `activities delete-attendance` deletes nothing."""
     delete = ("activities", "delete-attendance", "99")
 
     def another_deletes() -> None:
@@ -108,7 +114,10 @@ def test_a_row_that_another_operator_deleted_is_left(app: App, sandbox: Sandbox)
 
 
 def test_a_second_row_in_the_telemetry_is_proposed(app: App, sandbox: Sandbox) -> None:
-    """If this program created both rows, the command proposes and deletes the newer row and keeps the older row."""
+    """If the telemetry has both rows, `duplicates resolve` deletes the newer row and keeps the older one.
+
+    If NOMIS gets a second row again, there is another alert.
+    """
     event = plant_two_rows(app, allocated, "allocation")
     (finding,) = app.read_json("duplicates", "list")
     first, second = sorted(each["id"] for each in sandbox.nomis("allocation"))

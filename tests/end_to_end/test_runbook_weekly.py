@@ -1,4 +1,4 @@
-"""The runbook on the weekly reconciliation: differences are alerted, explained and fixed; a failed run is repeated."""
+"""The runbook on the weekly reconciliation: differences cause alerts and are fixed; a failed run is repeated."""
 
 from sandbox import Sandbox
 from tests.harness.app import App
@@ -22,7 +22,10 @@ def agree(app: App, offender_no: str) -> bool:
 
 
 def test_mismatch_is_alerted_with_both_levels_and_the_report(app: App, sandbox: Sandbox) -> None:
-    """The alert about a mismatch has its established text, and names the prisoner, both levels and the report."""
+    """The alert about a mismatch has its established heading, and names the prisoner.
+
+    The telemetry event has the prisoner number and the level in DPS.
+    """
     offender_no = planted(app, 8)
     app.run_ok("reconcile", "incentives")
     texts = "\n".join(app.alerts())
@@ -34,7 +37,7 @@ def test_mismatch_is_alerted_with_both_levels_and_the_report(app: App, sandbox: 
 
 
 def test_a_review_on_the_dead_letter_queue_is_sent_back(app: App, sandbox: Sandbox) -> None:
-    """The diagnosis finds the review's message on the dead letter queue. After its redrive both sides agree."""
+    """The diagnosis finds the review's message on the dead letter queue. After the redrive, both sides agree."""
     offender_no = planted(app, 1)
     assert sandbox.send_waiting() == 1
     assert "prisoner-to-nomis dlq retry incentive" in app.run_ok("reconcile", "explain", offender_no)
@@ -55,7 +58,7 @@ def test_an_arrival_that_dps_missed_is_published(app: App, sandbox: Sandbox) -> 
 
 
 def test_a_record_that_began_in_nomis_needs_the_support_team(app: App) -> None:
-    """If somebody entered the record in NOMIS, the text of a request to the support team is shown."""
+    """If somebody entered the record in NOMIS, `reconcile explain` gives the text of a request to the support team."""
     offender_no = planted(app, 5)
     shown = app.run_ok("reconcile", "explain", offender_no)
     assert "To #dps-appsupport: please delete" in shown

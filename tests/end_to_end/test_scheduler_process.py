@@ -26,7 +26,7 @@ def count_logged(installed: App, message: str) -> int:
 
 
 def in_order(sandbox: Sandbox) -> bool:
-    """Whether every published record is in NOMIS, as it should be."""
+    """Whether every published record is in NOMIS once, with the values from DPS."""
     return not sandbox.verify()["problems"]
 
 
@@ -37,7 +37,7 @@ def all_subscribed(sandbox: Sandbox) -> bool:
 
 
 def test_scheduler_drains_and_ends_at_sigterm(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """The scheduler sends published events to NOMIS without further action.
+    """A running scheduler applies the published events of all queues in NOMIS.
 
     SIGTERM ends the process with exit code 0, and the ledger has the run.
     """
@@ -55,7 +55,7 @@ def test_scheduler_drains_and_ends_at_sigterm(installed: App, sandbox: Sandbox, 
 
 
 def test_sigterm_finishes_the_message_in_progress(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """A message that is in progress when SIGTERM comes is finished before the process ends."""
+    """A message that is being handled when SIGTERM arrives is finished before the process ends."""
     installed.make_queues()
     sandbox.traffic(events=1, queues=["appointment"])
     with held(sandbox, "nomis", "POST") as create:
@@ -117,7 +117,7 @@ def test_the_scheduler_survives_without_its_database(
 ) -> None:
     """The scheduler survives a database that is unavailable at the start and again later.
 
-    Each outage is logged once, and work continues when the database is back.
+    Each outage is logged, and work continues when the database is back.
     """
     installed.make_queues()
     process = running("scheduler", DATABASE_URL=own_postgres.url.render_as_string())
@@ -140,7 +140,10 @@ def test_the_scheduler_survives_without_its_database(
 
 
 def test_the_scheduler_survives_without_its_queues(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """Each unavailable queue is logged once. The process continues, and exits 0 when asked to end."""
+    """If no queue is available, the scheduler logs this once for each queue and keeps running.
+
+    SIGTERM still ends it with exit code 0.
+    """
     process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
     until(lambda: count_logged(installed, "work-failing") == 5, "the scheduler notices that no queue is there")
     process.send_signal(signal.SIGTERM)
@@ -165,7 +168,7 @@ def test_queues_are_created_again_in_an_empty_emulator(installed: App, sandbox: 
 
 
 def test_scheduler_waits_for_the_migration(installed: App, running: Running) -> None:
-    """If another job upgrades the database, the scheduler starts only after the upgrade."""
+    """Without automatic upgrades, a scheduler waits for the upgrade of the database before it starts to work."""
     by_hand = {"DATABASE_URL": f"sqlite:///{installed.folder}/fresh.db", "DATABASE_AUTO_UPGRADE": "false"}
     process = running("scheduler", **by_hand)
     until(

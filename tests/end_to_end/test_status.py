@@ -51,7 +51,7 @@ def open_application_of(app: App) -> Iterator[Application]:
 
 
 def needs(shown: dict[str, Any], part: str, name: str) -> list[dict[str, str]]:
-    """What needs a person, according to the line about one part of the program."""
+    """The reasons why the line `name` of a part needs a person, each with a command."""
     (line,) = [line for line in shown[part] if line["name"] == name]
     found: list[dict[str, str]] = line["needs"]
     return found
@@ -112,7 +112,10 @@ def with_problems(app: App) -> App:
 
 
 def test_each_problem_has_its_command(with_problems: App) -> None:
-    """Each line about a problem gives the reason and the command. The screen marks the line, and the exit code is 1."""
+    """For each problem, `status` gives the reason and a command.
+
+    On the screen it marks the line of the problem. The exit code is 1.
+    """
     read = with_problems.run("status", "--json")
     shown = read.json()
     assert (read.code, read.err, shown["needsPerson"]) == (1, "", True)
@@ -199,7 +202,7 @@ def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
 
 
 def test_an_open_breaker_and_its_messages_are_one_problem(app: App) -> None:
-    """If the breaker of a service is open, the messages that wait for it are shown, but do not count as a problem."""
+    """If the breaker of a service is open, messages that wait for it are shown, but do not count as another problem."""
     with open_application_of(app) as application, application.database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, "open", opened_at=now(), reason="status 503")
         record_waits(connection, [WaitingMessage("visit", "1", "service", "nomis", "status 503", now(), now())])
@@ -216,7 +219,10 @@ def test_status_changes_nothing(with_problems: App) -> None:
 
 
 def test_overdue_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbox) -> None:
-    """A complete run is shown with its age and differences. Failed, incomplete and late runs are marked."""
+    """`status` shows the last complete run of a reconciliation with its age and differences.
+
+    An incomplete run is marked. So is an overdue one, unless the scheduler runs no reconciliations.
+    """
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -250,7 +256,11 @@ def test_overdue_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbo
 
 
 def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sandbox) -> None:
-    """A person's run that was stopped or whose process died is shown as interrupted, with the command to resume it."""
+    """If the last run of a reconciliation never ended, `status` gives the command that resumes it.
+
+    After the resumed run, nothing needs a person. The same holds for a person's run that was interrupted more than a
+    week ago.
+    """
     sandbox.reset(prisoners=40)
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -274,9 +284,10 @@ def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sand
 
 
 def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App, sandbox: Sandbox) -> None:
-    """If a job's switch is off, another run is expected after a run by a CronJob, but not after a run by a person.
+    """If its switch is off, a reconciliation is expected again after a CronJob's run, but not after a person's run.
 
-    A person may also create a Job with the command of a CronJob, or type the command that resumes a run.
+    A run also counts as a person's if a person created its Job with the command of a CronJob, or typed the command that
+    resumes it.
     """
     sandbox.reset(prisoners=40)
     app.forget_queues()
@@ -319,7 +330,7 @@ def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App,
 
 
 def _ended_at(connection: Connection, moment: datetime) -> bytes:
-    """The packed result of the only reconciliation, changed to end at this time."""
+    """The compressed result of the only reconciliation run, changed so that the run ended at `moment`."""
     packed = connection.execute(select(reconciliation_runs.c.result)).scalar_one()
     content = {**json.loads(zlib.decompress(packed)), "finishedAt": moment.isoformat()}
     return zlib.compress(json.dumps(content).encode())
@@ -341,7 +352,7 @@ def _long_ago_run() -> dict[str, Any]:
 
 
 def test_a_recoverable_dead_letter_needs_a_person_if_the_housekeeping_is_overdue(app: App) -> None:
-    """While housekeeping runs on time, it sends a recoverable dead letter back, so nobody needs to act."""
+    """A recoverable dead letter needs a person only if the housekeeping, which sends it back, is overdue."""
     app.drain("visit")
     app.queues()["visit"].dlq.send(
         '{"Type": "Notification", "Message": "{\\"eventType\\": \\"prison-visit.booked\\"}"}'
@@ -357,7 +368,7 @@ def test_a_recoverable_dead_letter_needs_a_person_if_the_housekeeping_is_overdue
 
 
 def test_an_unavailable_part_hides_no_other(app: App) -> None:
-    """If the database is unavailable, the queues are still shown, and vice versa.
+    """If the database is unavailable, `status` still shows the queues, and vice versa.
 
     Each cause is shown once, and the exit code is 1.
     """
@@ -381,7 +392,10 @@ def test_an_unavailable_part_hides_no_other(app: App) -> None:
 
 
 def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sandbox) -> None:
-    """With AWS, CloudWatch gives the age. A queue whose oldest message is too old needs a person."""
+    """With AWS, `status` reads the age of the oldest message of each queue from CloudWatch.
+
+    A queue whose oldest message is too old needs a person. If no ages can be read, `status` says why.
+    """
     app.drain("visit")
     app.main_queue("visit").send("waits")
     app.queues()["visit"].dlq.send("dead")
@@ -404,7 +418,10 @@ def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sand
 
 
 def test_a_drain_that_gave_up_needs_a_person_until_one_succeeds(app: App) -> None:
-    """If no scheduler runs and the last `drain` failed, `status` says so and gives the command that shows the run."""
+    """If no scheduler runs and the last `drain` failed, `status` gives the command that shows the failed run.
+
+    After a drain that succeeds, nothing needs a person.
+    """
     app.drain("visit")
     assert app.run("drain", "visit", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1").code == 1
     with open_application_of(app) as application:
@@ -421,9 +438,9 @@ def test_a_drain_that_gave_up_needs_a_person_until_one_succeeds(app: App) -> Non
 
 
 def test_each_scheduler_is_shown_with_its_heartbeat(app: App) -> None:
-    """The line of each scheduler shows its last heartbeat and its last batch.
+    """`status` shows the last batch of each scheduler.
 
-    A scheduler that fails, hangs or is silent is marked.
+    It marks a scheduler that fails, hangs or has had no heartbeat for too long.
     """
     moment = now()
     with open_application_of(app) as application, application.job_runs.run("scheduler", {}) as run:

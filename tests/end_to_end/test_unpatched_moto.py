@@ -10,7 +10,10 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def test_every_queue_is_drained_from_unpatched_moto(unpatched_sandbox: Sandbox, tmp_path: Path) -> None:
-    """Each record is in NOMIS once, with the values from DPS. A malformed message becomes a dead letter."""
+    """With unpatched moto, drains bring each record to NOMIS once, with the values from DPS.
+
+    A malformed message becomes a dead letter.
+    """
     sandbox = unpatched_sandbox
     sandbox.reset()
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/app.db") as application:

@@ -29,7 +29,7 @@ def respond(upstream: Sandbox, service: str, path: str, body: object) -> None:
 def respond_with_counts(
     upstream: Sandbox, nomis: dict[int, int], dps: dict[int, int], prison: str = "LEI", what: str = "allocations"
 ) -> None:
-    """Makes both sides return these counts for a prison, the only one that has activities."""
+    """Makes both sides return these counts for a prison, which becomes the only one that has activities."""
     listed = [[{"bookingId": each, "count": count} for each, count in side.items()] for side in (nomis, dps)]
     respond(upstream, "nomis", f"^/allocations/reconciliation/{prison}$", {"prisonId": prison, "bookings": listed[0]})
     path = f"^/synchronisation/reconciliation/{what}/{prison}$"

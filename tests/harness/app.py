@@ -53,7 +53,7 @@ QUICK = {
     "RECONCILIATION_IN_FLIGHT_MINUTES": "0",
 }
 
-#: The queues that the sandbox describes for the program's settings.
+#: The sandbox's description of the queues that the program created, by the settings of the queues.
 _MADE_QUEUES: dict[frozenset[tuple[str, str]], dict[str, Any]] = {}
 
 
@@ -182,7 +182,7 @@ class App:
             return [(action, target, outcome) for action, target, outcome in rows]
 
     def let_creates_end(self) -> None:
-        """Makes every creation an hour older, so that no create can still be under way in NOMIS."""
+        """Sets the times of every creation to an hour ago, so that no create can still be under way in NOMIS."""
         database, earlier = Database(self.settings["DATABASE_URL"]), now() - timedelta(hours=1)
         with database.begin() as connection:
             connection.execute(update(creations).values(intended_at=earlier, updated_at=earlier))
@@ -216,7 +216,7 @@ class App:
         self._queues = None
 
     def messages(self, queue: str) -> int:
-        """How many messages are visible on a dead letter queue."""
+        """The number of messages that are visible on the dead letter queue of `queue`."""
         return self.queues()[queue].dlq.counts().visible
 
 
@@ -267,7 +267,10 @@ def open_application(
 
 
 def differing(app: App, cause: int) -> str:
-    """Makes a world with one difference in levels, which has this cause. Returns the prisoner number."""
+    """Resets the sandbox to a world with one difference in levels, which has this cause.
+
+    Returns the number of the prisoner whose levels differ.
+    """
     app.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     app.forget_queues()
     app.make_queues()

@@ -39,7 +39,7 @@ def handle(harness: Harness, word: str, instance_id: int = INSTANCE) -> Outcome 
 
 
 def room_of(upstream: Sandbox, prison_id: str = PRISON) -> int:
-    """A room of a prison."""
+    """The id of a room in a prison."""
     return int(upstream.control("GET", f"/locations/{prison_id}")[0]["id"])
 
 
@@ -73,7 +73,7 @@ def put_in_nomis(
 ) -> None:
     """Creates an appointment in NOMIS that is old enough to be compared.
 
-    With `mapped_to`, it is mapped to that appointment in DPS.
+    If `mapped_to` is given, the appointment is mapped to the DPS appointment with that id.
     """
     values = {
         "event_id": number,
