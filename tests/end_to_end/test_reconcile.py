@@ -140,7 +140,7 @@ def test_a_scheduled_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: 
     assert "'²' is not a booking id" in alert
 
 
-def test_a_report_that_cannot_be_kept_fails_the_run(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_cannot_be_kept_fails_the_command(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the report cannot be stored at the end of a run, the command exits 1 and says why on stderr.
 
     The ledger records the same error with the run.

@@ -1,5 +1,7 @@
 """The runbook on creations whose outcome is unknown: the alerts, a person's search, and both ways of settling them."""
 
+from dataclasses import replace
+
 import pytest
 
 from sandbox import Sandbox
@@ -11,6 +13,8 @@ from tests.harness.publishing import (
     DpsEvent,
     adjustment_inserted,
     appointment_created,
+    person,
+    put_visit,
     review_inserted,
     schedule_created,
     visit_booked,
@@ -211,7 +215,7 @@ def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queu
 
 
 def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
-    """`creations settle` refuses a NOMIS record that is already mapped or does not exist.
+    """`creations settle` refuses a NOMIS record that is mapped, does not exist or belongs to another prisoner.
 
     It also refuses `--nomis-id` together with `--not-created`.
     """
@@ -227,6 +231,17 @@ def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
     assert (taken.code, f"is mapped to {other.dps_id}" in taken.error) == (1, True)
     missing = app.run(*settle, "999999")
     assert (missing.code, "NOMIS has no visit 999999" in missing.error) == (1, True)
+    elsewhere = person(sandbox, 7)
+    reference = f"{event.dps_id}-elsewhere"
+    put_visit(sandbox, reference, prisoner_id=elsewhere.offender_no, prison_id=elsewhere.prison_id)
+    lose(
+        app,
+        replace(event, information={"reference": reference}, dps_id=reference, prisoner_id=elsewhere.offender_no),
+        applied=True,
+    )
+    (unmapped,) = [each["id"] for each in sandbox.nomis("visit") if each["id"] != mapped["id"]]
+    foreign = app.run(*settle, str(unmapped))
+    assert (foreign.code, f"belongs to offenderNo {elsewhere.offender_no}, not" in foreign.error) == (1, True)
     both = app.run(*settle, "1", "--not-created")
     assert both.code == 2
     assert [mapping["vsipId"] for mapping in sandbox.mappings("visits")] == [other.dps_id]

@@ -1,5 +1,7 @@
 """The runbook on the weekly reconciliation: differences cause alerts and are fixed; a failed run is repeated."""
 
+from pathlib import Path
+
 from sandbox import Sandbox
 from tests.harness.app import App
 from tests.harness.faults import faulty
@@ -22,16 +24,20 @@ def agree(app: App, offender_no: str) -> bool:
 
 
 def test_mismatch_is_alerted_with_both_levels_and_the_report(app: App, sandbox: Sandbox) -> None:
-    """The alert about a mismatch has its established heading, and names the prisoner.
+    """The alert about a mismatch has its established heading, the prisoner, both levels and the location of the report.
 
     The telemetry event has the prisoner number and the level in DPS.
     """
     offender_no = planted(app, 8)
     app.run_ok("reconcile", "incentives")
-    texts = "\n".join(app.alerts())
-    assert "NOMIS IEP level does not match DPS Incentive level in Production" in texts
-    assert offender_no in texts
+    heading, *lines = "\n".join(app.alerts()).splitlines()
+    assert heading == "*NOMIS IEP level does not match DPS Incentive level in Production*"
     (mismatch,) = sandbox.planted()["mismatches"]
+    nomis, dps = mismatch["nomis"] or "none", mismatch["dps"] or "none"
+    (row,) = [line for line in lines if line.startswith(f"1 · *{offender_no}*")]
+    assert f"NOMIS *{nomis}*, DPS *{dps}*" in row
+    (report,) = Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")
+    assert any(f"`{report}`" in line for line in lines)
     (event,) = app.telemetry("incentives-reports-reconciliation-mismatch")
     assert (event["offenderNo"], event["dpsIncentiveLevel"]) == (offender_no, str(mismatch["dps"] or "null"))
 
