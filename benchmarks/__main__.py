@@ -1,6 +1,6 @@
 """Runs the benchmarks one after another: `python -m benchmarks [NAME ...]`.
 
-Each can also run alone: `python -m benchmarks.NAME --help` shows what it measures, and its options.
+Each benchmark can also be run alone: `python -m benchmarks.NAME --help` shows what it measures, and its options.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""Measures the memory of the reconciliation of adjustments, and its speed against the replaced service's schedule.
+"""Measures the memory of the reconciliation of adjustments, and compares its time with that of the old schedule.
 
-The replaced service read pages of twenty bookings one after another: the slowest booking of a page held up the next
-page. Run it with `python -m benchmarks.adjustments`; the services run in a separate process on loopback.
+The old schedule is that of the replaced service. It read pages of twenty bookings one after another, so the slowest
+booking of a page held up the next page. Run it with `python -m benchmarks.adjustments`; the services run in a separate
+process on loopback.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def settings_for(environment: dict[str, str], folder: str) -> Settings:
 
 
 def whole_run(settings: Settings) -> tuple[float, int]:
-    """Runs the reconciliation of adjustments once. Returns the seconds and the number of mismatches."""
+    """Runs the reconciliation of adjustments once. Returns how many seconds it took, and the number of mismatches."""
     from reports.engine.pending_messages import PendingMessages
     from reports.engine.run import ReconciliationRunner
     from reports.engine.run_start import ReconciliationParameters
@@ -76,7 +77,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
 
 
 def old_schedule_seconds(settings: Settings) -> float:
-    """Reads pages of twenty bookings one after another, with this program's client. Returns the seconds."""
+    """Reads the bookings by the old schedule, with this program's client. Returns how many seconds that took."""
     services = Services(settings)
     started = time.perf_counter()
     key, read = 0, 0
@@ -97,7 +98,7 @@ def _old_booking(services: Services, booking: PrisonerId) -> int:
 
 
 def schedules(repeats: int) -> None:
-    """Prints the seconds of both schedules and their ratio."""
+    """Prints how many seconds a whole run and the old schedule take, and the ratio of the two."""
     print(f"{BOOKINGS:,} bookings, {IN_FLIGHT} calls in flight to each service, medians of {repeats}")
     print(f"{'latency':>9}{'bound s':>9}{'whole s':>9}{'old s':>9}{'ratio':>9}{'found':>9}")
     with Sandbox.start(prisoners=BOOKINGS, moto=False, plant=["adjustments"], every_cause=True) as sandbox:
@@ -134,17 +135,20 @@ def memory(bookings: int) -> None:
 
 
 def inside(folder: str) -> None:
-    """Runs the reconciliation in this process, and prints the mismatches and the peak memory of the process."""
+    """Runs the reconciliation in this process, and prints the number of mismatches and the process's peak memory."""
     lines = Path(folder, "environment").read_text(encoding="utf-8").splitlines()
     _, found = whole_run(settings_for(dict(line.split("=", 1) for line in lines), folder))
     print(found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
-    """Prints the figures. Exits with 1 if a run takes too much memory."""
+    """Measures the schedules and the memory, or one of them, and prints the figures.
+
+    Exits with 1 if the run takes too much memory.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--bookings", type=int, default=MANY, help="of the run whose memory is measured")
+    parser.add_argument("--bookings", type=int, default=MANY, help="bookings in the run whose memory is measured")
     parser.add_argument("--only", choices=("schedules", "memory"))
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
-"""The two runs of `make chaos`, on the chosen databases. Exits with 1 if anything is wrong afterwards.
+"""Makes the runs of `make chaos` on the chosen databases. Exits with 1 if anything is wrong after a run.
 
-A storm (`chaos_storm`): a thousand creates through crashes, lost responses and outages. A backlog (`chaos_backlog`):
-thousands of events for two processes, without any fault.
+There are two kinds of run. In a storm (`chaos_storm`), a thousand creates go through crashes, lost responses and
+outages. In a backlog (`chaos_backlog`), two processes handle thousands of events, without any fault.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sandbox import Sandbox
 
 
 def main() -> int:
-    """Runs the chaos and prints the figures and the seed. Returns 1 on any violation."""
+    """Makes the chosen runs, and prints their figures and the seed. Returns 1 if anything is wrong afterwards."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--waves", type=int, default=7, help="waves of traffic in the storm")

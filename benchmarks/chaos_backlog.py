@@ -1,4 +1,4 @@
-"""A backlog of thousands of events and two processes that share it, as deployed, without any fault.
+"""Runs a backlog: two processes, as many as are deployed, share thousands of events, without any fault.
 
 The backlog is in random order, as SQS may deliver it, and creations, changes and cancellations of one record are spread
 over both processes. An event that a process receives too early must wait without using up its receives: nothing may
@@ -42,7 +42,10 @@ _END_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The size of the backlog. `patience` is the limit of the drain, in seconds."""
+    """The size of the backlog.
+
+    `replicas`: the number of processes. `patience`: how long the processes may take to drain the queues, in seconds.
+    """
 
     seed: int = 1
     events: int = 4000
@@ -89,7 +92,7 @@ def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = N
 
 
 def _failures(program: Application) -> list[str]:
-    """Why attempts failed, and how many times. Each failure uses up a receive."""
+    """The most frequent reasons for failed attempts, with their numbers. Each of these attempts used up a receive."""
     with program.database.read() as connection:
         reasons = Counter(connection.execute(select(failures.c.reason)).scalars())
     return [f"{number} × {reason}" for reason, number in reasons.most_common(10)]
@@ -110,7 +113,7 @@ def _shuffle(program: Application, queue: str, chance: random.Random) -> None:
 
 
 def _end(replica: ForkedCommand) -> Any:
-    """Sends SIGTERM to a process. Returns its exit code, or what went wrong."""
+    """Sends SIGTERM to a process. Returns its exit code, or a `TimeoutError` if it did not end in time."""
     replica.send_signal(signal.SIGTERM)
     try:
         return replica.wait(_END_SECONDS)

@@ -1,4 +1,4 @@
-"""The faults of the chaos run: lost responses all the time, and occasional bursts of 503 from NOMIS."""
+"""The faults of the storm: lost responses and slow writes all the time, and occasional bursts of 5xx from NOMIS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUIET_SECONDS = (5.0, 9.0)
 
 
 class FaultSchedule:
-    """Switches the faults of a sandbox on and off in a thread, according to the seed, until `stop`."""
+    """Switches the faults of a sandbox on and off in a thread until `stop` is called. `seed` determines the times."""
 
     def __init__(self, sandbox: Sandbox, seed: int, visibility_seconds: int) -> None:
         self._sandbox = sandbox
@@ -38,7 +38,7 @@ class FaultSchedule:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the schedule. Slack rejects the next posts, as most alerts are sent after the storm."""
+        """Ends the faults. Only Slack still rejects its next two posts, since most alerts are sent after the storm."""
         if not self._stopping.is_set():
             self._stopping.set()
             self._thread.join()

@@ -22,7 +22,7 @@ from sync.settings.queues import QUEUES
 
 
 def database_of(kind: str, folder: Path, stack: ExitStack) -> tuple[str, PostgresServer | None]:
-    """The address of a fresh database, and its server if `kind` is `postgresql`; `stack` stops it."""
+    """The address of a fresh database, and its server (None for `sqlite`). Closing `stack` stops the server."""
     if kind == "sqlite":
         return f"sqlite:///{folder}/chaos.db", None
     server = PostgresServer()
@@ -37,7 +37,7 @@ def start_command(arguments: tuple[str, ...], environment: Mapping[str, str], lo
 
 
 def retry_all_dead_letters(environment: Mapping[str, str]) -> int:
-    """Sends every dead-letter message back, as the scheduled housekeeping does. Returns their number."""
+    """Sends dead-letter messages back, as the scheduled housekeeping does. Returns how many messages were sent back."""
     argv = [PROGRAM, "dlq", "retry-all", "--json"]
     code, out, err = run_forked(main, argv, {**os.environ, **environment}, Path.cwd())
     if code:
@@ -56,12 +56,12 @@ def preload_program() -> None:
 
 
 def depth(program: Application) -> int:
-    """How many messages are on the queues, in any state."""
+    """How many messages are on the main queues, in any state."""
     return sum(program.queue_pair(queue).main.counts().total for queue in QUEUES)
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Waits for a condition. Returns False if it did not hold in time."""
+    """Waits up to `seconds` until `condition` holds. Returns whether it held in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -71,6 +71,6 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def say(where: TextIO | None, text: str) -> None:
-    """Prints the progress if there is an output for it."""
+    """Prints `text`, which reports progress, to `where`. Does nothing if `where` is None."""
     if where is not None:
         print(text, file=where, flush=True)

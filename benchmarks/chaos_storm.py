@@ -1,15 +1,15 @@
 """A thousand creates through crashes, lost responses and outages: each record must be in NOMIS exactly once.
 
 Two real processes of the program, a `scheduler` and a repeated `drain --until-empty`, work on one database and on the
-queues of a sandbox. They are killed with `kill -9` every few seconds and restarted, while responses are lost after
-the write, NOMIS is slow with some writes, mapping posts hang for longer than the visibility timeout, NOMIS has bursts
-of 503, Slack rejects posts, and the database (if it is PostgreSQL) crashes once. Then the storm ends, the queues are
-drained, and the records of both sides are compared.
+queues of a sandbox. They are killed with `kill -9` every few seconds and restarted, while responses are lost after the
+write, NOMIS is slow with some writes, mapping posts hang for longer than the visibility timeout, NOMIS has bursts of
+502, 503 and 504, Slack rejects posts, and the database (if it is PostgreSQL) crashes once. Then the storm ends, the
+queues are drained, and the records of both sides are compared.
 
 moto emulates SQS and SNS, with the patches of `sandbox.aws.moto_patches`, and gets the events in waves. Like SQS, it
-redelivers the messages that a dead process had in flight. Each death costs all messages in flight a receive, so with a
-death every few seconds some messages reach the dead letter queue untried. As in production, housekeeping (`dlq
-retry-all`) sends them back.
+redelivers the messages that a dead process had in flight. Each death costs every message in flight one receive, so with
+a death every few seconds, some messages reach the dead letter queue untried. As in production, housekeeping (`dlq
+retry-all`) sends these messages back.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Plan:
 
     `life`: the shortest and the longest time that a process may work. `storm`: the longest time from the last
     publication to the end of the storm. The storm ends earlier if most messages are handled and `least_kills` processes
-    were killed. `patience`: the limit of a drain.
+    were killed. `patience`: how long the queues may take to be drained. `housekeepings`: how many times housekeeping
+    runs after the storm.
     """
 
     seed: int = 1
@@ -85,7 +86,8 @@ class Victim:
     """A process of the program that is killed while it works, and restarted whenever it has ended.
 
     It is killed some time after the first line in its log, not after its start, which takes a long time on a busy
-    machine. It is forked from a process that has imported the program, so that most of the storm is work.
+    machine. It is forked from a process that has imported the program, so that it spends most of its life on work, not
+    on imports.
     """
 
     def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path, plan: Plan) -> None:
@@ -105,7 +107,7 @@ class Victim:
         self._thread.start()
 
     def spare(self) -> None:
-        """Stops killing. The process continues."""
+        """Stops killing the process, which continues."""
         self._calm.set()
 
     def finish(self) -> None:
@@ -237,7 +239,8 @@ def _kills(victims: list[Victim]) -> int:
 def _send_last_alerts(program: Application) -> None:
     """Sends the alerts that are left, including those that a killed process had claimed.
 
-    Such a claim would expire after five minutes. No other sender is left, so it can be ignored.
+    The claim of a killed process would expire only after five minutes. It can be ignored, since no other sender is
+    left.
     """
     due_now = update(outbox).where(outbox.c.state == DeliveryState.PENDING).values(next_attempt_at=now())
     with program.database.begin() as connection:

@@ -1,4 +1,4 @@
-"""The conditions after the chaos: every record once, nothing lost, every alert once."""
+"""Judges a run of `benchmarks.chaos`: every record must be in NOMIS once, nothing lost, and every alert sent once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOT_FOUND = 404
 
 @dataclass(slots=True)
 class Verdict:
-    """The figures, and everything that is wrong."""
+    """The figures of a run, and everything that is wrong after it."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class Result:
-    """The verdict on a run, its length and its figures."""
+    """The verdict on a run, how many seconds it took, and its figures."""
 
     verdict: Verdict
     seconds: float
@@ -46,7 +46,10 @@ class Result:
 
 
 def judge(sandbox: Sandbox, program: Application, planned: Iterable[Mapping[str, Any]]) -> Verdict:
-    """Compares the sandbox's expected records, the dead letter queues, the records and the alerts with the plan."""
+    """Judges the records in NOMIS, the creations, the dead letter queues and the alerts after a run.
+
+    `planned`: what the sandbox published, as `Sandbox.traffic` returned it.
+    """
     planned = list(planned)
     verdict = Verdict()
     with program.database.read() as connection:
@@ -92,7 +95,7 @@ class _Doubtful:
         return (entity[0], str(entity[1])) in self.ids
 
     def names(self, attempt: FailedAttempt) -> bool:
-        """Whether a failed attempt concerned one of these records."""
+        """Whether a failed attempt was about one of these records."""
         entity = (attempt.entity or "").rpartition(":")[2]
         return entity in self.instances or any(entity == dps_id for _, dps_id in self.ids)
 

@@ -1,7 +1,7 @@
 """Measures a thousand creates at 20 ms a call: by the drain, one at a time, and ten at a time.
 
-The last is what the replaced service did on one pod: it received ten, handled them concurrently, waited for the
-slowest, and acknowledged all ten. All three ways run the same creation protocol against the same real services in one
+Ten at a time is what the replaced service did on one pod: it received ten messages, handled them concurrently, waited
+for the slowest, and acknowledged all ten. All three ways run the same creation protocol against the same sandbox in one
 run, so their ratios hold on any machine. Each create makes four calls, so with W creates in flight and L seconds a
 call, at most W / 4L creates a second are possible.
 """
@@ -43,7 +43,7 @@ Way = Callable[[Application, Queue, int], None]
 
 
 def book(sandbox: Sandbox, way: str, number: int) -> list[str]:
-    """The bodies of the events of `number` new visits in visit-scheduler."""
+    """Puts `number` new visits into visit-scheduler, and returns the bodies of their events."""
     prisoners = sandbox.prisoners()
     bodies = []
     for place in range(number):
@@ -91,7 +91,7 @@ def by_the_drain(application: Application, queue: Queue, _number: int) -> None:
 
 
 def in_batches_of(size: int) -> Way:
-    """Receives `size` messages, handles them concurrently, waits for all, acknowledges all, and repeats this."""
+    """Returns a way that receives `size` messages, handles them concurrently, acknowledges all of them, and repeats."""
 
     def drain(application: Application, queue: Queue, number: int) -> None:
         context, done = queue_context(application), 0
@@ -147,7 +147,7 @@ def measure(
 
 @contextmanager
 def stub_queue(bodies: list[str]) -> Iterator[str]:
-    """The address of an SQS stub in a separate process that holds these messages."""
+    """The address of an SQS stub, in a separate process, whose queue holds messages with these bodies."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, bodies))

@@ -12,7 +12,7 @@ KINDS = ("sqlite", "postgresql")
 
 @contextmanager
 def empty_database(kind: str) -> Iterator[str]:
-    """The address of an empty database of one of `KINDS`. The database is removed after the block."""
+    """The address of an empty database of one of `KINDS`. The database is removed after the `with` block."""
     if kind == "sqlite":
         with tempfile.TemporaryDirectory() as folder:
             yield f"sqlite:///{folder}/bench.db"

@@ -1,4 +1,4 @@
-"""How close the drain comes to its bound, with 64 messages in flight, four calls a message, and 20 ms a call.
+"""Measures how close the drain comes to its bound, with 64 messages in flight, four calls a message and 20 ms a call.
 
 With W messages in flight and four calls of L seconds each, no drain handles more than W / 4L messages a second. Run it
 with `python -m benchmarks.drain`; the queue and the services run in a separate process on loopback.
@@ -89,7 +89,7 @@ def bodies(messages: int) -> list[str]:
 
 
 def _serve_until_closed(pipe: Connection, messages: int, call_seconds: float, sqs_seconds: float) -> None:
-    """The process of the stubs: SQS with `messages` messages, and services with a delay for each call."""
+    """Serves, in the process of the stubs, SQS with `messages` messages, and services with a delay for each call."""
 
     def upstream(call: Call) -> Response:
         if call.path.endswith("/oauth/token"):
@@ -109,9 +109,9 @@ def _serve_until_closed(pipe: Connection, messages: int, call_seconds: float, sq
 
 @contextmanager
 def stubs(messages: int, call_seconds: float, sqs_seconds: float) -> Iterator[tuple[Connection, str, str]]:
-    """The addresses of SQS and of the services.
+    """A pipe to the process of the stubs, and the addresses of SQS and of the services.
 
-    The reply to anything sent into the pipe is the number of messages left.
+    The reply to anything that is sent into the pipe is the number of messages left on the queue.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -179,8 +179,8 @@ def measure(
     """Drains `messages` messages once.
 
     Returns how many messages it handled per second, from the first receive to the last delete, and the milliseconds of
-    CPU that this process spent on each. `call_seconds` and `sqs_seconds` are the time of a call to a service and to
-    SQS.
+    CPU time that this process spent on each message. `call_seconds` and `sqs_seconds` are how long a call to a service
+    and a call to SQS take.
     """
     with (
         empty_database(database) as database_url,
@@ -199,7 +199,7 @@ def measure(
 
 
 def main() -> None:
-    """Measures the drain and prints its rate, the share of the bound, and the CPU time for each message."""
+    """Measures the drain, and prints its rate, its share of the bound, and the CPU time for each message."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--messages", type=int, default=4000)
     parser.add_argument("--in-flight", type=int, default=64)

@@ -60,7 +60,7 @@ class ForkedCommand:
     def wait(self, seconds: float = LONGEST_SECONDS) -> int:
         """Waits for the end and returns the exit code.
 
-        Raises `TimeoutError` after `seconds`, with the last lines of stderr, and what each thread of the command was
+        Raises `TimeoutError` after `seconds`, with the end of stderr, which says what each thread of the command was
         doing.
         """
         self._process.join(seconds)

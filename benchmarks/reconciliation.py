@@ -1,10 +1,11 @@
-"""How close a reconciliation comes to its bound, how it compares with the old schedule, and its memory.
+"""Measures the time of the reconciliation of incentives, against a bound and the old schedule, and its memory.
 
-With N prisoners, W calls in flight and L seconds a call, no run that asks NOMIS for each prisoner takes less than
-N · L / W. A call takes longer than the latency of its service, because it passes through two processes and their
-kernel. So the duration of a single call is measured too, and the share of what is possible with such calls is printed.
-The old schedule read pages of twenty prisoners, one after another, and both levels of each prisoner by single calls.
-Run it with `python -m benchmarks.reconciliation`; the services run in a separate process on loopback.
+With N prisoners, W calls in flight and L seconds a call, no run that asks NOMIS for each prisoner takes less than the
+bound, which is N · L / W seconds. A call takes longer than the latency of its service, because it passes through two
+processes and the kernel. So the duration of a single call is measured too, and the share of what is possible with such
+calls is printed. The old schedule is that of the replaced service: it read pages of twenty prisoners, one after
+another, and both levels of each prisoner by single calls. Run it with `python -m benchmarks.reconciliation`; the
+services run in a separate process on loopback.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def whole_run(settings: Settings) -> tuple[float, float]:
 
 
 def old_schedule_seconds(settings: Settings) -> float:
-    """Reads both levels by the schedule of the replaced service, with this program's client. Returns the seconds."""
+    """Reads both levels by the old schedule, with this program's client. Returns how many seconds that took."""
     services = Services(settings)
     started = time.perf_counter()
     total = prisoner_page(services.nomis, 0, 1).total_elements
@@ -126,7 +127,7 @@ def _old_summary(services: Services, booking_id: int) -> object:
 
 
 def schedules(repeats: int) -> None:
-    """Prints the share of the bound, the calls for each prisoner, and the ratio to the old schedule."""
+    """Prints the times of a run and of the old schedule, and the number of calls for each prisoner."""
     print(f"{PRISONERS:,} prisoners, medians of {repeats}")
     heads = ["latency", "a call ms", "in flight", "bound s", "read s", "share", "of calls", "whole s", "calls each"]
     print("".join(f"{head:>11}" for head in [*heads, "old s", "ratio"]))
@@ -165,7 +166,7 @@ def memory(prisoners: int) -> None:
 
 
 def inside(folder: str) -> None:
-    """Runs the reconciliation in this process, and prints the peak memory of the process."""
+    """Runs the reconciliation and delivers its report in this process, and prints the peak memory of the process."""
     lines = Path(folder, "environment").read_text(encoding="utf-8").splitlines()
     environment = dict(line.split("=", 1) for line in lines)
     environment |= {"DATABASE_URL": f"sqlite:///{folder}/store.db", "REPORTS_LOCATION": f"{folder}/reports"}

@@ -1,4 +1,4 @@
-"""How many requests a second the fake services handle, which must not be the limit of what is measured against them.
+"""Measures how many requests a second the fake services handle, since they must not limit what is measured with them.
 
 Run it with `python -m benchmarks.sandbox_throughput`; it starts its own sandbox on loopback and stops by itself.
 """
@@ -21,7 +21,7 @@ class Connection(asyncio.Protocol):
     """A persistent connection that sends the next request as soon as a response is complete."""
 
     def __init__(self, requests: list[bytes], counter: list[int]) -> None:
-        """Takes the requests to send in turn, and the counter of responses that all connections share."""
+        """requests: sent in turn, again and again. counter: the number of responses, which all connections share."""
         self.requests = requests
         self.counter = counter
         self.turn = 0
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         self.turn += 1
 
     def data_received(self, data: bytes) -> None:
-        """Counts a response once its body is complete."""
+        """Counts a response and sends the next request once the body of the response is complete."""
         self.buffer += data
         head, found, body = self.buffer.partition(b"\r\n\r\n")
         if not found:
@@ -88,7 +88,7 @@ async def measure(host: str, port: int, requests: list[bytes], connections: int,
 
 
 def main() -> None:
-    """Measures the calls of the reconciliation and prints a line for each."""
+    """Measures the calls of the incentives reconciliation, and prints a line for each kind of call."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--prisoners", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=32)
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def _without_record(sandbox: Sandbox, environment: dict[str, str], bookings: list[int]) -> set[int]:
-    """Returns the bookings without a record on either side, which would get 404."""
+    """Returns the bookings that may have no record on one of the sides, where a call would get a 404."""
     where = urlsplit(environment["API_BASE_URL_INCENTIVES"])
     connection = http.client.HTTPConnection(where.netloc)
     headers = {"Authorization": f"Bearer {token_of(environment, 'INCENTIVES')}", "Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""A small HTTP server on an event loop, so that a measurement against it does not measure the server."""
+"""A small HTTP server on an event loop, fast enough not to distort what is measured against it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REASONS = {200: b"OK", 400: b"Bad Request", 404: b"Not Found"}
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request: its method, path as sent, headers by lower-case names, and body."""
+    """A request: its method, its path as sent, its headers by their names in lower case, and its body."""
 
     method: str
     path: str

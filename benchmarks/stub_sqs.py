@@ -1,7 +1,7 @@
 """A small, fast SQS on an event loop: the JSON protocol of boto3, standard queues with visibility and receive counts.
 
-An emulator of the whole of AWS gets slower as a queue gets deeper, and would be measured instead of the drain. Entries
-of batch calls can be made to fail, which no emulator does.
+An emulator of the whole of AWS gets slower as a queue gets longer, so its speed would be measured instead of that of
+the drain. Entries of batch calls can be made to fail, which no emulator does.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class StubSqs:
     def _poll_again(
         self, queue: _Queue, later: asyncio.Future[Response], body: dict[str, Any], deadline: float
     ) -> None:
-        """Ends a long poll when a hidden message has come back, or when its time is over."""
+        """Ends a long poll once a hidden message has become visible again, or once the time of the poll is over."""
         if later.done():
             return
         self._reappear(queue)
