@@ -1,4 +1,4 @@
-"""The breakers of one process, on a clock that the test moves."""
+"""The breakers of one process, with a clock and services that the test controls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.O
 
 
 class Process:
-    """The breakers of one process, with a clock that the test moves and services that respond as the test sets."""
+    """The breakers of one process. The test moves their clock, makes calls fail, and says which services are down."""
 
     def __init__(self, database: Database) -> None:
         self.now = 1000.0
@@ -36,7 +36,10 @@ class Process:
         path: str | None = None,
         from_service: bool = True,
     ) -> None:
-        """Makes one call about `path` or, without `path`, about a new record. If `failing`, the call fails."""
+        """Simulates a call to `service` at `path` or, without `path`, at the path of a new record.
+
+        If `failing`, the call fails.
+        """
         self.breakers.before_call(service)
         path = path or f"/{next(self._numbers)}"
         error = UpstreamError(service, "GET", path, status=status, message="no", from_service=from_service)
@@ -45,12 +48,12 @@ class Process:
     def fail(
         self, times: int = 3, status: int | None = 503, path: str | None = None, from_service: bool = True
     ) -> None:
-        """Makes this number of failing calls, each about a different record unless `path` is given."""
+        """Simulates `times` failing calls to NOMIS, each for a different record unless `path` is given."""
         for _ in range(times):
             self.call(failing=True, status=status, path=path, from_service=from_service)
 
     def later(self, seconds: float) -> bool:
-        """Lets time pass, and then probes the services. Returns whether all of them are up."""
+        """Moves the clock forward, and probes NOMIS and the mapping service. Returns whether both can be called."""
         self.now += seconds
         return self.breakers.probe([NOMIS, MAPPING])
 
@@ -65,6 +68,6 @@ class Process:
 
 
 def open_in(process: Process) -> None:
-    """Opens the breaker of NOMIS."""
+    """Opens the breaker of NOMIS, by failing calls to NOMIS."""
     process.fail()
     assert process.state is BreakerState.OPEN

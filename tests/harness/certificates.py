@@ -38,7 +38,7 @@ def write_certificate(path: Path) -> None:
 
 
 def server_context(certificate: Path) -> ssl.SSLContext:
-    """The TLS context of a server with this certificate."""
+    """The TLS context of a server that uses the key and the certificate in the file `certificate`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context

@@ -11,7 +11,8 @@ import pytest
 def chromium(environment: Mapping[str, str]) -> str:
     """The path of the browser's program.
 
-    Without a browser the tests are skipped. If `CI` is set, they fail instead, since nobody would notice the skip.
+    If there is no browser, the test is skipped. If `CI` is set, the test fails instead, since otherwise nobody would
+    notice that it did not run.
     """
     names = ("chromium", "chromium-browser")
     found = (shutil.which(name, path=environment.get("PATH")) for name in names)

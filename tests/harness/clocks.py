@@ -9,7 +9,7 @@ import pytest
 
 
 class Clock:
-    """Replaces the module `time` with a clock that is `ahead` seconds ahead of the machine's."""
+    """A replacement for the module `time`, with a clock that is `ahead` seconds ahead of the machine's."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -19,7 +19,7 @@ class Clock:
         return time.monotonic() + self.ahead
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps for real."""
+        """Sleeps for `seconds` of real time."""
         time.sleep(seconds)
 
 

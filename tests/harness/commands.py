@@ -39,18 +39,18 @@ class Ended:
 
     @property
     def errors(self) -> list[str]:
-        """The lines that the command wrote to stderr, without the log."""
+        """The lines that the command wrote to stderr, apart from the log."""
         return [line for line in self.err.splitlines() if not line.startswith("{")]
 
     @property
     def error(self) -> str:
-        """The only line that the command wrote to stderr, without the log."""
+        """The line that the command wrote to stderr. Apart from the log, there must be exactly one."""
         (line,) = self.errors
         return line
 
 
 class Terminal(io.StringIO):
-    """A terminal at which a person types `answer`. `before` runs while the person thinks."""
+    """A terminal at which a person types `answer`. `before` is called while the person thinks about the answer."""
 
     def __init__(self, answer: str, before: Callable[[], object] = lambda: None) -> None:
         super().__init__(answer)
@@ -61,17 +61,20 @@ class Terminal(io.StringIO):
         return True
 
     def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
-        """Returns the typed line."""
+        """Calls `before`, and returns the typed line."""
         self._before()
         return super().readline(-1 if size is None else size)
 
 
-#: A process builds its command line once. Here hundreds of commands share one process, and so one command line.
+#: A real process builds its command line once. In the tests, hundreds of commands share a process and its command line.
 _command_line = functools.cache(typer.main.get_command)
 
 
 def run_here(arguments: Sequence[str], settings: Mapping[str, str], answer: str | Terminal = "") -> Ended:
-    """Runs a command to its end in this process. `answer` is the typed input."""
+    """Runs a command in this process until it ends, with `settings` added to the environment.
+
+    `answer` is the command's standard input: a terminal, or text that comes through a pipe.
+    """
     out, err = io.StringIO(), io.StringIO()
     code = 0
     with (
@@ -94,7 +97,7 @@ def run_here(arguments: Sequence[str], settings: Mapping[str, str], answer: str 
 
 @contextmanager
 def own_logging() -> Iterator[None]:
-    """Lets a command set up logging for the `with` block, and restores the previous logging."""
+    """Lets a command set up logging during the `with` block. Afterwards, the previous set-up is restored."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     levels = {name: each.level for name, each in root.manager.loggerDict.items() if isinstance(each, logging.Logger)}

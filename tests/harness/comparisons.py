@@ -1,4 +1,7 @@
-"""A comparison against the sandbox without the engine: it reads, rereads, describes and explains the differences."""
+"""Runs a reconciliation against the sandbox, but without the engine.
+
+It reads the records, rereads the rows that differ, describes them, and explains the differences.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,9 @@ _ADDED = ("kind", "differs", "ignored")
 class Compared:
     """The result of a comparison.
 
-    frame: all records that were read. rows: the final differences with their descriptions. differences: the rows that
-    are reported. unread: the records that could not be read. gaps: the parts of the list that could not be read.
+    frame: all records that were read. rows: the rows that differ in the end, with their descriptions, including those
+    that are not reported. differences: the rows that are reported. unread: the records that could not be read. gaps:
+    the parts of the list that could not be read.
     """
 
     reconciliation: Reconciliation
@@ -42,7 +46,7 @@ class Compared:
 
     @property
     def differing(self) -> list[dict[str, Any]]:
-        """The rows that are reported, as plain values."""
+        """The rows that are reported, each as a dictionary of plain values."""
         return records(self.rows[self.rows["ignored"].isna()])
 
     @property
@@ -52,15 +56,15 @@ class Compared:
 
     @property
     def kinds(self) -> dict[Any, str]:
-        """The kind of each difference by its key. The key is a tuple, or the bare value if it has one column."""
+        """The kind of each difference, by its key. The key is a tuple or, if it has only one column, the bare value."""
         return {self._key(each.row): each.kind for each in self.differences}
 
     def found(self, *columns: str) -> set[tuple[Any, ...]]:
-        """The values of these columns in the rows that are reported."""
+        """The values of `columns` in each row that is reported, as tuples."""
         return {tuple(row[name] for name in columns) for row in self.differing}
 
     def explained(self) -> dict[Any, Explanation]:
-        """The explanation of each difference by its key. Each difference must have an explanation."""
+        """The explanation of each difference, by the difference's key. Each difference must have an explanation."""
         found = {}
         explanations = self.reconciliation.explain(self.differences, self.reads)
         for difference, explanation in zip(self.differences, explanations, strict=True):
@@ -69,7 +73,7 @@ class Compared:
         return found
 
     def explanation(self, **key: Any) -> Explanation:
-        """The explanation of the difference with these values."""
+        """The explanation of the first difference that has the values in `key`."""
         pairs = zip(self.differences, self.explained().values(), strict=True)
         return next(explanation for found, explanation in pairs if key.items() <= dict(found.row).items())
 
@@ -82,7 +86,10 @@ class Compared:
 def open_reconciliation(
     kind: type[Reconciliation], sandbox: Sandbox, scope: Scope | None = None, **settings: str
 ) -> Iterator[Reconciliation]:
-    """A reconciliation with the services of a sandbox. Further settings are given in lower case."""
+    """A reconciliation of the class `kind` with the services of a sandbox, for the `with` block.
+
+    `settings` has further settings, with their names in lower case.
+    """
     environment = {**sandbox.environment(), "DATABASE_URL": "sqlite://"}
     loaded = load_settings({**environment, **{name.upper(): value for name, value in settings.items()}})
     services = Services(loaded)
@@ -99,9 +106,9 @@ def compare(
     given_up: Mapping[str, str] | None = None,
     again: bool = True,
 ) -> Compared:
-    """Reads all units. With `again`, reads the differences again.
+    """Reads all units and compares the sides. With `again`, reads the rows that differ again.
 
-    `given_up` has the reasons why the program gave up on messages, by entity.
+    `given_up` has the reasons why the program gave up on messages, by the entity that each message is about.
     """
     reads = reads or PlainReads()
     population = reconciliation.listed = reconciliation.population(reads)
@@ -127,7 +134,7 @@ def compare(
 
 
 def explain(reconciliation: Reconciliation, row: Mapping[str, Any]) -> Explanation | FailedRead | None:
-    """The explanation of a difference."""
+    """The explanation of the difference in `row`, the failed read that prevented it, or None if there is none."""
     return reconciliation.explain([Difference(row, row["kind"], row["differs"])], PlainReads())[0]
 
 

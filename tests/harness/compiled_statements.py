@@ -9,20 +9,23 @@ from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import LRUCache
 
-#: The parts of a compiled statement that belong to its engine: they hold the clock of that engine's database.
+#: The parts of a compiled statement that belong to one engine, since they hold the clock of that engine's database.
 _OF_ENGINE = ("_bind_processors", "_inserted_primary_key_from_lastrowid_getter", "_cached_metadata")
 
-#: More than the number of the program's statements, for both kinds of database.
+#: How many statements a cache holds at most. It is more than the program has for both kinds of database together.
 _MOST = 2_000
 
 _shared: LRUCache[tuple[Any, ...], SQLCompiler] = LRUCache(_MOST)
 
 
 class _Statements(LRUCache[Any, Any]):
-    """The statements of an engine. A statement that another engine has compiled is adapted, not compiled again."""
+    """The compiled statements of an engine.
+
+    A statement that another engine has compiled is adapted, not compiled again.
+    """
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """The statement, or `default` if no engine with a dialect of this name has compiled it."""
+        """The compiled statement of `key`, or `default` if no engine with the same dialect has compiled it."""
         found = super().get(key)
         if found is None:
             dialect, *statement = key

@@ -1,4 +1,7 @@
-"""One process that handles events against the sandbox with the creation protocol, and the outcomes of the events."""
+"""A consumer that handles events with the creation protocol, as one process does.
+
+It calls the services of the sandbox. Other functions look up the records and mappings that a delivery made there.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Consumer:
     """Handles deliveries as one process does, with the creation protocol of the composition root.
 
     `grace_seconds` is the grace period of the protocol. `call_seconds` is the longest time that a call may continue
-    after its process has died. Leases are not renewed, so a lease of `lease_seconds` ends by itself. With `breakers`,
+    after its process has died. Leases are not renewed, so each lease expires after `lease_seconds`. With `breakers`,
     circuit breakers watch the calls. With `checked_writes`, a write is sent only while its lease is held.
     """
 
@@ -90,7 +93,7 @@ class Consumer:
         self.parts.close()
 
     def deliver(self, booking: DpsEvent | DomainEvent) -> Outcome:
-        """Handles one delivery of an event about a booking."""
+        """Handles one delivery of an event about a new visit or activity schedule."""
         event = booking.event if isinstance(booking, DpsEvent) else booking
         creation = VISIT if event.event_type == VISIT.event_type else ACTIVITY
         context = self._work()
@@ -98,9 +101,9 @@ class Consumer:
         return self.parts.creations.create(creation, event, context)
 
     def deliver_now(self, booking: DpsEvent) -> Outcome:
-        """Handles one delivery as soon as nobody else has the lease of the record.
+        """Handles one delivery about a visit as soon as nobody else holds the lease of the visit.
 
-        Raises the error if there is any other reason to wait.
+        If the delivery has to wait for any other reason, that error is raised.
         """
         key = creation_lease(VISIT.name, booking.dps_id)
 
@@ -115,7 +118,7 @@ class Consumer:
         return until(unless_held)
 
     def deliver_when_free(self, booking: DpsEvent | DomainEvent) -> Outcome:
-        """Handles one delivery, waiting for the lease as the drain does."""
+        """Handles one delivery, and tries again for as long as the delivery has to wait, as the drain does."""
         return until(lambda: self._unless_busy(booking))
 
     def deliver_retry(self, queue: str, body: str) -> Outcome:
@@ -134,7 +137,7 @@ class Consumer:
         return [name for name, _ in self.tracked()]
 
     def record(self, booking: DpsEvent, name: str = VISIT.name) -> CreationRecord:
-        """The record of a creation."""
+        """The stored record of the creation for `booking`. There must be one."""
         with self.database.read() as connection:
             found = creations.find_record(connection, name, booking.dps_id)
         assert found is not None
@@ -146,7 +149,7 @@ class Consumer:
             return findings.list_findings(connection)
 
     def alerts(self) -> list[Delivery]:
-        """The alerts that have not been sent yet."""
+        """The alerts that are due to be sent."""
         with self.database.read() as connection:
             return outbox.due(connection, 100)
 
@@ -162,7 +165,7 @@ class Consumer:
 
 
 def other_number() -> int:
-    """A NOMIS id that belongs to somebody else."""
+    """A new NOMIS id, for a record that the consumer did not create."""
     return 7_000_000_000 + next(_numbers)
 
 
@@ -172,12 +175,12 @@ def visits_of(sandbox: Sandbox, booking: DpsEvent) -> list[int]:
 
 
 def courses_of(sandbox: Sandbox, booking: DpsEvent) -> list[int]:
-    """The NOMIS courses made for a schedule, found by their code."""
+    """The NOMIS courses made for a schedule, found by their code, which is the id of the schedule."""
     return [each["id"] for each in sandbox.nomis("course") if each["code"] == booking.dps_id]
 
 
 def mapped_to(sandbox: Sandbox, booking: DpsEvent) -> int | None:
-    """The NOMIS id that a booking is mapped to."""
+    """The NOMIS id that a booking or schedule is mapped to, or None if it is not mapped."""
     for each in sandbox.mappings("visits") + sandbox.mappings("activities"):
         if booking.dps_id in (each.get("vsipId"), str(each.get("activityScheduleId"))):
             found = each.get("nomisId", each.get("nomisCourseActivityId"))
@@ -196,7 +199,7 @@ def delete_mapping(sandbox: Sandbox, path: str) -> None:
 
 
 def visit_mapping(booking: DpsEvent, nomis_id: int) -> dict[str, object]:
-    """The mapping of a visit."""
+    """The mapping of the visit `booking` to the NOMIS visit `nomis_id`."""
     return {"nomisId": nomis_id, "vsipId": booking.dps_id, "mappingType": "ONLINE"}
 
 
@@ -206,7 +209,7 @@ def deliver_in_a_process(environment: dict[str, str], database_url: str, event: 
 
 
 def deliver_all_in_a_process(environment: dict[str, str], database_url: str, events: list[DomainEvent]) -> None:
-    """The code of each of several racing processes: all deliveries, some of them concurrently."""
+    """The code of each of several racing processes: delivers all events, each in a separate thread."""
     consumer = Consumer(environment, database_url)
     for delivery in [in_thread(consumer.deliver_when_free, each) for each in events]:
         result_of(delivery)
@@ -215,7 +218,7 @@ def deliver_all_in_a_process(environment: dict[str, str], database_url: str, eve
 
 @contextmanager
 def consuming(sandbox: Sandbox, database_url: str, **options: Any) -> Iterator[Consumer]:
-    """A consumer, which is closed at the end."""
+    """A consumer, which is closed at the end of the `with` block."""
     consumer = Consumer(sandbox.environment(), database_url, **options)
     try:
         yield consumer

@@ -1,7 +1,7 @@
-"""Real databases for the tests: SQLite files, and a PostgreSQL server for the test session.
+"""Real databases for the tests: SQLite files, and a PostgreSQL server for each test worker.
 
-If `TEST_DATABASE_URL` has the address of a PostgreSQL server on which databases may be created, the tests use that
-server instead.
+If `TEST_DATABASE_URL` has the address of a PostgreSQL server on which databases may be created, the tests of all
+workers use that server instead.
 """
 
 import functools
@@ -33,7 +33,10 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 
 @contextmanager
 def event_listener(event_name: str, listener: Callable[..., object]) -> Iterator[None]:
-    """Calls `listener` at an event of every SQLAlchemy engine, such as `before_cursor_execute`."""
+    """During the `with` block, calls `listener` when an event `event_name` occurs in any SQLAlchemy engine.
+
+    An example of such an event is `before_cursor_execute`.
+    """
     event.listen(Engine, event_name, listener)
     try:
         yield
@@ -42,7 +45,10 @@ def event_listener(event_name: str, listener: Callable[..., object]) -> Iterator
 
 
 class Pooler:
-    """A PgBouncer in transaction mode in front of a server, with fewer connections to the server than clients."""
+    """A PgBouncer in transaction mode in front of a server.
+
+    It accepts many clients, but opens at most two connections to each database on the server.
+    """
 
     def __init__(self, server: URL) -> None:
         program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -87,7 +93,7 @@ class Pooler:
 
 
 def make_database(server: URL, template: str | None = None) -> URL:
-    """Creates a database on `server`, as a copy of `template` when given."""
+    """Creates a database on `server`, as a copy of `template` if one is given. Returns the address of the database."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
         copy = f" TEMPLATE {template}" if template else ""
@@ -99,7 +105,7 @@ def make_database(server: URL, template: str | None = None) -> URL:
 
 
 def empty_database(url: URL) -> None:
-    """Restores the content of a database to that of its template, and ends all connections to it."""
+    """Ends all other connections to a database, and restores its content to that of its template."""
     with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -112,7 +118,7 @@ def empty_database(url: URL) -> None:
 
 
 def drop_database(server: URL, name: str) -> None:
-    """Removes a database, and ends all connections to it."""
+    """Ends all connections to a database, and removes the database."""
     with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
 
@@ -175,7 +181,7 @@ def spare_databases(postgres: URL, postgres_template: str) -> Iterator[list[URL]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty database with the current schema, once for each kind of database."""
+    """The address of an empty database with the current schema. A test runs once with each kind of database."""
     if request.param == "sqlite":
         path = tmp_path / "store.db"
         shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
@@ -192,14 +198,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """An empty database with the current schema, once for each kind of database."""
+    """An empty database with the current schema. A test runs once with each kind of database."""
     database = Database(database_url)
     yield database
     database.dispose()
 
 
 def hold(url: str, key: str, held: Event) -> None:
-    """The code of a process that holds a lease until it is killed."""
+    """The code of a process that acquires a lease, sets `held`, and holds the lease until the process is killed."""
     process_leases = Leases(Database(url), "holder", 600)
     assert process_leases.acquire(key)
     held.set()

@@ -17,19 +17,19 @@ TIME = "2023-05-22T09:00:00Z"
 
 
 def put_on_dlq(app: App, *references: str) -> None:
-    """Puts events about unknown visits straight onto the dead letter queue."""
+    """Puts events about unknown visits straight onto the dead letter queue of visits."""
     dlq = app.queues()["visit"].dlq
     for reference in references:
         dlq.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))
 
 
 def on_main_queue(app: App) -> list[Message]:
-    """The messages on the main queue."""
+    """Receives the messages, at most ten, on the main queue of visits."""
     return app.queues()["visit"].main.receive(10)
 
 
 def deliver_until_dead(app: App, *references: str) -> None:
-    """Delivers events about visits that visit-scheduler does not have, until they are dead letters."""
+    """Delivers events about visits that visit-scheduler does not have, until the events are dead letters."""
     queue = app.queues()["visit"].main
     for reference in references:
         queue.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))

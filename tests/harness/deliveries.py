@@ -8,7 +8,7 @@ from tests.harness.reconciliations import ReportsApp
 
 
 def alert(app: ReportsApp, key: str = "1", event: str = "to-nomis-synch-visit-duplicate") -> None:
-    """Records a finding with its alert."""
+    """Records a finding about a duplicate visit, and puts the alert about it into the outbox."""
     properties = {"duplicateNomisId": key, "offenderNo": "A1234BC", "note": "<b>&"}
     with app.database.begin() as connection:
         record_finding(

@@ -4,7 +4,10 @@ from tests.harness.app import App
 
 
 def resolve(app: App, finding: int) -> str:
-    """Resolves a finding after a dry run that changes nothing. Returns the output."""
+    """Resolves a finding, which must be the only open one, and returns the output of the command.
+
+    A dry run comes first, and must change nothing.
+    """
     before = len(app.sandbox.journal("nomis"))
     assert "dry run: nothing was changed" in app.run_ok("duplicates", "resolve", str(finding), "--dry-run")
     assert len(app.sandbox.journal("nomis")) == before

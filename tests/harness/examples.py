@@ -12,7 +12,10 @@ _BLOCK = re.compile(r"^ *```(python|diff)\n *# (\S+)\n(.*?)^ *```", re.MULTILINE
 
 
 def add_example(heading: str, folder: Path) -> None:
-    """Copies the program to a folder, and applies the new files and diffs of one section of the page."""
+    """Copies the program to `folder`, and adds the example in one section of `doc/architecture.md` to the copy.
+
+    `heading` is the heading of the section. The example consists of new files and diffs.
+    """
     for room in ("jobs", "reports", "sync", "templates"):
         shutil.copytree(ROOT / room, folder / room)
     page = (ROOT / "doc" / "architecture.md").read_text(encoding="utf-8")
@@ -22,7 +25,7 @@ def add_example(heading: str, folder: Path) -> None:
 
 
 def touched(folder: Path) -> set[Path]:
-    """The files of a copy that differ from the originals, or are new."""
+    """The Python files in a copy of the program that are new or differ from the originals."""
     copies = [path.relative_to(folder) for path in folder.rglob("*.py")]
     return {path for path in copies if not (ROOT / path).exists() or _differs(ROOT / path, folder / path)}
 
@@ -33,7 +36,7 @@ def _change(path: Path, block: str, language: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(block, encoding="utf-8")
         return
-    # In the page an unchanged empty line has lost its leading space.
+    # On the page, an unchanged empty line of a diff has lost its leading space.
     lines = [line if line.strip() else f" {line}" for line in block.splitlines(keepends=True)]
     old = "".join(line[1:] for line in lines if not line.startswith("+"))
     new = "".join(line[1:] for line in lines if not line.startswith("-"))

@@ -14,7 +14,7 @@ from tests.harness.waiting import until
 def faulty(
     sandbox: Sandbox, service: str, method: str = "*", path: str | None = None, **parameters: Any
 ) -> Iterator[None]:
-    """Switches a fault of the sandbox on for the `with` block. At the end all faults are switched off."""
+    """Switches a fault of the sandbox on for the `with` block. At the end, all faults are switched off."""
     sandbox.fault(service, method, path, **parameters)
     try:
         yield
@@ -62,10 +62,10 @@ def held(
     times: int | None = 1,
     skip: int = 0,
 ) -> Iterator[Hold]:
-    """Keeps requests waiting with a fault of this kind until they are released or the block ends.
+    """Keeps requests waiting, with a fault of the given kind, until they are released or the `with` block ends.
 
-    `delay` keeps them from the service, and `timeout_after_write` holds their responses back. A test that resets the
-    sandbox, or clears its faults, releases them too.
+    The kind `delay` keeps the requests from the service, and `timeout_after_write` holds back their responses. If a
+    test resets the sandbox or clears its faults, the requests are also released.
     """
     hold = Hold(sandbox, sandbox.fault(service, method, path, kind=kind, times=times, skip=skip, until_released=True))
     try:

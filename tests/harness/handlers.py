@@ -1,4 +1,4 @@
-"""Handles messages of the domains against the sandbox, one at a time."""
+"""Handles messages with the handlers of the domains, one at a time, against the sandbox."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, h
 class Harness:
     """Handles events and mapping retries one at a time, with the handlers of the composition root.
 
-    `retries` has the mapping retries that the handlers sent to the queues. `step` is the last step of the last message.
+    `retries` has the mapping retries that the handlers sent to the queues. `step` is the last step that the handling of
+    the last message reached.
     """
 
     def __init__(self, sandbox: Sandbox, database_url: str) -> None:
@@ -45,12 +46,12 @@ class Harness:
         self._parts = self._open(0)
 
     def close(self) -> None:
-        """Closes the parts."""
+        """Closes the database, the services and the other parts of the program."""
         self._parts.close()
 
     @property
     def database(self) -> Database:
-        """The database."""
+        """The database that the handlers use."""
         return self._parts.database
 
     @property
@@ -64,7 +65,7 @@ class Harness:
         return self._parts.leases
 
     def set_grace_period(self, seconds: float) -> None:
-        """From now on, a write without a response counts as under way for this number of seconds."""
+        """Makes each later write without a response count as under way for `seconds`."""
         self._parts.close()
         self._parts = self._open(seconds)
 
@@ -80,7 +81,10 @@ class Harness:
         return self._work(queue, body)
 
     def tracked(self, *names: str) -> list[tuple[str, dict[str, str]]]:
-        """The events tracked so far, oldest first. If names are given, only those events."""
+        """The events tracked so far, each with its properties, oldest first.
+
+        If names are given, events with other names are left out.
+        """
         self._parts.telemetry.flush()
         events = [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
         listed = {name for handler in HANDLERS.values() for name in tracked_events(handler)}
@@ -133,7 +137,7 @@ def prisoner_at(sandbox: Sandbox, place: int) -> Prisoner:
 
 @pytest.fixture
 def harness(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[Harness]:
-    """The handlers of all queues, on a separate database."""
+    """A harness with the handlers of all queues and a separate database."""
     made = Harness(sandbox, f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'sync.db')}")
     yield made
     made.close()

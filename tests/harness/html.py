@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 
 class Tags(HTMLParser):
-    """Every tag of a page with its attributes, and its visible text."""
+    """The tags of a page, each with its attributes, and all text between the tags."""
 
     def __init__(self, page: str) -> None:
         """Reads the page."""
@@ -26,7 +26,10 @@ class Tags(HTMLParser):
 
 
 def text_of(html: str) -> str:
-    """The visible text of a page on one line, without its style, scripts and data. Cells and tables stay apart."""
+    """The visible text of a page on one line, without its style, scripts and data.
+
+    A space separates neighbouring cells, and `|` ends each table.
+    """
     bare = re.sub(r"<(style|script|template)\b.*?</\1>", "", html, flags=re.DOTALL)
     apart = re.sub("</(td|th)>", " ", bare).replace("</table>", "| ")
     return " ".join(Tags(apart).text.split())

@@ -33,7 +33,7 @@ def raw_manifests() -> Iterator[tuple[Path, Manifest]]:
 
 
 def render(overlay: str, component: str | None, workspace: Path) -> list[Manifest]:
-    """The objects of an overlay, with a component if one is given.
+    """The objects of an overlay, rendered in the folder `workspace`, with a component if one is given.
 
     Skips the test on a machine without kubectl.
     """
@@ -51,7 +51,7 @@ def render(overlay: str, component: str | None, workspace: Path) -> list[Manifes
 
 
 def is_known(manifest: Manifest) -> bool:
-    """Whether Kubernetes itself defines the kind, so that a schema for it exists."""
+    """Whether Kubernetes itself defines the kind of an object, so that there is a schema for it."""
     return "monitoring.coreos.com" not in manifest["apiVersion"]
 
 
@@ -69,12 +69,12 @@ def pod_of(manifest: Manifest) -> Manifest | None:
 
 
 def starts_the_program(pod: Manifest) -> bool:
-    """Whether the pod's container starts the program itself, unlike the pod in which operators run commands."""
+    """Whether the pod's container starts the program itself, unlike the container in which operators run commands."""
     return "command" not in pod["containers"][0]
 
 
 def pods_of(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """The pods that the objects start, by the names of the objects."""
+    """The specifications of the pods that the objects start, by the names of the objects."""
     found = ((manifest["metadata"]["name"], pod_of(manifest)) for manifest in manifests)
     return {name: pod for name, pod in found if pod is not None}
 
@@ -82,7 +82,8 @@ def pods_of(manifests: list[Manifest]) -> dict[str, Manifest]:
 def environment_of(pod: Manifest, manifests: list[Manifest], secrets: Mapping[str, str]) -> dict[str, str]:
     """The environment of a pod's only container.
 
-    `secrets` has values by secret key; any other secret key has the value `secret`.
+    `secrets` has the values of variables that come from secrets, by the name of the variable. Any other variable that
+    comes from a secret has the value `secret`.
     """
     (container,) = pod["containers"]
     settings = of_kind(manifests, "ConfigMap")

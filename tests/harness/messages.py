@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 def channel_text(report: SlackReport) -> str:
-    """The text in the channel."""
+    """The text of the post in the channel itself."""
     return report.posts[0].text
 
 
 def thread_text(report: SlackReport) -> str:
-    """The text in the thread."""
+    """The text of the replies in the post's thread."""
     return "\n".join(each.text for each in report.posts[1:])
 
 
 def attached(report: SlackReport | EmailReport, kind: str) -> str:
-    """The content of the attached file of this kind, or an empty text if none is attached."""
+    """The content of the attached file of the given kind, or an empty text if there is no such file."""
     return next((each.content for each in report.files if each.kind == kind), "")

@@ -20,13 +20,13 @@ from tests.harness.waiting import in_thread, result_of, until
 
 
 def tracked(application: Application) -> Counter[str]:
-    """The number of telemetry events so far, by name."""
+    """The number of telemetry events tracked so far, by name."""
     application.telemetry.flush()
     return Counter(event["name"] for event in read_events(application.database))
 
 
 def settle(drain: Drain, queue: Queue) -> BatchSummary:
-    """Drains until the queue is empty, including delayed messages."""
+    """Drains until the queue has no messages left, not even delayed ones. Returns the total of all batches."""
     total = BatchSummary(drain.queue)
 
     def nothing_left() -> bool:
@@ -43,7 +43,7 @@ BOOKED, CHANGED, CANCELLED = "prison-visit.booked", "prison-visit.changed", "pri
 
 
 def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event: Any) -> str:
-    """Puts an event about a visit on its queue, as SNS does, and returns the id of the message."""
+    """Puts an event about a visit on `queue`, as SNS does, and returns the id of the message."""
     values = {
         "eventType": event_type,
         "occurredAt": f"2023-05-22T10:{minute:02}:00+01:00",
@@ -57,7 +57,10 @@ def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event
 
 @contextmanager
 def draining(application: Application, name: str) -> Iterator[None]:
-    """A drain that continues with the next batch even if a batch fails, as the scheduler's drain does."""
+    """Drains a queue in another thread during the `with` block.
+
+    If a batch fails, the drain continues with the next batch, as the scheduler's drain does.
+    """
     over = threading.Event()
     drain = application.open_drain(name)
 
@@ -77,7 +80,7 @@ def draining(application: Application, name: str) -> Iterator[None]:
 
 
 def nothing_lost(sandbox: Sandbox, application: Application, name: str) -> None:
-    """Checks that every record is in NOMIS exactly once, as DPS has it, and that no message is a dead letter."""
+    """Checks that every record is in NOMIS exactly once, as DPS has it, and that a queue has no dead letters."""
     assert application.queue_pair(name).dlq.counts().total == 0
     assert sandbox.verify()["problems"] == []
 
@@ -85,12 +88,15 @@ def nothing_lost(sandbox: Sandbox, application: Application, name: str) -> None:
 def last_failure(
     database: Database, *, queue: str = "visit", sns_message_id: str | None = None, message_id: str = ""
 ) -> FailedAttempt | None:
-    """The last failed attempt to handle a message of a queue, by SNS id or else by SQS id."""
+    """The last failed attempt to handle a message of a queue, or None if there is none.
+
+    The message is identified by its SNS id or, without one, by its SQS id.
+    """
     with database.read() as connection:
         found = attempts_at(connection, queue, [(sns_message_id, message_id)])
     return found[message_id].last if found else None
 
 
 def failure_of(application: Application, message_id: str) -> FailedAttempt | None:
-    """The last failed attempt to handle a message."""
+    """The last failed attempt to handle a message about a visit, or None if there is none."""
     return last_failure(application.database, message_id=message_id)

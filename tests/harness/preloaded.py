@@ -1,4 +1,4 @@
-"""Loads once, for all forked children, what every command needs: modules, command line, AWS services and templates."""
+"""Loads, once for all forked children, the modules, command line, AWS clients and templates that all commands need."""
 
 import functools
 import gc
@@ -33,5 +33,5 @@ for service in ("sqs", "sns", "s3"):
 for template in environment().list_templates(extensions=["j2"]):
     environment().get_template(template)
 
-# The garbage collector of a child then skips the memory that it shares with the others, which it would otherwise copy.
+# The garbage collector of a child then skips the memory that the child shares with the others, and so does not copy it.
 gc.freeze()

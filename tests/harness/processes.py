@@ -20,7 +20,7 @@ CONTEXT.set_forkserver_preload(["sandbox.__main__", "tests.harness.creations", "
 
 @contextmanager
 def child(target: Callable[..., object], *arguments: Any) -> Iterator[ForkServerProcess]:
-    """A process that calls `target`. It is killed at the end of the block if it has not ended."""
+    """A process that calls `target`. It is killed at the end of the `with` block if it has not ended."""
     process = CONTEXT.Process(target=target, args=arguments, daemon=True)
     process.start()
     try:
@@ -33,7 +33,7 @@ def child(target: Callable[..., object], *arguments: Any) -> Iterator[ForkServer
 
 @contextmanager
 def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A command with text streams. It is killed at the end of the block if it has not ended."""
+    """A command with text streams. It is killed at the end of the `with` block if it has not ended."""
     with subprocess.Popen(command, text=True, **options) as process:
         try:
             yield process
@@ -62,7 +62,7 @@ def start_command(
 ) -> ForkedCommand:
     """Starts a command of the program in a forked process.
 
-    `streams` has the files `out` and `err`.
+    `streams` may have `out` and `err`, the files for the output and the errors of the command.
     """
     return ForkedCommand(main, [PROGRAM, *arguments], environment, folder, **streams)
 
@@ -70,5 +70,8 @@ def start_command(
 def run_command(
     arguments: Sequence[str], environment: Mapping[str, str], folder: Path, typed: str = ""
 ) -> tuple[int, str, str]:
-    """Runs a command of the program in a forked process, and returns its exit code, output and errors."""
+    """Runs a command of the program in a forked process, with `typed` as its input.
+
+    Returns the exit code, the output and the errors of the command.
+    """
     return run_forked(main, [PROGRAM, *arguments], environment, folder, typed)

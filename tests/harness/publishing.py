@@ -18,7 +18,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class DpsEvent:
-    """An event about a record: its publisher, its queue, and the name of the record."""
+    """An event about a record: the sandbox that publishes it, its queue and content, and the id of the DPS record."""
 
     sandbox: Sandbox
     queue: str
@@ -28,7 +28,7 @@ class DpsEvent:
     prisoner_id: str | None = None
 
     def publish(self) -> None:
-        """Publishes the event, any number of times."""
+        """Publishes the event. Each call publishes it again."""
         self.sandbox.publish(self.event_type, dict(self.information), self.prisoner_id)
 
     @property
@@ -39,7 +39,7 @@ class DpsEvent:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person in prison."""
+    """A prisoner, and one room of the prisoner's prison."""
 
     offender_no: str
     booking_id: int
@@ -55,7 +55,10 @@ def person(sandbox: Sandbox, place: int = 0) -> Person:
 
 
 def put_visit(sandbox: Sandbox, reference: str, **changes: Any) -> str:
-    """Books or changes a visit, by default to the first prisoner, in visit-scheduler. Returns the prisoner's number."""
+    """Books or changes a visit in visit-scheduler. Returns the prisoner's number.
+
+    By default, it is a visit to the first prisoner.
+    """
     prisoner = sandbox.prisoners()[0]
     values: dict[str, Any] = {
         "prisoner_id": prisoner["offenderNo"],
@@ -71,14 +74,14 @@ def put_visit(sandbox: Sandbox, reference: str, **changes: Any) -> str:
 
 
 def visit_booked(sandbox: Sandbox) -> DpsEvent:
-    """A visit, and the event that says it was booked."""
+    """Books a visit, and returns the event that says it was booked."""
     reference = f"visit-{next(_numbers)}"
     offender_no = put_visit(sandbox, reference)
     return DpsEvent(sandbox, "visit", "prison-visit.booked", {"reference": reference}, reference, offender_no)
 
 
 def review_inserted(sandbox: Sandbox) -> DpsEvent:
-    """An incentive review, and the event that says it was inserted."""
+    """Inserts an incentive review, and returns the event that says it was inserted."""
     who = person(sandbox)
     review = sandbox.add_review(who.offender_no, "BAS", publish=False)
     information = {"id": review, "nomsNumber": who.offender_no}
@@ -86,7 +89,7 @@ def review_inserted(sandbox: Sandbox) -> DpsEvent:
 
 
 def schedule_created(sandbox: Sandbox) -> DpsEvent:
-    """An activity schedule with one session tomorrow, and the event that says it was created."""
+    """Creates an activity schedule with one session tomorrow, and returns the event that says it was created."""
     who, number = person(sandbox), 1000 + next(_numbers)
     tomorrow = (london_today() + timedelta(days=1)).isoformat()
     activity = {
@@ -118,7 +121,7 @@ def schedule_created(sandbox: Sandbox) -> DpsEvent:
 
 
 def allocated(sandbox: Sandbox, schedule: DpsEvent) -> DpsEvent:
-    """An allocation to a schedule, and the event that says it was made."""
+    """Allocates the first prisoner to a schedule, and returns the event that says so."""
     who, number = person(sandbox), 1000 + next(_numbers)
     sandbox.put(
         "allocation",
@@ -133,7 +136,7 @@ def allocated(sandbox: Sandbox, schedule: DpsEvent) -> DpsEvent:
 
 
 def attended(sandbox: Sandbox, schedule: DpsEvent) -> DpsEvent:
-    """An attendance of the session of a schedule, and the event that says it was recorded."""
+    """Records an attendance at the session of a schedule, and returns the event that says it was recorded."""
     number = 1000 + next(_numbers)
     who = person(sandbox)
     sandbox.put("attendance", id=number, instance_id=int(schedule.dps_id), prisoner_number=who.offender_no)
@@ -143,7 +146,7 @@ def attended(sandbox: Sandbox, schedule: DpsEvent) -> DpsEvent:
 
 
 def appointment_created(sandbox: Sandbox, *, in_cell: bool = False) -> DpsEvent:
-    """An appointment, and the event that says it was created."""
+    """Creates an appointment, and returns the event that says it was created."""
     who, number = person(sandbox), 1000 + next(_numbers)
     sandbox.put(
         "appointment",
@@ -163,7 +166,7 @@ def appointment_created(sandbox: Sandbox, *, in_cell: bool = False) -> DpsEvent:
 
 
 def adjustment_inserted(sandbox: Sandbox) -> DpsEvent:
-    """An adjustment of a key date, and the event that says it was inserted."""
+    """Inserts an adjustment of a key date, and returns the event that says it was inserted."""
     who, number = person(sandbox), f"b1b9c9d0-0000-4000-8000-{next(_numbers):012}"
     sandbox.put(
         "adjustment",

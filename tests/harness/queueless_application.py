@@ -8,21 +8,21 @@ from sync.upstream.services import Services
 
 
 class _CertainSettings(Settings):
-    """Settings that treat a lost call as ended at once, so that a test knows its outcome."""
+    """Settings with which a lost call counts as ended at once, so that a test knows the outcome of the call."""
 
     @classmethod
     def of(cls, settings: Settings) -> _CertainSettings:
-        """A copy of the settings that treats a lost call as ended at once."""
+        """A copy of `settings` with which a lost call counts as ended at once."""
         return cls.model_construct(**dict(settings)).with_environment(settings._environment)
 
     @property
     def longest_call_seconds(self) -> float:
-        """Zero: no call without a response may still be under way."""
+        """Zero: a call without a response is never still under way."""
         return 0.0
 
     @property
     def longest_create_seconds(self) -> float:
-        """Zero: no create may still be under way after its intent."""
+        """Zero: after its intent, a create is never still under way."""
         return 0.0
 
 
@@ -30,8 +30,9 @@ class QueuelessApplication(Application):
     """The program without queues.
 
     It collects mapping retries in `retries`, and has breakers only if `with_breakers` is set. If `sending_fails` is
-    set, a retry raises it and is not kept. A lost call counts as ended at once unless `calls_may_linger`. A write is
-    sent even if its lease has expired, as some tests need, unless `with_checked_writes` is set.
+    set, sending a retry raises that error, and the retry is not kept. A lost call counts as ended at once unless
+    `calls_may_linger` is set. A write is sent even if its lease has expired, as some tests need, unless
+    `with_checked_writes` is set.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class QueuelessApplication(Application):
         self._with_breakers = with_breakers
 
     def send_retry(self, queue: str, body: str) -> str:
-        """Keeps a mapping retry as (queue id, body)."""
+        """Keeps a mapping retry in `retries` as (queue id, body), and returns the id of its message."""
         if self.sending_fails is not None:
             raise self.sending_fails
         self.retries.append((queue, body))

@@ -1,4 +1,4 @@
-"""Makes a reconciliation's calls one by one, without retries, for tests of a comparison without the engine."""
+"""Makes a reconciliation's calls one by one, without retries, for tests that compare without the engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class PlainReads:
     def each(
         self, service: UpstreamName, read: Callable[[Item], Value], items: Iterable[Item]
     ) -> list[tuple[Item, Value | FailedRead]]:
-        """Calls `read` for every item. Raises `ServiceTooOld` when the service lacks the route."""
+        """Calls `read` for every item. Returns each item with the value or the failed read.
+
+        Raises `ServiceTooOld` if the service lacks the route.
+        """
         found: list[tuple[Item, Value | FailedRead]] = []
         for item in items:
             self.calls.append(service)
@@ -42,12 +45,12 @@ class PlainReads:
         return found
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """Makes a single call. Raises its `SyncError`, even if the route is missing."""
+        """Makes a single call. Raises the call's `SyncError`, even if the route is missing."""
         self.calls.append(service)
         return read()
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """Reads a page of a list, as a single call."""
+        """Reads a page of a list with a single call."""
         return self.one(service, read)
 
     def begin(self, unit: Unit) -> None:

@@ -1,4 +1,4 @@
-"""Reconciliations that run, with the parts of the composition root, against a sandbox without queues."""
+"""Runs reconciliations with the parts of the composition root, against a sandbox without queues."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _RUN_NUMBERS = itertools.count(1)
 
 
 class ReportsApp(QueuelessApplication):
-    """The parts that reconcile and deliver. `stages` collects the reported progress."""
+    """The parts of the program that reconcile and deliver reports. `stages` collects the reported progress."""
 
     def __init__(self, settings: Settings, *, with_breakers: bool = False) -> None:
         super().__init__(settings, with_breakers=with_breakers)
@@ -56,7 +56,7 @@ class ReportsApp(QueuelessApplication):
         outage_seconds: float = 5.0,
         sleep: Callable[[float], None] = lambda _seconds: None,
     ) -> ReconciliationOutcome:
-        """Runs the reconciliation, without waiting before the recheck."""
+        """Runs the reconciliation `kind`. By default, all waits are skipped."""
         runner = replace(
             self.reconciliations(progress or (lambda *stage: self.stages.append(stage))),
             find_pending=find_pending,
@@ -66,7 +66,7 @@ class ReportsApp(QueuelessApplication):
         return runner.run(kind, run_id or f"run-{next(_RUN_NUMBERS)}", parameters or ReconciliationParameters())
 
     def events(self, name: str) -> list[Mapping[str, str]]:
-        """The properties of the events of this name that were tracked, oldest first."""
+        """The properties of the incentive reconciliation's tracked events whose names end with `name`, oldest first."""
         self.telemetry.flush()
         return [each["properties"] for each in read_events(self.database, f"incentives-reports-reconciliation-{name}")]
 
@@ -86,11 +86,11 @@ class Clock:
         return now() + self._ahead
 
     def forward(self, seconds: float) -> None:
-        """Moves the clock forward."""
+        """Moves the clock forward by `seconds`."""
         self._ahead += timedelta(seconds=seconds)
 
 
-#: Opens the parts with further settings, always on the same database.
+#: Opens the parts of the program with further settings, always with the same database.
 OpenApp = Callable[..., ReportsApp]
 
 
@@ -98,7 +98,10 @@ OpenApp = Callable[..., ReportsApp]
 def open_reports_app(
     environment: Mapping[str, str], folder: Path, database_url: str, *, with_breakers: bool = False, **settings: str
 ) -> Iterator[ReportsApp]:
-    """The parts with a sandbox's settings and further settings in lower case. Reports are kept below `folder`."""
+    """The parts of the program, for the `with` block, with the settings in `environment` and `settings`.
+
+    The names in `settings` are in lower case. Reports are kept below `folder`.
+    """
     values = {
         **environment,
         "DATABASE_URL": database_url,
@@ -116,7 +119,7 @@ def open_reports_app(
 
 
 def causes(mismatches: tuple[IncentiveMismatch, ...]) -> dict[int, int]:
-    """The number of the cause found, by booking."""
+    """The number of the cause of each mismatch that has a diagnosis, by booking."""
     return {each.booking_id: each.diagnosis.number for each in mismatches if each.diagnosis}
 
 
@@ -124,7 +127,7 @@ CURRENT = "/incentives/booking-id/{b}/current"
 
 
 def result_of(outcome: ReconciliationOutcome) -> IncentiveResult:
-    """The result of an incentives run. The run must have a result."""
+    """The result in `outcome`, which must be a result of the incentive reconciliation."""
     assert isinstance(outcome.result, IncentiveResult)
     return outcome.result
 
@@ -151,7 +154,7 @@ def read_bookings(app: ReportsApp, run_id: str) -> set[int]:
 
 @contextmanager
 def at_work(app: ReportsApp, parameters: ReconciliationParameters, run_id: str) -> Iterator[None]:
-    """A run that is reading prisoners during the `with` block."""
+    """Runs a reconciliation that is reading prisoners throughout the `with` block, and ends after it."""
     reading, go_on = threading.Event(), threading.Event()
 
     def wait(stage: str, _done: int, _total: int) -> None:
@@ -173,7 +176,7 @@ HALF, OTHER_HALF = (ReconciliationParameters(shards=2, shard=shard) for shard in
 
 
 def kept(app: ReportsApp, result: IncentiveResult, *channels: str) -> IncentiveResult:
-    """Stores a result as a run does, with its deliveries to the named channels."""
+    """Stores a result as a run does, with its deliveries to the named channels, and returns the result."""
     with app.database.begin() as connection:
         runs.create_run(connection, result.reconciliation, result.run_id, {}, 1)
         runs.save_result(connection, result)
@@ -188,7 +191,10 @@ def planted_causes(upstream: Sandbox) -> list[dict[str, Any]]:
 
 
 def pending_on_dlq(upstream: Sandbox, app: ReportsApp) -> FindPendingMessages:
-    """A search that finds the planted reviews of row 1 of the decision table on the dead letter queue."""
+    """A search for pending messages.
+
+    It finds on the dead letter queue the messages about the reviews planted for row 1 of the decision table.
+    """
     waiting = [each["bookingId"] for each in planted_causes(upstream) if each["cause"] == 1]
 
     def find_pending(_domain: Domain) -> PendingMessages:
@@ -203,5 +209,5 @@ def pending_on_dlq(upstream: Sandbox, app: ReportsApp) -> FindPendingMessages:
 
 
 def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
-    """The result of a run."""
+    """Runs the incentive reconciliation with these parameters, and returns the result."""
     return result_of(app.reconcile(ReconciliationParameters(**parameters)))

@@ -17,9 +17,9 @@ class RecordedCalls:
         return False
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
-        """Records the service, the method and the status of the error, if there was one."""
+        """Records the service, the method, and the status of the error if there was one."""
         assert seconds > 0
         self.calls.append((service, method, None if error is None else error.status or "no answer"))
 
     def not_called(self, service: UpstreamName) -> None:
-        """Does nothing for a call that was not made."""
+        """Does nothing: a call that was not made is not recorded."""

@@ -44,7 +44,7 @@ LETTERS = "ABCDEFGHJK"
 
 
 def mismatch(number: int, **changes: object) -> IncentiveMismatch:
-    """A mismatch of a made-up prisoner. The cause, prison and levels depend on the number."""
+    """A mismatch of a made-up prisoner. The cause, prison and levels depend on `number`."""
     offender_no = f"A{number:04d}{LETTERS[number % 10]}{LETTERS[number // 10 % 10]}"
     cause = (4, 5, 7)[number % 3]
     values: dict[str, Any] = {
@@ -97,7 +97,7 @@ def mismatch(number: int, **changes: object) -> IncentiveMismatch:
 
 
 def made_result(mismatches: int = 3, **changes: object) -> IncentiveResult:
-    """A complete run with this number of mismatches, after eleven other runs."""
+    """The result of a complete run with this number of mismatches, after eleven earlier runs."""
     found = tuple(mismatch(number) for number in range(mismatches))
     earlier = tuple(
         TrendPoint(
@@ -144,7 +144,7 @@ def made_result(mismatches: int = 3, **changes: object) -> IncentiveResult:
 
 
 def with_everything(mismatches: int = 3) -> IncentiveResult:
-    """An incomplete run that has every kind of finding and problem."""
+    """The result of an incomplete run that has every kind of finding and problem."""
     return made_result(
         mismatches,
         status="incomplete",
@@ -212,7 +212,7 @@ _VISIT_DIFFERENCES = {
 
 
 def visit_mismatch(number: int, **changes: object) -> Mismatch:
-    """A made-up visit that differs. The kind, cause and prison depend on the number."""
+    """A mismatch of a made-up visit. The kind, cause and prison depend on `number`."""
     kind = VISIT_KINDS[number % 3].code
     offender_no = f"B{number:04d}{LETTERS[number % 10]}{LETTERS[number // 10 % 10]}"
     reference = f"bq-te-{number // 100:02d}-{number % 100:02d}"
@@ -244,7 +244,7 @@ def visit_mismatch(number: int, **changes: object) -> Mismatch:
 
 
 def visit_result(number: int = 3, **changes: object) -> ReconciliationResult:
-    """A complete run of a made-up reconciliation without special fields, with `number` mismatches."""
+    """The result of a complete run with `number` mismatches, of a made-up reconciliation that has no special fields."""
     found = tuple(visit_mismatch(each) for each in range(number))
     earlier = made_result(0).trend[:-1]
     made = ReconciliationResult(
@@ -283,7 +283,7 @@ def visit_result(number: int = 3, **changes: object) -> ReconciliationResult:
 
 
 def visits_with_everything(number: int = 3) -> ReconciliationResult:
-    """An incomplete run of visits that has every kind of finding and problem."""
+    """The result of an incomplete run over visits that has every kind of finding and problem."""
     lacking: dict[str, Any] = {
         "key": {"reference": "bq-te-ke-ol"},
         "offender_no": "B5555EE",
@@ -317,7 +317,7 @@ def visits_with_everything(number: int = 3) -> ReconciliationResult:
 
 
 def allocation_result(**changes: object) -> ReconciliationResult:
-    """A complete run that compares the counts of bookings by prison."""
+    """The result of a complete run that compares how many allocations each booking has at each prison."""
     kinds = (
         KindName(code="NOMIS_only", label="allocated in NOMIS only"),
         KindName(code="DPS_only", label="allocated in DPS only"),
@@ -361,7 +361,7 @@ def allocation_result(**changes: object) -> ReconciliationResult:
 
 
 def ended_run(run_id: str = "run-of-today", status: str = "complete", **changes: Any) -> EndedRun:
-    """A run of incentives as the index lists it."""
+    """A run of the incentive reconciliation as the index lists it."""
     values: dict[str, Any] = {
         "reconciliation": "incentives",
         "title": "Incentive levels",

@@ -16,12 +16,12 @@ from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
 
-#: A row as its values by column.
+#: The values of a row, by column.
 Row = Mapping[str, Any]
 
 
 class SampleEvents(Events):
-    """One event for each mismatch and one at the end."""
+    """One event for each mismatch, and one event at the end."""
 
     report = "made-up-report"
     more = "made-up-more"
@@ -31,14 +31,14 @@ class SampleEvents(Events):
         return Event("made-up-mismatch", {"bookingId": mismatch.booking_id})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """Returns the event at the end, with the number of units that differ."""
+        """Returns the event at the end, with the numbers of mismatches and units."""
         return (Event(self.report, {"mismatches": len(result.mismatches), "units": len(units)}),)
 
 
 class SampleReconciliation(Reconciliation):
     """Compares counts by prison and booking.
 
-    `units` holds the rows of each unit, or the error that reading it raises.
+    `units` holds the rows of each unit, or the error that reading the unit raises.
     """
 
     name = "made-up"
@@ -55,7 +55,7 @@ class SampleReconciliation(Reconciliation):
         return Population(tuple(map(Unit, self.units)), None)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:  # noqa: ARG002
-        """Returns the rows that the test supplied."""
+        """Returns the rows that the test supplied for a unit, or raises the error that it supplied."""
         given = self.units[unit.id]
         if isinstance(given, Exception):
             raise given
@@ -77,7 +77,7 @@ class SampleReconciliation(Reconciliation):
         differences: Sequence[Difference],
         reads: Reads,  # noqa: ARG002
     ) -> Sequence[Explanation | FailedRead | None]:
-        """Returns no explanation."""
+        """Returns None for each difference, since there are no explanations."""
         return [None for _ in differences]
 
     def events(self) -> Events:

@@ -1,6 +1,6 @@
-"""The sandbox that the tests of one worker share.
+"""The sandboxes that the tests of one worker share.
 
-It starts once, and each test that uses it gets a new world.
+Each sandbox starts once. A test that uses the fixture `sandbox` gets a new world.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sandbox.domains import CLIENTS
 
 #: The number of open prisons in a small world. Some of them have no activities.
 PRISONS = 24
-#: The prefix of the settings with each client's credentials.
+#: The prefix of the settings that have the credentials of a client, by the service that the client calls.
 PREFIXES = {client.service: client.prefix for client in CLIENTS}
 
 
@@ -28,12 +28,12 @@ class SmallSandbox(Sandbox):
     """
 
     def reset(self, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, **options: object) -> None:
-        """Replaces the current world with a new one; queues, faults, latency, logs and Slack messages are gone."""
+        """Replaces the current world with a new one, as `Sandbox.reset` does, but by default with few prisons."""
         super().reset(prisoners, seed, latency_ms, **{"prisons": PRISONS, **options})
 
 
 class Caller:
-    """Calls the fake services as the program would, by default with a token of the right client."""
+    """Calls the fake services as the program would, by default with a token of the service's client."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         """Takes the sandbox whose services are called."""
@@ -45,7 +45,7 @@ class Caller:
         self._session.trust_env = False
 
     def ask_token(self, service: str, secret: str | None = None) -> requests.Response:
-        """Asks auth for a token for a service's client, with another secret if one is given."""
+        """Requests a token for a service's client from auth, with `secret` as the client's secret if it is given."""
         prefix = PREFIXES[service]
         pair = f"{self.environment[f'{prefix}_CLIENT_ID']}:{secret or self.environment[f'{prefix}_CLIENT_SECRET']}"
         headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
@@ -61,7 +61,10 @@ class Caller:
     def call(
         self, service: str, method: str, path: str, json: Any = None, token: str | None = None
     ) -> requests.Response:
-        """Calls a service. If `token` is empty, no token is sent."""
+        """Calls a service with `token` or, if `token` is None, with a token of the service's client.
+
+        If `token` is empty, no token is sent.
+        """
         held = self.token(service) if token is None else token
         headers = {"Authorization": f"Bearer {held}"} if held else {}
         return self._session.request(method, self.sandbox.url(service) + path, json=json, headers=headers, timeout=30)
@@ -77,7 +80,7 @@ class Caller:
 
 @pytest.fixture(scope="session")
 def running_sandbox() -> Iterator[Sandbox]:
-    """The processes of a sandbox with an emulator of AWS, which run as long as the worker."""
+    """A sandbox with an emulator of AWS. Its processes run as long as the worker does."""
     with Sandbox.start() as sandbox:
         yield sandbox
 
@@ -91,7 +94,7 @@ def unpatched_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def quiet_sandbox() -> Iterator[Sandbox]:
-    """The process of a sandbox without queues, which runs as long as the worker."""
+    """A sandbox without queues. Its process runs as long as the worker does."""
     with SmallSandbox.start(prisoners=20, moto=False) as sandbox:
         yield sandbox
 

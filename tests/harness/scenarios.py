@@ -16,21 +16,24 @@ from sync.errors import LeaseBusy, SyncError
 from tests.harness.handlers import Harness
 from tests.harness.waiting import until
 
-#: As well as the explicit examples, a few scenarios are generated. The variable requests a larger number, which takes
-#: longer.
+#: As well as the explicit examples, a few scenarios are generated. The variable `STORIES` sets a larger number, which
+#: takes longer.
 BOUNDED = settings(
     max_examples=int(os.environ.get("STORIES", "5")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     print_blob=True,
 )
-#: A number for each scenario of one world.
+#: The numbers of the scenarios, so that scenarios in one world have different records.
 NUMBERS = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The loss of the response to the next call of this kind. `written` says whether the service made the change."""
+    """The loss of the response to the next call of `service` with `method`.
+
+    `written` says whether the service made the change.
+    """
 
     service: str
     method: str
@@ -77,7 +80,10 @@ def delivery(change: int, loss: Loss | None = None) -> Step:
 
 @st.composite
 def scenarios(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) -> Scenario:
-    """Changes in order, repeated and unordered deliveries between them, and the order of the final deliveries."""
+    """Draws a scenario with this number of changes.
+
+    It has the changes in order, repeated and unordered deliveries between them, and the order of the final deliveries.
+    """
     steps: list[Step] = []
     lost = st.none() | st.sampled_from(losses)
     for change in range(changes):
@@ -90,10 +96,11 @@ def scenarios(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) ->
 def play(
     harness: Harness, scenario: Scenario, changes: Sequence[Callable[[], object]], deliver: Callable[[int], object]
 ) -> set[int]:
-    """Plays a scenario, then redelivers the events that failed until two rounds in a row change nothing.
+    """Plays a scenario, then delivers the pending events again and again, until two rounds in a row change nothing.
 
-    Two rounds are needed, since a failing attempt may still settle what an earlier attempt in the round waited for.
-    Returns the changes whose events never succeeded. Every event is delivered at least once after its change.
+    An event is pending until a delivery of it succeeds. Two rounds are needed, since a failing attempt may still settle
+    what an earlier attempt in the same round waited for. Returns the changes whose events never succeeded. Every event
+    is delivered at least once after its change.
     """
     steps, last = scenario
     pending = set(range(len(changes)))
@@ -122,7 +129,7 @@ def play(
 
 
 def attempt(deliver: Callable[[int], object], change: int, pending: set[int]) -> None:
-    """Delivers the event of a change. If the delivery fails, the event stays pending."""
+    """Delivers the event of a change. Unless the delivery fails, the change is removed from `pending`."""
     try:
         when_free(lambda: deliver(change))
     except SyncError:
@@ -131,7 +138,7 @@ def attempt(deliver: Callable[[int], object], change: int, pending: set[int]) ->
 
 
 def when_free(work: Callable[[], object]) -> None:
-    """Runs a call, and waits for a lease that is still held after a lost response.
+    """Calls `work`, and repeats the call for as long as it needs a lease that is still held after a lost response.
 
     Raises any other error.
     """

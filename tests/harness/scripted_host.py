@@ -14,7 +14,10 @@ from sync.upstream.http import connection_pool
 
 
 class Host:
-    """A server that sends the n-th list of byte strings on its n-th connection, and then closes the connection."""
+    """A server that sends the n-th list of byte strings on its n-th connection, one string for each request.
+
+    It then closes the connection or, with `hold`, keeps the connection open until the server is closed.
+    """
 
     def __init__(self, *scripts: list[bytes], context: ssl.SSLContext | None = None, hold: bool = False) -> None:
         self._scripts = scripts
@@ -72,7 +75,7 @@ def pool_of(port: int) -> HTTPConnectionPool:
 
 @contextmanager
 def host(*scripts: list[bytes], hold: bool = False) -> Iterator[tuple[Host, HTTPConnectionPool]]:
-    """A host, and connections to it."""
+    """A host that sends `scripts`, and a pool of connections to it. Both are closed at the end of the `with` block."""
     made = Host(*scripts, hold=hold)
     pool = pool_of(made.port)
     try:

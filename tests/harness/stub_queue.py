@@ -26,7 +26,7 @@ class Clock:
         self._seconds = 0.0
 
     def forward(self, seconds: float) -> None:
-        """Moves the clock forward."""
+        """Moves the clock forward by `seconds`."""
         self._seconds += seconds
 
     def monotonic(self) -> float:
@@ -61,7 +61,7 @@ class Stubbed:
 
 @contextmanager
 def stubbed(fails: Callable[[str, int], bool] | None = None, messages: int = 0) -> Iterator[Stubbed]:
-    """A queue with this number of messages. `fails` says which batch entries fail, by their action and number."""
+    """A queue with this number of messages. `fails` says which batch entries fail, by action and number."""
     sqs, clock = StubSqs(fails), Clock()
     sqs.fill(NAME, [f"body {number}" for number in range(messages)])
     with mock.patch("benchmarks.stub_sqs.time", clock), ServerThread(sqs) as server:

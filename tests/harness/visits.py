@@ -27,7 +27,7 @@ FIRST, SECOND = 4_700_001, 4_700_002
 
 
 def ago(**much: float) -> str:
-    """The local time in London this long ago."""
+    """The date and time in London, without an offset, `timedelta(**much)` ago."""
     return (clock.london_now() - timedelta(**much)).replace(tzinfo=None).isoformat()
 
 
@@ -42,12 +42,12 @@ class VisitSetup:
     prisoner: dict[str, Any] = field(default_factory=dict)
 
     def reset(self, **options: Any) -> None:
-        """Makes a new world in the sandbox."""
+        """Makes a new world in the sandbox, by default with 20 prisoners. `prisoner` is the first of them."""
         self.sandbox.reset(**{"prisoners": 20, **options})
         self.prisoner = self.sandbox.prisoners()[0]
 
     def book(self, reference: str, day: date, hours: tuple[int, int] = (10, 11), **changes: Any) -> None:
-        """Books a visit that was created ten days ago unless `created` says otherwise."""
+        """Books a visit. It counts as created ten days ago unless `created` says otherwise."""
         start, end = (f"{day.isoformat()}T{hour:02}:00:00" for hour in hours)
         values = {
             "prisoner_id": self.prisoner["offenderNo"],
@@ -62,7 +62,10 @@ class VisitSetup:
         self.sandbox.put("visit", reference=reference, **values)
 
     def write(self, reference: str, comment: str = NEW_COMMENT, *, mapped: bool = True, **changes: Any) -> int:
-        """Writes a booked visit, with changes, to NOMIS, mapped or not. Returns its NOMIS id."""
+        """Writes a booked visit to NOMIS, and makes `changes` to it there. Returns its NOMIS id.
+
+        If `mapped`, the visit is also mapped to that id.
+        """
         (booked,) = (each for each in self.sandbox.entities("visit") if each["reference"] == reference)
         body = {
             "startDateTime": booked["start"],
@@ -86,7 +89,7 @@ class VisitSetup:
         return visit_id
 
     def reconciliation(self, scope: Scope | None = None, **settings: str) -> Visits:
-        """The reconciliation of one run."""
+        """The reconciliation of visits for one run, by default over one prison."""
         return Visits(self.services, load_settings({**self.environment, **settings}), scope or Scope(prisons=(PRISON,)))
 
     def compare(
@@ -96,7 +99,7 @@ class VisitSetup:
         earlier: VisitResult | None = None,
         **settings: str,
     ) -> Compared:
-        """Compares everything in the scope."""
+        """Compares all visits in the scope. `earlier` is the result of an earlier run."""
         found = self.reconciliation(scope, **settings)
         found.earlier = earlier
         return compare(found, reads)
@@ -104,7 +107,7 @@ class VisitSetup:
 
 @pytest.fixture
 def visit_setup(quiet_sandbox: Sandbox) -> Iterator[VisitSetup]:
-    """A world without planted visits."""
+    """The parts of a comparison of visits, in a world without planted visits."""
     environment = quiet_sandbox.environment()
     services = Services(load_settings(environment))
     made = VisitSetup(quiet_sandbox, Caller(quiet_sandbox), services, environment)

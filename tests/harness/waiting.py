@@ -11,9 +11,9 @@ from concurrent.futures import Future
 from time import monotonic, sleep
 from typing import ParamSpec, TypeVar
 
-#: The limit of every wait in seconds. It is below the time limit of a test, and far above what a slow machine needs.
+#: The limit of every wait, in seconds. It is below the time limit of a test, and far above what a slow machine needs.
 LONGEST_SECONDS = 90
-#: The first and the longest pause between two polls, in seconds. Each poll costs both processes time.
+#: The first and the longest pause between two polls, in seconds. A poll also costs the polled process time.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.005, 0.1
 
 Found = TypeVar("Found")
@@ -21,7 +21,7 @@ Given = ParamSpec("Given")
 
 
 def until(poll: Callable[[], Found | None], what: str = "what is waited for") -> Found:
-    """Polls until the result is true, and returns the result."""
+    """Polls until the result is true, and returns the result. Fails after `LONGEST_SECONDS`, naming `what`."""
     start = monotonic()
     while True:
         found = poll()

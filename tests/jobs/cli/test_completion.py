@@ -1,4 +1,4 @@
-"""Shell completion proposes queues, kinds, names, and ids from the database."""
+"""Shell completion proposes names, such as those of queues, and the ids of runs and findings in the database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.app import App
 
 
 def proposed(app: App, *words: str, **more: str) -> list[str]:
-    """The words that bash proposes for the last of these words, which may be empty."""
+    """The words that bash proposes to complete the last of `words`, which may be empty."""
     typed = {"COMP_WORDS": " ".join(("prisoner-to-nomis", *words)), "COMP_CWORD": str(len(words))}
     ended = app.run_process(**typed, _PRISONER_TO_NOMIS_COMPLETE="complete_bash", **more)
     assert (ended.code, ended.err) == (0, "")
@@ -32,12 +32,12 @@ def proposed(app: App, *words: str, **more: str) -> list[str]:
     ],
 )
 def test_names_are_proposed(app: App, words: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    """Queues, kinds and other things with names are proposed by name."""
+    """Names of queues, kinds, reconciliations, channels and jobs are proposed if they begin with the typed letters."""
     assert proposed(app, *words) == list(expected)
 
 
 def test_ids_are_proposed(app: App) -> None:
-    """Runs and findings in the database are proposed by their ids."""
+    """The ids of runs and findings in the database are proposed, and for a report only the ids of reconciliations."""
     app.drain("visit")
     app.run("reconcile", "incentives", "--no-notify", "--prison", "XXX")
     database = Database(app.settings["DATABASE_URL"])
@@ -52,7 +52,7 @@ def test_ids_are_proposed(app: App) -> None:
 
 
 def test_completion_proposes_nothing_if_it_cannot_read_the_database(app: App) -> None:
-    """Without a database, or with an invalid setting, nothing is proposed and no error is shown."""
+    """If the database cannot be read, or a setting is invalid, completion proposes nothing and shows no error."""
     assert proposed(app, "runs", "show", "", DATABASE_URL="postgresql://127.0.0.1:1/none") == []
     assert proposed(app, "runs", "show", "", DATABASE_URL=f"sqlite:///{app.folder}/none.db") == []
     assert not (app.folder / "none.db").exists()

@@ -21,7 +21,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
-    """Without a terminal a command does nothing, and says how to confirm it."""
+    """If nobody answers its question, a command changes nothing, exits with 2 and says how to confirm it."""
     done = app.run("dlq", "purge", "visit", "--as", "jane")
     assert (done.code, done.errors[-1]) == (2, NOBODY)
     assert "Aborted" not in done.err
@@ -30,9 +30,9 @@ def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("\n", 1), ("", 2)])
 def test_the_answer_no_ends_the_command(app: App, answer: str, code: int) -> None:
-    """If the answer is no or empty, the command ends with exit code 1.
+    """If the answer to a command's question is no or empty, the command changes nothing and exits with 1.
 
-    A closed standard input does not count as a terminal.
+    If the terminal is closed before an answer is typed, the command also changes nothing, and exits with 2.
     """
     done = app.run("dlq", "purge", "visit", "--as", "jane", answer=Terminal(answer))
     assert (done.code, app.messages("visit")) == (code, 1)
@@ -40,12 +40,15 @@ def test_the_answer_no_ends_the_command(app: App, answer: str, code: int) -> Non
 
 
 def test_an_answer_may_come_from_a_pipe(app: App) -> None:
-    """A question can be answered through a pipe, as with `yes | …`."""
+    """The answer to a command's question may come through a pipe, as with `yes | …`."""
     assert "1 message removed" in app.run_ok("dlq", "purge", "visit", "--as", "jane", answer="y\n")
 
 
 def test_a_redrive_needs_no_terminal(app: App) -> None:
-    """A harmless command runs without a terminal. If standard input is closed, it ends with one clear line."""
+    """Without a terminal, `dlq retry` redrives dead letters without a question.
+
+    At a terminal that is closed before an answer is typed, the command shows one clear line and exits with 2.
+    """
     closed = app.run("dlq", "retry", "visit", "--as", "jane", answer=Terminal(""))
     assert (closed.code, closed.errors[-1]) == (2, NOBODY)
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane")

@@ -62,7 +62,7 @@ def test_promised_commands_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_option_has_help(name: str) -> None:
-    """Every command, option and argument has help."""
+    """Every command has help that begins with a sentence, and each of its options and arguments has help."""
     command = COMMANDS[name]
     summary = (command.help or "").strip().splitlines()[:1]
     assert summary != [], f"{name} has no help"
@@ -79,7 +79,7 @@ def test_help_names_the_queues() -> None:
 
 
 def test_help_imports_nothing_that_is_slow_to_import() -> None:
-    """A command imports what it needs inside its function, so `--help` and `--version` do not wait for slow imports."""
+    """Importing the command line imports no library that is slow to import, so `--help` and `--version` are quick."""
     code = "import sys, jobs.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "typer" in loaded
@@ -89,7 +89,10 @@ def test_help_imports_nothing_that_is_slow_to_import() -> None:
 @pytest.mark.parametrize("columns", [80, 100])
 @pytest.mark.parametrize("group", ["", *(name for name, each in COMMANDS.items() if hasattr(each, "commands"))])
 def test_lists_of_commands_fit_the_screen(group: str, columns: int) -> None:
-    """No command's summary is cut off in the list of commands."""
+    """In the help of the program and of each group, no line of the list of commands is too wide for the terminal.
+
+    No command's summary is cut off.
+    """
     shown = run_here([*group.split(), "--help"], {"COLUMNS": str(columns)}).out
     listed = shown.partition("\nCommands:\n")[2].splitlines()
     assert listed

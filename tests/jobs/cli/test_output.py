@@ -28,7 +28,7 @@ def test_columns_are_as_wide_as_their_cells(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """JSON stays on one line and keeps letters beyond ASCII."""
+    """Printed JSON is on one line, and keeps letters beyond ASCII."""
     print_json({"error": "zwei\nZeilen – ü"})
     assert capsys.readouterr().out == '{"error": "zwei\\nZeilen – ü"}\n'
 
@@ -39,14 +39,14 @@ STEERING = "\x1b[31m\x1b]0;title\x07\x9b2J\x00\x7f\u202e\u2066\u200b\u2028\n\ud8
 
 @given(text=st.text())
 def test_no_text_controls_the_terminal(text: str) -> None:
-    """Cleaned text is printable and on one line. Harmless text is unchanged."""
+    """The function `plain` makes any text printable and puts it on one line. It leaves harmless text unchanged."""
     shown = plain(f"{text}{STEERING}{text}")
     assert all(each.isprintable() or unicodedata.category(each) in ("Zs", "Cn", "Co") for each in shown)
     assert plain("Ünïcode – 中文 a\u00a0b") == "Ünïcode – 中文 a\u00a0b"
 
 
 def test_no_printed_form_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines, tables and pairs are printed without escape codes or direction marks, and no text can forge a line."""
+    """Lines, tables and pairs are printed without escape codes or direction marks, and no text can add a line."""
     say(f"a{STEERING}b")
     say(f"a{STEERING}b", err=True)
     print_table(("A",), [(f"x{STEERING}y",), ([f"x{STEERING}", "y"],)])
@@ -59,7 +59,7 @@ def test_no_printed_form_controls_the_terminal(capsys: pytest.CaptureFixture[str
 
 @given(text=st.text())
 def test_json_is_exact_and_controls_no_terminal(text: str) -> None:
-    """Printed JSON parses to the same value, and no part of it is an escape code to the terminal."""
+    """Printed JSON parses to the same value, and consists only of printable characters, so it has no escape codes."""
     value = {"text": f"{text}{STEERING}", text: [text]}
     with redirect_stdout(io.StringIO()) as out:
         print_json(value)
@@ -69,7 +69,7 @@ def test_json_is_exact_and_controls_no_terminal(text: str) -> None:
 
 
 def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    """The progress shows the service that a stage waits for as plain text, even if the name contains markup."""
+    """The progress shows the name of a stage as plain text without escape codes, even if the name contains markup."""
 
     class Screen(io.StringIO):
         def isatty(self) -> bool:
@@ -86,20 +86,20 @@ def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     ("seconds", "text"), [(None, ""), (0.42, "0.4 s"), (59.6, "1 min 0 s"), (192, "3 min 12 s"), (7500, "2 h 5 min")]
 )
 def test_a_duration_shows_its_two_largest_units(seconds: float | None, text: str) -> None:
-    """A duration shows its two largest units."""
+    """A duration shows at most its two largest units, and an unknown duration shows nothing."""
     assert duration_text(seconds) == text
 
 
 def test_counts_of_zero_are_left_out() -> None:
-    """Only counts above zero are printed."""
+    """Only counts above zero are printed. Their names are in words unless the caller asks for the original names."""
     assert counts_text({"received": 3, "failed": 0, "retry_queued": 1, "queues": {}}) == "received 3, retry queued 1"
     assert counts_text({"RETRY_CREATE_MAPPING": 2}, in_words=False) == "RETRY_CREATE_MAPPING 2"
 
 
 def test_times_without_an_offset_are_in_london_time() -> None:
-    """A date-time without an offset is in London time.
+    """A typed date-time without an offset is in the given time zone, such as that of London.
 
-    A date-time with an offset keeps it. An age counts back from now.
+    A date-time with an offset keeps the offset. An age, such as `90m`, counts back from now.
     """
     assert parse_time("2023-05-22T04:00", LONDON) == datetime(2023, 5, 22, 3, tzinfo=UTC)
     assert parse_time("2023-05-22T04:00Z", LONDON) == datetime(2023, 5, 22, 4, tzinfo=UTC)
@@ -108,7 +108,7 @@ def test_times_without_an_offset_are_in_london_time() -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "999999999999w"])
 def test_other_times_are_refused(text: str) -> None:
-    """A text that is neither a time nor an age is bad usage."""
+    """A text that is neither a valid time nor a valid age is bad usage."""
     with pytest.raises(UsageError):
         parse_time(text, LONDON)
 
@@ -129,15 +129,15 @@ def test_other_times_are_refused(text: str) -> None:
     ],
 )
 def test_errors_end_in_one_line(error: Exception, code: int, line: str) -> None:
-    """Every error ends the command with its exit code and a message on one line.
+    """Every error that ends a command has an exit code and a message on one line.
 
-    The text of another library's error is not shown, since it may contain anything.
+    An unexpected error is shown by its type only, since its text may contain anything.
     """
     assert exit_code_for(error) == (code, line)
 
 
 def test_progress_without_a_terminal_is_a_few_lines() -> None:
-    """Without a terminal, lines show the beginning and the end of each stage, but not every step."""
+    """Without a terminal, the progress of a stage is one line for its beginning and one for its end."""
     stream = io.StringIO()
     with live_progress(stream) as report:
         for done in range(1001):

@@ -14,7 +14,7 @@ from tests.harness.results import visit_result
 
 
 def printed(result: ReconciliationResult, capsys: pytest.CaptureFixture[str]) -> str:
-    """The text that the command prints for people."""
+    """The text that the command prints for people about `result`."""
     outcome = ReconciliationOutcome(result.status, result, result.run_id)
     show_reconciliation(Reconciled(outcome, Delivered()), as_json=False)
     return capsys.readouterr().out
@@ -26,7 +26,7 @@ def printed(result: ReconciliationResult, capsys: pytest.CaptureFixture[str]) ->
 def test_a_chosen_prison_without_records_fails(
     capsys: pytest.CaptureFixture[str], prisons: tuple[str, ...], right: str
 ) -> None:
-    """If a chosen prison has no records, the command fails and says so, since the prison code may be mistyped."""
+    """If a chosen prison has no records, `reconcile` fails and asks whether the prison's id is right."""
     result = visit_result(0, status="incomplete", empty_prisons=prisons, parameters={"prisons": list(prisons)})
     with pytest.raises(WorkError) as error:
         printed(result, capsys)
@@ -35,7 +35,7 @@ def test_a_chosen_prison_without_records_fails(
 
 @pytest.mark.parametrize("name", ["visits", "appointments"])
 def test_each_row_names_its_record(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """A row names the record by its complete key, since otherwise nobody could type the command that fixes it."""
+    """Each row of the text names its record by the complete key, which people need to type a command that fixes it."""
     keys: tuple[str, ...] = ("reference",) if name == "visits" else ("appointment_instance_id", "nomis_event_id")
     result = visit_result(2).model_copy(update={"key_columns": keys, "reconciliation": name})
     named = [
@@ -52,7 +52,10 @@ def test_each_row_names_its_record(capsys: pytest.CaptureFixture[str], name: str
 
 
 def test_a_record_on_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    """A record that only one side has is shown by its first fields, since not all of them would fit on a line."""
+    """For a record that only one side has, the text shows three fields and the number of the others.
+
+    Not all of them would fit on a line.
+    """
     result = visit_result(1)
     (mismatch,) = result.mismatches
     fields = tuple(FieldValues(field=name, nomis=name.upper(), dps=None) for name in ("a", "b", "c", "d", "e"))

@@ -13,14 +13,14 @@ from sync.settings.declaration import variables
 
 
 def test_generated_pages_are_up_to_date() -> None:
-    """The pages in `doc/` match the code."""
+    """The generated pages in `doc/` match the code."""
     assert main(["--check"]) == 0
 
 
 def test_a_stale_page_is_found_and_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check of the pages fails and names any page that is out of date or missing.
+    """The check of the generated pages fails if any page is out of date or missing, and names each such page.
 
-    After the pages are written again, it passes.
+    After the pages are written again, the check passes, and the text around the generated tables is unchanged.
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "doc").mkdir()
@@ -48,7 +48,7 @@ def test_a_stale_page_is_found_and_written_again(tmp_path: Path, monkeypatch: py
 
 
 def test_every_setting_has_a_row_and_a_meaning() -> None:
-    """Every setting has a row and a meaning, and no secret's default is shown."""
+    """On the page of settings, every setting has a row with its meaning, and the rows show the defaults."""
     page = settings_page()
     rows = {
         row.split("|")[1].strip().strip("`"): row.split("|")[3].strip() for row in page.splitlines() if "| `" in row
@@ -61,14 +61,14 @@ def test_every_setting_has_a_row_and_a_meaning() -> None:
 
 
 def test_every_command_has_a_section() -> None:
-    """The heading of a command's section has all the words that people type."""
+    """On the page of commands, each command has a section, and its heading has all the words that run the command."""
     page = commands_page()
     for name in ("drain", "dlq retry-all", "reconcile incentives", "reconcile fix received", "creations settle"):
         assert f"## prisoner-to-nomis {name}\n" in page
 
 
 def test_every_scheduled_job_has_a_row() -> None:
-    """The row of each job of the scheduler names the setting for its schedule."""
+    """On the page of commands, each job of the scheduler has a row with the settings for its schedule and switch."""
     page, settings = commands_page(), settings_page()
     assert {job.setting for job in SCHEDULE} == set(re.findall(r"`(\w+_SCHEDULE)`", settings))
     for job in SCHEDULE:

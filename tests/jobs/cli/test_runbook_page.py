@@ -1,4 +1,4 @@
-"""The alerts, commands and settings that the runbook names all exist."""
+"""The alerts, commands, settings and links in the runbook exist, and its severities are those of the code."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ COMMAND: Any = typer.main.get_command(app)
 
 
 def typed() -> list[str]:
-    """The commands in the runbook, in blocks and within sentences."""
+    """The commands in the runbook, both those in blocks and those within sentences."""
     blocks = [line.partition("#")[0] for line in PAGE.splitlines() if line.startswith(PROGRAM)]
     sentences = [found for found in re.findall(r"`([^`\n]+)`", PAGE) if found.split()[0] in COMMAND.commands]
     return sorted({line.removeprefix(PROGRAM).strip() for line in (*blocks, *sentences)})
@@ -51,7 +51,7 @@ def test_every_alert_leads_to_a_section(text: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
 def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
-    """The runbook's first table gives each duplicate the severity of its alert."""
+    """The runbook's first table gives the alert about each kind of duplicate its severity, and says when to act."""
     text = TEXTS[f"to-nomis-synch-{domain.record}-duplicate"].partition(" in {")[0]
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{text} in …` |")]
     severity = domain.creation.severity
@@ -60,7 +60,7 @@ def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
 
 @pytest.mark.parametrize("kind", CAUSES)
 def test_differences_of_visits_have_the_severity_of_the_code(kind: str) -> None:
-    """The runbook's table of visits gives each difference its severity, and when to act, as reports show them."""
+    """The runbook's table of visits gives each kind of difference the severity in reports, and says when to act."""
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{kind}` |")]
     weight = CAUSES[kind].weight
     severity = Severity.INFO if weight == "low" else Severity(weight)
@@ -68,14 +68,14 @@ def test_differences_of_visits_have_the_severity_of_the_code(kind: str) -> None:
 
 
 def test_a_difference_of_incentive_levels_has_the_severity_of_the_code() -> None:
-    """The runbook's first table gives the alert about an incentive level the severity of its difference."""
+    """The runbook's first table gives the alert about an incentive level the severity that reports show."""
     (row,) = [line for line in PAGE.splitlines() if line.startswith("| `NOMIS IEP level does not match ")]
     severity = view_of(made_result(1)).severity(mismatch(1))
     assert f"| `{severity}`, {severity.act.removeprefix('act ')}: " in row
 
 
 def test_the_scale_has_the_words_of_the_code() -> None:
-    """The scale of severity says for each level when to act, as alerts do."""
+    """The runbook's scale of severities says when to act at each severity, in the words of the alerts."""
     rows = [line.split(" | ") for line in PAGE.partition("| when to act |\n")[2].partition("\n\n")[0].splitlines()[1:]]
     scale = {name.strip("| `"): when.strip(" |") for name, _, when in rows}
     assert scale == {
@@ -99,7 +99,7 @@ def test_settings_that_are_named_exist() -> None:
 
 
 def test_each_state_of_a_creation_is_explained() -> None:
-    """The runbook explains each state that `creations list`, `creations show` and `status` print."""
+    """The runbook explains each state of a creation that commands print, and no other state."""
     section = PAGE.partition("\n## A creation whose outcome is unknown\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)
     assert set(rows) == {state.value for state in CreationState}

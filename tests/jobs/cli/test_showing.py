@@ -14,12 +14,12 @@ from tests.harness.app import App, make_app
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An installation with an empty database, whose queues are created on first use."""
+    """An installation whose database is empty, and whose queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
 def run_with(app: App, run_id: str, counts: dict[str, object]) -> None:
-    """Records a run with these counts, which is newer than all earlier runs."""
+    """Records a run with these counts. A run whose id ends with a higher digit started later."""
     row = (
         run_id,
         "some-job",
@@ -61,13 +61,19 @@ def track(app: App, *events: tuple[str, str]) -> None:
     ],
 )
 def test_an_empty_list_is_a_sentence(app: App, command: str, says: str) -> None:
-    """If there is nothing to list, the text is a sentence, without headings, and the JSON is an empty list."""
+    """If there is nothing to list, a command prints a sentence without headings.
+
+    With `--json`, it prints an empty list, except `telemetry`, which then prints nothing.
+    """
     assert app.run_ok(*command.split()) == f"{says}\n"
     assert app.run_ok(*command.split(), "--json") == ("" if "telemetry" in command else "[]\n")
 
 
 def test_a_drain_is_shown_with_a_line_for_each_queue(app: App) -> None:
-    """The parameters and counts of a run are shown as text: one line for each queue, lists with commas, yes and no."""
+    """`runs show` prints the parameters and counts of a run as text, with one line for each queue.
+
+    Lists are printed with commas, and true and false as yes and no.
+    """
     app.run_ok("drain", "visit", "incentive")
     (run,) = app.read_json("runs", "list")
     shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in app.run_ok("runs", "show", run["id"]).splitlines())
@@ -80,7 +86,7 @@ def test_a_drain_is_shown_with_a_line_for_each_queue(app: App) -> None:
 
 
 def test_the_line_of_a_queue_leaves_out_what_is_redundant(app: App) -> None:
-    """The line of a queue leaves out counts of zero, and texts that only repeat the name of the queue."""
+    """In `runs show`, the line of a queue leaves out counts of zero and texts that only repeat the queue's name."""
     counts = {"received": 3, "queues": {"visit": {"queue": "visit", "received": 3, "failed": 0, "retry_queued": 1}}}
     run_with(app, "r1", counts)
     shown = app.run_ok("runs", "show", "r1").splitlines()
@@ -88,7 +94,10 @@ def test_the_line_of_a_queue_leaves_out_what_is_redundant(app: App) -> None:
 
 
 def test_a_different_id_of_the_reconciliation_is_shown(app: App) -> None:
-    """The reconciliation's id is shown only for a shard or a resumed run, where it differs from the id of the run."""
+    """`runs list` and `runs show` print the id of the reconciliation only if it differs from the id of the run.
+
+    The two ids differ for a shard and for a resumed run. The JSON always has both.
+    """
     run_with(app, "r1", {"reconciliation": "r1", "prisoners": 7})
     run_with(app, "r2", {"reconciliation": "r1", "prisoners": 7})
     second, first = app.run_ok("runs", "list").splitlines()[1:]
@@ -99,9 +108,9 @@ def test_a_different_id_of_the_reconciliation_is_shown(app: App) -> None:
 
 
 def test_newest_events_are_shown_in_local_time(app: App) -> None:
-    """`--limit` keeps the newest events, and shows the oldest of them first.
+    """With `--limit`, `telemetry` shows only the newest events, in order of time.
 
-    The text shows times in the time zone of TZ, as the other lists do. The JSON shows them in UTC.
+    The text shows times in the time zone of `TZ`, as other lists do. The JSON shows them in UTC.
     """
     track(app, *((f"event-{hour}", f"2023-05-22 0{hour}:00:00.500000") for hour in range(5)))
     shown = app.run_ok("telemetry", "--limit", "2", TZ="Europe/London").splitlines()

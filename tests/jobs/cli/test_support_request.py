@@ -1,4 +1,4 @@
-"""A request to NOMIS support has all records of one cause, everything that support needs, and nothing else."""
+"""A request to NOMIS support has every record of one cause, with all that support needs, and no other record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def run_id(app: App) -> str:
 
 
 def test_a_request_has_every_record_of_the_cause_and_no_other(app: App, run_id: str) -> None:
-    """Text, CSV and JSON give the prisoner, booking, sequences and fix of each record. The text has one greeting."""
+    """A support request lists every record that NOMIS support has to fix, and no other, as text, CSV and JSON.
+
+    Each record has its prisoner and sequences. The text has one greeting for all of them.
+    """
     planted = app.sandbox.planted()["mismatches"]
     twice = {each["offenderNo"]: each for each in planted if each["cause"] == 5}
     text = app.run_ok("report", "request", run_id, "--cause", "received twice")
@@ -42,13 +45,13 @@ def test_a_request_has_every_record_of_the_cause_and_no_other(app: App, run_id: 
 
 
 def test_a_cause_that_support_cannot_fix_is_refused(app: App, run_id: str) -> None:
-    """A request is refused if NOMIS support does not have to fix any record with the cause."""
+    """A support request is refused if NOMIS support does not have to fix any record with the given cause."""
     done = app.run("report", "request", run_id, "--cause", "lost")
     assert (done.code, "no difference with the cause 'lost' that NOMIS support has to fix" in done.error) == (2, True)
 
 
 def test_rows_that_no_service_lists_come_with_their_sql(app: App) -> None:
-    """If an allocation that NOMIS did not end has an unknown number, the request has an SQL statement that finds it.
+    """A support request about an allocation with an unknown number has an SQL statement that finds the allocation.
 
     The statement searches by the booking.
     """

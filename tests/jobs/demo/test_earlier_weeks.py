@@ -1,4 +1,4 @@
-"""The weeks before the demo."""
+"""The runs that the demo records for the weeks before it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from tests.harness.app import App, open_application
 
 
 def test_a_reconciliation_without_sample_data_has_earlier_runs_too(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reconciliation for which the demo has no sample differences has eight complete weeks without differences."""
+    """For a reconciliation without sample differences, the demo records complete runs without differences.
+
+    There is one run for each of the eight weeks before the demo.
+    """
     added = {"added": replace(RECONCILIATIONS["visits"], name="added")}
     monkeypatch.setattr(earlier_weeks, "RECONCILIATIONS", added)
     prisoners = [{"offenderNo": f"A{number:04}AA", "bookingId": number, "prisonId": "MDI"} for number in range(20)]

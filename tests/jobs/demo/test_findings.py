@@ -24,7 +24,7 @@ FOUND = {("MDI", 1): "NOMIS_only", ("LEI", 2): "DPS_only"}
 
 
 def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ...] = (3,), **more: Any) -> Findings:
-    """The findings of a run over 40 bookings with these differences."""
+    """The findings of a run over 40 bookings, with the differences in `found` and `in_flight`."""
     result = ReconciliationResult(
         reconciliation="allocations",
         title="Allocations",
@@ -50,9 +50,9 @@ def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ..
 
 
 def test_a_run_that_found_everything_planted_has_no_problem() -> None:
-    """If all planted differences are found, there is no problem.
+    """If a run finds all planted differences, there is no problem.
 
-    Differences that should not be reported are counted too.
+    The text also counts the planted differences that are rightly not reported.
     """
     assert findings().problems() == []
     assert findings().text() == (
@@ -73,12 +73,15 @@ def test_a_run_that_found_everything_planted_has_no_problem() -> None:
     ],
 )
 def test_a_missed_or_unplanted_difference_is_a_problem(more: dict[str, Any], problem: str) -> None:
-    """A difference that was missed, was not planted or has the wrong kind is a problem, and is named by its key."""
+    """A missed difference, an unplanted one and one of the wrong kind are problems, each named by its key.
+
+    An incomplete run is also a problem.
+    """
     assert findings(**more).problems() == [problem]
 
 
 def test_a_key_that_a_record_lacks_is_empty() -> None:
-    """A record that only one side has is recognised, although one of its two ids is missing."""
+    """A difference whose record is on one side only is recognised, although one of the record's two ids is missing."""
     planted = [{"key": [None, 9], "kind": "DPS_only", "outcome": "reported"}]
     result = findings({("MDI", 9): "DPS_only"}, ()).result
     (mismatch,) = result.mismatches
@@ -87,7 +90,10 @@ def test_a_key_that_a_record_lacks_is_empty() -> None:
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved() -> None:
-    """A difference from last week that is neither persisting nor resolved is a problem, and is named by its key."""
+    """A difference of earlier weeks is a problem if it should be persisting or resolved, and is not.
+
+    The problem names the key of the difference.
+    """
     earlier = EarlierRuns((), frozenset({'{"prisonId":"MDI","bookingId":1}'}), frozenset({'{"bookingId":7}'}))
     assert replace(findings(), earlier=earlier).problems() == [
         'allocations: wrongly reported, or wrongly not reported, as persisting: {"prisonId":"MDI","bookingId":1}',

@@ -21,7 +21,7 @@ TRUTH: dict[str, Any] = {"entities": 7, "by_domain": {"visit": 7}, "problems": [
 
 
 def mismatch(booking: int, cause: int) -> IncentiveMismatch:
-    """A mismatch that was found, with the number of its cause."""
+    """A mismatch of the booking, with the number of its cause."""
     diagnosis = IncentiveDiagnosis(
         number=cause, cause="some", confidence="high", right_side="DPS", explanation="because", action="do it"
     )
@@ -35,7 +35,7 @@ def mismatch(booking: int, cause: int) -> IncentiveMismatch:
 
 
 def result(*mismatches: IncentiveMismatch) -> IncentiveResult:
-    """A complete run over 300 prisoners."""
+    """The result of a complete run over 300 prisoners that found `mismatches`."""
     return IncentiveResult(
         run_id="20230522-040000-ab12",
         status="complete",
@@ -51,7 +51,10 @@ def result(*mismatches: IncentiveMismatch) -> IncentiveResult:
 
 @pytest.fixture
 def good() -> DemoOutcome:
-    """A demo without problems: two mismatches planted and found, one in flight, and one only in the bulk call."""
+    """A demo without problems.
+
+    Two mismatches are planted and found. One difference is in flight at first, and one exists only in the bulk call.
+    """
     return DemoOutcome(
         traffic={
             "published": {"prison-visit.booked": 9},
@@ -88,7 +91,7 @@ def test_the_table_fits_a_terminal(good: DemoOutcome) -> None:
 
 
 def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
-    """If all planted mismatches are found and every record exists once, there is no problem."""
+    """If all planted mismatches are found and every record is in NOMIS exactly once, the demo has no problem."""
     assert good.problems() == []
     table = dict(good.rows())
     assert table["events published"] == "8"
@@ -119,7 +122,7 @@ def test_in_flight_differences_are_counted_separately(good: DemoOutcome) -> None
 
 
 def test_a_difference_still_in_flight_at_the_recheck_is_in_flight(good: DemoOutcome) -> None:
-    """If a planted difference is still in flight at the recheck, the demo and the report's headline both say so."""
+    """If a planted difference is still in flight at the recheck, the demo shows it as in flight and not as gone."""
     late = IncentiveInFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
     result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})
     table = dict(replace(good, result=result).rows())
@@ -129,14 +132,17 @@ def test_a_difference_still_in_flight_at_the_recheck_is_in_flight(good: DemoOutc
 
 
 def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None:
-    """A planted mismatch that was not found, and a mismatch found but not planted, are each named by booking."""
+    """A planted mismatch that was not found and a reported one that was not planted are problems, named by booking."""
     missed, invented = replace(good, result=result(mismatch(1, 4), mismatch(3, 1))).problems()
     assert missed == "planted mismatches that were not found: bookings 2"
     assert invented == "mismatches reported that were not planted: bookings 3"
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutcome) -> None:
-    """A difference from last week that is neither persisting nor resolved is a problem, and is named by its key."""
+    """A difference of earlier weeks is a problem if it should be persisting or resolved, and is not.
+
+    The problem names the key of the difference.
+    """
     earlier = EarlierRuns((), frozenset({'{"bookingId":1}'}), frozenset({'{"bookingId":7}'}))
     assert replace(good, earlier=earlier).problems() == [
         'wrongly reported, or wrongly not reported, as persisting: {"bookingId":1}',
@@ -145,7 +151,10 @@ def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutco
 
 
 def test_wrong_records_in_nomis_are_problems(good: DemoOutcome) -> None:
-    """A record that is missing, duplicate or wrong in NOMIS is named, and does not count as existing once."""
+    """A record that is missing from NOMIS is a problem, named by its id, and does not count as existing once.
+
+    Records in NOMIS that belong to no DPS record are also a problem.
+    """
     truth = TRUTH | {"problems": [{"domain": "visit", "dps_id": "v1", "problem": "missing"}], "surplus": [{}]}
     wrong = replace(good, truth=truth)
     assert wrong.problems() == ["visit v1: missing", "NOMIS holds 1 records that belong to no DPS record"]
@@ -153,13 +162,13 @@ def test_wrong_records_in_nomis_are_problems(good: DemoOutcome) -> None:
 
 
 def test_incomplete_reconciliation_is_a_problem(good: DemoOutcome) -> None:
-    """A reconciliation that could not read everybody does not count as a success."""
+    """If the reconciliation is incomplete, the demo has a problem."""
     incomplete = good.result.model_copy(update={"status": "incomplete"})
     assert replace(good, result=incomplete).problems() == ["the reconciliation is incomplete"]
 
 
 def test_events_that_did_not_arrive_are_a_problem(good: DemoOutcome) -> None:
-    """Application Insights must have every tracked event, and no other."""
+    """If Application Insights lacks a tracked event, or has any other event, the demo has a problem."""
     for accepted in ({}, {"visit-create-success": 1}, {"visit-create-success": 2, "other": 1}):
         (problem,) = replace(good, accepted=accepted).problems()
         assert "Application Insights" in problem

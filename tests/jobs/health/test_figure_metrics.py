@@ -24,13 +24,13 @@ DEADLINE_SECONDS = 20.0
 
 
 def rendered(metrics: Metrics) -> dict[str, str]:
-    """The figures on a metrics page, by name and labels."""
+    """The figures on a metrics page, by name and labels, as text."""
     lines = metrics.render().decode().splitlines()
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
 def page_of(app: App, **settings: str) -> dict[str, str]:
-    """The metrics page with the figures of an installation."""
+    """The figures of an installation, by name and labels, as its metrics page shows them."""
     with open_application(app.settings, app.settings["DATABASE_URL"], **settings) as application:
         metrics = Metrics()
         metrics.add(FigureMetrics(lambda: read_figures(application, DEADLINE_SECONDS)).collect)
@@ -38,7 +38,7 @@ def page_of(app: App, **settings: str) -> dict[str, str]:
 
 
 def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
-    """Each number on the metrics page is the one that `status` shows. A queue or state without entries is zero."""
+    """The metrics page shows the same numbers as `status`. For a queue or state without entries, it shows zero."""
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     app.forget_queues()
     app.make_queues()
@@ -86,7 +86,7 @@ def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
 
 
 def test_figures_that_cannot_be_read_are_left_out(app: App) -> None:
-    """If the database is unavailable, the queues still have their figures.
+    """If the database is unavailable, the metrics page still shows the figures of the queues.
 
     Unknown figures are left out instead of being shown as zero, and the page names the part that cannot be read.
     """
@@ -98,7 +98,7 @@ def test_figures_that_cannot_be_read_are_left_out(app: App) -> None:
 
 
 def test_figures_are_read_twice_a_minute() -> None:
-    """However often the metrics page is requested, queues and CloudWatch are read at most once every half minute."""
+    """However often the metrics page is requested, the figures are read at most once every half minute."""
     moment, reads = 0.0, 0
     unknown: ReadResult[Any] = ReadResult(unknown="away")
 
@@ -117,7 +117,7 @@ def test_figures_are_read_twice_a_minute() -> None:
 
 
 def test_the_page_has_the_version_but_no_creation_times() -> None:
-    """The running version is a metric, but the creation times of counters are not."""
+    """The metrics page has the running version as a metric, but not the creation times of counters."""
     metrics = Metrics()
     metrics.name_build("1.2.3", "dev")
     metrics.message_ended("visit", Outcome.APPLIED, 1)
@@ -127,7 +127,7 @@ def test_the_page_has_the_version_but_no_creation_times() -> None:
 
 
 def test_every_metric_is_documented(app: App, sandbox: Sandbox) -> None:
-    """The page on metrics in `doc` names each metric with its labels."""
+    """The page on metrics in `doc` names every metric of the program."""
     documented = Path("doc/metrics.md").read_text(encoding="utf-8")
     with open_application(app.settings, app.settings["DATABASE_URL"], Metrics()) as application:
         assert application.metrics is not None

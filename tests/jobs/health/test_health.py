@@ -34,7 +34,7 @@ INFO = {"build": {"name": "prisoner-to-nomis"}}
 
 
 def page(probes: Mapping[str, Callable[[], ProbeResult]] | None = None, **options: Any) -> HealthPage:
-    """The health page with these parts."""
+    """The health page with these probes, by default one that is up."""
     return HealthPage([Probe(name, ask, name) for name, ask in (probes or {"part": lambda: OK}).items()], **options)
 
 
@@ -45,7 +45,7 @@ def liveness(progress: Mapping[str, float] | None = None) -> Liveness:
 
 @contextmanager
 def serving(metrics: Callable[[], bytes] = bytes) -> Iterator[str]:
-    """Serves the pages on a free port, and returns their address."""
+    """Serves the pages on a free port during the `with` block, at the address that it yields."""
     with HealthServer("127.0.0.1", 0, health_pages(page(), liveness(), INFO), metrics) as server:
         yield f"http://127.0.0.1:{server.port}"
 
@@ -56,7 +56,10 @@ def get(address: str) -> requests.Response:
 
 
 def test_each_page_has_its_content_type(tmp_path: Path) -> None:
-    """Each page has its content type, and any other path gives 404."""
+    """Each path has its page, with the right content type for metrics, and any other path gives 404.
+
+    The response to a HEAD request has no content.
+    """
     with serving(lambda: b"figure 1\n") as address:
         assert get(f"{address}/health").json() == {"status": "UP", "components": {"part": {"status": "UP"}}}
         assert get(f"{address}/health/liveness").json() == {"status": "UP"}
@@ -70,7 +73,7 @@ def test_each_page_has_its_content_type(tmp_path: Path) -> None:
 
 
 def test_a_part_whose_check_fails_or_hangs_is_down() -> None:
-    """A check that raises an error and a check that never returns are both shown as down.
+    """If the check of a part raises an error or never returns, the health page shows the part as down.
 
     The page still responds in time.
     """
@@ -89,7 +92,7 @@ def test_a_part_whose_check_fails_or_hangs_is_down() -> None:
     )
 
     def others_responded() -> HealthResponse | None:
-        # On a slow machine the other checks may also be too late.
+        # On a slow machine, the other checks may also be too late.
         response = shown.overall()
         late = [name for name, part in response.body["components"].items() if "no response" in str(part)]
         return response if late == ["slow"] else None
@@ -108,7 +111,7 @@ def test_a_part_whose_check_fails_or_hangs_is_down() -> None:
 
 
 def test_an_unexpected_error_shows_no_text() -> None:
-    """Only the type and place of an unexpected error are shown, since its text may contain anything."""
+    """The health page shows only the type and place of an unexpected error, since its text may contain anything."""
 
     def breaks() -> ProbeResult:
         raise RuntimeError("the password is 12345")
@@ -119,7 +122,7 @@ def test_an_unexpected_error_shows_no_text() -> None:
 
 
 def test_results_are_shared_for_two_seconds() -> None:
-    """Many simultaneous requests cause one round of probes. After two seconds a request causes the next round."""
+    """Requests for the health page within two seconds share one round of probes. A later request causes the next."""
     asked = 0
     moment = 0.0
 
@@ -138,7 +141,10 @@ def test_results_are_shared_for_two_seconds() -> None:
 
 
 def test_probes_of_one_component_are_shown_together() -> None:
-    """A component is up if all its probes are up, and shows each result. A probe without a component is left out."""
+    """A component of the health page is up only if all its probes are, and it shows the details of each of them.
+
+    A probe without a component is left out.
+    """
 
     def probe(name: str, component: str | None, ok: bool) -> Probe:
         return Probe(name, lambda: ProbeResult(ok, "", {name: 1}), component)
@@ -151,14 +157,14 @@ def test_probes_of_one_component_are_shown_together() -> None:
 
 
 def test_liveness_fails_only_for_a_drain_that_hangs() -> None:
-    """Liveness fails only for a drain that hangs. If a service is unavailable, a restart would not help."""
+    """The liveness check fails only if a drain hangs, and it names that drain."""
     assert liveness({"visit": 59.0}).alive().status == 200
     response = liveness({"visit": 61.0, "activity": 1.0}).alive()
     assert (response.status, list(response.body["components"])) == (503, ["visit-drain"])
 
 
 def test_port_that_is_taken_is_named() -> None:
-    """If another process uses the port, the error names the setting for the port."""
+    """If the port of the health pages is already in use, the error names the port and its setting."""
     with serving() as address:
         port = int(address.rpartition(":")[2])
         with pytest.raises(SettingsError, match=f"HEALTH_PORT: 127.0.0.1:{port} is not available"):
@@ -180,7 +186,10 @@ def overall(application: Application) -> dict[str, Any]:
 
 
 def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
-    """If all is well, services, queues with their counts, database and breakers are up, and no secret is shown."""
+    """If all is well, the health page shows every part of the program as up, and shows no secret.
+
+    For a queue, it also shows the counts of messages.
+    """
     app.queues()["visit"].dlq.send("left over")
     with open_application_of(app) as application:
         found = overall(application)
@@ -205,7 +214,7 @@ def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
 
 
 def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
-    """A service that is down, a queue that does not exist and a queue without a dead letter queue are each named."""
+    """The health page shows as down a service that fails, a missing queue, and a queue without a dead letter queue."""
     sandbox.fault("nomis", "GET", "/health/ping", kind="status", status=503)
     sqs = app.queues()["visit"].main._client
     sqs.create_queue(QueueName="bare", Attributes={"VisibilityTimeout": "30"})
@@ -220,7 +229,7 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_database_that_accepts_no_writes_is_down(app: App, tmp_path: Path) -> None:
-    """If another program has locked the database, it can be read but nothing is drained, so it counts as down."""
+    """If another program has locked the database, which can then only be read, the health page shows it as down."""
     url = f"sqlite:///{tmp_path}/locked.db?timeout=0.1"
     with open_application_of(app, DATABASE_URL=url) as application:
         application.database.upgrade()
@@ -234,7 +243,7 @@ def test_a_database_that_accepts_no_writes_is_down(app: App, tmp_path: Path) -> 
 
 
 def test_an_account_that_cannot_write_is_named(app: App, postgres: URL, postgres_template: str) -> None:
-    """If the database account may only read, the database counts as down, and the reason says so."""
+    """If the database account may only read, the health page shows the database as down, and gives the reason."""
     url, reader = make_database(postgres, postgres_template), f"reader_{os.getpid()}"
     database = Database(url.render_as_string(hide_password=False))
     with database.begin() as connection:
@@ -280,7 +289,7 @@ def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sa
 
 
 def makes_progress(seconds: Callable[[], float]) -> None:
-    """Returns once the drain has made progress several times."""
+    """Waits until the drain has made progress three times. `seconds` returns the time since its last progress."""
     before, times = seconds(), 0
 
     def started_again() -> bool:
@@ -294,7 +303,7 @@ def makes_progress(seconds: Callable[[], float]) -> None:
 
 
 def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandbox) -> None:
-    """The metrics count each message and call, and show the last runs and the breakers."""
+    """The metrics count each message and each call, and show the last run of each job and the state of each breaker."""
     sandbox.traffic(events=3, queues=["appointment"], seed=2)
     with open_application_of(app) as application:
         metrics = application.metrics
@@ -323,7 +332,10 @@ def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandb
 
 
 def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox) -> None:
-    """A run over one prisoner, prison or shard does not change the metrics of mismatches, status and last success."""
+    """A run over one prisoner, prison or shard does not change the metrics about full runs.
+
+    These are the metrics of mismatches, status and last success.
+    """
     sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
     app.run_ok("reconcile", "incentives", "--no-notify")
     (whole,) = app.read_json("runs", "list")

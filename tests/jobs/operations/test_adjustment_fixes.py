@@ -1,4 +1,4 @@
-"""The commands that the reconciliation of adjustments proposes reduce the differences."""
+"""The commands that the reconciliation of adjustments proposes remove the differences."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.harness.app import App
 
 
 def reconcile(app: App) -> dict[int, dict[str, Any]]:
-    """Runs the reconciliation, and returns the differences by booking."""
+    """Runs the reconciliation of adjustments, and returns the differences by booking."""
     result = json.loads(app.run_ok("reconcile", "adjustments", "--no-notify", "--json"))
     return {each["bookingId"]: each for each in result["mismatches"]}
 
 
 def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, sandbox: Sandbox) -> None:
-    """After the proposed resyncs, only differences that DPS cannot fix are left.
+    """After the proposed resyncs, the only differences left in adjustments are those that no resync can fix.
 
-    The remaining differences are adjustments that were moved, merged or made only in NOMIS.
+    They are adjustments that DPS does not have, or has on another booking or under another prisoner number.
     """
     sandbox.reset(prisoners=40, plant=["adjustments"], every_cause=True)
     before = reconcile(app)

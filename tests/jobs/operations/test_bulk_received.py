@@ -23,18 +23,18 @@ class Compared:
     by_cause: dict[int, list[str]]
 
     def publish(self, *more: str, answer: str | Terminal = "") -> Any:
-        """Runs the command on the run as the operator jane."""
+        """Runs `reconcile fix received` for the prisoners of the run, as the operator jane."""
         run_id = self.result["runId"]
         return self.app.run("reconcile", "fix", "received", "--from", run_id, "--as", "jane", *more, answer=answer)
 
     def published(self) -> list[dict[str, Any]]:
-        """The received events that the program asked prisoner-offender-search to publish."""
+        """The requests to prisoner-offender-search to publish received events."""
         return list(self.app.sandbox.journal("prisoner-search"))
 
 
 @pytest.fixture
 def compared(app: App) -> Compared:
-    """A run over five prisoners: DPS missed three arrivals and one admission, and one review was lost."""
+    """A run that found five differing prisoners: DPS missed three arrivals and one admission, and a review was lost."""
     app.sandbox.reset(prisoners=60, mismatches={"4": 3, "3": 1, "2": 1})
     app.forget_queues()
     app.make_queues()
@@ -46,7 +46,11 @@ def compared(app: App) -> Compared:
 
 
 def test_one_confirmation_publishes_one_event_for_each_prisoner(compared: Compared) -> None:
-    """Each event has the prisoner's arrival from the report, and each event is recorded as one action."""
+    """After one confirmation, one received event is published for each prisoner of the run whose arrival DPS missed.
+
+    Each event has the prisoner's arrival from the report, and is recorded as one action. Nothing is published without
+    the confirmation, and no event is published twice.
+    """
     dry = compared.publish("--dry-run")
     assert (dry.code, compared.published(), compared.app.read_json("actions")) == (0, [], [])
     assert all(number in dry.out for cause in (3, 4) for number in compared.by_cause[cause])
@@ -82,9 +86,9 @@ def test_one_confirmation_publishes_one_event_for_each_prisoner(compared: Compar
 
 
 def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) -> None:
-    """If an event is refused, the refusal is recorded and the command stops.
+    """If a received event is refused, the refusal is recorded and `reconcile fix received` stops.
 
-    The same command later publishes only the remaining events.
+    The same command later publishes only the events that were not tried. A person has to decide about the refused one.
     """
     listed = compared.publish("--cause", NEVER_GOT, "--dry-run", "--json").json()
     assert [each["state"] for each in listed["records"]] == ["to publish"] * 3
@@ -102,7 +106,7 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
 
 
 def test_both_sides_are_read_again_after_a_wait(compared: Compared) -> None:
-    """After a wait both sides are read again, and the command stops at a prisoner whose levels still differ."""
+    """With `--wait`, both sides are read again after a wait. If a prisoner's levels still differ, the fix failed."""
     (number,) = compared.by_cause[3]
     done = compared.publish("--cause", "missed the admission", "--yes", "--wait", "0.1", "--json")
     (record,) = done.json()["records"]
@@ -123,6 +127,6 @@ def test_both_sides_are_read_again_after_a_wait(compared: Compared) -> None:
     ],
 )
 def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], message: str) -> None:
-    """Missing, contradictory and unknown arguments are refused in one line."""
+    """`reconcile fix received` refuses missing and contradictory arguments, and an unknown run, in one line."""
     done = app.run("reconcile", "fix", "received", *arguments)
     assert (done.code, message in done.error) == (2, True)

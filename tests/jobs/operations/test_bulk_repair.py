@@ -16,24 +16,27 @@ LOST = "the event of the review was lost, or failed"
 
 @dataclass(frozen=True)
 class Compared:
-    """A reconciled world: the run, and the prisoners by the number of their cause."""
+    """A reconciled world: the id of the run, and the prisoners by the number of their cause."""
 
     app: App
     run_id: str
     by_cause: dict[int, list[str]]
 
     def repair(self, *more: str, answer: str | Terminal = "") -> Any:
-        """Runs the command on the run as the operator jane."""
+        """Runs `incentives repair` for the prisoners of the run, as the operator jane."""
         return self.app.run("incentives", "repair", "--from", self.run_id, "--as", "jane", *more, answer=answer)
 
     def written(self) -> int:
-        """The number of IEP records that the program sent to NOMIS."""
+        """The number of IEP records that were written to NOMIS."""
         return len(self.app.sandbox.journal("nomis"))
 
 
 @pytest.fixture
 def compared(app: App) -> Compared:
-    """A run over three prisoners with a lost review, two with reviews in the wrong order and one received twice."""
+    """A run that found six prisoners whose levels differ.
+
+    Three have a lost review, two have reviews in the wrong order, and one was received twice.
+    """
     app.sandbox.reset(prisoners=60, mismatches={"2": 3, "6": 2, "5": 1})
     app.forget_queues()
     app.make_queues()
@@ -45,7 +48,10 @@ def compared(app: App) -> Compared:
 
 
 def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
-    """The dry run lists every prisoner who needs a repair, with both levels, and no prisoner who needs another fix."""
+    """A dry run of `incentives repair` lists every prisoner whose level has to be written, and no other prisoner.
+
+    It writes nothing.
+    """
     done = compared.repair("--dry-run")
     assert (done.code, compared.written(), compared.app.read_json("actions")) == (0, 0, [])
     listed = [line for line in done.out.splitlines() if "to write  level" in line]
@@ -56,9 +62,9 @@ def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
 
 
 def test_one_confirmation_writes_each_level_once(compared: Compared) -> None:
-    """The question says how many prisoners get which level.
+    """After one confirmation, `incentives repair` writes one record for each prisoner, and records each as one action.
 
-    Each repair is a separate action, and both sides then agree.
+    The question says how many records will be written. The same command later skips the prisoners whose sides agree.
     """
     done = compared.repair(answer=Terminal("y\n"))
     assert (done.code, compared.written()) == (0, 5)
@@ -75,15 +81,15 @@ def test_one_confirmation_writes_each_level_once(compared: Compared) -> None:
 
 
 def test_the_answer_no_writes_nothing(compared: Compared) -> None:
-    """If the operator's answer is no, nothing is changed."""
+    """If the operator's answer to the question of `incentives repair` is no, nothing is written to NOMIS."""
     assert compared.repair(answer=Terminal("n\n")).code == 1
     assert compared.written() == 0
 
 
 def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
-    """Only prisoners with the given cause are repaired.
+    """`--cause` with part of a cause's name repairs only the prisoners with that cause.
 
-    Part of a cause's name that fits several causes, or none, is refused with a list of the causes.
+    If the part fits several causes, or none, it is refused with a list of the causes.
     """
     vague, unknown = compared.repair("--cause", "re", "--yes"), compared.repair("--cause", "moon", "--yes")
     assert (vague.code, unknown.code, compared.written()) == (2, 2, 0)
@@ -100,9 +106,9 @@ def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
 
 
 def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) -> None:
-    """A prisoner whose repair is refused is recorded as refused, and no later prisoner is tried.
+    """If NOMIS refuses a repair, the refusal is recorded, and no later prisoner is tried.
 
-    The same command, run again, writes only the remaining levels.
+    The same command, run again, writes only the levels that were not tried. A person has to decide about the refusal.
     """
     second = compared.repair("--dry-run", "--json").json()["records"][1]
     path = str(second["plan"]["request"]).removeprefix("nomis: POST ")
@@ -120,7 +126,7 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
 
 
 def test_a_prisoner_whose_levels_changed_is_skipped(compared: Compared) -> None:
-    """Before the confirmation and before each write, a prisoner whose levels have changed is skipped and named."""
+    """A prisoner whose levels changed after the run, or during the question, is skipped, and the output says why."""
     first, second = compared.by_cause[6]
     compared.app.sandbox.add_review(first, "BAS" if "BAS" not in level_of(compared, first) else "STD", publish=False)
 
@@ -135,7 +141,7 @@ def test_a_prisoner_whose_levels_changed_is_skipped(compared: Compared) -> None:
 
 
 def level_of(compared: Compared, offender_no: str) -> set[str]:
-    """The level on each side for a planted difference."""
+    """The levels that the two sides have because of the prisoner's planted difference."""
     (found,) = [each for each in compared.app.sandbox.planted()["mismatches"] if each["offenderNo"] == offender_no]
     return {str(found["nomis"]), str(found["dps"])}
 
@@ -152,6 +158,6 @@ def level_of(compared: Compared, offender_no: str) -> set[str]:
     ],
 )
 def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], message: str) -> None:
-    """Missing, contradictory and unknown arguments are refused in one line."""
+    """`incentives repair` refuses missing and contradictory arguments, and an unknown run, in one line."""
     done = app.run("incentives", "repair", *arguments)
     assert (done.code, message in done.error) == (2, True)
