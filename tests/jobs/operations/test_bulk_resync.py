@@ -1,4 +1,4 @@
-"""Resyncs of all records of a run: each proposed record is written once, verified, and not written again."""
+"""`resync --from RUN`: each record that the run proposes to resync is written once and verified."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.harness.faults import faulty
 
 
 def reconciled(app: App, name: str) -> str:
-    """A world with a difference for every cause of a reconciliation, and the run that found the differences."""
+    """Runs the reconciliation `name` in a world with a difference for each of its causes, and returns the run's id."""
     app.sandbox.reset(prisoners=60, prisons=20, every_cause=True, plant=[name])
     app.forget_queues()
     app.make_queues()
@@ -19,14 +19,15 @@ def reconciled(app: App, name: str) -> str:
 
 
 def states(done: Any) -> dict[str, int]:
-    """The number of records that ended in each state."""
+    """The number of records in each state, for the states that occur."""
     return {state: count for state, count in done["counts"].items() if count}
 
 
 def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
-    """Records for which only DPS can be right are written to NOMIS, and the other records are named.
+    """Every record for which the run says that DPS is right is written to NOMIS once, in the operator's name.
 
-    The next reconciliation no longer finds the records that were written.
+    A dry run writes nothing. The next reconciliation proposes no resync of these records. A repeated command skips
+    them.
     """
     run_id = reconciled(app, "appointments")
     resync = ["resync", "--from", run_id, "--as", "jane"]
@@ -53,9 +54,9 @@ def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
 
 
 def test_the_resync_stops_at_a_refusal_and_can_be_repeated(app: App) -> None:
-    """The command stops at a refused allocation, here that of a prisoner who has left the prison.
+    """The command stops at an allocation that NOMIS refuses, here that of a prisoner who has left the prison.
 
-    The same command, run again, does not repeat the earlier writes.
+    A repeated command skips the records already written, leaves the refused one to a person, and writes the rest.
     """
     run_id = reconciled(app, "allocations")
     resync = ["resync", "--from", run_id, "--yes", "--json", "--as", "jane"]
@@ -81,9 +82,9 @@ def test_the_resync_stops_at_a_refusal_and_can_be_repeated(app: App) -> None:
 
 
 def test_a_record_with_an_objection_is_left_to_a_person(app: App) -> None:
-    """A visit whose mapping must be deleted first is listed with the reason.
+    """A visit whose resync has an objection is not written, and the list shows the objection.
 
-    A visit is not listed if nobody knows which side is right.
+    A visit for which nobody knows which side is right is not listed. The command says how many such visits there are.
     """
     run_id = reconciled(app, "visits")
     listed = app.run("resync", "--from", run_id, "--dry-run", "--json")
@@ -99,7 +100,7 @@ def test_a_record_with_an_objection_is_left_to_a_person(app: App) -> None:
 
 
 def test_a_mapping_that_cannot_be_saved_ends_the_command(app: App) -> None:
-    """A record without its mapping cannot be verified, so the command ends and tries no other record."""
+    """If the mapping of a new record cannot be saved, the record cannot be verified, so no other record is tried."""
     run_id = reconciled(app, "visits")
     resync = ["resync", "--from", run_id, "--cause", "booking was lost", "--yes", "--json", "--as", "jane"]
     with faulty(app.sandbox, "mapping", "POST", kind="status", status=503):
@@ -120,6 +121,6 @@ def test_a_mapping_that_cannot_be_saved_ends_the_command(app: App) -> None:
     ],
 )
 def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], message: str) -> None:
-    """Missing, contradictory and unknown arguments are refused in one line."""
+    """`resync` with missing or contradictory arguments is bad usage, and one line says what to give instead."""
     done = app.run("resync", *arguments)
     assert (done.code, message in done.error) == (2, True)

@@ -1,4 +1,4 @@
-"""The comparison with the services' API documents: the output, the exit code, the probe and the message to Slack."""
+"""The output, exit code, probes and Slack messages of `contracts check`, which compares calls with API documents."""
 
 from __future__ import annotations
 
@@ -23,18 +23,22 @@ from tests.harness.publishing import visit_booked
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """The program, with current versions of the services."""
+    """An installation that uses the current versions of the services, and has no queues yet."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
 def of_service(checked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The part of the `--json` output that is about one service."""
+    """The part of the `--json` output about the service `name`."""
     found: Mapping[str, Any] = next(each for each in checked["services"] if each["service"] == name)
     return found
 
 
 def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
-    """Each difference is a line with its service and operation. A table shows what was compared."""
+    """If a call no longer fits a service's document, the check exits with 1 and prints each difference on a line.
+
+    Each line has the level, service and operation, and the errors of a service come first. With `--service`, only the
+    given service is checked, without the database. An unknown service is bad usage.
+    """
     checked = app.run("contracts", "check")
     assert checked.code == 1
     lines = checked.out.splitlines()
@@ -50,7 +54,10 @@ def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
 
 
 def test_the_services_of_may_2023_match_the_declarations(app: App, sandbox: Sandbox) -> None:
-    """For the services of May 2023, the only differences are known faults of the documents. Every probe succeeds."""
+    """The program's calls match the API documents of May 2023, apart from known faults of the documents.
+
+    Every probe of these services succeeds.
+    """
     sandbox.reset(prisoners=50, generation="2023")
     checked = app.read_json("contracts", "check", "--probe", "--json")
     assert (checked["ok"], checked["errors"], checked["warnings"], checked["notes"]) == (True, 0, 0, 0)
@@ -62,7 +69,7 @@ def test_the_services_of_may_2023_match_the_declarations(app: App, sandbox: Sand
 
 
 def test_a_probe_finds_a_missing_role_and_an_undocumented_response(app: App, sandbox: Sandbox) -> None:
-    """A probe finds a client without its role, and a response that differs from its document."""
+    """A probe reports that the client lacks a role, and each way in which a response differs from its declaration."""
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.grant("visits", [])
     changed = [{"code": "STD", "name": 1, "active": True}, {"code": "BAS", "active": None}]
@@ -81,7 +88,7 @@ def test_a_probe_finds_a_missing_role_and_an_undocumented_response(app: App, san
 
 
 def test_a_probe_calls_nothing_that_has_an_effect(app: App, sandbox: Sandbox) -> None:
-    """Every call of prisoner search publishes an event, so its probe reads the roles of the client's token instead."""
+    """The probe of prisoner search reads the roles from the client's token, since every call would publish an event."""
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.grant("prisoner-search", [])
     checked = app.run("contracts", "check", "--probe", "--service", "prisoner-search", "--json")
@@ -94,7 +101,7 @@ def test_a_probe_calls_nothing_that_has_an_effect(app: App, sandbox: Sandbox) ->
 
 
 def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandbox) -> None:
-    """A probe reads the last record that was created, if the database has one."""
+    """If the program has created a visit, the probes of the visit and mapping services read it and check its format."""
     sandbox.reset(prisoners=50, generation="2023")
     app.make_queues()
     visit_booked(sandbox).publish()
@@ -104,7 +111,7 @@ def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandb
 
 
 def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:
-    """A service that is unavailable, or whose page is not an API document, is reported with an error.
+    """A service whose API document cannot be read, or is not an OpenAPI document, is reported with an error.
 
     The other services are compared.
     """
@@ -120,9 +127,9 @@ def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) 
 
 
 def test_slack_gets_each_change_once(app: App, sandbox: Sandbox) -> None:
-    """Slack gets each change once: a check that finds nothing new posts nothing.
+    """With `--notify`, Slack gets each change once: a check that finds nothing new posts nothing.
 
-    The exit code is 0 whatever differs, since a weekly job should not fail and alert because of a known difference.
+    The exit code is then 0 whatever differs, since a weekly job should not fail because of a known difference.
     """
     sandbox.reset(prisoners=50, generation="2023")
     app.run_ok("contracts", "check", "--notify")
@@ -143,9 +150,9 @@ def test_slack_gets_each_change_once(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_check_that_cannot_read_a_document_is_incomplete(app: App, sandbox: Sandbox) -> None:
-    """With `--notify`, the run exits 1 and names the service whose document could not be read.
+    """With `--notify`, the check exits with 1, and its run names the service whose document could not be read.
 
-    The last result of that service is kept.
+    The last result for that service is kept, so that the next check that can read the document reports no change.
     """
     sandbox.reset(prisoners=50, generation="2023")
     app.run_ok("contracts", "check", "--notify")
@@ -162,7 +169,7 @@ def test_a_check_that_cannot_read_a_document_is_incomplete(app: App, sandbox: Sa
 
 
 def test_a_check_of_one_service_is_not_the_weekly_one(app: App, sandbox: Sandbox) -> None:
-    """Only a check of all services sets the age of the last check, which the alert rules use."""
+    """Only a check of all services counts as the last check, whose status and age the alert rules use."""
     sandbox.reset(prisoners=50, generation="2023")
 
     def metrics() -> list[str]:
@@ -179,7 +186,7 @@ def test_a_check_of_one_service_is_not_the_weekly_one(app: App, sandbox: Sandbox
 
 
 def test_the_scheduled_check_records_differences(app: App, sandbox: Sandbox) -> None:
-    """The scheduled job records the differences that it finds, and succeeds."""
+    """The scheduled check records in its run how many errors it found, and sends one message to Slack."""
     job = next(each for each in SCHEDULE if each.name == "contracts-check")
     application = Application(load_settings(app.settings))
     try:
@@ -193,7 +200,7 @@ def test_the_scheduled_check_records_differences(app: App, sandbox: Sandbox) -> 
 
 
 def test_a_scheduled_check_that_is_stopped_is_interrupted(app: App, sandbox: Sandbox) -> None:
-    """A check that is stopped midway records nothing, so another process can run it."""
+    """A scheduled check that is asked to stop ends as interrupted, and posts nothing to Slack."""
     job = next(each for each in SCHEDULE if each.name == "contracts-check")
     application = Application(load_settings(app.settings))
     stopped = threading.Event()

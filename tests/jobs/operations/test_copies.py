@@ -1,4 +1,4 @@
-"""`duplicates remove` deletes an unmapped record if a reconciliation found that it duplicates a mapped record."""
+"""`duplicates remove` deletes an unmapped NOMIS record if it is proved to be a duplicate of a mapped record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ COMMAND = ("duplicates", "remove", "appointment")
 
 @pytest.fixture
 def records(app: App) -> App:
-    """A mapped appointment with its NOMIS record 9001, the duplicate 9002, and 9003, which starts at another time."""
+    """An installation with three appointments in NOMIS, of which only 9001 is mapped.
+
+    9002 is a duplicate of 9001, and 9003 starts at another time.
+    """
     person = app.sandbox.prisoners()[0]
     room = app.sandbox.control("GET", f"/locations/{person['prisonId']}")[0]["id"]
     values: dict[str, Any] = {
@@ -38,7 +41,10 @@ def in_nomis(app: App) -> set[int]:
 
 
 def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
-    """A dry run only shows the duplicate. The command deletes it, records the action, and alerts nobody."""
+    """The command deletes the duplicate, records the action and a resolved finding, and alerts nobody.
+
+    A dry run only shows the duplicate. The same command, run again, does nothing.
+    """
     shown = records.run_ok(*COMMAND, "9002", "--of", "9001", "--dry-run")
     assert "delete appointment 9002" in shown
     assert in_nomis(records) == {9001, 9002, 9003}
@@ -62,14 +68,14 @@ def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
     ],
 )
 def test_a_record_that_is_not_a_proven_duplicate_is_kept(records: App, arguments: tuple[str, ...], reason: str) -> None:
-    """If a record is not proved to be a duplicate, the reason is shown and nothing is deleted."""
+    """A record that is not proved to be a duplicate of the record after `--of` is kept, and the reason is shown."""
     ended = records.run(*COMMAND, *arguments, "--yes", "--as", "A. Operator")
     assert reason in ended.out + ended.err
     assert in_nomis(records) == {9001, 9002, 9003}
 
 
 def test_kinds_with_ambiguous_numbers_are_refused(app: App) -> None:
-    """NOMIS has two kinds of adjustment with overlapping numbers, so adjustments are refused."""
+    """`duplicates remove` refuses adjustments, since NOMIS has two kinds of them with overlapping numbers."""
     ended = app.run("duplicates", "remove", "sentencing-adjustment", "5", "--of", "6", "--yes")
     assert ended.code == 2
     assert "visit, " in ended.err

@@ -32,7 +32,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 class Drained:
-    """Drains a queue repeatedly in another thread, while a command waits for the messages."""
+    """Drains the visit queue repeatedly in another thread during a `with` block."""
 
     def __init__(self, app: App, **more: str) -> None:
         self._app, self._more = app, more
@@ -54,7 +54,7 @@ class Drained:
 
 
 def test_the_next_batch_is_sent_when_the_last_one_is_handled(app: App, sandbox: Sandbox) -> None:
-    """A redrive in batches sends each batch once the previous one has been handled, until the DLQ is empty."""
+    """When a batch of a redrive has been handled, the next one is sent, until the DLQ is empty."""
     booked = [visit_booked(sandbox) for _ in range(5)]
     put_on_dlq(app, *(each.dps_id for each in booked))
     with Drained(app):
@@ -102,7 +102,7 @@ def test_a_failed_batch_says_which_others_are_not_handled(app: App, sandbox: San
 
 
 def test_last_batch_leaves_no_others(app: App) -> None:
-    """If the last batch is not handled, the command does not say that other messages stay."""
+    """If the last batch is not handled in time, the command does not say that other messages stay on the DLQ."""
     put_on_dlq(app, "visit-1")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
@@ -110,7 +110,10 @@ def test_last_batch_leaves_no_others(app: App) -> None:
 
 
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
-    """A batch not handled in time stays on the main queue. The error gives the reason and a command to type."""
+    """A batch that is not handled in time stays on the main queue, and the later messages stay on the DLQ.
+
+    If nothing drains the queue, the error says so and gives a command that does.
+    """
     put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
@@ -134,7 +137,7 @@ def test_other_messages_on_the_queue_do_not_count(app: App, sandbox: Sandbox) ->
 
 
 def test_a_batch_that_waits_names_its_reason(app: App, sandbox: Sandbox) -> None:
-    """If messages of a batch are not handled, the command says what only those messages wait for."""
+    """The command lists only the messages of a batch that were not handled in time, with what each waits for."""
     booked, early = visit_booked(sandbox), visit_booked(sandbox)
     put_on_dlq(app, booked.dps_id)
     changed = write_domain_event("prison-visit.changed", {"reference": early.dps_id}, "A1234BC", TIME)
@@ -150,7 +153,7 @@ def test_a_batch_that_waits_names_its_reason(app: App, sandbox: Sandbox) -> None
 
 
 def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
-    """Messages beyond the limit stay, in a dry run and in a redrive with or without batches."""
+    """`--limit N` lists at most N messages in a dry run, and sends back at most N, with or without batches."""
     put_on_dlq(app, *(f"visit-{number}" for number in range(14)))
     assert "3 messages would be sent back" in app.run_ok("dlq", "retry", "visit", "--limit", "3", "--dry-run")
     output = app.run_ok("dlq", "retry", "visit", "--limit", "11")
@@ -162,7 +165,7 @@ def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--batch", "2", "--wait", "0")])
 def test_the_messages_of_the_dry_run_are_sent_back(app: App, more: tuple[str, ...]) -> None:
-    """A redrive with a limit sends the messages that its dry run lists, whatever the order in which SQS has them."""
+    """A redrive with a limit sends back the messages that its dry run listed, in whatever order SQS returns them."""
     events = [write_domain_event(BOOKED, {"reference": f"visit-{number}"}, "A1234BC", TIME) for number in range(10)]
     # SQS gets them in one request, so they have the same age, and their order does not depend on when they were sent.
     assert not app.queues()["visit"].dlq.copy([Message(each, "", each, 1) for each in events], lambda _: {}, 0)
@@ -174,7 +177,7 @@ def test_the_messages_of_the_dry_run_are_sent_back(app: App, more: tuple[str, ..
 
 
 def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
-    """A message without a recorded failure may have been lost with its process, so it counts as worth a retry."""
+    """A message without a recorded failure counts as worth a retry, since the process that had it may have died."""
     put_on_dlq(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], message["lastError"]) == ("unknown", None)
@@ -204,9 +207,9 @@ def test_an_event_on_the_wrong_queue_is_sent_to_the_right_one(app: App) -> None:
 
 
 def test_only_the_named_messages_are_sent_back(app: App) -> None:
-    """Only messages with the given ids are sent back.
+    """With `--message`, only the messages with the given ids are sent back. An unknown id is bad usage.
 
-    The other messages are visible again at once, and the action is recorded.
+    The other messages are visible again at once. The action is recorded.
     """
     put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     ids = [each["messageId"] for each in app.read_json("dlq", "show", "visit")]
@@ -227,7 +230,11 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
 
 
 def test_a_redrive_asks_only_at_a_terminal(app: App) -> None:
-    """A person at a terminal is asked, unless `--yes` is given. Housekeeping has no terminal and is not asked."""
+    """At a terminal, `dlq retry` and `dlq retry-all` ask for confirmation before they send anything back.
+
+    After the answer no, and in a dry run, every message stays, and neither an action nor a run is recorded. With
+    `--yes`, the messages are sent back.
+    """
     put_on_dlq(app, "visit-1")
     for command in (("dlq", "retry", "visit"), ("dlq", "retry-all")):
         refused = app.run(*command, answer=Terminal("n\n"))
@@ -241,7 +248,7 @@ def test_a_redrive_asks_only_at_a_terminal(app: App) -> None:
 
 
 def test_an_action_in_a_pod_needs_the_name_of_a_person(app: App) -> None:
-    """In a pod an action needs a person's name, from `--as` or OPERATOR: the container's account is not a person."""
+    """In a pod, an action needs a person's name, from `--as` or OPERATOR: the container's account is not a person."""
     put_on_dlq(app, "visit-1", "visit-2")
     pod = {"LOGNAME": "appuser"}
     nameless = app.run("dlq", "retry", "visit", **pod)
@@ -261,7 +268,10 @@ def test_an_action_in_a_pod_needs_the_name_of_a_person(app: App) -> None:
 
 
 def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
-    """A process that died in the last attempt may have created the record, so the next delivery searches for it."""
+    """A dead letter is sent back if its last attempt may have created the record, whatever failure is recorded.
+
+    The advice says that the next attempt searches for the record.
+    """
     app.queues()["visit"].main.send(write_domain_event(BOOKED, {"reference": "visit-1"}, "A1234BC", TIME))
     app.drain_out("visit")
     (refused,) = app.read_json("dlq", "show", "visit")
@@ -284,7 +294,10 @@ def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
 def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
     app: App, lies_on: str, domain: str, event_type: str, ids: dict[str, str], dps_id: str
 ) -> None:
-    """Housekeeping never gives up on a message that finishes a creation, and sends it to the queue of its domain."""
+    """A message that can finish a creation is sent to the queue of its domain, and is never given up on.
+
+    It is recognised on the queue of another domain, and with its type or its number in another form.
+    """
     app.queues()[lies_on].main.send(write_domain_event(event_type, ids, "A1234BC", TIME))
     app.drain_out(lies_on)
     intend(app, domain, dps_id)
@@ -298,7 +311,7 @@ def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
 
 
 def test_an_unavailable_queue_does_not_stop_the_others(app: App) -> None:
-    """If a queue cannot be opened, the run names it and fails. The messages of the other queues are sent back."""
+    """If a queue cannot be opened, `dlq retry-all` names it and fails, but sends back the messages of the others."""
     put_on_dlq(app, "visit-1")
     other = {"HMPPS_SQS_QUEUES_SENTENCING_DLQ_NAME": "not a name"}
     done = app.run("dlq", "retry-all", **other)
@@ -308,7 +321,10 @@ def test_an_unavailable_queue_does_not_stop_the_others(app: App) -> None:
 
 
 def test_a_message_that_the_database_refuses_stops_no_other_queue(app: App) -> None:
-    """If the database refuses one dead letter, the messages of the other queues are still sent back."""
+    """If a dead letter cannot be recorded as sent back, the messages of the other queues are still sent back.
+
+    The command fails and names the queue of that dead letter.
+    """
     app.run_ok("runs", "list")
     with sqlite3.connect(app.database) as connection:
         refused = "WHEN NEW.queue = 'incentive' BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -321,14 +337,14 @@ def test_a_message_that_the_database_refuses_stops_no_other_queue(app: App) -> N
 
 
 class Failing(Queue):
-    """A queue that cannot send or delete after this number of messages."""
+    """A queue that accepts `sends` messages, and then counts as unavailable for sending."""
 
     def __init__(self, queue: Queue, sends: int) -> None:
         super().__init__(queue._client, queue.name, queue.url)
         self.sends = sends
 
     def send(self, body: str, attributes: Any = None) -> str:
-        """Sends a message until the limit is reached, then raises an error."""
+        """Sends a message, or raises `QueueUnavailable` after `sends` messages."""
         if self.sends == 0:
             raise QueueUnavailable("queue is away")
         self.sends -= 1
@@ -336,7 +352,7 @@ class Failing(Queue):
 
 
 def test_an_interrupted_redrive_loses_no_message(app: App, database: Database) -> None:
-    """If the main queue fails midway, the messages that were sent have left the DLQ, and the others are still on it."""
+    """If the main queue fails midway through a redrive, only the messages that were sent have left the DLQ."""
     put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
     dlq = DeadLetterQueue(
@@ -359,7 +375,7 @@ class Refusing(Queue):
         self.reference = reference
 
     def send(self, body: str, attributes: Any = None) -> str:
-        """Sends a message, or refuses it."""
+        """Sends a message, or raises `QueueUnavailable` if the message contains `reference`."""
         if self.reference in body:
             raise QueueUnavailable("InvalidMessageContents")
         return super().send(body, attributes)
@@ -381,7 +397,7 @@ def test_only_a_message_that_cannot_be_sent_stays(app: App, database: Database) 
 
 
 def test_a_message_is_recognised_after_a_redrive() -> None:
-    """A message is recognised by its SNS id or, if it has none, by its body."""
+    """After a redrive, a message is recognised by its SNS id or, if it has none, by its body."""
     retry = write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {})
     one, two = (read_dead_letter(Message(number, "", retry, 1)) for number in ("1", "2"))
     assert one.key == two.key

@@ -19,7 +19,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
-    """If one of the ids is wrong, the message with the valid id is not sent back either."""
+    """If `dlq retry` is given an unknown id, it sends back no message and records nothing."""
     put_on_dlq(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     named = ("--message", message["messageId"], "--message", "no-such-id")
@@ -28,7 +28,10 @@ def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
 
 
 def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
-    """If a queue holds mapping retries, other messages can be purged by id, but a retry is still refused."""
+    """If a dead letter queue holds mapping retries, a purge of all messages, or of a mapping retry, is refused.
+
+    Other messages can be purged by id.
+    """
     put_on_dlq(app, "visit-1")
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
     ids = {each["type"]: each["messageId"] for each in app.read_json("dlq", "show", "visit")}
@@ -43,7 +46,7 @@ def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
 
 
 def test_a_purge_exports_to_the_bucket_of_the_reports(app: App, sandbox: Sandbox) -> None:
-    """If the reports are in S3, the purged messages are kept in the same bucket."""
+    """If the reports are in S3, a purge exports the messages to the same bucket, and says where they are."""
     from sync.queues.aws import Aws
     from sync.settings.loading import load_settings
 
@@ -57,7 +60,7 @@ def test_a_purge_exports_to_the_bucket_of_the_reports(app: App, sandbox: Sandbox
 
 
 def test_messages_that_cannot_be_exported_are_not_purged(app: App, tmp_path: Path) -> None:
-    """If the export cannot be written, the messages stay on the queue."""
+    """If the export cannot be written, `dlq purge` fails and the messages stay on the dead letter queue."""
     put_on_dlq(app, "visit-1")
     (tmp_path / "file").write_text("in the way")
     done = app.run("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "file" / "export.json"))
@@ -66,9 +69,9 @@ def test_messages_that_cannot_be_exported_are_not_purged(app: App, tmp_path: Pat
 
 
 def test_only_the_export_has_the_signature(app: App, tmp_path: Path) -> None:
-    """The export has each whole message with its SNS signature.
+    """The export of a purge contains each message whole, with its SNS signature.
 
-    The JSON output leaves the signature out, as it says nothing about the event.
+    The JSON of `dlq show` leaves the signature out, since it says nothing about the event.
     """
     signature = {
         "Signature": "EXAMPLE",
@@ -100,7 +103,10 @@ def test_an_export_never_overwrites_a_file(app: App, tmp_path: Path) -> None:
 
 
 def test_an_export_never_overwrites_a_file_that_appears_meanwhile(app: App, tmp_path: Path) -> None:
-    """A file that somebody else creates while the question is open is not overwritten either."""
+    """A purge does not overwrite a file that somebody else creates while the purge waits for confirmation.
+
+    The messages then stay on the dead letter queue.
+    """
     put_on_dlq(app, "visit-1")
     export = tmp_path / "export.json"
 
@@ -112,7 +118,7 @@ def test_an_export_never_overwrites_a_file_that_appears_meanwhile(app: App, tmp_
 
 @pytest.mark.parametrize("named", [True, False])
 def test_only_the_owner_can_read_an_export(app: App, tmp_path: Path, named: bool) -> None:
-    """Exports contain whole messages, so only their owner has permission to read them."""
+    """Only the owner of an export can read it, since it contains whole messages."""
     put_on_dlq(app, "visit-1")
     file = tmp_path / "mine.json"
     app.run_ok("dlq", "purge", "visit", "--yes", *(["--export", str(file)] if named else []))

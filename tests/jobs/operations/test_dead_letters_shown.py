@@ -23,14 +23,14 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 @pytest.mark.parametrize("command", ["show", "retry", "purge"])
 def test_unknown_queue_is_bad_usage(app: App, command: str) -> None:
-    """A queue that does not exist is refused, and the message names the existing queues."""
+    """A command on a queue that does not exist is bad usage, and the error names the existing queues."""
     done = app.run("dlq", command, "prisons")
     assert (done.code, done.out) == (2, "")
     assert done.error.endswith(f"QUEUE is one of {', '.join(QUEUES)}")
 
 
 def test_empty_queues_are_listed_as_such(app: App) -> None:
-    """Every queue has a line, even if it is empty."""
+    """`dlq list` shows every queue, even if its dead letter queue is empty, and `dlq show` says that it is empty."""
     states = app.read_json("dlq", "list")
     assert [state["queue"] for state in states] == list(QUEUES)
     assert {(state["messagesOnDlq"], state["oldest"]) for state in states} == {(0, None)}
@@ -38,7 +38,10 @@ def test_empty_queues_are_listed_as_such(app: App) -> None:
 
 
 def test_showing_dead_letters_hides_none(app: App) -> None:
-    """Two commands in a row show the same messages, oldest first. A single message can be chosen by its id."""
+    """Two `dlq show` commands in a row show the same messages, oldest first, so no message stays hidden.
+
+    `--limit` limits their number, and `--message` chooses one by its id. An unknown id is bad usage.
+    """
     put_on_dlq(app, *(f"visit-{number}" for number in range(12)))
     first = app.read_json("dlq", "show", "visit")
     assert [each["ids"]["reference"] for each in first] == [f"visit-{number}" for number in range(12)]
@@ -53,9 +56,9 @@ def test_showing_dead_letters_hides_none(app: App) -> None:
 
 
 def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
-    """Every message is read, so the counts by class and by reason add up to the whole queue.
+    """`dlq list` reads every message, so its counts by class and by reason add up to the number of messages.
 
-    Equal reasons are listed together.
+    Messages with the same reason are listed together.
     """
     deliver_until_dead(app, *(f"gone-{number}" for number in range(13)))
     put_on_dlq(app, "died-1", "died-2")
@@ -77,7 +80,7 @@ def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
 
 
 def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
-    """If not all messages can be read in time, the output gives the number read and the number that SQS reports."""
+    """If not all messages can be read in time, the output says how many were read and how many SQS reports."""
     put_on_dlq(app, *(f"visit-{number}" for number in range(12)))
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "list", "--seconds", "0")
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "show", "visit", "--seconds", "0")
@@ -85,9 +88,9 @@ def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
 
 
 def test_messages_with_the_same_reason_are_shown_together(app: App) -> None:
-    """Equal reasons are shown once, with the number of messages, some ids and the advice.
+    """`dlq show` shows messages with the same reason together, with their number, some ids and the advice.
 
-    `--all` shows each message.
+    `--all` shows each message separately.
     """
     deliver_until_dead(app, *(f"gone-{number}" for number in range(5)))
     put_on_dlq(app, "died")
@@ -104,7 +107,10 @@ def test_messages_with_the_same_reason_are_shown_together(app: App) -> None:
 
 
 def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox) -> None:
-    """If housekeeping has just sent messages back, the empty dead letter queue is shown with a remark about it."""
+    """If housekeeping has just sent messages back, `dlq list` and `dlq show` say how many there were, and when.
+
+    They also say until when the messages may be on the main queue. After that time, the remark disappears.
+    """
     put_on_dlq(app, "visit-1", "visit-2")
     assert "housekeeping sent" not in app.run_ok("dlq", "list")
     app.run_ok("dlq", "retry-all", "--as", "jane.smith")
@@ -146,7 +152,7 @@ def test_a_malformed_mapping_retry_is_not_purged(app: App) -> None:
 
 
 def test_a_failure_without_a_service_shows_only_step_and_reason(app: App) -> None:
-    """If a message failed before any call to a service, its line has no empty column."""
+    """If a message failed before any call to a service, `dlq show` names only the step and the reason."""
     app.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", TIME))
     app.drain_out("visit")
     shown = app.run_ok("dlq", "show", "visit")
@@ -154,9 +160,9 @@ def test_a_failure_without_a_service_shows_only_step_and_reason(app: App) -> Non
 
 
 def test_the_beginning_of_an_id_names_a_message(app: App) -> None:
-    """`retry` and `purge` take the same ids as `show`.
+    """`dlq retry` and `dlq purge` accept the beginning of a message's id if no other id begins with it.
 
-    A beginning that several ids share is refused before anything happens.
+    A beginning that several ids share, or an empty one, is refused before anything happens.
     """
     put_on_dlq(app, *(f"visit-{number}" for number in range(17)))
     ids = sorted(each["messageId"] for each in app.read_json("dlq", "show", "visit"))
@@ -177,7 +183,7 @@ def test_the_beginning_of_an_id_names_a_message(app: App) -> None:
 
 
 def test_no_text_of_a_message_controls_the_terminal(app: App) -> None:
-    """Types, ids and reasons of messages are shown without escape codes. The JSON has the original texts."""
+    """The types and ids of messages are printed without control characters. The JSON has the original texts."""
     evil = "\x1b]0;title\x07\x9b2J\u202eA1234BC\nforged"
     dlq = app.queues()["visit"].dlq
     dlq.send(write_domain_event("prison-visit.booked", {"reference": evil}, evil, "x"))

@@ -26,24 +26,24 @@ Refused = Callable[[App], list[str]]
 
 
 def prisoner_unknown(app: App) -> list[str]:
-    """The number of a prisoner who does not exist."""
+    """The arguments of `incentives repair` for a prisoner who does not exist."""
     return ["incentives", "repair", "Z9999ZZ"]
 
 
 def in_step(app: App) -> list[str]:
-    """A prisoner whose levels already agree."""
+    """The arguments of `incentives repair` for a prisoner whose levels already agree."""
     app.sandbox.reset(prisoners=5, mismatch_rate=0)
     return ["incentives", "repair", str(app.sandbox.prisoners()[0]["offenderNo"])]
 
 
 def arrival_not_missed(app: App) -> list[str]:
-    """A prisoner whose arrival DPS did not miss."""
+    """The arguments of `reconcile fix received` for a prisoner whose arrival DPS did not miss."""
     app.sandbox.reset(prisoners=5, mismatch_rate=0)
     return ["reconcile", "fix", "received", str(app.sandbox.prisoners()[0]["offenderNo"])]
 
 
 def arrival_without_need(app: App) -> list[str]:
-    """An arrival to publish for a prisoner whose levels agree."""
+    """The arguments of `reconcile fix received` with an arrival, for a prisoner whose levels agree."""
     return [
         *arrival_not_missed(app),
         "--prison",
@@ -56,26 +56,26 @@ def arrival_without_need(app: App) -> list[str]:
 
 
 def mapping_retries(app: App) -> list[str]:
-    """A dead letter queue whose purge would lose a mapping."""
+    """Puts a mapping retry on a dead letter queue. Returns the arguments of a purge, which would lose the mapping."""
     mapping = {"nomisId": 1, "vsipId": "v1", "label": None, "mappingType": "ONLINE", "whenCreated": None}
     app.queues()["visit"].dlq.send(write_mapping_retry(mapping, {}))
     return ["dlq", "purge", "visit"]
 
 
 def one_dead_letter(app: App) -> None:
-    """A message on the dead letter queue of visits."""
+    """Puts a message on the dead letter queue of visits."""
     app.queues()["visit"].dlq.send(write_domain_event("prison-visit.booked", {"reference": "v1"}, "A1234BC", "x"))
 
 
 def export_exists(app: App) -> list[str]:
-    """A file that already exists where the messages would be exported."""
+    """The arguments of a purge that exports to a folder that is in fact a file."""
     one_dead_letter(app)
     (app.folder / "file").write_text("in the way")
     return ["dlq", "purge", "visit", "--export", str(app.folder / "file" / "export.json")]
 
 
 def exports_impossible(app: App) -> list[str]:
-    """A reports location to which nothing can be written."""
+    """The arguments of a purge while a file is where the folder of REPORTS_LOCATION should be."""
     one_dead_letter(app)
     (app.folder / "file").write_text("in the way")
     app.settings["REPORTS_LOCATION"] = str(app.folder / "file" / "reports")
@@ -83,26 +83,26 @@ def exports_impossible(app: App) -> list[str]:
 
 
 def without_operator_name(app: App) -> list[str]:
-    """A command in a pod without the operator's name."""
+    """The arguments of a redrive in a pod, without the operator's name."""
     one_dead_letter(app)
     app.settings["LOGNAME"] = "appuser"
     return ["dlq", "retry", "visit"]
 
 
 def unknown_message(app: App) -> list[str]:
-    """The id of a message that does not exist."""
+    """The arguments of a redrive of a message that does not exist."""
     return ["dlq", "retry", "visit", "--message", "nothing"]
 
 
 def queues_missing(app: App) -> list[str]:
-    """Queues that do not exist."""
+    """Makes SQS unavailable. Returns the arguments of a redrive of all dead letter queues."""
     app.settings["HMPPS_SQS_PROVIDER"] = "localstack"
     app.settings["HMPPS_SQS_LOCALSTACK_URL"] = "http://127.0.0.1:9"
     return ["dlq", "retry-all"]
 
 
 def open_creation(app: App) -> str:
-    """The number of a creation with an unknown outcome."""
+    """Begins a creation that gets no response from NOMIS. Returns its number."""
     visit_booked(app.sandbox).publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset", times=1):
         app.drain("visit")
@@ -110,12 +110,12 @@ def open_creation(app: App) -> str:
 
 
 def no_such_record(app: App) -> list[str]:
-    """A visit that NOMIS does not have."""
+    """The arguments to settle a creation with the number of a visit that NOMIS does not have."""
     return ["creations", "settle", open_creation(app), "--nomis-id", "999999"]
 
 
 def event_that_cannot_be_sent(app: App) -> list[str]:
-    """An event to send again while the queues are unavailable."""
+    """The arguments to settle a creation as not created while SQS is unavailable to send its event again."""
     number = open_creation(app)
     app.let_creates_end()
     queues_missing(app)
@@ -123,12 +123,12 @@ def event_that_cannot_be_sent(app: App) -> list[str]:
 
 
 def create_under_way(app: App) -> list[str]:
-    """A creation that may still be under way in NOMIS."""
+    """The arguments to settle, as not created, a creation that may still be under way in NOMIS."""
     return ["creations", "settle", open_creation(app), "--not-created"]
 
 
 def settled_creation(app: App) -> list[str]:
-    """A creation that is already settled."""
+    """The arguments to settle a creation that the program has already mapped."""
     visit_booked(app.sandbox).publish()
     app.drain("visit")
     (creation,) = app.read_json("creations", "list", "--all")
@@ -136,7 +136,7 @@ def settled_creation(app: App) -> list[str]:
 
 
 def reopened_without_need(app: App) -> list[str]:
-    """A creation that was mapped by the program, not by a person."""
+    """The arguments to reopen a creation that was mapped by the program, not by a person."""
     schedule_created(app.sandbox).publish()
     app.drain("activity")
     (creation,) = app.read_json("creations", "list", "--all")
@@ -144,57 +144,57 @@ def reopened_without_need(app: App) -> list[str]:
 
 
 def no_finding(app: App) -> list[str]:
-    """The number of a finding that does not exist."""
+    """The arguments to resolve a finding that does not exist."""
     return ["duplicates", "resolve", "77"]
 
 
 def switched_off(app: App) -> list[str]:
-    """A command that production never allows."""
+    """The arguments of a command that is switched off."""
     return ["appointments", "delete-all"]
 
 
 def row_unchecked(app: App) -> list[str]:
-    """A row that the program cannot check."""
+    """The arguments to delete a row that the program cannot check, without `--unchecked`."""
     return ["activities", "delete-allocation", "99"]
 
 
 def row_already_deleted(app: App) -> list[str]:
-    """A row that has already been deleted."""
+    """Deletes a row. Returns the arguments to delete the same row again."""
     delete = ["activities", "delete-attendance", "99", "--unchecked"]
     app.run_ok(*delete, "--yes")
     return delete
 
 
 def resync_of_unknown_record(app: App) -> list[str]:
-    """A record that DPS does not have."""
+    """The arguments to resync a visit that DPS does not have."""
     return ["resync", "visit", "nothing"]
 
 
 def resync_of_unknown_kind(app: App) -> list[str]:
-    """A kind that cannot be resynchronised."""
+    """The arguments to resync a record of a kind that cannot be resynced."""
     return ["resync", "review", "17"]
 
 
 def resync_of_an_impossible_id(app: App) -> list[str]:
-    """An id that no allocation has."""
+    """The arguments to resync an allocation with an id that no allocation can have."""
     return ["resync", "allocation", "../7"]
 
 
 def resync_switched_off(app: App) -> list[str]:
-    """A visit whose event is switched off."""
+    """The arguments to resync a visit whose event is switched off."""
     event = visit_booked(app.sandbox)
     app.settings["FEATURE_EVENT_PRISON_VISIT_BOOKED"] = "false"
     return ["resync", "visit", event.dps_id]
 
 
 def resync_under_way(app: App) -> list[str]:
-    """A visit whose create may still be under way in NOMIS."""
+    """The arguments to resync a visit whose create may still be under way in NOMIS."""
     open_creation(app)
     return ["resync", "visit", str(app.read_json("creations", "list")[0]["dpsId"])]
 
 
 def resync_ambiguous(app: App) -> list[str]:
-    """An activity whose creation in NOMIS has an unknown outcome."""
+    """The arguments to resync an activity whose creation in NOMIS has an unknown outcome."""
     event = schedule_created(app.sandbox)
     event.publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset", times=1):
@@ -204,7 +204,7 @@ def resync_ambiguous(app: App) -> list[str]:
 
 
 def resync_while_a_service_is_down(app: App) -> list[str]:
-    """A visit while the breaker of NOMIS is open."""
+    """The arguments to resync a visit while the breaker of NOMIS is open."""
     event = visit_booked(app.sandbox)
     app.sandbox.fault("nomis", kind="status", status=503)
     database = Database(app.settings["DATABASE_URL"])
@@ -215,7 +215,7 @@ def resync_while_a_service_is_down(app: App) -> list[str]:
 
 
 def report_of_nothing(app: App) -> list[str]:
-    """A run that does not exist."""
+    """The arguments to send the report of a run that does not exist."""
     return ["report", "send", "nothing"]
 
 
@@ -266,7 +266,7 @@ def test_a_dry_run_is_refused_like_the_real_command(app: App, refused: Refused) 
 
 @contextmanager
 def nothing_written(sandbox: Sandbox) -> Iterator[None]:
-    """Checks that the block writes nothing to NOMIS or to the publisher of received events."""
+    """Checks that the `with` block writes nothing to NOMIS, the mapping service or prisoner search."""
     before = [len(sandbox.journal(each)) for each in ("nomis", "mapping", "prisoner-search")]
     yield
     assert [len(sandbox.journal(each)) for each in ("nomis", "mapping", "prisoner-search")] == before

@@ -1,4 +1,4 @@
-"""Housekeeping sends dead letters back. It gives up on one that no retry can fix: it leaves it and alerts a person."""
+"""Housekeeping sends dead letters back. It gives up on those that no retry can fix, and alerts a person."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def findings(app: App) -> list[tuple[str, dict[str, Any]]]:
 
 
 def refuse(app: App, *references: str) -> None:
-    """Publishes bookings of visits that DPS does not have, and delivers them until they are dead letters."""
+    """Sends booked events about visits that DPS does not have, and drains the queue until they are dead letters."""
     queue = app.queues()["visit"].main
     for reference in references:
         queue.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", "2023-05-22T09:00:00Z"))
@@ -54,9 +54,9 @@ def refuse(app: App, *references: str) -> None:
 
 
 def test_messages_that_no_retry_can_fix_are_given_up_and_alerted_once(app: App) -> None:
-    """Each of several messages with the same cause has a finding, but one alert counts all the messages.
+    """Housekeeping gives up on messages that no retry can fix: it does not send them back, but alerts a person once.
 
-    No message is sent back.
+    The alert counts all messages with the same cause and says what to do. Each message has its own finding.
     """
     refuse(app, "gone-1", "gone-2", "gone-3")
     for _ in range(3):
@@ -78,7 +78,7 @@ def test_messages_that_no_retry_can_fix_are_given_up_and_alerted_once(app: App) 
 
 
 def test_a_retry_by_a_person_closes_the_finding(app: App) -> None:
-    """`dlq retry` sends the message back and closes its finding.
+    """`dlq retry` sends back a message that housekeeping gave up on, and closes its finding.
 
     If the message fails again, housekeeping gives up on it and alerts a person again.
     """
@@ -93,7 +93,7 @@ def test_a_retry_by_a_person_closes_the_finding(app: App) -> None:
 
 
 def test_purge_closes_the_finding(app: App) -> None:
-    """Nobody needs to act on a purged message, so its finding is closed."""
+    """A purge closes the findings about the purged messages, since nobody needs to act on them any more."""
     refuse(app, "gone")
     app.run_ok("dlq", "retry-all")
     app.run_ok("dlq", "purge", "visit", "--yes")
@@ -109,16 +109,16 @@ def test_malformed_messages_are_given_up(app: App) -> None:
 
 
 def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
-    """The record of a mapping retry is in NOMIS, so the retry is sent back, and the advice is never to purge it."""
+    """Housekeeping sends a mapping retry back and does not give up on it, since its record is in NOMIS."""
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
     assert findings(app) == []
 
 
 def test_a_message_with_a_missing_mapping_is_sent_back_after_the_creation(app: App, sandbox: Sandbox) -> None:
-    """The failure of a change to a record that does not exist yet counts as recoverable.
+    """If a change fails because its record was not yet created in NOMIS, the failure counts as recoverable.
 
-    The message is sent back once the creation succeeds.
+    Once the record is created, housekeeping sends the change back, and it is applied.
     """
     event = visit_booked(sandbox)
     app.queues()["visit"].main.send(
@@ -135,9 +135,9 @@ def test_a_message_with_a_missing_mapping_is_sent_back_after_the_creation(app: A
 
 
 def test_the_pause_before_a_redrive_grows_each_time(app: App, sandbox: Sandbox) -> None:
-    """A message with a recoverable failure is sent back at once the first time, and later only after a pause.
+    """Housekeeping sends a message with a recoverable failure back at once, but pauses before it does so again.
 
-    A person can send it back at any time.
+    A person can send the message back at any time.
     """
     app.make_queues()
     visit_booked(sandbox).publish()
@@ -156,7 +156,7 @@ def test_the_pause_before_a_redrive_grows_each_time(app: App, sandbox: Sandbox) 
 
 
 def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox: Sandbox) -> None:
-    """Two messages with the same SNS id are both sent back, since neither counts as a return of the other."""
+    """Messages with the same SNS id are all sent back, since none of them counts as a return of another."""
     body = json.loads(write_domain_event(BOOKED, {"reference": "twice"}, "A1234BC", "2023-05-22T09:00:00Z"))
     number = BATCH + 1
     for _ in range(number):
@@ -165,9 +165,9 @@ def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox
 
 
 def test_pauses_grow_to_hours() -> None:
-    """The first pause is shorter than the ten minutes until the next run of housekeeping.
+    """The pause before a redrive doubles each time, up to six hours.
 
-    No pause is longer than six hours.
+    The first pause is shorter than the ten minutes until the next run of housekeeping.
     """
     pauses = [pause_after(times) for times in range(1, 40)]
     assert pauses[0] < timedelta(minutes=10)
@@ -200,7 +200,7 @@ def test_an_unavailable_queue_does_not_hide_the_others(app: App, sandbox: Sandbo
 
 
 def test_odd_messages_stop_nothing(app: App) -> None:
-    """A message with a very long SNS id, or with NULs, is given up on like any other message, and affects no other."""
+    """Housekeeping sends back messages with very long SNS ids or NULs, and gives up on one with a lone surrogate."""
     dlq = app.queues()["visit"].dlq
     event = {"eventType": "prison-visit.\x00booked", "additionalInformation": {"reference": "\x00" * 9}}
     for sns_id in ("x" * 130, "\x00sns", "y" * 5_000):
@@ -212,7 +212,10 @@ def test_odd_messages_stop_nothing(app: App) -> None:
 
 
 def test_housekeeping_leaves_a_message_that_returned_too_often(app: App) -> None:
-    """Housekeeping leaves and reports a message that returned too often. A person can still send it back."""
+    """Housekeeping gives up on a message that came back more than HOUSEKEEPING_MAX_RETURNS times.
+
+    A person can still send it back.
+    """
     dlq, main = app.queues()["visit"].dlq, app.queues()["visit"].main
     put_on_dlq(app, "visit-1")
     for command in (("dlq", "retry-all"), ("dlq", "retry", "visit"), ("dlq", "retry", "visit")):
@@ -257,7 +260,10 @@ def test_a_redrive_that_is_stopped_is_interrupted(app: App) -> None:
 
 
 def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
-    """The scheduler runs the same redrive as the command, as a job run."""
+    """By default, the scheduler has a housekeeping job, which redrives every ten minutes.
+
+    If all jobs are switched off, the scheduler has none.
+    """
     put_on_dlq(app, "visit-1")
     program = Application(load_settings(app.settings))
     try:

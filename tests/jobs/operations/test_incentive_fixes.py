@@ -1,4 +1,4 @@
-"""The two commands that fix a difference act only once, whatever other operators and later messages do."""
+"""`incentives repair` and `reconcile fix received` act only once, whatever other operators and messages do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def writes(sandbox: Sandbox, service: str = "nomis") -> int:
 
 @pytest.mark.parametrize("cause", [2, 6])
 def test_a_repair_writes_the_dps_level(app: App, cause: int) -> None:
-    """A repair adds one NOMIS record, after which both sides agree. The event and the action say what was written."""
+    """A repair adds one record to NOMIS, after which both sides agree, and is refused if it is run again.
+
+    The telemetry event and the recorded action name the sequence that was written.
+    """
     offender_no = differing(app, cause)
     output = app.run_ok("incentives", "repair", offender_no, "--yes")
     assert "both sides have" in output
@@ -38,15 +41,15 @@ def test_a_repair_writes_the_dps_level(app: App, cause: int) -> None:
 
 
 def review_of(app: App, offender_no: str) -> dict[str, object]:
-    """The entry for the last review in the table of NOMIS repairs."""
+    """The details of the only recorded action on the prisoner `offender_no`."""
     (action,) = [each for each in app.read_json("actions") if offender_no in each["target"]]
     return dict(action["details"])
 
 
 def test_concurrent_repairs_write_once(app: App) -> None:
-    """While NOMIS handles one operator's repair, the repair of another operator ends without a write.
+    """While NOMIS handles one operator's repair, another operator's repair of the same prisoner writes nothing.
 
-    So does a later repair.
+    A later repair does not write either.
     """
     offender_no = differing(app, 2)
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
@@ -64,7 +67,7 @@ def test_concurrent_repairs_write_once(app: App) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--force"]], ids=["", "force"])
 def test_a_repair_by_another_operator_is_not_repeated(app: App, more: list[str]) -> None:
-    """A repair is planned again after the confirmation, so a repair that somebody has since made is not repeated."""
+    """A repair is planned again after the confirmation, so it does not repeat another operator's repair."""
     offender_no = differing(app, 6)
 
     def another_repairs() -> None:
@@ -77,9 +80,9 @@ def test_a_repair_by_another_operator_is_not_repeated(app: App, more: list[str])
 
 
 def test_a_review_with_a_dead_letter_is_not_repaired(app: App) -> None:
-    """A repair is refused while the review's message is on the DLQ.
+    """A repair is refused while the message about the review is on the DLQ.
 
-    After a forced repair, the late event is a duplicate.
+    After a repair with `--force`, that message counts as a duplicate and writes nothing.
     """
     offender_no = differing(app, 1)
     assert app.sandbox.send_waiting() == 1
@@ -98,7 +101,7 @@ def test_a_review_with_a_dead_letter_is_not_repaired(app: App) -> None:
 
 
 def test_a_review_that_may_have_a_dead_letter_is_not_repaired(app: App) -> None:
-    """A repair is refused while another receiver holds a dead letter, which may be the review's message."""
+    """A repair is refused while another consumer has received a dead letter that may be about the review."""
     offender_no = differing(app, 1)
     app.sandbox.send_waiting()
     letters = app.queues()["incentive"].dlq.receive()
@@ -108,7 +111,7 @@ def test_a_review_that_may_have_a_dead_letter_is_not_repaired(app: App) -> None:
 
 
 def test_a_repair_whose_response_was_lost_is_not_written_again(app: App) -> None:
-    """If the response to a repair is lost, the next repair finds the record in NOMIS."""
+    """If the response to a repair is lost, the next repair finds the record in NOMIS and writes nothing."""
     offender_no = differing(app, 1)
     with held(app.sandbox, "nomis", "POST", POST_IEP, kind="timeout_after_write"):
         lost = app.run("incentives", "repair", offender_no, "--yes", "--force", API_TIMEOUT_SECONDS="1")
@@ -120,9 +123,9 @@ def test_a_repair_whose_response_was_lost_is_not_written_again(app: App) -> None
 
 
 def test_a_received_event_is_published_once(app: App) -> None:
-    """An event that somebody publishes before the confirmation is not published again.
+    """A received event that another operator publishes before the confirmation is not published again.
 
-    A second event soon afterwards is refused.
+    A command for another arrival soon afterwards is refused.
     """
     offender_no = differing(app, 4)
     fix = ["reconcile", "fix", "received", offender_no, "--as"]
@@ -139,9 +142,9 @@ def test_a_received_event_is_published_once(app: App) -> None:
 
 
 def test_a_received_event_without_a_response_is_not_published_again(app: App) -> None:
-    """An event whose publication gets no response may have been published, even if DPS does not show its effect yet.
+    """If the publication of a received event gets no response, the next command to publish it is refused.
 
-    The next command is refused, and names the operator who sent the first event.
+    DPS may have received the event without showing its effect yet. The error names the operator of the first command.
     """
     offender_no = differing(app, 4)
     fix = ["reconcile", "fix", "received", offender_no, "--yes", "--as"]

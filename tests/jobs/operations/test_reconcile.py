@@ -20,7 +20,10 @@ class Killed(BaseException):
 
 
 def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App) -> None:
-    """If a process dies after it stored an incomplete result, the next process does not record a success."""
+    """If a process dies after it stored an incomplete result, the next process records the run as incomplete too.
+
+    The run keeps its reason and its counts, and does not count as a success.
+    """
     app.sandbox.reset(prisoners=20)
     app.sandbox.switch_agencies("ACTIVITY", "LEI", "MDI")
     app.sandbox.fault("nomis", path="^/allocations/reconciliation/MDI$", status=500)
@@ -43,9 +46,9 @@ def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App) -> Non
 
 
 def test_accepting_a_smaller_population_asks_first(app: App) -> None:
-    """`--accept` shows why the last run failed and asks for confirmation.
+    """`--accept RUN` shows why that run failed and asks for confirmation.
 
-    Unless the operator says yes, no run begins.
+    Unless the operator says yes, or `--yes` is given, no run begins.
     """
     app.sandbox.reset(prisoners=20)
     why = "no visits are listed, but an earlier run listed 20"

@@ -23,22 +23,22 @@ Prepare = Callable[[App], list[str]]
 
 
 def repair(app: App) -> list[str]:
-    """A repair, which writes a DPS level to NOMIS again."""
+    """The arguments of a repair, which writes a prisoner's DPS level to NOMIS."""
     return ["incentives", "repair", differing(app, 2)]
 
 
 def received(app: App) -> list[str]:
-    """The publication of a received event."""
+    """The arguments to publish a received event."""
     return ["reconcile", "fix", "received", differing(app, 4)]
 
 
 def delete_allocation(_: App) -> list[str]:
-    """The deletion of a NOMIS row by its number."""
+    """The arguments to delete a NOMIS row by its number."""
     return ["activities", "delete-allocation", "99", "--unchecked"]
 
 
 def delete_all(app: App) -> list[str]:
-    """The deletion of all appointments, of which there is one."""
+    """Creates one appointment in NOMIS. Returns the arguments to delete all appointments."""
     app.settings |= {"FEATURE_EVENT_DELETEALL": "true", "ENVIRONMENT_NAME": "dev"}
     appointment_created(app.sandbox).publish()
     app.drain("appointment")
@@ -46,7 +46,7 @@ def delete_all(app: App) -> list[str]:
 
 
 def settle(app: App) -> list[str]:
-    """The settlement of a visit's creation that had no response, with the NOMIS record that a person found."""
+    """The arguments to settle a visit's creation that had no response, with the visit that NOMIS then has."""
     visit_booked(app.sandbox).publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write", times=1):
         app.drain("visit")
@@ -56,7 +56,7 @@ def settle(app: App) -> list[str]:
 
 
 def resolve(app: App) -> list[str]:
-    """The resolution of a duplicate appointment, which deletes the duplicate."""
+    """The arguments to resolve a finding about a duplicate appointment, which deletes the duplicate."""
     event = appointment_created(app.sandbox)
     event.publish()
     app.drain("appointment")
@@ -70,7 +70,7 @@ def resolve(app: App) -> list[str]:
     return ["duplicates", "resolve", str(finding["id"])]
 
 
-#: For each command, the set-up, and the call that changes the other system.
+#: The set-up of each command, with the call (service, method, path) by which the command changes another system.
 WRITES: dict[Prepare, tuple[str, str, str]] = {
     repair: ("nomis", "POST", "/prisoners/booking-id/{id}/incentives"),
     received: ("prisoner-search", "PUT", "/events/prisoner/received/{id}"),
@@ -79,7 +79,7 @@ WRITES: dict[Prepare, tuple[str, str, str]] = {
     settle: ("mapping", "POST", "/mapping/visits"),
     resolve: ("nomis", "DELETE", "/appointments/{id}"),
 }
-#: The commands that end after a single call.
+#: The set-ups of the commands that end after a single such call.
 SINGLE = [repair, received, delete_allocation, settle, resolve]
 
 
@@ -87,7 +87,10 @@ SINGLE = [repair, received, delete_allocation, settle, resolve]
 def stopped_at_its_call(
     app: App, call: tuple[str, str, str], arguments: list[str], kind: str = "timeout_after_write"
 ) -> Iterator[tuple[ForkedCommand, Hold]]:
-    """A process that runs the command. The service has received the request, but has not responded yet."""
+    """Runs a command in a separate process, which waits for the response to `call` during the `with` block.
+
+    kind: `delay` keeps the request from the service, and `timeout_after_write` holds back the response.
+    """
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
     with held(app.sandbox, *call, kind=kind) as hold:
         log = app.folder / "log"
@@ -106,9 +109,9 @@ def states(app: App) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
 def test_a_killed_command_leaves_an_unknown_outcome(app: App, prepare: Prepare) -> None:
-    """While the command runs, its action is recorded as started.
+    """While a command calls another system, its action is recorded as started.
 
-    After a kill, the outcome of the action is unknown, and the action never counts as done.
+    If the process is then killed, the action stays recorded as started, and its outcome is not known.
     """
     with stopped_at_its_call(app, WRITES[prepare], prepare(app)) as (command, _):
         assert states(app) == [("started", UNDER_WAY)]
@@ -117,14 +120,17 @@ def test_a_killed_command_leaves_an_unknown_outcome(app: App, prepare: Prepare) 
     assert "jane" in app.run_ok("actions")
 
 
-# Both signals have the same handler, so SIGTERM is tried with one command.
+# Both signals have the same handler, so SIGTERM is tried with only one command.
 @pytest.mark.parametrize(
     ("prepare", "number"),
     [*((prepare, signal.SIGINT) for prepare in WRITES), (repair, signal.SIGTERM)],
     ids=lambda each: each.name if isinstance(each, signal.Signals) else each.__name__,
 )
 def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: signal.Signals) -> None:
-    """After a signal the command ends at once with exit code 1 and one line. The outcome of its action is unknown."""
+    """If a signal stops a command during its call to another system, the command exits with 1.
+
+    It names `actions`, which shows the outcome as unknown.
+    """
     with stopped_at_its_call(app, WRITES[prepare], prepare(app)) as (command, _):
         command.send_signal(number)
         assert command.wait() == 1
@@ -135,7 +141,10 @@ def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: 
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
 def test_concurrent_commands_write_once(app: App, prepare: Prepare) -> None:
-    """While a service handles one operator's request, the command of another operator is refused and sends nothing."""
+    """While a service handles one operator's request, the same command of another operator is refused.
+
+    Only the first operator's action is recorded.
+    """
     arguments = prepare(app)
     with stopped_at_its_call(app, WRITES[prepare], arguments, kind="delay") as (command, hold):
         second = app.run(*arguments, "--yes", "--as", "joe")
@@ -147,9 +156,9 @@ def test_concurrent_commands_write_once(app: App, prepare: Prepare) -> None:
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
 def test_a_lost_response_is_recorded_as_unknown_and_a_refusal_as_refused(app: App, prepare: Prepare) -> None:
-    """The outcome of a request without a response is unknown.
+    """An action whose request gets no response is recorded as unknown.
 
-    A request that the service refuses is recorded as refused.
+    An action whose request the service refuses is recorded as refused.
     """
     arguments = [*prepare(app), "--yes", "--as", "jane"]
     service, method, path = WRITES[prepare]
@@ -173,7 +182,10 @@ def test_a_lost_response_is_recorded_as_unknown_and_a_refusal_as_refused(app: Ap
     ids=["commit failed", "gateway", "gateway refuses", "refused", "no role", "unavailable"],
 )
 def test_only_the_service_can_refuse_a_write(app: App, fault: dict[str, Any], state: str) -> None:
-    """A write counts as refused only if the service itself refuses it. After any other error the outcome is unknown."""
+    """A write counts as refused only if the service itself refuses it.
+
+    After any other error, the outcome is unknown.
+    """
     arguments = [*received(app), "--yes", "--as", "jane"]
     with faulty(app.sandbox, *WRITES[received], kind="status_after_write", **fault):
         assert app.run(*arguments).code == 1
@@ -190,9 +202,9 @@ def test_an_action_that_cannot_be_recorded_is_not_sent(app: App, own_postgres: P
 def test_a_database_that_fails_during_the_call_leaves_the_action_started(
     app: App, own_postgres: PostgresServer
 ) -> None:
-    """If the database fails during the call, the action stays recorded as started.
+    """If the database fails while a command calls another system, the action stays recorded as started.
 
-    The command says that its outcome is not recorded.
+    The command says that the outcome could not be recorded.
     """
     with stopped_at_its_call(app, WRITES[received], received(app)) as (command, hold):
         own_postgres.stop()

@@ -14,17 +14,17 @@ POSTS = {"visit": "/prisoners/.*/visits", "adjustment": ".*/adjustments"}
 
 
 def resync(kind: str, event: DpsEvent, who: str = "jane") -> list[str]:
-    """The command that an operator types."""
+    """The arguments with which the operator `who` resyncs the record of `event`."""
     return ["resync", kind, event.dps_id, "--yes", "--as", who]
 
 
 def made(sandbox: Sandbox) -> tuple[int, int]:
-    """The number of visits in NOMIS, and the number of those that are mapped."""
+    """The number of visits in NOMIS, and the number of mappings of visits."""
     return len(sandbox.nomis("visit")), len(sandbox.mappings("visits"))
 
 
 def test_concurrent_resyncs_write_once(app: App, sandbox: Sandbox) -> None:
-    """While NOMIS handles one operator's request, the command of another operator ends without a write."""
+    """While NOMIS handles one operator's resync, another operator's resync of the same record writes nothing."""
     event = visit_booked(sandbox)
     with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
         first = app.start(*resync("visit", event))
@@ -38,7 +38,7 @@ def test_concurrent_resyncs_write_once(app: App, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["create", "update"])
 def test_a_resync_by_another_operator_is_not_repeated(app: App, sandbox: Sandbox, mapped: bool) -> None:
-    """A resync is planned again after the confirmation, so the write of another operator is not repeated."""
+    """A resync is planned again after the confirmation, so it does not repeat another operator's resync."""
     event = visit_booked(sandbox)
     if mapped:
         event.publish()
@@ -55,9 +55,9 @@ def test_a_resync_by_another_operator_is_not_repeated(app: App, sandbox: Sandbox
 
 
 def test_an_event_during_a_resync_creates_no_second_record(app: App, sandbox: Sandbox) -> None:
-    """An event published during a resync waits for the lease of the resync.
+    """An event that is published during the resync of its record waits for the lease of the resync.
 
-    When it is delivered again, it is a duplicate.
+    When the event is handled later, it creates no second record.
     """
     event = visit_booked(sandbox)
     with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
@@ -85,9 +85,9 @@ def test_the_next_resync_saves_a_mapping_that_a_crash_lost(app: App, sandbox: Sa
 
 @pytest.mark.parametrize("kind", ["visit", "adjustment"])
 def test_the_next_resync_maps_a_record_created_during_a_crash(app: App, sandbox: Sandbox, kind: str) -> None:
-    """After a crash during the create, a resync is refused while the request may be under way.
+    """After a crash during the create, a resync is refused while the request may still be under way.
 
-    A later resync maps the record.
+    A later resync maps the record that NOMIS created.
     """
     event = visit_booked(sandbox) if kind == "visit" else adjustment_inserted(sandbox)
     with held(sandbox, "nomis", "POST", POSTS[kind], kind="timeout_after_write") as hold:
@@ -104,7 +104,10 @@ def test_the_next_resync_maps_a_record_created_during_a_crash(app: App, sandbox:
 
 
 def test_lost_response_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
-    """If a response is lost, the outcome is recorded as unknown. The next resync finds the record in NOMIS."""
+    """If the response to a create is lost, the outcome of the resync is recorded as unknown.
+
+    The next resync finds the record in NOMIS and maps it.
+    """
     event = visit_booked(sandbox)
     with faulty(sandbox, "nomis", "POST", kind="reset_after_write", times=1):
         assert app.run(*resync("visit", event)).code == 1
@@ -115,10 +118,7 @@ def test_lost_response_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None
 
 
 def test_a_mapping_that_cannot_be_saved_is_retried(app: App, sandbox: Sandbox) -> None:
-    """As after an event, a mapping retry saves the mapping that a resync could not save.
-
-    Another resync can save it too.
-    """
+    """If a resync cannot save the mapping of its record, a mapping retry saves it later, as after an event."""
     event = visit_booked(sandbox)
     with faulty(sandbox, "mapping", "POST", kind="status", status=503):
         output = app.run_ok(*resync("visit", event))
@@ -129,9 +129,9 @@ def test_a_mapping_that_cannot_be_saved_is_retried(app: App, sandbox: Sandbox) -
 
 
 def test_a_refusal_by_nomis_is_recorded(app: App, sandbox: Sandbox) -> None:
-    """If NOMIS refuses a resync, the recorded action quotes the reason.
+    """If NOMIS refuses a resync, the error quotes the reason, and the action is recorded as refused.
 
-    The handler's event about the failure is tracked.
+    The failure of the create is also tracked. Once the data is corrected, the resync succeeds.
     """
     event = visit_booked(sandbox)
     put_visit(sandbox, event.dps_id, person_ids=[999_999_999])
@@ -145,7 +145,10 @@ def test_a_refusal_by_nomis_is_recorded(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_partial_resync_has_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
-    """If the create succeeds but the cancellation fails, the outcome is unknown, and the next resync only cancels."""
+    """If a resync creates a cancelled appointment but fails to cancel it, its outcome is unknown.
+
+    The next resync only cancels the appointment.
+    """
     event = appointment_created(sandbox)
     sandbox.put("appointment", id=int(event.dps_id), cancelled=True)
     with faulty(sandbox, "nomis", "PUT", kind="status", status=400):

@@ -25,7 +25,11 @@ LONG_AGO = now() - timedelta(days=31)
 
 @pytest.fixture(scope="module")
 def earlier(running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> App:
-    """An installation with two reconciliations of incentives. All runs but the last ended a month ago."""
+    """An installation with two runs of the incentives reconciliation, which ended 31 and 38 days ago.
+
+    Its telemetry, job runs and deliveries are 31 days old, except for the event `young`. The event `waits` is due for
+    export.
+    """
     running_sandbox.reset(prisoners=40, mismatches={"2": 1})
     made = make_app(running_sandbox, tmp_path_factory.mktemp("earlier"), sqlite_template)
     made.make_queues()
@@ -53,7 +57,7 @@ def earlier(running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, 
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, earlier: App) -> App:
-    """A copy of the installation with earlier runs, whose queues exist and are empty."""
+    """A copy of the installation `earlier`. Its queues exist and are empty."""
     made = make_app(sandbox, tmp_path, earlier.database)
     shutil.copytree(earlier.settings["REPORTS_LOCATION"], made.settings["REPORTS_LOCATION"])
     made.make_queues()
@@ -61,7 +65,7 @@ def app(sandbox: Sandbox, tmp_path: Path, earlier: App) -> App:
 
 
 def counts(app: App) -> dict[str, int]:
-    """The number of rows of each kind in the database."""
+    """The number of rows in each of the tables that the tests look at, by the table's name."""
     database = Database(app.settings["DATABASE_URL"])
     tables = (telemetry_events, failures, job_runs, outbox, reconciliation_runs)
     with database.read() as connection:
@@ -74,7 +78,10 @@ def counts(app: App) -> dict[str, int]:
 
 
 def test_old_data_is_deleted(app: App) -> None:
-    """Old events, runs and sent messages are deleted. Unsent events and the last complete report are kept."""
+    """Old telemetry events, runs, reports and sent messages are deleted.
+
+    Events that have not been exported are kept, and so is the last complete run of a reconciliation, with its report.
+    """
     folders = {path.parent.name for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     assert len(folders) == 2
     app.run_ok("dlq", "retry-all", **KEEP)
@@ -90,9 +97,9 @@ def test_old_data_is_deleted(app: App) -> None:
 
 
 def test_data_that_status_and_housekeeping_need_is_kept(app: App) -> None:
-    """The last success of a job is kept if the job has failed since.
+    """The last success of a job is kept if the job has failed since, and so is its last run.
 
-    Failures of messages that may be dead letters are kept too.
+    Failed attempts are kept for fifteen days, since their messages may be dead letters.
     """
     database = Database(app.settings["DATABASE_URL"])
     attempt = {"queue": "visit", "message_id": "m", "reason": "odd", "recoverable": False, "attempt": 1}
@@ -111,7 +118,7 @@ def test_data_that_status_and_housekeeping_need_is_kept(app: App) -> None:
 
 
 def test_records_of_messages_that_sqs_no_longer_has_are_removed(app: App) -> None:
-    """Without any setting, a record of a message that waits is removed once SQS has dropped the message."""
+    """Even if no setting limits how long data is kept, records of waiting messages that SQS has dropped are removed."""
     database = Database(app.settings["DATABASE_URL"])
     due = {days: now() - timedelta(days=days) for days in (2, 13, 16)}
     waits = [WaitingMessage("visit", f"{days}", "turn", None, None, moment, moment) for days, moment in due.items()]
@@ -125,7 +132,10 @@ def test_records_of_messages_that_sqs_no_longer_has_are_removed(app: App) -> Non
 
 
 def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
-    """A run stays in the database while its files exist, so that a later run of housekeeping can remove them."""
+    """If the files of a run cannot be removed, housekeeping succeeds, but the run stays in the database.
+
+    Once the files can be removed, housekeeping removes the run as well.
+    """
     location = Path(app.settings["REPORTS_LOCATION"])
     reports = {path.parent for path in location.rglob("report.html")}
     database = Database(app.settings["DATABASE_URL"])
@@ -186,7 +196,7 @@ def test_without_a_setting_everything_is_kept(app: App) -> None:
 
 
 def app_events(app: App) -> list[dict[str, object]]:
-    """The tracked events."""
+    """The tracked telemetry events, as JSON objects."""
     return [json.loads(line) for line in app.run_ok("telemetry", "--json").splitlines()]
 
 

@@ -15,7 +15,7 @@ from tests.harness.app import App, open_application
 
 
 def test_the_reason_is_said_although_sqs_is_unavailable(app: App) -> None:
-    """If the rest of the dead letter queue cannot be counted, the command still says why it stopped."""
+    """If the messages left on the dead letter queue cannot be counted, the command still says why it stopped."""
     sent = {"new": read_dead_letter(Message("old", "handle", "{}", receive_count=1))}
     batch = BatchResult(sent, BatchState.FAILED, {"new": "nomis: status 400: no"}, on_queue=0)
     away = {"HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
@@ -28,7 +28,7 @@ def test_the_reason_is_said_although_sqs_is_unavailable(app: App) -> None:
 
 
 def test_each_reason_has_its_number_and_its_first_attempt(app: App) -> None:
-    """Messages that wait for one service are named together, and those for another service separately."""
+    """Each reason to wait is given once, with the number of its messages and the time of the earliest next attempt."""
     noon = datetime(2024, 1, 10, 12, 0, tzinfo=UTC)
     waits = [("nomis: status 503", 20), ("visits: status 502", 5), ("nomis: status 503", 10)]
     waiting = {

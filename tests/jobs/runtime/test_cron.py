@@ -28,7 +28,7 @@ def moments(line: str, start: datetime, count: int) -> list[datetime]:
 
 
 def test_day_one_of_a_schedule_is_monday() -> None:
-    """The weekly reconciliation runs on Mondays at 04:00 in London, in summer and winter."""
+    """`0 4 * * 1` means Mondays at 04:00 in London, in summer and in winter."""
     summer, *_ = moments("0 4 * * 1", datetime(2023, 5, 20, tzinfo=UTC), 1)
     winter, *_ = moments("0 4 * * 1", datetime(2023, 12, 1, tzinfo=UTC), 1)
     assert summer.astimezone(UTC) == datetime(2023, 5, 22, 3, tzinfo=UTC)
@@ -51,7 +51,7 @@ def test_day_one_of_a_schedule_is_monday() -> None:
     ],
 )
 def test_weekdays_count_as_in_cron(field: str, days: str) -> None:
-    """Numbers, names, lists, ranges and steps of weekdays count from Sunday, as in cron."""
+    """A weekday is a number (0 and 7 are Sunday) or a name, and lists, ranges and steps work as in cron."""
     week = moments(f"0 4 * * {field}", datetime(2023, 5, 21, 12, tzinfo=UTC), 8)
     seen = {moment.weekday() for moment in week}
     assert [WEEKDAYS[day] for day in sorted(seen)] == days.split()
@@ -86,7 +86,7 @@ def test_day_of_month_or_weekday() -> None:
 
 @given(st.integers(1672531200, 1798675200).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
 def test_the_latest_and_the_next_time_are_a_week_apart(now: datetime) -> None:
-    """The last and the next time of a weekly schedule are before and after now, a week of local time apart."""
+    """The latest time of a weekly schedule is now or earlier, and the next one is a week of local time after it."""
     schedule = CronSchedule("0 4 * * 1", LONDON)
     latest = schedule.latest(now, timedelta(days=8))
     following = schedule.get_next_fire_time(None, now + timedelta(microseconds=1))
@@ -104,7 +104,7 @@ def test_the_latest_time_is_never_in_the_skipped_hour() -> None:
 
 
 def test_there_is_no_latest_time_if_nothing_was_due() -> None:
-    """A schedule that has no time in the searched period has no latest time."""
+    """A schedule that has no time in the period that is searched has no latest time."""
     schedule = CronSchedule("0 4 * * 1", LONDON)
     assert schedule.latest(datetime(2023, 5, 24, tzinfo=UTC), timedelta(hours=1)) is None
 
@@ -114,7 +114,7 @@ def test_there_is_no_latest_time_if_nothing_was_due() -> None:
     ["0 4 * *", "0 4 * * 8", "0 25 * * 1", "x 4 * * 1", "0 4 * * 5-1", "0 4 * * 1/0", "0 4 * * mo", "", "0 4 31 2 *"],
 )
 def test_invalid_expressions_are_refused_in_one_line(line: str) -> None:
-    """A text that is not a cron expression is a settings error, with a message of one line that names the setting."""
+    """A schedule that is not a cron expression raises a settings error of one line, which names the setting."""
     with pytest.raises(SettingsError, match="RECONCILIATION_SCHEDULE") as caught:
         parse_schedule("RECONCILIATION_SCHEDULE", line, LONDON)
     assert "\n" not in str(caught.value)

@@ -33,7 +33,7 @@ MakeLedger = Callable[[str], JobRuns]
 
 @pytest.fixture
 def make_job_runs(database: Database) -> MakeLedger:
-    """Creates the job runs of a process with this name. All of them use one database."""
+    """A function that returns the job runs of the process `owner`. All of its results use one database."""
     return lambda owner: JobRuns(database, Leases(database, owner, 60))
 
 
@@ -82,7 +82,10 @@ def test_a_keyboard_interrupt_is_recorded_as_interrupted(make_job_runs: MakeLedg
 
 
 def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
-    """A run counts as running while its process renews its lease, and afterwards as interrupted."""
+    """A run counts as running until the lease of its process expires, and then as interrupted.
+
+    If the process ends the run after all, the run counts as a success.
+    """
     now = clock.now()
     dead = JobRuns(database, Leases(database, "dead", 60), lambda: now)
     living = JobRuns(database, Leases(database, "living", 60), lambda: now + timedelta(seconds=90))
@@ -107,9 +110,9 @@ def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
 
 
 def test_only_full_runs_count_as_runs_over_everyone(make_job_runs: MakeLedger) -> None:
-    """The scope decides whether a run covers everyone.
+    """The recorded scope decides whether a run counts as one over everyone.
 
-    For runs of versions that recorded no scope, the parameters decide.
+    For a run without a scope, from an earlier version of the program, the parameters decide.
     """
     job_runs = make_job_runs("one")
     everyone = {"prisons": [], "prisoners": [], "shards": 1}
@@ -147,7 +150,7 @@ def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
 
 
 def test_several_processes_run_a_scheduled_time_once(make_job_runs: MakeLedger) -> None:
-    """If several processes reach a scheduled time together, one runs the job, and the others find the job done."""
+    """If several processes reach a scheduled time together, one runs the job, and the others leave it."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     together = threading.Barrier(6)
     results: list[str] = []
@@ -168,7 +171,7 @@ def test_several_processes_run_a_scheduled_time_once(make_job_runs: MakeLedger) 
 
 
 def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> None:
-    """If a process cannot finish a scheduled run, another process takes it over, and the run is then done."""
+    """If a process cannot finish a scheduled run, another process takes it over and completes it."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     first, second = make_job_runs("first"), make_job_runs("second")
     with pytest.raises(KeyboardInterrupt), first.run("reconcile-incentives", {}, run_id=run_id):
@@ -182,20 +185,23 @@ def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> N
 
 
 def test_ids_sort_by_time_and_fit_their_column() -> None:
-    """Run ids sort by the start of the run. Even an id with the longest job name fits its column."""
+    """The ids of runs sort by the times at which the runs start."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     assert new_run_id(moment) < new_run_id(moment + timedelta(seconds=1))
 
 
 def test_runs_that_start_in_the_same_second_have_different_ids() -> None:
-    """Commands that start in the same second get different ids, since a run with an existing id would be refused."""
+    """Runs that start in the same second get different ids, since a run with an existing id would be refused.
+
+    The id of a scheduled run consists of its job and its scheduled time.
+    """
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     assert len({new_run_id(moment) for _ in range(1000)}) == 1000
     assert scheduled_run_id("reconcile-incentives", moment) == "reconcile-incentives-20230522T0300Z"
 
 
 def test_the_tables_hold_every_id_of_a_scheduled_run_as_it_is() -> None:
-    """No scheduled run has an id that a table would shorten: pages, files and messages would show another id."""
+    """No scheduled run has an id that a table would shorten: pages, files and messages would then show another id."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     ids = [scheduled_run_id(job.name, moment) for job in SCHEDULE]
     held = (tables.job_runs.c.id.type, tables.reconciliation_runs.c.id.type)

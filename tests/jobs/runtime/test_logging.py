@@ -1,4 +1,4 @@
-"""Log lines, including those of libraries, are JSON objects on the given stream."""
+"""Log lines, including those of libraries: their fields, their formats and what they leave out."""
 
 import io
 import json
@@ -35,7 +35,7 @@ def logged(stream: io.StringIO) -> list[dict[str, object]]:
 
 
 def test_log_lines_have_the_bound_fields() -> None:
-    """A line has its message, level, time in UTC, its own fields, and the fields that the code around it has bound."""
+    """A log line has its message, level, time in UTC, its own fields, and the fields bound by the code around it."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     with bound(run_id="20230522-040000-ab12", queue="visit"):
@@ -48,7 +48,7 @@ def test_log_lines_have_the_bound_fields() -> None:
 
 
 def test_libraries_log_in_the_same_form() -> None:
-    """A library's warning is a JSON line too. Its less important messages are not logged."""
+    """A library's warning is also logged as a JSON line. Its less important messages are not logged."""
     stream = io.StringIO()
     configure_logging("json", "DEBUG", stream)
     logging.getLogger("botocore.session").info("small talk")
@@ -150,9 +150,9 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, raw: bool) -> None:
-    """The log lines of a message have its operation id, and every call sends its trace context.
+    """While a message is handled, log lines have its operation id, and calls to services pass on its trace.
 
-    A message without a trace has a separate operation.
+    A message without a trace is given a new trace.
     """
     traceparent = f"00-{TRACE}-b7ad6b7169203331-01"
     who = put_visit(sandbox, "traced")
@@ -190,7 +190,7 @@ def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, ra
     ],
 )
 def test_an_invalid_trace_is_replaced(written: str) -> None:
-    """A trace that W3C Trace Context does not allow is replaced by a new trace for the message."""
+    """A trace that W3C Trace Context does not allow is ignored: the message gets the same trace as without one."""
     made = trace_of("message", written)
     assert made == trace_of("message")
     assert trace_of("another", made) == made
@@ -210,7 +210,7 @@ def test_log_lines_do_not_control_the_terminal() -> None:
 
 
 def test_each_reason_is_logged_once_in_an_outage() -> None:
-    """In an outage the first failure, each new reason and the recovery are logged.
+    """In an outage, the first failure, each new reason and the recovery are logged.
 
     An error text that changes with every attempt does not flood the log.
     """

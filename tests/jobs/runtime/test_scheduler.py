@@ -25,7 +25,7 @@ MONDAY_FOUR = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 
 
 class CountingDrain:
-    """A drain that receives batches of these `sizes`, and then nothing. It fails while it is `broken`."""
+    """A drain whose batches receive as many messages as `sizes` says, and then none. It fails while it is `broken`."""
 
     def __init__(self, sizes: list[int], *, broken: bool = False) -> None:
         self.sizes = sizes
@@ -72,12 +72,12 @@ def job_runs(database: Database) -> JobRuns:
 
 
 def nothing_due() -> Mapping[str, int]:
-    """An outbox without anything to send."""
+    """Sends nothing, since nothing is due, and returns no counts."""
     return {}
 
 
 def job(run: Callable[[ActiveRun], None], name: str = "reconcile-incentives", line: str = "0 4 * * 1") -> DueJob:
-    """A job with a weekly schedule that may start up to six hours late."""
+    """A job that is due at the times of `line`, by default weekly, and may start up to six hours late."""
     return DueJob(name, CronSchedule(line, LONDON), run, timedelta(hours=6))
 
 
@@ -89,14 +89,14 @@ class Running:
         self._running = in_thread(scheduler.run)
 
     def finish(self) -> dict[str, int]:
-        """Stops the scheduler and waits for it to end."""
+        """Stops the scheduler, waits for it to end, and returns its totals."""
         self.scheduler.stop()
         return result_of(self._running)
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Running]]:
-    """Starts a scheduler. All schedulers are stopped at the end."""
+    """A function that starts a scheduler. All its schedulers are stopped at the end of the test."""
     running: list[Running] = []
 
     def begin(
@@ -117,7 +117,10 @@ def start() -> Iterator[Callable[..., Running]]:
 
 
 def test_the_scheduler_records_its_heartbeat(job_runs: JobRuns) -> None:
-    """The scheduler keeps recording that it is alive, its last batch with messages, its totals, and what fails."""
+    """The scheduler keeps recording the time, its last batch with messages, its totals, and what fails.
+
+    If a record cannot be stored, the next one still is.
+    """
     drains: dict[str, QueueDrain] = {"visit": CountingDrain([3, 0]), "activity": CountingDrain([], broken=True)}
     recorded: list[Mapping[str, Any]] = []
 
@@ -139,7 +142,10 @@ def test_the_scheduler_records_its_heartbeat(job_runs: JobRuns) -> None:
 
 
 def test_queues_are_drained_continuously(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """One batch follows another and each is counted. At the end each drain is stopped."""
+    """One batch follows another, and each batch with messages is counted.
+
+    When the scheduler stops, each drain is stopped.
+    """
     drain = CountingDrain([3, 0, 4])
     running = start(job_runs, drains={"visit": drain})
     until(lambda: drain.batches >= 4)
@@ -247,7 +253,7 @@ def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Calla
 
 
 def test_deliveries_continue_after_an_outage(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """If sending fails, it is tried again, and the drains are not affected."""
+    """If the deliveries of the outbox fail, they are tried again, and the drains are not affected."""
     calls: list[int] = []
 
     def send_due() -> Mapping[str, int]:

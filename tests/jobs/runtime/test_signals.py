@@ -32,7 +32,7 @@ def process(what: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_first_signal_finishes_the_work() -> None:
-    """After one SIGTERM the work finishes and the process exits 0."""
+    """After one SIGTERM, the work finishes and the process exits with 0."""
     with process("finish.set()") as running:
         running.send_signal(signal.SIGTERM)
         out, _ = running.communicate(timeout=LONGEST_SECONDS)
@@ -40,7 +40,7 @@ def test_first_signal_finishes_the_work() -> None:
 
 
 def test_second_signal_ends_at_once() -> None:
-    """After two SIGTERMs the process ends, even though its work never ends."""
+    """After a second SIGTERM, the process exits with 1, even though its work never ends."""
     with process("None") as running:
         running.send_signal(signal.SIGTERM)
         assert running.stdout is not None

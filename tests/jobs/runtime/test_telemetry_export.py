@@ -1,4 +1,4 @@
-"""Whatever the endpoint responds, no event is lost, the process is not delayed, and good events are not held up."""
+"""Whatever the endpoint does, the telemetry export loses no event and delays neither the process nor good events."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Endpoint:
             """Handles the requests to the endpoint."""
 
             def do_POST(self) -> None:
-                """Responds as the test says."""
+                """Responds as `respond` says."""
                 items = json.loads(gzip.decompress(self.rfile.read(int(self.headers["Content-Length"]))))
                 endpoint.batches.append(len(items))
                 status, headers, body = endpoint.respond(items)
@@ -64,7 +64,10 @@ class Endpoint:
 def response(
     items: list[dict[str, Any]], errors: dict[int, int], message: str = "odd"
 ) -> tuple[int, dict[str, str], bytes]:
-    """The response of Application Insights to a batch, with the status of each refused event by its index."""
+    """The status, headers and body with which Application Insights responds to `items`.
+
+    errors: the status of each refused event, by its index. message: the text of each error.
+    """
     listed = [{"index": index, "statusCode": status, "message": message} for index, status in errors.items()]
     body = {"itemsReceived": len(items), "itemsAccepted": len(items) - len(errors), "errors": listed}
     status = 200 if not errors else 400 if len(errors) == len(items) else 206
@@ -80,13 +83,13 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def sender(database: Database, url: str, clock: Callable[[], float] = time.monotonic) -> TelemetryExport:
-    """A sender to the endpoint."""
+    """The export of the events in `database` to the endpoint at `url`. `clock` returns monotonic seconds."""
     ingestion = Ingestion(f"InstrumentationKey={KEY};IngestionEndpoint={url}/")
     return TelemetryExport(database, Leases(database, "test", 30), ingestion, clock)
 
 
 def put(database: Database, number: int) -> None:
-    """Adds unsent events to the table."""
+    """Adds `number` unsent telemetry events to the database."""
     rows = [{"name": "made-up", "time": now(), "properties": {}, "export": "due"} for _ in range(number)]
     with database.begin() as connection:
         connection.execute(insert(telemetry_events), rows)
@@ -120,10 +123,7 @@ def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, e
 
 
 def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Database, endpoint: Endpoint) -> None:
-    """Events that are all refused for a reason, such as their age, are not sent again.
-
-    They do not hold up later events.
-    """
+    """Events that are all refused for a reason, such as their age, count as refused and are not sent again."""
     put(database, 2)
     endpoint.respond = lambda items: response(items, dict.fromkeys(range(len(items)), 400), "Field 'time' is too old")
     sender(database, endpoint.url).send_due()
@@ -141,7 +141,7 @@ def test_a_response_about_another_batch_proves_nothing(database: Database, endpo
 
 
 def test_a_redirect_that_does_not_respond_is_given_up(database: Database, endpoint: Endpoint) -> None:
-    """If the address of a redirect does not respond, the configured address is used again."""
+    """If the address to which the endpoint redirects does not respond, the configured address is used again."""
     put(database, 1)
     endpoint.respond = lambda _: (308, {"Location": "http://127.0.0.1:1/v2.1/track"}, b"")
     clock = [0.0]
@@ -166,9 +166,9 @@ def test_no_wait_is_longer_than_an_hour(database: Database, endpoint: Endpoint, 
 
 
 def test_a_request_lasts_no_longer_than_the_caller_allows(database: Database, sandbox: Sandbox) -> None:
-    """If the endpoint hangs, the request ends in time.
+    """If the endpoint hangs, the export ends soon after the time that its caller allows.
 
-    If the request with one half of a batch hangs, the other half is not sent.
+    That also holds if the endpoint hangs at half of a batch that was too large. Every event stays due.
     """
     put(database, 4)
     sandbox.fault("application-insights", kind="status", status=413, times=1)
@@ -193,7 +193,7 @@ def test_a_process_that_ends_begins_no_more_requests(database: Database, endpoin
 
 
 def test_long_values_of_an_event_are_cut() -> None:
-    """The size of an event is limited in bytes, so a long value is cut even if its characters take several bytes."""
+    """Long values are cut to keep an event within its limit in bytes, even if each character takes several bytes."""
     properties = {f"property{n}": "😀" * 8_192 for n in range(60)}
     packed = json.dumps(envelope(CustomEvent(1, "made-up", now(), properties, None), KEY), ensure_ascii=False)
     assert len(packed.encode()) <= LARGEST_ITEM

@@ -32,16 +32,16 @@ from tests.harness.results import STARTED, ended_run, made_result, visit_result
 
 @pytest.fixture
 def s3(sandbox: Sandbox) -> Any:
-    """A client of an emulated S3 with one bucket, created in the same way as the program's client."""
+    """A client of an emulated S3, made as the program makes its client. The S3 has the bucket `reports`."""
     client = Aws(load_settings(sandbox.environment())).client("s3")
     client.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
     return client
 
 
 def test_a_bucket_keeps_the_files_of_a_run(s3: Any) -> None:
-    """Each object in the bucket has its content type.
+    """The files of a run and the index are stored under the prefix in the setting, each with its content type.
 
-    The index links to the runs with a report in the bucket, and all objects have the prefix in the setting.
+    The index links to the runs with a report in the bucket.
     """
     settings = load_settings({"REPORTS_LOCATION": "s3://reports/weekly/"})
     archive = open_archive(settings, lambda: s3)
@@ -66,9 +66,9 @@ def test_a_bucket_keeps_the_files_of_a_run(s3: Any) -> None:
 
 
 def test_a_presigned_link_opens_the_page_if_it_is_set(s3: Any, tmp_path: Path) -> None:
-    """If `REPORTS_LINK_HOURS` is set, a link to a bucket opens for anybody until it expires.
+    """If REPORTS_LINK_HOURS is set, the link to a report in a bucket opens for anybody until it expires.
 
-    Folders and masked reports have no such link.
+    There is no such link if the reports are in a folder or messages are masked. With REPORTS_URL, the link is below it.
     """
     in_bucket = {"REPORTS_LOCATION": "s3://reports/weekly", "REPORTS_LINK_HOURS": "24"}
     settings, result = load_settings(in_bucket), made_result(3)
@@ -95,7 +95,7 @@ def test_a_presigned_link_opens_the_page_if_it_is_set(s3: Any, tmp_path: Path) -
 def test_other_reconciliations_have_separate_folders(s3: Any, tmp_path: Path, kept_in: str) -> None:
     """The reports of visits and of incentives stay apart, even if two runs have the same id.
 
-    The index links to both, and both link back.
+    The index links to both reports, and the report of the visits links back to it.
     """
     location = str(tmp_path) if kept_in == "folder" else "s3://reports/daily"
     settings = load_settings({"REPORTS_LOCATION": location})
@@ -120,23 +120,23 @@ def test_other_reconciliations_have_separate_folders(s3: Any, tmp_path: Path, ke
 
 @pytest.mark.parametrize("name", ["..", "a/b", ""])
 def test_a_reconciliation_name_that_is_a_path_is_refused(tmp_path: Path, name: str) -> None:
-    """The name of a reconciliation must be a plain folder name."""
+    """A report is not stored if the name of its reconciliation is not a plain folder name."""
     with pytest.raises(ValueError, match="folder"):
         store_report(Folder(tmp_path), visit_result(0, reconciliation=name))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_all_runs_in_a_large_bucket_are_found(s3: Any) -> None:
-    """All runs are found although S3 lists only a limited number of objects at a time."""
+    """All reports in a bucket are found, although S3 lists only a limited number of objects at a time."""
     for number in range(5):
         s3.put_object(Bucket="reports", Key=f"run-{number}/report.html", Body=b"")
     assert len(Bucket(s3, "reports", "", listed_at_once=2).report_folders()) == 5
 
 
 def test_errors_of_a_bucket_are_outages_or_wrong_settings(s3: Any) -> None:
-    """A failed write counts as an outage and is tried again.
+    """If a bucket is missing when it is checked, the setting counts as wrong.
 
-    A bucket that is missing before a run is a wrong setting.
+    If it is missing at a later write or listing, the error counts as an outage.
     """
     missing = Bucket(s3, "missing", "")
     with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: s3://missing/ cannot be used: NoSuchBucket"):
@@ -148,7 +148,7 @@ def test_errors_of_a_bucket_are_outages_or_wrong_settings(s3: Any) -> None:
 
 
 def refusing(client: Any, operation: str, code: str, status: int = 403) -> Any:
-    """A client for which the server refuses one operation."""
+    """Makes the server refuse one operation of `client`, and returns `client`."""
     body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
 
     def refuse(request: Any, **_: object) -> AWSResponse:
@@ -164,7 +164,7 @@ def refusing(client: Any, operation: str, code: str, status: int = 403) -> Any:
     [("PutObject", "AccessDenied", 403), ("PutObject", "Forbidden", 403), ("ListObjectsV2", "MethodNotAllowed", 405)],
 )
 def test_a_bucket_without_write_permission_is_a_wrong_setting(s3: Any, operation: str, code: str, status: int) -> None:
-    """A test object is written before a run begins, so a missing permission is noticed early."""
+    """If S3 refuses a write or a listing when a bucket is checked, the setting counts as wrong."""
     with pytest.raises(SettingsError, match=rf"s3://reports/weekly/ cannot be used: {code} \({operation}\)"):
         Bucket(refusing(s3, operation, code, status), "reports", "weekly").probe()
 
@@ -182,7 +182,7 @@ def test_the_check_of_a_bucket_leaves_nothing_behind(s3: Any) -> None:
 
 
 def test_a_failed_write_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that fails in a folder keeps the old file intact and leaves no temporary file."""
+    """If a write to a folder fails, the old file stays intact and no temporary file is left."""
     folder = Folder(tmp_path)
     folder.write("run/report.html", "old")
 
@@ -196,7 +196,7 @@ def test_a_failed_write_leaves_no_partial_file(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_unavailable_bucket_is_not_a_wrong_setting() -> None:
-    """If S3 does not respond, the report waits, and no setting is blamed."""
+    """If S3 does not respond when a bucket is checked, it counts as unavailable, and no setting is blamed."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     with pytest.raises(ArchiveUnavailable, match="EndpointConnectionError"):
         Bucket(Aws(settings).client("s3"), "reports", "").probe()
@@ -233,14 +233,14 @@ def test_a_folder_that_cannot_be_created_is_a_wrong_setting(tmp_path: Path, monk
 
 @pytest.mark.parametrize("run_id", ["../../etc", "a/b", "", ".hidden"])
 def test_a_run_id_that_is_a_path_is_refused(tmp_path: Path, run_id: str) -> None:
-    """The id of a run must be a plain folder name."""
+    """A report is not stored if the id of its run is not a plain folder name."""
     with pytest.raises(ValueError, match="folder"):
         store_report(Folder(tmp_path), made_result(0, run_id=run_id))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_messages_give_the_address_of_the_reports(tmp_path: Path) -> None:
-    """Messages give the address in the setting or, if none is set, the path in the file system."""
+    """Messages give the address of a report below REPORTS_URL or, if that is not set, its path in the file system."""
     result = made_result(0, run_id="run-1")
     reached = load_settings({"REPORTS_URL": "https://reports.example/weekly/"})
     assert report_path(reached, result) == "https://reports.example/weekly/run-1/report.html"
@@ -250,7 +250,7 @@ def test_messages_give_the_address_of_the_reports(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])
 def test_reports_have_the_permissions_of_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
-    """The umask decides who can read a report. Only their owner can read private files, whatever the umask."""
+    """The umask decides who can read a report. Only the owner can read a private file, whatever the umask."""
     before = os.umask(umask)
     try:
         Folder(tmp_path).write("run/report.html", "read by many")

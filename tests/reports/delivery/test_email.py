@@ -34,7 +34,7 @@ RECEIVERS = "governor@example.org,dps@example.org"
 
 
 class Mailbox:
-    """A mail server's handler that accepts messages, or refuses the sender or recipients with the given responses."""
+    """A mail server's handler that accepts messages, or refuses senders and recipients with responses of the test."""
 
     def __init__(self) -> None:
         """Starts empty."""
@@ -64,7 +64,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802
-        """Stores the message for each recipient."""
+        """Stores the message for each recipient, or refuses it."""
         for address in envelope.rcpt_tos:
             if self.data_replies.get(address):
                 return self.data_replies[address].pop(0)
@@ -81,7 +81,7 @@ Serve = Callable[..., tuple[Mailbox, int]]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """A function that starts mail servers, which end with the test."""
+    """A function that starts a mail server, and returns its mailbox and its port. The servers end with the test."""
     controllers: list[Controller] = []
 
     def start(**options: Any) -> tuple[Mailbox, int]:
@@ -139,7 +139,7 @@ def test_each_receiver_gets_text_html_and_csv_once(upstream: Sandbox, open_app: 
 def test_a_report_without_an_address_is_attached(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, tmp_path: Path
 ) -> None:
-    """Without `REPORTS_URL` there is no link, so the page is attached and the email gives its location."""
+    """Without `REPORTS_URL`, there is no link, so the page is attached and the email gives its location."""
     mailbox, port = serve()
     kept_in = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     kept(kept_in, made_result(0), "email")
@@ -160,7 +160,10 @@ def test_a_report_without_an_address_is_attached(
 def test_a_repeat_sends_only_to_receivers_without_the_report(
     upstream: Sandbox, open_app: OpenApp, serve: Serve
 ) -> None:
-    """A deferred recipient gets the report later, and an unknown recipient never does. No recipient gets it twice."""
+    """A recipient that the server defers gets the report later, and an unknown recipient never does.
+
+    No recipient gets the report twice.
+    """
     mailbox, port = serve()
     mailbox.replies = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
     receivers = "a@example.org,b@example.org,c@example.org"
@@ -183,7 +186,7 @@ REFUSED = "554 5.7.1 Service unavailable; message looks like spam"
 def test_a_refused_receiver_does_not_affect_the_others(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, first: str, reply: str
 ) -> None:
-    """Each recipient has a separate outcome, at whichever step the server refuses one and whatever it does next."""
+    """If the server refuses one recipient, at whichever step and with whatever response, the others get the report."""
     mailbox, port = serve()
     refusing = mailbox.data_replies if first == "DATA" else mailbox.replies
     refusing["a@example.org"] = [reply] * 3
@@ -224,7 +227,7 @@ def test_a_report_that_every_receiver_refused_is_tried_again(
 
 
 def test_the_reason_for_a_refused_receiver_is_recorded(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """The mail server's status and text are stored and logged, on one line of limited length."""
+    """If the mail server refuses a recipient, its status and text are stored and logged, on one short line."""
     mailbox, port = serve()
     mailbox.replies["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
     app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
@@ -283,7 +286,7 @@ def test_an_unusable_mail_server_defers_the_report(
 
 
 def test_masked_messages_have_no_whole_number(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """With masking on, no email contains a whole prisoner number."""
+    """With masking on, no part of an email contains a whole prisoner number or booking id."""
     mailbox, port = serve()
     app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true")
     result = kept(app, made_result(5), "email")
@@ -302,9 +305,9 @@ LONGEST_BODY = 100_000
 def test_an_email_is_short_however_many_differences_there_are(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, number: int
 ) -> None:
-    """An email says what to do, and has the causes, the prisons and at most twenty rows.
+    """However many differences there are, Gmail shows the whole email.
 
-    The page and the CSV have all rows.
+    The email has what to do, the causes, the prisons and at most twenty rows. The attached page and CSV have all rows.
     """
     mailbox, port = serve()
     app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")

@@ -38,7 +38,7 @@ def pending(app: ReportsApp) -> int:
 
 
 def test_slack_is_off_without_a_token(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without a token nothing is enqueued or posted to Slack, the log warns once, and no flush waits."""
+    """Without a token, no report is enqueued for Slack, nothing is posted, the log warns once, and no flush waits."""
     app = open_app(slack_token="")
     alert(app, "1")
     alert(app, "2")
@@ -61,7 +61,7 @@ def test_slack_is_off_without_a_token(upstream: Sandbox, open_app: OpenApp) -> N
 def test_deliveries_are_left_to_a_process_that_can_send_them(
     upstream: Sandbox, open_app: OpenApp, elsewhere: dict[str, str]
 ) -> None:
-    """A process without Slack or email, or with wrong settings, leaves its deliveries for another process."""
+    """A process without Slack or email, or with a wrong token, leaves their deliveries to another process."""
     mail = {"smtp_url": "smtp://127.0.0.1:1", "reports_email_to": "a@example.com"}
     alert(open_app(**mail))
     kept(open_app(**mail), made_result(1), "email", "slack")
@@ -89,7 +89,10 @@ def test_a_channel_that_is_off_does_not_hold_up_the_others(
 def test_a_wrong_setting_defers_a_delivery(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Once the setting is corrected, the deferred report is stored, so no report is lost."""
+    """While a setting is wrong, the delivery of a report to the archive is deferred.
+
+    Once the setting is corrected, the report is stored.
+    """
 
     def wrong(*_arguments: object) -> None:
         raise SettingsError("REPORTS_LOCATION: nonsense")
@@ -108,7 +111,7 @@ def test_a_wrong_setting_defers_a_delivery(
 def test_a_delivery_is_given_up_after_a_fortnight(
     upstream: Sandbox, open_app: OpenApp, capsys: pytest.CaptureFixture[str], token: str
 ) -> None:
-    """A delivery that fails is given up on after fourteen days, not an hour earlier, and the log says so."""
+    """A delivery that cannot be made is given up on after fourteen days, not an hour earlier, and the log says so."""
     app = open_app(slack_token=token)
     alert(app, "1")
     alert(app, "2")
@@ -122,7 +125,10 @@ def test_a_delivery_is_given_up_after_a_fortnight(
 
 
 def test_a_delivery_that_slack_refuses_is_tried_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A delivery that Slack refuses is sent later. The archive gets its report without waiting for Slack."""
+    """A delivery that Slack refuses is deferred, and its error is recorded.
+
+    The archive gets its report without waiting for Slack.
+    """
     app = open_app(slack_token="xoxb-wrong")
     kept(app, made_result(1), "slack", "archive")
     assert app.sender().send_due() == SendCounts(sent=1, later=1)
@@ -133,7 +139,7 @@ def test_a_delivery_that_slack_refuses_is_tried_again(upstream: Sandbox, open_ap
 
 
 def test_the_archive_gets_each_report_and_an_index(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """Each run has its three files. The index links only to runs whose report still exists."""
+    """The archive has the three files of each run that was delivered to it. The index links only to these runs."""
     app = open_app()
     kept(app, made_result(3), "archive")
     kept(app, made_result(0, run_id="unkept"))
@@ -180,7 +186,7 @@ def test_a_flush_waits_for_deliveries_with_a_short_deferral(upstream: Sandbox, o
 
 
 def test_a_delivery_that_nobody_can_make_is_given_up(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A delivery without a result, or of an unknown kind, is given up on instead of being tried for ever."""
+    """A delivery of an unknown kind, or of a run without a result, is given up on, not tried for ever."""
     app = open_app(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
     with app.database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {"kind": "reconciliation", "run_id": "none"})

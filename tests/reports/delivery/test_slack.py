@@ -29,7 +29,7 @@ def texts(upstream: Sandbox) -> list[str]:
 
 
 def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
-    """Sends repeatedly, as a scheduler does, and moves the clock forward in between."""
+    """Sends what is due repeatedly, as a scheduler does, and moves the clock forward in between."""
     for _ in range(rounds):
         app.sender(clock).send_due()
         clock.forward(CLAIM_SECONDS + 600)
@@ -70,7 +70,7 @@ def test_an_alert_has_the_text_of_the_runbook(upstream: Sandbox, open_app: OpenA
 def test_the_channel_gets_what_to_do_and_the_thread_the_details(upstream: Sandbox, open_app: OpenApp) -> None:
     """However many differences there are, the channel gets one message.
 
-    Its thread has twenty differences and both files.
+    Its thread has the first twenty differences, the page and the CSV.
     """
     app = open_app()
     result = kept(app, made_result(400), "slack")
@@ -103,7 +103,10 @@ def test_the_channel_gets_what_to_do_and_the_thread_the_details(upstream: Sandbo
 def test_a_message_links_to_the_report_or_attaches_it(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool
 ) -> None:
-    """If the report has no address, the message attaches the page and gives its path."""
+    """If the report has an address, the message links to it.
+
+    If it has none, the page is attached, and the message gives the path of the report.
+    """
     app = open_app(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
     kept(app, made_result(0), "slack")
     app.sender().send_due()
@@ -117,7 +120,7 @@ def test_a_message_links_to_the_report_or_attaches_it(
 
 
 def test_a_run_without_differences_is_one_message(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without differences there is one message and no CSV."""
+    """A run without differences is one message, with the page but without a CSV."""
     app = open_app()
     kept(app, made_result(0), "slack")
     app.sender().send_due()
@@ -201,7 +204,10 @@ def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> Non
 def test_another_process_finishes_after_a_crash(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, path: str, skip: int, taken: bool
 ) -> None:
-    """If a process dies before or after Slack accepts a message, another process finishes the delivery, once."""
+    """If a process dies before or after Slack accepts a message or file, another process sends the rest.
+
+    Nothing arrives twice.
+    """
     app = open_app()
     kept(app, made_result(3), "slack")
     kind = "timeout_after_write" if taken else "timeout_before_write"
@@ -273,7 +279,7 @@ def test_a_refused_first_message_does_not_hold_up_the_others(
 
 
 def test_refused_files_do_not_hold_up_the_messages(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without the permission for files, the messages are posted, and the log names the missing permission."""
+    """Without permission to upload files, the messages are posted, and the log names the missing permission."""
     app = open_app()
     kept(app, made_result(3), "slack")
     refusal = {"ok": False, "error": "missing_scope"}

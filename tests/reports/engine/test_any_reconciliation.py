@@ -46,14 +46,14 @@ def row(prison: str, booking: int, nomis: int | None, dps: int | None, **further
 def reconciled(
     app: ReportsApp, kind: type[SampleReconciliation] = SampleReconciliation, **arguments: Any
 ) -> ReconciliationResult:
-    """The result of a run."""
+    """Runs the reconciliation `kind`, and returns the result."""
     result = app.reconcile(kind=kind, **arguments).result
     assert result is not None
     return result
 
 
 def tracked(app: ReportsApp, name: str) -> list[dict[str, str]]:
-    """The properties of the events with this name."""
+    """The properties of the tracked events with the name `name`."""
     app.telemetry.flush()
     return [dict(each["properties"]) for each in read_events(app.database, name)]
 
@@ -99,7 +99,7 @@ def test_a_mismatch_persists_until_a_run_of_the_same_reconciliation_resolves_it(
 
 
 def test_an_unread_unit_makes_the_run_incomplete(open_app: OpenApp) -> None:
-    """An unread unit is named and resolves nothing, and the other units are compared.
+    """If a unit cannot be read, the run names it and resolves none of its differences, and compares the other units.
 
     A resumed run reads only that unit.
     """
@@ -134,9 +134,9 @@ class Flaky(SampleReconciliation):
 
 
 def test_an_unread_record_is_read_again_at_the_end(open_app: OpenApp) -> None:
-    """A record that fails once is compared.
+    """A record whose first read fails is read again at the end, and compared if that succeeds.
 
-    A record that fails twice is unread, and the other records of its unit are kept.
+    If the second read fails too, the record is unread, and the other records of its unit are kept.
     """
     Flaky.failures = {1: 1, 2: 2}
     Flaky.units = {
@@ -172,7 +172,7 @@ def test_a_population_that_is_less_than_half_fails_the_run(open_app: OpenApp, un
 
 
 def refused(app: ReportsApp, accept: str) -> str:
-    """The reason why a run fails instead of accepting its population."""
+    """The reason why a run that accepts the run `accept` is refused."""
     with pytest.raises(UnknownRun) as error:
         reconciled(app, parameters=ReconciliationParameters(accept=accept))
     return str(error.value)
@@ -180,9 +180,10 @@ def refused(app: ReportsApp, accept: str) -> str:
 
 @pytest.mark.parametrize("left", [0, 9])
 def test_a_smaller_population_can_be_accepted(open_app: OpenApp, left: int) -> None:
-    """Once the command in the failure message has run, the missing differences are resolved.
+    """If a smaller population is accepted as the failure message says, the differences that are gone are resolved.
 
-    Later runs use the new population as their measure.
+    Later runs are measured against the new population. Only a run that read something implausible can be accepted, and
+    only once.
     """
     app = open_app()
     SampleReconciliation.units = {
@@ -205,7 +206,7 @@ def test_a_smaller_population_can_be_accepted(open_app: OpenApp, left: int) -> N
 
 
 def test_only_the_population_of_the_failed_run_is_accepted(open_app: OpenApp) -> None:
-    """If more records have vanished since the failed run, the next run fails too."""
+    """A run that accepts the population of a failed run fails too if more records have vanished since."""
     app = open_app()
     for numbers, status in ((100, "complete"), (44, "failed")):
         SampleReconciliation.units = {str(number): [row("MDI", number, 1, 1)] for number in range(numbers)}
@@ -285,7 +286,10 @@ def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
 
 @pytest.mark.parametrize("entry", ["MDI/1,known", "bookingId=1,known", "booking_id=1,known,2026-08-01"])
 def test_an_excluded_record_is_reported_separately(open_app: OpenApp, entry: str) -> None:
-    """A record can be excluded by its whole key, or by one column of the key."""
+    """A record that is excluded by its whole key, or by one column of it, is reported separately if it differs.
+
+    If it does not differ, its exclusion is reported as unneeded.
+    """
     app = open_app(reconciliation_made_up_exclusions=entry)
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)]}
     result = reconciled(app)
@@ -362,7 +366,7 @@ def test_a_record_with_a_pending_message_is_in_flight(open_app: OpenApp) -> None
 
 
 class OwnMismatch(Mismatch):
-    """A mismatch with an additional field."""
+    """A separate class for mismatches."""
 
 
 class WithOwnMismatch(SampleReconciliation):
@@ -373,7 +377,7 @@ class WithOwnMismatch(SampleReconciliation):
 
 @pytest.mark.parametrize("kind", [SampleReconciliation, WithOwnMismatch])
 def test_a_difference_says_that_a_message_may_be_pending(open_app: OpenApp, kind: type[SampleReconciliation]) -> None:
-    """While the main queue is not empty, the text of each difference says that a message about it may be pending."""
+    """While the queue holds messages, the evidence for each difference says that a message may be pending."""
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2)]}
     doubt = "the activity queue holds 3 messages"
     found = reconciled(open_app(), kind, find_pending=lambda _domain: PendingMessages(doubt=doubt))
@@ -388,12 +392,15 @@ class OfADay(SampleReconciliation):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:  # noqa: ARG003 - as in the contract
-        """Returns yesterday."""
+        """Returns yesterday as the first and the last day."""
         return today - timedelta(days=1), today - timedelta(days=1)
 
 
 def test_a_run_concludes_nothing_about_other_days(open_app: OpenApp) -> None:
-    """A run leaves the differences of other days unchanged. The run is not compared with a run over a chosen day."""
+    """A run over one day does not resolve the differences of other days.
+
+    A run over the default day is compared with the last such run, not with a later run over a chosen day.
+    """
     app = open_app()
     yesterday = now().date() - timedelta(days=1)
     OfADay.units = {"MDI": [{**row("MDI", 1, 1, 2), "date": "2023-05-01"}]}
@@ -412,7 +419,7 @@ class ListedByNomis(SampleReconciliation):
     """A reconciliation whose units are listed by a single call to NOMIS."""
 
     def population(self, reads: Reads) -> Population:
-        """Calls NOMIS, and then returns no units."""
+        """Calls NOMIS, and then returns one unit."""
         nomis = self.services.nomis
         reads.one(UpstreamName.NOMIS, lambda: nomis.call("GET", "/agency-switches/ACTIVITY"))
         return Population((Unit("MDI"),), None)
