@@ -1,4 +1,4 @@
-"""If a few bookings always fail, the run gives up on them although a breaker opens, and compares all other bookings."""
+"""If a few bookings can never be read, a run gives up on them even if a breaker opens, and compares all the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOON = 60.0
 
 
 def spoil(upstream: Sandbox, bookings: list[int], **how: Any) -> None:
-    """Makes NOMIS fail for these bookings, always or as `how` says."""
+    """Makes NOMIS fail to return the current records of these bookings: always with status 500, or as `how` says."""
     for booking_id in bookings:
         path = f"/incentives/booking-id/{booking_id}/current$"
         upstream.fault("nomis", "GET", path, kind="status", **{"status": 500, **how})
@@ -48,7 +48,7 @@ def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
 
 
 def planted(upstream: Sandbox) -> list[int]:
-    """The bookings that were planted with a difference."""
+    """The ids of the bookings with a planted difference, in ascending order."""
     return sorted(each["bookingId"] for each in upstream.planted()["mismatches"])
 
 
@@ -56,9 +56,9 @@ def planted(upstream: Sandbox) -> list[int]:
 def test_bad_bookings_are_not_an_outage(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """Bookings that always fail are soon counted as unread.
+    """A run soon gives up on bookings that NOMIS always fails to return, and counts them as unread.
 
-    All other bookings are compared, and their differences are found.
+    It compares all other bookings and finds their differences.
     """
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.05)
@@ -77,9 +77,9 @@ def test_bad_bookings_are_not_an_outage(
 
 
 def test_an_unconfirmed_difference_is_shown_as_seen(upstream: Sandbox, open_app: OpenApp) -> None:
-    """All reports name a difference that was seen but could not be read again.
+    """If a record differs at first and then cannot be read again, all reports name it as not confirmed.
 
-    Such a difference counts neither as found nor as equal.
+    It counts neither as a mismatch nor as compared.
     """
     upstream.reset(prisoners=60, mismatches={"7": 2})
     seen, confirmed = planted(upstream)
@@ -101,9 +101,9 @@ def test_an_unconfirmed_difference_is_shown_as_seen(upstream: Sandbox, open_app:
 
 
 def test_a_run_with_only_unconfirmed_differences_does_not_claim_agreement(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If no difference can be read again, the headline gives the number of differences that were seen.
+    """If none of the records that differ can be read again, the headline says how many differences were seen.
 
-    The headline does not say that there are no differences.
+    The report does not say that there are no differences.
     """
     upstream.reset(prisoners=60, mismatches={"7": 2})
     spoil(upstream, planted(upstream), status=400, skip=1)
@@ -117,7 +117,7 @@ def test_a_run_with_only_unconfirmed_differences_does_not_claim_agreement(upstre
 
 @pytest.mark.parametrize("differs", [True, False])
 def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenApp, differs: bool) -> None:
-    """If an excluded booking cannot be read, the run is complete, and the booking is shown with the reason."""
+    """If an excluded booking cannot be read, the run is still complete, and the report gives the reason."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     others = [each["bookingId"] for each in upstream.prisoners() if each["bookingId"] not in planted(upstream)]
     bad = planted(upstream)[0] if differs else others[0]
@@ -148,7 +148,10 @@ def test_a_prison_is_not_empty_if_its_records_are_excluded_and_unread(upstream: 
 
 
 def test_history_continues_for_everyone_who_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If one booking always fails, the reports still have new, persisting and resolved differences and a trend."""
+    """If one booking cannot be read, runs still have new, persisting and resolved differences and a trend.
+
+    The earlier difference of that booking is not resolved meanwhile, and persists once the booking can be read again.
+    """
     upstream.reset(prisoners=100, mismatches={"7": 3})
     app = open_app()
     bad, fixed, staying = planted(upstream)

@@ -1,4 +1,4 @@
-"""The comparison of a frame and the join of both sides, checked against a plain comparison of dictionaries."""
+"""Joining both sides and finding the rows that differ give the same results as plain work on dictionaries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RECORD = st.fixed_dictionaries(
 KEYS = st.tuples(st.sampled_from(["MDI", "LEI"]), st.integers(1, 12))
 Side = dict[tuple[str, int], dict[str, Any]]
 SIDE: st.SearchStrategy[Side] = st.dictionaries(KEYS, RECORD, max_size=3) | st.dictionaries(KEYS, RECORD, min_size=12)
-#: Comparing a frame of many rows takes as long as comparing one of few rows.
+#: Few examples are enough, since a frame of many rows takes hardly longer to compare than one of few rows.
 FEW = settings(deadline=None, max_examples=25)
 
 
@@ -45,7 +45,7 @@ class Compared(SampleReconciliation):
 
 
 def side_frame(side: Side, name: str) -> pd.DataFrame:
-    """One side as a frame with its key and its fields."""
+    """The records of one side as a frame: the key columns, and the fields with `name` as their prefix."""
     rows = [
         {"prison_id": prison, "booking_id": booking, **{f"{name}_{field}": value for field, value in record.items()}}
         for (prison, booking), record in side.items()
@@ -54,12 +54,12 @@ def side_frame(side: Side, name: str) -> pd.DataFrame:
 
 
 def frame_of(nomis: Side, dps: Side) -> pd.DataFrame:
-    """Both sides, joined."""
+    """The records of both sides as one frame, joined by their keys."""
     return typed(Compared, join_sides(side_frame(nomis, "nomis"), side_frame(dps, "dps"), list(Compared.key)))
 
 
 def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[str, ...]]]:
-    """Computes the kind of each difference, and the fields that differ, record by record."""
+    """Compares both sides record by record; returns the kind of each difference and the fields that differ, by key."""
     found = {}
     nothing: Mapping[str, Any] = dict.fromkeys(("count", "level", "note"))
     for key in {*nomis, *dps}:
@@ -74,7 +74,10 @@ def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[st
 @FEW
 @given(SIDE, SIDE)
 def test_the_comparison_finds_what_a_plain_one_finds(nomis: Side, dps: Side) -> None:
-    """For any two sides a plain comparison finds the same differences, and the frame is not changed."""
+    """For any two sides, the comparison of a frame finds the same differences as a comparison record by record.
+
+    It does not change the frame.
+    """
     frame = frame_of(nomis, dps)
     before = frame.copy(deep=True)
     rows = records(differing(frame, Compared.fields, KINDS))
@@ -85,7 +88,7 @@ def test_the_comparison_finds_what_a_plain_one_finds(nomis: Side, dps: Side) -> 
 @FEW
 @given(SIDE, SIDE)
 def test_equivalent_values_differ_only_if_a_side_lacks_the_record(nomis: Side, dps: Side) -> None:
-    """If both sides have the record, values that count as the same are not a difference."""
+    """If both sides have a record, unequal values that the caller declares to be the same are not a difference."""
     frame = frame_of(nomis, dps)
     same = {"count": frame["nomis_count"].isna() | frame["dps_count"].isna()}
     rows = records(differing(frame, Compared.fields, KINDS, same))
@@ -99,9 +102,9 @@ def test_equivalent_values_differ_only_if_a_side_lacks_the_record(nomis: Side, d
 
 
 def test_a_row_has_the_first_kind_that_holds() -> None:
-    """A row has the first kind whose condition is true. An unknown condition counts as false.
+    """A row gets the first kind whose condition is true for it; an unknown condition counts as false.
 
-    A row without a kind is equal.
+    A row that gets no kind, or the empty kind, does not differ and is left out.
     """
     rows = pd.DataFrame({"id": [1, 2, 3, 4]})
     first = pd.Series([True, pd.NA, False, False], dtype="boolean")
@@ -112,7 +115,10 @@ def test_a_row_has_the_first_kind_that_holds() -> None:
 @FEW
 @given(SIDE, SIDE)
 def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
-    """Each key of either side is one row with the values of both sides. A side without the key has no values."""
+    """Each key that either side has becomes one row, with the values of the sides that have the key.
+
+    The row says which sides these are. The values of a side without the key are missing.
+    """
     rows = {(row["prison_id"], row["booking_id"]): row for row in records(frame_of(nomis, dps))}
     assert rows.keys() == {*nomis, *dps}
     for key, row in rows.items():
@@ -132,7 +138,7 @@ COUNTS = st.dictionaries(st.integers(0, 15), COUNT, max_size=12) | st.dictionari
 @settings(deadline=None, max_examples=50)
 @given(COUNTS, COUNTS)
 def test_joins_records_by_one_number(nomis: dict[int, int | None], dps: dict[int, int | None]) -> None:
-    """Records with one number as their key are joined in any order, whether the numbers lie close together or not."""
+    """Records whose key is a single number are joined in whatever order they come, and however far apart they are."""
     ours, theirs = (
         pd.DataFrame({"booking_id": [*side], f"{name}_count": [*side.values()]}, dtype="Int64")
         for name, side in (("nomis", nomis), ("dps", dps))
@@ -155,7 +161,7 @@ def test_joins_records_by_one_number(nomis: dict[int, int | None], dps: dict[int
 @FEW
 @given(st.lists(SIDE, max_size=3))
 def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
-    """Units with different categories of levels become one frame that can be compared."""
+    """The concatenation of frames whose levels have different categories is still categorical and has every level."""
     frames = [frame_of(side, {}) for side in sides]
     whole = concatenated(Compared, frames)
     assert len(whole) == sum(map(len, sides))
@@ -180,7 +186,7 @@ def test_an_empty_frame_has_its_columns_and_dtypes() -> None:
 
 
 def test_an_unknown_column_is_refused() -> None:
-    """A column that the reconciliation does not declare is refused, since its values would be lost silently."""
+    """A column that the reconciliation does not declare is refused, since its values would otherwise be lost."""
     with pytest.raises(ValueError, match="has no column nomis_cuont"):
         typed(Compared, [{"nomis_cuont": 1}])
 
@@ -195,9 +201,9 @@ def test_an_unknown_column_is_refused() -> None:
     ids=["low numbers", "high numbers", "texts"],
 )
 def test_a_repeated_key_on_one_side_is_refused(nomis: list[int], dps: list[int], key: Callable[[int], Any]) -> None:
-    """A key that one side has twice is refused, since its records would be counted twice or lost.
+    """A key that one side has twice is refused, since its records would otherwise be counted twice or lost.
 
-    Such a key of any type is refused, whether or not the other side has it.
+    This holds for keys of any type, and whether or not the other side has the key.
     """
     ours, theirs = (pd.DataFrame({"id": [key(number) for number in side]}) for side in (nomis, dps))
     side = "NOMIS" if len(nomis) == 2 else "DPS"
@@ -206,7 +212,7 @@ def test_a_repeated_key_on_one_side_is_refused(nomis: list[int], dps: list[int],
 
 
 def test_rows_are_found_by_the_texts_of_their_keys() -> None:
-    """The stored text of a key finds its row, and the text of a key without a row finds none."""
+    """Rows are found by the stored texts of their keys. A text whose key is not in the frame finds no row."""
     frame = frame_of({("MDI", 1): {"count": 1, "level": None, "note": None}}, {})
     assert list(keys_of(frame, Compared.key)) == ['{"prisonId":"MDI","bookingId":1}']
     found = rows_of(frame, Compared, ['{"prisonId":"MDI","bookingId":1}', '{"prisonId":"LEI","bookingId":1}'])
@@ -214,6 +220,6 @@ def test_rows_are_found_by_the_texts_of_their_keys() -> None:
 
 
 def test_times_are_kept_in_utc() -> None:
-    """A time with a zone is stored as the same moment in UTC."""
+    """In a frame, a time with a UTC offset becomes the same moment in UTC."""
     frame = typed(Compared, [{"booking_id": 1, "dps_changed_at": "2026-08-20T10:00:00+01:00"}])
     assert records(frame)[0]["dps_changed_at"] == datetime(2026, 8, 20, 9, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The list of exclusions is read from a file or from the setting itself."""
+"""The list of exclusions is read from the setting `RECONCILIATION_EXCLUSIONS`, or from the file that it names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENTRIES = '1204417,"merged, see ticket",2023-05-22\n1204418,known since May\n'
 def test_a_file_may_have_remarks_and_any_line_endings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, name: str
 ) -> None:
-    """A file may have remarks, any line endings, a byte order mark and any name."""
+    """A file of exclusions may have a heading, comments, any line endings, a byte order mark and any name."""
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content.encode())
     assert read_exclusions(name) == BOTH
@@ -52,12 +52,12 @@ def test_a_file_may_have_remarks_and_any_line_endings(
     ],
 )
 def test_the_setting_may_contain_the_entries(setting: str) -> None:
-    """Entries in the setting are on separate lines or separated by semicolons."""
+    """The setting for exclusions may contain the entries themselves, on separate lines or separated by semicolons."""
     assert read_exclusions(setting) == BOTH
 
 
 def test_a_semicolon_in_quotes_belongs_to_the_reason() -> None:
-    """A semicolon within quotes does not separate entries."""
+    """In the setting for exclusions, a semicolon within quotes is part of a reason and does not separate entries."""
     read = read_exclusions('1204417,"merged; see ticket";1204418,known')
     assert {each.key: each.reason for each in read.values()} == {
         1204417: "merged; see ticket",
@@ -66,13 +66,13 @@ def test_a_semicolon_in_quotes_belongs_to_the_reason() -> None:
 
 
 def test_a_long_setting_is_not_a_file_name() -> None:
-    """A long list is not mistaken for the name of a file."""
+    """A long list of exclusions in the setting is not mistaken for the name of a file."""
     assert len(read_exclusions(";".join(f"{number},known" for number in range(1, 3_000)))) == 2_999
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", "# 1204417,later", "\ufeff"])
 def test_there_are_no_exclusions_without_a_setting(nothing: str | None) -> None:
-    """Without a setting there are no exclusions."""
+    """If the setting for exclusions is absent, blank or only a comment, there are no exclusions."""
     assert read_exclusions(nothing) == {}
 
 
@@ -117,7 +117,10 @@ FAULTY = [
 
 @pytest.mark.parametrize(("setting", "what"), FAULTY)
 def test_an_invalid_entry_is_named_with_a_correct_example(setting: str, what: str) -> None:
-    """An invalid entry is a settings error that names the setting and the entry, and shows a correct entry."""
+    """An invalid entry on the list of exclusions, or a file that cannot be read, raises a `SettingsError`.
+
+    The error names the setting, says what is wrong, and shows a correct entry.
+    """
     with pytest.raises(SettingsError) as caught:
         read_exclusions(setting)
     text = str(caught.value)
@@ -137,7 +140,10 @@ def test_an_invalid_entry_is_named_with_a_correct_example(setting: str, what: st
     ],
 )
 def test_an_unclosed_quotation_mark_is_named_by_its_line(tmp_path: Path, content: str, what: str) -> None:
-    """The lines below an unclosed quotation mark are still read, and the error names the faulty line."""
+    """If a line of a file of exclusions is invalid, the error names that line.
+
+    This also holds for a quotation mark that is not closed.
+    """
     file = tmp_path / "exclusions.csv"
     file.write_text(content)
     with pytest.raises(SettingsError, match=f"{what}.*such as: 1204417"):
@@ -146,7 +152,7 @@ def test_an_unclosed_quotation_mark_is_named_by_its_line(tmp_path: Path, content
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
-    """A file that a spreadsheet saved in an encoding other than UTF-8 is refused."""
+    """A file of exclusions that a spreadsheet saved in an encoding other than UTF-8 is refused."""
     file = tmp_path / "exclusions.csv"
     file.write_text("1204417,überführt\n", encoding=encoding)
     with pytest.raises(SettingsError, match="not UTF-8 text"):

@@ -1,4 +1,4 @@
-"""Mismatches are new, persisting or resolved compared with earlier runs, without a claim about unread prisoners."""
+"""A run compares its mismatches with those of earlier runs. The state of a mismatch that it cannot read is kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from tests.harness.reconciliations import (
 
 
 def test_mismatches_are_new_persisting_or_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Compared with the last complete run, a mismatch is new, persisting since its first run, or resolved."""
+    """Compared with the last complete run over everyone, a mismatch is new, persisting or resolved.
+
+    It persists since the run that first found it. A run over one prisoner changes nothing.
+    """
     upstream.reset(prisoners=100, mismatches={"4": 1, "5": 1, "7": 1})
     app = open_app()
     first = result_of(app.reconcile(run_id="first"))
@@ -39,7 +42,10 @@ def test_mismatches_are_new_persisting_or_resolved(upstream: Sandbox, open_app: 
 
 
 def test_an_unread_mismatch_is_not_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A mismatch that could not be read again keeps its state, and the run is incomplete."""
+    """If an earlier mismatch cannot be read, the run is incomplete, and the mismatch is not resolved.
+
+    If a later run finds it again, it persists since the run that first found it.
+    """
     upstream.reset(prisoners=100, mismatches={"7": 3})
     app = open_app()
     first = result_of(app.reconcile(run_id="first"))
@@ -57,13 +63,16 @@ def test_an_unread_mismatch_is_not_resolved(upstream: Sandbox, open_app: OpenApp
     upstream.clear_faults()
     third = result_of(app.reconcile(run_id="third"))
     assert third.compared_with == "second"
-    # A prisoner who was not read in between keeps the earlier state.
+    # A mismatch that was not read in between keeps its earlier state.
     assert {each.standing for each in third.mismatches} == {"persisting"}
     assert {each.since for each in third.mismatches} == {each.since for each in first.mismatches}
 
 
 def test_an_unread_page_is_named_and_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page that cannot be read is counted and named, and the resumed run reads only the prisoners on it."""
+    """A page of the list of prisoners that cannot be read is named, and the run is incomplete.
+
+    When the run is resumed, only the prisoners on that page are read, and those who differ are rechecked.
+    """
     upstream.reset(prisoners=200, mismatches={"7": 2})
     app = open_app()
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
@@ -97,7 +106,7 @@ def test_a_run_with_too_many_failures_fails(upstream: Sandbox, open_app: OpenApp
 
 
 def test_a_run_that_cannot_list_anybody_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run for which no prisoner can be listed fails, instead of succeeding with an empty result."""
+    """If NOMIS cannot list any prisoners, the run fails instead of succeeding with an empty result."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
     app = open_app()
     outcome = app.reconcile()

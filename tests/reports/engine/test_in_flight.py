@@ -1,4 +1,4 @@
-"""Differences in flight are not reported, but differences that only seem to be in flight are reported."""
+"""Differences in flight are not mismatches, but differences that only seem to be in flight are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.harness.reconciliations import (
 def test_in_flight_and_excluded_differences_are_not_mismatches(
     upstream: Sandbox, open_app: OpenApp, where: str
 ) -> None:
-    """Recent reviews and pending messages are not mismatches.
+    """A difference with a recent review or a pending message is in flight and not a mismatch.
 
     Excluded bookings are listed separately, even if both sides are equal.
     """
@@ -53,7 +53,10 @@ def test_in_flight_and_excluded_differences_are_not_mismatches(
 
 
 def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A transfer counts as a missed arrival only if its event has still not come after some time."""
+    """If DPS has not received the event of a recent transfer, the difference is in flight.
+
+    Once the change is older than the in-flight time, the difference is a mismatch.
+    """
     upstream.reset(prisoners=50, mismatch_rate=0)
     for each in upstream.prisoners()[:6]:
         upstream.control("POST", f"/prisoners/{each['offenderNo']}/transfer", {"prisonId": "LEI", "publish": False})
@@ -71,9 +74,10 @@ def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> 
 
 
 def test_a_change_is_in_flight_for_ten_minutes(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A change dated a few minutes in the future is in flight too, since clocks differ.
+    """A difference is in flight if its review is less than ten minutes old.
 
-    A change with a later date is not in flight.
+    It is in flight, too, if the review is dated a few minutes in the future, since clocks differ. If the review is
+    older, or dated further in the future, the difference is a mismatch.
     """
     upstream.reset(prisoners=60, mismatch_rate=0)
     present = now().astimezone(LONDON).replace(tzinfo=None)
@@ -101,9 +105,10 @@ def test_a_change_is_in_flight_for_ten_minutes(upstream: Sandbox, open_app: Open
 def test_a_dead_letter_is_in_flight_in_only_one_complete_run(
     upstream: Sandbox, open_app: OpenApp, where: str, status: str
 ) -> None:
-    """If a message was on the DLQ before the last complete run, its record is a difference.
+    """A difference whose message is on the DLQ is in flight in one complete run, and a mismatch in later runs.
 
-    If the message is newer, the record is in flight.
+    It stays in flight while its message is on the main queue, and is in flight again if a newer message reaches the
+    DLQ.
     """
     upstream.reset(prisoners=60, mismatches={"1": 1})
     app = open_app()
@@ -126,9 +131,9 @@ def test_a_dead_letter_is_in_flight_in_only_one_complete_run(
 
 
 def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A record whose dead letter was given up on is a difference.
+    """A difference whose dead letter was given up on is a mismatch and not in flight.
 
-    The report gives the reason and how to inspect the message.
+    Its diagnosis gives the reason, and the command that shows the message.
     """
     upstream.reset(prisoners=60, mismatches={"1": 1})
     app = open_app()
@@ -144,7 +149,10 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_
 
 
 def test_an_excluded_booking_in_flight_is_counted_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An excluded booking is listed only as excluded, with the date of its entry in the list of exclusions."""
+    """An excluded booking with a pending message is listed as excluded and not as in flight.
+
+    It is listed with the date of its entry on the list of exclusions.
+    """
     upstream.reset(prisoners=50, mismatches={"1": 1})
     (booking,) = (each["bookingId"] for each in planted_causes(upstream))
     app = open_app(reconciliation_exclusions=f"{booking},known,2020-01-31")
@@ -154,7 +162,10 @@ def test_an_excluded_booking_in_flight_is_counted_once(upstream: Sandbox, open_a
 
 
 def test_a_difference_that_agrees_at_the_recheck_is_not_reported(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference that agrees when it is read again is not reported."""
+    """If a record differs at first, but both sides agree at the recheck, the difference is not a mismatch.
+
+    It counts as settled.
+    """
     upstream.reset(prisoners=100, in_flight=3, in_flight_seconds=0, mismatch_rate=0)
     result = result_of(open_app(reconciliation_in_flight_minutes="0").reconcile())
     assert result.mismatches == ()
@@ -162,9 +173,10 @@ def test_a_difference_that_agrees_at_the_recheck_is_not_reported(upstream: Sandb
 
 
 def test_messages_on_the_main_queue_hide_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """While the incentive queue has messages, a difference is reported.
+    """Even while the incentive queue has messages, a difference is a mismatch.
 
-    Its evidence says that a message may resolve it.
+    Its evidence says that a message about it may be pending, its cause has a low confidence, and no repair is
+    suggested.
     """
     upstream.reset(prisoners=100, mismatches={"2": 1})
     doubt = "the incentive queue holds 3 messages"

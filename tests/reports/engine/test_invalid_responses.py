@@ -1,4 +1,4 @@
-"""An implausible response affects only its own prisoner, who is named and never counts as equal."""
+"""An invalid response affects only the prisoner whom it is about, who is named and never counts as equal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Rows = list[dict[str, Any]]
 
 
 def rows_of(upstream: Sandbox) -> Rows:
-    """The list of active prisoners as NOMIS returns it."""
+    """The rows of NOMIS's list of active prisoners, in the order of their booking ids."""
     rows = [{"bookingId": each["bookingId"], "offenderNo": each["offenderNo"]} for each in upstream.prisoners()]
     return sorted(rows, key=lambda row: int(row["bookingId"]))
 
 
 def page_of(rows: Rows, number: int, size: int, **claims: Any) -> dict[str, Any]:
-    """A page of `rows`, with the given `claims` about its figures."""
+    """Page `number` of `rows` as NOMIS returns it, with `claims` instead of the true figures of the same names."""
     pages = -(-len(rows) // size)
     truth = {"number": number, "size": size, "totalElements": len(rows), "totalPages": pages}
     last = {"last": number + 1 >= pages}
@@ -31,7 +31,7 @@ def page_of(rows: Rows, number: int, size: int, **claims: Any) -> dict[str, Any]
 
 
 def lists(upstream: Sandbox, rows: Rows, size: int = 50, **claims: Any) -> None:
-    """Makes NOMIS list these rows in pages of this size, all with the same `claims`."""
+    """Makes NOMIS list these rows in pages of this size, all with the same `claims`, and then an empty page."""
     for number in range(-(-len(rows) // size)):
         fake(upstream, page_of(rows, number, size, **claims), f"page={number}")
     beyond = {"number": -(-len(rows) // size), "last": True}
@@ -39,12 +39,12 @@ def lists(upstream: Sandbox, rows: Rows, size: int = 50, **claims: Any) -> None:
 
 
 def fake(upstream: Sandbox, body: object, query: str) -> None:
-    """Replaces a page of NOMIS's list."""
+    """Makes NOMIS return `body` for the page of its list that `query` asks for."""
     upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body, query=query)
 
 
 def record(booking_id: int, **changes: Any) -> dict[str, Any]:
-    """A current IEP record."""
+    """A current IEP record of a booking as NOMIS returns it, with `changes`."""
     truth = {
         "bookingId": booking_id,
         "incentiveSequence": 1,
@@ -61,7 +61,7 @@ def record(booking_id: int, **changes: Any) -> dict[str, Any]:
 
 
 def planted(upstream: Sandbox) -> set[int]:
-    """The bookings that were planted with a difference."""
+    """The ids of the bookings with a planted difference."""
     return {each["bookingId"] for each in upstream.planted()["mismatches"]}
 
 
@@ -83,7 +83,10 @@ ODD_ROWS: list[tuple[dict[str, Any], str]] = [
 def test_an_invalid_row_of_the_list_affects_only_its_prisoner(
     upstream: Sandbox, open_app: OpenApp, odd: list[tuple[dict[str, Any], str]]
 ) -> None:
-    """An invalid row is named by its id and its place, and all other prisoners are compared."""
+    """The prisoner in an invalid row of the list is unread, with the place of the row and what is wrong with it.
+
+    All other prisoners are compared.
+    """
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     agreeing = [place for place, row in enumerate(rows) if place > 60 and row["bookingId"] not in planted(upstream)]
@@ -116,7 +119,7 @@ ODD_RECORDS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("at_first", [True, False])
 def test_an_invalid_record_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp, at_first: bool) -> None:
-    """If a record is invalid when first read or rechecked, its prisoner is unread and named.
+    """If a NOMIS record is invalid, at the first reading or at the recheck, its prisoner is unread and named.
 
     The other prisoners are compared.
     """
@@ -159,7 +162,7 @@ def test_an_invalid_review_affects_only_its_prisoner(upstream: Sandbox, open_app
 
 
 def test_an_invalid_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An invalid row of the bulk response costs one more call. The other rows are used."""
+    """For each invalid row of the bulk response of DPS, one review is read singly. The other rows are used."""
     spoils: list[Callable[[dict[str, Any]], object]] = [
         lambda row: row | {"iepLevel": None},
         lambda row: row | {"bookingId": 2**63},
@@ -184,7 +187,10 @@ def test_an_invalid_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, o
 def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     upstream: Sandbox, open_app: OpenApp, order: int
 ) -> None:
-    """If a booking has two levels, neither is used. Rows that were not requested are ignored."""
+    """If the bulk response of DPS has two levels for a booking, neither is used, and its review is read singly.
+
+    Rows about bookings that were not requested are ignored.
+    """
     upstream.reset(prisoners=50, mismatches={"7": 2})
     app = open_app()
     bookings = [row["bookingId"] for row in rows_of(upstream)]
@@ -202,7 +208,10 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
 
 
 def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner who is on a different page from the one that the order implies does not count as released."""
+    """A prisoner who is listed out of order, on a page where the booking does not belong, is compared.
+
+    The prisoner does not count as released.
+    """
     upstream.reset(prisoners=200, mismatches={"7": 3})
     rows = rows_of(upstream)
     moved = [row for row in rows if row["bookingId"] in planted(upstream)]
@@ -218,9 +227,9 @@ def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: Ope
 def test_a_total_that_is_too_low_leaves_nobody_out(
     upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]
 ) -> None:
-    """If the total is too low, pages are read until one is empty.
+    """If the list of prisoners claims a total that is too low, its pages are read until one is empty.
 
-    All prisoners are compared, and the contradiction is named.
+    All prisoners are compared, and the run is incomplete because of the contradiction.
     """
     upstream.reset(prisoners=120, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), 20, **claims)
@@ -233,7 +242,7 @@ def test_a_total_that_is_too_low_leaves_nobody_out(
 
 @pytest.mark.parametrize("claims", [{"totalElements": -1}, {"totalElements": 2_000_000_000}, {"totalElements": None}])
 def test_an_impossible_total_is_refused(upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]) -> None:
-    """If the list claims an impossible total, the run fails after a few calls and says why in one sentence."""
+    """If the list of prisoners claims an impossible total, the run fails after a few calls and says why."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), **claims)
     result = reconciled(open_app())
@@ -245,9 +254,9 @@ def test_an_impossible_total_is_refused(upstream: Sandbox, open_app: OpenApp, cl
 
 @pytest.mark.parametrize("same_page", [True, False])
 def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenApp, same_page: bool) -> None:
-    """If one row comes twice and another is missing, the total is right.
+    """If the list of prisoners has one row twice and lacks another, the run is incomplete.
 
-    The run is still incomplete, and says so.
+    The result says that a prisoner is on none of the pages, although the number of rows is right.
     """
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
@@ -263,7 +272,7 @@ def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenAp
 
 
 def test_a_booking_of_two_prisoners_is_not_compared(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A booking that is listed for two prisoners is unread, and both are named."""
+    """A booking that NOMIS lists for two prisoners is not compared: it is unread, and both prisoners are named."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     booking_id, other = min(planted(upstream)), next(r for r in rows if r["bookingId"] not in planted(upstream))
@@ -283,7 +292,10 @@ def test_a_booking_of_two_prisoners_is_not_compared(upstream: Sandbox, open_app:
 def test_both_formats_of_a_page_are_read(
     upstream: Sandbox, open_app: OpenApp, without: tuple[str, ...], inner: bool
 ) -> None:
-    """The figures of a page may be next to its content or in a separate object. Missing figures are computed."""
+    """The figures of a page of a list, such as the total, may be next to its content or in a separate object.
+
+    Figures that are missing are computed.
+    """
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     for number in range(4):
@@ -298,7 +310,7 @@ def test_both_formats_of_a_page_are_read(
 
 @pytest.mark.parametrize("body", [[], {"items": []}, {"content": None}, {"content": {}}, "ok", 7])
 def test_a_malformed_page_is_not_an_empty_list(upstream: Sandbox, open_app: OpenApp, body: object) -> None:
-    """A response that is not a page of a list is an error, and does not count as an empty list."""
+    """If NOMIS returns something other than a page of its list, the run fails instead of assuming an empty list."""
     upstream.reset(prisoners=60)
     upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body)
     result = reconciled(open_app())
@@ -314,7 +326,7 @@ def test_pages_smaller_than_requested_are_all_read(upstream: Sandbox, open_app: 
 
 
 def test_the_wrong_page_is_not_accepted(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If page 1 comes instead of page 2, the prisoners of page 2 are unread and page 2 is named."""
+    """If NOMIS returns page 1 of its list instead of page 2, page 2 is unread, and its prisoners are not compared."""
     upstream.reset(prisoners=120, mismatch_rate=0)
     rows = rows_of(upstream)
     for number, given in ((0, 0), (1, 1), (2, 1)):
@@ -325,7 +337,7 @@ def test_the_wrong_page_is_not_accepted(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_reviews_of_another_prisoner_are_ignored(upstream: Sandbox, open_app: OpenApp) -> None:
-    """In a run over one prisoner, a DPS review of another prisoner has no effect."""
+    """If DPS returns the reviews of another prisoner in a run over one prisoner, the run fails and says so."""
     upstream.reset(prisoners=60, mismatches={"7": 3})
     app = open_app()
     wrong = next(each for each in upstream.prisoners() if each["bookingId"] in planted(upstream))

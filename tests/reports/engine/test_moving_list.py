@@ -13,9 +13,10 @@ SIZE = 2
 
 
 class Shelf:
-    """A list in pages of two, newest first.
+    """A list in pages of two, newest first, that may change or fail.
 
-    `changes` has each new content of the list, by the number of the call that first sees it.
+    `changes` has each new content of the list, by the number of the call that first sees it. `failing` has the error of
+    each page that cannot be read.
     """
 
     def __init__(self, numbers: list[int]) -> None:
@@ -34,7 +35,7 @@ class Shelf:
         return ListPage({each: f"item {each}" for each in shown}, -(-len(self.numbers) // SIZE))
 
     def read(self) -> tuple[dict[int, str], dict[int | None, str]]:
-        """Reads the whole list."""
+        """Reads the whole list; returns its items, and why pages could not be read, by page."""
         found = read_moving_list(PlainReads(), UpstreamName.NOMIS, self.page)
         return found.items, dict(found.failed)
 
@@ -65,9 +66,9 @@ def test_a_list_that_keeps_changing_is_incomplete() -> None:
 
 
 def test_a_later_page_that_fails_is_named() -> None:
-    """A later page that fails is named, and the other pages are read once.
+    """If a page after the first fails, it is named, and the other pages are read once.
 
-    If the first page fails, nothing is known.
+    If the first page fails, its error is raised.
     """
     shelf = Shelf([5, 4, 3, 2, 1])
     shelf.failing[1] = UpstreamError("nomis", "GET", "/x", status=500, message="no")

@@ -1,4 +1,4 @@
-"""Whatever fails and however often, a parallel reader delivers each item and ends all its threads."""
+"""Whatever fails, and however often, a parallel reader delivers a result for each item and ends all its threads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def quick_retries() -> None:
 
 
 def test_the_last_item_is_retried_although_the_limit_has_shrunk() -> None:
-    """The last item is retried even if the limit halves and the thread that failed may not run again."""
+    """The last item is retried even if the limit has shrunk so far that the thread that read it may not run again."""
     together = threading.Barrier(WORKERS)
     others_done = threading.Event()
     begun = threading.Lock()
@@ -65,7 +65,7 @@ def test_the_last_item_is_retried_although_the_limit_has_shrunk() -> None:
 
 
 def test_an_outage_is_waited_out_for_the_set_time() -> None:
-    """However few items are left, the reader waits for the end of an outage as long as the setting allows."""
+    """Even for a single item, the reader waits for the end of an outage, and gives up after `outage_seconds`."""
 
     def read(_item: int) -> int:
         raise BreakerOpen("nomis")
@@ -80,7 +80,7 @@ def test_an_outage_is_waited_out_for_the_set_time() -> None:
 
 
 def limit_of(maximum: int) -> ConcurrencyLimit:
-    """The limit on concurrent calls to NOMIS."""
+    """A limit of `maximum` concurrent calls to NOMIS."""
     return ConcurrencyLimit("nomis", maximum)
 
 
@@ -95,9 +95,9 @@ class Upstream:
         self._in_a_row = 0
 
     def read(self, item: int) -> int:
-        """Returns the item, unless it is bad.
+        """Returns the item, or raises an error if it is bad.
 
-        A success closes the breaker, and a bad item that is tried keeps it open.
+        A success closes the breaker. A breaker that is open stays open if a bad item is tried.
         """
         with self._lock:
             self.calls.append(item)
@@ -127,7 +127,11 @@ def test_bad_items_are_given_up_soon_while_others_can_be_read(bad: set[int]) -> 
 
 
 def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
-    """If all remaining items are bad, an earlier successful read shows that there is no outage."""
+    """If all items fail, the reader reads an earlier item again, the witness.
+
+    Its success shows that there is no outage, so the reader gives up on the items after their attempts instead of
+    waiting.
+    """
     upstream = Upstream(set(range(5)))
     delivered: dict[int, int | FailedRead] = {}
     reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(4), outage_seconds=600, witness=77)
@@ -139,7 +143,7 @@ def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
 
 
 def test_the_progress_names_the_service_that_is_down() -> None:
-    """The progress names the service that the reader waits for, and says when it tries the last few items again."""
+    """The progress names the service that is down while the reader waits for it, and says when reads are retried."""
     down = threading.Event()
     down.set()
     failing = threading.Event()

@@ -60,12 +60,15 @@ def pending(application: Application, later: float = 0) -> PendingMessages:
 
 
 def where(found: PendingMessages, review_id: int, offender_no: str) -> str | None:
-    """The kind of queue that holds the message about a review."""
+    """The kind of queue with a pending message about a review or its prisoner, or None if no such message is known."""
     return found.where(entities(review_id, offender_no))
 
 
 def test_reviews_on_the_dead_letter_queue_are_pending(application: Application, pair: QueuePair) -> None:
-    """Reviews are recognised by the ids in events and mapping retries. A message about another record is skipped."""
+    """A review is pending if a mapping retry with its id is on the dead letter queue.
+
+    A dead letter that cannot be read as a message is skipped. Both stay on the queue.
+    """
     mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": 777}
     pair.dlq.send(write_mapping_retry(mapping, {}))
     pair.dlq.send("no message at all")
@@ -74,14 +77,17 @@ def test_reviews_on_the_dead_letter_queue_are_pending(application: Application, 
 
 
 def test_nothing_is_pending_on_empty_queues(application: Application) -> None:
-    """Two empty queues without a recorded failure leave nothing pending and nothing uncertain."""
+    """If both queues are empty and no failure is recorded, nothing is pending and there is no doubt."""
     assert pending(application) == PendingMessages()
 
 
 def test_the_search_receives_no_message_of_the_main_queue(
     sandbox: Sandbox, application: Application, pair: QueuePair
 ) -> None:
-    """However often the main queue is checked, no message is received, and each message keeps all its attempts."""
+    """Searching for pending messages, however often, receives no message of the main queue.
+
+    So each message keeps all its attempts, and can be handled as usual.
+    """
     review_id = sandbox.add_review(sandbox.prisoners()[0]["offenderNo"], "ENH")
     for _ in range(8):
         found = pending(application)
@@ -97,7 +103,10 @@ def test_the_search_receives_no_message_of_the_main_queue(
 
 
 def test_a_review_with_a_creation_intent_is_pending(application: Application) -> None:
-    """An intent without an outcome is pending until its message must have been delivered again."""
+    """A review is pending while an intent to create it has no outcome.
+
+    It stops being pending once its message must have been delivered again.
+    """
     CreationStore(application.database, application.telemetry).intend(rules.CREATION, "4711", {}, {}, None)
     after = WAIT + application.settings.hmpps_sqs_visibility_timeout_seconds
     assert [where(pending(application, later), 4711, "A0001AA") for later in (0, after - 5, after + 5)] == [
@@ -111,7 +120,10 @@ def test_a_review_with_a_creation_intent_is_pending(application: Application) ->
 def test_a_review_with_a_hidden_message_is_pending(
     sandbox: Sandbox, application: Application, pair: QueuePair, status: int, outcome: str
 ) -> None:
-    """The recorded failure of a hidden message makes the reviews of its prisoner pending, and no other reviews."""
+    """While a failed message is hidden, reviews of its prisoner are pending, and reviews of other prisoners are not.
+
+    Once the message must be visible again, no review is pending.
+    """
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
     review_id = sandbox.add_review(offender_no, "ENH")
     sandbox.fault("nomis", "POST", kind="status", status=status)
@@ -127,7 +139,7 @@ def test_a_review_with_a_hidden_message_is_pending(
 
 
 def test_a_review_that_was_created_after_its_failure_is_not_pending(sandbox: Sandbox, database_url: str) -> None:
-    """A review is not pending if its creation followed the failure."""
+    """A review whose message failed is no longer pending once another attempt has created it in NOMIS."""
     with open_application(sandbox.environment(), database_url) as quick:
         pair = quick.queue_pair("incentive")
         offender_no = sandbox.prisoners()[0]["offenderNo"]
@@ -146,9 +158,9 @@ def test_a_review_that_was_created_after_its_failure_is_not_pending(sandbox: San
 def test_dead_letters_that_nothing_sends_back_are_distinguished(
     sandbox: Sandbox, application: Application, pair: QueuePair
 ) -> None:
-    """Dead letters that are refused, or that returned too often, are given up on, with a reason.
+    """Dead letters that were refused, or that came back too often, are given up on, with a reason.
 
-    Housekeeping retries the other dead letters.
+    A dead letter whose failure is temporary is not given up on.
     """
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
@@ -175,7 +187,7 @@ def test_dead_letters_that_nothing_sends_back_are_distinguished(
 def test_a_message_in_progress_may_be_about_any_review(
     sandbox: Sandbox, application: Application, pair: QueuePair
 ) -> None:
-    """While a message is handled for the first time, the pending messages include an unknown message."""
+    """A message that is being handled for the first time may be about any review, so the search returns a doubt."""
     offender_no = sandbox.prisoners()[0]["offenderNo"]
     review_id = sandbox.add_review(offender_no, "ENH")
     assert len(pair.main.receive(10, 1, 60)) == 1
@@ -186,7 +198,7 @@ def test_a_message_in_progress_may_be_about_any_review(
 def test_a_dead_letter_that_another_receiver_holds_may_be_about_any_review(
     application: Application, pair: QueuePair
 ) -> None:
-    """A dead letter that another receiver holds cannot be read, so the pending messages include an unknown message."""
+    """A dead letter that another receiver holds may be about any review, so the search returns a doubt."""
     pair.dlq.send("about a review, perhaps")
     assert len(pair.dlq.receive(10, 1, 60)) == 1
     assert pending(application).doubt == "somebody else is reading 1 message on the dead letter queue"

@@ -1,4 +1,4 @@
-"""If levels vanish implausibly, even a single one, the run concludes neither agreement nor a difference."""
+"""Levels that are missing implausibly, whether many or one, count neither as agreement nor as differences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BULK = "/iep/reviews/bookings"
 
 
 def without_levels(upstream: Sandbox, *sides: str, **how: Any) -> None:
-    """Makes the given sides respond that there is no level, by default in the words of the service."""
+    """Makes each of these sides respond that there is no level: as the service itself says it, or as `how` says."""
     how = {"status": 404, **how}
     if "DPS" in sides:
         upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=[])
@@ -39,7 +39,7 @@ def list_only_few(upstream: Sandbox) -> None:
 
 
 def claims_nothing(result: IncentiveResult) -> bool:
-    """Whether the run failed without a claim about any prisoner."""
+    """Whether the run failed and has no figures or findings about any prisoner."""
     counted = (result.compared, result.mismatches, result.resolved, result.in_flight, result.matrix)
     return result.status == "failed" and counted == (0, (), (), (), ())
 
@@ -50,7 +50,7 @@ def claims_nothing(result: IncentiveResult) -> bool:
 def test_a_side_without_any_level_fails_the_run(
     upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...], prisoners: int, first: bool
 ) -> None:
-    """If a side says that nobody has a level, the run fails and claims nothing."""
+    """If a side says that nobody has a level, the run fails and says nothing about differences."""
     upstream.reset(prisoners=prisoners, mismatches={"7": 2})
     app = open_app()
     if not first:
@@ -66,7 +66,10 @@ def test_a_side_without_any_level_fails_the_run(
 
 
 def test_a_far_larger_share_without_levels_fails_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If far more levels are missing than in the last run, the run fails and claims no differences."""
+    """If far more levels are missing than in the last run, the run fails and says nothing about differences.
+
+    The next run is compared with the last complete one.
+    """
     upstream.reset(prisoners=200, mismatches={"3": 3, "7": 2})
     app = open_app()
     before = reconciled(app)
@@ -82,7 +85,7 @@ def test_a_far_larger_share_without_levels_fails_the_run(upstream: Sandbox, open
 def test_a_third_without_levels_fails_the_run_even_if_they_are_few(
     upstream: Sandbox, open_app: OpenApp, first: bool
 ) -> None:
-    """If a third of all levels are missing, the service is at fault, even if fewer than twenty are missing."""
+    """If about a third of all levels are missing, the run fails, even if fewer than twenty are missing."""
     upstream.reset(prisoners=50, mismatches={"7": 2}, bulk="404")
     app = open_app()
     if not first:
@@ -96,7 +99,10 @@ def test_a_third_without_levels_fails_the_run_even_if_they_are_few(
 
 
 def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If most prisoners vanish from the list, they do not count as released, even if its total agrees."""
+    """If most prisoners vanish from the list, the run fails, even if the total agrees with the rows of the list.
+
+    None of them counts as released, and the next run is compared with the last complete one.
+    """
     upstream.reset(prisoners=120, mismatches={"7": 4})
     app = open_app()
     before = reconciled(app)
@@ -110,7 +116,10 @@ def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_
 
 
 def test_a_list_that_is_just_as_short_a_day_later_is_accepted(upstream: Sandbox, open_app: OpenApp) -> None:
-    """After a data refresh in a test environment, the list stays short, and the second run succeeds."""
+    """If the list is suddenly short, runs fail. If it is just as short a day later, a run is complete.
+
+    For example, a data refresh in a test environment makes the list short for good.
+    """
     upstream.reset(prisoners=120, mismatches={"7": 4})
     app = open_app()
     reconciled(app)
@@ -133,9 +142,9 @@ def test_a_few_missing_levels_are_differences(upstream: Sandbox, open_app: OpenA
 
 
 def test_a_resumed_run_reads_everyone_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A resumed run does not reuse implausible levels.
+    """A run that failed because of implausible levels reads everyone again when it is resumed.
 
-    Once the service has recovered, it finds the real differences.
+    Once the service has recovered, the resumed run finds the real differences.
     """
     upstream.reset(prisoners=100, mismatches={"7": 2})
     app = open_app()
@@ -165,7 +174,10 @@ def test_a_resumed_run_reads_everyone_again(upstream: Sandbox, open_app: OpenApp
 def test_a_wrong_address_or_an_empty_response_is_not_a_missing_level(
     upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]
 ) -> None:
-    """With a wrong address, a withdrawn route or an empty response, nobody is read, and the run says so."""
+    """If all responses are empty, or come from a wrong address or a withdrawn route, the run fails.
+
+    It says that prisoners could not be read, and compares nobody.
+    """
     upstream.reset(prisoners=30, mismatches={"7": 2})
     without_levels(upstream, "DPS", "NOMIS", **how)
     result = reconciled(open_app())
@@ -177,7 +189,10 @@ def test_a_wrong_address_or_an_empty_response_is_not_a_missing_level(
     "how", [{"status": 200, "text": ""}, {"status": 200, "text": "null"}, {"text": "no such page"}]
 )
 def test_one_empty_response_is_one_unread_prisoner(upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]) -> None:
-    """A prisoner with an empty response is unread, and does not count as having no level."""
+    """If the response for one prisoner is empty or comes from a wrong address, that prisoner is unread.
+
+    The prisoner does not count as having no level.
+    """
     upstream.reset(prisoners=60, mismatches={"7": 2, "2": 1}, bulk="404")
     bookings = sorted(each["bookingId"] for each in upstream.planted()["mismatches"])
     for service, path in (("nomis", CURRENT), ("incentives", SINGLE)):
@@ -193,7 +208,10 @@ def test_one_empty_response_is_one_unread_prisoner(upstream: Sandbox, open_app: 
 def test_a_level_that_is_missing_at_the_recheck_is_unread(
     upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...]
 ) -> None:
-    """A level that was read once and is missing at the recheck does not count as gone."""
+    """If a level that was read at first is missing at the recheck, its prisoner is unread.
+
+    The difference does not count as settled.
+    """
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk="404")
     booking_id = min(each["bookingId"] for each in upstream.planted()["mismatches"])
     for service, path in (("nomis", CURRENT), ("incentives", SINGLE)):

@@ -21,12 +21,15 @@ CURRENT = "/incentives/booking-id/{b}/current"
 
 
 def reads(upstream: Sandbox) -> Counter[str]:
-    """The number of times that each level was read in NOMIS, by path."""
+    """The number of times that each level was read from NOMIS, by path."""
     return Counter(each["path"] for each in upstream.requests("nomis") if each["path"].endswith("/current"))
 
 
 def test_the_first_page_is_read_while_the_others_are_listed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Reading starts before the second page has come. At the end everyone has been read once."""
+    """The levels of the prisoners on the first page of the list are read before the second page has come.
+
+    At the end, every prisoner has been read once.
+    """
     upstream.reset(prisoners=100)
     with held(upstream, "nomis", path=LIST, skip=1) as second_page:
         run = in_thread(open_app(**PAGED).reconcile)
@@ -40,7 +43,7 @@ def test_the_first_page_is_read_while_the_others_are_listed(upstream: Sandbox, o
 
 
 def test_reading_stops_if_the_listing_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the listing fails, the run also stops the reading that has begun."""
+    """If the prisoners cannot all be listed, the run fails and stops reading the levels of those already listed."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", LIST, kind="status", status=400, skip=1)
     upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
@@ -51,7 +54,7 @@ def test_reading_stops_if_the_listing_fails(upstream: Sandbox, open_app: OpenApp
 
 
 def test_reading_stops_if_the_run_fails_after_the_listing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the run fails after the listing, here because of the database, the reading stops too."""
+    """If the run fails after the prisoners are listed, for example because of the database, it stops reading levels."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
     one = open_app(**PAGED)

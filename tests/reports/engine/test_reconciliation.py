@@ -1,4 +1,4 @@
-"""Complete runs of the reconciliation against the sandbox."""
+"""Whole runs of the incentives reconciliation against the sandbox."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.harness.reconciliations import (
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_run_finds_exactly_the_planted_differences(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """Each planted difference is found with its row of the decision table. Nothing else is found."""
+    """A run finds each planted difference, with its row of the decision table, and nothing else."""
     rows = {str(row): 3 for row in range(1, 11)}
     upstream.reset(prisoners=400, seed=seed, mismatches=rows, every_cause=True)
     app = open_app()
@@ -106,7 +106,7 @@ def test_a_prisoner_released_during_the_run_is_not_a_mismatch(upstream: Sandbox,
 
 
 def test_a_report_is_enqueued_once_for_each_channel(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The report goes to each channel that is set up, or to none if `notify` is off."""
+    """A report is enqueued once for each channel that is set up, or for none if `notify` is off."""
     app = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
     app.reconcile(ReconciliationParameters(notify=False))
     with app.database.read() as connection:
@@ -127,7 +127,7 @@ def test_a_mismatch_without_evidence_is_reported(upstream: Sandbox, open_app: Op
 
 
 def test_progress_is_reported_from_one_thread(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The progress callback may raise an error to stop the run, so only the run's own thread calls it."""
+    """Only the run's own thread calls the progress callback, since the callback may raise an error to stop the run."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     threads = set()
     stages = []

@@ -28,7 +28,7 @@ from tests.harness.results import (
     "result", [visits_with_everything(7), allocation_result(), with_everything(7)], ids=lambda each: each.title
 )
 def test_a_result_survives_a_round_trip_through_json(result: ReconciliationResult) -> None:
-    """A round trip through JSON loses nothing, and names are in camelCase."""
+    """A round trip through JSON changes nothing in a result, and all names in the JSON are in camelCase."""
     text = result.to_json()
     assert parse_result(text) == result
     assert type(parse_result(text)) is type(result)
@@ -48,7 +48,10 @@ MOMENTS = st.datetimes(datetime.fromisoformat("2000-01-01"), datetime.fromisofor
 def test_json_keeps_column_names_and_types(
     key: dict[str, str | int], nomis: Any, dps: Any, moment: datetime | None
 ) -> None:
-    """Column names survive a round trip, and values keep their types: 1 is not true, and "1" is not a number."""
+    """Column names survive a round trip through JSON, and values keep their types.
+
+    For example, 1 does not become true, and "1" does not become a number.
+    """
     differences = (FieldValues(field="field", nomis=nomis, dps=dps),)
     found = visit_mismatch(1, key=key, differences=differences)
     result = visit_result(0, mismatches=(found,), key_columns=tuple(key))
@@ -63,7 +66,7 @@ def test_json_keeps_column_names_and_types(
 
 
 def test_no_part_has_a_field_that_json_would_lose() -> None:
-    """Every field of every part of a result is in the JSON under its own name."""
+    """Every field of every part of a result is in the JSON, under a name that no other field of the part has."""
     parts = [Part]
     for part in parts:
         parts += part.__subclasses__()

@@ -1,4 +1,4 @@
-"""Runs are resumed after a crash, a failure or a retry, by any process, as a whole or in shards."""
+"""Runs are resumed after a crash or a failure, or by a retry, in any process, as a whole or in shards."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.harness.results import made_result, visit_result
 
 
 def active(upstream: Sandbox) -> set[int]:
-    """The bookings that are active now."""
+    """The ids of the bookings that are active now."""
     return {each["bookingId"] for each in upstream.prisoners()}
 
 
@@ -41,27 +41,30 @@ def level_reads(upstream: Sandbox) -> int:
 
 
 def of_shard(upstream: Sandbox, shard: int) -> list[int]:
-    """The bookings of one of two shards. Each shard has every other page of fifty bookings."""
+    """The ids of the bookings of one of two shards, in ascending order.
+
+    Each shard has every other page of fifty bookings.
+    """
     bookings = sorted(active(upstream))
     return [booking for place, booking in enumerate(bookings) if place // 50 % 2 == shard]
 
 
 def break_one(upstream: Sandbox, shard: int = 0) -> int:
-    """Makes NOMIS refuse to return the level of one prisoner of a shard, and returns the booking."""
+    """Makes NOMIS refuse to return the level of one prisoner of a shard, and returns the id of the booking."""
     booking = of_shard(upstream, shard)[0]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
     return booking
 
 
 def fail_second_listing(upstream: Sandbox, page_size: int) -> None:
-    """Makes every page of a second listing fail. The first listing has pages of `page_size`."""
+    """Makes every page of a second listing fail, for a run whose first listing has pages of `page_size`."""
     for turn in range(4):
         size = 5 * page_size + page_size // 3 * (turn + 1)
         upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"size={size}")
 
 
 def stop_at(stage: str, last: int = 0) -> Any:
-    """A progress callback that ends the run, as a stop would, once `last` items of a stage are done."""
+    """A progress callback that ends the run, as a signal would, once `last` items of `stage` are done."""
 
     def stop(reported: str, done: int, _total: int) -> None:
         if reported == stage and done >= last:
@@ -71,13 +74,13 @@ def stop_at(stage: str, last: int = 0) -> Any:
 
 
 def deliveries(app: ReportsApp) -> list[str]:
-    """The channels of all deliveries, in order."""
+    """The channels of the deliveries in the outbox that are due, in order."""
     with app.database.read() as connection:
         return [each.channel for each in outbox.due(connection, 100)]
 
 
 def test_a_resumed_run_finds_prisoners_who_moved(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A resumed run finds prisoners who have moved to pages that it had read, and has a new total."""
+    """A resumed run finds prisoners who have moved to pages that were already read, and has a new total."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     app = open_app()
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
@@ -93,7 +96,10 @@ def test_a_resumed_run_finds_prisoners_who_moved(upstream: Sandbox, open_app: Op
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_a_run_that_died_in_its_second_listing_lists_again(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """If a run dies in its second listing, the resumed run repeats that listing. Everyone who stayed is compared."""
+    """If a run dies during its second listing, the resumed run repeats that listing.
+
+    Every prisoner who stayed active throughout is listed.
+    """
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
     app = open_app()
@@ -105,7 +111,10 @@ def test_a_run_that_died_in_its_second_listing_lists_again(upstream: Sandbox, op
 
 @pytest.mark.parametrize("seed", [1, 3])
 def test_a_failed_second_listing_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """If prisoners moved and the second list fails, the run is incomplete and names the page. Resuming completes it."""
+    """If prisoners move and the second listing fails, the run is incomplete and names the page.
+
+    When the run is resumed, it is complete.
+    """
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
     fail_second_listing(upstream, 50)
@@ -120,7 +129,10 @@ def test_a_failed_second_listing_makes_the_run_incomplete(upstream: Sandbox, ope
 
 
 def test_a_failed_second_listing_is_repeated_after_the_reading(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list cannot be read a second time, it is read again after the prisoners have been read."""
+    """If the second listing fails, it is repeated after the prisoners have been read.
+
+    If that succeeds, the run is complete.
+    """
     upstream.reset(prisoners=200)
     for turn in range(4):
         size = 5 * 50 + 16 * (turn + 1)
@@ -157,7 +169,10 @@ def test_a_complete_run_over_everyone_removes_the_pages_of_older_runs(upstream: 
 
 
 def test_many_small_runs_do_not_hide_the_last_weekly_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The comparison, the trend and the index use the runs over everyone, however many small runs follow."""
+    """However many small runs follow, the comparison and the trend use the last runs over everyone.
+
+    The index still lists those runs, with only the newest of the small ones.
+    """
     upstream.reset(prisoners=60, mismatches={"7": 3})
     app = open_app()
     app.reconcile(run_id="week-1")
@@ -177,7 +192,7 @@ def test_many_small_runs_do_not_hide_the_last_weekly_run(upstream: Sandbox, open
 
 
 def test_many_daily_runs_do_not_hide_a_weekly_reconciliation(open_app: OpenApp) -> None:
-    """Each reconciliation's card in the index shows its last runs, however often other reconciliations have run."""
+    """The index has the last runs of each reconciliation, however often other reconciliations have run."""
     app = open_app()
     with app.database.begin() as connection:
         for name, number, result in (("incentives", 2, made_result(1)), ("official-visits", 120, visit_result(1))):
@@ -190,7 +205,7 @@ def test_many_daily_runs_do_not_hide_a_weekly_reconciliation(open_app: OpenApp) 
 
 
 def test_a_retried_shard_returns_the_result_of_its_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A retry of a shard of a complete run has the same outcome, and makes no call."""
+    """A retry of a shard of a complete run has the same outcome as the shard, and makes no call to NOMIS."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     app = open_app()
     app.reconcile(HALF)
@@ -226,7 +241,7 @@ def test_a_retried_shard_resumes_an_incomplete_run(upstream: Sandbox, open_app: 
 
 
 def test_a_shard_that_gave_up_rejoins_its_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A shard that gave up and is retried belongs to the same run. So does a shard that starts later."""
+    """A retry of a shard that gave up joins the same run, and so does another shard that starts later."""
     upstream.reset(prisoners=200)
     app = open_app()
     for booking in of_shard(upstream, 1)[:30]:
@@ -241,7 +256,10 @@ def test_a_shard_that_gave_up_rejoins_its_run(upstream: Sandbox, open_app: OpenA
 
 
 def test_last_resumes_an_incomplete_run_and_reports_it_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """`LAST` begins a run, resumes it while it is incomplete and reports it once. After that it begins the next run."""
+    """With `resume=LAST`, a run begins, is resumed while it is incomplete, and after that the next run begins.
+
+    An incomplete result is reported only once, although the run is resumed again. The complete result is reported too.
+    """
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=100, mismatches={"7": 1})
     app = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
@@ -262,7 +280,10 @@ def test_last_resumes_an_incomplete_run_and_reports_it_once(upstream: Sandbox, o
 
 
 def test_last_resumes_the_run_of_a_dead_process(upstream: Sandbox, open_app: OpenApp) -> None:
-    """`LAST` resumes the run of a process that died, but not a run over single prisoners."""
+    """With `resume=LAST`, a run over everyone resumes an earlier run over everyone if its process died.
+
+    A run over a prison does not resume it.
+    """
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=200)
     app = open_app()
@@ -298,7 +319,7 @@ def test_the_result_and_the_events_are_stored_together(upstream: Sandbox, open_a
 
 
 def test_a_resumed_run_names_unknown_prisoners(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A resumed run over single prisoners still names a number that belongs to no active prisoner."""
+    """A resumed run over chosen prisoners still names a prisoner number that belongs to no active prisoner."""
     app = open_app()
     someone = upstream.prisoners()[0]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(someone["bookingId"])), kind="status", status=400)
@@ -327,7 +348,10 @@ def test_shards_are_resumed_on_either_database(upstream: Sandbox, database_url: 
 
 @pytest.mark.parametrize("filters", [{"prisons": ("MDI",)}, {"offender_nos": ("A1234BC",)}])
 def test_a_resumed_run_refuses_a_filter(upstream: Sandbox, open_app: OpenApp, filters: dict[str, Any]) -> None:
-    """A resumed run covers the prisoners with whom it began, so a choice of other prisoners is refused."""
+    """A resumed run covers the prisoners with whom it began.
+
+    So resuming it with a choice of prisons or prisoners is refused.
+    """
     app = open_app()
     break_one(upstream)
     app.reconcile(run_id="weekly")
@@ -336,7 +360,7 @@ def test_a_resumed_run_refuses_a_filter(upstream: Sandbox, open_app: OpenApp, fi
 
 
 def test_a_booking_on_two_pages_is_counted_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An older version may leave overlapping pages. A booking on two pages is counted once, and the run can end."""
+    """A booking on two stored pages, as an older version may leave them, is counted once, and the run can end."""
     upstream.reset(prisoners=60)
     app = open_app()
     with pytest.raises(KeyboardInterrupt):
@@ -349,7 +373,10 @@ def test_a_booking_on_two_pages_is_counted_once(upstream: Sandbox, open_app: Ope
 
 
 def test_a_listed_prisoner_on_no_page_is_unread(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner who is on the list but on none of the pages is named, and the run is incomplete."""
+    """A prisoner who was listed, but is on none of the pages that were read, is unread, and the run is incomplete.
+
+    A retry reads such prisoners.
+    """
     upstream.reset(prisoners=100, mismatch_rate=0)
     app = open_app()
     with pytest.raises(KeyboardInterrupt):

@@ -23,7 +23,10 @@ def test_a_run_over_one_prison_counts_only_its_prisoners(upstream: Sandbox, open
 
 
 def test_a_chosen_prison_without_prisoners_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A chosen prison without prisoners is named, even if another chosen prison was compared."""
+    """If a chosen prison has no prisoners, the run is incomplete and names the prison.
+
+    This holds even if another chosen prison was compared.
+    """
     upstream.reset(prisoners=100)
     there = upstream.prisoners()[0]["prisonId"]
     app = open_app()
@@ -36,7 +39,10 @@ def test_a_chosen_prison_without_prisoners_makes_the_run_incomplete(upstream: Sa
 
 
 def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If nobody is listed although there were prisoners a week ago, the run fails and resolves no difference."""
+    """If nobody is listed although an earlier run listed prisoners, the run fails and resolves no difference.
+
+    The reason gives the command that accepts the empty list.
+    """
     upstream.reset(prisoners=20, mismatches={"7": 2})
     app = open_app()
     assert result_of(app.reconcile()).status == "complete"
@@ -49,7 +55,7 @@ def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app
 
 
 def test_a_list_that_empties_during_the_run_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list is empty at the recheck, or when a run is resumed, every difference stays."""
+    """If the list is empty at the recheck, or when a run is resumed, no difference counts as released or resolved."""
     upstream.reset(prisoners=40, mismatches={"7": 2})
     app = open_app(reports_incentives_reconciliation_page_size="10")
     everyone = [each["offenderNo"] for each in upstream.prisoners()]
@@ -92,9 +98,9 @@ def test_a_run_over_an_empty_environment_is_complete(upstream: Sandbox, open_app
 
 
 def test_a_single_prisoner_is_compared_with_or_without_a_review(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The active booking of a chosen prisoner comes from the review or, if there is none, from the list.
+    """A run over chosen prisoners compares prisoners with a DPS review and prisoners without one.
 
-    An unknown number is reported.
+    A prisoner number that is unknown is unread, and the run is incomplete.
     """
     upstream.reset(prisoners=100, mismatches={"3": 1, "7": 1})
     wanted = tuple(each["offenderNo"] for each in planted_causes(upstream))

@@ -1,4 +1,4 @@
-"""Runs in several processes are kept apart, can be killed and stopped, and are completed exactly once."""
+"""Runs in several processes are kept apart, can be resumed after a kill or a stop, and have exactly one result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ THIRD = ReconciliationParameters(shards=3, shard=1)
 def test_a_second_run_does_nothing_while_one_is_under_way(
     upstream: Sandbox, open_app: OpenApp, first: ReconciliationParameters, second: ReconciliationParameters
 ) -> None:
-    """While a run is under way, another whole run or shard is refused. A run over one prisoner is allowed."""
+    """While a run or a shard is under way, other runs, shards of other runs and the same shard are refused.
+
+    A run over one prisoner is allowed.
+    """
     upstream.reset(prisoners=100)
     app = open_app()
     with at_work(app, first, "first"):
@@ -48,7 +51,7 @@ def test_a_second_run_does_nothing_while_one_is_under_way(
 
 
 def test_shards_of_one_run_work_in_parallel(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A shard does not wait for the other shards of its run."""
+    """A shard that starts while another shard is under way joins the same run and does not wait for that shard."""
     upstream.reset(prisoners=100)
     app = open_app()
     with at_work(app, HALF, "first"):
@@ -56,7 +59,7 @@ def test_shards_of_one_run_work_in_parallel(upstream: Sandbox, open_app: OpenApp
 
 
 def test_a_run_that_cannot_be_resumed_is_refused(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An unknown run, a complete run and a different number of shards are refused with a clear message."""
+    """Resuming a run that does not exist, or a run that is complete, is refused."""
     app = open_app()
     app.reconcile(run_id="done")
     for parameters in (ReconciliationParameters(resume="none"), ReconciliationParameters(resume="done")):
@@ -65,7 +68,7 @@ def test_a_run_that_cannot_be_resumed_is_refused(upstream: Sandbox, open_app: Op
 
 
 def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> None:
-    """Reconciles, and kills its own process after two pages, as a crash would."""
+    """Reconciles, and kills its own process after 100 prisoners have been read, as a crash would."""
 
     def die(stage: str, done: int, _total: int) -> None:
         if stage == "reading" and done >= 100:
@@ -76,7 +79,10 @@ def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> Non
 
 
 def test_a_killed_run_keeps_its_finished_pages(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """After a kill the finished pages are not read again, and the resumed run ends like any other."""
+    """When a killed run is resumed, prisoners on finished pages are read again only if they differ.
+
+    The resumed run finds every difference.
+    """
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 2})
     app = open_app()
     arguments = (upstream.environment(), str(tmp_path), app.settings.database_url)
@@ -94,7 +100,10 @@ def test_a_killed_run_keeps_its_finished_pages(upstream: Sandbox, open_app: Open
 
 
 def test_a_stopped_run_can_be_resumed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An error raised by the progress callback ends the run at once, without an event, and the run can be resumed."""
+    """A `KeyboardInterrupt` in the progress callback ends the run at once, without a summary event.
+
+    The run can be resumed.
+    """
     upstream.reset(prisoners=300)
     app = open_app()
 
@@ -110,7 +119,10 @@ def test_a_stopped_run_can_be_resumed(upstream: Sandbox, open_app: OpenApp) -> N
 
 
 def test_only_one_shard_builds_the_result(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Shards with separate ids join one run and share one list. The last shard builds the result, once."""
+    """Shards that start at the same time join one run and share one list.
+
+    The last shard to finish builds the result, once.
+    """
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 3})
     app = open_app()
     parameters = [ReconciliationParameters(shards=3, shard=shard) for shard in range(3)]
@@ -128,9 +140,9 @@ def test_only_one_shard_builds_the_result(upstream: Sandbox, open_app: OpenApp) 
 
 
 def test_a_repeated_shard_does_nothing_twice(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A repeat of a shard of an open run does nothing.
+    """A repeat of a finished shard of an open run makes no calls.
 
-    If the shard died before the end, its repeat finishes the rest.
+    A repeat of a shard that died does what is left, and completes the run.
     """
     upstream.reset(prisoners=100)
     app = open_app()

@@ -27,7 +27,7 @@ ALL_CLEAR = re.compile(
 
 
 def texts(result: IncentiveResult) -> dict[str, str]:
-    """All texts about a run that people read."""
+    """The text of the page, the email and the Slack messages about a run, by name."""
     mail = email_report(result, None, "somewhere", Masking())
     slack = slack_report(result, None, "somewhere", Masking())
     return {
@@ -39,7 +39,7 @@ def texts(result: IncentiveResult) -> dict[str, str]:
 
 
 def figures(result: IncentiveResult) -> list[tuple[str, str]]:
-    """The figures at the top of the page, by name."""
+    """The names and values of the figures at the top of the page."""
     found = re.findall(r"<dt>(.*?)</dt><dd>(?:<a [^>]*>)?([\d,]+)", render_report(result))
     return [(name, figure) for name, figure in found]
 
@@ -47,7 +47,7 @@ def figures(result: IncentiveResult) -> list[tuple[str, str]]:
 def test_the_report_of_a_failed_run_says_to_repeat_it() -> None:
     """The report of a failed run says to repeat it once all services are up.
 
-    A prisoner who was not found is not a reason to resume a run.
+    If a run is incomplete only because a requested prisoner was not found, its report does not suggest resuming it.
     """
     for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
         step = "When `prisoner-to-nomis check` reports that everything is up, run the reconciliation again:"
@@ -86,7 +86,7 @@ def test_the_report_of_a_run_that_compared_nobody_claims_nothing(upstream: Sandb
 
 
 def test_the_report_of_a_run_that_gave_up_shows_what_it_saw(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The report of a failed run shows what the run had compared, and the number of prisoners who were not read."""
+    """The report of a failed run says how many prisoners it compared, how many differ, and how many are unread."""
     upstream.reset(prisoners=300)
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
     result = result_of(open_app().reconcile())
@@ -132,7 +132,10 @@ def test_the_headline_mentions_a_missing_page(upstream: Sandbox, open_app: OpenA
 
 
 def test_the_headline_of_an_incomplete_run_begins_with_incomplete() -> None:
-    """Some people read only the subject of an email, so the headline first says that the run is incomplete."""
+    """The headline of an incomplete run begins with "Incomplete".
+
+    The subject of its email says "incomplete" before the figures, since some people read only the subject.
+    """
     result = with_everything(3)
     for where, text in texts(result).items():
         assert "Incomplete: on 22 May 2023, 3 of 87,012 prisoners had different incentive levels" in text, where
@@ -148,7 +151,7 @@ def test_the_headline_of_an_incomplete_run_begins_with_incomplete() -> None:
 
 
 def test_a_complete_run_over_nobody_is_not_an_all_clear() -> None:
-    """If a complete run found no prisoners, the report does not say that all levels are the same."""
+    """If a complete run found no prisoners, the report says so, and does not say that all levels are the same."""
     no_one = made_result(0, compared=0, total=0, listed=0, prisons=(), matrix=())
     for where, text in texts(no_one).items():
         assert "no prisoner was compared" in text, where
@@ -157,7 +160,10 @@ def test_a_complete_run_over_nobody_is_not_an_all_clear() -> None:
 
 @pytest.mark.parametrize("status", ["failed", "incomplete"])
 def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
-    """An unfinished run is not in the trend. The last bar belongs to another run, and the page says so."""
+    """If an unfinished run is not in the trend, its page says so and highlights no bar.
+
+    The page of a complete run highlights its bar.
+    """
     result = made_result(3, status=status, failure="nomis is down", trend=made_result(3).trend[:-1])
     assert 'class="day now"' not in render_report(result)
     assert "This run is not in the trend" in texts(result)["page"]
@@ -166,7 +172,7 @@ def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
 
 
 def test_the_index_shows_dashes_for_a_run_that_compared_nobody() -> None:
-    """Screen readers read the dashes of a failed run as "unknown".
+    """For a failed run that compared nobody, the index shows dashes, which screen readers read as "not known".
 
     For an incomplete run, the index gives the number of missing parts of its list.
     """

@@ -13,7 +13,10 @@ from tests.harness.chromium import chromium
 
 
 class Tabs:
-    """The tabs of one browser, which are reused, since a new tab takes ten times as long as a page in an open tab."""
+    """The tabs of one browser.
+
+    They are reused, since opening a new tab takes ten times as long as opening a page in an open tab.
+    """
 
     def __init__(self, browser: Any) -> None:
         self._browser = browser
@@ -24,7 +27,10 @@ class Tabs:
         self.complaints: list[str] = []
 
     def open(self, file: Path, fragment: str = "", width: int = 1280, height: int = 900, *, script: bool = True) -> Any:
-        """Opens a file in a tab that the test does not use yet. `script` says whether scripts run."""
+        """Opens a file in a tab that the test does not use yet, and returns the tab.
+
+        `fragment` is added to the address of the file. `script` says whether scripts run.
+        """
         tab = self._idle[script].pop() if self._idle[script] else self._new(script)
         self._in_use.append((script, tab))
         tab.set_viewport_size({"width": width, "height": height})
@@ -32,7 +38,7 @@ class Tabs:
         return tab
 
     def finish(self) -> list[str]:
-        """Empties the tabs in use for the next test, and returns the errors and outside requests of their pages."""
+        """Empties the tabs in use, and returns the errors and outside requests of their pages."""
         complaints, self.complaints = self.complaints, []
         for script, tab in self._in_use:
             tab.emulate_media(media="null", color_scheme="null")
@@ -58,7 +64,10 @@ class Tabs:
 
 @pytest.fixture(scope="module")
 def browser_tabs() -> Iterator[Tabs]:
-    """The tabs of Chromium, if it is installed. The browser and its driver's event loop run only during these tests."""
+    """The tabs of Chromium, if it is installed.
+
+    The browser and the event loop of its driver run only during the tests of one module.
+    """
     program = chromium(os.environ)
     from playwright.sync_api import sync_playwright
 

@@ -50,7 +50,7 @@ FIRST = "tbody.one:not([hidden]) > tr:first-child > th"
 
 
 def with_long_ids() -> ReconciliationResult:
-    """A result whose evidence names records by ids without a space to break at."""
+    """A result whose evidence names records by long ids without a space where a line could break."""
     evidence = (
         EvidenceRow(side="NOMIS", text="SENTENCE 33018: RSR, 30 days", note=f"mapped to {UUID(int=2**127)}"),
         EvidenceRow(side="DPS", text=f"{UUID(int=2**127)}: RESTORATION_OF_ADDITIONAL_DAYS_AWARDED, 17 days"),
@@ -62,7 +62,7 @@ def with_long_ids() -> ReconciliationResult:
 
 @pytest.fixture
 def open_page(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
-    """Opens the report of a result, or another page of its archive."""
+    """A function that opens, in a tab, the report of a result or another page of the archive with that report."""
 
     def visit(result: ReconciliationResult, width: int = 1280, *, script: bool = True, page: str = "") -> Any:
         archive = Folder(tmp_path)
@@ -97,7 +97,7 @@ def open_page(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
     ids=lambda each: f"{each.title} {each.status} {len(each.mismatches)}",
 )
 def test_the_report_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult) -> None:
-    """Axe finds no fault at any width of screen, with all details opened."""
+    """The accessibility checker Axe finds no fault in a report with all details opened, on screens of three widths."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
     page = open_page(result)
@@ -126,7 +126,10 @@ def test_the_report_has_no_accessibility_fault(open_page: Any, result: Reconcili
 def test_the_report_is_not_wider_than_the_screen(
     open_page: Any, result: ReconciliationResult, screens: tuple[int, ...]
 ) -> None:
-    """Whatever details are opened, only tables in their own regions scroll sideways."""
+    """A report with all details opened is not wider than the screen.
+
+    Only tables in their own regions may scroll sideways.
+    """
     page = open_page(result)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     for width in screens:
@@ -136,7 +139,10 @@ def test_the_report_is_not_wider_than_the_screen(
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_phone_shows_the_side_of_each_value(open_page: Any, width: int) -> None:
-    """On a phone each field of a difference has a heading for each side, instead of columns."""
+    """On a phone, a report shows the name of the side before each value of a difference.
+
+    A wide screen has a column for each side instead.
+    """
     page = open_page(visit_result(1), width)
     page.click("tbody.one summary")
     shown = page.evaluate(f"[...document.querySelectorAll('{FIELDS}')].map({LABEL})")
@@ -144,7 +150,10 @@ def test_a_phone_shows_the_side_of_each_value(open_page: Any, width: int) -> Non
 
 
 def test_tables_with_the_usual_levels_need_no_scrolling(open_page: Any) -> None:
-    """Tables with the five usual levels fit most screens. With all seven levels they scroll on a phone."""
+    """Tables with the five usual levels need no scrolling on screens of at least 390 pixels.
+
+    Tables with all seven levels need none on screens of at least 600 pixels.
+    """
     counts = tuple(
         MatrixCell(nomis_level=row, dps_level=column, count=21_000 if row == column else 7)
         for row in LEVELS
@@ -162,7 +171,7 @@ def test_tables_with_the_usual_levels_need_no_scrolling(open_page: Any) -> None:
 
 
 def test_tables_of_a_general_report_fit_a_phone(open_page: Any) -> None:
-    """Kinds, fields, prisons and uncounted records are fully visible, even on a small phone."""
+    """In a report on visits, kinds, fields, prisons and uncounted records are fully visible, even on a small phone."""
     page = open_page(visits_with_everything(12))
     for width in SCREENS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -170,7 +179,10 @@ def test_tables_of_a_general_report_fit_a_phone(open_page: Any) -> None:
 
 
 def test_the_index_fits_every_screen(open_page: Any) -> None:
-    """Each run in the index is visible without scrolling sideways. On a phone it is a card with labelled figures."""
+    """Each run in the index is visible without scrolling sideways.
+
+    On a phone, each run is a card with labelled figures.
+    """
     page = open_page(made_result(3), page="index.html")
     for width in SCREENS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -184,7 +196,10 @@ def test_the_index_fits_every_screen(open_page: Any) -> None:
 
 
 def test_the_index_has_no_accessibility_fault(open_page: Any) -> None:
-    """Axe finds no fault in the list of runs."""
+    """The accessibility checker Axe finds no fault in the index.
+
+    The list of runs and the cards both link to the report, which links back to the index.
+    """
     from axe_playwright_python.base import AXE_FILE_PATH
 
     page = open_page(made_result(3), 400, page="index.html")
@@ -198,7 +213,7 @@ def test_the_index_has_no_accessibility_fault(open_page: Any) -> None:
 
 
 def test_the_ages_in_the_index_follow_the_clock_of_the_reader(open_page: Any) -> None:
-    """The index gives the ages of runs by the clock of its reader.
+    """The index gives the ages of runs by the clock of the reader's computer.
 
     Without scripts, the index gives the ages that the runs had when the index was made.
     """
@@ -210,7 +225,10 @@ def test_the_ages_in_the_index_follow_the_clock_of_the_reader(open_page: Any) ->
 
 
 def test_typed_words_filter_the_rows(open_page: Any) -> None:
-    """Words filter the rows in any order, and the number of rows left is announced. Escape shows all rows again."""
+    """Typed words filter the rows of a report in any order, and the number of rows left is announced.
+
+    Escape shows all rows again.
+    """
     result = made_result(40)
     page = open_page(result)
     page.focus("#find-text")
@@ -226,7 +244,10 @@ def test_typed_words_filter_the_rows(open_page: Any) -> None:
 
 
 def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
-    """Rows are filtered by kind, value and cause. Columns sort by their visible text, and times in order of time."""
+    """Typed words filter the rows of a report on visits by kind and by whether they are new.
+
+    Columns are sorted by their visible text, and times are sorted in the order of time.
+    """
     result = visit_result(40)
     page = open_page(result)
     page.focus("#find-text")
@@ -246,7 +267,10 @@ def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
 
 
 def test_the_keyboard_sorts_the_table_both_ways(open_page: Any) -> None:
-    """Screen readers announce the sort order, and the evidence moves with its row."""
+    """The keyboard sorts the rows of a report in either direction, and the evidence moves with its row.
+
+    Screen readers can announce the order.
+    """
     result = made_result(40)
     page = open_page(result)
     page.focus("#print-evidence")
@@ -266,7 +290,7 @@ def test_the_keyboard_sorts_the_table_both_ways(open_page: Any) -> None:
 
 
 def test_the_keyboard_opens_the_evidence(open_page: Any) -> None:
-    """The evidence and the command of a difference are behind a summary, which Enter opens."""
+    """In a report, the evidence and the command of a difference are behind a summary, which Enter opens."""
     result = made_result(3)
     page = open_page(result)
     page.focus("tbody.one summary >> nth=0")
@@ -278,7 +302,7 @@ def test_the_keyboard_opens_the_evidence(open_page: Any) -> None:
 
 
 def test_the_report_works_without_scripts(open_page: Any) -> None:
-    """Without scripts all content is visible, and controls that need a script are hidden."""
+    """Without scripts, all content of a report can be read, and controls that need a script are not shown."""
     page = open_page(made_result(3), script=False)
     assert page.locator("tbody.one").count() == 3
     assert not page.is_visible("#find")
@@ -288,7 +312,10 @@ def test_the_report_works_without_scripts(open_page: Any) -> None:
 
 
 def test_the_summary_comes_before_the_differences(open_page: Any) -> None:
-    """Even with hundreds of differences, what to do, the pictures and the causes are on the first three screens."""
+    """In a report with hundreds of differences, what to do, the pictures and the causes come before the differences.
+
+    The list of differences begins on one of the first three screens.
+    """
     page = open_page(made_result(400))
     parts = ("#todo", "#trend", "#levels", "#causes", "#all")
     tops = [page.locator(what).bounding_box()["y"] for what in parts]
@@ -300,7 +327,10 @@ def test_the_summary_comes_before_the_differences(open_page: Any) -> None:
     ("result", "most"), [(made_result(400), 33), (visit_result(400), 48)], ids=["one value", "several values"]
 )
 def test_all_rows_and_the_open_evidence_are_printed(open_page: Any, result: ReconciliationResult, most: int) -> None:
-    """All four hundred rows are printed, with the evidence that was open and no other evidence."""
+    """A report with four hundred differences is printed with all its rows.
+
+    Evidence is printed only if it was open.
+    """
     page = open_page(result)
     page.click("tbody.one summary >> nth=0")
     count_open = "document.querySelectorAll('details[open]').length"
@@ -327,7 +357,7 @@ def test_an_email_fits_a_phone(tabs: Tabs, tmp_path: Path, masked: bool, result:
 
 
 def test_sorting_by_row_number_restores_the_first_order(open_page: Any) -> None:
-    """The page shows the row numbers that messages use, and sorting by them restores the original order."""
+    """A report shows the numbers of its rows, and sorting by them restores the original order."""
     page = open_page(made_result(12))
     numbers = "tbody.one > tr:first-child > td.row"
     page.click("#mismatches thead button >> text=Prisoner")
@@ -337,7 +367,7 @@ def test_sorting_by_row_number_restores_the_first_order(open_page: Any) -> None:
 
 
 def test_the_first_screen_shows_the_figures_and_what_to_do(open_page: Any) -> None:
-    """On an ordinary screen, how many differ, how many are new and what to do first are visible without scrolling."""
+    """On an ordinary screen, the headline, the figures and what to do are visible in a report without scrolling."""
     page = open_page(made_result(400))
     for what in ("h1", ".figures", "#todo", ".actions > li:first-child code"):
         box = page.locator(what).bounding_box()
@@ -356,7 +386,10 @@ def test_the_first_screen_shows_the_figures_and_what_to_do(open_page: Any) -> No
 def test_a_missing_browser_fails_the_tests_on_a_build_server(
     tmp_path: Path, ci: str, ends: type[BaseException]
 ) -> None:
-    """On a build server a missing browser fails the tests, since nobody would notice that they were skipped."""
+    """On a build server, a missing browser fails the tests, since nobody would notice that they were skipped.
+
+    Elsewhere, the tests are skipped.
+    """
     with pytest.raises(ends, match="no Chromium"):
         chromium({"PATH": str(tmp_path), "CI": ci})
     assert chromium({"PATH": str(tmp_path), "CI": ci, "CHROMIUM": "/opt/chromium"}) == "/opt/chromium"

@@ -31,7 +31,7 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 
 def evil_result() -> IncentiveResult:
-    """A run in which every external text tries to be markup."""
+    """A result in which every text from outside is HTML that would run a script."""
     base = with_everything(1)
     side = Side(level=EVIL, at=STARTED, prison_id=EVIL, origin=EVIL, user_id=EVIL, record=1)
     found = base.mismatches[0]
@@ -54,7 +54,7 @@ def evil_result() -> IncentiveResult:
 
 @pytest.mark.parametrize("page", ["report", "email", "index"])
 def test_external_text_never_becomes_markup(page: str) -> None:
-    """No text becomes a tag or an attribute on any page."""
+    """No text from a service becomes a tag or an attribute in a report, an email or the index."""
     result = evil_result()
     run = ended_run(EVIL, EVIL, title=EVIL, counted=EVIL, parameters={"prisons": [EVIL]})
     html = {
@@ -71,7 +71,10 @@ def test_external_text_never_becomes_markup(page: str) -> None:
 
 
 def test_only_the_pages_own_style_and_script_are_allowed() -> None:
-    """The content security policy allows the page's own style and script, by their hashes, and nothing else."""
+    """The content security policy of a report allows only the report's own style and script, by their hashes.
+
+    The report loads nothing from other servers, and has no links to them.
+    """
     html = render_report(made_result(3))
     [policy] = [a["content"] for tag, a in Tags(html).found if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
@@ -86,7 +89,10 @@ def test_only_the_pages_own_style_and_script_are_allowed() -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.text(min_size=1, max_size=20), st.sampled_from(["=", "+", "-", "@", "\t", "\r", "", " =", "\0=", "\u202e="]))
 def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
-    """Whatever a service returns, no cell begins like a formula, and every row has all columns."""
+    """Whatever a service returns, no cell of the CSV begins like a formula, and every row has all columns.
+
+    Control characters other than line breaks are left out.
+    """
     bad = mismatch(1, prison_id=start + text, nomis=Side(level=start + text, user_id=start + text, record=1))
     rows = list(
         csv.reader(io.StringIO(render_csv(made_result(0).model_copy(update={"mismatches": (bad,)})), newline=""))
@@ -99,7 +105,7 @@ def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
 
 
 def test_control_characters_are_removed_from_pages_and_emails() -> None:
-    """Escape codes, NULs and direction marks are removed from the texts of services."""
+    """Escape codes, NULs and direction marks in texts from services are left out of reports and emails."""
     evil = "\x1b[2Jgone\0\x9b\u202eevil"
     bad = mismatch(1, nomis=Side(level="STD", user_id=evil, record=1), evidence_missing=evil)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "failure": evil, "environment": evil})
@@ -110,7 +116,10 @@ def test_control_characters_are_removed_from_pages_and_emails() -> None:
 
 
 def test_masked_texts_have_no_whole_number() -> None:
-    """Masked messages contain no whole prisoner number, even inside a sentence or a command."""
+    """Masked emails and Slack messages, and their files, contain no whole prisoner number or booking id.
+
+    This holds even inside a sentence or a command.
+    """
     result = made_result(30)
     masking = Masking(on=True)
     slack = slack_report(result, None, "somewhere", masking)
@@ -135,7 +144,7 @@ def test_masked_texts_have_no_whole_number() -> None:
     ],
 )
 def test_numbers_in_upstream_errors_are_masked(path: str) -> None:
-    """However a path or a response of a service names a booking, only two of its digits remain."""
+    """In masked messages, booking ids and prisoner numbers are masked, however the error of a service writes them."""
     why = f"nomis: GET {path}: status 503: booking 714893 is busy"
     bad = mismatch(1, diagnosis=None, evidence_missing=why)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
@@ -151,7 +160,10 @@ HOSTILE = "<!channel> & <@U1|x> `code` >\n*Report:* \u202e<https://evil.example|
 
 
 def without_markup(text: str) -> str:
-    """A Slack text without its own code spans and entities. Every span is closed on its line."""
+    """A Slack text without its code spans and its entities.
+
+    Fails if a code span does not end on its line.
+    """
     for line in text.splitlines():
         assert line.count("`") % 2 == 0, line
     return re.sub(r"&(amp|lt|gt);", "", re.sub(r"`[^`\n]*`", "", text))
@@ -159,7 +171,7 @@ def without_markup(text: str) -> str:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
-    """A number, level, prison or text of a service mentions no user and makes no link or line break."""
+    """In Slack reports and alerts, no text from a service mentions a user, or makes a link or a line break."""
     found = mismatch(2).diagnosis
     assert found is not None
     hostile = found.model_copy(update=dict.fromkeys(("cause", "action", "request"), HOSTILE) | {"commands": (HOSTILE,)})
@@ -190,7 +202,7 @@ def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
 
 
 def test_no_property_makes_an_alert_too_long_for_slack() -> None:
-    """In an alert a long text from a service is cut, and the command is kept."""
+    """In an alert, a text from a service that is too long for Slack is cut, and the command is kept."""
     payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}
     text = alert_message(payload, "Production", Masking()).text
     assert len(text) <= LONGEST_MESSAGE

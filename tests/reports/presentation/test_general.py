@@ -56,7 +56,7 @@ def slack_of(result: ReconciliationResult, *, masked: bool = False) -> SlackRepo
 
 
 def everywhere(value: str) -> ReconciliationResult:
-    """A run in which every text from outside is `value`."""
+    """A result in which every text from outside is `value`."""
     base = visits_with_everything(1)
     found = base.mismatches[0]
     assert found.diagnosis is not None
@@ -92,7 +92,7 @@ def everywhere(value: str) -> ReconciliationResult:
 
 
 def test_external_text_never_becomes_markup() -> None:
-    """No text becomes a tag or an attribute, in the report or in the email."""
+    """In a report or an email about visits, no text from a service becomes a tag or an attribute."""
     for html in (render_report(everywhere(EVIL)), mail_of(everywhere(EVIL)).html):
         tags = Tags(html)
         assert not [tag for tag, _ in tags.found if tag == "img"]
@@ -104,7 +104,10 @@ def test_external_text_never_becomes_markup() -> None:
 @pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
 @pytest.mark.parametrize("compared", [0, 1, 40])
 def test_texts_use_both_forms_of_a_noun(result: ReconciliationResult, compared: int) -> None:
-    """A noun with an irregular plural has the right form everywhere, whether one record is counted or several are."""
+    """In every text about a run, a noun with an irregular plural has the right form.
+
+    This holds whether one record is counted or several are.
+    """
     nouns = {"counted": "diary entries", "counted_singular": "diary entry", "compared": compared}
     entries = result.model_copy(update=nouns)
     for text in (
@@ -118,7 +121,7 @@ def test_texts_use_both_forms_of_a_noun(result: ReconciliationResult, compared: 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
-    """No text of a service mentions a user, becomes a link or breaks a line."""
+    """In a Slack report on visits, no text from a service mentions a user, becomes a link or breaks a line."""
     report = slack_of(everywhere(HOSTILE), masked=masked)
     for text in (each.text for each in report.posts):
         for line in text.splitlines():
@@ -130,7 +133,10 @@ def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.text(min_size=1, max_size=20), st.sampled_from(["=", "+", "-", "@", "\t", "\r", "", " =", "\0=", "\u202e="]))
 def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
-    """Whatever a service returns, no cell begins like a formula, and every row has all columns."""
+    """Whatever a service returns, no cell of the CSV begins like a formula, and every row has all columns.
+
+    Control characters other than line breaks are left out.
+    """
     rows = list(csv.reader(io.StringIO(render_csv(everywhere(start + text)), newline="")))
     assert len(rows) == 4
     assert {len(row) for row in rows} == {len(rows[0])}
@@ -170,7 +176,7 @@ def test_masked_texts_have_no_whole_number() -> None:
     ("places", "others"), [(13, "The other prison with differences"), (14, "The other 2 prisons with differences")]
 )
 def test_prisons_beyond_the_twelfth_are_counted_in_words(places: int, others: str) -> None:
-    """Prisons beyond the twelfth are summed up in words, with the singular for a single prison."""
+    """A report sums up prisons beyond the twelfth in words, in the singular if there is only one."""
     prisons = tuple(PrisonCount(prison_id=f"P{n:02}", compared=9, mismatches=1, new=0) for n in range(places))
     assert others in text_of(render_report(visit_result(places, prisons=prisons)))
     alone = (PrisonCount(prison_id="LEI", compared=9, mismatches=0, new=0),)
@@ -178,7 +184,7 @@ def test_prisons_beyond_the_twelfth_are_counted_in_words(places: int, others: st
 
 
 def test_an_email_without_a_known_cause_has_no_table_of_causes() -> None:
-    """An email without a known cause has no heading for causes."""
+    """An email has a heading for causes only if the cause of a difference is known."""
     unknown, known = mail_of(allocation_result()), mail_of(visit_result(1))
     for mail, shown in ((unknown, False), (known, True)):
         assert ("BY CAUSE" in mail.text, "By cause" in mail.html) == (shown, shown)
@@ -186,7 +192,10 @@ def test_an_email_without_a_known_cause_has_no_table_of_causes() -> None:
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_pages_are_valid(name: str) -> None:
-    """A strict parser finds no fault, ids are unique, and every label refers to an element."""
+    """A strict parser finds no fault in a report or an email of any reconciliation.
+
+    In a report, ids are unique, and every label refers to an element.
+    """
     page = render_report(RESULTS[name])
     for html in (page, mail_of(RESULTS[name]).html):
         html5lib.HTMLParser(strict=True).parse(html)
@@ -199,15 +208,18 @@ def test_pages_are_valid(name: str) -> None:
 
 @pytest.mark.parametrize("result", [visits_with_everything(400), with_everything(400)], ids=lambda each: each.title)
 def test_a_large_report_is_below_a_megabyte(result: ReconciliationResult) -> None:
-    """A page with four hundred differences and their evidence is smaller than a megabyte."""
+    """The report on four hundred differences with their evidence is smaller than a megabyte.
+
+    So is the email about them.
+    """
     assert len(render_report(result).encode()) < 1_000_000
     assert len(mail_of(result).html.encode()) < 1_000_000
 
 
 def test_both_values_of_each_differing_field_are_shown() -> None:
-    """The row of a difference and its table show both values of each field that differs.
+    """For each difference, a report shows both values of each field that differs, the cause and what to do.
 
-    A side without the record has no values.
+    For a side without the record, it shows "none".
     """
     result = visit_result(3)
     page = render_report(result)
@@ -228,7 +240,10 @@ def test_both_values_of_each_differing_field_are_shown() -> None:
 
 
 def test_the_page_counts_kinds_fields_prisons_and_causes() -> None:
-    """Differences are counted by kind, prison and cause, and also by field if both sides have the record."""
+    """A report counts differences by kind, prison and cause.
+
+    It also counts them by field if both sides have the record.
+    """
     text = text_of(render_report(visit_result(7)))
     for part in (
         "How the visits differ Kind Different New not in NOMIS 3 2 different in details 2 1",
@@ -257,14 +272,20 @@ def test_the_page_counts_kinds_fields_prisons_and_causes() -> None:
     ],
 )
 def test_page_email_and_slack_have_the_same_headline(result: ReconciliationResult, headline: str) -> None:
-    """The headline names the kind of record that is compared."""
+    """The page, the email and the Slack message have the same headline.
+
+    It names the kind of record that is compared, such as visits.
+    """
     mail = mail_of(result)
     for text in (text_of(render_report(result)), mail.text, text_of(mail.html), channel_text(slack_of(result))):
         assert headline in text
 
 
 def test_suspicious_or_missing_parts_come_first() -> None:
-    """Page, email and Slack first say what could not be read, and what to check before anything is fixed."""
+    """The page, the email and the first Slack message say what could not be read.
+
+    They also say what to check before anything is fixed. The Slack message gives the severity.
+    """
     result = visits_with_everything(3)
     for text in (render_report(result), mail_of(result).text, channel_text(slack_of(result))):
         words = " ".join(text.split())
@@ -277,9 +298,9 @@ def test_suspicious_or_missing_parts_come_first() -> None:
 
 
 def test_a_record_is_named_by_its_key_or_its_prisoner() -> None:
-    """A visit is named by its reference and its prisoner.
+    """In Slack, a visit is named by its reference and its prisoner.
 
-    A count is named by its prisoner or, if the prisoner is unknown, by its booking.
+    A count of allocations is named by its prisoner or, if the prisoner is unknown, by its booking.
     """
     thread = f"{thread_text(slack_of(visit_result(1)))}\n{thread_text(slack_of(allocation_result()))}"
     assert "1 · *bq-te-00-00* B0000AA, booking 1300000 · HEI · not in NOMIS: NOMIS *none*, DPS *Start " in thread
@@ -290,9 +311,10 @@ def test_a_record_is_named_by_its_key_or_its_prisoner() -> None:
 
 
 def test_a_record_on_one_side_shows_some_of_its_values() -> None:
-    """The values of a difference leave out the prisoner, who is already named.
+    """If only one side has a record, Slack shows the first three of its values.
 
-    The side that has the record is never shown as "none".
+    The prisoner and the booking are not among these, since they are named already. The side that has the record is
+    never shown as "none".
     """
     shown = {"prisoner": "B0000AA", "booking": 1_300_000}
     values = {**shown, "start": "10:00", "end": "11:00", "status": "BOOKED", "room": "1"}
@@ -312,14 +334,17 @@ def test_a_record_on_one_side_shows_some_of_its_values() -> None:
 
 
 def test_each_number_in_a_key_is_named() -> None:
-    """If a key has several columns, each of its numbers is named, even if another number is missing."""
+    """If a key has several columns, the name of the column is before each number in Slack.
+
+    This holds even if another number is missing.
+    """
     for key, name in (({"nomis_id": 7, "dps_id": 8}, "NOMIS id 7, DPS id 8"), ({"nomis_id": 7}, "NOMIS id 7")):
         result = visit_result(1, mismatches=(visit_mismatch(0, key=key),), key_columns=("nomis_id", "dps_id"))
         assert f"1 · *{name}* B0000AA" in thread_text(slack_of(result))
 
 
 def test_rows_have_the_same_numbers_everywhere() -> None:
-    """Slack, the email, the CSV and the report give each mismatch the same number."""
+    """Slack, the email, the CSV and the report give each mismatch the same row number."""
     result = visits_with_everything(30)
     expected = {number: each.key["reference"] for number, each in result.rows}
     page = re.findall(r'<td class="row"><a href="#[^"]+">(\d+)</a></td><th scope="row">(\S+)', render_report(result))
@@ -334,7 +359,10 @@ def test_rows_have_the_same_numbers_everywhere() -> None:
 
 
 def test_the_csv_has_both_values_of_every_field() -> None:
-    """For every field the CSV has the values of both sides, unformatted, even if they are equal."""
+    """For every field, the CSV has the values of both sides, unformatted, even if they are equal.
+
+    It also has the cause, the right side and the fix.
+    """
     rows = {row["kind"]: row for row in csv.DictReader(io.StringIO(render_csv(visit_result(3))))}
     row = rows["details-differ"]
     assert (row["nomis_start"], row["dps_start"]) == ("2023-05-25T09:30:00", "2023-05-25T10:00:00")
@@ -367,12 +395,15 @@ def test_the_csv_has_both_values_of_every_field() -> None:
     ],
 )
 def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
-    """In reports dates are written in words, a missing value is "none", and other values are unchanged."""
+    """Reports write dates as "25 May 2023", booleans as "yes" or "no", and a missing value as "none".
+
+    Other values are unchanged.
+    """
     assert value_text(value) == text
 
 
 def test_the_trend_of_a_result_is_drawn_for_every_reconciliation() -> None:
-    """Every reconciliation has a trend, and its last bar is the current run."""
+    """The report of every reconciliation has a trend, and the last bar of the trend is the current run."""
     points = (TrendPoint(run_id="before", started_at=STARTED - timedelta(days=1), compared=5, mismatches=2),)
     result = visit_result(1)
     page = render_report(result.model_copy(update={"trend": (*points, result.trend[-1])}))

@@ -1,4 +1,4 @@
-"""The report, its index, the CSV and the messages give the right facts about a run, in valid pages."""
+"""The report, the index, the CSV and the messages give the right facts about a run, in valid pages."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from tests.harness.results import STARTED, ended_run, made_result, mismatch, wit
 
 
 def index_of(*runs: EndedRun) -> str:
-    """The index of these runs, an hour after the first of them."""
+    """The index of these runs, made an hour after the first sample run began."""
     return render_index({"incentives": "Incentive levels"}, runs, {}, "Production", STARTED + timedelta(hours=1))
 
 
 def rows_of(result: IncentiveResult) -> dict[int, str]:
-    """The prisoners in the rows of the page, by the number of the row."""
+    """The prisoners in the rows of the report, by row number. Each number must link to its own row."""
     found = re.findall(
         r'<tbody class="one" id="([^"]+)".*?<a href="#([^"]+)">(\d+)</a></td><th scope="row">(\S+)',
         render_report(result),
@@ -46,7 +46,10 @@ def rows_of(result: IncentiveResult) -> dict[int, str]:
 
 
 def test_the_first_screen_has_the_main_figures() -> None:
-    """The first screen says how many of the prisoners differ, how many are new, where, and which levels differ."""
+    """A report says how many prisoners were compared and how many of them differ.
+
+    It also says when the run began, how many prisons have differences, and how many prisoners have each pair of levels.
+    """
     text = " ".join(Tags(render_report(made_result(3))).text.split())
     for part in (
         "3 of 87,012 prisoners had different incentive levels in NOMIS and in DPS",
@@ -59,7 +62,10 @@ def test_the_first_screen_has_the_main_figures() -> None:
 
 
 def test_an_unfinished_run_does_not_seem_a_success() -> None:
-    """The report of an incomplete or failed run first says that the run is incomplete or failed, and what to do."""
+    """The report of an incomplete run says that it is incomplete, and how to resume it.
+
+    The report of a failed run says that it failed, and why.
+    """
     incomplete = Tags(render_report(with_everything(0))).text
     assert "This run is incomplete: " in incomplete
     assert "--resume run-of-today" in incomplete
@@ -70,14 +76,17 @@ def test_an_unfinished_run_does_not_seem_a_success() -> None:
 
 
 def test_the_page_gives_the_scope_and_the_duration() -> None:
-    """The page names the chosen prisons by their ids, and gives the duration in words."""
+    """A report names the chosen prisons by their ids, and gives the duration of the run in words."""
     part = made_result(3, parameters={"prisons": ["MDI", "LEI"]}, finished_at=STARTED + timedelta(seconds=1))
     assert "22 May 2023 at 04:00, covering only MDI and LEI. It took 1 second." in Tags(render_report(part)).text
     assert "22 May 2023 at 04:00. It took 9 minutes." in Tags(render_report(made_result(3))).text
 
 
 def test_a_prisoner_without_a_nomis_record_belongs_to_no_prison() -> None:
-    """Prisoners without a NOMIS record have a separate row, which does not count as a prison."""
+    """In a report, prisoners without a NOMIS record, whose prison is unknown, have a separate row.
+
+    The row does not count as a prison.
+    """
     made = made_result(3)
     nowhere = PrisonCount(prison_id=None, compared=9, mismatches=1, new=1)
     page = Tags(render_report(made.model_copy(update={"prisons": (*made.prisons, nowhere)}))).text
@@ -86,7 +95,10 @@ def test_a_prisoner_without_a_nomis_record_belongs_to_no_prison() -> None:
 
 
 def test_a_run_that_compared_nobody_has_no_link_to_differences() -> None:
-    """A run that compared nobody has an empty list of differences, so its page does not link to the list."""
+    """The index has no link to the CSV of a run that compared nobody.
+
+    It does have a link to the CSV of a run that compared somebody, even if nothing differed.
+    """
     lines = [
         ended_run("looked", compared=5, mismatches=0, new=0),
         ended_run("failed", "failed", compared=0, mismatches=0, new=0),
@@ -96,7 +108,7 @@ def test_a_run_that_compared_nobody_has_no_link_to_differences() -> None:
 
 
 def test_uncounted_differences_are_mentioned() -> None:
-    """A page without mismatches still mentions differences in flight and excluded differences."""
+    """A report without mismatches still mentions differences in flight and excluded differences."""
     everything = with_everything(0)
     aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
     page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
@@ -108,7 +120,7 @@ def test_uncounted_differences_are_mentioned() -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 3, 400])
 def test_every_mismatch_is_shown_with_its_evidence(number: int) -> None:
-    """The page shows every mismatch with its cause, its command and both histories."""
+    """A report has a row for every mismatch, and shows the first of the commands that fix it."""
     result = made_result(number)
     page = Tags(render_report(result))
     assert sorted(rows_of(result).values()) == sorted(each.offender_no for each in result.mismatches)
@@ -118,9 +130,9 @@ def test_every_mismatch_is_shown_with_its_evidence(number: int) -> None:
 
 
 def test_runs_on_one_day_are_shown_with_their_times() -> None:
-    """If two points of the trend have the same day, or even the same minute, each shows its time.
+    """If two runs in the trend have the same day, each shows its time, with seconds if the minute is the same too.
 
-    Other points show only the day.
+    Other runs show only the day.
     """
     base = made_result(3)
     later = [STARTED + timedelta(hours=5), STARTED + timedelta(hours=5, seconds=20)]
@@ -148,7 +160,7 @@ def test_runs_on_one_day_are_shown_with_their_times() -> None:
 
 
 def test_each_run_in_the_index_has_a_separate_name() -> None:
-    """The links of two runs have different names, even if the runs began in the same minute."""
+    """In the index, the links to two runs have different names, even if the runs began in the same minute."""
     moments = [STARTED + timedelta(seconds=40), STARTED, STARTED - timedelta(hours=1)]
     lines = [ended_run(f"run-{number}", started_at=moment) for number, moment in enumerate(moments)]
     named = re.findall(r'<th scope="row"><a href="[^"]*report.html">([^<]+)</a>', index_of(*lines))
@@ -156,7 +168,7 @@ def test_each_run_in_the_index_has_a_separate_name() -> None:
 
 
 def test_the_csv_keeps_its_columns() -> None:
-    """The CSV keeps its heading, since the analysts' spreadsheets rely on it."""
+    """The CSV of incentive levels keeps its heading, since the analysts' spreadsheets rely on it."""
     assert ",".join(COLUMNS) == (
         "run_id,offender_no,booking_id,prison_id,nomis_level,dps_level,standing,since,nomis_date_time,nomis_prison_id,"
         "nomis_audit_module,nomis_user_id,nomis_sequence,dps_date_time,dps_prison_id,dps_review_type,dps_user_id,"
@@ -167,9 +179,9 @@ def test_the_csv_keeps_its_columns() -> None:
 
 
 def test_masked_rows_are_identified_by_their_number() -> None:
-    """Slack, the email, the CSV and the report use the same row numbers.
+    """Slack, the email, the CSV and the report use the same row numbers, by which masked prisoners can be found.
 
-    Prisoner numbers are masked without asterisks, which Slack would remove.
+    Prisoner numbers are masked without asterisks, which Slack would take for bold type.
     """
     result = made_result(30)
     rows = {number: each.offender_no for number, each in result.rows}
@@ -190,7 +202,10 @@ def test_masked_rows_are_identified_by_their_number() -> None:
 
 
 def test_messages_about_an_incomplete_run_have_the_command_to_resume_it() -> None:
-    """Only messages about an incomplete run have the command that resumes it."""
+    """The report of an incomplete run, and the messages about it, have the command that resumes it.
+
+    Messages about a complete run do not.
+    """
     command = "prisoner-to-nomis reconcile incentives --resume run-of-today"
     result = with_everything(3)
     mail = email_report(result, None, "somewhere", Masking())
@@ -207,7 +222,7 @@ def test_messages_about_an_incomplete_run_have_the_command_to_resume_it() -> Non
 
 
 def test_messages_have_the_request_to_nomis_support() -> None:
-    """If only NOMIS support can fix a difference, Slack and the email have the request as well."""
+    """If only NOMIS support can fix a difference, Slack and the email have the text of the request to them."""
     result = made_result(3)
     [asked] = [each for each in result.mismatches if each.diagnosis and each.diagnosis.request]
     assert asked.diagnosis is not None
@@ -218,7 +233,7 @@ def test_messages_have_the_request_to_nomis_support() -> None:
 
 
 def test_the_csv_says_why_evidence_is_missing() -> None:
-    """If a difference has no evidence, its row in the CSV gives the reason."""
+    """If the evidence for a difference could not be read, its row in the CSV gives the reason."""
     result = made_result(0).model_copy(update={"mismatches": (mismatch(1, diagnosis=None, evidence_missing="busy"),)})
     [row] = csv.DictReader(io.StringIO(render_csv(result)))
     assert (row["cause"], row["evidence_missing"]) == ("", "busy")
@@ -242,7 +257,7 @@ def test_a_result_survives_a_round_trip_through_json() -> None:
     ],
 )
 def test_each_alert_has_the_text_of_the_runbook(event: str, title: str) -> None:
-    """An event without a text in the runbook has a general text."""
+    """An alert has the title that the runbook has for its event, or else a general title."""
     assert alert_message({"event": event, "time": "t"}, "Production", Masking()).text.startswith(f"*{title}*\n")
 
 
@@ -268,9 +283,10 @@ TABLE_PARTS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
 
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_are_valid(name: str) -> None:
-    """A strict parser finds no fault, table parts have no roles, ids are unique, and every label refers to an element.
+    """A strict parser finds no fault in a report, the index or an email.
 
-    The email is for old mail clients, which need `role="presentation"` for layout tables.
+    Table parts have no roles, ids are unique, and every label refers to an element. Only the email has layout tables,
+    which old mail clients need, with `role="presentation"`.
     """
     page = PAGES[name]()
     html5lib.HTMLParser(strict=True).parse(page)

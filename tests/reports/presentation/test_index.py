@@ -15,7 +15,7 @@ from tests.harness.results import STARTED, ended_run, made_result, visit_mismatc
 
 
 def index_of(*runs: Any, titles: dict[str, str] | None = None, hours: int = 1) -> str:
-    """The index of these runs, made `hours` hours after the first sample began."""
+    """The index of these runs, made `hours` hours after the first sample run began."""
     return render_index(titles or {}, runs, {}, "Production", STARTED + timedelta(hours=hours))
 
 
@@ -25,9 +25,9 @@ def cards_of(page: str) -> list[str]:
 
 
 def test_every_reconciliation_has_a_card() -> None:
-    """Even a reconciliation that never ran has a card.
+    """The index has a card for each reconciliation, even for one that has never run, in the order of the registry.
 
-    Each card has the state, the figure and the age of the last complete run, in the order of the registry.
+    A card has the state and the figures of the last run, and the age of the last complete run.
     """
     visits: dict[str, Any] = {"reconciliation": "visits", "title": "Visits", "counted": "visits", "compared": 40_120}
     earlier = {"started_at": STARTED - timedelta(days=2), "finished_at": STARTED - timedelta(days=2)}
@@ -53,7 +53,7 @@ def test_every_reconciliation_has_a_card() -> None:
 
 
 def test_a_partial_run_does_not_change_a_card() -> None:
-    """A run over one prison appears only in the list."""
+    """A run over one prison is in the list of runs in the index, but not on the card of its reconciliation."""
     page = index_of(ended_run("one-prison", parameters={"prisons": ["MDI"]}, mismatches=9), ended_run(mismatches=0))
     [card] = cards_of(page)
     assert "0 of 87,012" in card
@@ -61,13 +61,13 @@ def test_a_partial_run_does_not_change_a_card() -> None:
 
 
 def test_a_failed_run_that_compared_nothing_has_no_figure() -> None:
-    """A failed run that compared nothing has no figures, since a zero would look like good news."""
+    """The card of a failed run that compared nothing has no figures, since a zero would look like good news."""
     [card] = cards_of(index_of(ended_run("bad", "failed", compared=0, mismatches=0, new=0)))
     assert card == "Incentive levels Failed No prisoners were compared No complete run yet"
 
 
 def test_screen_readers_read_the_figures_of_the_small_trend() -> None:
-    """The figures are read from the oldest to the newest.
+    """Screen readers read the figures of the trend on a card, from the oldest to the newest.
 
     Runs that failed or lacked part of the list are left out.
     """
@@ -91,9 +91,9 @@ def test_screen_readers_read_the_figures_of_the_small_trend() -> None:
 
 
 def test_a_card_says_what_to_do_first() -> None:
-    """A card says who acts, on how many differences, and whether there is more to do.
+    """A card in the index says what to do first, who does it, for how many differences, and whether there is more.
 
-    Without differences it says nothing about actions.
+    What needs no action does not count. If nothing differs, the card says nothing about actions.
     """
     result = made_result(12)
     page = render_index({}, [ended_run(result.run_id)], {result.run_id: result}, "Production", STARTED)
@@ -112,6 +112,6 @@ def test_a_card_says_what_to_do_first() -> None:
 
 
 def test_reports_link_back_to_the_index() -> None:
-    """A report has a link to the index, even in the folder of its reconciliation."""
+    """Every report has a link to the index, including a report in the folder of a reconciliation."""
     assert 'href="../index.html"' in render_report(made_result(1))
     assert 'href="../../index.html"' in render_report(visit_result(1))

@@ -1,4 +1,4 @@
-"""Files that leave the archive are complete, need no other files, and mask every number."""
+"""Files that are sent with messages need no other files, and mask prisoner numbers and booking ids if required."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from tests.harness.results import made_result, visit_mismatch, visit_result, vis
 
 
 def test_a_masked_page_has_no_whole_number_anywhere() -> None:
-    """No cell, attribute, sentence or command of a masked page has an unmasked number, nor has its packed CSV."""
+    """A masked page has no whole prisoner number or booking id in any cell, attribute, sentence or command.
+
+    Nor has the CSV that is packed into the page, or the CSV that is sent with it.
+    """
     for result in (made_result(30), visits_with_everything(30)):
         [page, sheet] = report_files(result, Masking(on=True), page=True)
         packed = re.findall(r"[0-9a-f]{400,}", page.content)
@@ -24,7 +27,7 @@ def test_a_masked_page_has_no_whole_number_anywhere() -> None:
 
 
 def test_a_masked_page_keeps_its_figures() -> None:
-    """A short booking id could be any figure on the page, so it is not masked in the text of the page."""
+    """A short booking id could be any figure on a masked page, so it is not masked in the text of the page."""
     odd = visit_mismatch(0, booking_id=3, evidence=(EvidenceRow(side="DPS", text="visit 1300000 of 3 visitors"),))
     [page, _] = report_files(visit_result(0, mismatches=(odd,)), Masking(on=True), page=True)
     assert "of 3 visitors" in page.content
@@ -32,10 +35,7 @@ def test_a_masked_page_keeps_its_figures() -> None:
 
 
 def test_a_page_that_is_sent_needs_no_other_file() -> None:
-    """A page outside the archive requests nothing and has no links to other files.
-
-    The page in the archive does link to other files.
-    """
+    """A page that is sent with a message loads no other files and has no links to any."""
     [page, _] = report_files(made_result(3), Masking(), page=True)
     links = re.findall(r'(?:href|src)="([^"]*)"', page.content)
     assert links

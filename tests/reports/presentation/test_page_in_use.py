@@ -45,7 +45,7 @@ PAIRS: dict[tuple[str | None, str | None], int] = {
 
 
 def levels_result() -> IncentiveResult:
-    """A result with differences of these levels, at several prisons and with several causes, new and old."""
+    """A result with the pairs of levels in `PAIRS`, at several prisons and with several causes, new and persisting."""
     base = made_result(sum(PAIRS.values()))
     pairs = [pair for pair, number in PAIRS.items() for _ in range(number)]
     mismatches = []
@@ -74,7 +74,11 @@ def pages(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("result", [levels_result(), visit_result(40)], ids=lambda each: each.title)
 def test_every_figure_links_to_the_rows_that_it_counts(pages: Any, result: ReconciliationResult) -> None:
-    """The link of a figure, prison, level, kind, field, age, team or cause leaves as many rows as it says."""
+    """If a reader of a report follows a number that is a link, as many rows are left as the number says.
+
+    Such numbers count rows by standing, prison, age, team and cause. In the report on incentives they also count them
+    by level, and in other reports by kind and field.
+    """
     found = pages(result).evaluate(LINKS)
     assert [each for each in found if each[1] != each[2]] == []
     filters = {name.split("=")[0] for query, _, _ in found for name in query.split("&")}
@@ -83,7 +87,7 @@ def test_every_figure_links_to_the_rows_that_it_counts(pages: Any, result: Recon
 
 
 def test_a_pair_of_levels_links_only_to_its_differences(pages: Any) -> None:
-    """The link of a pair of levels counts the reported differences.
+    """In the table of levels in a report, the link of a pair of levels counts only the reported differences.
 
     The number of excluded differences and differences in flight follows after a plus sign, without a link.
     """
@@ -101,7 +105,7 @@ def test_a_pair_of_levels_links_only_to_its_differences(pages: Any) -> None:
 
 
 def test_the_name_of_a_level_filters_exactly(pages: Any) -> None:
-    """`NOMIS STD` filters by that level, not by two words anywhere in a row.
+    """`NOMIS STD`, clicked or typed, filters the rows of a report by that level, not by two words anywhere in a row.
 
     The address of the page shows the same rows to another reader.
     """
@@ -127,7 +131,7 @@ def test_the_name_of_a_level_filters_exactly(pages: Any) -> None:
 
 
 def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
-    """The address of a row shows the row with its evidence, even if a filter hides it.
+    """The address of a row of a report shows the row with its evidence, even if a filter had hidden the row.
 
     Going back restores the filter.
     """
@@ -143,7 +147,7 @@ def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
 
 
 def test_the_page_saves_rows_of_its_csv(pages: Any, tmp_path: Path) -> None:
-    """A reader can save the rows of a cause or the visible rows.
+    """A reader of a report can save, as a CSV, the rows of one cause or the visible rows.
 
     The saved rows are in the order of the CSV, even if the page is sorted differently.
     """
@@ -170,7 +174,7 @@ def test_the_page_saves_rows_of_its_csv(pages: Any, tmp_path: Path) -> None:
 
 
 def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> None:
-    """The data packed into a masked page is masked, so the rows that it saves are masked too."""
+    """The data packed into a masked page is masked, so the rows that a reader saves from the page are masked too."""
     result = made_result(12, run_id="masked")
     page = pages(result, masking=Masking(on=True))
     with page.expect_download() as downloading:
@@ -186,7 +190,10 @@ def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> N
 
 
 def test_evidence_is_printed_on_request(pages: Any) -> None:
-    """The evidence of the visible rows is printed, and afterwards the page is as before."""
+    """A report is printed without evidence or, on request, with the evidence of the visible rows.
+
+    Afterwards, the page is as it was before.
+    """
     page = pages(levels_result(), "#dps=BAS")
     page.emulate_media(media="print")
     page.evaluate("""window.print = () => {
@@ -206,7 +213,10 @@ def test_evidence_is_printed_on_request(pages: Any) -> None:
 
 @pytest.mark.parametrize("result", [with_everything(3), visit_result(3)], ids=lambda each: each.title)
 def test_dark_mode_has_enough_contrast(pages: Any, result: ReconciliationResult) -> None:
-    """In dark mode every text has enough contrast, and bars differ from the page and from one another."""
+    """In dark mode, every text of a report has enough contrast.
+
+    The bars of new and persisting differences differ in colour from the page and from one another.
+    """
     from axe_playwright_python.base import AXE_FILE_PATH
 
     page = pages(result)

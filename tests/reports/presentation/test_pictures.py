@@ -19,7 +19,7 @@ from tests.harness.results import STARTED, made_result, mismatch
 
 
 def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoint, ...]:
-    """Weekly runs with these numbers of differences, of new differences among them, and of resolved differences."""
+    """The points of weekly runs, each with its numbers of differences, of new ones among them, and of resolved ones."""
     return tuple(
         TrendPoint(
             run_id=f"run-{week}",
@@ -38,16 +38,19 @@ def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoi
     [((), ""), ((0, 0), "▁▁"), ((0, 1, 5, 10), "▁▂▅█"), ((430, 11, 0), "█▂▁"), ((7,), "█")],
 )
 def test_text_bars_are_in_proportion(values: tuple[int, ...], line: str) -> None:
-    """The largest value has a full bar and no bar is empty, so a single difference among hundreds is visible."""
+    """In a line of text bars, the largest value has a full bar, and no bar is empty.
+
+    So a single difference among hundreds is visible.
+    """
     assert sparkline(values) == line
 
 
 def test_the_trend_shows_new_persisting_and_resolved_differences() -> None:
-    """Each part of a bar is in proportion.
+    """In the trend, the height of each part of a bar is in proportion to its number of differences.
 
     New differences are above persisting ones, and resolved differences are below the line.
 
-    The text gives the same figures.
+    The text of the trend gives the same figures.
     """
     points = trend_points((10, 4, 0), (12, 12, 10), (3, 0, 9))
     trend = draw_trend(points)
@@ -67,7 +70,10 @@ def test_the_trend_shows_new_persisting_and_resolved_differences() -> None:
 
 
 def test_the_scale_of_the_trend_has_round_numbers_on_both_sides() -> None:
-    """The scale of a trend has few lines, and one of them is at the base of the bars."""
+    """The scale of a trend has a few round numbers, above and below the base of the bars.
+
+    One of its lines is at the base.
+    """
     trend = draw_trend(trend_points((430, 430, 0), (20, 0, 410)))
     assert [tick.label for tick in trend.ticks] == ["400", "200", "0", "200", "400"]
     assert trend.base in [tick.y for tick in trend.ticks]
@@ -82,7 +88,10 @@ def test_runs_of_earlier_versions_have_undivided_bars() -> None:
 
 
 def test_differences_are_counted_by_age() -> None:
-    """The ages run from new to the oldest, and include ages without differences in between."""
+    """Differences are counted by age, from the new ones to the oldest.
+
+    Ages in between are included even if no difference has them.
+    """
     days = (None, 3, 7, 8, 400)
     found = tuple(
         mismatch(number, standing="new", since=STARTED)
@@ -103,7 +112,10 @@ def test_differences_are_counted_by_age() -> None:
 
 
 def test_each_prison_has_a_rate_per_thousand() -> None:
-    """A prison has a rate even if hardly anybody there differs. A prison where nobody was compared has no rate."""
+    """Each prison has a number of differences per thousand, even if hardly anybody there differs.
+
+    A prison where nobody was compared has no such rate.
+    """
     prisons = (
         PrisonCount(prison_id="ACI", compared=0, mismatches=2, new=0),
         PrisonCount(prison_id="LEI", compared=400, mismatches=3, new=1),
@@ -137,7 +149,7 @@ def test_causes_are_grouped_by_the_team_that_acts() -> None:
 
 
 def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMismatch:
-    """A mismatch with these two levels."""
+    """A mismatch with these levels, of which None means that the side has no level."""
     made = mismatch(number)
     assert made.nomis is not None
     sides = {"nomis": nomis, "dps": dps}
@@ -148,9 +160,9 @@ def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMis
 
 
 def test_the_picture_shows_which_level_is_higher() -> None:
-    """The picture of the levels runs from far higher in NOMIS to far higher in DPS.
+    """The picture of the levels counts differences by which side is higher, and by how many levels.
 
-    Levels that cannot be compared are separate.
+    It begins with the levels that are far higher in NOMIS. Levels that cannot be compared are separate.
 
     Standard is the level after Basic: DPS no longer awards Entry, which NOMIS has in between.
     """
@@ -180,7 +192,10 @@ def test_the_picture_shows_which_level_is_higher() -> None:
 
 
 def test_rows_keep_their_address_from_run_to_run() -> None:
-    """The address of a row has its cause and key instead of its position. On a masked page it has no key."""
+    """The address of a row has its cause and key instead of its position, so it stays the same in later runs.
+
+    On a masked page, it has the position of the row instead of the key.
+    """
     result = made_result(7)
     view, actions = view_of(result), what_to_do(result).actions
     rows = {row.mismatch.booking_id: row.anchor for row in page_rows(result, view, actions, UNMASKED)}

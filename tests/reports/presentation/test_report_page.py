@@ -1,4 +1,4 @@
-"""The page that documents the report agrees with the program."""
+"""`doc/report.md`, the page that documents the report, agrees with the program."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ JSON_TYPES: Mapping[str, type] = {
 
 
 def table(section: str) -> list[list[str]]:
-    """The rows of the table in a section, without the heading of the table."""
+    """The rows of the table in a section of `doc/report.md`, without the heading of the table."""
     text = re.split(r"\n##+ ", PAGE.split(f"# {section}\n")[1])[0]
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip("`") for cell in row] for row in rows[2:]]
@@ -58,7 +58,7 @@ def test_every_column_of_incentive_levels_is_documented_in_order() -> None:
 
 
 def test_every_column_of_general_csvs_is_documented_in_order() -> None:
-    """In a general CSV, the key and the fields of the reconciliation are where the documentation says."""
+    """The columns of a general CSV are documented in order, with the places of the key and of the fields."""
     expected: list[str] = []
     for column in (row[0] for row in table("The CSV")):
         if column == "*the key*":
@@ -75,7 +75,10 @@ def test_every_column_of_general_csvs_is_documented_in_order() -> None:
     ("section", "result"), [("The CSV of incentive levels", made_result(12)), ("The CSV", visit_result(12))]
 )
 def test_columns_have_the_documented_type(section: str, result: ReconciliationResult) -> None:
-    """Every value of a column that is documented as an integer or a time can be parsed as that type."""
+    """Every value in a CSV can be parsed as the type that is documented for its column.
+
+    The columns documented as integers are those with only digits.
+    """
     read: dict[str, Callable[[str], object]] = {"integer": int, "time": datetime.fromisoformat, "text": str}
     types = {name: kind for name, kind, _ in table(section) if kind in read}
     lines = list(csv.DictReader(io.StringIO(render_csv(result))))
@@ -91,7 +94,7 @@ def test_columns_have_the_documented_type(section: str, result: ReconciliationRe
 
 
 def test_every_field_of_the_json_is_documented() -> None:
-    """Every top-level field of the result is documented with its type."""
+    """Every top-level field of the JSON of a result is documented in order, with its type and its meaning."""
     general, own = table("The JSON"), table("The JSON of incentive levels")
     assert [row[0] for row in general] == [field.alias for field in ReconciliationResult.model_fields.values()]
     for result, rows in ((with_everything(3), [*general, *own]), (visits_with_everything(3), general)):
@@ -115,7 +118,7 @@ def test_every_part_of_the_page_is_documented() -> None:
 
 
 def test_every_state_of_a_card_is_documented() -> None:
-    """Each state of a card is documented in the words of an example, with its number."""
+    """Each state of a card in the index is documented in order, in the words of an example such as `3 new`."""
     outcomes: tuple[dict[str, Any], ...] = (
         {"mismatches": 0, "new": 0},
         {"new": 0},
@@ -133,14 +136,17 @@ def test_every_state_of_a_card_is_documented() -> None:
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=lambda each: each.name)
 def test_every_kind_is_documented_with_the_text_of_the_report(entry: Entry) -> None:
-    """For each reconciliation a table documents the code of each kind, its text, and its usual cause."""
+    """For each reconciliation, a table documents the code of each kind of difference, its text, and its usual cause."""
     rows = table(entry.title)
     assert {code: label for code, label, _ in rows} == dict(entry.load().kinds)
     assert all(cause for _, _, cause in rows)
 
 
 def test_every_cause_is_documented_with_the_text_of_the_report() -> None:
-    """The causes are documented in the order of their numbers, each with its text, the right side and the fix."""
+    """The causes of incentive differences are documented in the order of their numbers.
+
+    The text, the right side and the fix of each are documented.
+    """
     rows = [[str(number), each.name, each.right_side, each.action] for number, each in CAUSES.items()]
     assert table("The causes of incentive levels") == rows
 

@@ -26,7 +26,7 @@ WORDS = st.text(st.sampled_from("ab <>&`*_~|\n•—=@#"), max_size=60) | st.sam
 
 @st.composite
 def changes_of_a_mismatch(draw: Any) -> dict[str, Any]:
-    """Parts of a mismatch, each of any length: its diagnosis, prison, missing evidence and age."""
+    """Random parts of a mismatch: its diagnosis, prison and missing evidence, with texts of any length, and its age."""
     action, cause, request = draw(WORDS), draw(WORDS), draw(st.none() | WORDS)
     commands = tuple(draw(st.lists(WORDS, max_size=2)))
     found = Diagnosis(
@@ -42,7 +42,7 @@ def changes_of_a_mismatch(draw: Any) -> dict[str, Any]:
 
 @st.composite
 def results(draw: Any) -> ReconciliationResult:
-    """A run of any status with any number of differences, and with any texts from the services."""
+    """The result of a run of any status, with up to 60 differences and any texts from the services."""
     kinds = draw(st.lists(changes_of_a_mismatch(), min_size=1, max_size=8))
     places = draw(st.lists(st.sampled_from(range(len(kinds))), max_size=60))
     mismatches = [visit_mismatch(number, **kinds[place]) for number, place in enumerate(places)]
@@ -72,9 +72,9 @@ def taken(message: SlackMessage) -> None:
 @settings(deadline=None, max_examples=60)
 @given(results(), st.booleans(), st.sampled_from([None, "https://reports.example/a?b=1&c=2"]))
 def test_every_report_is_within_the_limits(result: ReconciliationResult, masked: bool, link: str | None) -> None:
-    """The header, the sections, the number of blocks and the whole message are within Slack's limits.
+    """Whatever a run found, each of its Slack messages is within Slack's limits and has plain text.
 
-    Every message also has plain text.
+    The limits are those on a header, a section, the number of blocks and the whole message.
     """
     report = slack_report(result, link, "s3://bucket/prefix", Masking(on=masked))
     for each in report.posts:
@@ -87,7 +87,7 @@ def test_every_report_is_within_the_limits(result: ReconciliationResult, masked:
     WORDS,
 )
 def test_every_alert_is_one_message_within_the_limits(payload: dict[str, Any], text: str) -> None:
-    """The message of an alert has the command, whatever its event contains."""
+    """Whatever its event contains, an alert is a single message within Slack's limits."""
     command = "prisoner-to-nomis check"
     message = alert_message({**payload, "domain": text, "command": command}, "Production", Masking())
     taken(message)
@@ -95,7 +95,10 @@ def test_every_alert_is_one_message_within_the_limits(payload: dict[str, Any], t
 
 @pytest.mark.parametrize("number", [0, 11, 430])
 def test_one_message_says_what_to_do_however_many_differ(number: int) -> None:
-    """Before any row, the first message says who acts and what they do, and gives the command."""
+    """However many records differ, the first Slack message says who acts and what they do.
+
+    It also gives the command and the severity. If nothing differs, it gives only the headline and the severity.
+    """
     text = channel_text(slack_report(made_result(number), None, "somewhere", Masking()))
     assert text.splitlines()[1].startswith("*On 22 May 2023, ")
     assert ("*This team* · Publish the received event" in text) == (number > 0)
@@ -104,7 +107,10 @@ def test_one_message_says_what_to_do_however_many_differ(number: int) -> None:
 
 
 def test_an_alert_of_a_reconciliation_has_the_command() -> None:
-    """The alert says what happened and what to type. The sentences come first, and then the ids."""
+    """An alert about a reconciliation that could not run says what happened and which command to type.
+
+    The name and time of the event and the other details come after that.
+    """
     payload = {
         "event": "visits-reports-reconciliation-not-run",
         "time": "2026-11-29T04:00:00.000+00:00",

@@ -1,4 +1,4 @@
-"""What to do about a run, grouped by team and action, with the commands, the age and the changes."""
+"""What to do about the differences of a run, grouped by team and action, and how serious the run is."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def visit(
     request: str | None = None,
     days: int = 0,
 ) -> Mismatch:
-    """A mismatch of a visit with this fix, first seen this number of days before the run."""
+    """A mismatch of a visit whose fix is `action` with `commands`, first seen `days` days before the run."""
     diagnosis = Diagnosis(
         cause=f"cause of {action}",
         confidence="high",
@@ -58,12 +58,12 @@ def visit(
 
 
 def actions(*mismatches: Mismatch) -> tuple[Recommendation, ...]:
-    """The actions for these mismatches."""
+    """What to do about these mismatches, in groups."""
     return what_to_do(visit_result(0, mismatches=mismatches)).actions
 
 
 def with_trend(result: ReconciliationResult, *earlier: tuple[float, int]) -> ReconciliationResult:
-    """The same run after earlier runs, each given as days before the run and number of differences."""
+    """`result` after earlier runs, each given as days before the run and number of differences."""
     points = tuple(
         TrendPoint(run_id=f"{days}", started_at=STARTED - timedelta(days=days), compared=1, mismatches=found)
         for days, found in earlier
@@ -72,9 +72,9 @@ def with_trend(result: ReconciliationResult, *earlier: tuple[float, int]) -> Rec
 
 
 def test_actions_are_grouped_by_team_and_action() -> None:
-    """Our own actions come first and "nothing to do" comes last.
+    """Differences are grouped by who acts and by what to do: this team first, and those that need no action last.
 
-    Each group has the number of differences, the oldest age, the commands and the rows.
+    Each group has the number of differences, the age of the oldest one, the commands and the rows.
     """
     resync = "Write the visit to NOMIS."
     found = actions(
@@ -106,14 +106,17 @@ def test_actions_are_grouped_by_team_and_action() -> None:
 
 
 def test_a_shared_command_is_shown_once() -> None:
-    """A redrive of a queue is one command, however many differences it fixes."""
+    """A command that fixes several differences, such as a redrive of a queue, is shown once."""
     retry = "prisoner-to-nomis dlq retry visit"
     (only,) = actions(visit(0, "Retry the queue.", retry), visit(1, "Retry the queue.", retry))
     assert (only.commands, only.more, only.elsewhere) == ((retry,), 0, "")
 
 
 def test_each_row_has_its_commands_if_none_is_shared() -> None:
-    """If no single command fixes all differences, each row has its own commands, in the order in which to run them."""
+    """If no single command fixes all differences of a group, the commands of one row are shown with its number.
+
+    If a command can fix all differences with a cause, that command is shown instead, after those that the rows share.
+    """
     (several,) = actions(
         visit(0, "Remove it.", "prisoner-to-nomis duplicates remove visit 12 --of 11"),
         visit(3, "Remove it.", "prisoner-to-nomis duplicates remove visit 22 --of 21"),
@@ -135,7 +138,10 @@ def test_each_row_has_its_commands_if_none_is_shared() -> None:
 
 
 def test_differences_to_check_have_no_shared_command() -> None:
-    """If NOMIS may be right, each difference has to be checked separately, so each has its own command."""
+    """If NOMIS may be right, each difference has to be checked separately, so no shared command is shown.
+
+    Nor is one shown for a suspicious run.
+    """
     ask = "Ask the prison what is right."
     (group,) = actions(
         visit(0, ask, "prisoner-to-nomis resync visit one", right="unknown"),
@@ -147,7 +153,10 @@ def test_differences_to_check_have_no_shared_command() -> None:
 
 
 def test_the_most_serious_action_comes_first() -> None:
-    """One wasted journey for a visitor is more serious than three differences in details."""
+    """An action for one serious difference comes before an action for three less serious ones.
+
+    The run is as serious as its most serious new difference.
+    """
     details, cancel = "Write the visit to NOMIS again.", "Cancel the visit in NOMIS too."
     found = [visit(each, details, f"prisoner-to-nomis resync visit {each}") for each in range(3)]
     found.append(visit(4, cancel, "prisoner-to-nomis resync visit 4"))
@@ -161,7 +170,11 @@ def test_the_most_serious_action_comes_first() -> None:
 
 
 def test_a_difference_without_a_cause_is_for_our_team() -> None:
-    """A difference without a cause is for our team, as is one from an earlier version that did not record who acts."""
+    """A difference without a known cause is for this team.
+
+    If a result of an earlier version does not say who acts, a difference with a request is for NOMIS support, and any
+    other is for this team.
+    """
     old = visit(0, "Ask them to delete it.", who=None, request="please delete 7")
     assert [each.who for each in actions(old, visit(1, "Wait.", who=None))] == [THIS_TEAM, NOMIS_SUPPORT]
     (only,) = what_to_do(allocation_result()).actions
@@ -169,7 +182,10 @@ def test_a_difference_without_a_cause_is_for_our_team() -> None:
 
 
 def test_the_headline_names_the_day_and_the_new_differences() -> None:
-    """The headline uses the past tense, since the report may be read a week later."""
+    """The headline names the day of the run and the number of new differences.
+
+    It is in the past tense, since the report may be read a week later.
+    """
     assert what_to_do(made_result(11)).headline == (
         "On 22 May 2023, 11 of 87,012 prisoners had different incentive levels in NOMIS and in DPS; 6 were new"
     )
@@ -178,7 +194,10 @@ def test_the_headline_names_the_day_and_the_new_differences() -> None:
 
 
 def test_a_run_is_compared_with_the_last_complete_one() -> None:
-    """The texts say what has changed since the last complete run. An incomplete run says nothing about changes."""
+    """A complete run says how many more or fewer differences it has than the last complete run.
+
+    An incomplete run, or a run without an earlier one, says nothing about that.
+    """
     assert what_to_do(made_result(11)).change == (
         "2 fewer than in the last complete run, of 15 May 2023, which found 13."
     )
@@ -210,9 +229,9 @@ def test_a_run_over_part_of_the_records_is_not_compared(chosen: dict[str, object
     ],
 )
 def test_a_jump_since_last_week_raises_the_severity(found: int, earlier: list[tuple[float, int]], jumped: bool) -> None:
-    """A jump means twice as many differences as in the last run at least six days earlier, and at least ten more.
+    """A run with at least twice as many differences as a week earlier, and at least ten more, is serious.
 
-    Yesterday's run does not count.
+    It is compared with the last run that began at least six days earlier, so yesterday's run does not count.
     """
     result = with_trend(visit_result(found), *earlier)
     shown = what_to_do(result)
@@ -227,7 +246,10 @@ def test_a_jump_needs_a_person_even_if_no_difference_does() -> None:
 
 
 def test_the_severity_depends_on_the_state_and_the_actions() -> None:
-    """Failed and suspicious runs are serious. Differences are of medium severity, or info if nobody needs to act."""
+    """A failed or suspicious run is serious.
+
+    An incomplete run, or one with differences to act on, is of medium severity. Any other run is of severity info.
+    """
     assert what_to_do(visit_result(0)).severity is Severity.INFO
     assert what_to_do(visit_result(1)).severity is Severity.MEDIUM
     assert what_to_do(visit_result(0, status="incomplete")).severity is Severity.MEDIUM
@@ -245,7 +267,10 @@ def test_the_severity_depends_on_the_state_and_the_actions() -> None:
     ],
 )
 def test_page_and_messages_give_the_same_urgency(mismatch: Mismatch, urgency: str) -> None:
-    """The page and the messages say when to act, and ask nobody to act if there is nothing to do."""
+    """The page and the messages give the severity of a run and say when to act.
+
+    They ask nobody to act if there is nothing to do.
+    """
     result = visit_result(0, mismatches=(mismatch,))
     email = email_report(result, None, "kept", Masking())
     slack = slack_report(result, None, "kept", Masking()).posts[0].text.replace("*", "")
@@ -254,7 +279,10 @@ def test_page_and_messages_give_the_same_urgency(mismatch: Mismatch, urgency: st
 
 
 def test_page_and_messages_say_why_in_each_group() -> None:
-    """Every group on the page, in the email and in the channel message has its causes next to what to do."""
+    """On the page, in the email and in the channel message, what to do is grouped by who acts.
+
+    Each group has the causes of its differences.
+    """
     result = visit_result(
         0, mismatches=(visit(0, "Write it."), visit(1, "Write it."), visit(2, "Ask.", who="the prison"))
     )
@@ -267,7 +295,10 @@ def test_page_and_messages_say_why_in_each_group() -> None:
 
 
 def test_a_new_difference_of_adjustments_is_serious() -> None:
-    """A new difference is serious, since release dates depend on adjustments. A known difference is not serious."""
+    """A new difference of adjustments is serious, since release dates depend on them.
+
+    A known difference is not serious.
+    """
     new = visit_result(1, reconciliation="adjustments")
     known = new.model_copy(update={"mismatches": (visit_mismatch(0, standing="persisting"),)})
     assert what_to_do(new).severity is Severity.SERIOUS
