@@ -58,8 +58,8 @@ name, such as `bookingId=1204417`.
 _LIBRARIES_HEAD = """
 ## Read by the libraries
 
-These are not settings of the program. The clients of AWS, Slack and PostgreSQL read them from the environment, as
-the documentation of these clients says.
+These variables are not settings of the program. The libraries that call AWS, Slack and PostgreSQL read them from the
+environment, as the documentation of these libraries says.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -115,8 +115,9 @@ _COMMANDS_HEAD = """\
 
 Every command exits 0 on success, 1 if the work itself failed, and 2 on bad usage or bad settings. An error is one
 line on stderr. Commands that change an external system ask for confirmation, take `--dry-run` and `--yes`, and are
-recorded with the operator and the time. Without a terminal to ask on, they do nothing and exit 2. `dlq retry` and
-`dlq retry-all` ask for confirmation only on a terminal, and proceed without one.
+recorded with the operator and the time. Without a terminal to ask on, they do nothing and exit 2 unless `--yes` or
+`--dry-run` is given. `dlq retry` and `dlq retry-all` ask for confirmation only on a terminal, and proceed without one.
+
 `make docs` generates this page from the code.
 """
 _SCHEDULE_HEAD = """

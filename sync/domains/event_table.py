@@ -31,7 +31,7 @@ _FOOTER = """
 
 | telemetry event | what happened |
 | --- | --- |
-| `message-failed` | an attempt to handle a message failed; the properties say where, why, and whether a retry helps |
+| `message-failed` | an attempt to handle a message failed; the properties say where, why and whether a retry may help |
 | `message-unhandled` | a message of an unknown type (`eventType`, shortened if it is long) was acknowledged |
 | `<event type>-sent-to-dlq` | the last attempt failed, so SQS moves the message to the dead letter queue |
 | `dead-letter-given-up` | housekeeping no longer returns a message to its queue; `advice` says what a person must do |
@@ -39,7 +39,7 @@ _FOOTER = """
 
 ## Events of a resync
 
-`prisoner-to-nomis resync` tracks these telemetry events as well as those of the event whose work it does:
+`prisoner-to-nomis resync` tracks one of these telemetry events, in addition to those of the event whose work it does:
 
 | kind | telemetry event |
 | --- | --- |

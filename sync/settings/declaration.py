@@ -64,7 +64,7 @@ class Settings(BaseModel):
     hmpps_sqs_localstack_url: Address = Field("http://localhost:4566", description="address of the local endpoint")
     hmpps_sqs_region: Region = Field("eu-west-2", description="the AWS region")
     aws_access_key_id: str | None = Field(
-        None, description="access key id for the local endpoint, a placeholder if unset; see below for AWS itself"
+        None, description="access key id for the local endpoint; unset: a placeholder; see below for AWS itself"
     )
     aws_secret_access_key: SecretStr | None = Field(
         None, description="secret access key for the local endpoint; set both keys or neither"
@@ -131,7 +131,7 @@ class Settings(BaseModel):
 
     tz: TimeZone = Field("Europe/London", description="time zone of the schedules")
     reconciliation_schedule: str = Field(
-        "0 4 * * 1", description="cron expression for the weekly reconciliation, in `TZ`"
+        "0 4 * * 1", description="cron expression for the weekly reconciliation of incentives, in `TZ`"
     )
     reconciliation_concurrency: int = Field(
         40,
@@ -156,7 +156,8 @@ class Settings(BaseModel):
         10,
         ge=0,
         le=YEAR_SECONDS / 60,
-        description="a difference is in flight, not a mismatch, if its DPS review or NOMIS record is newer than this",
+        description="a difference is in flight, not a mismatch, "
+        "if the record of either side was changed less than this long ago",
     )
     reconciliation_near_hours: float = Field(
         24,
@@ -296,13 +297,11 @@ class Settings(BaseModel):
     smtp_url: MailServer | None = Field(
         None, description="mail server, as `smtp://user:password@host:port` or `smtps://…`; unset: no email"
     )
-    reports_email_to: MailAddresses = Field((), description="recipients of the weekly report, separated by commas")
-    reports_email_from: MailAddress | None = Field(None, description="sender of the weekly report")
-    alerts_mask_prisoners: bool = Field(False, description="masks prisoner numbers in Slack and email")
-    logs_mask_prisoners: bool = Field(
-        False, description="masks prisoner numbers and booking ids in the log in the same way"
-    )
-    environment_name: str = Field("Production", description="name of the environment in the alert texts")
+    reports_email_to: MailAddresses = Field((), description="recipients of the reports, separated by commas")
+    reports_email_from: MailAddress | None = Field(None, description="sender of the reports")
+    alerts_mask_prisoners: bool = Field(False, description="masks prisoner numbers and booking ids in Slack and email")
+    logs_mask_prisoners: bool = Field(False, description="masks prisoner numbers and booking ids in the log")
+    environment_name: str = Field("Production", description="name of the environment in alerts and reports")
 
     applicationinsights_connection_string: ConnectionString | None = Field(
         None, description="Application Insights resource that gets every telemetry event; unset: no events are sent"

@@ -94,11 +94,12 @@ def _print_totals(result: "DrainResult") -> None:
 def scheduler() -> None:
     """Runs continuously: drains, reconciles and redrives the DLQs.
 
-    It drains a micro-batch of each queue every DRAIN_INTERVAL_SECONDS. It runs each reconciliation according to its
-    schedule, such as RECONCILIATION_SCHEDULE, and redrives the dead letter queues according to HOUSEKEEPING_SCHEDULE,
-    both in the time zone TZ. If the database, a queue or a service is unavailable, the scheduler says so once in the
-    log, continues, and recovers without help. Health pages and metrics are served on HEALTH_PORT. On SIGTERM, it
-    finishes the work in progress and exits 0; a second SIGTERM ends it at once.
+    It drains a micro-batch of each queue every DRAIN_INTERVAL_SECONDS. In the time zone TZ, it runs each reconciliation
+    according to its schedule, such as RECONCILIATION_SCHEDULE, redrives the dead letter queues according to
+    HOUSEKEEPING_SCHEDULE, and checks the contracts of the services according to CONTRACTS_SCHEDULE. Each of these jobs
+    can be switched off. If the database, a queue or a service is unavailable, the scheduler says so once in the log,
+    continues, and recovers without help. Health pages and metrics are served on HEALTH_PORT. On SIGTERM, it finishes
+    the work in progress and exits 0; a second SIGTERM ends it at once.
     """
     from jobs.operations.run_scheduler import run_scheduler
     from jobs.runtime.application import open_application
