@@ -115,7 +115,7 @@ def no_such_record(app: App) -> list[str]:
 
 
 def event_that_cannot_be_sent(app: App) -> list[str]:
-    """The arguments to settle a creation as not created while SQS is unavailable to send its event again."""
+    """The arguments to settle a creation as not created while its event cannot be sent again."""
     number = open_creation(app)
     app.let_creates_end()
     queues_missing(app)

@@ -188,7 +188,7 @@ def test_a_finding_that_cannot_be_recorded_does_not_stop_the_others(app: App) ->
 
 
 def test_an_unavailable_queue_does_not_hide_the_others(app: App, sandbox: Sandbox) -> None:
-    """`dlq list` and `dlq retry-all`, also with `--dry-run`, name an unavailable queue and handle the other queues."""
+    """`dlq list`, `dlq retry-all` and its dry run name an unavailable queue and handle the other queues."""
     app.make_queues()
     unreachable = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))

@@ -137,7 +137,7 @@ def test_only_full_runs_count_as_runs_over_everyone(make_job_runs: MakeLedger) -
 
 
 def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
-    """The beginning of a run's id finds the run. A beginning that fits no run or several runs is bad usage."""
+    """A run is found by its id. A beginning that several ids share, or that no id has, is bad usage."""
     job_runs = make_job_runs("one")
     for moment in ("a-1", "a-2"):
         with job_runs.run("drain", {}, run_id=moment):

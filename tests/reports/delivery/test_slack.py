@@ -54,7 +54,7 @@ def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
 def test_an_alert_has_the_text_of_the_runbook(upstream: Sandbox, open_app: OpenApp, event: str, text: str) -> None:
     """An alert begins with the runbook's text.
 
-    The event, its properties, the domain, the severity and the command follow.
+    The event, its properties, the severity and the command follow.
     """
     app = open_app()
     alert(app, event=event)
