@@ -107,8 +107,7 @@ def test_a_dead_letter_is_in_flight_in_only_one_complete_run(
 ) -> None:
     """A difference whose message is on the DLQ is in flight in one complete run, and a mismatch in later runs.
 
-    It stays in flight while its message is on the main queue, and is in flight again if a newer message reaches the
-    DLQ.
+    It stays in flight while its message is on the main queue, and is in flight again if the DLQ gets a newer message.
     """
     upstream.reset(prisoners=60, mismatches={"1": 1})
     app = open_app()
@@ -175,8 +174,7 @@ def test_a_difference_that_agrees_at_the_recheck_is_not_reported(upstream: Sandb
 def test_messages_on_the_main_queue_hide_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
     """Even while the incentive queue has messages, a difference is a mismatch.
 
-    Its evidence says that a message about it may be pending, its cause has a low confidence, and no repair is
-    suggested.
+    Its evidence says that a message may be pending, its cause has a low confidence, and no repair is suggested.
     """
     upstream.reset(prisoners=100, mismatches={"2": 1})
     doubt = "the incentive queue holds 3 messages"
