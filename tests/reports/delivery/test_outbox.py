@@ -1,4 +1,4 @@
-"""Deliveries in the outbox are claimed by one sender, deferred or given up on, and never held up by another channel."""
+"""Each delivery in the outbox is claimed by one sender, and is deferred or given up on without holding up others."""
 
 from __future__ import annotations
 
