@@ -62,7 +62,7 @@ class AdjustmentReconciliation(Reconciliation):
     extra = {"created": "string", "nomis_ids": "string", "dps_ids": "string"}
     kinds = {
         DIFFERENT_COUNTS: "different in the number of adjustments",
-        DIFFERENT_DAYS: "different in the days of adjustments",
+        DIFFERENT_DAYS: "different in the number of days of the adjustments",
     }
     domain = "adjustments"
     nouns = {"NOMIS": "NOMIS adjustment", "DPS": "DPS adjustment"}
