@@ -170,7 +170,7 @@ class ResultBuilder:
         return found.only(self._at_prisons(found.rows, unknown_too=False), self._reconciliation.key)
 
     def _final(self, frame: pd.DataFrame, first: pd.DataFrame, rechecked: Rechecked) -> pd.DataFrame:
-        """The rows of all compared records: those that agreed at the first reading, and those that could be read again."""
+        """The rows of all compared records: those that agreed at the first reading, and those that were read again."""
         reconciliation = self._reconciliation
         agreed = self._at_prisons(frame.drop(index=first.index), unknown_too=False)
         if not len(rechecked.rows):
