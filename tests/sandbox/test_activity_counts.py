@@ -19,10 +19,10 @@ PLANTED: dict[str, Any] = {"plant": ["all"], "every_cause": True}
 
 
 class Course:
-    """A NOMIS course at a prison with one session yesterday, written by the program's calls."""
+    """A course in NOMIS with one session, yesterday. The program's own calls write it."""
 
     def __init__(self, caller: Caller) -> None:
-        """Creates the course at a prisoner's prison."""
+        """Creates the course at the first prisoner's prison."""
         self.caller = caller
         first = caller.sandbox.prisoners()[0]
         self.prison_id, self.booking_id, self.offender_no = first["prisonId"], first["bookingId"], first["offenderNo"]
@@ -57,12 +57,12 @@ class Course:
         self.caller.call("nomis", "POST", path, body).raise_for_status()
 
     def allocations(self, suspended: str | None = None) -> dict[int, int]:
-        """Returns the counts that NOMIS has for the prison."""
+        """Returns the number of allocations that NOMIS counts at the prison, by booking."""
         query = "" if suspended is None else f"?suspended={suspended}"
         return counts(self.caller, "nomis", f"/allocations/reconciliation/{self.prison_id}{query}")
 
     def attendances(self) -> dict[int, int]:
-        """Returns the counts that NOMIS has for the prison for yesterday."""
+        """Returns the number of attendances with pay that NOMIS counts at the prison yesterday, by booking."""
         path = f"/attendances/reconciliation/{self.prison_id}?date={YESTERDAY.isoformat()}"
         return counts(self.caller, "nomis", path)
 
@@ -83,7 +83,7 @@ def course(caller: Caller) -> Course:
 
 
 def test_nomis_counts_current_allocations(course: Course) -> None:
-    """An allocation is counted from its start to its end, under its current status."""
+    """An allocation is counted under its current status until its last day, unless it has a reason for its end."""
     assert course.allocations() == {}
     course.allocate()
     assert course.allocations() == course.allocations("false") == {course.booking_id: 1}
@@ -99,7 +99,7 @@ def test_nomis_counts_current_allocations(course: Course) -> None:
 
 
 def test_nomis_counts_suspended_allocations_only_at_the_bookings_prison(course: Course, sandbox: Sandbox) -> None:
-    """An allocation counts at its own prison. A suspended allocation does not count if the prisoner has moved."""
+    """An active allocation counts at its own prison even if the prisoner has moved. A suspended one does not."""
     course.allocate()
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != course.prison_id)
     sandbox.transfer(course.offender_no, other, publish=False)
@@ -111,7 +111,7 @@ def test_nomis_counts_suspended_allocations_only_at_the_bookings_prison(course: 
 
 
 def test_nomis_counts_attendances_with_pay(course: Course) -> None:
-    """A paid attendance on the day counts, whatever its status. The date is required."""
+    """An attendance with pay counts on its day, whatever its status. A request without a valid date is refused."""
     course.allocate()
     course.attend(paid=False)
     assert course.attendances() == {}
@@ -125,7 +125,7 @@ def test_nomis_counts_attendances_with_pay(course: Course) -> None:
 
 
 def test_the_counts_differ_exactly_as_planted(sandbox: Sandbox) -> None:
-    """The counts of the two services differ exactly where a difference is listed, in any order."""
+    """The counts of NOMIS and DPS differ exactly for the bookings for which a difference is planted."""
     sandbox.reset(**PLANTED)
     caller = Caller(sandbox)
     day = f"?date={YESTERDAY.isoformat()}"
@@ -158,7 +158,10 @@ def test_the_counts_differ_exactly_as_planted(sandbox: Sandbox) -> None:
 
 
 def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> None:
-    """Unknown bookings are left out, a released prisoner's location is `OUT`, and the limit is a thousand."""
+    """A look-up of bookings leaves out unknown ones, and returns `OUT` as the location of a released prisoner.
+
+    A request for more than 1,000 bookings, or with an id that is not a number, is refused.
+    """
     first, second = sandbox.prisoners()[:2]
     sandbox.release(second["offenderNo"])
     asked = [first["bookingId"], second["bookingId"], 1]
@@ -173,7 +176,7 @@ def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> No
 
 
 def test_a_service_can_be_on_for_some_or_all_agencies(sandbox: Sandbox, caller: Caller) -> None:
-    """A service can be on for single agencies, and so for their prisoners, or by a separate row for all agencies."""
+    """A service is switched on for single agencies and their prisoners, or for all agencies in the row `*ALL*`."""
     listed = {each["agencyId"] for each in caller.get("nomis", "/agency-switches/ACTIVITY")}
     plans = caller.get("activities", "/rollout?prisonsLive=true")
     assert listed == {each["prisonCode"] for each in plans if each["activitiesRolledOut"]}
@@ -222,7 +225,7 @@ def test_a_service_can_be_on_for_some_or_all_agencies(sandbox: Sandbox, caller: 
 def test_a_route_exists_only_in_its_generation(
     sandbox: Sandbox, generation: str, missing: list[tuple[str, str]], there: list[tuple[str, str]]
 ) -> None:
-    """A route that was added later, or has been removed, does not exist in the service."""
+    """A service has a route only in the generations between its addition and its removal."""
     sandbox.reset(generation=generation)
     caller = Caller(sandbox)
     for service, path in missing:
@@ -233,7 +236,10 @@ def test_a_route_exists_only_in_its_generation(
 
 
 def test_the_counts_require_their_roles(sandbox: Sandbox) -> None:
-    """NOMIS requires the role of the synchronisation, and DPS the role of activities."""
+    """The counts require the role for synchronisation in NOMIS, and the role for activities in DPS.
+
+    That DPS role is not enough for the rollout or for single allocations.
+    """
     sandbox.grant("nomis", ["NOMIS_ACTIVITIES"])
     sandbox.grant("activities", ["NOMIS_ACTIVITIES"])
     caller = Caller(sandbox)
@@ -247,7 +253,10 @@ def test_the_counts_require_their_roles(sandbox: Sandbox) -> None:
 
 
 def test_allocations_and_attendances_behind_the_counts(sandbox: Sandbox) -> None:
-    """The lists of a prisoner's allocations and of a day's attendances have the records that were counted."""
+    """The records behind the counts can be read: a prisoner's allocations, and the attendances of a day.
+
+    Allocations that have ended are listed only on request.
+    """
     sandbox.reset(**PLANTED)
     caller = Caller(sandbox)
     planted = sandbox.planted()["reconciliations"]
@@ -267,7 +276,7 @@ def test_allocations_and_attendances_behind_the_counts(sandbox: Sandbox) -> None
 
 
 def test_records_under_way_arrive_between_two_readings(sandbox: Sandbox) -> None:
-    """A late allocation reaches NOMIS between two readings. A prisoner leaves between the list and the look-up."""
+    """A late allocation reaches NOMIS, and a prisoner leaves, once the counts of the prison have been read."""
     sandbox.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     caller = Caller(sandbox)
     planted = sandbox.planted()["reconciliations"]

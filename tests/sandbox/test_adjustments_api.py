@@ -30,7 +30,10 @@ def make(caller: Caller, **changes: Any) -> tuple[int, str]:
 
 
 def test_the_list_of_a_person(caller: Caller) -> None:
-    """Every field is present, NOMIS codes have their everyday names, and effective days may be null."""
+    """An adjustment in the list has the name of its type instead of the NOMIS code, and may have no effective days.
+
+    It has no comment.
+    """
     booking, person = make(caller, effective_days=None)
     [found] = caller.get("adjustments", f"/adjustments?person={person}")
     assert (found["id"], found["bookingId"], found["person"], found["adjustmentType"]) == (
@@ -47,7 +50,7 @@ def test_the_list_of_a_person(caller: Caller) -> None:
 
 
 def test_only_active_adjustments_are_listed_by_default(caller: Caller) -> None:
-    """By default only active adjustments are listed. An unknown status and a request without a person are refused."""
+    """By default, only active adjustments are listed. An unknown status, or a request without a person, is refused."""
     _, person = make(caller, active=False)
     assert caller.get("adjustments", f"/adjustments?person={person}") == []
     assert len(caller.get("adjustments", f"/adjustments?person={person}&status=INACTIVE")) == 1
@@ -56,10 +59,7 @@ def test_only_active_adjustments_are_listed_by_default(caller: Caller) -> None:
 
 
 def test_a_person_without_adjustments_gets_a_status_or_an_empty_list(caller: Caller) -> None:
-    """The status is 404 for an unknown person and 422 for a person without a sentence.
-
-    Otherwise the list may be empty.
-    """
+    """The status is 404 for an unknown person, 422 for a person without a sentence, and 200 for everybody else."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     people = [each["offenderNo"] for each in caller.sandbox.prisoners()]
     statuses = [caller.call("adjustments", "GET", f"/adjustments?person={each}").status_code for each in people]
@@ -68,9 +68,9 @@ def test_a_person_without_adjustments_gets_a_status_or_an_empty_list(caller: Cal
 
 
 def test_the_list_of_2023(caller: Caller) -> None:
-    """In 2023 the list has every adjustment of every booking of a person, without effective days.
+    """In 2023, the list also has inactive adjustments, and no effective days.
 
-    Any token may read it, and the status is never 404.
+    Any token may read it, and the list of an unknown person is empty.
     """
     caller.sandbox.reset(generation="2023")
     booking, person = make(caller, active=False, effective_days=0)
@@ -93,7 +93,7 @@ def test_the_list_of_2023(caller: Caller) -> None:
 
 @pytest.mark.parametrize("roles", [["SENTENCE_ADJUSTMENTS_SYNCHRONISATION"], []])
 def test_the_list_needs_its_role(caller: Caller, roles: list[str]) -> None:
-    """The role of the synchronisation is not enough for the list."""
+    """A token without the role for the list is refused, even if it has the role for synchronisation."""
     _, person = make(caller)
     caller.sandbox.grant("adjustments", roles)
     assert Caller(caller.sandbox).call("adjustments", "GET", f"/adjustments?person={person}").status_code == 403

@@ -16,13 +16,13 @@ OF_2023 = "/appointment-occurrences/MDI/search"
 
 @pytest.fixture
 def upstream(quiet_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with three group appointments at one prison, one of them deleted for all, and a single appointment."""
+    """A sandbox with the appointments that `put_appointments` creates at one prison."""
     quiet_sandbox.reset(prisoners=20)
     return put_appointments(quiet_sandbox)
 
 
 def put_appointments(sandbox: Sandbox) -> Sandbox:
-    """Creates the appointments."""
+    """Creates an appointment of a group of two, a deleted one and a cancelled one. Returns the sandbox."""
     room = sandbox.control("GET", "/locations/MDI")[0]["id"]
     values = {"booking_id": 1, "prisoner_number": "A0001AA", "prison_id": "MDI", "category": "CHAP", "in_cell": False}
     values |= {"location_id": room, "day": "2026-02-10", "start": "09:30", "end": None}
@@ -43,7 +43,10 @@ def search(sandbox: Sandbox, path: str, **body: Any) -> Any:
 
 
 def test_the_search_of_today_lists_groups_and_deletions(upstream: Sandbox) -> None:
-    """A group is one appointment, a deleted appointment is marked as deleted, and empty fields are left out."""
+    """The search lists a group as one appointment, marks a deleted one as deleted, and leaves out empty fields.
+
+    It can be restricted to appointments in a cell, or to prisoners.
+    """
     found = {each["appointmentId"]: each for each in search(upstream, TODAY)}
     assert [each["appointmentAttendeeId"] for each in found[71]["attendees"]] == [71, 72]
     assert (found[71]["appointmentType"], found[74]["appointmentType"]) == ("GROUP", "INDIVIDUAL")
@@ -72,22 +75,22 @@ def test_the_search_of_today_lists_groups_and_deletions(upstream: Sandbox) -> No
 def test_long_periods_and_wrong_orders_are_refused(
     upstream: Sandbox, first: str | None, last: str, accepted: bool
 ) -> None:
-    """A period of a calendar month or more is refused, and so are days in the wrong order."""
+    """A search over a calendar month or more, or with missing, invalid or reversed days, is refused."""
     found = search(upstream, TODAY, startDate=first, endDate=last)
     assert isinstance(found, list) if accepted else found == 400
 
 
 def test_prisons_without_appointments_are_not_searched(upstream: Sandbox) -> None:
-    """A prison without appointments is not active according to the rollout."""
+    """A search of a prison to which appointments have not been rolled out is refused."""
     plans = Caller(upstream).get("activities", "/rollout?prisonsLive=false")
     prison = next(each["prisonCode"] for each in plans if not each["appointmentsRolledOut"])
     assert search(upstream, f"/appointments/{prison}/search") == 400
 
 
 def test_services_of_2023_have_other_endpoints(upstream: Sandbox) -> None:
-    """In 2023 the endpoints have other names and require no role.
+    """In 2023, the search has another name, lists no deleted appointments, and has no limit on days.
 
-    The endpoints list no deleted appointments and have no limit on days.
+    The single instances have other fields.
     """
     upstream.reset(prisoners=20, generation="2023")
     put_appointments(upstream)
@@ -122,7 +125,10 @@ def test_rooms_are_found_only_by_their_dps_id(upstream: Sandbox) -> None:
 
 
 def test_planted_appointments_do_not_count_as_surplus(quiet_sandbox: Sandbox) -> None:
-    """Planted appointments are not surplus, since they were in the world before any event was published."""
+    """The planted appointments have all kinds of differences, and do not count as surplus.
+
+    They were in the world before any event was published. Their days fit into one search.
+    """
     quiet_sandbox.reset(prisoners=60, plant=["appointments"], every_cause=True)
     planted = quiet_sandbox.planted()["reconciliations"]["appointments"]
     assert {each["kind"] for each in planted} == {

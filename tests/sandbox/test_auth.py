@@ -30,7 +30,7 @@ def test_a_token_has_client_roles_and_expiry(caller: Caller) -> None:
 
 
 def test_wrong_secret_gets_no_token(caller: Caller) -> None:
-    """Wrong credentials get 401."""
+    """A request for a token with a wrong secret gets 401."""
     assert caller.ask_token("nomis", secret="wrong").status_code == 401
 
 

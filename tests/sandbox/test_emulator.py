@@ -1,4 +1,4 @@
-"""The emulator of AWS serves several calls on one connection."""
+"""The emulator of AWS serves several calls on one connection, and stores objects of any size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_connections_stay_open(sandbox: Sandbox) -> None:
 
 
 def test_objects_of_any_size_are_stored(sandbox: Sandbox) -> None:
-    """If a client first asks for permission to send, its upload arrives complete.
+    """An upload of any size arrives complete, even if the client first asks for permission to send it.
 
     The next call arrives complete too.
     """

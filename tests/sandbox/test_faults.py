@@ -24,7 +24,7 @@ DROPPED = {
 
 
 def post(caller: Caller) -> requests.Response:
-    """Writes an incentive for the first prisoner."""
+    """Writes an incentive level of the first prisoner to NOMIS, and returns the response."""
     prisoner = caller.sandbox.prisoners()[0]
     body = {"iepLevel": "STD", "iepDateTime": "2023-05-22T10:00:00", "prisonId": prisoner["prisonId"], "userId": None}
     return caller.call("nomis", "POST", f"/prisoners/booking-id/{prisoner['bookingId']}/incentives", body)
@@ -32,7 +32,7 @@ def post(caller: Caller) -> requests.Response:
 
 @pytest.mark.parametrize(("kind", "written"), sorted(DROPPED.items()))
 def test_a_response_is_lost(sandbox: Sandbox, caller: Caller, kind: str, written: bool) -> None:
-    """If a response is lost, the caller gets no complete response, and the journal says whether the write was applied.
+    """If a fault interrupts a call, the caller gets an error, and the journal shows whether the call had its effect.
 
     The next call succeeds.
     """
@@ -46,7 +46,7 @@ def test_a_response_is_lost(sandbox: Sandbox, caller: Caller, kind: str, written
 
 
 def test_a_status_replaces_the_response_of_the_service(sandbox: Sandbox, caller: Caller) -> None:
-    """The chosen status and body are returned a set number of times, and nothing is written."""
+    """The fault `status` returns the chosen status and body at most `times` times, and the service writes nothing."""
     sandbox.fault("nomis", path=PATH, kind="status", status=503, times=2)
     assert [post(caller).status_code for _ in range(3)] == [503, 503, 201]
     sandbox.fault("nomis", path=PATH, kind="status", status=400, body={"userMessage": "Bad request: no"})
@@ -55,14 +55,17 @@ def test_a_status_replaces_the_response_of_the_service(sandbox: Sandbox, caller:
 
 
 def test_the_rate_limit_sends_retry_after(sandbox: Sandbox, caller: Caller) -> None:
-    """A request over the rate limit gets a 429 with Retry-After."""
+    """With the fault `rate_limited`, a request gets 429 with the chosen Retry-After."""
     sandbox.fault("nomis", path=PATH, kind="rate_limited", retry_after=7)
     response = post(caller)
     assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
 
 
 def test_request_is_held_until_it_is_released(sandbox: Sandbox, caller: Caller) -> None:
-    """A held request is not handled before its release, and later requests are not held."""
+    """A held request is not handled before its release, and requests after the release are not held.
+
+    The release of an unknown fault is refused.
+    """
     with held(sandbox, "nomis", "POST", PATH, times=None) as hold:
         waiting = in_thread(post, caller)
         hold.wait_for_request()
@@ -77,7 +80,10 @@ def test_request_is_held_until_it_is_released(sandbox: Sandbox, caller: Caller) 
 
 @pytest.mark.parametrize(("kind", "written"), [("timeout_before_write", 0), ("timeout_after_write", 1)])
 def test_a_time_out_lasts_until_faults_are_cleared(sandbox: Sandbox, caller: Caller, kind: str, written: int) -> None:
-    """A time-out keeps its request waiting, before or after the effect, until all faults are cleared."""
+    """With `until_released`, a time-out keeps its request waiting, before or after the write.
+
+    Once all faults are cleared, the caller gets a connection error.
+    """
     sandbox.fault("nomis", "POST", PATH, kind=kind, until_released=True)
     waiting = in_thread(post, caller)
     until(lambda: sandbox.faults()[0]["hits"], "the request is held back")
@@ -89,7 +95,7 @@ def test_a_time_out_lasts_until_faults_are_cleared(sandbox: Sandbox, caller: Cal
 
 @pytest.mark.parametrize("kind", ["delay", "trickle", "gzip", "chunked"])
 def test_unusual_responses_are_complete(sandbox: Sandbox, caller: Caller, kind: str) -> None:
-    """A late, slow, compressed or chunked response has the same body as any other."""
+    """A late, slow, compressed or chunked response has the same body as an ordinary response."""
     plain = caller.get("nomis", "/prisoners/ids?size=50")
     sandbox.fault("nomis", kind=kind, ms=1, times=1)
     assert caller.get("nomis", "/prisoners/ids?size=50") == plain
@@ -97,7 +103,7 @@ def test_unusual_responses_are_complete(sandbox: Sandbox, caller: Caller, kind: 
 
 
 def test_empty_and_foreign_bodies(sandbox: Sandbox, caller: Caller) -> None:
-    """A write can be applied although its response is empty, or is the page of a proxy."""
+    """A write takes effect even if its response is empty, or is the page of a proxy."""
     sandbox.fault("nomis", "POST", kind="empty", times=1)
     response = post(caller)
     assert (response.status_code, response.content) == (201, b"")
@@ -107,7 +113,7 @@ def test_empty_and_foreign_bodies(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_the_log_of_requests_names_the_fault(sandbox: Sandbox, caller: Caller) -> None:
-    """Each request is logged with its service, path, status and fault. A request without a response has status 0."""
+    """The log has the path, status and fault of each request to a service. Without a response, the status is 0."""
     fault_id = sandbox.fault("mapping", kind="reset")
     with pytest.raises(requests.exceptions.ConnectionError):
         caller.call("mapping", "GET", "/health/ping", token="")
@@ -118,12 +124,15 @@ def test_the_log_of_requests_names_the_fault(sandbox: Sandbox, caller: Caller) -
 
 
 def fault_with(**parameters: Any) -> Fault:
-    """Returns a fault that responds 503."""
+    """Returns a fault for requests to NOMIS. By default, it responds 503."""
     return Faults().add(**{"service": "nomis", "kind": "status", **parameters})
 
 
 def test_a_fault_affects_only_matching_requests() -> None:
-    """Service, method, template, expression and content each restrict the requests that a fault affects."""
+    """A fault affects only the requests that match its service, its method, its path and the text in `containing`.
+
+    The path is a template or a regular expression.
+    """
     assert fault_with(path="/visits/{id}").meets("nomis", "GET", "/visits/7", b"")
     assert not fault_with(path="/visits/{id}").meets("nomis", "GET", "/visits/7/cancel", b"")
     assert fault_with(path=r"booking-id/\d{3}/").meets("nomis", "GET", "/incentives/booking-id/123/current", b"")
@@ -134,7 +143,10 @@ def test_a_fault_affects_only_matching_requests() -> None:
 
 
 def test_a_fault_can_skip_and_end() -> None:
-    """`skip` lets the first requests pass, and `times` ends the fault. With a seed, a probability is repeatable."""
+    """`skip` lets the first requests pass, and `times` limits the number of requests that a fault affects.
+
+    With a seed, a probability affects the same requests again.
+    """
     fault = fault_with(skip=1, times=2)
     assert [fault.meets("nomis", "GET", "/", b"") for _ in range(5)] == [False, True, True, False, False]
     one, other = fault_with(probability=0.5, seed=3), fault_with(probability=0.5, seed=3)
@@ -151,7 +163,7 @@ def test_unknown_kind_is_refused(sandbox: Sandbox) -> None:
 
 
 def test_concurrent_calls_can_exhaust_the_pool(sandbox: Sandbox) -> None:
-    """Each call takes the set latency. If the pool has two connections, the third concurrent call gets a 500."""
+    """Each call takes at least the set latency. With a pool of two connections, a third concurrent call gets 500."""
     sandbox.reset(prisoners=20, nomis_pool=2, latency_ms=50)
     caller = Caller(sandbox)
     caller.token("nomis")
@@ -167,7 +179,7 @@ def test_concurrent_calls_can_exhaust_the_pool(sandbox: Sandbox) -> None:
 
 
 def test_a_late_request_takes_no_connection_of_the_next_world(sandbox: Sandbox) -> None:
-    """A request that is still under way when the world is replaced does not use the pool of the new world."""
+    """A request that is under way when the world is replaced gets 503, and uses no connection of the new world."""
     sandbox.latency(1_000)
     late = in_thread(Caller(sandbox).call, "nomis", "GET", "/prisoners/ids", None, "any")
     until(lambda: sandbox.load()["nomis"], "the request is under way")
@@ -190,7 +202,10 @@ def test_a_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: 
 
 
 def test_a_status_replaces_the_response_after_the_work_is_done(sandbox: Sandbox, caller: Caller) -> None:
-    """The service writes first. Then the chosen status, text and header replace its response."""
+    """With `status_after_write`, the service writes first.
+
+    Then the chosen status, text and headers replace its response.
+    """
     sandbox.fault("nomis", "POST", PATH, kind="status_after_write", status=500, times=1)
     response = post(caller)
     assert (response.status_code, response.json()["status"]) == (500, 500)

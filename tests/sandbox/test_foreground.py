@@ -24,29 +24,29 @@ from tests.harness.processes import started
 from tests.harness.waiting import LONGEST_SECONDS
 
 COMMAND = (sys.executable, "-m", "sandbox")
-#: The control API and each service have a port, one after the other.
+#: The control API and the services have consecutive ports.
 LAST_PORT_BASE = 65_535 - len(NAMES)
 FEW = ("--prisoners", "5", "--emulator-url", "http://127.0.0.1:1")
 
 
 def exports(text: str) -> dict[str, str]:
-    """The settings in `text`, which consists of `export` lines."""
+    """The quoted settings in `text`, by name. Every line of `text` must be an `export` line."""
     found = dict(re.findall(r"^export (\w+)=(.*)$", text, re.MULTILINE))
     assert len(found) == len(text.splitlines())
     return found
 
 
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A start that fails, and ends every process that it started.
+    """Starts the sandbox with arguments that it refuses, and returns the result.
 
-    The function waits while any process still has the stderr of the start open.
+    A process that still runs keeps the stderr open, so this waits until every process of the start has ended.
     """
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A sandbox on free ports, which has printed that it is listening. Ctrl+C ends it."""
+    """A sandbox on free ports, which has printed that it is listening. It is ended with Ctrl+C after the block."""
     command = [*COMMAND, "--port-base", "0", *FEW, *arguments]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
@@ -57,7 +57,10 @@ def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_settings_name_the_environment_and_every_service(tmp_path: Path) -> None:
-    """Alerts do not claim to come from production. The services publish the documents of the requested generation."""
+    """The settings name the environment `Sandbox`, so alerts do not claim to come from production.
+
+    The addresses in the settings work, and lead to services of the requested generation.
+    """
     file = tmp_path / "sandbox.env"
     with serving("--generation", "2023-09", "--env-file", str(file)):
         settings = {name: shlex.split(value)[0] for name, value in exports(file.read_text(encoding="utf-8")).items()}
@@ -70,7 +73,10 @@ def test_settings_name_the_environment_and_every_service(tmp_path: Path) -> None
 
 
 def test_the_env_file_is_written_once_everything_listens(tmp_path: Path) -> None:
-    """`--env-file` writes the settings instead of printing them, and replaces the settings of an earlier start."""
+    """`--env-file` writes the settings instead of printing them, once everything is listening.
+
+    The file of an earlier start is replaced, and no other file is left behind.
+    """
     file = tmp_path / "sandbox.env"
     file.write_text("export OLD=1\n", encoding="utf-8")
     with serving("--env-file", str(file)) as process:
@@ -85,7 +91,7 @@ def test_the_env_file_is_written_once_everything_listens(tmp_path: Path) -> None
 
 
 def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
-    """If a port is in use, the second start exits 1 with one line, and does not change the settings file."""
+    """If a port is in use, the program exits with 1, prints one line that names it, and leaves the settings file."""
     file = tmp_path / "sandbox.env"
     file.write_text("export KEPT=1\n", encoding="utf-8")
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
@@ -101,7 +107,7 @@ def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
 
 
 def test_an_invalid_host_is_refused() -> None:
-    """With the address of another machine, the start exits 1 with one line, with and without an emulator."""
+    """If the sandbox cannot listen on the host, it exits with 1, and prints one line that names the host."""
     done = refused("--port-base", "0", "--prisoners", "5", "--host", "nonsense.invalid")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
@@ -133,7 +139,7 @@ def test_an_invalid_host_is_refused() -> None:
     ],
 )
 def test_wrong_arguments_end_in_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
-    """With wrong options, the start exits 2 with one line that names the option. It starts nothing."""
+    """If an option is wrong, the program exits with 2, and prints one line that says what is wrong."""
     # This runs in a process that has already imported the sandbox, since the import takes half a second.
     code, out, err = run_forked(main, [PROGRAM, "--port-base", "0", *arguments], os.environ, tmp_path)
     assert (code, out) == (2, "")

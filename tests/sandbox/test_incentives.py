@@ -31,7 +31,7 @@ def body_of(prison_id: str, **changes: Any) -> dict[str, Any]:
 
 
 def write(caller: Caller, booking_id: int, prison_id: str, **changes: Any) -> Any:
-    """Writes an IEP record for a booking."""
+    """Writes an IEP record for a booking to NOMIS, and returns the response."""
     return caller.call("nomis", "POST", f"/prisoners/booking-id/{booking_id}/incentives", body_of(prison_id, **changes))
 
 
@@ -46,7 +46,7 @@ def empty_booking(caller: Caller) -> dict[str, Any]:
 
 
 def test_current_is_the_latest_date_then_the_highest_sequence(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The time of day of a record is ignored.
+    """The record with the latest date is current, whatever its time of day.
 
     Of two records on the same day, the one that was written later is current.
     """
@@ -86,7 +86,7 @@ def test_current_is_the_latest_date_then_the_highest_sequence(caller: Caller, em
 def test_nomis_refuses_invalid_fields(
     caller: Caller, empty_booking: dict[str, Any], change: dict[str, Any], status: int, words: str
 ) -> None:
-    """Each wrong field is refused with a reason, and nothing is written."""
+    """A record with an invalid field is refused with a reason, and is not written."""
     response = write(caller, empty_booking["bookingId"], empty_booking["prisonId"], **change)
     assert response.status_code == status
     assert response.json()["userMessage"].startswith(words)
@@ -94,9 +94,9 @@ def test_nomis_refuses_invalid_fields(
 
 
 def test_nomis_checks_the_booking_first(caller: Caller) -> None:
-    """An unknown booking gets 404, even with an unknown prison and level.
+    """A record for an unknown booking gets 404, even if its prison and level are unknown too.
 
-    A level that is inactive at a prison is accepted.
+    A record with a level that is inactive at the prison is accepted.
     """
     assert write(caller, 99, "ZZZ", iepLevel="???").status_code == 404
     prisoner = caller.sandbox.prisoners()[0]
@@ -116,7 +116,7 @@ def test_the_user_of_a_record_may_be_null(caller: Caller) -> None:
 
 
 def test_simultaneous_records_can_collide(sandbox: Sandbox) -> None:
-    """With the race switched on, the second of two records gets 500, and succeeds when it is repeated."""
+    """With the race switched on, the second of two simultaneous records gets 500, and succeeds when it is repeated."""
     sandbox.reset(prisoners=20, nomis_race_ms=60_000)
     caller = Caller(sandbox)
     prisoner = sandbox.prisoners()[0]
@@ -125,7 +125,10 @@ def test_simultaneous_records_can_collide(sandbox: Sandbox) -> None:
 
 
 def test_global_levels_can_be_changed_in_nomis(caller: Caller) -> None:
-    """A level can be created once, changed, expired and ordered."""
+    """A global level can be created once, changed, expired, revived and reordered.
+
+    A change of an unknown level gets 404.
+    """
     path = "/incentives/reference-codes"
     assert caller.get("nomis", f"{path}/EN3") is None
     made = caller.call(
@@ -147,9 +150,9 @@ def test_global_levels_can_be_changed_in_nomis(caller: Caller) -> None:
 
 
 def test_prison_levels_of_nomis(caller: Caller) -> None:
-    """Either of two calls creates or changes a level of a prison.
+    """A POST creates a level of a prison, and a PUT changes it.
 
-    For an unknown prison a read gets 400 and a write 404.
+    For an unknown prison, a read gets 400 and a write 404. For an unknown level, a POST gets 400 and a PUT 404.
     """
     body = {"levelCode": "EN2", "active": True, "defaultOnAdmission": False, "remandTransferLimitInPence": 6600}
     path = "/incentives/prison/MDI"
@@ -167,7 +170,7 @@ def test_prison_levels_of_nomis(caller: Caller) -> None:
 
 
 def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The list has the incentives that were created on a day, whatever the date of the review."""
+    """The list of ids has the incentives that were created since a day, whatever the dates of their reviews."""
     write(caller, empty_booking["bookingId"], empty_booking["prisonId"], iepDateTime="2020-01-01T10:00:00")
     today = datetime.now(ZoneInfo("Europe/London")).date()
     page = caller.get("nomis", f"/incentives/ids?fromDate={today}&latestOnly=true")
@@ -197,7 +200,10 @@ def test_the_bulk_call_names_the_levels_of_flagged_reviews(sandbox: Sandbox) -> 
 
 
 def test_the_bulk_call_refuses_an_empty_array_and_can_be_withdrawn(sandbox: Sandbox, caller: Caller) -> None:
-    """An empty array gets 400. A later version of the service responds 404 or 405."""
+    """The bulk call refuses an empty array, and a body that is not an array, with 400.
+
+    If it has been withdrawn, it responds 404 or 405.
+    """
     assert caller.call("incentives", "POST", "/iep/reviews/bookings", []).status_code == 400
     assert caller.call("incentives", "POST", "/iep/reviews/bookings", {"a": 1}).status_code == 400
     for status in ("404", "405"):
@@ -222,7 +228,7 @@ def test_reviews_are_read_by_id_booking_and_person(caller: Caller, empty_booking
 
 
 def test_inactive_levels_are_listed_only_on_request(caller: Caller) -> None:
-    """Inactive levels are listed only on request, in the global order. A single read always finds them."""
+    """Levels are listed in the global order, and inactive ones only on request. A read of one level finds both."""
     codes = [each["code"] for each in caller.get("incentives", "/incentive/levels")]
     assert codes == ["BAS", "STD", "ENH", "EN2", "EN3"]
     assert [each["code"] for each in caller.get("incentives", "/incentive/levels?with-inactive=true")] == [
@@ -245,7 +251,7 @@ def missed_transfer(sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
-    """A reader of a queue that receives received events and new reviews."""
+    """A function that reads a queue with the received events and the events of new reviews."""
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-2"}
     session: Any = boto3.session.Session(**keys)
     sns, sqs = (session.client(name, endpoint_url=missed_transfer.emulator_url) for name in ("sns", "sqs"))
@@ -265,7 +271,10 @@ def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
 def test_received_event_has_its_effect(
     missed_transfer: Sandbox, subscribed: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    """If a missed transfer is received again, a review with the kept level is created and both events are published."""
+    """If the event of a missed transfer is published again, DPS makes a review with the level that it had kept.
+
+    The received event and the event of the new review are published.
+    """
     caller = Caller(missed_transfer)
     (missed,) = missed_transfer.planted()["mismatches"]
     nomis = caller.get("nomis", f"/incentives/booking-id/{missed['bookingId']}/current")
@@ -302,7 +311,7 @@ def test_received_event_has_its_effect(
 def test_the_reason_decides_about_the_review(
     caller: Caller, empty_booking: dict[str, Any], reason: str, review_type: str | None
 ) -> None:
-    """An admission gets the default level of the prison. A return from court gets no review."""
+    """An admission leads to a review with the default level of the prison, and a return from court to none."""
     body = {"reason": reason, "prisonId": empty_booking["prisonId"], "occurredAt": "2023-05-20T15:22:00"}
     number = empty_booking["offenderNo"].lower()
     assert caller.call("prisoner-search", "PUT", f"/events/prisoner/received/{number}", body).status_code == 202
@@ -314,7 +323,7 @@ def test_the_reason_decides_about_the_review(
 
 
 def test_received_event_is_checked(caller: Caller) -> None:
-    """Invalid numbers, reasons and times are refused."""
+    """A received event with an invalid prisoner number, reason, prison or time is refused."""
     good = {"reason": "TRANSFERRED", "prisonId": "LEI", "occurredAt": "2023-05-20T15:22:00"}
     wrong = [{**good, "reason": "BORED"}, {**good, "occurredAt": "yesterday"}, {**good, "prisonId": ""}]
     path = "/events/prisoner/received"
@@ -323,9 +332,9 @@ def test_received_event_is_checked(caller: Caller) -> None:
 
 
 def test_transfer_to_a_prison_without_the_level_takes_the_next(sandbox: Sandbox, caller: Caller) -> None:
-    """A prisoner on Enhanced 2 gets Enhanced at a prison without that level.
+    """A prisoner on Enhanced 2 who is transferred to a prison without that level gets Enhanced.
 
-    DPS misses a transfer that is not published.
+    If the event of a transfer is not published, NOMIS makes a record and DPS makes no review.
     """
     person = sandbox.receive("PDI")
     sandbox.add_review(person["offenderNo"], "EN2", publish=False)

@@ -1,4 +1,4 @@
-"""The fixtures for the tests of visits."""
+"""The fixture `visit_setup`, for the tests of visits in this folder."""
 
 from tests.harness.visits import visit_setup
 

@@ -1,4 +1,4 @@
-"""The example on the page about adding a reconciliation works unchanged, and changes only the files it names."""
+"""The documented example of a new reconciliation works as printed, and changes only the files that it names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SWITCHES = "/agency-switches/ACTIVITY"
 
 
 class Services(BaseHTTPRequestHandler):
-    """HMPPS Auth, NOMIS and the activities API, as far as the example calls them."""
+    """A stand-in for the parts of HMPPS Auth, NOMIS and the activities API that the example calls."""
 
     protocol_version = "HTTP/1.1"
     #: The response to each path.
@@ -34,7 +34,7 @@ class Services(BaseHTTPRequestHandler):
     missing: ClassVar[dict[str, Any]] = {}
 
     def do_GET(self) -> None:
-        """Returns a record, or the error body of the services."""
+        """Responds with the record at the path, or with 404 and the error body of the services."""
         path = urlsplit(self.path).path
         if path in self.records:
             self._respond(200, self.records[path])
@@ -42,7 +42,7 @@ class Services(BaseHTTPRequestHandler):
             self._respond(404, self.missing)
 
     def do_POST(self) -> None:
-        """Returns a token."""
+        """Responds with a token."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self._respond(200, {"access_token": "a-token", "expires_in": 3600})
 
@@ -58,8 +58,8 @@ class Services(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-#: Runs the command in each line that it reads, and prints its exit code, output and errors. Importing the program takes
-#: much longer than a command.
+#: A script that runs the command in each line of its input, and prints the command's exit code, output and errors. One
+#: process runs all commands, because importing the program takes much longer than a command.
 COMMANDS = """
 import contextlib, io, json, os, sys
 from jobs.cli.app import main
@@ -86,7 +86,7 @@ class Program:
         self._process = process
 
     def run(self, *arguments: str) -> tuple[int, Any, str]:
-        """Runs a command, and returns its exit code, the JSON that it printed and its stderr."""
+        """Runs a command with `--json`. Returns its exit code, the JSON that it printed, or None, and its stderr."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         command = {"arguments": [*arguments, "--json"], "environment": self.environment}
@@ -96,11 +96,11 @@ class Program:
         return code, json.loads(printed) if printed else None, errors
 
     def reports(self) -> list[Path]:
-        """The pages of the reports."""
+        """The paths of the HTML pages of all reports."""
         return list(Path(self.environment["REPORTS_LOCATION"]).rglob("report.html"))
 
     def events(self, name: str) -> list[dict[str, str]]:
-        """The properties of the events of this name."""
+        """The properties of each event called `name`."""
         database = Database(self.environment["DATABASE_URL"])
         found = [dict(event["properties"]) for event in read_events(database, name)]
         database.dispose()
@@ -108,13 +108,13 @@ class Program:
 
 
 def bands(**by_booking: str) -> dict[str, Any]:
-    """The bookings of a prison with their pay bands."""
+    """A response with the pay band of each booking. The argument for booking 1 is named `b1`."""
     return {"bookings": [{"bookingId": int(booking[1:]), "payBand": band} for booking, band in by_booking.items()]}
 
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """The copy, which the tests of this module share."""
+    """A copy of the program with the example added, shared by the tests of this module."""
     folder = tmp_path_factory.mktemp("copy")
     add_example("Adding a reconciliation", folder)
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder)}
@@ -125,7 +125,10 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 @pytest.fixture
 def program(copied: Program, tmp_path: Path) -> Iterator[Program]:
-    """The copy with an empty database. Its services have two prisons, where two bookings differ."""
+    """The shared copy of the program with an empty database, and services that have two prisons.
+
+    One booking differs at each prison.
+    """
     Services.missing = {"status": 404, "userMessage": "Not Found: prison not found"}
     Services.records = {
         SWITCHES: [{"agencyId": "MDI", "name": "MOORLAND"}, {"agencyId": "LEI", "name": "LEEDS"}],
@@ -157,12 +160,16 @@ def program(copied: Program, tmp_path: Path) -> Iterator[Program]:
 
 
 def test_only_the_registry_names_a_reconciliation(program: Program) -> None:
-    """A new reconciliation needs one new module and one changed line."""
+    """Adding the example reconciliation adds one module and changes only the registry."""
     assert touched(program.folder) == {MODULE, Path("reports/reconciliations/registry.py")}
 
 
 def test_the_example_runs_from_the_command_to_the_report(program: Program) -> None:
-    """Both differences are found and explained. A second run recognises the persisting and the resolved difference."""
+    """`reconcile pay-bands` finds both differences, tracks an event for each, and makes a report.
+
+    A second run recognises that one difference persists and the other is resolved. `reconcile list` then shows the
+    second run.
+    """
     code, first, _ = program.run("reconcile", "pay-bands")
     assert code == 0
     assert (first["reconciliation"], first["status"], first["compared"]) == ("pay-bands", "complete", 3)
@@ -186,7 +193,7 @@ def test_the_example_runs_from_the_command_to_the_report(program: Program) -> No
 
 
 def test_only_the_chosen_prison_is_compared(program: Program) -> None:
-    """The option for prisons restricts the run, and the option for prisoners is refused, not ignored."""
+    """`--prison` restricts the run to that prison. `--prisoner` is refused, since this run compares whole prisons."""
     code, found, _ = program.run("reconcile", "pay-bands", "--prison", "LEI")
     assert (code, found["compared"], [each["bookingId"] for each in found["mismatches"]]) == (0, 1, [3])
     code, found, error = program.run("reconcile", "pay-bands", "--prisoner", "A1234BC")
@@ -195,9 +202,9 @@ def test_only_the_chosen_prison_is_compared(program: Program) -> None:
 
 
 def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program) -> None:
-    """If a prison cannot be read, the other prison is compared.
+    """If a prison cannot be read, the other prison is compared, and the run is incomplete.
 
-    The exit code and the event say that the run is incomplete.
+    The command exits with 1, and an error event names the prison.
     """
     del Services.records["/synchronisation/pay-bands/MDI"]
     code, found, error = program.run("reconcile", "pay-bands")
@@ -208,7 +215,10 @@ def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program)
 
 
 def test_a_booking_that_is_listed_twice_makes_its_prison_unread(program: Program) -> None:
-    """If a list has a booking twice, nobody knows which entry counts, so its prison is unread and the run says why."""
+    """If a list has a booking twice, its prison is unread, since it is unclear which of the two entries is right.
+
+    The run is incomplete and gives the reason.
+    """
     twice = bands(b1="1", b2="2")["bookings"] + bands(b2="3")["bookings"]
     Services.records["/pay-bands/MDI"] = {"bookings": twice}
     code, found, _ = program.run("reconcile", "pay-bands")
@@ -219,7 +229,7 @@ def test_a_booking_that_is_listed_twice_makes_its_prison_unread(program: Program
 
 
 def test_a_service_without_the_route_fails_the_run(program: Program) -> None:
-    """If a service is too old to have the route, the run fails and claims nothing."""
+    """If a service is too old to have the route, the run fails, and the error names the route."""
     Services.missing = {"status": 404, "userMessage": "No resource found: No static resource pay-bands/MDI."}
     del Services.records["/pay-bands/MDI"]
     code, found, error = program.run("reconcile", "pay-bands")

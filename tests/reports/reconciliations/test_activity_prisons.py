@@ -1,4 +1,4 @@
-"""Which prisons the reconciliations of activities compare depends on the age of the services."""
+"""The prisons that the reconciliations of activities compare come from a setting, from NOMIS or from DPS."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from tests.harness.sandboxes import Caller
 
 
 def prisons(upstream: Sandbox, activity_prisons: str = "") -> tuple[tuple[str, ...], dict[str, str]]:
-    """The prisons that are compared, and the reasons why other prisons are missing."""
+    """The prisons to compare, and the reason why each other prison in `activity_prisons` is a gap."""
     with open_reconciliation(Allocations, upstream, activity_prisons=activity_prisons) as reconciliation:
         found, gaps = prisons_with_activities(reconciliation.services, reconciliation.settings, PlainReads())
     return found, {str(each.detail["prison"]): each.reason for each in gaps}
 
 
 def rolled_out(upstream: Sandbox) -> tuple[str, ...]:
-    """The prisons to which DPS has rolled activities out."""
+    """The prisons at which activities are rolled out in DPS, in alphabetical order."""
     plans = Caller(upstream).get("activities", "/rollout?prisonsLive=true")
     return tuple(sorted(each["prisonCode"] for each in plans if each["activitiesRolledOut"]))
 
 
 def test_nomis_switches_come_before_the_rollout(upstream: Sandbox) -> None:
-    """If NOMIS has switches, they name the prisons. A switch for all prisons means the prisons of the rollout."""
+    """If NOMIS has switches for activities, the prisons that are switched on are compared.
+
+    A switch for all prisons stands for the prisons of the rollout in DPS.
+    """
     upstream.switch_agencies("ACTIVITY", "MDI", "LEI")
     assert prisons(upstream) == (("LEI", "MDI"), {})
     upstream.switch_agencies("ACTIVITY", "*ALL*")
@@ -36,14 +39,14 @@ def test_nomis_switches_come_before_the_rollout(upstream: Sandbox) -> None:
 
 
 def test_service_prisons_replace_missing_switches(upstream: Sandbox) -> None:
-    """A NOMIS of 2024 has no switches, so its older route names the prisons."""
+    """A NOMIS of 2024 has no switches, so the prisons in its older list are compared."""
     upstream.reset(prisoners=20, generation="2024-06")
     upstream.switch_agencies("ACTIVITY", "MDI")
     assert prisons(upstream) == (("MDI",), {})
 
 
 def test_the_rollout_replaces_both_routes(upstream: Sandbox) -> None:
-    """If NOMIS has neither route, the prisons of the rollout in DPS are compared."""
+    """If NOMIS has neither switches nor the older list of prisons, the prisons of the rollout in DPS are compared."""
     everywhere = rolled_out(upstream)
     body = {"status": 404, "userMessage": "Not Found: No static resource agency-switches/ACTIVITY."}
     upstream.fault("nomis", path=r"^/(agency-switches|service-prisons)/", kind="status", status=404, body=body)
@@ -51,7 +54,11 @@ def test_the_rollout_replaces_both_routes(upstream: Sandbox) -> None:
 
 
 def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
-    """Prisons in the setting are checked one by one, even by services of 2023. A prison without activities is a gap."""
+    """If `ACTIVITY_PRISONS` is set, only its prisons are compared.
+
+    Each is first checked in DPS, even with services of 2023. A prison that DPS does not know, or where it has no
+    activities yet, is a gap. A prison that cannot be checked is compared.
+    """
     without = next(
         each["prisonCode"] for each in Caller(upstream).get("activities", "/rollout") if not each["activitiesRolledOut"]
     )
@@ -64,9 +71,9 @@ def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
 
 
 def test_prisons_that_no_service_lists_are_unknown(upstream: Sandbox) -> None:
-    """If no service lists the prisons, the error says whether the routes are missing or NOMIS failed.
+    """If no service lists the prisons, the error says whether the services are too old or NOMIS failed.
 
-    A failure does not count as an older version.
+    A failure of NOMIS does not count as a missing route.
     """
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:

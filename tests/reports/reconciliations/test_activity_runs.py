@@ -31,20 +31,23 @@ ALLOCATION, SUSPENDED, ATTENDANCE = (
 
 
 def run(app: ReportsApp, kind: type[CountReconciliation], **parameters: Any) -> ReconciliationResult:
-    """A run of the reconciliation."""
+    """Runs the reconciliation `kind`, and returns its result. The run must have a result."""
     result = app.reconcile(ReconciliationParameters(**parameters), kind=kind).result
     assert result is not None
     return result
 
 
 def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
-    """The properties of the events of this name, oldest first."""
+    """The properties of the events called `name`, oldest first."""
     app.telemetry.flush()
     return [each["properties"] for each in read_events(app.database, name)]
 
 
 def test_allocations_track_the_documented_events(upstream: Sandbox, open_app: OpenApp) -> None:
-    """In the worked example the event with the prisons comes first, then a failure for each booking, and no success."""
+    """In the worked example, a run tracks an event with the prisons, one for each booking that differs, and a summary.
+
+    It tracks no success and no error.
+    """
     respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     app = open_app()
@@ -68,7 +71,10 @@ def test_allocations_track_the_documented_events(upstream: Sandbox, open_app: Op
 def test_a_prison_whose_differing_bookings_are_elsewhere_has_a_success_event(
     upstream: Sandbox, open_app: OpenApp, location: str, failed: list[str]
 ) -> None:
-    """If every booking that differs is now at another prison, the prison has a success event and no failure."""
+    """If every booking whose suspended allocations differ is elsewhere now, the prison has a success event.
+
+    If one of these bookings is still at the prison, it has a failure event, and the prison has no success event.
+    """
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
     respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream, b1301002=location, b1301003="PVI")
@@ -79,7 +85,7 @@ def test_a_prison_whose_differing_bookings_are_elsewhere_has_a_success_event(
 
 
 def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a booking moves away, its difference is left out. The report does not say that both sides now agree."""
+    """If a booking that differs moves to another prison, the next run resolves its difference as gone, not as equal."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1}
     respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream, b1301002="WWI")
@@ -93,7 +99,11 @@ def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream
 
 
 def test_attendances_track_events_with_the_date(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Each event of attendances has the date. Two bookings of one prisoner are one difference with two events."""
+    """The events of a run over attendances have the date.
+
+    If a prisoner has an attendance on one booking in NOMIS and on another in DPS, this is one difference with two
+    events.
+    """
     respond_with_attendances(upstream, NOMIS, DPS, BOOKINGS)
     app = open_app()
     result = run(app, Attendances, from_date=DAY, to_date=DAY)
@@ -109,7 +119,7 @@ def test_attendances_track_events_with_the_date(upstream: Sandbox, open_app: Ope
 
 
 def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A suspicious run has no event for either booking of a pair."""
+    """A suspicious run has one event with the number of differences, and no events for single bookings or pairs."""
     respond_with_attendances(upstream, NOMIS, DPS, BOOKINGS)
     app = open_app(reconciliation_suspicious_count="0", reconciliation_suspicious_percent="0")
     assert run(app, Attendances, from_date=DAY, to_date=DAY).suspicious is not None
@@ -128,7 +138,10 @@ def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app
 def test_an_unread_prison_makes_the_run_incomplete(
     upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation], prefix: str, path: str
 ) -> None:
-    """If a prison is unread, the other prisons are compared. A resumed run reads only the unread prison."""
+    """If a prison cannot be read, the others are compared, and the run is incomplete.
+
+    An error event names the prison. A resumed run reads only this prison, and is complete.
+    """
     upstream.reset(prisoners=20)
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI", "PVI")
     upstream.fault("nomis", path=f"^{path.partition('?')[0]}$", status=500)
@@ -147,7 +160,10 @@ def test_an_unread_prison_makes_the_run_incomplete(
 
 
 def test_a_chosen_prison_without_activities_is_not_equal(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A chosen prison without activities does not count as equal. The other chosen prisons are compared."""
+    """If a chosen prison has no activities, the run is incomplete, and an error event names the prison.
+
+    The other chosen prisons are compared.
+    """
     upstream.reset(prisoners=20)
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI")
     app = open_app()
@@ -170,7 +186,7 @@ def test_a_run_that_cannot_list_the_prisons_fails(upstream: Sandbox, open_app: O
 def test_a_run_against_services_without_the_counts_fails(
     upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation]
 ) -> None:
-    """A run against services without the counts fails with an error that says that the services are too old."""
+    """A run against services of 2023, which lack the routes for the counts, fails and says that they are too old."""
     upstream.reset(prisoners=20, generation="2023")
     result = run(open_app(activity_prisons="LEI,MDI"), kind)
     assert result.status == "failed"
@@ -179,7 +195,7 @@ def test_a_run_against_services_without_the_counts_fails(
 
 
 def test_a_prisoner_who_moves_between_list_and_read_is_left_out(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a prisoner leaves before the booking is read, the difference of the suspended allocation is left out."""
+    """If a prisoner leaves after the listing, but before the booking is read, the suspended allocation is left out."""
     upstream.reset(prisoners=150, prisons=24, plant=["suspended-allocations"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["suspended-allocations"]
     (leaves,) = [each["key"][1] for each in planted if each["cause"] == "leaves after listing"]

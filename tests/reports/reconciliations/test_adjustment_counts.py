@@ -1,4 +1,4 @@
-"""The counts and comparisons of adjustments by whole columns are checked against plain code, record by record."""
+"""Adjustments are counted and compared in whole columns with the same results as in plain code, record by record."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ ADJUSTMENTS = st.builds(
 )
 SIDE = st.dictionaries(st.sampled_from(BOOKINGS), st.lists(ADJUSTMENTS, max_size=5))
 Side = dict[int, list[CountedAdjustment]]
-#: Comparing a frame of many rows takes as long as comparing one of few rows.
+#: Few examples with many rows, because comparing a frame of many rows takes as long as comparing one of few rows.
 FEW = settings(deadline=None, max_examples=20)
 
 
 def plain_days(found: list[CountedAdjustment], counter: str) -> int | None:
-    """The sum of the days, or None if any of the numbers is unknown."""
+    """The sum of the days of the adjustments of type `counter`, or None if any of their days are unknown."""
     days = [each.days for each in found if each.counter == counter]
     return None if None in days else sum(each for each in days if each is not None)
 
 
 def plain(found: list[CountedAdjustment]) -> dict[str, int | None]:
-    """The figures of a booking on one side."""
+    """The number of adjustments of each type, and the sum of their days, counted in plain Python."""
     counts = Counter(each.counter for each in found)
     return {
         **{name: counts[name] for name in NAMES},
@@ -50,7 +50,7 @@ def plain(found: list[CountedAdjustment]) -> dict[str, int | None]:
 @FEW
 @given(SIDE, SIDE)
 def test_the_counts_equal_those_of_a_plain_count(nomis: Side, dps: Side) -> None:
-    """The frame has the counts that plain code finds, and a row for every booking, even one without adjustments."""
+    """The frame has a row for every booking, even one without adjustments, with the figures that plain code finds."""
     frame = count({"nomis": nomis, "dps": dps}, list(BOOKINGS))
     assert list(frame["booking_id"]) == list(BOOKINGS)
     for row in records(frame):
@@ -62,7 +62,7 @@ def test_the_counts_equal_those_of_a_plain_count(nomis: Side, dps: Side) -> None
 def plain_difference(
     nomis: list[CountedAdjustment], dps: list[CountedAdjustment]
 ) -> tuple[str, tuple[str, ...]] | None:
-    """The kind of a difference and the fields that differ, computed for one booking."""
+    """The kind of a booking's difference and the fields that differ, or None if the booking does not differ."""
     of_nomis, of_dps = plain(nomis), plain(dps)
     counts = [name for name in NAMES if of_nomis[name] != of_dps[name]]
     days = [
@@ -81,7 +81,7 @@ def plain_difference(
 @FEW
 @given(SIDE, SIDE)
 def test_the_differences_equal_those_of_a_plain_comparison(nomis: Side, dps: Side) -> None:
-    """The comparison finds the bookings, kinds and fields that plain code finds, and does not change the figures."""
+    """The comparison finds the same differing bookings, kinds and fields as plain code, and changes no figure."""
     frame = count({"nomis": nomis, "dps": dps}, list(BOOKINGS)).assign(in_nomis=True, in_dps=True)
     frame = frame.astype({f"{side}_{field.name}": field.dtype for side in ("nomis", "dps") for field in FIELDS})
     before = frame.copy(deep=True)
@@ -97,7 +97,7 @@ def test_the_differences_equal_those_of_a_plain_comparison(nomis: Side, dps: Sid
 
 
 def test_the_text_of_a_difference_is_dps_minus_nomis() -> None:
-    """The text has a difference for each counter that is not equal, in the order of the counters."""
+    """The text has the DPS figure minus the NOMIS figure for each counter that differs, in the counters' order."""
     values = {"taggedBail": (1, 0), "remand": (1, 2), "specialRemission": (1, 1)}
     assert differences_text(values) == "remand 1, taggedBail -1"
     assert differences_text({"remandDays": (20, 15)}) == "remandDays -5"

@@ -58,13 +58,13 @@ SEEN_FROM_NOMIS = (
     "cause", [each for each in vars(causes).values() if isinstance(each, Cause)], ids=lambda each: each.name
 )
 def test_a_difference_says_once_which_side_is_right(cause: Cause) -> None:
-    """No text of a difference has both '(DPS is right)' and 'if DPS is right'."""
+    """If a cause says which side is right, its action does not say so again."""
     assert cause.right_side == "unknown" or "is right" not in cause.action
 
 
 @pytest.fixture
 def make(upstream: Sandbox) -> Iterator[Make]:
-    """A function that creates the reconciliation over the sandbox's current world, with further settings."""
+    """A function that creates the reconciliation of the sandbox's current world, with a scope and further settings."""
     opened: list[Services] = []
 
     def made(scope: Scope | None = None, **settings: str) -> AdjustmentReconciliation:
@@ -78,7 +78,7 @@ def make(upstream: Sandbox) -> Iterator[Make]:
 
 
 def truth(sandbox: Sandbox, *outcomes: str) -> dict[int, dict[str, Any]]:
-    """The planted differences by booking."""
+    """The planted differences with one of the `outcomes`, by booking."""
     found = sandbox.planted()["reconciliations"]["adjustments"]
     return {each["key"][0]: each for each in found if each["outcome"] in outcomes}
 
@@ -89,7 +89,10 @@ def truth(sandbox: Sandbox, *outcomes: str) -> dict[int, dict[str, Any]]:
 def test_adjustments_that_differ_are_found_as_planted(
     upstream: Sandbox, make: Make, seed: int, settings: dict[str, str]
 ) -> None:
-    """Each planted difference has its kind and cause, and nothing else is found, for active and for all bookings."""
+    """The planted differences are found with their kinds and causes, and nothing else is found.
+
+    This is true for the active bookings, for all bookings, and for pages of 20 bookings.
+    """
     upstream.reset(prisoners=200, seed=seed, plant=["adjustments"], every_cause=True)
     wanted = truth(upstream, "reported", "in flight")
     reconciliation = make(**settings)
@@ -118,14 +121,14 @@ def test_a_temporary_difference_is_gone_at_the_second_reading(upstream: Sandbox,
 
 
 def test_released_prisoners_are_compared_only_on_request(upstream: Sandbox, make: Make) -> None:
-    """By default only active bookings are compared."""
+    """By default, only active bookings are compared; a setting adds those of released prisoners."""
     upstream.reset(prisoners=200, plant=["adjustments"])
     active, everyone = (make(**settings).population(PlainReads()) for settings in ({}, ALL))
     assert (active.total, everyone.total) == (200, 220)
 
 
 def sentence_adjustment(caller: Caller, booking_id: int, code: str, days: int) -> None:
-    """Creates an adjustment of the first sentence of a booking in NOMIS."""
+    """Creates an adjustment in NOMIS, for the first sentence of a booking."""
     body = {"adjustmentTypeCode": code, "adjustmentFromDate": "2026-01-10", "adjustmentDays": days}
     path = f"/prisoners/booking-id/{booking_id}/sentences/1/adjustments"
     assert caller.call("nomis", "POST", path, body).status_code == 201
@@ -152,7 +155,11 @@ def dps_adjustment(sandbox: Sandbox, number: int, booking_id: int, offender_no: 
 
 
 def worked_example(upstream: Sandbox) -> tuple[int, str]:
-    """NOMIS has ADA 10, RX 20, RX 0, S240A 5; DPS has ADA 10, REMAND 20 and 12, and one for another booking."""
+    """Creates the worked example, and returns its booking id and prisoner number.
+
+    In NOMIS, the booking has ADA 10, RX 20, RX 0 and S240A 5. In DPS, it has ADA 10, REMAND 20 and REMAND 12; the
+    prisoner's adjustment on another booking does not count.
+    """
     caller = Caller(upstream)
     [prisoner, *_] = upstream.prisoners()
     booking_id, offender_no = prisoner["bookingId"], prisoner["offenderNo"]
@@ -168,7 +175,7 @@ def worked_example(upstream: Sandbox) -> tuple[int, str]:
 
 
 def test_the_worked_example_has_the_expected_differences(upstream: Sandbox, make: Make) -> None:
-    """In the worked example each side has three bookings. DPS has one remand more and one tagged bail fewer."""
+    """In the worked example, each side has three adjustments. DPS has one more remand and one fewer tagged bail."""
     booking_id, offender_no = worked_example(upstream)
     [row] = compare(make()).differing
     assert (row["booking_id"], row["offender_no"], row["kind"]) == (booking_id, offender_no, "different-counts")
@@ -180,7 +187,7 @@ def test_the_worked_example_has_the_expected_differences(upstream: Sandbox, make
 
 
 def test_the_frame_has_the_documented_columns(upstream: Sandbox, make: Make) -> None:
-    """With and without adjustments, the frame has the documented columns and dtypes."""
+    """The frame has the declared columns and dtypes, and a row for each booking, with and without adjustments."""
     reconciliation, reads = make(), PlainReads()
     expected = columns_of(AdjustmentReconciliation)
     for prepare in (lambda: None, lambda: worked_example(upstream)):
@@ -192,7 +199,7 @@ def test_the_frame_has_the_documented_columns(upstream: Sandbox, make: Make) -> 
 
 
 def test_a_prisoner_unknown_to_dps_has_no_adjustments(upstream: Sandbox, make: Make) -> None:
-    """DPS responds 404 for an unknown prisoner, and 422 for a prisoner without a sentence. Neither has adjustments."""
+    """If DPS responds 404 (unknown prisoner) or 422 (no active sentence), the prisoner has no adjustments in DPS."""
     caller = Caller(upstream)
     first, second, *_ = upstream.prisoners()
     for prisoner in (first, second):
@@ -211,7 +218,7 @@ def test_a_prisoner_unknown_to_dps_has_no_adjustments(upstream: Sandbox, make: M
 def test_an_unread_booking_is_neither_equal_nor_different(
     upstream: Sandbox, make: Make, service: str, side: str, path: str
 ) -> None:
-    """If a booking cannot be read, the other bookings of its page are compared."""
+    """If a booking cannot be read on one side, it is unread there, and the other bookings of its page are compared."""
     worked_example(upstream)
     prisoner = upstream.prisoners()[5]
     if service == "nomis":
@@ -230,7 +237,7 @@ def test_an_unread_booking_is_neither_equal_nor_different(
 
 
 def test_a_404_for_a_listed_booking_is_not_an_empty_list(upstream: Sandbox, make: Make) -> None:
-    """If NOMIS lists a booking but responds 404 to its id, the booking does not count as one without adjustments."""
+    """If NOMIS lists a booking, but responds 404 when its adjustments are read, the booking is unread."""
     prisoner = upstream.prisoners()[5]
     body = {"status": 404, "userMessage": "Not Found: booking", "developerMessage": "booking"}
     path = f"/booking-id/{prisoner['bookingId']}/sentencing-adjustments"
@@ -240,7 +247,7 @@ def test_a_404_for_a_listed_booking_is_not_an_empty_list(upstream: Sandbox, make
 
 
 def test_a_prisoner_released_during_the_run_does_not_differ(upstream: Sandbox, make: Make) -> None:
-    """If a prisoner is released during the run, the booking is not a difference of the active bookings."""
+    """If a prisoner is released during a run over active bookings, the second reading leaves out the booking."""
     booking_id, offender_no = worked_example(upstream)
     reconciliation, reads = make(), PlainReads()
     [unit] = reconciliation.population(reads).units
@@ -251,7 +258,7 @@ def test_a_prisoner_released_during_the_run_does_not_differ(upstream: Sandbox, m
 
 
 def test_an_unlisted_page_is_a_gap(upstream: Sandbox, make: Make) -> None:
-    """A page that cannot be listed is a gap, which is named with its key. The bookings after it are compared."""
+    """A page of bookings that cannot be listed is a gap with the page's key. The bookings after the gap are listed."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     key = everyone[9]
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={key}", status=500)
@@ -263,12 +270,12 @@ def test_an_unlisted_page_is_a_gap(upstream: Sandbox, make: Make) -> None:
 
 
 def listed(population: Population) -> list[int]:
-    """The bookings of a population."""
+    """The ids of the bookings of a population."""
     return [booking for unit in population.units for booking, *_ in unit.content["bookings"]]
 
 
 def test_a_resumed_run_lists_the_bookings_in_a_gap(upstream: Sandbox, make: Make) -> None:
-    """A resumed run lists the bookings in a gap, and none of the other bookings again."""
+    """A resumed run lists the bookings in a gap, so that every booking is listed exactly once."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     steps = [everyone[9] + step for step in (0, 1, 10, 100, 1_000)]
     for key in steps:
@@ -284,7 +291,10 @@ def test_a_resumed_run_lists_the_bookings_in_a_gap(upstream: Sandbox, make: Make
 
 
 def test_only_chosen_prisoners_and_prisons_are_read(upstream: Sandbox, make: Make) -> None:
-    """A chosen prisoner without a booking on the list is named."""
+    """Only the bookings of the chosen prisoners, or at the chosen prisons, are read.
+
+    A chosen prisoner without a booking on the list is unread, and named.
+    """
     upstream.reset(prisoners=200, plant=["adjustments"])
     first, *_ = upstream.prisoners()
     found = compare(make(Scope(offender_nos=(first["offenderNo"], "A0000AA"))))
@@ -296,7 +306,10 @@ def test_only_chosen_prisoners_and_prisons_are_read(upstream: Sandbox, make: Mak
 
 
 def test_records_of_pending_messages_are_named(upstream: Sandbox, make: Make) -> None:
-    """A message may name an adjustment of either side, including one that DPS has deleted and NOMIS still has."""
+    """A difference names the adjustments of both sides by their DPS ids, as messages do.
+
+    This includes an adjustment that DPS has deleted and NOMIS still has.
+    """
     upstream.reset(prisoners=200, plant=["adjustments"], every_cause=True)
     reconciliation = make()
     mapped = {each["nomisAdjustmentId"]: each["adjustmentId"] for each in upstream.mappings("adjustments")}
@@ -311,10 +324,7 @@ def test_records_of_pending_messages_are_named(upstream: Sandbox, make: Make) ->
 
 
 def test_only_an_adjustment_that_dps_has_is_resynced(upstream: Sandbox, make: Make) -> None:
-    """The command for an adjustment that only DPS has is a resync.
-
-    No resync is proposed for an adjustment that only NOMIS has.
-    """
+    """A resync is proposed for each unmapped DPS adjustment of a type that differs, but for no unmapped NOMIS one."""
     worked_example(upstream)
     reconciliation = make()
     [row] = compare(reconciliation).differing
@@ -330,7 +340,7 @@ def test_only_an_adjustment_that_dps_has_is_resynced(upstream: Sandbox, make: Ma
 
 
 def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
-    """Creates a world of this generation with planted differences.
+    """Resets the sandbox to services of `generation`, with planted differences.
 
     Returns the scope of the adjustments created in the last `days` days.
     """
@@ -339,7 +349,10 @@ def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
 
 
 def test_new_nomis_adjustments_are_compared_with_services_of_2023(upstream: Sandbox, make: Make) -> None:
-    """A run from a given day finds each adjustment that NOMIS created since that day if DPS has no equal adjustment."""
+    """With services of 2023, a run compares the adjustments that were created in NOMIS since a given day.
+
+    It finds the planted differences that these adjustments can show, with their kinds and causes.
+    """
     scope = windowed(upstream, 100, "2023")
     found = compare(make(scope))
     wanted = {
@@ -355,7 +368,7 @@ def test_new_nomis_adjustments_are_compared_with_services_of_2023(upstream: Sand
 
 
 def test_a_recheck_reads_only_the_adjustments_of_the_window(upstream: Sandbox, make: Make) -> None:
-    """The recheck compares the same adjustments as before, not the whole booking."""
+    """The recheck compares the same adjustments as the first reading, not all adjustments of the bookings."""
     reconciliation, reads = make(windowed(upstream, 100, "2023")), PlainReads()
     [unit] = reconciliation.population(reads).units
     first = reconciliation.differing(reconciliation.read(unit, reads).rows)
@@ -373,7 +386,7 @@ def test_a_window_without_adjustments_compares_nothing(upstream: Sandbox, make: 
 
 
 def test_services_of_2023_need_a_window(upstream: Sandbox, make: Make) -> None:
-    """Services of 2023 cannot list bookings by key. Without a window the run fails, and nothing counts as equal."""
+    """Services of 2023 do not list bookings by key, so a comparison without a first day fails: the route is missing."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         compare(make())
@@ -381,7 +394,10 @@ def test_services_of_2023_need_a_window(upstream: Sandbox, make: Make) -> None:
 
 
 def test_each_side_of_a_booking_is_read_once(upstream: Sandbox, make: Make) -> None:
-    """A booking costs two calls. A page costs two more: the list, and the prisons of bookings without adjustments."""
+    """Each booking is read once from NOMIS and once from DPS.
+
+    A page costs two more calls to NOMIS: for its list, and for the prisons of bookings without adjustments.
+    """
     upstream.clear_records()
     reads = PlainReads()
     compare(make(), reads)

@@ -27,7 +27,7 @@ PREFIX = "sentencing-reports-reconciliation"
 
 
 def reconcile(app: ReportsApp, **parameters: object) -> ReconciliationOutcome:
-    """Runs the reconciliation without real waits."""
+    """Runs the reconciliation of adjustments, without waiting before the recheck."""
     return app.reconcile(ReconciliationParameters(**parameters), kind=AdjustmentReconciliation)  # type: ignore[arg-type]
 
 
@@ -38,7 +38,7 @@ def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
 
 
 def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
-    """The properties of the events with this name, oldest first."""
+    """The properties of the events whose names are `PREFIX`, a hyphen and `name`, oldest first."""
     app.telemetry.flush()
     return [each["properties"] for each in read_events(app.database, f"{PREFIX}-{name}")]
 
@@ -49,7 +49,10 @@ def found(result: ReconciliationResult) -> dict[int, str]:
 
 
 def test_the_worked_example_is_tracked_as_before(upstream: Sandbox, open_app: OpenApp) -> None:
-    """In the worked example the events have the names and properties that the replaced service tracked."""
+    """In the worked example, the events have the names and properties that the replaced service tracked.
+
+    Only the number of differences in days is new.
+    """
     booking_id, offender_no = worked_example(upstream)
     app = open_app()
     assert found(result_of(reconcile(app))) == {booking_id: "different-counts"}
@@ -72,7 +75,7 @@ def test_the_worked_example_is_tracked_as_before(upstream: Sandbox, open_app: Op
 def test_a_run_reports_exactly_the_planted_differences(upstream: Sandbox, open_app: OpenApp, shards: int) -> None:
     """A whole run and a run in shards both report exactly the planted differences.
 
-    Adjustments that were created just before are in flight.
+    Bookings with adjustments that were created just before the run are in flight.
     """
     upstream.reset(prisoners=150, seed=4, plant=["adjustments"], every_cause=True)
     app = open_app(
@@ -95,9 +98,9 @@ def test_a_run_reports_exactly_the_planted_differences(upstream: Sandbox, open_a
 
 
 def test_a_gap_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A gap makes the run incomplete.
+    """If a page of bookings cannot be listed, the run is incomplete, and an event has the key of the page.
 
-    Its event names the key of the page, and a resumed run reads the bookings in it.
+    A resumed run reads the bookings in the gap, and is complete.
     """
     booking_id, _ = worked_example(upstream)
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
@@ -119,7 +122,10 @@ def test_a_gap_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_an_unread_adjustment_of_a_window_is_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Once an unread adjustment can be read, a resumed run finds every difference of the window."""
+    """If an adjustment created since the first day cannot be read, the run is incomplete.
+
+    Once it can be read, a resumed run has the result of an undisturbed run.
+    """
     since = (london_now() - timedelta(days=100)).date()
     windowed(upstream, 100, "2023")
     app = open_app(reports_sentencing_reconciliation_page_size="5")
@@ -147,7 +153,7 @@ def test_an_unread_adjustment_of_a_window_is_read_on_resuming(upstream: Sandbox,
 
 
 def test_a_run_with_too_many_gaps_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If there are more gaps than the setting allows, the list itself is at fault."""
+    """If more parts of the list fail than the setting allows, the run fails."""
     key = sorted(each["bookingId"] for each in upstream.prisoners())[4]
     for step in (0, 1):
         query = f"bookingId={key + step}"
@@ -159,7 +165,10 @@ def test_a_run_with_too_many_gaps_fails(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_an_unread_booking_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An unread booking is named and is neither equal nor different. A resumed run reads it."""
+    """If a booking cannot be read, the run is incomplete, and both its result and an event name the booking.
+
+    A resumed run reads the booking, and is complete.
+    """
     worked_example(upstream)
     prisoner = upstream.prisoners()[7]
     upstream.fault("adjustments", query=f"person={prisoner['offenderNo']}", status=500)
@@ -176,7 +185,7 @@ def test_an_unread_booking_makes_the_run_incomplete(upstream: Sandbox, open_app:
 
 
 def test_a_difference_with_a_message_given_up_is_reported(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the message about a difference was given up on, the difference is reported and its message is named.
+    """If the program gave up on the message about a difference, the difference is reported, and its diagnosis says why.
 
     If the message may still be handled, the difference is in flight.
     """
@@ -197,7 +206,7 @@ def test_a_difference_with_a_message_given_up_is_reported(upstream: Sandbox, ope
 
 
 def test_services_of_2023_are_too_old_without_a_window(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run against services of 2023 fails without a window, and says why."""
+    """A run without a first day fails against services of 2023, and says that they are too old."""
     upstream.reset(prisoners=20, generation="2023")
     app = open_app()
     result = result_of(reconcile(app))
@@ -207,7 +216,10 @@ def test_services_of_2023_are_too_old_without_a_window(upstream: Sandbox, open_a
 
 
 def test_a_report_of_many_differences_is_small(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A report of 400 differences is below 1 MB, since it leaves out types without adjustments on either side."""
+    """A report of 400 differences is smaller than 1 MB, both as a page and as JSON.
+
+    For each difference, it leaves out the types of which neither side has an adjustment.
+    """
     upstream.reset(prisoners=150, plant=["adjustments"], every_cause=True)
     result = result_of(reconcile(open_app()))
     assert len(result.mismatches) == len(truth(upstream, "reported"))

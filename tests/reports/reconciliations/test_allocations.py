@@ -32,7 +32,7 @@ NOMIS_LIST = "^/allocations/reconciliation/LEI$"
 
 
 def test_bookings_with_different_counts_differ(upstream: Sandbox) -> None:
-    """Bookings on only one side, and bookings with different counts, differ wherever they are now."""
+    """A booking that only one side counts, or that has different counts, is a difference, wherever it is now."""
     respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     with open_reconciliation(Allocations, upstream) as allocations:
@@ -45,7 +45,7 @@ def test_bookings_with_different_counts_differ(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize("location", ["WWI", "PVI"])
 def test_a_suspended_allocation_elsewhere_does_not_differ(upstream: Sandbox, location: str) -> None:
-    """The suspended allocation of a booking that is now at another prison is not a difference."""
+    """A suspended allocation is not a difference if its booking is now at another prison. The reason is recorded."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
     respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream, b1301002=location, b1301003="PVI")
@@ -58,7 +58,7 @@ def test_a_suspended_allocation_elsewhere_does_not_differ(upstream: Sandbox, loc
 
 
 def test_a_booking_that_nomis_does_not_know_is_reported(upstream: Sandbox) -> None:
-    """A booking that NOMIS does not know is reported without its prisoner number and location."""
+    """A booking that NOMIS does not have is reported, with that cause, and without its prisoner number and location."""
     respond_with_counts(upstream, {}, {1301002: 1}, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream)
     with open_reconciliation(SuspendedAllocations, upstream) as suspended:
@@ -75,7 +75,7 @@ def test_a_booking_that_nomis_does_not_know_is_reported(upstream: Sandbox) -> No
 def test_planted_differences_of_allocations_are_found(
     upstream: Sandbox, kind: type[Allocations], seed: int, prisons: int
 ) -> None:
-    """Exactly the planted differences of allocations are reported, each with its cause."""
+    """The planted differences of allocations are reported with their causes, or ignored, exactly as planted."""
     upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     planted = upstream.planted()["reconciliations"][kind.name]
     with open_reconciliation(kind, upstream) as reconciliation:
@@ -110,7 +110,10 @@ CAUSES = {
 
 @pytest.mark.parametrize("kind", [SuspendedAllocations, Allocations])
 def test_each_difference_has_the_command_that_fixes_it(upstream: Sandbox, kind: type[Allocations]) -> None:
-    """The DPS allocations to resynchronise are named for each difference."""
+    """If a resync can fix a difference, its commands resync the DPS allocations and compare the prison again.
+
+    Other differences have no such commands.
+    """
     upstream.reset(**PLANTED)
     allocations = {each["id"]: each for each in upstream.entities("allocation")}
     with open_reconciliation(kind, upstream) as reconciliation:
@@ -130,9 +133,9 @@ def test_each_difference_has_the_command_that_fixes_it(upstream: Sandbox, kind: 
 
 
 def test_differences_are_found_without_the_role_for_allocation_ids(upstream: Sandbox) -> None:
-    """Without the role that reads allocations, the differences are the same.
+    """Without the role that reads single allocations in DPS, all planted differences are still found.
 
-    The report says why it names no allocations.
+    The explanation of each difference of a known booking says why no allocation is named.
     """
     upstream.reset(**PLANTED)
     upstream.grant("activities", ["NOMIS_ACTIVITIES"])
@@ -144,7 +147,10 @@ def test_differences_are_found_without_the_role_for_allocation_ids(upstream: San
 
 
 def test_a_recheck_reads_only_prisons_with_differences(upstream: Sandbox) -> None:
-    """At the recheck, records that arrived late are equal. If a prison cannot be read again, its rows are unread."""
+    """At the recheck, a booking whose record arrived late no longer differs.
+
+    If a prison cannot be read again, its bookings are unread.
+    """
     upstream.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     late = next(each for each in upstream.planted()["reconciliations"]["allocations"] if each["outcome"] == "settles")
     with open_reconciliation(Allocations, upstream) as allocations:
@@ -172,7 +178,7 @@ def test_a_recheck_reads_only_prisons_with_differences(upstream: Sandbox) -> Non
     ],
 )
 def test_an_implausible_response_leaves_the_prison_unread(upstream: Sandbox, service: str, body: object) -> None:
-    """Another prison, a repeated booking, a negative count and a missing list are implausible."""
+    """A response with another prison, a repeated booking, a negative count or no list raises an error."""
     respond_with_counts(upstream, {1: 1}, {1: 1})
     upstream.clear_faults()
     path = NOMIS_LIST if service == "nomis" else "^/synchronisation/reconciliation/allocations/LEI$"
@@ -182,7 +188,7 @@ def test_an_implausible_response_leaves_the_prison_unread(upstream: Sandbox, ser
 
 
 def test_only_a_chosen_prison_is_read(upstream: Sandbox) -> None:
-    """A chosen prison without activities is not read, and a prisoner cannot be chosen."""
+    """Of the chosen prisons, only those with activities are read. A scope with a prisoner is refused."""
     scope = Scope(prisons=("LEI", "XYZ"))
     with open_reconciliation(Allocations, upstream, scope) as allocations:
         assert [unit.id for unit in allocations.population(PlainReads()).units] == ["LEI"]
@@ -194,9 +200,9 @@ def test_only_a_chosen_prison_is_read(upstream: Sandbox) -> None:
 
 
 def test_services_without_the_counts_are_too_old(upstream: Sandbox) -> None:
-    """If a service lacks the counts, nothing is compared, and the error names the route.
+    """Services of 2023 do not have the counts: reading them fails, and the error shows that the services are too old.
 
-    Services from before May 2025 lack the counts of suspended allocations.
+    Services of June 2024 have the counts of active allocations, but DPS does not yet have those of suspended ones.
     """
     upstream.reset(prisoners=20, generation="2023")
     with open_reconciliation(Allocations, upstream, activity_prisons="MDI") as allocations:
@@ -215,7 +221,7 @@ def test_services_without_the_counts_are_too_old(upstream: Sandbox) -> None:
 
 
 class Given(Allocations):
-    """Allocations with the counts that a test gives."""
+    """The reconciliation of allocations, with counts from a test instead of from the services."""
 
     def __init__(self, nomis: dict[int, int], dps: dict[int, int]) -> None:
         """Takes the counts of both sides, so that no service is called."""

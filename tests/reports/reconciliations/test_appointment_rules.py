@@ -67,12 +67,12 @@ DPS = st.builds(
     cancelled=st.sampled_from([None, False, True]),
 )
 
-#: Comparing a frame of many rows takes as long as comparing one of few rows.
+#: Few examples with many rows, because comparing a frame of many rows takes as long as comparing one of few rows.
 FEW = settings(deadline=None, max_examples=15)
 
 
 def same_end(nomis: NomisAppointment, dps: Attendee) -> bool:
-    """The rule about end times in plain Python."""
+    """Whether the end times agree, by a rule in plain Python."""
     if nomis.end_date_time is None:
         hour_later = (datetime.combine(DAY, dps.start_time) + timedelta(hours=1)).time()
         return dps.end_time in (None, hour_later)
@@ -82,7 +82,7 @@ def same_end(nomis: NomisAppointment, dps: Attendee) -> bool:
 
 
 def plain_differences(nomis: NomisAppointment, dps: Attendee) -> tuple[str, ...]:
-    """The fields that differ by the plain rules."""
+    """The names of the fields that differ according to the plain rules."""
     start = nomis.start_date_time
     both_known = nomis.status is not None and dps.cancelled is not None
     rules = {
@@ -102,7 +102,7 @@ def plain_differences(nomis: NomisAppointment, dps: Attendee) -> tuple[str, ...]
 def compared(
     pairs: Sequence[tuple[int | None, int | None]], nomis: Mapping[int, NomisAppointment], dps: Mapping[int, Attendee]
 ) -> list[dict[str, Any]]:
-    """The rows that differ."""
+    """The rows that differ among `pairs` of ids, with the records that the two sides have for these ids."""
     listed = pd.DataFrame(pairs, columns=["nomis_id", "dps_id"], dtype="Int64")
     frame = typed(Appointments, join(listed, nomis_columns(nomis), dps_columns(dps)))
     return records(differences(frame))
@@ -114,7 +114,10 @@ def compared(
 def test_mapped_pairs_differ_by_the_plain_rules(
     pairs: list[tuple[NomisAppointment | None, Attendee | None]],
 ) -> None:
-    """The vectorised and the plain rules agree, even if one or both sides lack the record, or nothing is compared."""
+    """The vectorised rules find the same differences between mapped pairs as the plain rules.
+
+    This is true even if one or both sides lack the record, or if there are no pairs. The rows keep the values of DPS.
+    """
     nomis = {900 + place: each for place, (each, _) in enumerate(pairs) if each is not None}
     dps = {place: each for place, (_, each) in enumerate(pairs) if each is not None}
     found = {row["dps_id"]: row for row in compared([(900 + place, place) for place in range(len(pairs))], nomis, dps)}
@@ -148,9 +151,9 @@ def test_mapped_pairs_differ_by_the_plain_rules(
 @example([])
 @given(st.lists(st.tuples(NOMIS, st.booleans()), min_size=16, max_size=24))
 def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[NomisAppointment, bool]]) -> None:
-    """Duplicates have the same booking, location, start and category, all of them known.
+    """An unmapped record is a duplicate if a mapped one has the same booking, location, start and category.
 
-    A mapped record is never a duplicate.
+    The location and the start must be known. A mapped record is never a duplicate.
     """
     nomis = {900 + place: record for place, (record, _) in enumerate(made)}
     dps = {place: ATTENDEE for place, (_, mapped) in enumerate(made) if mapped}
@@ -186,9 +189,9 @@ def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[N
     ],
 )
 def test_missing_and_equal_end_times_agree(nomis: str | None, dps: str | None, same: bool) -> None:
-    """A missing end time in NOMIS agrees with a missing end time, or a length of one hour, in DPS.
+    """An appointment without an end in NOMIS agrees with one in DPS that has no end or lasts one hour.
 
-    An end time equal to the start agrees with a missing end time.
+    One that ends when it starts in NOMIS agrees with one without an end in DPS.
     """
     end = None if nomis is None else datetime.combine(DAY, time.fromisoformat(nomis))
     record = RECORD.model_copy(update={"end_date_time": end})
@@ -201,7 +204,7 @@ def test_missing_and_equal_end_times_agree(nomis: str | None, dps: str | None, s
     ("day", "ahead"), [(date(2027, 8, 24), False), (date(2027, 8, 25), True), (date(2062, 8, 25), True)]
 )
 def test_appointments_a_year_ahead_are_left_out(day: date, ahead: bool) -> None:
-    """A mapped pair is left out if its date in NOMIS is at least a year from now."""
+    """A mapped pair counts as a year ahead if its date in NOMIS is at least a year from today."""
     record = RECORD.model_copy(update={"start_date_time": datetime.combine(day, time(9, 30))})
     pairs = pd.DataFrame([(901, 71), (902, None)], columns=["nomis_id", "dps_id"], dtype="Int64")
     frame = typed(Appointments, join(pairs, nomis_columns({901: record, 902: record}), dps_columns({71: ATTENDEE})))
@@ -209,7 +212,11 @@ def test_appointments_a_year_ahead_are_left_out(day: date, ahead: bool) -> None:
 
 
 def test_times_of_change_are_london_times_in_utc() -> None:
-    """Times of change are read as London time. In the hour that comes twice in autumn, the later time counts."""
+    """Times of change are read as London time, and returned in UTC.
+
+    A time that occurs twice in autumn is the later moment. A time that is skipped in spring is the end of the skipped
+    hour.
+    """
     moments = [datetime.fromisoformat(text) for text in ("2026-08-01T10:00", "2026-10-25T01:30", "2027-03-28T01:30")]
     nomis = {
         901 + place: RECORD.model_copy(update={"created_date": each, "modified_date": None})

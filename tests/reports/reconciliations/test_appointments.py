@@ -24,7 +24,7 @@ from tests.harness.reconciliations import OpenApp
 from tests.harness.sandboxes import Caller
 
 Value = TypeVar("Value")
-#: Planted causes, and what a report says of each.
+#: The cause that a report gives for each planted cause.
 CAUSES = {
     **dict.fromkeys(
         (
@@ -54,19 +54,19 @@ GENERATIONS = pytest.mark.parametrize("generation", ["2023", "today"])
 
 @pytest.fixture
 def prisoner(upstream: Sandbox) -> dict[str, Any]:
-    """A prisoner at a prison with appointments in DPS."""
+    """A prisoner at a prison to which appointments in DPS have been rolled out."""
     found: dict[str, Any] = upstream.receive(PRISON)
     return found
 
 
 def appointments(open_app: OpenApp, scope: Scope | None = None, **settings: str) -> Appointments:
-    """The comparison against the sandbox, of one prison unless a scope is given."""
+    """The reconciliation of appointments in the sandbox, for one prison unless a scope is given."""
     app = open_app(**settings)
     return Appointments(app.services, app.settings, scope or Scope(prisons=(PRISON,)))
 
 
 def kinds(found: Compared) -> set[tuple[Any, ...]]:
-    """The kind of each difference, by its ids."""
+    """The NOMIS id, the DPS id and the kind of each difference."""
     return found.found("nomis_id", "dps_id", "kind")
 
 
@@ -74,7 +74,7 @@ def kinds(found: Compared) -> set[tuple[Any, ...]]:
 def test_the_worked_example_has_a_difference_for_each_rule(
     upstream: Sandbox, open_app: OpenApp, generation: str
 ) -> None:
-    """Each difference is found, with the command that fixes it."""
+    """In the worked example, exactly the three differences are found, each with the command that fixes it."""
     upstream.reset(prisoners=20, generation=generation)
     make_worked_example(upstream, upstream.receive(PRISON))
     reconciliation = appointments(open_app)
@@ -106,10 +106,7 @@ def test_the_worked_example_has_a_difference_for_each_rule(
 def test_exactly_the_planted_differences_of_appointments_are_found(
     upstream: Sandbox, open_app: OpenApp, generation: str, seed: int, prisons: int
 ) -> None:
-    """Every planted difference is found with its kind and cause.
-
-    Appointments that agree, are in a cell or have no end are not found.
-    """
+    """The planted differences of appointments are found with their kinds and causes, or ignored, exactly as planted."""
     world: dict[str, Any] = {"prisoners": 60, "prisons": prisons, "seed": seed, "generation": generation}
     upstream.reset(**world, plant=["appointments"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["appointments"]
@@ -134,7 +131,10 @@ def test_a_run_of_an_old_service_needs_the_prisons(upstream: Sandbox, open_app: 
 
 
 def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """For each of the nine rules, a difference in only that field is found."""
+    """A difference in a compared field is found, and no other field is named.
+
+    An appointment does not differ because its prisoner is now at another prison.
+    """
     other = upstream.receive(PRISON)
     elsewhere = upstream.receive("LEI")
     changes: dict[str, dict[str, Any]] = {
@@ -162,7 +162,10 @@ def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: 
 
 
 def test_locations_are_translated_or_in_a_cell(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A room is translated from its DPS id. For an appointment in a cell, NOMIS may have any location."""
+    """If DPS gives a location by its DPS id, the id is translated before the comparison.
+
+    For an appointment in a cell, NOMIS may have any location.
+    """
     put_in_dps(upstream, prisoner, 71, "09:00", "10:00", room_by_uuid=True)
     put_in_nomis(upstream, prisoner, 9071, "09:00", "10:00", 71)
     put_in_dps(upstream, prisoner, 72, "11:00", "12:00", room_by_uuid=True)
@@ -197,7 +200,10 @@ def test_a_mapping_to_a_missing_record_is_a_difference(
 def test_an_appointment_deleted_in_dps_needs_no_record(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """NOMIS need not have an appointment that is deleted in DPS, although a search of DPS still finds it."""
+    """NOMIS need not have an appointment that is deleted in DPS, although a search of DPS still finds it.
+
+    An appointment that is cancelled on both sides does not differ.
+    """
     put_in_dps(upstream, prisoner, 71, "09:00", None, deleted=True)
     put_in_dps(upstream, prisoner, 72, "09:00", None, cancelled=True)
     put_in_nomis(upstream, prisoner, 9072, "09:00", None, 72, status="CANC")
@@ -207,7 +213,7 @@ def test_an_appointment_deleted_in_dps_needs_no_record(
 def test_equal_records_without_a_mapping_name_each_other(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """If equal records on both sides are not mapped, each names the other, and one command maps both."""
+    """If equal records on both sides are not mapped, each names the other, and both have the same resync command."""
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_nomis(upstream, prisoner, 9071, "09:00", None)
     reconciliation = appointments(open_app)
@@ -236,7 +242,7 @@ def test_all_pages_of_ids_are_listed(
 
 
 def test_an_unread_page_of_ids_is_a_gap(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """If a page cannot be read, the records on it that DPS has are still found, by their mappings."""
+    """If a page of NOMIS ids cannot be read, it is a gap. Records on it that DPS has are found by their mappings."""
     for number in range(8):
         put_in_dps(upstream, prisoner, 70 + number, f"09:{number:02}", None)
         start = "14:00" if number == 5 else f"09:{number:02}"
@@ -260,7 +266,7 @@ def test_an_unread_page_of_ids_is_a_gap(upstream: Sandbox, open_app: OpenApp, pr
 def test_an_unread_appointment_is_neither_equal_nor_different(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], service: str, path: str, key: dict[str, int]
 ) -> None:
-    """Whichever read fails, the record is unread and named by its key."""
+    """If any read of an appointment fails, the appointment is unread, with its key, and the others are compared."""
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_nomis(upstream, prisoner, 9071, "09:15", None, 71)
     put_in_dps(upstream, prisoner, 72, "10:00", None, prison_id="LEI")
@@ -278,7 +284,7 @@ def test_an_unread_appointment_is_neither_equal_nor_different(
 
 
 def test_a_prison_without_appointments_in_dps_is_a_gap(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A chosen prison without appointments in DPS does not count as equal, nor its NOMIS records as differences."""
+    """If appointments are not rolled out to a chosen prison, it is a gap, and its NOMIS records are not compared."""
     prison_id = next(
         each["prisonCode"]
         for each in Caller(upstream).get("activities", "/rollout?prisonsLive=false")
@@ -306,7 +312,10 @@ def test_a_prison_that_dps_does_not_search_is_a_gap(
 
 
 def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """DPS refuses to search a whole month at once, so a long window is searched in parts. Both ends are included."""
+    """DPS refuses to search a whole month at once, so a longer window is searched in parts.
+
+    Its first and last days are included.
+    """
     first, last = date(2026, 1, 31), date(2026, 4, 1)
     for number, day in enumerate((first - timedelta(days=1), first, last, last + timedelta(days=1)), start=71):
         put_in_dps(upstream, prisoner, number, "09:00", None, day=day.isoformat())
@@ -321,14 +330,14 @@ def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp
 
 
 class _ChangingReads(PlainReads):
-    """Makes a change after reading each of the first pages from NOMIS."""
+    """Makes the next of `changes` after reading each page from NOMIS, until none is left."""
 
     def __init__(self, changes: list[Callable[[], object]]) -> None:
         super().__init__()
         self._changes = changes
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """Returns the page, and then makes the next change."""
+        """Reads the page, makes the next change if the page is from NOMIS, and returns the page."""
         found = super().page(service, read)
         if service is UpstreamName.NOMIS and self._changes:
             self._changes.pop(0)()
@@ -355,7 +364,7 @@ def test_records_are_found_although_the_list_moves(
 
 
 def test_a_list_that_keeps_changing_is_a_gap(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """If a list keeps changing, the records that were seen are compared, and the run is incomplete."""
+    """If the list of NOMIS ids keeps changing, it is a gap, and the records that were seen are compared."""
     for number in range(4):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
 
@@ -371,7 +380,10 @@ def test_a_list_that_keeps_changing_is_a_gap(upstream: Sandbox, open_app: OpenAp
 def test_differences_that_agree_at_the_second_reading_are_gone(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """A mapping or a cancellation that was late is not a difference at the second reading."""
+    """If a mapping or a cancellation arrives late, its appointment does not differ at the second reading.
+
+    Other differences remain. Messages about an appointment are found by its DPS id.
+    """
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_dps(upstream, prisoner, 72, "10:00", None, cancelled=True)
     put_in_nomis(upstream, prisoner, 9072, "10:00", None, 72)
@@ -394,7 +406,7 @@ def test_differences_that_agree_at_the_second_reading_are_gone(
 def test_a_row_that_cannot_be_read_again_is_unread(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """A duplicate is unread even if only the mapped record that it duplicates cannot be read.
+    """At the second reading, a duplicate is unread if the mapped record that it duplicates cannot be read.
 
     The other rows are read.
     """

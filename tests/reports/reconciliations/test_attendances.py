@@ -30,14 +30,14 @@ def compared(
     dps: dict[int, int] = DPS,
     bookings: dict[int, tuple[str, str]] = BOOKINGS,
 ) -> Compared:
-    """The comparison of one day at Moorland with these counts and bookings."""
+    """Compares one day at Moorland, with the given counts, and with the prisoner and prison of each of `bookings`."""
     respond_with_attendances(upstream, nomis, dps, bookings)
     with open_reconciliation(Attendances, upstream, Scope(from_date=DAY, to_date=DAY)) as attendances:
         return compare(attendances)
 
 
 def cause(found: Compared, **key: Any) -> str:
-    """The cause of a difference."""
+    """The cause of the difference with the values in `key`."""
     diagnosis = found.explanation(**key).diagnosis
     assert diagnosis is not None
     return diagnosis.cause
@@ -47,7 +47,10 @@ ANOTHER = "the prisoner was put back on another booking, and NOMIS paid on the f
 
 
 def test_the_worked_example_of_attendances(upstream: Sandbox) -> None:
-    """Two bookings of one prisoner are one difference, and a booking that is now at another prison is left out."""
+    """In the worked example, two bookings of one prisoner are one difference.
+
+    A booking that is no longer at the prison is left out.
+    """
     found = compared(upstream)
     day = DAY.isoformat()
     assert found.kinds == {("MDI", 1204440, day): DPS_ONLY, ("MDI", 1204470, day): DPS_ONLY}
@@ -63,9 +66,10 @@ def test_the_worked_example_of_attendances(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize("over", [1204430, 1204440])
 def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbox, over: int) -> None:
-    """If one booking of a pair is elsewhere, the pair is still one difference.
+    """If a prisoner's two bookings form a pair, and one of them is elsewhere, the pair is still one difference.
 
-    If both bookings are elsewhere, the pair is not reported.
+    In a pair, NOMIS counts an attendance on one booking and DPS on the other. If both bookings are elsewhere, the pair
+    is not reported.
     """
     found = compared(upstream, bookings=BOOKINGS | {over: ("A1111AA", "OUT")})
     assert cause(found, booking_id=1204440) == ANOTHER
@@ -78,14 +82,14 @@ def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbo
 
 
 def test_bookings_with_different_numbers_are_not_a_pair(upstream: Sandbox) -> None:
-    """One paid attendance on one booking and two on the other are two differences."""
+    """Two paid attendances on one booking in NOMIS, and one on another booking in DPS, are two differences."""
     found = compared(upstream, nomis={1204430: 2}, dps={1204440: 1})
     assert set(found.kinds.values()) == {NOMIS_ONLY, DPS_ONLY}
     assert not found.ignored
 
 
 def test_each_difference_is_in_one_pair_at_most(upstream: Sandbox) -> None:
-    """If a prisoner has three bookings, two form a pair and the third is a separate difference."""
+    """If three bookings of a prisoner differ, two form a pair, and the third is a separate difference."""
     bookings = dict.fromkeys((1, 2, 3), ("A1111AA", "MDI"))
     found = compared(upstream, nomis={1: 1}, dps={2: 1, 3: 1}, bookings=bookings)
     assert sorted(cause(found, booking_id=each) == ANOTHER for each in (2, 3)) == [False, True]
@@ -114,7 +118,11 @@ def test_each_difference_is_in_one_pair_at_most(upstream: Sandbox) -> None:
 def test_differences_are_those_of_a_naive_comparison(
     upstream: Sandbox, bookings: list[tuple[tuple[int | None, int | None], str, str]]
 ) -> None:
-    """A naive comparison first finds pairs of one prisoner's bookings, and then drops what is not at the prison."""
+    """For any bookings, the differences are those of a naive comparison.
+
+    The naive comparison first finds pairs of one prisoner's bookings, and then drops the bookings that are not at the
+    prison.
+    """
     upstream.clear_faults()
     counts = {booking: each[0] for booking, each in enumerate(bookings, start=1)}
     nomis = {booking: of_nomis for booking, (of_nomis, _) in counts.items() if of_nomis is not None}
@@ -142,7 +150,7 @@ def test_differences_are_those_of_a_naive_comparison(
 
 
 def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
-    """By default the attendances of yesterday are compared, since that day is over."""
+    """By default, only yesterday's attendances are compared, since that day is over."""
     upstream.reset(prisoners=20, prisons=24)
     today = london_today()
     with open_reconciliation(Attendances, upstream) as attendances:
@@ -154,7 +162,7 @@ def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize(("seed", "prisons"), WORLDS)
 def test_planted_differences_of_attendances_are_found(upstream: Sandbox, seed: int, prisons: int) -> None:
-    """Exactly the planted differences of attendances are reported, each with its cause."""
+    """The planted differences of attendances are reported with their causes, or ignored, exactly as planted."""
     upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     planted = upstream.planted()["reconciliations"]["attendances"]
     with open_reconciliation(Attendances, upstream) as attendances:
@@ -179,7 +187,10 @@ CAUSES = {
 
 
 def test_each_difference_has_its_fix(upstream: Sandbox) -> None:
-    """Each difference has the DPS attendances to resynchronise and the day to compare again."""
+    """If a resync can fix a difference, its commands resync the DPS attendances and compare the day again.
+
+    Other differences have no such commands.
+    """
     upstream.reset(**PLANTED)
     attendances = {each["id"]: each["prisoner_number"] for each in upstream.entities("attendance")}
     numbers = {each["bookingId"]: each["offenderNo"] for each in upstream.prisoners()}
@@ -220,7 +231,7 @@ def test_a_difference_that_payroll_has_paid_has_no_resync(upstream: Sandbox) -> 
 
 
 def test_a_recheck_reads_the_same_day(upstream: Sandbox) -> None:
-    """The rows that are read again have the same keys, including the day."""
+    """At the recheck, the rows that are read again have the same keys as before, including the day."""
     upstream.reset(**PLANTED)
     with open_reconciliation(Attendances, upstream) as attendances:
         rows = compare(attendances, again=False).rows

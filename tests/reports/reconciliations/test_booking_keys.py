@@ -31,7 +31,7 @@ class Bookings:
         self.calls: list[tuple[int, int]] = []
 
     def read(self, key: int, size: int) -> list[PrisonerId]:
-        """Returns the page after a key."""
+        """Returns the next `size` bookings after `key`, or raises an error if a broken one is among them."""
         self.calls.append((key, size))
         start = bisect_right(self.ids, key)
         page = self.ids[start : start + size]
@@ -98,7 +98,7 @@ def test_only_the_requested_part_is_listed(ids: list[int], size: int, after: int
 
 @pytest.mark.parametrize("error", [BreakerOpen("nomis"), UpstreamError("nomis", "GET", "/", status=403, message="no")])
 def test_an_outage_ends_the_listing(error: SyncError) -> None:
-    """If the service accepts no calls, no page is at fault, so the listing ends and skips nothing."""
+    """If the breaker is open or NOMIS refuses the credentials, the listing raises the error and skips no booking."""
 
     def read(key: int, size: int) -> list[PrisonerId]:
         raise error
@@ -116,7 +116,7 @@ def services(upstream: Sandbox) -> Iterator[Services]:
 
 
 def walk_nomis(services: Services, size: int, waits: list[float] | None = None) -> tuple[list[int], list[KeyGap]]:
-    """Lists the active bookings of NOMIS, and records the waits instead of waiting."""
+    """The ids of the active bookings that NOMIS lists, and the gaps. Adds the waits to `waits` instead of waiting."""
     reads = SharedReads(services, sleep=([] if waits is None else waits).append)
 
     def read(key: int, most: int) -> tuple[PrisonerId, ...]:
@@ -145,7 +145,7 @@ def test_a_page_is_retried_before_it_becomes_a_gap(services: Services, upstream:
 
 
 def test_a_page_that_stays_broken_is_a_gap(services: Services, upstream: Sandbox) -> None:
-    """If a page stays broken, only the bookings up to the next key that works are lost."""
+    """If a page stays broken, only the bookings up to the next key that works are in a gap."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     for key in (everyone[9], everyone[9] + 1):
         upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={key}", status=500)
@@ -168,14 +168,17 @@ def test_a_page_that_stays_broken_is_a_gap(services: Services, upstream: Sandbox
     ],
 )
 def test_an_implausible_page_is_refused(services: Services, upstream: Sandbox, body: object) -> None:
-    """Ids that do not ascend from the key, too many rows, rows without bookings, and other formats are refused."""
+    """A page is refused if its ids do not ascend from the key or contradict its last id.
+
+    It is also refused if it has too many rows, incomplete rows or another format.
+    """
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", status=200, body=body)
     with pytest.raises(UpstreamError, match="cannot be right"):
         latest_bookings(services.nomis, 0, 5, active_only=True)
 
 
 def test_a_nomis_without_the_list_is_too_old(services: Services, upstream: Sandbox) -> None:
-    """If NOMIS lacks the route, no page is at fault, so the listing fails and skips nothing."""
+    """If NOMIS does not have the route, the listing raises an error that says so, and skips no booking."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         walk_nomis(services, 5)

@@ -1,4 +1,4 @@
-"""Each row of the decision table, with histories that the tests make."""
+"""Each row of the decision table for incentive levels, checked with histories that the tests make up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OFFENDER = "A4471CK"
 def record(
     sequence: int, level: str, at: str, module: str | None = "JDBC Thin Client", prison: str = "MDI"
 ) -> IepRecord:
-    """A NOMIS record."""
+    """A record of an incentive level in NOMIS, dated `at` and made by `module`."""
     moment = datetime.fromisoformat(at)
     return IepRecord(
         booking_id=BOOKING,
@@ -48,7 +48,7 @@ def review(
     booking: int = BOOKING,
     who: str = OFFENDER,
 ) -> Review:
-    """A DPS review."""
+    """A review of an incentive level in DPS, dated `at`."""
     moment = datetime.fromisoformat(at)
     return Review(
         id=review_id,
@@ -63,7 +63,7 @@ def review(
 
 
 def evidence(records: list[IepRecord], reviews: list[Review], **more: object) -> Evidence:
-    """Evidence of the records, the current one first, and of the reviews, newest first."""
+    """Evidence with these NOMIS records, the current one first, and DPS reviews, the newest first."""
     summary = None
     if reviews:
         newest = reviews[0]
@@ -79,7 +79,7 @@ def evidence(records: list[IepRecord], reviews: list[Review], **more: object) ->
 
 
 def written(sequence: int, booking: int = BOOKING) -> ReviewMapping:
-    """The mapping of the current review to this sequence of the booking."""
+    """The mapping of the current review to the NOMIS record `sequence` of `booking`."""
     return ReviewMapping(booking, sequence)
 
 
@@ -182,7 +182,7 @@ WRONG_ORDER = evidence(
     ],
 )
 def test_the_first_matching_row_gives_the_cause(number: int, side: str, case: Evidence) -> None:
-    """The first row that applies gives the cause and the side that is right."""
+    """The first row of the decision table that applies gives the cause and the side that is right."""
     found = diagnose(case)
     assert (found.number, found.right_side) == (number, side)
     assert found.cause == CAUSES[number].name
@@ -191,9 +191,9 @@ def test_the_first_matching_row_gives_the_cause(number: int, side: str, case: Ev
 
 
 def test_the_missed_received_event_is_proposed() -> None:
-    """In the worked example of a missed transfer, the NOMIS module gives the reason.
+    """If DPS missed a transfer, the command that publishes the received event again is proposed.
 
-    The record that the system wrote gives the prison and the time.
+    The NOMIS record gives the reason of the event by its module, and the prison and the time.
     """
     assert diagnose(MISSED).commands == (
         (
@@ -205,7 +205,7 @@ def test_the_missed_received_event_is_proposed() -> None:
 
 
 def test_only_the_duplicate_records_are_to_be_deleted() -> None:
-    """If a prisoner was received twice, the request names only the sequences above the one that DPS wrote."""
+    """If a prisoner was received twice, NOMIS support is asked to delete only the records after the one from DPS."""
     found = diagnose(TWICE)
     assert found.request is not None
     assert "prisoner A4471CK, booking 1204417: sequence 7 (STD, 20/05/2023 10:02:05, LEI" in found.request
@@ -222,9 +222,9 @@ def test_only_the_duplicate_records_are_to_be_deleted() -> None:
     ],
 )
 def test_the_module_gives_the_reason(module: str, earlier: bool, reason: str) -> None:
-    """A record from the transfer screen means a transfer.
+    """If DPS has a review, the screen that made the NOMIS record decides between a transfer and an admission.
 
-    An admission remains an admission even if the booking was in prison before.
+    Without a review, it was an admission. If the booking has an earlier record or review, this was a readmission.
     """
     at = "2023-01-02T10:00:00" if earlier else "2023-05-20T10:00:00"
     case = evidence(
@@ -243,7 +243,7 @@ def test_the_module_gives_the_reason(module: str, earlier: bool, reason: str) ->
 
 @pytest.mark.parametrize("module", ["MERGE", "OSIOSEAR", "PRISON_API", None])
 def test_a_record_that_is_not_an_arrival_needs_no_event(module: str | None) -> None:
-    """Records of other NOMIS functions are wrong too, but a received event does not fix them."""
+    """If no arrival screen made the NOMIS record, no received event is proposed, and the confidence is low."""
     case = evidence(
         [record(2, "STD", "2023-05-20T15:22:00", module)],
         [review(60, "ENH", "2023-01-01T10:00:00")],
@@ -255,7 +255,7 @@ def test_a_record_that_is_not_an_arrival_needs_no_event(module: str | None) -> N
 
 
 def test_a_review_belongs_to_an_arrival_within_the_set_hours() -> None:
-    """A review from the evening before belongs to an arrival in the morning if the setting reaches that far."""
+    """A review of one evening belongs to an arrival on the next morning if the set hours cover the time in between."""
     case = evidence(
         [
             record(7, "STD", "2023-05-20T06:00:00", "OIDITRAN", "LEI"),
@@ -269,7 +269,10 @@ def test_a_review_belongs_to_an_arrival_within_the_set_hours() -> None:
 
 
 def test_a_repair_that_would_not_become_current_is_not_proposed() -> None:
-    """A repair dated before the wrong record would change nothing, so its deletion is requested instead."""
+    """A repair that would be dated before the wrong record is not proposed; the deletion of that record is requested.
+
+    A repair of the same day is proposed.
+    """
     deleted = evidence(
         [record(3, "STD", "2023-05-20T10:00:00")],
         [review(60, "ENH", "2023-01-20T10:00:00")],
@@ -285,7 +288,7 @@ def test_a_repair_that_would_not_become_current_is_not_proposed() -> None:
 
 
 def test_no_repair_is_proposed_while_the_message_may_be_pending() -> None:
-    """No repair is proposed while a message may be pending, since the message would write the review a second time."""
+    """No repair is proposed while the message of the review may be pending, since NOMIS would get the review twice."""
     lost = evidence([], [review(70, "STD", "2023-05-20T10:00:00")])
     assert diagnose(lost).commands[:2] == (
         "prisoner-to-nomis dlq show incentive",
@@ -299,7 +302,7 @@ def test_no_repair_is_proposed_while_the_message_may_be_pending() -> None:
 
 @given(words=st.lists(st.text().filter(lambda text: "\x00" not in text), min_size=3, max_size=3))
 def test_a_proposed_command_quotes_external_values(words: list[str]) -> None:
-    """A shell reads the number, the prison and the reason as one word each, whatever they contain."""
+    """In a proposed command, a shell reads each value from a service as one word, whatever the value contains."""
     offender_no, prison_id, reason = words
     pair = PrisonerLevels(offender_no, 1, None, None)
     arrival = Arrival(prison_id=prison_id, reason=reason, occurred_at=datetime.fromisoformat("2023-05-20T15:22:00"))

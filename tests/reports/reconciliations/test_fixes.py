@@ -1,4 +1,4 @@
-"""The fixes of a difference against the sandbox: planned, made once, recorded, verified and explained."""
+"""The fixes of a difference against the sandbox: how they are planned, refused, verified and explained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEAR = timedelta(hours=24)
 
 
 def planted(upstream: Sandbox, row: int) -> dict[str, Any]:
-    """The prisoner with this cause."""
+    """A planted difference with the cause in row `row` of the decision table."""
     return next(each for each in upstream.planted()["mismatches"] if each["cause"] == row)
 
 
@@ -32,7 +32,10 @@ def test_a_repair_behind_a_later_record_has_an_objection(upstream: Sandbox, open
 
 
 def test_fixes_that_are_not_possible_are_refused(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A reason without a review, a prisoner without a review and an unknown prisoner are refused with a message."""
+    """Fixes for a reason that leads to no review, a prisoner without a DPS review and an unknown prisoner are refused.
+
+    A received event that is dated before the current record has an objection.
+    """
     upstream.reset(prisoners=60, mismatches={"3": 1})
     services = open_app().services
     moment = datetime.fromisoformat("2023-05-20T15:22:00")
@@ -48,7 +51,7 @@ def test_fixes_that_are_not_possible_are_refused(upstream: Sandbox, open_app: Op
 
 
 def test_the_verification_waits_for_both_sides(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Both sides are read again until they agree or the time limit is reached."""
+    """The verification of a fix reads both sides until they agree or the time limit is reached."""
     upstream.reset(prisoners=60, in_flight=1, in_flight_seconds=0.5, mismatch_rate=0)
     who = upstream.planted()["mismatches"][0]
     services = open_app().services
@@ -57,7 +60,10 @@ def test_the_verification_waits_for_both_sides(upstream: Sandbox, open_app: Open
 
 
 def test_an_explanation_has_the_complete_histories(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An explanation has the cause and evidence of the report. If the levels agree, it has only the histories."""
+    """The explanation of a difference has its cause, and evidence of both sides with the current record of each.
+
+    If the levels agree, there is no diagnosis.
+    """
     upstream.reset(prisoners=60, mismatches={"5": 1})
     app = open_app()
     offender_no = planted(upstream, 5)["offenderNo"]
@@ -75,9 +81,9 @@ def test_an_explanation_has_the_complete_histories(upstream: Sandbox, open_app: 
 
 
 def test_an_explanation_does_not_propose_itself(upstream: Sandbox, open_app: OpenApp) -> None:
-    """For an unknown cause the report proposes the command that explains it.
+    """For an unknown cause, the report proposes the command that explains the difference.
 
-    The explanation itself proposes nothing.
+    The explanation has the same diagnosis, but proposes no command.
     """
     upstream.reset(prisoners=60, mismatches={"10": 1})
     app = open_app()

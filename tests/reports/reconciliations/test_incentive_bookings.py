@@ -1,4 +1,4 @@
-"""The search for single bookings on the list reads only a few of its pages."""
+"""The search for single active bookings reads only a few pages of the list."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.harness.waiting import in_thread, result_of
 def test_listed_bookings_are_found_and_others_are_not(
     upstream: Sandbox, open_app: OpenApp, listed_before: bool
 ) -> None:
-    """A listed booking is found on its page.
+    """An active booking is found.
 
-    A released or unknown booking is not found, whatever the list contained before.
+    A released or unknown booking is not found, whatever an earlier reading of the list contained.
     """
     upstream.reset(prisoners=200)
     nomis = open_app().services.nomis
@@ -52,7 +52,7 @@ def test_the_last_known_page_is_read_first(upstream: Sandbox, open_app: OpenApp)
 
 
 def test_concurrent_searches_share_a_page(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page is read once for all simultaneous callers."""
+    """If several callers search on the same page at the same time, the page is read once."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 50)
@@ -66,7 +66,7 @@ def test_concurrent_searches_share_a_page(upstream: Sandbox, open_app: OpenApp) 
 
 
 def test_a_failed_page_is_read_again_for_the_next_search(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page that cannot be read raises an error, and the next search reads it again."""
+    """If a page cannot be read, the search raises the error, and the next search reads the page again."""
     upstream.reset(prisoners=50)
     is_active = ActiveBookingLookup(open_app().services.nomis, 50)
     booking_id = upstream.prisoners()[0]["bookingId"]
@@ -77,7 +77,7 @@ def test_a_failed_page_is_read_again_for_the_next_search(upstream: Sandbox, open
 
 
 def test_a_prisoner_who_moved_to_an_earlier_page_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A release can move a prisoner to a page that was read before, so that page is read again."""
+    """If a release moves a prisoner to a page that was read before, the prisoner is found in the whole list."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -88,7 +88,10 @@ def test_a_prisoner_who_moved_to_an_earlier_page_is_found(upstream: Sandbox, ope
 
 
 def test_an_empty_list_is_not_a_release(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list is empty but was not before, the list has failed and nobody counts as released."""
+    """If the list is empty, but was not at an earlier reading, the search fails, so that nobody counts as released.
+
+    Without an earlier reading, an empty list is accepted.
+    """
     upstream.reset(prisoners=30)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)

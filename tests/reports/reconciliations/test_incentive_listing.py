@@ -1,4 +1,4 @@
-"""The listing of active prisoners while pages move and pages fail."""
+"""The listing of active prisoners while prisoners move between the pages, or pages fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bookings(upstream: Sandbox) -> set[int]:
 
 
 def quickly(read: Callable[[], PrisonerPage]) -> PrisonerPage:
-    """Reads a page without a pause before the next attempt."""
+    """Reads a page with retries, but without pauses between them."""
     return retry(read, lambda _seconds: None)
 
 
@@ -78,7 +78,10 @@ def test_everyone_who_stays_is_listed_while_others_move(upstream: Sandbox, open_
 
 
 def test_a_page_that_fails_is_named(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page that cannot be read affects only its own prisoners, and can be read again later."""
+    """If a page cannot be read, it is named with the reason, and the other pages are listed.
+
+    Reading the list again adds the prisoners of that page.
+    """
     upstream.reset(prisoners=100)
     nomis = open_app().services.nomis
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=2", status=503)
@@ -93,7 +96,7 @@ def test_a_page_that_fails_is_named(upstream: Sandbox, open_app: OpenApp) -> Non
 
 
 def test_listing_continues_if_the_first_page_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the first page fails, another page gives the count."""
+    """If the first page fails, the number of prisoners comes from another page, and the other pages are listed."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=0", status=500)
     listing = list_prisoners(open_app().services.nomis, 20, read_page=quickly)
@@ -112,7 +115,7 @@ def test_too_many_failed_pages_end_the_listing(upstream: Sandbox, open_app: Open
 
 
 def test_the_listing_fails_if_no_page_can_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If no page can be read, not even the number of prisoners is known."""
+    """If no page can be read, the listing fails, because even the number of active prisoners is not known."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=502)
     with pytest.raises(ListingFailed, match="number of active prisoners"):
         list_prisoners(open_app().services.nomis, 20, read_page=quickly)

@@ -18,7 +18,7 @@ Levels = dict[int, tuple[str | None, str | None]]
 
 
 def read(app: ReportsApp) -> tuple[Levels, dict[int, UnreadRecord]]:
-    """The levels of everyone as the units return them, and the prisoners who could not be read."""
+    """Both levels of every booking that could be read, and the records that could not be read, by booking."""
     reconciliation, reads = incentives(app), SharedReads(app.services, outage_seconds=2.0)
     try:
         units = reconciliation.population(reads).units
@@ -32,12 +32,12 @@ def read(app: ReportsApp) -> tuple[Levels, dict[int, UnreadRecord]]:
 
 
 def differing(levels: Levels) -> Levels:
-    """The prisoners whose levels differ."""
+    """The bookings whose levels differ, with both levels."""
     return {booking_id: pair for booking_id, pair in levels.items() if pair[0] != pair[1]}
 
 
 def planted(upstream: Sandbox) -> Levels:
-    """The differences that were planted."""
+    """Both levels of each planted difference, by booking."""
     return {each["bookingId"]: (each["nomis"], each["dps"]) for each in upstream.planted()["mismatches"]}
 
 
@@ -45,7 +45,10 @@ def planted(upstream: Sandbox) -> Levels:
 def test_the_bulk_call_and_single_calls_find_the_same_differences(
     upstream: Sandbox, open_app: OpenApp, bulk: str
 ) -> None:
-    """Without the bulk call, every level is read by a single call, and the planted differences are found."""
+    """The planted differences are found, whether the levels of DPS are read by the bulk call or by single calls.
+
+    Nothing else is found, apart from differences that only the bulk call shows.
+    """
     upstream.reset(prisoners=300, every_cause=True, bulk=bulk)
     levels, _ = read(open_app())
     assert len(levels) == 300
@@ -58,9 +61,10 @@ def test_the_bulk_call_and_single_calls_find_the_same_differences(
 
 
 def test_a_run_needs_few_calls(upstream: Sandbox, open_app: OpenApp) -> None:
-    """NOMIS gets one call for each prisoner and DPS one for each page.
+    """A run over 1,000 prisoners without differences makes at most 1,020 calls.
 
-    Single calls to DPS only fill the gaps of the bulk call.
+    NOMIS gets one call for each prisoner, and DPS one for each page; single calls to DPS fill the gaps of the bulk
+    call.
     """
     upstream.reset(prisoners=1000, mismatch_rate=0.0)
     app = open_app(reports_incentives_reconciliation_page_size="500")
@@ -69,7 +73,7 @@ def test_a_run_needs_few_calls(upstream: Sandbox, open_app: OpenApp) -> None:
 
 
 def test_no_more_calls_are_in_flight_than_allowed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Even without the bulk call, NOMIS gets no more concurrent calls than the setting allows."""
+    """Even without the bulk call, neither NOMIS nor DPS gets more concurrent calls than the setting allows."""
     upstream.reset(prisoners=300, bulk="404", latency_ms=10)
     read(open_app(reconciliation_concurrency="7"))
     load = upstream.load()
@@ -79,7 +83,7 @@ def test_no_more_calls_are_in_flight_than_allowed(upstream: Sandbox, open_app: O
 
 
 def test_bursts_of_refusals_leave_nobody_out(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Temporary refusals make the reading slower, but everybody is read."""
+    """If NOMIS refuses calls for a while, fewer calls are made at once, but all levels are read."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=503, times=40)
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="rate_limited", retry_after=0.3, times=3)
@@ -91,7 +95,7 @@ def test_bursts_of_refusals_leave_nobody_out(upstream: Sandbox, open_app: OpenAp
 
 
 def test_an_error_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner whose read fails is named, and all other prisoners are read.
+    """A prisoner whose levels cannot be read is named with the reason, and all other prisoners are read.
 
     A lost connection is distinguished from a bad response.
     """
@@ -107,7 +111,7 @@ def test_an_error_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp
 
 
 def test_single_calls_replace_a_bulk_call_that_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A bulk call that keeps failing makes the reading slower and is logged, but everybody is read."""
+    """If the bulk call keeps failing, each failure is logged with its reason, and single calls read all levels."""
     upstream.reset(prisoners=100)
     upstream.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=400)
     with capture_logs() as logs:
@@ -119,7 +123,7 @@ def test_single_calls_replace_a_bulk_call_that_fails(upstream: Sandbox, open_app
 
 
 def test_prisoners_missing_from_the_bulk_response_are_read_singly(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An empty bulk response does not hide a level that DPS has and NOMIS lacks."""
+    """If prisoners are missing from the bulk response, they are read singly, so a level that only DPS has is found."""
     upstream.reset(prisoners=100, mismatches={"2": 3})
     upstream.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=200, body=[])
     levels, _ = read(open_app())
@@ -128,7 +132,7 @@ def test_prisoners_missing_from_the_bulk_response_are_read_singly(upstream: Sand
 
 @pytest.mark.parametrize("bulk", ["on", "404"])
 def test_levels_are_read_singly_without_their_names(upstream: Sandbox, open_app: OpenApp, bulk: str) -> None:
-    """The bulk response cannot be understood without the names of the levels, so every level is read singly."""
+    """If the names of the levels cannot be read, every level is read singly, since the bulk response has only names."""
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk=bulk)
     upstream.fault("incentives", "GET", "/incentive/levels", kind="status", status=404)
     levels, _ = read(open_app())

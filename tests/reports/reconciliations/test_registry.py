@@ -14,7 +14,10 @@ from sync.settings.loading import load_settings
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
 def test_each_reconciliation_matches_its_entry(entry: Entry) -> None:
-    """A reconciliation has the name, title, kind of key and result of its entry, and its domain is synchronised."""
+    """Each reconciliation has the name, title, kind of key and result class that its entry in the registry gives.
+
+    The entry also has a view, and the program synchronises the domain of the reconciliation.
+    """
     kind = entry.load()
     assert (kind.name, kind.title) == (entry.name, entry.title)
     assert (list(kind.key) == ["booking_id"]) == entry.of_bookings
@@ -25,7 +28,7 @@ def test_each_reconciliation_matches_its_entry(entry: Entry) -> None:
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
 def test_each_reconciliation_has_a_frame_that_can_be_compared(entry: Entry) -> None:
-    """No column has the same name as another, and a frame without rows has no difference."""
+    """The columns of each reconciliation have different names, and an empty frame of them has no differences."""
     kind = entry.load()
     columns = columns_of(kind)
     names = [*kind.key, *(f"{side}_{field.name}" for field in kind.fields for side in ("nomis", "dps")), *kind.extra]
@@ -45,7 +48,7 @@ def test_each_reconciliation_has_a_frame_that_can_be_compared(entry: Entry) -> N
 def test_a_reconciliation_without_a_switch_follows_the_general_one(
     switches: dict[str, str], expected: set[bool]
 ) -> None:
-    """Without its own switch a reconciliation follows the general one, so CronJob and scheduler never both run it."""
+    """A reconciliation without a separate switch follows the general one, and a separate switch overrides it."""
     settings = load_settings(switches)
     on = {entry.name: entry.is_on(settings) for entry in RECONCILIATIONS.values()}
     assert set(on.values()) == expected

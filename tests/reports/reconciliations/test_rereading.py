@@ -18,7 +18,7 @@ LIST = "/prisoners/ids"
 
 @contextmanager
 def reread_planted(upstream: Sandbox, app: ReportsApp) -> Iterator[tuple[set[int], Reading]]:
-    """Reads the planted differences again, and returns their bookings and the second reading."""
+    """Reads the planted differences again. Yields their bookings and the second reading."""
     reconciliation, reads = incentives(app), SharedReads(app.services, outage_seconds=2.0)
     planted = upstream.planted()["mismatches"]
     rows = [
@@ -42,7 +42,7 @@ def bookings(reading: Reading) -> set[int]:
 
 
 def test_a_confirmed_difference_stays_if_the_list_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list cannot show whether a prisoner was released, the difference stays and the log says so."""
+    """If the list of prisoners cannot be read, differences stay, and the log says that no release was checked."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
     upstream.fault("nomis", "GET", LIST, kind="status", status=400)
     with capture_logs() as logs, reread_planted(upstream, open_app()) as (planted, found):
@@ -52,7 +52,7 @@ def test_a_confirmed_difference_stays_if_the_list_cannot_be_read(upstream: Sandb
 
 
 def test_a_list_that_fails_once_is_read_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list fails once, it is read again, so released prisoners are still recognised."""
+    """If reading the list of active prisoners fails once, it is read again, and released prisoners are left out."""
     upstream.reset(prisoners=200, mismatch_rate=0.08)
     for each in upstream.planted()["mismatches"]:
         upstream.release(each["offenderNo"])
@@ -63,7 +63,7 @@ def test_a_list_that_fails_once_is_read_again(upstream: Sandbox, open_app: OpenA
 
 
 def test_the_list_is_read_after_all_levels(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Since the list is read last, no page of it is older than a level."""
+    """The list of active prisoners is read after all levels, so that no page of it is older than a level."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
     with reread_planted(upstream, open_app()) as (planted, _):
         paths = [each["path"] for each in upstream.requests("nomis")]

@@ -1,4 +1,4 @@
-"""The comparison of visits, checked against plain Python, and the references in comments."""
+"""The comparison of visits, checked against plain Python, and the references that the comments in NOMIS name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FEW = settings(deadline=None, max_examples=20)
 
 @st.composite
 def dps_visits(draw: st.DrawFn, reference: str) -> BookedVisit:
-    """Generated visits in DPS."""
+    """A generated visit in DPS."""
     start = draw(starts)
     return BookedVisit(
         reference=reference,
@@ -82,7 +82,10 @@ def nomis_visits(draw: st.DrawFn, visit_id: int) -> VisitDetails:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[dict[str, BookedVisit], dict[int, VisitDetails], dict[str, int]]:
-    """The visits of both sides by their ids, and mappings, which may name visits that do not exist."""
+    """The DPS visits by reference, the NOMIS visits by id, and the NOMIS id to which each reference is mapped.
+
+    A mapping may name visits that do not exist.
+    """
     dps = {each: draw(dps_visits(each)) for each in draw(st.sets(st.sampled_from(REFERENCES)))}
     nomis = {each: draw(nomis_visits(each)) for each in range(1, draw(st.integers(1, 16)))}
     mapped = draw(st.lists(st.sampled_from(REFERENCES), unique=True))
@@ -95,10 +98,10 @@ def worlds(draw: st.DrawFn) -> tuple[dict[str, BookedVisit], dict[int, VisitDeta
 def test_the_comparison_of_visits_equals_a_plain_one(
     world: tuple[dict[str, BookedVisit], dict[int, VisitDetails], dict[str, int]],
 ) -> None:
-    """The comparison finds the same keys, kinds and fields as a comparison record by record."""
+    """The vectorised comparison finds the same differences, kinds and fields as a comparison record by record."""
     dps, nomis, mappings = world
     named = {each: _named(visit) for each, visit in nomis.items() if each not in mappings.values()}
-    # A mapping whose records do not exist is not compared.
+    # A mapping is not compared if neither of its records exists.
     mappings = {name: each for name, each in mappings.items() if name in dps or each in nomis}
     frame = rules.join(
         rules.dps_frame(dps.values()),
@@ -208,7 +211,7 @@ def _references_in(comments: Sequence[str | None]) -> list[str | None]:
 @FEW
 @given(st.lists(st.tuples(references, st.sampled_from([" - ", ", ", ". "]), st.text(max_size=30)), max_size=20))
 def test_references_in_comments_are_found(comments: list[tuple[str, str, str]]) -> None:
-    """References of both generations are found, with and without text from the support team after them."""
+    """References in comments of both generations are found, with and without text from the support team after them."""
     for generation in ("Created by Book A Prison Visit. Reference: {}", "DPS booking reference: {}"):
         named = [generation.format(reference) for reference, _, _ in comments]
         behind = [text + join + support for text, (_, join, support) in zip(named, comments, strict=True)]
@@ -233,5 +236,5 @@ def test_a_reference_of_another_form_is_used_unchanged(texts: list[str]) -> None
 @FEW
 @given(st.lists(st.from_regex(r"[A-Z][a-z]*( [a-z]+)?|[a-z]+", fullmatch=True), max_size=20))
 def test_a_word_that_is_not_a_reference_is_ignored(words: list[str]) -> None:
-    """A word that is not a reference is ignored, since staff comments may be personal."""
+    """A word in the place of a reference is ignored, since comments by staff may be personal."""
     assert _references_in([f"Seen. Reference: {word}" for word in words]) == [None] * len(words)

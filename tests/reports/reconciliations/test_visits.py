@@ -21,7 +21,7 @@ from tests.harness.visits import FIRST, OLD_COMMENT, PRISON, SECOND, TODAY, Visi
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
 def test_the_worked_example_of_visits(visit_setup: VisitSetup, generation: str) -> None:
-    """Each difference of the worked example is found, and nothing else."""
+    """The worked example has exactly four differences, each with its severity and the command that fixes it."""
     visit_setup.reset(generation=generation)
     for reference, days in (("aa-aa", 4), ("bb-bb", 5), ("cc-cc", 6), ("dd-dd", -1), ("ee-ee", 7)):
         visit_setup.book(reference, TODAY + timedelta(days=days))
@@ -62,7 +62,7 @@ def test_the_worked_example_of_visits(visit_setup: VisitSetup, generation: str) 
 def test_exactly_the_planted_differences_of_visits_are_found(
     visit_setup: VisitSetup, generation: str, seed: int
 ) -> None:
-    """Every planted difference is found with its kind. The many special cases that agree are not found."""
+    """Exactly the planted differences of visits are found, each with its kind and cause."""
     visit_setup.reset(prisoners=60, seed=seed, generation=generation, plant=["visits"], every_cause=True)
     planted = visit_setup.sandbox.planted()["reconciliations"]["visits"]
     prisons = sorted({each["prisonId"] for each in visit_setup.sandbox.prisoners()})
@@ -96,7 +96,7 @@ def test_exactly_the_planted_differences_of_visits_are_found(
 
 
 def test_no_resync_is_proposed_for_a_cancelled_visit_without_a_mapping(visit_setup: VisitSetup) -> None:
-    """If DPS cancelled an unmapped visit, a resync would do nothing, so the prison has to cancel the visit in NOMIS."""
+    """If a visit without a mapping is cancelled in DPS, no resync is proposed, since it would do nothing."""
     visit_setup.book("aa-aa", TODAY + timedelta(days=4))
     visit_setup.write("aa-aa", mapped=False)
     visit_setup.sandbox.put("visit", reference="aa-aa", status="CANCELLED", outcome="VISITOR_CANCELLED")
@@ -120,7 +120,10 @@ def test_visits_made_in_nomis_are_counted(visit_setup: VisitSetup) -> None:
 
 
 def test_reported_duplicates_are_read_again(visit_setup: VisitSetup) -> None:
-    """Only recent visits are listed, but a duplicate that was reported earlier persists until it is cancelled."""
+    """A duplicate that was reported is read again, although only recent NOMIS visits are listed.
+
+    It remains a difference until it is cancelled.
+    """
     visit_setup.book("aa-aa", TODAY)
     visit_setup.write("aa-aa")
     duplicate = visit_setup.write("aa-aa", mapped=False, created=ago(days=30))
@@ -137,7 +140,7 @@ def test_reported_duplicates_are_read_again(visit_setup: VisitSetup) -> None:
 
 
 def a_result(compared: Compared) -> VisitResult:
-    """The result of a complete run that found these differences and began an hour ago."""
+    """The result of a complete run that began an hour ago and found the differences of `compared`."""
     began = clock.now() - timedelta(hours=1)
     mismatches = [
         VisitMismatch(
@@ -155,7 +158,7 @@ def a_result(compared: Compared) -> VisitResult:
 
 
 def made_result(began: datetime | None = None, **values: Any) -> VisitResult:
-    """The result of a complete run."""
+    """The result of a complete run that began at `began`, or now, with the given values."""
     moment = began or clock.now()
     given = {"listed": 1, "compared": 1, **values}
     return VisitResult(
@@ -176,7 +179,7 @@ def made_result(began: datetime | None = None, **values: Any) -> VisitResult:
 
 
 def test_a_run_of_visits_tracks_the_documented_events(visit_setup: VisitSetup) -> None:
-    """The events have the documented names and properties."""
+    """The events for the start of a run, for a difference and for the end have the documented names and properties."""
     visit_setup.book("aa-aa", TODAY + timedelta(days=4))
     visit_id = visit_setup.write("aa-aa", person_ids=[SECOND])
     compared = visit_setup.compare()
@@ -230,7 +233,7 @@ def test_a_run_of_visits_tracks_the_documented_events(visit_setup: VisitSetup) -
 
 
 def test_a_difference_of_visits_has_its_start_and_severity() -> None:
-    """The start and the severity of a difference are shown, and are kept in the stored result."""
+    """The start and the severity of a visit that differs are kept in the stored result, and shown in the report."""
     began = clock.now()
     start = FieldValues(field="start", nomis="2026-08-25T10:00:00", dps="2026-08-25T10:00:00")
     mismatch = VisitMismatch(

@@ -17,7 +17,7 @@ IN_FLIGHT = {"RECONCILIATION_IN_FLIGHT_MINUTES": "10"}
 
 
 def reconcile(app: App, *arguments: str, code: int = 0, **settings: str) -> dict[str, Any]:
-    """Runs the command, and returns the result."""
+    """Runs `reconcile visits` for all prisons, expects the exit code `code`, and returns the result."""
     prisons = ",".join(sorted({each["prisonId"] for each in app.sandbox.prisoners()}))
     ended = app.run("reconcile", "visits", *arguments, "--json", VISIT_PRISONS=prisons, **{**IN_FLIGHT, **settings})
     assert ended.code == code, ended.err
@@ -26,13 +26,16 @@ def reconcile(app: App, *arguments: str, code: int = 0, **settings: str) -> dict
 
 
 def found(result: dict[str, Any], what: str = "mismatches") -> dict[str, str]:
-    """The kinds of the differences, by the keys of their rows."""
+    """The kind of each difference in the list `what` of the result, by the key of its row."""
     return {each["key"]["visit"]: each["kind"] for each in result[what]}
 
 
 @pytest.fixture
 def planted(app: App, request: pytest.FixtureRequest) -> dict[str, dict[str, str]]:
-    """The planted differences by their outcome, for each generation of the services."""
+    """Plants differences, and returns the kinds of those with each outcome, by key.
+
+    The parameter of the fixture is the generation of the services; the default is today's.
+    """
     generation = getattr(request, "param", "today")
     app.sandbox.reset(prisoners=40, prisons=20, plant=["visits"], every_cause=True, generation=generation)
     app.forget_queues()
@@ -45,7 +48,7 @@ def planted(app: App, request: pytest.FixtureRequest) -> dict[str, dict[str, str
 
 @pytest.fixture
 def waiting(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """Puts the messages that are planted as pending on the dead letter queue."""
+    """Puts the message that is planted as pending onto the dead letter queue."""
     queue = load_settings(app.settings).queue("visit").dlq_name
     assert app.sandbox.send_waiting(queue, of="visit") == 1
 
@@ -53,7 +56,10 @@ def waiting(app: App, planted: dict[str, dict[str, str]]) -> None:
 @pytest.mark.parametrize("planted", ["2023", "today"], indirect=True)
 @pytest.mark.usefixtures("waiting")
 def test_the_command_finds_exactly_the_planted_differences(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """Each planted difference has its cause, fix and event. Differences in flight are listed separately."""
+    """The command reports exactly the planted differences, each with a cause, a severity and an event.
+
+    Differences in flight are listed separately, with the reason.
+    """
     result = reconcile(app)
     assert result["status"] == "complete"
     assert found(result) == planted["reported"]
@@ -76,7 +82,10 @@ def test_the_command_finds_exactly_the_planted_differences(app: App, planted: di
 
 @pytest.mark.usefixtures("waiting")
 def test_the_next_run_resolves_what_the_proposed_commands_fixed(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """Differences that were not fixed persist, including those on days that only the first run covered."""
+    """The next run resolves exactly the differences that the proposed commands fixed.
+
+    The others persist, including those whose NOMIS visits are too old for the second run to list.
+    """
     fixable = {"nomis-duplicate", "mapping-missing", "nomis-visit-missing", "not-cancelled-in-nomis"}
     fixed = {key for key, kind in planted["reported"].items() if kind in fixable}
     for each in reconcile(app)["mismatches"]:
@@ -96,7 +105,10 @@ def test_the_next_run_resolves_what_the_proposed_commands_fixed(app: App, plante
 
 @pytest.mark.usefixtures("waiting")
 def test_an_unread_prison_makes_a_run_of_visits_incomplete(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """A run that cannot read a prison names the prison, and can be resumed."""
+    """If a prison cannot be read, the run is incomplete, the command exits with 1, and an event names the prison.
+
+    A resumed run is complete.
+    """
     prison = app.sandbox.prisoners()[0]["prisonId"]
     app.sandbox.fault("visits", path="/visits/search", query=f"prisonId={prison}", kind="status", status=400)
     result = reconcile(app, code=1)
@@ -109,7 +121,10 @@ def test_an_unread_prison_makes_a_run_of_visits_incomplete(app: App, planted: di
 
 
 def test_a_search_that_suddenly_finds_nothing_fails_the_run(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """If a search suddenly finds nothing, perhaps because of a renamed parameter, the run resolves no difference."""
+    """If a search suddenly finds nothing, perhaps because of a renamed parameter, the run fails and resolves nothing.
+
+    In the next run, the earlier differences persist.
+    """
     reconcile(app)
     empty = {"content": [], "number": 0, "size": 200, "totalElements": 0, "totalPages": 0, "last": True}
     app.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=empty)

@@ -14,7 +14,7 @@ from tests.harness.visits import PRISON, TODAY, VisitSetup
 
 
 def test_only_the_chosen_days_are_compared(visit_setup: VisitSetup) -> None:
-    """Whatever either side has on other days is not a difference."""
+    """If days are chosen, visits on other days are not compared."""
     visit_setup.book("aa-aa", TODAY + timedelta(days=3))
     visit_setup.book("bb-bb", TODAY + timedelta(days=4))
     visit_setup.write("bb-bb", mapped=False)
@@ -25,9 +25,9 @@ def test_only_the_chosen_days_are_compared(visit_setup: VisitSetup) -> None:
 
 
 def test_a_run_resumed_after_midnight_keeps_its_days(visit_setup: VisitSetup) -> None:
-    """The days of a resumed run do not move with the date.
+    """A run that is resumed after midnight keeps its days.
 
-    Since nobody chose the days, NOMIS visits on other days count.
+    Since nobody chose the days, NOMIS visits on other days are compared too.
     """
     first, last = Visits.window(visit_setup.reconciliation().settings, TODAY - timedelta(days=1))
     visit_setup.book("bb-bb", last + timedelta(days=1))
@@ -37,7 +37,7 @@ def test_a_run_resumed_after_midnight_keeps_its_days(visit_setup: VisitSetup) ->
 
 
 def test_the_visits_of_one_prisoner_are_compared_everywhere(visit_setup: VisitSetup) -> None:
-    """If a prisoner is chosen, their visits at every prison are compared."""
+    """If a prisoner is chosen, only the visits of this prisoner are compared, at every prison."""
     visit_setup.book("aa-aa", TODAY)
     other = visit_setup.sandbox.prisoners()[1]["offenderNo"]
     visit_setup.book("bb-bb", TODAY, prisoner_id=other, prison_id="BLI")
@@ -46,7 +46,10 @@ def test_the_visits_of_one_prisoner_are_compared_everywhere(visit_setup: VisitSe
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
 def test_the_setting_replaces_the_prisons_of_the_service(visit_setup: VisitSetup, generation: str) -> None:
-    """Without the setting for prisons, every prison where staff or the public can book is read."""
+    """The prisons in the setting are compared or, without it, every prison where staff or the public can book visits.
+
+    A setting also gives the number of days ahead.
+    """
     visit_setup.reset(generation=generation)
     reads = PlainReads()
     prisons = {unit.id for unit in visit_setup.reconciliation(Scope()).population(reads).units}

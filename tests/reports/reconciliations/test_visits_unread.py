@@ -1,4 +1,4 @@
-"""If visits cannot be read, or a list changes while it is read, the run names the visits that it missed."""
+"""The comparison of visits names what it could not read, and misses no visit if a list changes while it is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness.visits import PRISON, TODAY, VisitSetup
 
 
 def test_a_visit_booked_between_two_pages_hides_no_other(visit_setup: VisitSetup) -> None:
-    """A new visit moves the other visits to later positions, and all visits are compared."""
+    """If a new visit moves others to later positions while the pages are read, all visits are still compared."""
     for number in range(201):
         visit_setup.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20), status="CANCELLED")
 
@@ -35,7 +35,7 @@ def test_a_visit_booked_between_two_pages_hides_no_other(visit_setup: VisitSetup
 
 
 def test_a_visit_that_moves_to_a_page_already_read_is_compared(visit_setup: VisitSetup) -> None:
-    """A visit that leaves the list between two pages moves another visit to a page already read.
+    """A visit that leaves the list between two reads moves another visit to a page already read.
 
     The moved visit is still compared.
     """
@@ -58,7 +58,7 @@ def test_a_visit_that_moves_to_a_page_already_read_is_compared(visit_setup: Visi
 
 
 def test_a_gateway_does_not_shorten_the_list_of_prisons(visit_setup: VisitSetup) -> None:
-    """A gateway's 404 does not mean that the service is an older version with a shorter list of prisons."""
+    """A gateway's 404 is an error. Only a 404 of the service means an older version with a shorter list of prisons."""
     path = "/config/prisons/user-type/PUBLIC/supported"
     visit_setup.sandbox.fault("visits", path=path, kind="status", status=404, body="<html>not here</html>")
     visit_setup.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
@@ -72,7 +72,7 @@ def test_a_gateway_does_not_shorten_the_list_of_prisons(visit_setup: VisitSetup)
 
 
 def test_an_unread_page_of_visits_is_named(visit_setup: VisitSetup) -> None:
-    """If a page cannot be read, the visits on the other pages are compared."""
+    """If a page of visits cannot be read, it is a gap with an event, and the visits on the other pages are compared."""
     for number in range(201):
         visit_setup.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20))
     visit_setup.sandbox.fault("visits", path="/visits/search", query="page=1", kind="status", status=500)
@@ -86,7 +86,7 @@ def test_an_unread_page_of_visits_is_named(visit_setup: VisitSetup) -> None:
 
 
 def test_nothing_is_known_without_the_first_page(visit_setup: VisitSetup) -> None:
-    """If the first page of a prison cannot be read, the comparison of the prison raises the error."""
+    """If the first page of a prison's visits cannot be read, the comparison raises the error."""
     visit_setup.sandbox.fault("visits", path=r"/visits/search", kind="status", status=503)
     with pytest.raises(UpstreamError):
         visit_setup.compare()
@@ -98,7 +98,7 @@ def test_nothing_is_known_without_the_first_page(visit_setup: VisitSetup) -> Non
 def test_an_unread_visit_is_neither_equal_nor_different(
     visit_setup: VisitSetup, service: str, path: str, side: str
 ) -> None:
-    """If a single visit cannot be read, the other visits are compared."""
+    """If a visit cannot be read, it is unread on the side that failed, and the other visits are compared."""
     visit_setup.book("aa-aa", TODAY)
     visit_setup.write("aa-aa")
     visit_setup.book("bb-bb", TODAY)
@@ -124,7 +124,7 @@ def test_an_invalid_visit_in_the_list_is_unread(visit_setup: VisitSetup) -> None
 
 @pytest.mark.parametrize("service", ["visits", "nomis"])
 def test_a_missing_route_ends_the_comparison_of_visits(visit_setup: VisitSetup, service: str) -> None:
-    """If a service lacks the route, nothing counts as equal."""
+    """If a service lacks a route, the comparison raises an error that shows this, and nothing counts as equal."""
     visit_setup.book("aa-aa", TODAY)
     visit_setup.write("aa-aa")
     path = {"visits": r"/visits/search", "nomis": r"/visits/\d+$"}[service]
