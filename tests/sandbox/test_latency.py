@@ -1,4 +1,4 @@
-"""The response timer and latency: calls that are due together continue one after another, each after its set time."""
+"""The sandbox's response timer, which lets calls that are due together continue one by one, and its latency."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sandbox.http.latency import Latency, ResponseTimer
 
 
 def test_the_loop_runs_between_two_turns() -> None:
-    """Three calls that wait together continue in order, and the loop runs once between each call and the next."""
+    """Calls that are due at the same time continue in their order, and the event loop does other work in between."""
     seen: list[str] = []
 
     async def respond(timer: ResponseTimer, name: str) -> None:
@@ -28,7 +28,7 @@ def test_the_loop_runs_between_two_turns() -> None:
 
 
 def test_a_client_that_gave_up_delays_no_other() -> None:
-    """A caller that disconnected while it waited for its turn is skipped."""
+    """A caller that disconnects while it waits for its turn is skipped, and the callers after it continue."""
     seen: list[str] = []
 
     async def respond(timer: ResponseTimer, name: str) -> None:
@@ -48,7 +48,7 @@ def test_a_client_that_gave_up_delays_no_other() -> None:
 
 
 class RoughLoop(asyncio.SelectorEventLoop):
-    """A loop whose time advances only while it waits, and which waits a millisecond longer than requested."""
+    """An event loop whose time advances only while it waits, by a millisecond more than was requested."""
 
     def __init__(self) -> None:
         """Starts at time zero."""
@@ -69,7 +69,7 @@ class RoughLoop(asyncio.SelectorEventLoop):
 
 
 def test_a_call_takes_its_set_time_despite_imprecise_timers() -> None:
-    """The wait is shortened by any extra time that the timers and the work take."""
+    """Imprecise timers and the work delay the first calls, but later calls take the set time on average."""
 
     async def calls() -> list[float]:
         latency = Latency(ResponseTimer())

@@ -1,4 +1,4 @@
-"""The mapping service: repeatable posts, unique keys, conflicts, look-ups and limits."""
+"""The sandbox's mapping service: repeated posts, unique keys, conflicts, look-ups and limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.sandboxes import Caller
 
 @dataclass(frozen=True)
 class Domain:
-    """The endpoints of one domain, with a body, a copy with another DPS id, and a copy with another NOMIS id."""
+    """The endpoints of one domain, the body of a mapping, and the changes that give it another DPS id or NOMIS id."""
 
     path: str
     body: dict[str, Any]
@@ -77,7 +77,10 @@ EACH = pytest.mark.parametrize("name", DOMAINS)
 
 @pytest.fixture
 def posted(caller: Caller, name: str) -> Domain:
-    """A domain whose body was posted once. Its ids do not collide with the population's mappings."""
+    """The domain `name`, after its body has been posted once.
+
+    The ids in the body are in none of the population's mappings.
+    """
     domain = DOMAINS[name]
     assert caller.call("mapping", "POST", domain.path, domain.body).status_code == 201
     return domain
@@ -85,7 +88,7 @@ def posted(caller: Caller, name: str) -> Domain:
 
 @EACH
 def test_same_pair_is_accepted_again(caller: Caller, posted: Domain, name: str) -> None:
-    """If the same pair is posted again, it gets 201 with an empty body, and nothing changes."""
+    """If the same pair of ids is posted again, the response is an empty 201, and the mapping does not change."""
     again = caller.call("mapping", "POST", posted.path, posted.body)
     assert (again.status_code, again.content) == (201, b"")
     held = caller.get("mapping", posted.by_dps)
@@ -96,7 +99,7 @@ def test_same_pair_is_accepted_again(caller: Caller, posted: Domain, name: str) 
 @pytest.mark.parametrize("side", ["dps", "nomis"])
 @pytest.mark.parametrize("name", ["visits", "incentives", "appointments", "adjustments"])
 def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain, name: str, side: str) -> None:
-    """A different pair with one of the ids gets 409, with code 1409 and both mappings."""
+    """A post that pairs a mapped id with a different id gets 409, with the error code 1409 and both mappings."""
     other = posted.body | (posted.dps if side == "dps" else posted.nomis)
     response = caller.call("mapping", "POST", posted.path, other)
     body = response.json()
@@ -111,7 +114,7 @@ def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain
 @pytest.mark.parametrize("side", ["dps", "nomis"])
 @pytest.mark.parametrize("name", ["activities"])
 def test_a_conflict_of_activities_is_a_400(caller: Caller, posted: Domain, name: str, side: str) -> None:
-    """A duplicate activity gets a validation error without details."""
+    """If one id of an activity's pair is already mapped to another id, the post gets 400, without details."""
     response = caller.call("mapping", "POST", posted.path, posted.body | getattr(posted, side))
     assert (response.status_code, response.json()["moreInfo"]) == (400, None)
     assert response.json()["userMessage"].startswith("Validation failure: ")
@@ -120,7 +123,11 @@ def test_a_conflict_of_activities_is_a_400(caller: Caller, posted: Domain, name:
 
 @EACH
 def test_pairs_are_found_by_either_id_and_deleted(caller: Caller, posted: Domain, name: str) -> None:
-    """A pair is found by both of its ids. A deletion gets 204, even a second time, and frees both ids."""
+    """A pair of ids is found by either id, but an activity only by its DPS id.
+
+    A deletion gets 204, even a second time, and the NOMIS id can then be mapped again. A visit's mapping cannot be
+    deleted.
+    """
     assert caller.get("mapping", posted.by_dps) is not None
     if posted.by_nomis is not None:
         assert caller.get("mapping", posted.by_nomis) == caller.get("mapping", posted.by_dps)
@@ -136,7 +143,7 @@ def test_pairs_are_found_by_either_id_and_deleted(caller: Caller, posted: Domain
 
 @EACH
 def test_missing_and_overlong_fields_are_refused(caller: Caller, name: str) -> None:
-    """A missing id gets 400, an unknown mapping type 500, and a text that is too long 400."""
+    """A missing DPS id gets 400, an unknown mapping type 500, and a mapping type that is too long 400."""
     domain = DOMAINS[name]
     for field in domain.dps:
         response = caller.call("mapping", "POST", domain.path, {**domain.body, field: None})
@@ -150,7 +157,10 @@ def test_missing_and_overlong_fields_are_refused(caller: Caller, name: str) -> N
 
 
 def test_texts_have_limits(caller: Caller) -> None:
-    """References have up to 40 characters, adjustment ids 64 and labels 20. Numbers may be sent as text."""
+    """A visit's reference has up to 40 characters, an adjustment's id 64 and a label 20.
+
+    Anything longer gets 400. A NOMIS id may be sent as text, but only if it is a number.
+    """
     visit = DOMAINS["visits"].body
     for body, status in (
         (visit | {"vsipId": "x" * 40, "nomisId": "77", "label": "y" * 20}, 201),
@@ -167,7 +177,7 @@ def test_texts_have_limits(caller: Caller) -> None:
 
 
 def test_lists_have_every_pair(caller: Caller) -> None:
-    """Activities and appointments are listed completely, and appointments get their type by default."""
+    """All mappings of activities and appointments are listed. An appointment's mapping gets its type by default."""
     for name in ("activities", "appointments"):
         domain = DOMAINS[name]
         for body in (domain.body, domain.body | domain.dps | domain.nomis):
@@ -177,9 +187,9 @@ def test_lists_have_every_pair(caller: Caller) -> None:
 
 
 def test_a_race_of_two_posts_ends_with_500_once(running_sandbox: Sandbox) -> None:
-    """The post that loses the race on the unique key gets 500.
+    """If two posts of a pair race, the one that violates the unique key gets 500, and 201 when it is repeated.
 
-    When it is repeated, it is accepted or gets a conflict.
+    A different pair with one of the ids then gets a conflict.
     """
     running_sandbox.reset(mapping_race_ms=60_000)
     caller = Caller(running_sandbox)

@@ -1,4 +1,7 @@
-"""The patches that make the SQS emulator fast count, hide, delay and expire messages as the originals do."""
+"""With the sandbox's patches, moto's SQS counts, hides, delays and expires messages as it does without them.
+
+The patches also let several threads use a queue at once.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ print([message.body for message in taken], counts, rest)
 
 
 def test_patched_and_original_functions_agree() -> None:
-    """The patched and the original functions report the same received, hidden, delayed and expired messages."""
+    """The patched moto receives, hides, delays, expires and counts the same messages as the original."""
     result = [
         subprocess.run([sys.executable, "-c", BOTH_WAYS, way], capture_output=True, text=True, check=True).stdout
         for way in ("slow", "quick")
@@ -53,7 +56,10 @@ def sqs(sandbox: Sandbox) -> Any:
 
 
 def test_a_message_moves_to_the_dlq_after_its_last_receive(sqs: Any) -> None:
-    """A message that is made visible is received again. After its last receive it moves to the dead letter queue."""
+    """A received message that is made visible is received again.
+
+    Once it has been received `maxReceiveCount` times, it moves to the dead letter queue instead.
+    """
     dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     redrive = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": 2}}'
@@ -100,7 +106,7 @@ print([message.body for message in queue._messages])
 
 
 def test_a_message_sent_during_a_deletion_is_not_lost() -> None:
-    """A message that is sent at the end of another thread's deletion arrives. With unpatched moto it is lost."""
+    """A message sent while another thread deletes one stays on the queue. With unpatched moto, it is lost."""
     result = {
         way: subprocess.run(
             [sys.executable, "-c", SEND_AND_DELETE, way], capture_output=True, text=True, check=True, timeout=60
@@ -164,6 +170,6 @@ print([message.body for message in found])
 
 
 def test_a_released_message_ends_a_wait() -> None:
-    """A receiver that may wait for a day gets a message that another receiver releases, long before the day ends."""
+    """A waiting receiver gets a message soon after another receiver has made it visible again."""
     done = subprocess.run([sys.executable, "-c", SHOWN_AGAIN], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "['hello']"

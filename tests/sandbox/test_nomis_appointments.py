@@ -11,7 +11,7 @@ from tests.harness.sandboxes import Caller
 
 @pytest.fixture
 def body(caller: Caller) -> dict[str, Any]:
-    """A valid appointment for the first prisoner."""
+    """A valid request body for an appointment of the first prisoner."""
     person = caller.sandbox.prisoners()[0]
     room = caller.sandbox.control("GET", f"/locations/{person['prisonId']}")[0]["id"]
     return {
@@ -45,14 +45,17 @@ def create(caller: Caller, body: dict[str, Any]) -> int:
 def test_bad_appointments_are_refused(
     caller: Caller, body: dict[str, Any], change: dict[str, Any], status: int, reason: str
 ) -> None:
-    """Each failed check gives its reason. An appointment in a cell gets an unexpected error."""
+    """If a check of a new appointment fails, the message gives the reason.
+
+    Without a room, as for an appointment in a cell, the request gets 500.
+    """
     response = caller.call("nomis", "POST", "/appointments", body | change)
     assert response.status_code == status
     assert response.json()["userMessage"].startswith(reason)
 
 
 def test_only_an_update_accepts_a_room_of_another_prison(caller: Caller, body: dict[str, Any]) -> None:
-    """A creation requires a room in the prisoner's prison. An update only requires that the room exists."""
+    """A new appointment must be in a room of the prisoner's prison. An update also accepts a room of another prison."""
     people = caller.sandbox.prisoners()
     other = next(each for each in people if each["prisonId"] != people[0]["prisonId"])
     room = caller.sandbox.control("GET", f"/locations/{other['prisonId']}")[0]["id"]
@@ -64,12 +67,12 @@ def test_only_an_update_accepts_a_room_of_another_prison(caller: Caller, body: d
 
 
 def at(body: dict[str, Any]) -> str:
-    """The search for an appointment by booking, room and start."""
+    """The path that searches for appointments by booking, room and start."""
     return f"/appointments/booking/{body['bookingId']}/location/{body['internalLocationId']}/start/2030-05-22T09:00:00"
 
 
 def test_appointments_are_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -> None:
-    """All matching appointments are listed with the numbers of their events."""
+    """A search by booking, room and start finds every matching appointment, with its event id."""
     assert caller.get("nomis", at(body)) == []
     events = [create(caller, body), create(caller, body)]
     assert [each["eventId"] for each in caller.get("nomis", at(body))] == events
@@ -77,7 +80,7 @@ def test_appointments_are_found_by_booking_room_and_start(caller: Caller, body: 
 
 
 def test_appointments_are_listed_by_prison_and_day(caller: Caller, body: dict[str, Any]) -> None:
-    """The list of appointments is in the order of the event numbers. A list without a prison is refused."""
+    """Appointments are listed by prison and day, in the order of their event ids. A list without a prison gets 400."""
     prison = caller.sandbox.prisoners()[0]["prisonId"]
     events = [create(caller, body), create(caller, body)]
     path = f"/appointments/ids?prisonIds={prison}"
@@ -89,9 +92,9 @@ def test_appointments_are_listed_by_prison_and_day(caller: Caller, body: dict[st
 
 
 def test_nomis_of_2023_finds_only_single_appointments(caller: Caller, body: dict[str, Any]) -> None:
-    """In 2023 a single match is found, no match gets 404, and two matches get an unexpected error.
+    """In 2023, a search finds a single match; no match gets 404, and two matches get 500.
 
-    The response has no event numbers, and a list without a prison is accepted.
+    The response has no event id, and appointments can be listed without a prison.
     """
     caller.sandbox.reset(generation="2023")
     assert caller.get("nomis", at(body)) is None
@@ -104,7 +107,7 @@ def test_nomis_of_2023_finds_only_single_appointments(caller: Caller, body: dict
 
 
 def test_cancel_is_repeatable_and_delete_is_not(caller: Caller, body: dict[str, Any]) -> None:
-    """A second cancellation succeeds. A second deletion gets 404."""
+    """A second cancellation of an appointment succeeds, but a second deletion gets 404."""
     event = create(caller, body)
     assert [caller.call("nomis", "PUT", f"/appointments/{event}/cancel").status_code for _ in range(2)] == [200, 200]
     assert caller.get("nomis", f"/appointments/{event}")["status"] == "CANC"

@@ -1,4 +1,4 @@
-"""The list of the latest bookings in NOMIS, by key."""
+"""The list of every prisoner's latest booking in NOMIS, whose pages begin after a given booking id."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ PATH = "/bookings/ids/latest-from-id"
 
 
 def page(caller: Caller, query: str) -> Any:
-    """A page of the list."""
+    """The page of the list that `query` asks for."""
     return caller.get("nomis", f"{PATH}?{query}")
 
 
 def test_pages_begin_after_their_key(caller: Caller) -> None:
-    """The ids ascend, and the key itself is excluded.
+    """A page lists booking ids in ascending order, beginning with the first one after the given id.
 
-    A page has ten ids by default, and an empty page names booking 0.
+    It has ten bookings by default. If it is empty, its last booking id is 0.
     """
     everyone = sorted(each["bookingId"] for each in caller.sandbox.prisoners())
     first = page(caller, "activeOnly=true")
@@ -33,7 +33,7 @@ def test_pages_begin_after_their_key(caller: Caller) -> None:
 
 
 def test_active_or_all_bookings_are_listed(caller: Caller) -> None:
-    """A released person is only on the list of all bookings. A person who is received later is at the end."""
+    """A released prisoner is only on the list of all bookings. A prisoner received later is at the end."""
     prisoner = caller.sandbox.prisoners()[0]
     caller.sandbox.release(prisoner["offenderNo"])
     received = caller.sandbox.receive()
@@ -45,7 +45,7 @@ def test_active_or_all_bookings_are_listed(caller: Caller) -> None:
 
 
 def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
-    """An older booking of the same prisoner number is not listed."""
+    """Only the latest booking of each prisoner is listed, and no older one."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     listed = page(caller, "pageSize=1000")["prisonerIds"]
     assert len({each["offenderNo"] for each in listed}) == len(listed)
@@ -56,7 +56,10 @@ def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
 
 
 def test_a_merge_changes_the_number_of_a_booking(caller: Caller) -> None:
-    """Before a merge a booking is listed under the number that ends, and afterwards under the number that is kept."""
+    """A merge changes the prisoner number of a booking from the one that ends to the one that is kept.
+
+    Afterwards, DPS has the booking's adjustment only under the kept number.
+    """
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     [merged] = [
         each["key"][0]
@@ -72,12 +75,12 @@ def test_a_merge_changes_the_number_of_a_booking(caller: Caller) -> None:
 
 @pytest.mark.parametrize("query", ["bookingId=first", "pageSize=-1", "activeOnly=perhaps"])
 def test_invalid_parameters_are_refused(caller: Caller, query: str) -> None:
-    """A value that cannot be converted gets 400."""
+    """A parameter with an invalid value gets 400."""
     assert caller.call("nomis", "GET", f"{PATH}?{query}").status_code == 400
 
 
 def test_the_list_needs_the_role_and_a_nomis_of_2025(caller: Caller) -> None:
-    """Without the role of the synchronisation the list gets 403. Before January 2025 the route does not exist."""
+    """Without the role for synchronisation, the list of bookings gets 403. Before January 2025, it does not exist."""
     caller.sandbox.grant("nomis", ["NOMIS_SENTENCING"])
     other = Caller(caller.sandbox)
     assert other.call("nomis", "GET", PATH).status_code == 403

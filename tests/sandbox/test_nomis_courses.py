@@ -23,7 +23,7 @@ def person(caller: Caller) -> dict[str, Any]:
 
 
 def session(days: int, start: str = "08:30", *, cancelled: bool = False) -> dict[str, Any]:
-    """A session this number of days from today."""
+    """A session from `start` to 11:45, `days` days from today."""
     day = (date.today() + timedelta(days=days)).isoformat()  # noqa: DTZ011 - tests run far from midnight
     return {"date": day, "startTime": start, "endTime": "11:45", "cancelled": cancelled}
 
@@ -64,7 +64,7 @@ def allocate(caller: Caller, course: int, person: dict[str, Any], **more: Any) -
 
 
 def attend(caller: Caller, course: int, person: dict[str, Any], **more: Any) -> Any:
-    """Writes the attendance of yesterday's session, and returns the response."""
+    """Posts an attendance of the person at yesterday's session, and returns the response."""
     slot = session(-1)
     body = {
         "scheduleDate": slot["date"],
@@ -78,7 +78,7 @@ def attend(caller: Caller, course: int, person: dict[str, Any], **more: Any) -> 
 
 
 def changed(name: str, value: Any) -> Change:
-    """A change of one field in the body of a course."""
+    """A function that sets the field `name` in the body of a course to `value`."""
     return lambda body: body.__setitem__(name, value)
 
 
@@ -112,7 +112,7 @@ def test_bad_courses_are_refused(caller: Caller, person: dict[str, Any], change:
 
 
 def test_location_must_lie_in_the_prison(caller: Caller, person: dict[str, Any]) -> None:
-    """A room of another prison is refused, and a room of the same prison is accepted."""
+    """A course in a room of another prison is refused, and a course in a room of its prison is accepted."""
     other = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
     for prison_id, status in ((other["prisonId"], 400), (person["prisonId"], 201)):
         room = caller.sandbox.control("GET", f"/locations/{prison_id}")[0]["id"]
@@ -134,16 +134,16 @@ def test_location_must_lie_in_the_prison(caller: Caller, person: dict[str, Any])
 def test_past_sessions_can_only_be_cancelled_or_restored(
     caller: Caller, person: dict[str, Any], sessions: list[dict[str, Any]], status: int
 ) -> None:
-    """For sessions up to today, only the cancelled state can change. Future sessions can change freely."""
+    """A session that is today or earlier can only be cancelled or restored. A future session can be changed freely."""
     course = make_course(caller, person)
     body = {**course_body(person), "schedules": sessions}
     assert caller.call("nomis", "PUT", f"/activities/{course}", body).status_code == status
 
 
 def test_pay_rates_are_versioned_and_bands_in_use_stay(caller: Caller, person: dict[str, Any]) -> None:
-    """A changed rate ends today, and its new version starts tomorrow.
+    """If a pay rate changes, the old version ends today, and the new version starts tomorrow.
 
-    A rate that is dropped ends, unless it is in use.
+    A rate that is left out ends today. If its pay band is in use, the update is refused.
     """
     course = make_course(caller, person)
     assert allocate(caller, course, person).status_code == 200
@@ -164,7 +164,7 @@ def test_pay_rates_are_versioned_and_bands_in_use_stay(caller: Caller, person: d
 
 
 def test_a_session_is_updated_by_its_exact_times(caller: Caller, person: dict[str, Any]) -> None:
-    """A session is cancelled and restored by its date, start and end. Other times get 404."""
+    """A session is found by its exact date and times, and can be cancelled twice. Any other date or time gets 404."""
     course = make_course(caller, person)
     path = f"/activities/{course}/schedule"
     first = caller.call("nomis", "PUT", path, session(7, cancelled=True))
@@ -175,7 +175,10 @@ def test_a_session_is_updated_by_its_exact_times(caller: Caller, person: dict[st
 
 
 def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[str, Any]) -> None:
-    """A second call changes the band, end, reason and comment of an allocation's row, but never its start."""
+    """A second call changes an allocation's pay band, end and comment, but not its start.
+
+    The comment is about the end. Without an end, it is about a suspension, while there is one.
+    """
     course = make_course(caller, person)
     first, second = (
         allocate(caller, course, person).json(),
@@ -224,7 +227,7 @@ def test_bad_allocations_are_refused(
 
 
 def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person: dict[str, Any]) -> None:
-    """A person who is elsewhere, or a course that is over, gets 400. An unknown course gets 404."""
+    """An allocation is refused if the person is in another prison or the course is over. An unknown course gets 404."""
     course = make_course(caller, person)
     elsewhere = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
     assert "Prisoner is at prison" in allocate(caller, course, elsewhere).json()["userMessage"]
@@ -235,7 +238,7 @@ def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person
 
 
 def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Caller, person: dict[str, Any]) -> None:
-    """Two rows of an allocation cause a 500 with the error text of the database.
+    """If an allocation has two rows in NOMIS, a call for it gets 500 with the error text of the database.
 
     After one row is deleted, the call succeeds.
     """
@@ -250,7 +253,7 @@ def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Cal
 
 
 def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> None:
-    """If the world allows it, concurrent calls do not see each other's rows. Later calls find both rows."""
+    """With `nomis_duplicates`, two simultaneous calls each create a row of an allocation. A later call gets 500."""
     running_sandbox.reset(nomis_duplicates=True)
     caller = Caller(running_sandbox)
     person = running_sandbox.prisoners()[0]
@@ -263,7 +266,7 @@ def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> Non
 
 
 def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, person: dict[str, Any]) -> None:
-    """A second call changes the row of an attendance. After payroll has paid the attendance, changes are refused."""
+    """Until payroll has paid an attendance, a second call changes its row. After that, a call gets 400."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     status_path = f"/activities/{course}/booking/{person['bookingId']}/attendance-status"
@@ -301,16 +304,16 @@ def test_bad_attendances_are_refused(
 
 
 def test_attendance_needs_course_and_allocation(caller: Caller, person: dict[str, Any]) -> None:
-    """For an attendance, an unknown course gets 400 instead of 404, and so does a missing allocation."""
+    """An attendance at an unknown course gets 400 instead of 404. Without an allocation, it is refused."""
     course = make_course(caller, person)
     assert attend(caller, 1, person).status_code == 400
     assert "Offender program profile" in attend(caller, course, person).json()["userMessage"]
 
 
 def test_duplicate_attendances_and_the_delete_of_a_course(caller: Caller, person: dict[str, Any]) -> None:
-    """Two rows of an attendance cause a 500 for a write and for a read of the status.
+    """If an attendance has two rows in NOMIS, it cannot be written until one of them is deleted.
 
-    The deletion of the course deletes everything below it.
+    The deletion of a course, which can be repeated, also deletes its allocations and attendances.
     """
     course = make_course(caller, person)
     allocate(caller, course, person)

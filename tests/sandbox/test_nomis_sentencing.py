@@ -17,31 +17,31 @@ BODY: dict[str, Any] = {
 
 
 def with_three_sentences(caller: Caller) -> int:
-    """A booking with three sentences."""
+    """The id of a booking with three sentences."""
     return int(next(each for each in caller.sandbox.prisoners() if each["bookingId"] % 3 == 2)["bookingId"])
 
 
 @pytest.fixture
 def booking(caller: Caller) -> int:
-    """The booking that a test is about."""
+    """The id of the booking that a test is about, which has three sentences."""
     return with_three_sentences(caller)
 
 
 def key_date(caller: Caller, booking: int, **more: Any) -> Any:
-    """Posts a key-date adjustment."""
+    """Posts a key-date adjustment, and returns the response."""
     return caller.call("nomis", "POST", f"/prisoners/booking-id/{booking}/adjustments", BODY | more)
 
 
 def sentence(caller: Caller, booking: int, sequence: int = 1, **more: Any) -> Any:
-    """Posts a sentence adjustment."""
+    """Posts an adjustment of the sentence `sequence`, and returns the response."""
     path = f"/prisoners/booking-id/{booking}/sentences/{sequence}/adjustments"
     return caller.call("nomis", "POST", path, {**BODY, "adjustmentTypeCode": "RX", **more})
 
 
 def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
-    """The first adjustments of the two families have the same number.
+    """The first sentence adjustment and the first key-date adjustment have the same number.
 
-    The days of an adjustment include its first and last day.
+    The number of days of an adjustment includes its first and last day.
     """
     first, second = sentence(caller, booking).json()["id"], key_date(caller, booking).json()["id"]
     assert first == second
@@ -55,9 +55,9 @@ def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
 
 
 def test_a_key_date_adjustment_creates_hidden_sentence_adjustments(caller: Caller) -> None:
-    """Every sentence gets a hidden adjustment, which is deleted with the key-date adjustment.
+    """For a key-date adjustment, NOMIS also creates a hidden adjustment of every sentence. They are deleted together.
 
-    The list of 2023 names both categories.
+    In 2023, the list of adjustments has both categories.
     """
     caller.sandbox.reset(generation="2023")
     booking = with_three_sentences(caller)
@@ -83,7 +83,7 @@ def test_a_key_date_adjustment_creates_hidden_sentence_adjustments(caller: Calle
     ],
 )
 def test_bad_key_dates_are_refused(caller: Caller, booking: int, change: dict[str, Any], reason: str) -> None:
-    """Every failed check causes a 400 with the reason, even a missing first day."""
+    """A key-date adjustment that fails a check gets 400 with the reason, even if only its first day is missing."""
     response = key_date(caller, booking, **change)
     assert response.status_code == 400
     assert response.json()["userMessage"].startswith(f"Bad request: {reason}")
@@ -100,7 +100,10 @@ def test_sentence_may_lack_dates_but_not_the_sentence(caller: Caller, booking: i
 
 @pytest.mark.parametrize("family", ["sentence", "key-date"])
 def test_adjustments_are_updated_and_deleted(caller: Caller, booking: int, family: str) -> None:
-    """An update replaces all fields. An unknown number gets 404, and a deletion always gets 204."""
+    """An update replaces an adjustment's type, days and state. For an unknown number, it gets 404.
+
+    A deletion gets 204, even a second time.
+    """
     post = sentence if family == "sentence" else key_date
     kind = "RSR" if family == "sentence" else "UAL"
     number = post(caller, booking).json()["id"]
@@ -117,9 +120,9 @@ def test_adjustments_are_updated_and_deleted(caller: Caller, booking: int, famil
 
 
 def test_an_update_names_the_sentence(caller: Caller, booking: int) -> None:
-    """An update moves the adjustment to the named sentence, which must exist.
+    """An update must name an existing sentence, and moves the adjustment to it.
 
-    Without `active` its state does not change.
+    Without `active`, the adjustment stays active or inactive, as it was.
     """
     number = sentence(caller, booking, active=False).json()["id"]
     path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
@@ -133,7 +136,7 @@ def test_an_update_names_the_sentence(caller: Caller, booking: int) -> None:
 
 
 def test_an_update_in_2023_names_no_sentence(caller: Caller) -> None:
-    """In 2023 an updated adjustment stays with its sentence, and `active` is required."""
+    """In 2023, an update requires `active`, and leaves the adjustment with its sentence, even if it names another."""
     caller.sandbox.reset(generation="2023")
     number = sentence(caller, with_three_sentences(caller)).json()["id"]
     path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
@@ -144,7 +147,7 @@ def test_an_update_in_2023_names_no_sentence(caller: Caller) -> None:
 
 
 def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict[str, Any]]]:
-    """The adjustments of a booking in both families."""
+    """The adjustments of a booking, as lists by family, or None if NOMIS does not know the booking."""
     found: dict[str, list[dict[str, Any]]] = caller.get(
         "nomis", f"/prisoners/booking-id/{booking}/sentencing-adjustments{query}"
     )
@@ -152,7 +155,10 @@ def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict
 
 
 def test_the_list_of_a_booking_has_both_families(caller: Caller, booking: int) -> None:
-    """The list has the active adjustments or all of them, with their prison, but no hidden adjustments."""
+    """The list of a booking has its active adjustments or all of them, but no hidden ones.
+
+    Each has the prison where the prisoner is now, and `OUT` after a release.
+    """
     key = key_date(caller, booking).json()["id"]
     number = sentence(caller, booking).json()["id"]
     ended = sentence(caller, booking, adjustmentDays=0, active=False).json()["id"]
@@ -185,7 +191,10 @@ def test_the_list_of_a_booking_has_both_families(caller: Caller, booking: int) -
 
 @pytest.mark.parametrize(("generation", "status"), [("today", 201), ("2025-01", 201), ("2024-12", 400), ("2023", 400)])
 def test_newer_types_exist_since_2025(caller: Caller, generation: str, status: int) -> None:
-    """Custody abroad and appeals have been sentence adjustment types since January 2025."""
+    """Since January 2025, time in custody abroad is accepted as a type of sentence adjustment.
+
+    Time as an appeal applicant is never accepted as a type of key-date adjustment.
+    """
     caller.sandbox.reset(generation=generation)
     booking = with_three_sentences(caller)
     assert sentence(caller, booking, adjustmentTypeCode="TCA").status_code == status

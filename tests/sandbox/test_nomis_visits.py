@@ -28,7 +28,7 @@ def person(caller: Caller) -> dict[str, Any]:
 
 
 def body_of(person: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A valid body for a visit, with changes. A value of None leaves the field out."""
+    """A valid body for a visit, changed by `more`. A field whose value is None is left out."""
     body = {**BODY, "prisonId": person["prisonId"], **more}
     return {name: value for name, value in body.items() if value is not None}
 
@@ -47,7 +47,7 @@ def cancel(caller: Caller, person: dict[str, Any], visit: int, outcome: str) -> 
 
 
 def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> None:
-    """NOMIS does not recognise an identical visit. The reference can be read from each of the two visits."""
+    """If the same visit is posted twice, NOMIS creates two visits, both with the reference in their comments."""
     first, second = create(caller, person), create(caller, person)
     assert first != second
     visits = [caller.get("nomis", f"/visits/{each}") for each in (first, second)]
@@ -74,7 +74,7 @@ def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> 
 def test_bad_bodies_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], status: int, reason: str
 ) -> None:
-    """Each failed check gives its reason, and nothing is written."""
+    """A visit that fails a check is refused with the reason, and nothing is written."""
     response = caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", body_of(person, **change))
     assert response.status_code == status
     assert response.json()["userMessage"].startswith(reason)
@@ -95,7 +95,7 @@ def test_checks_come_in_their_order(caller: Caller, person: dict[str, Any]) -> N
 
 
 def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[str, Any]) -> None:
-    """An update replaces the fields that it names. The visit of another offender is not found."""
+    """An update replaces the times, visitors and room of a visit. Under another prisoner's number, it gets 404."""
     visit = create(caller, person)
     change = {
         "startDateTime": "2030-06-03T09:30:00",
@@ -115,7 +115,10 @@ def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[st
 
 
 def test_a_cancellation_is_checked(caller: Caller, person: dict[str, Any]) -> None:
-    """An unknown visit gets 404, an unknown outcome or another offender 400, and a cancelled visit 409."""
+    """The cancellation of an unknown visit gets 404, and that of a cancelled visit 409.
+
+    An unknown outcome or another prisoner gets 400.
+    """
     visit = create(caller, person)
     other = next(each for each in caller.sandbox.prisoners() if each != person)
     assert cancel(caller, person, 1, "NONE") == 404
@@ -129,9 +132,9 @@ def test_a_cancellation_is_checked(caller: Caller, person: dict[str, Any]) -> No
 
 
 def test_visit_orders_change_the_balance(caller: Caller, person: dict[str, Any]) -> None:
-    """A privileged order is used first, and a cancellation gives back the same kind.
+    """A visit uses a privileged visit order first, and gives the order back when it is cancelled.
 
-    A booking on remand uses no visit order.
+    A visit to a prisoner on remand uses no visit order.
     """
     first = create(caller, person)
     second = create(caller, person)
@@ -148,7 +151,7 @@ def test_visit_orders_change_the_balance(caller: Caller, person: dict[str, Any])
 
 
 def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> None:
-    """The list is filtered by when the visit was created instead of when it starts, and by prison and type."""
+    """The list of visits is filtered by prison, by type, and by when they were created rather than when they start."""
     visits = [create(caller, person) for _ in range(3)]
     listed = caller.get("nomis", f"/visits/ids?prisonIds={person['prisonId']}&fromDateTime=2023-01-01T00:00:00&size=2")
     assert [each["visitId"] for each in listed["content"]] == visits[:2]
@@ -158,9 +161,9 @@ def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> 
 
 
 def test_each_generation_has_its_rooms(quiet_sandbox: Sandbox) -> None:
-    """In 2023 NOMIS has a room for each real room.
+    """In 2023, NOMIS has a room for each real room.
 
-    Today one NOMIS room stands for all rooms with the same restriction.
+    Today, one NOMIS room stands for all rooms with the same restriction.
     """
     for generation, room in (("2023", "-VSIP-MAIN-HALL-SOC"), ("today", "-VISITS-VSIP_SOC")):
         quiet_sandbox.reset(prisoners=20, generation=generation)
@@ -170,7 +173,7 @@ def test_each_generation_has_its_rooms(quiet_sandbox: Sandbox) -> None:
 
 
 def test_the_balance_of_a_prisoner_may_be_missing(caller: Caller, person: dict[str, Any]) -> None:
-    """The response about a visit balance has numbers, or an empty body if there is no balance.
+    """A read of a visit balance returns the remaining orders, or an empty body if there is no balance.
 
     An unknown prisoner gets 404.
     """
@@ -184,7 +187,7 @@ def test_the_balance_of_a_prisoner_may_be_missing(caller: Caller, person: dict[s
 
 
 def test_the_list_is_in_the_order_of_creation(caller: Caller, person: dict[str, Any]) -> None:
-    """The list is filtered and ordered by when the visit was created, not by when it starts."""
+    """The list of visits is filtered and ordered by when the visits were created."""
     first, second = create(caller, person), create(caller, person)
     caller.sandbox.control("PUT", f"/nomis/visits/{second}", {"created": "2030-01-01T10:00:00"})
     caller.sandbox.control("PUT", f"/nomis/visits/{first}", {"created": "2030-01-02T10:00:00"})

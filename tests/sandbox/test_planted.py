@@ -1,4 +1,4 @@
-"""The planted mismatches, checked with the responses of the services: each fits its row of the decision table.
+"""Each mismatch planted in a world fits its row of the decision table, as the services' responses show.
 
 The rows are written here a second time, as the questions that a person would ask, so that a wrong history is noticed.
 """
@@ -24,7 +24,10 @@ class Case:
     """Both sides of one booking, as the services return them."""
 
     def __init__(self, caller: Caller, booking_id: int, waiting: set[int]) -> None:
-        """Reads everything that the decision table needs."""
+        """Reads the current records of both sides, and the history in NOMIS.
+
+        `waiting` has the ids of the reviews whose messages are on the dead letter queue.
+        """
         self.caller, self.booking_id, self.waiting = caller, booking_id, waiting
         self.nomis = caller.get("nomis", f"/incentives/booking-id/{booking_id}/current")
         self.dps = caller.get("incentives", f"/iep/reviews/booking/{booking_id}")
@@ -35,12 +38,12 @@ class Case:
                 self.history.append(record)
 
     def mapping_of_review(self) -> dict[str, Any] | None:
-        """Returns the NOMIS record to which the DPS review is mapped."""
+        """Returns the mapping of the current DPS review, or None if it is not mapped."""
         found: dict[str, Any] | None = self.caller.get("mapping", f"/mapping/incentives/incentive-id/{self.dps['id']}")
         return found
 
     def review_of_record(self) -> dict[str, Any] | None:
-        """Returns the current version of the DPS review from which the current NOMIS record was written."""
+        """Returns the DPS review from which the current NOMIS record was written, or None if DPS does not have it."""
         path = f"/mapping/incentives/nomis-booking-id/{self.booking_id}/nomis-incentive-sequence"
         mapping = self.caller.get("mapping", f"{path}/{self.nomis['incentiveSequence']}")
         assert mapping is not None, "a record written through the API has no mapping"
@@ -48,7 +51,7 @@ class Case:
         return found
 
     def near_reviews(self) -> list[dict[str, Any]]:
-        """Returns the reviews at the prison of the current NOMIS record that are near its time."""
+        """Returns the reviews at the prison of the current NOMIS record, at most 24 hours before or after it."""
         at = datetime.fromisoformat(self.nomis["iepDateTime"])
         return [
             each
@@ -57,7 +60,7 @@ class Case:
         ]
 
     def row(self) -> int:
-        """Returns the first row of the decision table that applies."""
+        """Returns the number of the first row of the decision table that applies."""
         if self.dps is not None and self.dps["id"] in self.waiting:
             return 1
         if self.nomis is None:
@@ -102,7 +105,7 @@ class Case:
 
 
 def waiting_reviews(sandbox: Sandbox) -> set[int]:
-    """Sends the pending messages to a dead letter queue, and returns the reviews in them."""
+    """Sends the planted messages to the dead letter queue, and returns the ids of the reviews in them."""
     sqs: Any = boto3.session.Session().client(
         "sqs",
         region_name="eu-west-2",
@@ -121,7 +124,7 @@ def waiting_reviews(sandbox: Sandbox) -> set[int]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_each_planted_difference_matches_only_its_row(sandbox: Sandbox, seed: int) -> None:
-    """Every planted booking differs as listed, and the first row that applies is the planted row."""
+    """Every planted booking has the levels listed for it, and the first row that applies is the planted row."""
     counts = {str(row): 4 for row in range(1, 11)} | {"4": 10}
     sandbox.reset(prisoners=200, seed=seed, mismatches=counts, excluded=2)
     caller = Caller(sandbox)
@@ -138,7 +141,7 @@ def test_each_planted_difference_matches_only_its_row(sandbox: Sandbox, seed: in
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
-    """The two sides differ only on the planted bookings, and every record written through the API is mapped."""
+    """Only the planted bookings differ. Every other booking's current NOMIS record is mapped to its DPS review."""
     sandbox.reset(prisoners=50, seed=seed, every_cause=True, excluded=1)
     caller = Caller(sandbox)
     differing = set()
@@ -159,7 +162,7 @@ def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
 
 
 def test_an_ordinary_world_has_realistic_differences(sandbox: Sandbox) -> None:
-    """One prisoner in a thousand differs: half because of a missed reception, a fifth because of a double reception."""
+    """By default, one prisoner in a thousand differs: half for a missed reception, a fifth for a double reception."""
     sandbox.reset(prisoners=20_000)
     rows = [each["row"] for each in sandbox.planted()["mismatches"]]
     assert len(rows) == 20
@@ -167,7 +170,7 @@ def test_an_ordinary_world_has_realistic_differences(sandbox: Sandbox) -> None:
 
 
 def test_a_difference_in_flight_resolves_itself(sandbox: Sandbox) -> None:
-    """A recent review is not in NOMIS at the first reading. At the next reading it is in NOMIS and mapped."""
+    """At the first read, NOMIS lacks a review in flight. By the second, the review is in NOMIS and mapped."""
     sandbox.reset(prisoners=30, in_flight=1, in_flight_seconds=0)
     caller = Caller(sandbox)
     (planted,) = sandbox.planted()["mismatches"]

@@ -30,7 +30,7 @@ time.sleep(300)
 
 
 def listens(url: str) -> bool:
-    """Whether a server accepts connections at an address."""
+    """Whether a server accepts connections at the address `url`."""
     host, port = url.removeprefix("http://").split(":")
     with socket.socket() as probe:
         probe.settimeout(1)
@@ -38,7 +38,7 @@ def listens(url: str) -> bool:
 
 
 def test_no_process_outlives_a_killed_parent() -> None:
-    """Services and emulator end when the process that holds them is killed."""
+    """The services and the emulator end when the process that started them is killed."""
     with started([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         urls = holder.stdout.readline().split()
@@ -65,9 +65,9 @@ def test_foreground_command_prints_settings() -> None:
 
 
 def test_foreground_command_serves_mocks() -> None:
-    """With `--mock-publishers` any visit exists, at the prison in the variable.
+    """With `--mock-publishers`, any visit exists, at the prison in `MOCK_VISITS_PRISON_ID`.
 
-    If visitors are not numbers, the command exits 2.
+    If a visitor in `MOCK_VISITS_VISITORS` is not a number, the command exits 2.
     """
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "5", "--mock-publishers"]
     command += ["--emulator-url", "http://127.0.0.1:1"]
@@ -96,7 +96,7 @@ def test_foreground_command_serves_mocks() -> None:
 
 
 def printed_settings(output: IO[str]) -> Iterator[str]:
-    """The printed settings, once those of auth and of the visits are among them."""
+    """The lines that the command prints, up to the last setting that is needed to call the visits service."""
     wanted = {"API_BASE_URL_OAUTH", "API_BASE_URL_VISITS", "VISITS_CLIENT_ID", "VISITS_CLIENT_SECRET"}
     while wanted:
         line = output.readline()
@@ -136,14 +136,14 @@ def test_reset_empties_everything(sandbox: Sandbox) -> None:
 
 
 def test_wrong_options_are_named(sandbox: Sandbox) -> None:
-    """A world with an unknown option is refused. The error names the option, and the old world continues."""
+    """A world with an unknown option is refused. The error names the option, and the old world remains."""
     with pytest.raises(SandboxError, match="unknown option of a world: colour"):
         sandbox.reset(colour="blue")
     assert len(sandbox.prisoners()) == 200
 
 
 def test_sandbox_without_queues_says_so() -> None:
-    """Without the emulator the sandbox has no address for queues, and everything else works."""
+    """A sandbox without the emulator has no address for queues, and the error names `moto=True`. The rest works."""
     with Sandbox.start(prisoners=5, moto=False) as sandbox:
         assert "HMPPS_SQS_LOCALSTACK_URL" not in sandbox.environment()
         assert len(sandbox.prisoners()) == 5

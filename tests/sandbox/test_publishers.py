@@ -1,4 +1,4 @@
-"""The publishing services: their responses and their requirements."""
+"""The DPS services that publish events: their responses, and what they require of a request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VENDOR = "application/vnd.nomis-offence+json"
 
 
 def adjustment(caller: Caller, adjustment_id: str, content_type: str | None) -> requests.Response:
-    """Reads an adjustment with this content type."""
+    """Reads an adjustment, with `content_type` as the content type of the request unless it is None."""
     headers = {"Authorization": f"Bearer {caller.token('adjustments')}"}
     if content_type is not None:
         headers["Content-Type"] = content_type
@@ -24,7 +24,7 @@ def adjustment(caller: Caller, adjustment_id: str, content_type: str | None) -> 
 
 
 def schedule(prison_id: str) -> dict[str, Any]:
-    """A schedule with one slot and one instance."""
+    """The values of a schedule with one slot and one instance."""
     activity = {
         "id": 201,
         "prison_id": prison_id,
@@ -69,7 +69,7 @@ def test_a_visit_has_the_fields_that_the_program_reads(caller: Caller) -> None:
 
 
 def test_the_reads_of_an_activity_agree(caller: Caller) -> None:
-    """The schedule, the activity and the instance agree with each other."""
+    """The reads of a schedule, its activity and its instance agree. An unknown schedule gets 404."""
     caller.sandbox.put("schedule", **schedule("MDI"))
     held = caller.get("activities", "/schedules/318")
     assert (held["activity"]["id"], held["slots"][0]["mondayFlag"], held["slots"][0]["daysOfWeek"]) == (
@@ -85,7 +85,10 @@ def test_the_reads_of_an_activity_agree(caller: Caller) -> None:
 
 
 def test_an_attendance_has_the_booking_of_the_newest_allocation(caller: Caller) -> None:
-    """The read for the synchronisation also reads allocations, whose times come with or without Z."""
+    """An attendance read for the synchronisation has the booking of the prisoner's newest allocation.
+
+    The end times of allocations come with or without Z.
+    """
     caller.sandbox.put("schedule", **schedule("MDI"))
     for number, booking in ((1, 11), (2, 22)):
         caller.sandbox.put(
@@ -107,7 +110,7 @@ def test_an_attendance_has_the_booking_of_the_newest_allocation(caller: Caller) 
 
 
 def test_an_attendance_requires_its_role(caller: Caller) -> None:
-    """The read for the synchronisation refuses a token without its role. The client for appointments has no role."""
+    """The client for appointments, which lacks the role for it, cannot read an attendance for the synchronisation."""
     caller.sandbox.put("schedule", **schedule("MDI"))
     token = caller.token("appointments")
     response = caller.call("activities", "GET", "/synchronisation/attendance/5", token=token)
@@ -115,7 +118,7 @@ def test_an_attendance_requires_its_role(caller: Caller) -> None:
 
 
 def test_an_adjustment_requires_its_content_type(caller: Caller) -> None:
-    """Without the vendor's content type the read gets 415.
+    """Without the vendor's content type, a read of an adjustment gets 415.
 
     With it, an unknown id gets 404 and a malformed id gets 400.
     """
@@ -129,7 +132,7 @@ def test_an_adjustment_requires_its_content_type(caller: Caller) -> None:
 
 
 def test_mock_publishers_serve_canned_records(running_sandbox: Sandbox) -> None:
-    """With mocks, any visit and any adjustment exist. An adjustment whose id ends in S is a sentence adjustment."""
+    """With mock publishers, any visit and adjustment exist. If an adjustment's id ends in S, it is for a sentence."""
     running_sandbox.reset(mock_publishers=True)
     caller = Caller(running_sandbox)
     visit = caller.get("visits", "/visits/anything")
@@ -146,7 +149,10 @@ def canned(sandbox: Sandbox) -> tuple[str, list[int]]:
 
 
 def test_options_choose_the_canned_visit(running_sandbox: Sandbox) -> None:
-    """The options set the prison and the visitors of the canned visit, and the prisoner is in that prison."""
+    """Options of a world set the prison and visitors of the canned visit. Its prisoner is in that prison.
+
+    A visitor that is not a number is refused.
+    """
     running_sandbox.reset(mock_publishers=True, mock_visits_prison_id="LEI", mock_visits_visitors=[4_700_007])
     assert canned(running_sandbox) == ("LEI", [4_700_007])
     (prisoner,) = [each for each in running_sandbox.prisoners() if each["offenderNo"] == "A7948DY"]
@@ -156,7 +162,7 @@ def test_options_choose_the_canned_visit(running_sandbox: Sandbox) -> None:
 
 
 def test_variables_choose_the_canned_visit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables of the replaced service set the prison and the visitors, but an option takes precedence."""
+    """The mocked service's variables set the prison and visitors of the canned visit, but options take precedence."""
     monkeypatch.setenv("MOCK_VISITS_PRISON_ID", "PVI")
     monkeypatch.setenv("MOCK_VISITS_VISITORS", "4700001, 4700002")
     with Sandbox.start(prisoners=5, moto=False, mock_publishers=True) as sandbox:
@@ -167,7 +173,7 @@ def test_variables_choose_the_canned_visit(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("kind", ["visit", "appointment"])
 def test_dropped_records_are_not_found(caller: Caller, kind: str) -> None:
-    """A record that was dropped gets 404."""
+    """A visit or an appointment that was dropped from its service gets 404."""
     if kind == "visit":
         values: dict[str, Any] = {"reference": "aa", "prisoner_id": "A1234BC", "room": "Hall", "person_ids": []}
         values |= {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}

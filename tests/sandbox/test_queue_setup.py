@@ -1,4 +1,4 @@
-"""The program's queues, which are described once and created again with a single request."""
+"""The program's queues can be described, and created again from the description with a single request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.harness.publishing import review_inserted, visit_booked
 
 
 def test_described_queues_are_created_again(app: App) -> None:
-    """After a reset the same queues, subscriptions and filters are created, without the earlier messages."""
+    """After a reset, the described queues, subscriptions and filters are created again, without the old messages."""
     described = app.sandbox.queues()
     assert len(described["queues"]) == 2 * len(described["subscriptions"]) > 0
     visit_booked(app.sandbox).publish()
@@ -21,7 +21,7 @@ def test_described_queues_are_created_again(app: App) -> None:
 
 
 def test_existing_queues_keep_their_messages(app: App) -> None:
-    """A request to create queues that already exist changes nothing."""
+    """A request to create queues that already exist leaves them and their messages as they are."""
     visit_booked(app.sandbox).publish()
     app.sandbox.make_queues(app.sandbox.queues())
     assert app.drain("visit")["applied"] == 1

@@ -16,7 +16,7 @@ CHANNEL = "#sycon-alerts"
 
 @pytest.fixture
 def slack(sandbox: Sandbox) -> WebClient:
-    """A client of the fake Slack, with its token."""
+    """A client of the fake Slack, with a valid token."""
     environment = sandbox.environment()
     return WebClient(token=environment["SLACK_TOKEN"], base_url=environment["SLACK_API_URL"])
 
@@ -27,7 +27,7 @@ def section(text: str) -> dict[str, Any]:
 
 
 def plain(text: str) -> dict[str, Any]:
-    """Returns a text without markup."""
+    """Returns a text object without markup."""
     return {"type": "plain_text", "text": text}
 
 
@@ -37,7 +37,7 @@ def button(text: str, address: str = "https://example.org") -> dict[str, Any]:
 
 
 def test_every_valid_block_is_accepted(sandbox: Sandbox, slack: WebClient) -> None:
-    """Each type of block is accepted at its limits, and the page shows it with its links and code."""
+    """Each type of block is accepted at its limits. The page shows bold text, code and links as such."""
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": plain("h" * 150), "block_id": "top"},
         section("s" * 3_000),
@@ -67,7 +67,7 @@ def test_a_thread_belongs_to_its_message(sandbox: Sandbox, slack: WebClient) -> 
 
 
 def test_a_file_is_uploaded_in_three_steps(sandbox: Sandbox, slack: WebClient) -> None:
-    """A file is announced, uploaded and completed. Its content is the content that was sent."""
+    """A file that is announced, uploaded and completed has the content, comment and thread that were sent."""
     content = "offenderNo,nomis,dps\n" + "A1234BC,STD,ENH\n" * 100_000
     parent = slack.chat_postMessage(channel=CHANNEL, text="report")
     slack.files_upload_v2(
@@ -113,7 +113,7 @@ def test_a_file_is_uploaded_in_three_steps(sandbox: Sandbox, slack: WebClient) -
 def test_messages_beyond_the_limits_are_refused(
     sandbox: Sandbox, slack: WebClient, message: dict[str, Any], error: str
 ) -> None:
-    """A message that is too long, or is a reply to a missing message, is not posted."""
+    """A message is refused if it is too long, has an invalid block, or replies to a missing message."""
     with pytest.raises(SlackApiError) as refusal:
         slack.chat_postMessage(channel=CHANNEL, **message)
     assert refusal.value.response["error"] == error
@@ -121,7 +121,10 @@ def test_messages_beyond_the_limits_are_refused(
 
 
 def test_wrong_tokens_and_lengths_are_refused(sandbox: Sandbox, slack: WebClient) -> None:
-    """A wrong token is refused, and so is an upload whose length differs from the announced length."""
+    """A wrong token is refused, and so is an upload whose length differs from the announced length.
+
+    A file cannot be completed in a channel given by its name, or without its content.
+    """
     with pytest.raises(SlackApiError, match="invalid_auth"):
         WebClient(token="xoxb-other", base_url=slack.base_url).chat_postMessage(channel=CHANNEL, text="x")
     offer = slack.files_getUploadURLExternal(filename="a.csv", length=5)
@@ -133,7 +136,7 @@ def test_wrong_tokens_and_lengths_are_refused(sandbox: Sandbox, slack: WebClient
 
 
 def test_a_rate_limited_message_can_be_posted_later(sandbox: Sandbox, slack: WebClient) -> None:
-    """A message over the rate limit gets 429 with Retry-After, and is accepted after that time."""
+    """A message over the rate limit gets 429 with Retry-After, and is accepted when it is posted again."""
     sandbox.fault("slack", path="chat.postMessage", kind="rate_limited", retry_after=3, times=1)
     with pytest.raises(SlackApiError) as refusal:
         slack.chat_postMessage(channel=CHANNEL, text="x")
@@ -144,7 +147,7 @@ def test_a_rate_limited_message_can_be_posted_later(sandbox: Sandbox, slack: Web
 
 
 def test_page_shows_what_was_posted_as_text(sandbox: Sandbox, slack: WebClient) -> None:
-    """Markup in a message is shown, not executed."""
+    """The page shows HTML in a message as text."""
     slack.chat_postMessage(channel=CHANNEL, text="<script>alert(1)</script>")
     page = requests.get(sandbox.url("slack") + "/", timeout=30)
     assert page.headers["Content-Type"].startswith("text/html")

@@ -25,19 +25,19 @@ PREFIXES = {domain.queue: f"{domain.events[0].name.partition('.')[0]}." for doma
 
 
 def planned(events: int = 300, seed: int = 1, **more: Any) -> Planned:
-    """Traffic that is planned in a separate world."""
+    """Traffic planned in a new world of 150 prisoners."""
     return plan(
         World(Options(prisoners=150, seed=5)), TrafficRequest.read({"events": events, "seed": seed, **more}), NOW
     )
 
 
 def contents(traffic: Planned) -> list[object]:
-    """The event of each item, in order."""
+    """The event of each item of `traffic`, or its body if it has no event, in order."""
     return [item.event or item.body for item in traffic.items]
 
 
 def test_the_seed_decides_the_events() -> None:
-    """Two worlds with the same seed get the same events. Another seed gives other events."""
+    """In equal worlds, the same seed gives the same traffic, and another seed gives other events."""
     more = {"duplicates": 8, "out_of_order": 5, "malformed": 6, "vanished": 2, "refused": 2, "chains": 2}
     first, second, third = planned(**more), planned(**more), planned(seed=2, **more)
     assert contents(first) == contents(second)
@@ -46,7 +46,7 @@ def test_the_seed_decides_the_events() -> None:
 
 
 def test_only_the_requested_queues_get_events() -> None:
-    """By default all queues get events, and otherwise only the named queues.
+    """By default, all queues get events; if a request names queues, only these do.
 
     The number of events is exactly the requested number.
     """
@@ -59,9 +59,9 @@ def test_only_the_requested_queues_get_events() -> None:
 
 
 def test_times_rise_in_the_format_of_their_publisher() -> None:
-    """Events of one record have rising times.
+    """The events of a record have ascending times.
 
-    Events from the activities API have local times, and all other events have an offset.
+    The times in events of the activities API are local, and all other times have an offset.
     """
     last: dict[object, datetime] = {}
     for item in planned().items:
@@ -78,9 +78,9 @@ def test_times_rise_in_the_format_of_their_publisher() -> None:
 
 
 def test_duplicates_are_planted_and_listed() -> None:
-    """Half of the duplicates are published twice, and half are delivered twice.
+    """Half of the requested duplicates are published twice, and half are delivered twice.
 
-    Each is listed, and no creation is lost.
+    Each duplicate is listed.
     """
     traffic = planned(duplicates=10)
     view = traffic.view()
@@ -93,7 +93,7 @@ def test_duplicates_are_planted_and_listed() -> None:
 
 
 def test_swapped_pairs_are_published_in_the_wrong_order() -> None:
-    """The later event of a swapped pair is published first, and both changes are made before it is published."""
+    """The requested number of event pairs, each about one record, are published in the wrong order and listed."""
     traffic = planned(out_of_order=6)
     assert len(traffic.out_of_order.found) == 6
     last: dict[object, str] = {}
@@ -108,7 +108,7 @@ def test_swapped_pairs_are_published_in_the_wrong_order() -> None:
 
 
 def test_messages_that_cannot_be_handled_are_listed() -> None:
-    """Messages that cannot be handled are additional, and are listed by kind: malformed, vanished or refused."""
+    """Malformed, vanished, refused and unknown messages are planned in addition to the events, and listed by kind."""
     view = planned(malformed=6, vanished=3, refused=2, unknown=4).view()
     assert view["messages"] == 300 + 6 + 3 + 2 + 4
     malformed: Any = view["malformed"]
@@ -125,13 +125,13 @@ def test_messages_that_cannot_be_handled_are_listed() -> None:
 
 @pytest.mark.parametrize("body", [{"event": 5}, {"queues": ["visits"]}, {"queues": []}, {"events": -1}])
 def test_impossible_requests_are_refused(body: dict[str, object]) -> None:
-    """Unknown names, unknown queues and negative numbers are refused with a reason."""
+    """A request with an unknown name, an unknown queue, no queue or a negative number is refused with a reason."""
     with pytest.raises(ValueError, match=r"traffic|queue|negative"):
         TrafficRequest.read(body)
 
 
 def test_changes_are_made_when_their_event_is_published() -> None:
-    """Before its event is published, a new record cannot be read. Afterwards it can, unless it was deleted."""
+    """Before its event is published, a new visit is not in DPS. Afterwards, new visits and schedules are."""
     world = World(Options(prisoners=150, seed=5))
     traffic = plan(world, TrafficRequest(events=300))
     new = [item.step for item in traffic.items if item.step is not None and item.step.kind == "create"]
@@ -146,7 +146,7 @@ def test_changes_are_made_when_their_event_is_published() -> None:
 
 @pytest.fixture
 def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
-    """Clients for the five queues and their subscriptions, by id."""
+    """The five queues with their subscriptions: a client under `sqs`, and the address of each queue under its id."""
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-2"}
     session = boto3.session.Session(**keys)
     sns, sqs = (session.client(name, endpoint_url=sandbox.emulator_url) for name in ("sns", "sqs"))
@@ -165,7 +165,7 @@ def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
 
 
 def received(queues: dict[str, Any], queue: str) -> list[dict[str, Any]]:
-    """All messages on a queue, decoded if possible."""
+    """Receives all messages on a queue, and returns their bodies, decoded if possible."""
     bodies: list[dict[str, Any]] = []
     while True:
         found = queues["sqs"].receive_message(QueueUrl=queues[queue], MaxNumberOfMessages=10).get("Messages", [])
@@ -179,7 +179,7 @@ def received(queues: dict[str, Any], queue: str) -> list[dict[str, Any]]:
 
 
 def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any]) -> None:
-    """Every queue has the planned messages. A double delivery has the same SNS id twice."""
+    """Every queue gets the planned number of messages. Both messages of a double delivery have the same SNS id."""
     view = sandbox.traffic(events=60, seed=3, duplicates=4, malformed=5, unknown=2)
     assert view["sent"] == view["messages"]
     bodies = {queue: received(queues, queue) for queue in PREFIXES}
@@ -192,6 +192,6 @@ def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any])
 
 
 def test_a_failing_publication_is_reported(sandbox: Sandbox) -> None:
-    """If traffic cannot be published, the error says why."""
+    """If traffic cannot be published, the request fails with an error that says so."""
     with pytest.raises(SandboxError, match="failed after"):
         sandbox.traffic(events=5, queues=["visit"], malformed=1, queue_names={"visit": "nowhere"})

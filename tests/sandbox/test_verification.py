@@ -76,7 +76,7 @@ def _settle_attendance(world: World, attendance: DpsAttendance) -> None:
 
 
 def problems(world: World) -> set[tuple[object, object]]:
-    """The domain and the kind of each problem."""
+    """The domain and the kind of each problem that the verification finds."""
     found: Any = verify(world)["problems"]
     return {(each["domain"], each["problem"]) for each in found}
 
@@ -98,7 +98,7 @@ def _one(held: dict[Any, Any]) -> Any:
 
 
 def _twice(held: dict[Any, Any], new_key: Any, key_field: str) -> None:
-    """Stores a copy of the only record under another key."""
+    """Stores a copy of the only record in `held` under `new_key`, which is also the copy's `key_field`."""
     original = _one(held)
     copy = type(original)(**{name: getattr(original, name) for name in original.__slots__})
     setattr(copy, key_field, new_key)
@@ -136,7 +136,7 @@ def _last_review(world: World) -> Any:
 
 @pytest.mark.parametrize(("domain", "problem"), list(DAMAGES))
 def test_each_kind_of_damage_is_reported(world: World, domain: str, problem: str) -> None:
-    """The report names the kind of damage and the domain."""
+    """Damage to a record is reported, with the domain and the kind of problem."""
     DAMAGES[domain, problem](world)
     assert (domain, problem) in problems(world)
 
@@ -150,7 +150,7 @@ def test_duplicate_rows_of_an_allocation_are_named(world: World) -> None:
 
 
 def test_unpublished_records_are_surplus(world: World) -> None:
-    """A NOMIS record that belongs to no published record is listed as a problem."""
+    """A NOMIS record that belongs to no published record is reported as surplus."""
     person = world.prisoners[1]
     world.nomis_incentives.add(person.booking_id, "STD", world.started, person.prison_id, created=world.started)
     found = verify(world)
@@ -166,7 +166,10 @@ def test_unpublished_records_are_surplus(world: World) -> None:
 
 
 def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
-    """After a deletion, neither the NOMIS record nor the mapping may be left."""
+    """After a deletion in DPS, a mapping that is left is reported.
+
+    If neither the NOMIS record nor the mapping is left, there is no problem.
+    """
     world.published.record("appointment", 7, "deleted")
     world.nomis_appointments.appointments.clear()
     assert problems(world) == {("appointment", "mapping left")}
@@ -198,7 +201,7 @@ def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
     ],
 )
 def test_ignored_events_require_nothing(event: dict[str, Any], counts: bool) -> None:
-    """An event that the program ignores requires nothing in NOMIS."""
+    """A published event must have its effect in NOMIS, unless the program ignores the event."""
     world = World(Options(prisoners=1))
     assert (world.published.note(event) is not None) == counts
     assert len(world.published) == (1 if counts else 0)
@@ -222,7 +225,7 @@ def test_ignored_events_require_nothing(event: dict[str, Any], counts: bool) -> 
     ],
 )
 def test_expected_outcome_of_an_attendance(values: dict[str, Any], expected: tuple[object, ...]) -> None:
-    """The NOMIS status, outcome and kinds of absence follow from the DPS status, reason and payment."""
+    """An attendance's status, outcome and absence type in NOMIS follow from its status, reason and payment in DPS."""
     found = expected_attendance(DpsAttendance(1, 1, "A1234BC", bonus=50, **values))
     assert (found["status"], found["outcome"], found["unexcused"], found["authorised"]) == expected
     assert found["bonus"] == Decimal("50.000")

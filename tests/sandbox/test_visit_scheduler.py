@@ -22,7 +22,7 @@ def caller(quiet_sandbox: Sandbox) -> Caller:
 
 
 def filled(sandbox: Sandbox) -> Caller:
-    """Books visits on three days at `HEI`, one of them cancelled, and one visit at `BLI`."""
+    """Books visits on three days at `HEI`, one of them cancelled, and one at `BLI`, and returns a caller."""
     visits = (("a", "HEI", "25", "BOOKED"), ("b", "HEI", "26", "CANCELLED"), ("c", "HEI", "27", "BOOKED"))
     for name, prison_id, day, status in (*visits, ("d", "BLI", "26", "BOOKED")):
         times = {"start": f"2026-08-{day}T10:00:00", "end": f"2026-08-{day}T11:00:00"}
@@ -39,7 +39,7 @@ def found(caller: Caller, query: str) -> list[str]:
 
 
 def test_the_search_lists_the_latest_visit_first(caller: Caller) -> None:
-    """The search lists all visits at a prison or of a prisoner, with the latest start first."""
+    """A search lists a prison's or a prisoner's visits with the given statuses, the latest start first."""
     assert found(caller, f"prisonId=HEI&{BOTH}") == ["cc", "bb", "aa"]
     assert found(caller, f"prisonId=HEI&visitStatus=CANCELLED&{PAGE}") == ["bb"]
     assert found(caller, f"prisonerId=A0000AA&{BOTH}") == ["dd"]
@@ -60,7 +60,7 @@ def test_the_search_lists_the_latest_visit_first(caller: Caller) -> None:
 def test_parameters_of_another_generation_are_ignored(
     quiet_sandbox: Sandbox, generation: str, query: str, expected: Sequence[str]
 ) -> None:
-    """With parameters of another generation, the service returns all visits without an error."""
+    """A search ignores the parameters of another generation without an error, and applies its own."""
     quiet_sandbox.reset(prisoners=20, generation=generation)
     assert found(filled(quiet_sandbox), f"prisonId=HEI&{query}&{BOTH}") == expected
 
@@ -78,14 +78,17 @@ def test_parameters_of_another_generation_are_ignored(
     ],
 )
 def test_bad_searches_are_refused(caller: Caller, query: str) -> None:
-    """A search needs a prison or a prisoner, a known status, both parts of a page, and valid dates."""
+    """A search gets 400 if it lacks a known status, a page parameter, or both a prison and a prisoner.
+
+    So does a search with an invalid date.
+    """
     response = caller.call("visits", "GET", f"/visits/search?{query}")
     assert response.status_code == 400
     assert response.json()["userMessage"].startswith("Validation failure: ")
 
 
 def test_superseded_visits_are_left_out_of_the_old_search(quiet_sandbox: Sandbox) -> None:
-    """In May 2023 a cancelled visit that another visit replaced is left out."""
+    """In 2023, the search leaves out a cancelled visit that another visit replaced. Today, it does not."""
     for generation, expected in (("2023", ["cc", "aa"]), ("today", ["cc", "bb", "aa"])):
         quiet_sandbox.reset(prisoners=20, generation=generation)
         caller = filled(quiet_sandbox)
@@ -94,9 +97,9 @@ def test_superseded_visits_are_left_out_of_the_old_search(quiet_sandbox: Sandbox
 
 
 def test_each_generation_lists_its_prisons(quiet_sandbox: Sandbox) -> None:
-    """In 2023 there is one list of prisons.
+    """In 2023, there is one list of prisons.
 
-    Today there is a list for each type of user. Not every prison takes bookings.
+    Today, there is a list for each type of user, and not every prison is on each list.
     """
     quiet_sandbox.reset(prisoners=20, generation="2023")
     caller = Caller(quiet_sandbox)
@@ -115,7 +118,10 @@ def test_each_generation_lists_its_prisons(quiet_sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("generation", "support"), [("2023", list), ("today", dict)])
 def test_each_generation_has_its_fields_of_a_visit(quiet_sandbox: Sandbox, generation: str, support: type[Any]) -> None:
-    """Every visit has the times of its creation and change. The sub-status was added later."""
+    """A visit has the times of its creation and of its last change, which are equal if it has not changed.
+
+    Only today's visits have a sub-status.
+    """
     quiet_sandbox.reset(prisoners=20, generation=generation)
     caller = filled(quiet_sandbox)
     quiet_sandbox.put("visit", reference="aa", created="2026-08-01T09:00:00", sub_status="REQUESTED")

@@ -18,7 +18,7 @@ DAY = date(2023, 5, 22)
 
 
 def contents(seed: int, prisoners: int = 300) -> dict[str, object]:
-    """Returns everything that a world begins with."""
+    """Returns the people, incentives, mappings and planted differences that a new world has."""
     world = World(Options(prisoners=prisoners, seed=seed, today=DAY, every_cause=True))
     return {
         "people": [asdict(each) for each in world.prisoners],
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_world() -> None:
 
 
 def test_population_looks_like_the_real_one() -> None:
-    """Numbers have the right format, the sizes of 120 prisons differ, and levels have roughly their usual shares."""
+    """Prisoner numbers have the right format, 120 prisons differ in size, and levels have roughly the usual shares."""
     world = World(Options(prisoners=12_000, today=DAY))
     assert all(re.fullmatch(r"[AG]\d{4}[A-Z]{2}", each.offender_no) for each in world.prisoners)
     assert len(world.by_offender) == len(world.by_booking) == 12_000
@@ -60,7 +60,10 @@ def test_population_looks_like_the_real_one() -> None:
 
 
 def test_few_prisons_can_be_open() -> None:
-    """The number of open prisons can be set. Not all of them use appointments, and fewer use activities."""
+    """The number of open prisons can be set, from 20 to 120.
+
+    Not all of them use appointments, and fewer use activities.
+    """
     world = World(Options(prisoners=100, today=DAY, prisons=24))
     held = {code for code, prison in world.prisons.items() if prison.open}
     assert len(held) == 24
@@ -71,9 +74,9 @@ def test_few_prisons_can_be_open() -> None:
 
 
 def test_levels_differ_between_the_sides_as_in_reality() -> None:
-    """Entry is active only in NOMIS, and EN3 is unknown in NOMIS.
+    """The level Entry is active only in NOMIS, and EN3 exists only in DPS.
 
-    Each prison has one default level, and the limits are the same on both sides.
+    Each prison has one default level, and its remand limits are the same on both sides.
     """
     world = World(Options(prisoners=10, today=DAY))
     assert (world.incentives.levels["ENT"].active, world.nomis_incentives.codes["ENT"].active) == (False, True)
@@ -101,14 +104,17 @@ def test_pages_cover_everybody_in_order(caller: Caller) -> None:
 
 
 def test_size_of_a_page_has_a_default_and_a_cap(caller: Caller) -> None:
-    """A page has twenty prisoners by default, and at most 20,000. Inactive prisoners are not listed."""
+    """A page has twenty prisoners by default, and at most 20,000. A request for inactive prisoners gets 500."""
     assert caller.get("nomis", "/prisoners/ids")["numberOfElements"] == 20
     assert caller.get("nomis", "/prisoners/ids?size=90000")["size"] == 20_000
     assert caller.call("nomis", "GET", "/prisoners/ids?active=false").status_code == 500
 
 
 def test_population_moves_while_it_is_paged(sandbox: Sandbox) -> None:
-    """A release shifts later pages, a reception is added at the end, and both are listed."""
+    """While pages are read, prisoners are released and received, so the pages do not list exactly those there at first.
+
+    A received prisoner has the same level on both sides.
+    """
     sandbox.reset(prisoners=100, moving=2)
     caller = Caller(sandbox)
     before = {each["bookingId"] for each in sandbox.prisoners()}

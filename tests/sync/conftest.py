@@ -15,7 +15,7 @@ __all__ = ["harness", "prisoner"]
 
 @pytest.fixture(scope="module")
 def module_sandbox(quiet_sandbox: Sandbox) -> Sandbox:
-    """A sandbox whose world lasts as long as the module, so each test uses separate records."""
+    """A sandbox whose world lasts as long as the test module, so each test needs separate records."""
     quiet_sandbox.reset(prisoners=20)
     return quiet_sandbox
 
