@@ -162,7 +162,7 @@ def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
 
 
 def test_an_ordinary_world_has_realistic_differences(sandbox: Sandbox) -> None:
-    """By default, one prisoner in a thousand differs: half for a missed reception, a fifth for a double reception."""
+    """One prisoner in a thousand differs: half after a missed reception, and a fifth after a double reception."""
     sandbox.reset(prisoners=20_000)
     rows = [each["row"] for each in sandbox.planted()["mismatches"]]
     assert len(rows) == 20

@@ -1,4 +1,4 @@
-"""Which changes between a declared operation and a published operation count as differences."""
+"""Which differences between a declared and a published operation are reported, and how serious each is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Reason(Response):
 
 
 class Thing(Response):
-    """A body that is read."""
+    """The declared body of a response."""
 
     id: int
     name: str
@@ -41,7 +41,7 @@ class Thing(Response):
 
 
 class NewThing(Body):
-    """A body that is sent."""
+    """The declared body of a request."""
 
     name: str
     price: Money
@@ -106,7 +106,10 @@ PUT = Operation(UpstreamName.NOMIS, "PUT", PATH, EMPTY, body=NewThing)
 
 
 def changed(*steps: tuple[str, Any]) -> Document:
-    """The good document with values set at paths, whose names are joined by `>`. A value of None removes the entry."""
+    """The good document, changed by `steps`: each sets a value at a path, whose names are joined by `>`.
+
+    A value of None removes the entry.
+    """
     raw: Any = copy.deepcopy(GOOD)
     for where, value in steps:
         *way, last = where.split(">")
@@ -156,7 +159,7 @@ def test_a_good_document_has_no_difference() -> None:
     ids=str,
 )
 def test_changes_without_effect_are_tolerated(step: tuple[str, Any]) -> None:
-    """Other forms of null and of times, additional fields and statuses, and fewer values are tolerated."""
+    """A change that breaks no call is not a difference, such as another form of null, a new field, or fewer values."""
     assert found(GET, changed(step)) == []
 
 
@@ -189,7 +192,7 @@ def test_changes_without_effect_are_tolerated(step: tuple[str, Any]) -> None:
     ids=lambda value: str(value)[:60],
 )
 def test_changes_that_break_a_read_are_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
-    """Each change has its level, kind and field, and is the only difference."""
+    """A change that can break a read is reported as one difference, with its level, kind and field."""
     assert found(GET, changed(step)) == [difference]
 
 
@@ -204,14 +207,14 @@ def test_changes_that_break_a_read_are_found(step: tuple[str, Any], difference: 
     ids=str,
 )
 def test_changes_that_break_a_write_are_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
-    """New required fields, required fields that we sometimes omit, unknown fields and changed types are found."""
+    """A field of a sent body that is newly required, no longer known or of another type is reported."""
     assert found(PUT, changed((f"components>schemas>NewThing>{step[0]}", step[1]))) == [difference]
 
 
 def test_later_fields_are_expected_only_of_later_services() -> None:
-    """A document's version gives the age of the service, which decides the fields and operations that are expected.
+    """The date in a document's version gives the service's age, which decides what fields and operations are expected.
 
-    A service without a version counts as current.
+    A service whose version has no date counts as current.
     """
     later = Operation(UpstreamName.NOMIS, "GET", "/new", one(Reason), since="2024-01")
     until = Operation(UpstreamName.NOMIS, "GET", "/old", one(Reason), until="2024-01")
@@ -225,7 +228,7 @@ def test_later_fields_are_expected_only_of_later_services() -> None:
 def test_new_values_are_errors_unless_a_rule_has_a_default() -> None:
     """A new value in a response is an error, or a warning if its rule has a default.
 
-    The service may refuse a value that we send.
+    A value that only older services have is a note. A sent value that the document does not list is a warning.
     """
     document = changed((f"{PROPERTIES}>name", {"type": "string", "enum": ["X", "Y"]}))
     known = MappedValues(GET, "name", frozenset({"X"}))
@@ -240,7 +243,10 @@ def test_new_values_are_errors_unless_a_rule_has_a_default() -> None:
 
 
 def test_page_limits_and_renamed_parameters_are_notes() -> None:
-    """A limit on the page size is only noted, and so is a renamed parameter that we send under both names."""
+    """A limit on the page size is only a note, and so is a renamed parameter that is sent under both names.
+
+    A page instead of a list is an error.
+    """
     page = {
         "type": "object",
         "properties": {"content": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}}},
@@ -267,7 +273,10 @@ class Row(TypedDict, total=False):
 
 
 def test_a_real_response_is_compared_with_the_declaration() -> None:
-    """Missing fields, and fields of another type, are named without their values. Optional fields may be absent."""
+    """In a real response, missing fields and fields of another type are named, without their values.
+
+    An optional field may be absent.
+    """
     assert shape_errors(GET, {"id": 1, "name": "n", "at": "10:00", "kind": "A", "reason": {"code": "X"}}) == []
     wrong = {"id": "1", "at": "10:00", "kind": "A", "parts": [{"code": None}, 2]}
     assert shape_errors(GET, wrong) == [
@@ -284,11 +293,11 @@ def test_a_real_response_is_compared_with_the_declaration() -> None:
 
 @pytest.mark.parametrize("raw", [None, [], {}, {"openapi": "3.0.1"}, {"paths": {}}, "<html>"])
 def test_a_response_that_is_not_a_document_is_refused(raw: object) -> None:
-    """Nothing is concluded from a response that is not a document."""
+    """A response that is not an OpenAPI document is refused with an error."""
     with pytest.raises(ValueError, match="not an OpenAPI document"):
         Document(raw)
 
 
 def test_levels_are_in_order_of_severity() -> None:
-    """Errors come first wherever differences are listed."""
+    """The levels of differences are in order of severity, with errors first."""
     assert list(DriftLevel) == [DriftLevel.ERROR, DriftLevel.WARNING, DriftLevel.NOTE]

@@ -1,4 +1,4 @@
-"""The check of the API documents finds exactly what has changed in the services since May 2023."""
+"""The check of the API documents finds what has broken in the services since May 2023, and reports no other errors."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SANDBOX_NAMES = {client.address_variable: client.service for client in CLIENTS}
 
 
 def checked(service: UpstreamName, month: str) -> ServiceResult:
-    """The result of the check for a service as it was in a given month."""
+    """The result of the check for `service` as it was in `month`."""
     document = document_of(SANDBOX_NAMES[service.address_variable], month, TODAY)
     return check_service(service, document, operations())
 
 
 @pytest.fixture(scope="module")
 def today() -> dict[UpstreamName, ServiceResult]:
-    """The differences of the current services."""
+    """The result of the check for each current service."""
     return {service: checked(service, "9999-12") for service in SERVICES}
 
 
@@ -109,13 +109,13 @@ def test_breaking_changes_since_may_2023_are_found(
     field: str,
     level: DriftLevel,
 ) -> None:
-    """Each change that breaks a call, or would break a less tolerant program, is listed."""
+    """A change since May 2023 that breaks a call, or would break it in a less tolerant program, is found."""
     found = [(each.kind, each.field, each.level) for each in today[service].findings if operation in each.operations]
     assert (kind, field, level) in found
 
 
 def test_no_other_error_is_found(today: dict[UpstreamName, ServiceResult]) -> None:
-    """New optional fields, other forms of null and of times, and names of path parameters are not errors."""
+    """The check reports no error about the current services except the known ones, whatever else has changed."""
 
     def errors() -> Iterator[tuple[UpstreamName, str, str, str]]:
         for service, result in today.items():
@@ -127,7 +127,10 @@ def test_no_other_error_is_found(today: dict[UpstreamName, ServiceResult]) -> No
 
 
 def test_a_replacement_of_an_operation_is_named(today: dict[UpstreamName, ServiceResult]) -> None:
-    """If an operation is gone, an operation with a similar name is proposed, unless the program already calls it."""
+    """If an operation is gone, an operation with a similar name is proposed, unless the program already calls it.
+
+    For a deprecated operation, the advice in its document is quoted.
+    """
     texts = {finding.operations[0]: finding.text for result in today.values() for finding in result.findings}
     assert texts["GET /iep/reviews/id/{id}"] == "is gone; the most similar operation is GET /incentive-reviews/id/{id}"
     assert texts["GET /mapping/activities"] == "is gone"
@@ -136,7 +139,7 @@ def test_a_replacement_of_an_operation_is_named(today: dict[UpstreamName, Servic
 
 
 def test_a_role_of_many_operations_is_one_finding(today: dict[UpstreamName, ServiceResult]) -> None:
-    """One line for all operations says which role replaces which."""
+    """If a service replaces a role, one finding names the new role for all operations that required the old one."""
     roles: list[ContractFinding] = [each for each in today[NOMIS].findings if each.kind == "role"]
     assert len({each.text for each in roles}) == len(roles)
     assert all("NOMIS_PRISONER_API__SYNCHRONISATION__RW" in each.text for each in roles)

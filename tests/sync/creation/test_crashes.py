@@ -1,14 +1,14 @@
-"""The creation protocol through crashes, lost responses and two processes at once.
+"""The creation protocol after a crash at any call, and when two processes handle one event at the same time.
 
 `sync/creation/protocol.py` says what the next delivery does after a crash at each point.
 
-| two at once …                                 | what happens                                              |
-| --------------------------------------------- | --------------------------------------------------------- |
-| both before the lease                         | one holds it; the other waits and then finds the mapping  |
-| the holder is slow and its lease has expired  | the other finds a recent intent and waits; the first ends |
-| … and the grace period of the intent is over  | both create; the second mapping is refused: never silent  |
-| the holder resumes before it has an intent    | its intent is refused, and it waits                       |
-| a retry message and the event itself          | both post the same mapping                                |
+| two processes at once …                            | what happens                                               |
+| -------------------------------------------------- | ---------------------------------------------------------- |
+| before either has the lease                        | one gets it; the other waits and then finds the mapping    |
+| the holder is slow, and its lease has expired      | the other finds a recent intent and waits for the holder   |
+| … and the grace period of the intent is over       | both create; the second mapping is refused, with a finding |
+| the lease expires before the holder has an intent  | the other creates; the holder's intent is refused          |
+| one has a retry message, and the other the event   | both post the same mapping                                 |
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ VISITS = "/prisoners/{offenderNo}/visits"
 def die_in(
     sandbox: Sandbox, database_url: str, booking: DpsEvent, service: str, method: str, path: str, kind: str
 ) -> None:
-    """Kills a process while one of its calls hangs, before or after the service has applied the call."""
+    """Kills a process that handles `booking` while a call hangs, before or after the service applies the call."""
     with (
         held(sandbox, service, method, path, kind=kind) as call,
         child(deliver_in_a_process, sandbox.environment(), database_url, booking.event) as process,
@@ -57,7 +57,7 @@ def die_in(
 
 @pytest.fixture
 def survivor(upstream: Sandbox, database_url: str) -> Iterator[Consumer]:
-    """The process that gets the next delivery after the crash."""
+    """The consumer that gets the deliveries after the crash."""
     with consuming(upstream, database_url) as consumer:
         yield consumer
 
@@ -92,7 +92,10 @@ def test_a_crash_at_any_call_leaves_one_visit(
 def test_a_crash_during_the_create_of_a_course_is_ambiguous(
     upstream: Sandbox, survivor: Consumer, database_url: str, kind: str
 ) -> None:
-    """A course whose create was interrupted is never created again automatically, whether or not NOMIS has it."""
+    """If a crash interrupts the create of a course, the next delivery does not repeat it, but alerts a person.
+
+    It makes no difference whether NOMIS has the course.
+    """
     booking = schedule_created(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", "/activities", kind)
     assert survivor.deliver(booking) is Outcome.AMBIGUOUS
@@ -104,7 +107,7 @@ def test_a_crash_during_the_create_of_a_course_is_ambiguous(
 def test_a_crash_with_a_known_course_leaves_one_course(
     upstream: Sandbox, survivor: Consumer, database_url: str
 ) -> None:
-    """If the id of the course was recorded before the crash, the course is only mapped."""
+    """If a process dies after it has recorded the id of a new course, the next delivery only maps the course."""
     booking = schedule_created(upstream)
     die_in(upstream, database_url, booking, "mapping", "POST", "/mapping/activities", "timeout_before_write")
     assert survivor.deliver(booking) is Outcome.APPLIED
@@ -113,7 +116,10 @@ def test_a_crash_with_a_known_course_leaves_one_course(
 
 
 def test_a_recent_intent_is_not_created_again(upstream: Sandbox, database_url: str) -> None:
-    """Soon after a crash the request may be under way, so the absence of a record from NOMIS proves nothing."""
+    """Within the grace period after a crash, a visit is not created again, although NOMIS does not have it.
+
+    The request may still be under way. Once the period is over, the visit is created.
+    """
     booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
     with consuming(upstream, database_url, grace_seconds=3600) as cautious, pytest.raises(LeaseBusy):
@@ -125,7 +131,7 @@ def test_a_recent_intent_is_not_created_again(upstream: Sandbox, database_url: s
 
 @pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)])
 def test_a_wrong_clock_does_not_age_an_intent(upstream: Sandbox, database_url: str, step: timedelta) -> None:
-    """A process whose clock is wrong waits exactly as long as other processes."""
+    """A clock that is three minutes wrong does not change whether the grace period of an intent is over."""
     booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
     with time_machine.travel(now() + step):
@@ -137,7 +143,7 @@ def test_a_wrong_clock_does_not_age_an_intent(upstream: Sandbox, database_url: s
 
 
 def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database_url: str) -> None:
-    """Two processes with several threads get every event twice at the same time, and create each record once."""
+    """Two processes with several threads, which each get every event twice at the same time, create each visit once."""
     bookings = [visit_booked(upstream) for _ in range(10)]
     arguments = (upstream.environment(), database_url, 2 * [booking.event for booking in bookings])
     assert exit_codes(deliver_all_in_a_process, arguments, arguments) == [0, 0]
@@ -198,7 +204,7 @@ def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> N
 
 
 def test_a_process_that_wakes_too_late_creates_nothing(upstream: Sandbox, database_url: str) -> None:
-    """The intent of a process that lost its lease while it read the visit is refused."""
+    """If a process loses its lease while it reads a visit, and another one creates it, the first creates nothing."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,

@@ -39,7 +39,7 @@ MAPPINGS = "/mapping/visits"
 
 
 def started(booking: DpsEvent) -> dict[str, str]:
-    """The properties of a visit's event that are known after the visit has been read."""
+    """The properties of a visit's telemetry that are known after the visit has been read."""
     return {
         "visitId": booking.dps_id,
         "offenderNo": str(booking.prisoner_id),
@@ -49,7 +49,7 @@ def started(booking: DpsEvent) -> dict[str, str]:
 
 
 def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
-    """A new visit is created and mapped once. One success event has the properties of the event and the mapping."""
+    """A new visit is created and mapped once. One success is tracked, with the visit's and the mapping's properties."""
     booking = visit_booked(upstream)
     assert consumer.deliver(booking) is Outcome.APPLIED
     [visit_id] = visits_of(upstream, booking)
@@ -63,7 +63,7 @@ def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) ->
 
 
 def test_a_second_delivery_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """If the record is already mapped, its event is tracked as a duplicate and acknowledged. NOMIS is not called."""
+    """A second delivery of an event whose record is mapped is tracked as a duplicate, and creates nothing."""
     booking = visit_booked(upstream)
     consumer.deliver(booking)
     assert consumer.deliver(booking) is Outcome.DUPLICATE
@@ -73,7 +73,7 @@ def test_a_second_delivery_is_a_duplicate(consumer: Consumer, upstream: Sandbox)
 
 
 def test_a_record_mapped_by_another_program_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """A record that another program created and mapped is not created again, and no creation is recorded."""
+    """A record that another program has mapped is not created again, and its event is tracked as a duplicate."""
     booking = visit_booked(upstream)
     map_by_hand(upstream, MAPPINGS, visit_mapping(booking, other_number()))
     assert consumer.deliver(booking) is Outcome.DUPLICATE
@@ -92,7 +92,7 @@ def test_a_record_mapped_by_another_program_is_a_duplicate(consumer: Consumer, u
 def test_every_failure_before_the_create_is_tracked(
     consumer: Consumer, upstream: Sandbox, service: str, method: str, path: str
 ) -> None:
-    """Every failure before the create is tracked, even a failure to look up the mapping.
+    """Every call that fails before the record is created is tracked as a failure, even the look-up of the mapping.
 
     The next delivery creates the record.
     """
@@ -144,9 +144,9 @@ def test_a_refused_create_is_tried_again_at_once(
 def test_a_response_about_another_record_proves_nothing(
     consumer: Consumer, upstream: Sandbox, response: object
 ) -> None:
-    """After a response about another record, nothing is created or acknowledged.
+    """If the look-up of the mapping returns anything other than the record's mapping, nothing is created.
 
-    The next delivery creates the record once.
+    The delivery fails, and the next one creates the record once.
     """
     booking = visit_booked(upstream)
     upstream.fault("mapping", "GET", kind="status", status=200, body=response, times=1)
@@ -158,7 +158,10 @@ def test_a_response_about_another_record_proves_nothing(
 
 
 def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Consumer, upstream: Sandbox) -> None:
-    """The event of a record that was created and has since been deleted everywhere is a duplicate."""
+    """A late event about a record that was created and has since been deleted everywhere is a duplicate.
+
+    The event about a record that was never created, and that DPS no longer has, fails.
+    """
     booking = schedule_created(upstream)
     upstream.drop("schedule", booking.dps_id)
     with pytest.raises(UpstreamError):
@@ -174,7 +177,7 @@ def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Cons
 
 
 def test_an_event_without_its_id_is_malformed(consumer: Consumer, upstream: Sandbox) -> None:
-    """A message that lacks the id of its record fails without affecting other messages, and nothing is tracked."""
+    """An event without the id of its record is malformed, and nothing is tracked."""
     event = replace(visit_booked(upstream), information={})
     with pytest.raises(MalformedMessage):
         consumer.deliver(event)
@@ -192,7 +195,10 @@ def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbo
 
 
 def test_an_open_breaker_is_not_a_failed_creation(database: Database, upstream: Sandbox, database_url: str) -> None:
-    """If an open breaker prevents the call, no failed event is tracked, and the create certainly was not applied."""
+    """If an open breaker prevents a create, the create counts as not applied, and no failure is tracked.
+
+    Once the breaker lets calls through, the record is created.
+    """
     booking = visit_booked(upstream)
     with database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, BreakerState.OPEN, opened_at=now(), reason="found elsewhere")

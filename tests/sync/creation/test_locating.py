@@ -31,7 +31,10 @@ ONE, OTHER = "05b332ad-58eb-4ec2-963c-c9c927856780", "05b332ad-58eb-4ec2-963c-c9
 
 
 def test_the_request_of_a_dead_process_is_waited_for(upstream: Sandbox, database_url: str) -> None:
-    """After a process is killed, the absence of a record proves nothing until the longest possible call has ended."""
+    """If a process is killed during a create, the next deliveries wait while the call may still reach NOMIS.
+
+    Afterwards, the visit is mapped, and NOMIS has it once.
+    """
     booking = visit_booked(upstream)
     with held(upstream, "nomis", "POST", VISITS) as create:
         with child(deliver_in_a_process, upstream.environment(), database_url, booking.event) as process:
@@ -46,7 +49,10 @@ def test_the_request_of_a_dead_process_is_waited_for(upstream: Sandbox, database
 
 
 def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment that was never created does not get the NOMIS record of a similar appointment."""
+    """After a lost create, the record of an equal appointment is not claimed while a retry message has its mapping.
+
+    A separate record is created.
+    """
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
         appointments.put_appointment(harness, prisoner, instance_id)
@@ -67,7 +73,10 @@ def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, pris
 def test_a_record_that_is_mapped_to_another_is_not_claimed(
     harness: Harness, prisoner: Prisoner, generation: str
 ) -> None:
-    """An appointment that was never created does not get the record that is mapped to an equal appointment."""
+    """After a lost create, a NOMIS record that is mapped to an equal appointment is not claimed.
+
+    A separate record is created.
+    """
     harness.sandbox.reset(generation=generation)
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
@@ -86,7 +95,7 @@ def test_a_record_that_is_mapped_to_another_is_not_claimed(
 
 
 def test_equal_adjustments_have_separate_records(harness: Harness, prisoner: Prisoner) -> None:
-    """Equal adjustments never share a record, since a missing adjustment makes a release date wrong."""
+    """Equal adjustments never share a NOMIS record, since a missing record would make a release date wrong."""
     for adjustment_id in (ONE, OTHER):
         adjustments.put_adjustment(harness, prisoner, adjustment_id)
     with faulty(harness.sandbox, "nomis", "POST", kind="reset"), pytest.raises(UpstreamError):
@@ -201,7 +210,7 @@ def test_a_malformed_list_is_not_empty(harness: Harness, prisoner: Prisoner, res
 
 @pytest.fixture(params=["2023", "today"])
 def generation(request: pytest.FixtureRequest, upstream: Sandbox) -> Iterator[None]:
-    """A function that sets the age of the services for one test."""
+    """Sets the age of the services for one test, which is run with those of 2023 and with today's."""
     upstream.reset(prisoners=20, generation=request.param)
     yield
     upstream.reset(prisoners=20)
@@ -209,7 +218,10 @@ def generation(request: pytest.FixtureRequest, upstream: Sandbox) -> Iterator[No
 
 @pytest.mark.usefixtures("generation")
 def test_a_lost_adjustment_is_found(harness: Harness, prisoner: Prisoner) -> None:
-    """A lost adjustment is found in the list of new adjustments or, in a newer NOMIS, in the list of its booking."""
+    """After a lost response, an adjustment is found in a list of NOMIS and mapped.
+
+    The list is that of new adjustments or, in a newer NOMIS, that of the booking.
+    """
     adjustments.put_adjustment(harness, prisoner)
     with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
         adjustments.handle(harness, prisoner, "inserted")
@@ -220,7 +232,7 @@ def test_a_lost_adjustment_is_found(harness: Harness, prisoner: Prisoner) -> Non
 
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "page object"])
 def test_a_lost_create_is_found_on_either_form_of_page(harness: Harness, nested: bool) -> None:
-    """A visit whose response was lost is found on the second page, whichever format the service uses for pages."""
+    """After a lost response, a visit is found on the second page of a list, in either format of pages."""
     booking = visit_booked(harness.sandbox)
     deliver = partial(harness.handle, "prison-visit.booked", booking.prisoner_id, datetime.now(UTC))
     with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):

@@ -1,10 +1,10 @@
 """The creation protocol when the program's own database becomes unavailable.
 
-| the database is lost …   | what happens                                             |
-| ------------------------ | -------------------------------------------------------- |
-| before the intent        | nothing is called in NOMIS; the message stays            |
-| while NOMIS creates      | mapped anyway; the id is remembered, or looked up        |
-| while NOMIS refuses      | remembered: nothing stays unknown                        |
+| the database is lost …   | what happens                                                          |
+| ------------------------ | --------------------------------------------------------------------- |
+| before the intent        | NOMIS is not called, and the message stays on its queue               |
+| while NOMIS creates      | the record is mapped anyway; its id is remembered or looked up        |
+| while NOMIS refuses      | the refusal is remembered, so the outcome is known                    |
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def server(own_server: PostgresServer) -> PostgresServer:
 
 @pytest.fixture
 def lost_url(server: PostgresServer) -> str:
-    """The address of an empty database on this server, with the current schema."""
+    """The address of an empty database on `server`, with the current schema."""
     url = make_database(server.url).render_as_string()
     database = Database(url)
     database.upgrade()
@@ -61,7 +61,7 @@ def lost_url(server: PostgresServer) -> str:
 
 
 def test_without_the_database_nothing_is_created(upstream: Sandbox, server: PostgresServer, lost_url: str) -> None:
-    """Without the database a visit's message stays on its queue.
+    """While the database is unavailable, a delivery fails without a call to NOMIS.
 
     The first delivery after the outage creates the visit.
     """
@@ -80,7 +80,10 @@ def test_without_the_database_nothing_is_created(upstream: Sandbox, server: Post
 def test_a_lost_intent_proves_nothing_about_the_next_one(
     upstream: Sandbox, server: PostgresServer, lost_url: str
 ) -> None:
-    """An attempt with the same number may be another process's, so its outcome is unknown until NOMIS is searched."""
+    """A process that could not store its intent does not count another process's attempt as its attempt.
+
+    It finds the visit that the other process created, and maps it.
+    """
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         with held(upstream, "visits", "GET", "/visits/{reference}") as reading:
@@ -103,7 +106,10 @@ def test_a_lost_intent_proves_nothing_about_the_next_one(
 def test_a_database_lost_during_the_create_makes_no_second_visit(
     upstream: Sandbox, server: PostgresServer, lost_url: str, restarted: bool
 ) -> None:
-    """The mapping is saved without the database. The next delivery, in any process, finds the mapping."""
+    """If the database is lost during the create of a visit, the mapping is saved anyway.
+
+    The next delivery, by the same or another process, finds the mapping and creates nothing.
+    """
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         lost = lose_during_create(upstream, server, consumer, booking, VISITS)
@@ -123,7 +129,10 @@ def test_a_database_lost_during_the_create_makes_no_second_visit(
 def test_a_database_lost_during_the_create_of_a_course_leaves_nothing_unknown(
     upstream: Sandbox, server: PostgresServer, lost_url: str, mapped: bool
 ) -> None:
-    """The process remembers the id that it could not store, whether or not the mapping could be saved."""
+    """If the database is lost during the create of a course, the process remembers the course's id.
+
+    The next delivery leaves the course mapped, whether or not the mapping could be saved before.
+    """
     booking = schedule_created(upstream)
     with consuming(upstream, lost_url) as consumer:
         if not mapped:
@@ -158,7 +167,7 @@ def test_a_refusal_that_could_not_be_stored_is_remembered(
 def lose_during_create(
     sandbox: Sandbox, server: PostgresServer, consumer: Consumer, booking: DpsEvent, path: str
 ) -> BaseException | None:
-    """Handles a delivery whose database fails while NOMIS handles the create. Returns the error of the delivery."""
+    """Handles a delivery, and stops the database while NOMIS handles the create. Returns the error of the delivery."""
     with held(sandbox, "nomis", "POST", path) as create:
         delivery = in_thread(consumer.deliver, booking)
         create.wait_for_request()

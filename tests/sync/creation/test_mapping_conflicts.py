@@ -1,4 +1,4 @@
-"""If the mapping service refuses a mapping, NOMIS has a duplicate record, and a finding says so."""
+"""If the mapping service refuses a mapping as a conflict, NOMIS has a duplicate record, which a finding reports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COURSE_MAPPINGS = "/mapping/activities"
 def create_while(
     consumer: Consumer, sandbox: Sandbox, booking: DpsEvent, path: str, mapping: dict[str, object]
 ) -> Outcome:
-    """Handles a delivery during which another program saves a mapping."""
+    """Handles a delivery during whose create another program saves `mapping`, and returns the outcome."""
     with held(sandbox, "nomis", "POST", "/activities" if path == COURSE_MAPPINGS else VISITS) as create:
         delivery = in_thread(consumer.deliver, booking)
         create.wait_for_request()
@@ -38,9 +38,9 @@ def create_while(
 
 
 def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sandbox) -> None:
-    """A conflict is tracked as a failure and then as a duplicate with both pairs.
+    """A conflict is tracked as a failure to save the mapping, and then as a duplicate with both pairs of ids.
 
-    There is one finding and one alert.
+    There is one finding and one alert, even after a second delivery.
     """
     booking = visit_booked(upstream)
     number = other_number()
@@ -72,7 +72,10 @@ def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sand
 
 
 def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry that meets a conflict is acknowledged as a duplicate, and a later delivery does not alert again."""
+    """A mapping retry that meets a conflict is acknowledged as a duplicate.
+
+    A later delivery of the event adds no finding and no alert.
+    """
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
@@ -103,7 +106,7 @@ def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream:
 def test_a_conflict_without_the_existing_mapping_is_looked_up(
     consumer: Consumer, upstream: Sandbox, status: object, more_info: object
 ) -> None:
-    """If two saves race, or the response names other records, the mapping of the DPS record is looked up."""
+    """If the response about a conflict does not name the DPS record's existing mapping, the mapping is looked up."""
     booking, number = visit_booked(upstream), other_number()
     body = {"status": status, "userMessage": "Conflict: it exists", "errorCode": 1409, "moreInfo": more_info}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, skip=1, times=1)
@@ -113,7 +116,7 @@ def test_a_conflict_without_the_existing_mapping_is_looked_up(
 
 
 def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream: Sandbox) -> None:
-    """A conflict with the same pair means that our mapping is saved, even if the response does not name the pair."""
+    """A conflict with the same pair of ids is a success, even if the response does not name the pair."""
     booking = visit_booked(upstream)
     body = {"status": 409, "userMessage": "Conflict: it exists", "moreInfo": {}}
     upstream.fault("mapping", "POST", MAPPINGS, kind="status_after_write", status=409, body=body, times=1)
@@ -125,7 +128,7 @@ def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream
 def test_a_conflict_about_the_nomis_record_is_a_finding(
     consumer: Consumer, upstream: Sandbox, status: int | str
 ) -> None:
-    """If the DPS record is unmapped, the NOMIS record has another DPS record's mapping, which a finding cannot name."""
+    """If a conflict leaves the DPS record unmapped, it is about the NOMIS record, and no existing mapping is named."""
     booking = visit_booked(upstream)
     body = {"status": status, "userMessage": "Conflict: it exists"}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)
@@ -146,7 +149,7 @@ def test_a_409_of_a_gateway_is_not_a_conflict(consumer: Consumer, upstream: Sand
 
 
 def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer, upstream: Sandbox) -> None:
-    """The mapping service responds 400 to a duplicate activity, so the existing mapping is looked up and named."""
+    """If the mapping service refuses a duplicate activity with 400, the existing mapping is looked up and named."""
     booking = schedule_created(upstream)
     number = other_number()
     theirs = {"activityScheduleId": int(booking.dps_id), "nomisCourseActivityId": number}
@@ -162,7 +165,7 @@ def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer,
 
 
 def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, upstream: Sandbox) -> None:
-    """A 400 that no existing mapping explains leads to a retry message."""
+    """If no existing mapping explains a 400 from the mapping service, a retry message is sent."""
     booking = schedule_created(upstream)
     upstream.fault("mapping", "POST", COURSE_MAPPINGS, status=400, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED

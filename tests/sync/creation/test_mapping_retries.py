@@ -30,9 +30,9 @@ MAPPINGS = "/mapping/visits"
 
 
 def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstream: Sandbox) -> None:
-    """A failed mapping is tracked, and goes into a retry message in the replaced service's format.
+    """A mapping that cannot be saved goes into a retry message, in the format of the service that the program replaces.
 
-    The sending of the message is tracked too.
+    Both the failure and the sending of the message are tracked.
     """
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
@@ -52,7 +52,7 @@ def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstr
 
 
 def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry message saves the mapping and is tracked. The message and the event can both be repeated."""
+    """A retry message saves the mapping, and the success is tracked. The message and the event can both be repeated."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
@@ -68,7 +68,7 @@ def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandb
 
 
 def test_a_retry_made_by_hand_needs_only_the_ids(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry message that has only the ids is mapped too, even if no creation is recorded."""
+    """A retry message that has only the ids saves its mapping too, even if no creation is recorded."""
     booking = visit_booked(upstream)
     number = other_number()
     message = json.dumps({"mapping": {"nomisId": number, "vsipId": booking.dps_id}})
@@ -89,7 +89,7 @@ def test_a_failing_retry_stays_on_the_queue(consumer: Consumer, upstream: Sandbo
 
 
 def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consumer, upstream: Sandbox) -> None:
-    """If no retry message can be sent, the event stays on its queue, and its next delivery only maps the record."""
+    """If no retry message can be sent, the delivery of the event fails, and the next one only maps the record."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.parts.sending_fails = ConnectionError("queue away")
@@ -124,7 +124,7 @@ def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Con
 def test_an_odd_response_to_a_mapping_is_looked_up(
     consumer: Consumer, upstream: Sandbox, response: object, saved: bool
 ) -> None:
-    """If the response to a save is not an empty body, the mapping is looked up."""
+    """If the response to a new mapping is not empty, the mapping is looked up. If it is missing, a retry saves it."""
     booking, kind = visit_booked(upstream), "status_after_write" if saved else "status"
     upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=response, times=1)
     assert consumer.deliver(booking) is (Outcome.APPLIED if saved else Outcome.RETRY_QUEUED)
@@ -145,7 +145,7 @@ def test_an_event_before_its_retry_saves_the_mapping(consumer: Consumer, upstrea
 
 
 def test_a_late_retry_does_not_restore_a_deleted_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """A retry message that is delivered after the record was deleted is ignored and tracked."""
+    """A retry message delivered after its record was deleted is tracked as ignored, and does not save the mapping."""
     appointments.put_appointment(harness, prisoner)
     with faulty(harness.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
         assert appointments.handle(harness, "created") is Outcome.RETRY_QUEUED
@@ -163,7 +163,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_siz
 
 @given(st.data(), st.sampled_from([domain.creation for domain in DOMAINS.values()]), NUMBERS, TEXTS)
 def test_a_retry_message_has_the_whole_mapping(data: st.DataObject, creation: Creation, number: int, text: str) -> None:
-    """For any domain and ids, the mapping that is read from the message is the one that was written to it."""
+    """For any domain and ids, the mapping that is read from a retry message is the one that was written to it."""
     dps_id = str(number) if creation.numeric_ids else text
     nomis_ids = {
         name: data.draw(st.sampled_from(["SENTENCE", "KEY-DATE"]) if name.endswith("Category") else NUMBERS)

@@ -30,24 +30,24 @@ def store(database: Database) -> CreationStore:
 
 
 def intend(store: CreationStore, previous: CreationRecord | None = None, dps_id: str = "bq") -> int:
-    """Records an intent."""
+    """Records an intent to create a visit, and returns the number of the attempt."""
     return store.intend(VISIT, dps_id, REQUEST, {"visitId": dps_id, "prisonId": None}, previous)
 
 
 def read(store: CreationStore, dps_id: str = "bq") -> CreationRecord:
-    """The record of the creation. The record must exist."""
+    """The record of the visit's creation, which must exist."""
     record = store.read(VISIT, dps_id)
     assert record is not None
     return record
 
 
 def failure(*, outcome_unknown: bool = False) -> UpstreamError:
-    """A failed create, which was refused or has an unknown outcome."""
+    """The error of a create that was refused or, with `outcome_unknown`, that NOMIS may have applied."""
     return UpstreamError("nomis", "POST", "/visits", status=400, message="", outcome_unknown=outcome_unknown)
 
 
 def test_a_creation_is_intended_created_and_mapped(store: CreationStore, database: Database) -> None:
-    """In each state the record has what the next delivery needs."""
+    """A creation is intended, created and mapped. In each state, its record has what the next delivery needs."""
     assert store.read(VISIT, "bq") is None
     assert intend(store) == 1
     record = read(store)
@@ -102,7 +102,7 @@ def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
 
 
 def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore) -> None:
-    """The search of a second process does not overwrite a create that the first process has recorded late."""
+    """A process that found nothing in NOMIS does not overwrite a create that another process has recorded meanwhile."""
     intend(store)
     intended = read(store)
     store.created(VISIT, "bq", 1, IDS)
@@ -112,7 +112,7 @@ def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore
 
 
 def test_any_other_refusal_of_an_intent_raises(store: CreationStore, database: Database) -> None:
-    """Only a second intent for one DPS record means that another process was faster. Any other error is raised."""
+    """Only a second intent for one DPS record counts as another process's. Any other database error is raised."""
     intend(store)
     with database.begin() as connection:
         connection.execute(text("CREATE UNIQUE INDEX one_each ON creations (domain)"))
@@ -126,7 +126,10 @@ def test_any_other_refusal_of_an_intent_raises(store: CreationStore, database: D
 
 
 def test_a_mapping_of_another_record_changes_nothing(store: CreationStore) -> None:
-    """A retry message with another NOMIS id neither completes the creation nor makes it a duplicate."""
+    """A mapping with another NOMIS id neither completes the creation nor makes it a duplicate.
+
+    A conflict about the mapping of this creation does make it a duplicate.
+    """
     other = VISIT.mapping("bq", {"nomisId": 5})
     intend(store)
     store.created(VISIT, "bq", 1, IDS)
@@ -139,7 +142,10 @@ def test_a_mapping_of_another_record_changes_nothing(store: CreationStore) -> No
 
 
 def test_a_mapping_saved_later_resolves_the_finding(store: CreationStore, database: Database) -> None:
-    """A mapping that already existed does not resolve the finding, since NOMIS may have another record."""
+    """Only a mapping saved after a creation became ambiguous resolves it and its finding.
+
+    If another record was already mapped, NOMIS may still have an unmapped one.
+    """
     intend(store)
     store.ambiguous(VISIT, read(store), {"visitId": "bq", **VISIT.mapping("bq", {"nomisId": 5})})
     ambiguous = read(store)
@@ -152,7 +158,10 @@ def test_a_mapping_saved_later_resolves_the_finding(store: CreationStore, databa
 
 
 def test_people_resolve_open_creations(store: CreationStore, database: Database) -> None:
-    """A person can settle an open creation as found or as not created. A closed creation does not change."""
+    """A person can settle an open creation as mapped or as not created, and can reopen one that was mapped.
+
+    Otherwise, a closed creation does not change.
+    """
     for dps_id in ("a", "b"):
         intend(store, dps_id=dps_id)
         store.ambiguous(VISIT, read(store, dps_id), {})
@@ -184,7 +193,10 @@ def test_open_creations_are_listed_with_the_ambiguous_ones_first(store: Creation
 
 
 def test_a_deleted_creation_is_remembered_as_such(store: CreationStore, database: Database) -> None:
-    """A deleted creation no longer names the NOMIS record. A deletion that precedes the creation is recorded too."""
+    """After a deletion, the record of a creation no longer names the NOMIS record.
+
+    A deletion that precedes the creation is recorded too.
+    """
     intend(store)
     store.created(VISIT, "bq", 1, IDS)
     with database.begin() as connection:

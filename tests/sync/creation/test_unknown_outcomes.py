@@ -57,7 +57,10 @@ def test_a_create_that_waited_too_long_is_not_sent(
 def test_a_create_whose_intent_was_recorded_late_is_not_sent(
     upstream: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time in which a create may be sent begins with the time of its intent, however long the database takes."""
+    """If the database takes too long to record an intent, the create is not sent.
+
+    The time in which a create may be sent begins with the time of its intent.
+    """
     booking = visit_booked(upstream)
 
     def take_long(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
@@ -76,7 +79,7 @@ def test_a_create_whose_intent_was_recorded_late_is_not_sent(
 
 
 def test_a_lost_create_that_was_applied_is_found_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
-    """After a lost response the visit is found in NOMIS, and is only mapped."""
+    """If the response to a create is lost but NOMIS has the visit, the visit is found there and only mapped."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -104,7 +107,7 @@ def test_a_lost_create_that_was_applied_is_found_and_mapped(consumer: Consumer, 
 def test_a_create_that_was_applied_despite_its_response_is_found(
     consumer: Consumer, upstream: Sandbox, response: Mapping[str, Any]
 ) -> None:
-    """A failure that does not prove a refusal leaves the outcome unknown, so NOMIS is searched first."""
+    """After a response that does not prove a refusal, the outcome is unknown, and the visit is found in NOMIS."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="status_after_write", times=1, **response)
     with pytest.raises(UpstreamError) as caught:
@@ -116,7 +119,7 @@ def test_a_create_that_was_applied_despite_its_response_is_found(
 
 
 def test_a_lost_create_that_was_not_applied_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """If a search shows that NOMIS does not have the visit, the visit is created."""
+    """If NOMIS does not have the visit after a lost create, the next delivery creates it."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -135,7 +138,7 @@ def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, d
         held(upstream, "nomis", "POST", VISITS) as create,
     ):
         while not create.requests:
-            # On a slow machine the calls before the create may take too long as well.
+            # On a slow machine, the calls before the create may take too long as well.
             with pytest.raises(UpstreamError):
                 hurried.deliver(booking)
         with pytest.raises(LeaseBusy, match="unknown"):
@@ -147,7 +150,7 @@ def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, d
 
 
 def test_a_search_that_began_too_early_proves_nothing(upstream: Sandbox, database_url: str) -> None:
-    """If a search began before the end of the grace period, NOMIS may still apply the create after the search."""
+    """A search that began before the end of the grace period proves nothing: NOMIS may apply the create after it."""
     listed, booking = visit_booked(upstream), visit_booked(upstream)
     with (
         consuming(upstream, database_url, timeout_seconds=0.5) as hurried,
@@ -159,7 +162,7 @@ def test_a_search_that_began_too_early_proves_nothing(upstream: Sandbox, databas
             held(upstream, "nomis", "GET", r"/visits/\d+$") as read,
         ):
             while not create.requests:
-                # On a slow machine the calls before the create may take too long as well.
+                # On a slow machine, the calls before the create may take too long as well.
                 with pytest.raises(UpstreamError):
                     hurried.deliver(booking)
             delivery = in_thread(consumer.deliver, booking)
@@ -174,7 +177,7 @@ def test_a_search_that_began_too_early_proves_nothing(upstream: Sandbox, databas
 
 
 def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, upstream: Sandbox) -> None:
-    """No NOMIS route reads courses, so a lost response causes one alert, and no delivery creates the course."""
+    """No NOMIS route reads courses, so a lost response causes one alert, and no delivery repeats the create."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -224,7 +227,7 @@ def test_a_course_that_may_have_been_committed_is_not_created_again(
 
 
 def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """NOMIS's 500 about anything but the commit or the connection means a rollback, so no person is asked."""
+    """A 500 about anything but the commit or the connection means a rollback: the next delivery creates the course."""
     booking = schedule_created(upstream)
     words = "Unexpected error: could not execute statement; constraint [OMS_OWNER.COURSE_PAY_RATES_PK]"
     upstream.fault("nomis", "POST", "/activities", status=500, body={"status": 500, "userMessage": words}, times=1)
@@ -264,7 +267,7 @@ def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: 
 
 
 def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) -> None:
-    """If a course has lost its mapping but DPS still has the course, a person is asked."""
+    """If a course has lost its mapping but DPS still has the schedule, nothing is created, and a person is asked."""
     booking = schedule_created(upstream)
     consumer.deliver(booking)
     delete_mapping(upstream, f"{COURSE_MAPPINGS}/activity-schedule-id/{booking.dps_id}")

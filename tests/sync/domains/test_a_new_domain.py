@@ -54,7 +54,7 @@ class Program:
         self._drains: subprocess.Popen[str] | None = None
 
     def start(self, code: str) -> subprocess.Popen[str]:
-        """Starts a Python process in the copy."""
+        """Starts a Python process that runs `code` in the folder of the copy."""
         return subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=self.folder,
@@ -65,7 +65,7 @@ class Program:
         )
 
     def python(self, code: str) -> str:
-        """The output of a Python process in the copy. The process must succeed."""
+        """Runs `code` in the folder of the copy, and returns its output. The code must succeed."""
         process = self.start(code)
         printed, _ = process.communicate(timeout=120)
         assert process.returncode == 0
@@ -88,7 +88,7 @@ class Program:
             self._drains.communicate(timeout=60)
 
     def telemetry(self) -> dict[str, dict[str, str]]:
-        """The properties of the last event of each name."""
+        """The properties of the last telemetry event of each name."""
         database = Database(self._environment["DATABASE_URL"])
         found = {event["name"]: dict(event["properties"]) for event in read_events(database)}
         database.dispose()
@@ -111,7 +111,7 @@ class Services(BaseHTTPRequestHandler):
             self._respond(404, {"status": 404, "userMessage": "Not found"})
 
     def do_POST(self) -> None:
-        """Returns a token, a new NOMIS certificate, or an empty response to a mapping."""
+        """Returns a token, creates a certificate in NOMIS, or saves a mapping."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path.endswith("/oauth/token"):
             self._respond(200, {"access_token": "a-token", "expires_in": 3600})
@@ -197,7 +197,7 @@ NAMES = (
 
 
 def names_each_domain(path: Path) -> bool:
-    """Whether a file names all domains in the same way."""
+    """Whether a file names all domains in one of the ways in `NAMES`."""
     text = path.read_text(encoding="utf-8")
     return any(all(re.search(name(each), text, re.MULTILINE) for each in DOMAINS.values()) for name in NAMES)
 
@@ -222,7 +222,7 @@ def test_the_name_of_a_domain_is_free() -> None:
 
 
 def test_both_events_reach_nomis(program: Program, sandbox: Sandbox) -> None:
-    """A creation and an update are published, drained, and written to NOMIS and to the mapping service."""
+    """The example's creation and update are drained, written to NOMIS and tracked. The creation is mapped."""
     program.drain()
     event = {"certificateId": "c-1"}
     sandbox.publish("certificates.certificate.awarded", dict(event), "A1234BC")
@@ -241,7 +241,7 @@ def test_both_events_reach_nomis(program: Program, sandbox: Sandbox) -> None:
 
 
 def test_texts_and_documents_include_the_new_domain(program: Program) -> None:
-    """Events, settings, roles and alerts name the domain without further changes."""
+    """The event table, settings, roles and alert titles include the new domain without further changes."""
     code = """
         from jobs.cli.reference import settings_page
         from reports.presentation.alerts import alert_title

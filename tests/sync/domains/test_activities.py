@@ -30,7 +30,7 @@ from tests.harness.waiting import until
 
 
 def test_schedule_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """A schedule becomes a course activity with every field, mapped and tracked."""
+    """A new schedule is written to NOMIS as a course with every field, mapped and tracked."""
     ends = (TODAY + timedelta(days=90)).isoformat()
     put_schedule(harness, prisoner, {"end": ends}, start=TODAY.isoformat(), runs_on_bank_holiday=False)
     assert create(harness) is Outcome.APPLIED
@@ -82,7 +82,7 @@ def test_schedule_is_created_and_mapped(harness: Harness, prisoner: Prisoner) ->
 
 
 def test_amend_keeps_the_name_of_the_course(harness: Harness, prisoner: Prisoner) -> None:
-    """An amendment names the course as its creation did: with the prefix and the shortened summary."""
+    """An amendment gives the course the same name as the creation did: the prefix and the shortened summary."""
     put_schedule(harness, prisoner)
     create(harness)
     name = one(harness, "course")["description"]
@@ -99,7 +99,7 @@ def test_amend_keeps_the_name_of_the_course(harness: Harness, prisoner: Prisoner
 
 
 def test_an_amendment_before_the_creation_fails_until_the_course_exists(harness: Harness, prisoner: Prisoner) -> None:
-    """An amendment that overtakes the creation fails without a mapping, and succeeds after the creation."""
+    """An amendment that overtakes the creation fails, since there is no mapping, and succeeds after the creation."""
     put_schedule(harness, prisoner)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         amend(harness)
@@ -130,7 +130,7 @@ def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("existing", [{"activityScheduleId": SCHEDULE}, {}], ids=["same schedule", "same course"])
 def test_a_400_of_the_mapping_is_a_duplicate(harness: Harness, prisoner: Prisoner, existing: dict[str, int]) -> None:
-    """A 400 for a pair that conflicts with an existing pair is tracked as a duplicate, with both pairs."""
+    """If the mapping service refuses a pair with 400 because of an existing pair, a duplicate with both is tracked."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert create(harness) is Outcome.RETRY_QUEUED
@@ -145,7 +145,7 @@ def test_a_400_of_the_mapping_is_a_duplicate(harness: Harness, prisoner: Prisone
 
 
 def test_other_400_of_the_mapping_goes_into_the_retry(harness: Harness, prisoner: Prisoner) -> None:
-    """A 400 that no existing mapping explains is not a duplicate."""
+    """If no existing mapping explains a 400 from the mapping service, a retry message saves the mapping."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=400, times=1)
     assert create(harness) is Outcome.RETRY_QUEUED
@@ -156,7 +156,7 @@ def test_other_400_of_the_mapping_goes_into_the_retry(harness: Harness, prisoner
 
 
 def test_session_is_cancelled_and_scheduled_again(running: Harness) -> None:
-    """In NOMIS a session gets the state that it has in DPS. The change is tracked with both ids."""
+    """A session that DPS cancels or restores gets the same state in NOMIS. The change is tracked with both ids."""
     running.sandbox.put("instance", id=INSTANCE, cancelled=True)
     event = "activities.scheduled-instance.amended"
     assert running.handle(event, scheduledInstanceId=INSTANCE) == "activity-scheduled-instance-amend-success"
@@ -177,7 +177,7 @@ def test_session_is_cancelled_and_scheduled_again(running: Harness) -> None:
 
 
 def cancel_session(harness: Harness) -> Outcome | str:
-    """Cancels the session in DPS and handles the event."""
+    """Cancels the session in DPS, and handles the event about it."""
     harness.sandbox.put("instance", id=INSTANCE, cancelled=True)
     return harness.handle("activities.scheduled-instance.amended", scheduledInstanceId=INSTANCE)
 
@@ -207,6 +207,6 @@ def test_a_session_is_read_again_after_waiting_for_its_course(running: Harness) 
 
 
 def test_session_waits_for_its_course(running: Harness) -> None:
-    """An amendment of the course also holds the lease of its sessions."""
+    """While the lease of a course is held, an event about a session of the course waits."""
     with running.leases.held(f"write:activity:{SCHEDULE}"), pytest.raises(LeaseBusy):
         cancel_session(running)

@@ -49,7 +49,10 @@ def moved(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Update:
 
 
 def test_example_moves_a_visit(harness: Harness, prisoner: Prisoner, moved: Update) -> None:
-    """The example writes what the page says, while it holds the lease of the visit, and tracks its own events."""
+    """The example moves a visit in NOMIS to its new room, under the lease of the visit, and tracks its events.
+
+    Without a mapping, it fails.
+    """
     times = {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}
     owner = {"prisoner_id": prisoner.offender_no, "prison_id": prisoner.prison_id, "person_ids": [4_700_001]}
     harness.sandbox.put("visit", reference="aa-bb", room="A", **owner, **times)
@@ -72,5 +75,5 @@ def test_example_moves_a_visit(harness: Harness, prisoner: Prisoner, moved: Upda
 
 
 def test_page_names_the_switch(page: str, moved: Update) -> None:
-    """The name of the variable that switches an event off follows from the event type."""
+    """The page names the variable that switches the example's event off, which follows from the event type."""
     assert f"`{feature_variable(moved.event_type)}`" in page

@@ -79,9 +79,9 @@ def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Pr
 
 
 def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS refuses a key-date adjustment without a from-date.
+    """A key-date adjustment without a from-date is sent with its adjustment date, or today's date if it has none.
 
-    The program sends the adjustment's date or, if there is none, today.
+    NOMIS refuses a key-date adjustment without a from-date.
     """
     put_adjustment(harness, prisoner, start=None)
     handle(harness, prisoner, "inserted")
@@ -94,7 +94,7 @@ def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisone
 
 
 def test_sentence_adjustment_keeps_its_missing_from_date() -> None:
-    """A sentence adjustment needs no from-date. A missing adjustment date becomes today in London."""
+    """A sentence adjustment may be sent without a from-date. A missing adjustment date becomes today in London."""
     adjustment = Adjustment(booking_id=1, sentence_sequence=1, adjustment_type="RX", adjustment_days=1)
     today = datetime(2023, 5, 22, tzinfo=LONDON).date()
     body = nomis_adjustment(adjustment, today).as_json()
@@ -128,7 +128,7 @@ def test_ignored_events_have_a_separate_group() -> None:
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
-    """After a lost response the adjustment is found in its family, and not among those that NOMIS creates and hides."""
+    """After a lost response, an adjustment is found in its family, and not among those that NOMIS creates and hides."""
     put_adjustment(harness, prisoner, OTHER, type="UAL")
     handle(harness, prisoner, "inserted", OTHER)
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
@@ -143,7 +143,7 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, se
 
 
 def test_an_equal_adjustment_of_another_record_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """An equal adjustment that is mapped to another DPS record does not get our mapping."""
+    """After a lost create, an equal NOMIS adjustment that is mapped to another DPS record is not claimed."""
     put_adjustment(harness, prisoner, OTHER)
     handle(harness, prisoner, "inserted", OTHER)
     put_adjustment(harness, prisoner)
@@ -155,7 +155,7 @@ def test_an_equal_adjustment_of_another_record_is_not_claimed(harness: Harness, 
 
 
 def test_a_retry_tracks_the_properties_of_its_message(harness: Harness, prisoner: Prisoner) -> None:
-    """A retry that saves a mapping tracks the event of a first attempt, with the properties of the message."""
+    """A retry that saves a mapping tracks the creation as successful, with the properties from its message."""
     put_adjustment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert handle(harness, prisoner, "inserted") is Outcome.RETRY_QUEUED
@@ -166,7 +166,7 @@ def test_a_retry_tracks_the_properties_of_its_message(harness: Harness, prisoner
 
 
 def test_a_retry_made_by_hand_needs_three_ids(harness: Harness) -> None:
-    """A retry that a person writes needs only the three ids of the mapping, and no telemetry."""
+    """A mapping retry that a person writes needs only the two ids and the family, and no telemetry."""
     mapping = (
         '{\\"nomisAdjustmentId\\":\\"7\\",\\"nomisAdjustmentCategory\\":\\"SENTENCE\\",\\"adjustmentId\\":\\"x\\"}'
     )
@@ -177,7 +177,7 @@ def test_a_retry_made_by_hand_needs_three_ids(harness: Harness) -> None:
 
 
 def test_a_change_reaches_the_record_in_its_family(harness: Harness, prisoner: Prisoner) -> None:
-    """A change of an adjustment reaches its record in its family."""
+    """A change to a sentence adjustment is written to its NOMIS record and tracked."""
     put_adjustment(harness, prisoner, sentence=1, type="RX")
     handle(harness, prisoner, "inserted")
     put_adjustment(harness, prisoner, sentence=1, type="UR", days=3, comment=None)
@@ -191,7 +191,7 @@ def test_a_change_reaches_the_record_in_its_family(harness: Harness, prisoner: P
 
 
 def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -> None:
-    """In the other family the number may belong to another prisoner, so a change of family is never written."""
+    """If an adjustment has changed its family, nothing is written: its number may belong to another prisoner there."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     put_adjustment(harness, prisoner, sentence=1, type="RX")
@@ -232,7 +232,7 @@ def test_a_deletion_is_repeated_if_the_mapping_stays(harness: Harness, prisoner:
 
 
 def test_deletion_before_the_insertion_waits_while_dps_has_it(harness: Harness, prisoner: Prisoner) -> None:
-    """Without a mapping but with a DPS record, a deletion fails and is tried again."""
+    """A deletion that overtakes the insertion fails while DPS has the adjustment, and succeeds after the insertion."""
     put_adjustment(harness, prisoner)
     with pytest.raises(UpstreamError, match="404"):
         handle(harness, prisoner, "deleted")
@@ -242,14 +242,17 @@ def test_deletion_before_the_insertion_waits_while_dps_has_it(harness: Harness, 
 
 
 def test_dps_is_asked_with_its_content_type(harness: Harness, prisoner: Prisoner) -> None:
-    """The adjustments API chooses its endpoint by the content type of the request."""
+    """An adjustment is read from DPS with the content type by which the adjustments API chooses its endpoint."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     assert [each["status"] for each in harness.sandbox.requests("adjustments")] == [200]
 
 
 def test_an_adjustment_event_without_an_id_is_malformed(harness: Harness) -> None:
-    """An event without an id is malformed."""
+    """An event without the id of its adjustment is malformed.
+
+    A duplicate adjustment counts as serious.
+    """
     with pytest.raises(MalformedMessage, match="id is missing"):
         harness.handle(f"{EVENT}.updated", offenderNo="A1234BC", source="DPS")
     assert DOMAIN.creation.severity == "serious"
@@ -257,7 +260,7 @@ def test_an_adjustment_event_without_an_id_is_malformed(harness: Harness) -> Non
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "sentence", "", "RELEASE"])
 def test_an_unknown_category_writes_nothing(harness: Harness, prisoner: Prisoner, category: str) -> None:
-    """The numbers of the families overlap, so with a mapping of an unknown family no record is changed."""
+    """If a mapping names an unknown family, nothing is written, since the numbers of the families overlap."""
     put_adjustment(harness, prisoner, sentence=1, type="RX")
     handle(harness, prisoner, "inserted")
     (mapping,) = harness.sandbox.mappings("adjustments")
@@ -283,7 +286,10 @@ def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Pr
 
 
 def test_an_update_of_a_record_gone_on_both_sides_is_skipped(harness: Harness, prisoner: Prisoner) -> None:
-    """If neither DPS nor the mapping service has the adjustment, nothing is written, and both statuses are tracked."""
+    """An update of an adjustment that neither DPS nor the mapping service has is skipped, and both errors are tracked.
+
+    If only one of them lacks it, the update fails.
+    """
     assert handle(harness, prisoner, "updated") == "sentencing-adjustment-updated-skipped"
     ((_, properties),) = harness.tracked()
     assert properties.keys() == {"adjustmentId", "offenderNo", "dps-error", "mapping-error"}
@@ -297,9 +303,9 @@ def test_an_update_of_a_record_gone_on_both_sides_is_skipped(harness: Harness, p
 
 
 def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
-    """If a recorded deletion precedes the insertion, nothing is inserted.
+    """An insertion whose deletion was recorded before is ignored, and nothing is written.
 
-    Without a recorded deletion, DPS is read again.
+    Without a recorded deletion, an insertion of an adjustment that DPS does not have fails.
     """
     with pytest.raises(UpstreamError, match="adjustments: GET"):
         handle(harness, prisoner, "inserted")
@@ -311,7 +317,10 @@ def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, priso
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_every_update_names_the_sentence(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
-    """Newer versions of NOMIS require the sentence in an update, and older versions ignore it."""
+    """Every update names the sentence of the adjustment, if it has one.
+
+    Newer versions of NOMIS require it, and older ones ignore it.
+    """
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     handle(harness, prisoner, "inserted")
     handle(harness, prisoner, "updated")
@@ -321,7 +330,7 @@ def test_every_update_names_the_sentence(harness: Harness, prisoner: Prisoner, s
 
 
 def test_a_404_for_a_deletion_counts_as_deleted(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment that NOMIS does not have needs no deletion."""
+    """If NOMIS responds to a deletion with 404, the adjustment counts as deleted, and its mapping is deleted."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     with faulty(harness.sandbox, "nomis", "DELETE", status=404):

@@ -35,7 +35,7 @@ from tests.harness.waiting import LONGEST_SECONDS
 
 @pytest.mark.parametrize("word", ["allocated", "allocation-amended", "deallocated"])
 def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str) -> None:
-    """Each of the three events writes the allocation as DPS has it, and is tracked in the same way."""
+    """Each of the three events about an allocation writes it as DPS has it, and is tracked in the same way."""
     assert allocate(running, word) == "activity-allocation-success"
     row = one(running, "allocation")
     assert (row["booking_id"], row["end"], row["suspended"]) == (prisoner.booking_id, None, False)
@@ -52,7 +52,7 @@ def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str)
 
 @pytest.mark.parametrize("allocation_id", [ALLOCATION, ALLOCATION + 1], ids=["time without Z", "time with Z"])
 def test_an_ended_allocation_has_its_reason(running: Harness, prisoner: Prisoner, allocation_id: int) -> None:
-    """An ended allocation is written with its reason and comment. The `Z` of some times is ignored."""
+    """An ended allocation is written with its reason and a comment, whether or not its end time has a `Z`."""
     put_allocation(running, prisoner, allocation_id, status="ENDED", end=TODAY.isoformat(), ended_by="MR BLOGS",
                    ended_at="2023-05-22T09:30:01", ended_why="COMPLETED")  # fmt: skip
     allocate(running, "allocation-amended", allocation_id)
@@ -83,7 +83,7 @@ def test_late_end_of_an_old_allocation_leaves_the_new_one(running: Harness, pris
 
 
 def test_another_prisoners_allocation_is_not_a_newer_one(running: Harness, prisoner: Prisoner) -> None:
-    """Only an allocation of the same booking counts as newer."""
+    """An allocation of another booking does not count as a newer one, so the end is written to NOMIS."""
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat())
     put_allocation(running, prisoner, ALLOCATION + 1, booking_id=prisoner.booking_id + 1)
     allocate(running, "allocation-amended")
@@ -116,7 +116,7 @@ def test_simultaneous_upserts_make_one_row(harness: Harness, prisoner: Prisoner)
 
 
 def test_attendance_waits_for_the_booking_and_activity(running: Harness, prisoner: Prisoner) -> None:
-    """Attendances and allocations of one booking and activity share a lease."""
+    """An attendance waits while the lease of its booking and activity, which allocations also need, is held."""
     allocate(running)
     put_attendance(running, prisoner)
     key = booking_activity_lease(prisoner.booking_id, one(running, "course")["id"])
@@ -155,7 +155,7 @@ def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
 
 
 def test_a_locked_attendance_keeps_its_status_or_expires(running: Harness, prisoner: Prisoner) -> None:
-    """If the status of a locked attendance was recorded, it is kept.
+    """A locked attendance whose outcome is recorded in NOMIS keeps its status.
 
     An attendance that was never recorded, or is not in NOMIS, expires.
     """
@@ -190,7 +190,7 @@ def test_paid_attendance_fails_with_its_reason(running: Harness, prisoner: Priso
 
 
 def test_duplicate_rows_are_recognised(running: Harness) -> None:
-    """If NOMIS already has two rows, the failure is tracked as a failure that no retry resolves."""
+    """If NOMIS has two rows of an allocation, an upsert fails with an error that no retry resolves."""
     allocate(running)
     running.sandbox.control("POST", f"/nomis/duplicates/allocation/{one(running, 'allocation')['id']}")
     with pytest.raises(UpstreamError) as caught:
@@ -201,7 +201,7 @@ def test_duplicate_rows_are_recognised(running: Harness) -> None:
 
 @pytest.mark.parametrize("status", ["CANCELLED", "active", "", "ENDED_EARLY"])
 def test_an_unknown_status_of_an_allocation_is_not_written(running: Harness, prisoner: Prisoner, status: str) -> None:
-    """An unknown status never counts as active: nothing is sent, and the failure names it."""
+    """An allocation with an unknown status is not written, and the error names the status."""
     put_allocation(running, prisoner, status=status)
     sent = len(running.sandbox.journal("nomis"))
     with pytest.raises(RuleError, match=f"allocation status '{status}'"):
@@ -249,7 +249,7 @@ def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Pr
 
 
 def test_an_unrecorded_attendance_of_yesterday_expires(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance that still waits after its day is written as expired. Its event is an update."""
+    """An attendance that still waits after its day is written as expired, and its event is tracked as an update."""
     yesterday = (TODAY - timedelta(days=1)).isoformat()
     instance = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": yesterday, "start": "08:30", "end": "11:45"}
     schedule = {"id": SCHEDULE + 1, "instances": [{**instance, "schedule_id": SCHEDULE + 1, "id": INSTANCE + 1}]}
@@ -270,7 +270,10 @@ def refusal(code: object) -> dict[str, Any]:
 
 @pytest.mark.parametrize("word", ["created", "amended", "expired"])
 def test_a_refusal_that_needs_no_action_is_ignored(running: Harness, prisoner: Prisoner, word: str) -> None:
-    """If an attendance was paid on its day, or its prisoner has moved, the message is acknowledged with the reason."""
+    """If NOMIS refuses an attendance that was paid on its day, or whose prisoner has moved, the event is ignored.
+
+    The reason is tracked.
+    """
     at = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TODAY.isoformat(), "start": "08:30", "end": "11:45"}
     put_schedule(running, prisoner, instances=[at])
     put_attendance(running, prisoner)
@@ -285,7 +288,10 @@ def test_a_refusal_that_needs_no_action_is_ignored(running: Harness, prisoner: P
 
 
 def test_a_refusal_of_an_attendance_paid_on_another_day_is_permanent(running: Harness, prisoner: Prisoner) -> None:
-    """A refusal because payroll paid on another day is final. Any other refusal is an error and is never ignored."""
+    """A refusal because payroll paid the attendance on another day is permanent.
+
+    Any other refusal fails too, and none is ignored.
+    """
     put_attendance(running, prisoner)
     with (
         faulty(running.sandbox, "nomis", "POST", "/attendance$", status=400, body=refusal(1001)),
