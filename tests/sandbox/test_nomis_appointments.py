@@ -25,7 +25,7 @@ def body(caller: Caller) -> dict[str, Any]:
 
 
 def create(caller: Caller, body: dict[str, Any]) -> int:
-    """Creates an appointment, and returns its number."""
+    """Creates an appointment, and returns its event id."""
     response = caller.call("nomis", "POST", "/appointments", body)
     assert response.status_code == 201, response.text
     return int(response.json()["eventId"])

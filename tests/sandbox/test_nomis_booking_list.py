@@ -80,7 +80,7 @@ def test_invalid_parameters_are_refused(caller: Caller, query: str) -> None:
 
 
 def test_the_list_needs_the_role_and_a_nomis_of_2025(caller: Caller) -> None:
-    """Without the role for synchronisation, the list of bookings gets 403. Before January 2025, it does not exist."""
+    """Without the role for synchronisation, a request for the list gets 403. Before January 2025, there is no list."""
     caller.sandbox.grant("nomis", ["NOMIS_SENTENCING"])
     other = Caller(caller.sandbox)
     assert other.call("nomis", "GET", PATH).status_code == 403

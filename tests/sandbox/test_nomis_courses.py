@@ -29,7 +29,7 @@ def session(days: int, start: str = "08:30", *, cancelled: bool = False) -> dict
 
 
 def course_body(person: dict[str, Any]) -> dict[str, Any]:
-    """A valid course in the person's prison, with a session yesterday and a session in a week."""
+    """A valid body for a course in the person's prison, with a session yesterday and a session in a week."""
     week = dict.fromkeys(("monday", "tuesday", "wednesday", "thursday", "friday"), True)
     return {
         "code": "318",
@@ -175,7 +175,7 @@ def test_a_session_is_updated_by_its_exact_times(caller: Caller, person: dict[st
 
 
 def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[str, Any]) -> None:
-    """A second call changes an allocation's pay band, end and comment, but not its start.
+    """A second call for an allocation changes its pay band, end and comment, but not its start.
 
     The comment is about the end. Without an end, it is about a suspension, while there is one.
     """
@@ -253,7 +253,7 @@ def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Cal
 
 
 def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> None:
-    """With `nomis_duplicates`, two simultaneous calls each create a row of an allocation. A later call gets 500."""
+    """With `nomis_duplicates`, two simultaneous calls each create a row for one allocation. A later call gets 500."""
     running_sandbox.reset(nomis_duplicates=True)
     caller = Caller(running_sandbox)
     person = running_sandbox.prisoners()[0]
@@ -266,7 +266,7 @@ def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> Non
 
 
 def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, person: dict[str, Any]) -> None:
-    """Until payroll has paid an attendance, a second call changes its row. After that, a call gets 400."""
+    """Until payroll has paid an attendance, another write changes its row. After that, a write gets 400."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     status_path = f"/activities/{course}/booking/{person['bookingId']}/attendance-status"

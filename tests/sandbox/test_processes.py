@@ -1,4 +1,4 @@
-"""The processes of a sandbox: the handle, the foreground command, and how all processes end with their parent."""
+"""The processes of a sandbox, started by Python code or the foreground command, and how they end with their parent."""
 
 from __future__ import annotations
 

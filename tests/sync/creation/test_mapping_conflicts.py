@@ -116,7 +116,7 @@ def test_a_conflict_without_the_existing_mapping_is_looked_up(
 
 
 def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream: Sandbox) -> None:
-    """A conflict with the same pair of ids is a success, even if the response does not name the pair."""
+    """A conflict with a mapping of the same two ids is a success, even if the response does not name them."""
     booking = visit_booked(upstream)
     body = {"status": 409, "userMessage": "Conflict: it exists", "moreInfo": {}}
     upstream.fault("mapping", "POST", MAPPINGS, kind="status_after_write", status=409, body=body, times=1)
@@ -173,7 +173,7 @@ def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, u
 
 
 def test_a_duplicate_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """If our create had no response and another record has been mapped since, a finding names the duplicate record."""
+    """If a create had no response and another record has been mapped since, a finding names the duplicate record."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):

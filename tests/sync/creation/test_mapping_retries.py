@@ -78,7 +78,7 @@ def test_a_retry_made_by_hand_needs_only_the_ids(consumer: Consumer, upstream: S
 
 
 def test_a_failing_retry_stays_on_the_queue(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry that fails for a reason other than a conflict raises an error, and tracks nothing."""
+    """A mapping retry that fails for a reason other than a conflict raises an error, and tracks nothing."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=500, times=2)
     consumer.deliver(booking)
@@ -106,7 +106,7 @@ def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consum
 
 
 def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """If our mapping was saved although the response was lost, the next delivery counts it as a success."""
+    """If a mapping was saved but the response was lost, the next delivery counts it as a success."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, kind="reset_after_write", times=1)
     consumer.parts.sending_fails = ConnectionError("queue away")

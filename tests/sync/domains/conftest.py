@@ -1,4 +1,4 @@
-"""The handlers in the state in which the tests of activities begin."""
+"""A fixture for the tests of activities: the handlers with a schedule and an allocation."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ for _ in sys.stdin:
 
 
 class Program:
-    """A copy of the program with the example from the page."""
+    """A copy of the program with the example from the page about adding a domain."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
@@ -103,7 +103,7 @@ class Services(BaseHTTPRequestHandler):
     records: dict[str, Any]
 
     def do_GET(self) -> None:
-        """Returns a record, or the error body of the services."""
+        """Returns the record at the path, or 404 with the services' error body."""
         path = urlsplit(self.path).path
         if path in self.records:
             self._respond(200, self.records[path])
@@ -145,7 +145,7 @@ class Services(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def services() -> Iterator[str]:
-    """The address of the services. The publisher has one certificate."""
+    """The address at which `Services` are served. The publisher has one certificate."""
     Services.records = {"/certificates/c-1": {"id": "c-1", "title": "Bricklaying", "awardedOn": "2023-05-22"}}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Services)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -203,7 +203,7 @@ def names_each_domain(path: Path) -> bool:
 
 
 def test_the_page_lists_every_file_with_an_entry_for_each_domain() -> None:
-    """Each file that names all domains is listed on the page, so nothing else has to change for a new domain."""
+    """Each file that names all domains is listed in `doc/architecture.md`, so a new domain changes no other file."""
     table = (ROOT / "doc" / "architecture.md").read_text(encoding="utf-8")
     table = table.partition("| part | files with an entry for each domain |")[2].partition("\n\n")[0]
     listed = {path for pattern in re.findall(r"`([^`]+)`", table) for path in ROOT.glob(pattern)}

@@ -119,7 +119,7 @@ def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Priso
 
 
 def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """No NOMIS route reads courses, so after a lost response a person decides, and nothing is created twice."""
+    """No NOMIS route reads courses, so a person decides after a lost response, and nothing is created twice."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):

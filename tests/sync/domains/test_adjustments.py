@@ -303,7 +303,7 @@ def test_an_update_of_a_record_gone_on_both_sides_is_skipped(harness: Harness, p
 
 
 def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
-    """An insertion whose deletion was recorded before is ignored, and nothing is written.
+    """If the deletion of an adjustment was recorded before its insertion, the insertion is ignored.
 
     Without a recorded deletion, an insertion of an adjustment that DPS does not have fails.
     """

@@ -177,7 +177,7 @@ def test_a_locked_attendance_keeps_its_status_or_expires(running: Harness, priso
 
 
 def test_paid_attendance_fails_with_its_reason(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance that payroll has paid is refused permanently, and the failure is tracked with the step."""
+    """A change to an attendance that payroll has paid fails permanently, and is tracked as a failure."""
     allocate(running)
     put_attendance(running, prisoner)
     attend(running)
@@ -264,7 +264,7 @@ def test_an_unrecorded_attendance_of_yesterday_expires(running: Harness, prisone
 
 
 def refusal(code: object) -> dict[str, Any]:
-    """NOMIS's error body with the code for the refusal of an attendance."""
+    """NOMIS's error body for the refusal of an attendance, with `code` as the error code."""
     return {"status": 400, "errorCode": code, "userMessage": "Bad request: Attendance 5 cannot be changed"}
 
 
