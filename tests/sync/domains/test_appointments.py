@@ -1,4 +1,4 @@
-"""Appointments go from the activities service to NOMIS, even in cells, without an end, or out of order."""
+"""Changes of appointments in the activities API reach NOMIS, even if their events arrive out of order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def held(harness: Harness) -> dict[str, Any]:
 
 
 def test_an_appointment_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment is created with every field, mapped without a type, and tracked with all properties."""
+    """An appointment is created in NOMIS with every field, and mapped without a mapping type.
+
+    The creation is tracked with all its properties.
+    """
     put_appointment(harness, prisoner)
     assert handle(harness, "created") is Outcome.APPLIED
     sent, mapped = (each["body"] for each in harness.sandbox.journal())
@@ -64,7 +67,7 @@ def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Pri
 
 
 def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS's failure on an appointment in a cell is tracked as a failure that no retry resolves."""
+    """If NOMIS refuses an appointment in a cell, the creation is tracked as failed, and as not recoverable."""
     put_appointment(harness, prisoner, in_cell=True)
     with pytest.raises(NeverAccepted, match="accepts no appointment without a location") as caught:
         handle(harness, "created")
@@ -74,7 +77,7 @@ def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner:
 
 
 def test_an_appointment_in_a_cell_is_created_once_nomis_accepts_it(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment in a cell is sent without a location, so a NOMIS that accepts such records creates it."""
+    """An appointment in a cell is sent to NOMIS like any other, so its event is applied if NOMIS accepts it."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="status", status=201, body={"eventId": 5})
     assert handle(harness, "created") is Outcome.APPLIED
@@ -82,7 +85,10 @@ def test_an_appointment_in_a_cell_is_created_once_nomis_accepts_it(harness: Harn
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """After a lost response the appointment is found by booking, location and start among those on that day."""
+    """After a lost response, the next attempt finds the created appointment among those of that day, and maps it.
+
+    It is not created twice.
+    """
     put_appointment(harness, prisoner, INSTANCE + 1, start="13:00", end="14:00")
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -97,7 +103,7 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, ki
 
 
 def test_a_record_mapped_to_another_appointment_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """A record at the same place and time that is mapped to another appointment does not get our mapping."""
+    """If NOMIS has a record at the same place and time, but for another DPS appointment, a new one is created."""
     put_appointment(harness, prisoner, INSTANCE + 1)
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -110,7 +116,7 @@ def test_a_record_mapped_to_another_appointment_is_not_claimed(harness: Harness,
 
 
 def test_the_unmapped_record_of_two_equal_ones_is_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS has two appointments at the place and time, ours is the one without a mapping."""
+    """If NOMIS has two equal appointments after a lost response, the one without a mapping is mapped."""
     put_appointment(harness, prisoner, INSTANCE + 1)
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -123,7 +129,7 @@ def test_the_unmapped_record_of_two_equal_ones_is_claimed(harness: Harness, pris
 
 
 def test_a_lost_response_about_an_appointment_in_a_cell_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS cannot be searched without a location, so a person has to decide."""
+    """After a lost response about an appointment in a cell, NOMIS cannot be searched, so a person has to decide."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -132,7 +138,7 @@ def test_a_lost_response_about_an_appointment_in_a_cell_needs_a_person(harness: 
 
 
 def test_retry_saves_the_ids_of_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """A retry reads both ids from the mapping in its message, and never saves a mapping of 0 and 0."""
+    """A mapping retry saves both ids from its message, with the mapping type, and tracks its success."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert handle(harness, "created") is Outcome.RETRY_QUEUED
@@ -146,7 +152,7 @@ def test_retry_saves_the_ids_of_the_mapping(harness: Harness, prisoner: Prisoner
 
 
 def test_conflict_in_the_retry_is_a_duplicate(harness: Harness, prisoner: Prisoner) -> None:
-    """A conflict in a retry message is tracked as a duplicate and acknowledged, so it is not retried."""
+    """If a mapping retry finds that a different mapping exists, a duplicate is tracked and the retry is over."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     handle(harness, "created")
@@ -161,7 +167,7 @@ def test_conflict_in_the_retry_is_a_duplicate(harness: Harness, prisoner: Prison
 
 
 def test_a_change_is_written_to_nomis(harness: Harness, prisoner: Prisoner) -> None:
-    """A change writes day, times, room and subtype to NOMIS."""
+    """A change of an appointment writes its day, times, room and subtype to NOMIS."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     put_appointment(harness, prisoner, day="2023-06-06", start="11:00", end="11:30", category="MEDO",
@@ -177,7 +183,7 @@ def test_a_change_is_written_to_nomis(harness: Harness, prisoner: Prisoner) -> N
 
 
 def test_a_cancellation_needs_only_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """A cancellation does not read DPS, and can safely be repeated."""
+    """The cancellation of a mapped appointment succeeds even if DPS no longer has it, and can safely be repeated."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.sandbox.drop("appointment", INSTANCE)
@@ -187,7 +193,7 @@ def test_a_cancellation_needs_only_the_mapping(harness: Harness, prisoner: Priso
 
 
 def test_cancellation_waits_for_the_update(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment is never changed and cancelled concurrently, since NOMIS would refuse one of the calls."""
+    """A cancellation waits while the appointment is being written elsewhere, so NOMIS never gets two writes at once."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     with harness.leases.held(f"write:appointment:{INSTANCE}"), pytest.raises(LeaseBusy):
@@ -196,7 +202,7 @@ def test_cancellation_waits_for_the_update(harness: Harness, prisoner: Prisoner)
 
 
 def test_a_cancellation_before_the_creation_fails_until_the_record_exists(harness: Harness, prisoner: Prisoner) -> None:
-    """A cancellation that overtakes the creation fails without a mapping, and succeeds after the creation."""
+    """A cancellation that overtakes the creation fails because there is no mapping, and succeeds after the creation."""
     put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match="404"):
         handle(harness, "cancelled")
@@ -227,7 +233,10 @@ def test_deleted_again_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_a_record_already_deleted_in_nomis_counts_as_deleted(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS no longer has the record, its mapping is deleted. Both deletions are tracked."""
+    """If NOMIS no longer has the appointment, its deletion deletes the mapping and succeeds.
+
+    The missing record and the success are both tracked.
+    """
     put_appointment(harness, prisoner)
     handle(harness, "created")
     event_id = held(harness)["event_id"]
@@ -273,7 +282,10 @@ def test_a_cancellation_of_a_record_gone_from_nomis_succeeds(harness: Harness, p
 def test_a_change_of_a_record_gone_on_both_sides_is_ignored(
     harness: Harness, prisoner: Prisoner, word: str, name: str
 ) -> None:
-    """If neither DPS nor the mapping service has the record, nothing is written, and both statuses are tracked."""
+    """A change or cancellation is ignored if neither DPS nor the mapping service has the appointment.
+
+    Both errors are tracked. If only DPS has it, the event fails. If only the mapping service has it, a change fails.
+    """
     assert handle(harness, word) == name
     ((_, properties),) = harness.tracked()
     assert properties.keys() == {"appointmentInstanceId", "dps-error", "mapping-error"}
@@ -293,7 +305,7 @@ def test_a_change_of_a_record_gone_on_both_sides_is_ignored(
 @pytest.mark.parametrize("word", ["updated", "cancelled"])
 @pytest.mark.parametrize("service", ["appointments", "mapping"])
 def test_a_404_of_a_gateway_is_not_a_missing_record(harness: Harness, service: str, word: str) -> None:
-    """After a gateway's 404 or an empty response, the event is tried again."""
+    """If a gateway responds 404, or a response is empty, the event fails and is not ignored."""
     for status, text in ((404, "default backend - 404"), (200, ""), (200, "null")):
         with (
             faulty(harness.sandbox, service, "GET", kind="status", status=status, text=text),
@@ -317,7 +329,7 @@ def test_a_change_is_not_ignored_while_the_creation_is_open(harness: Harness, pr
 
 
 def test_a_deletion_before_the_creation_leaves_nothing(harness: Harness) -> None:
-    """If DPS has no record, a deletion that overtakes the creation is ignored. The later creation is ignored too."""
+    """If DPS has no record, a deletion that overtakes the creation is ignored, and so is the creation."""
     with pytest.raises(UpstreamError, match=r"appointments: GET .* 404"):
         handle(harness, "created")
     assert handle(harness, "deleted") == "appointment-delete-ignored"
@@ -332,7 +344,7 @@ def test_a_deletion_before_the_creation_leaves_nothing(harness: Harness) -> None
 
 
 def test_a_record_that_dps_has_is_created_despite_a_recorded_deletion(harness: Harness, prisoner: Prisoner) -> None:
-    """A record that DPS has is created in NOMIS, even if an earlier deletion was recorded."""
+    """An appointment that DPS has is created in NOMIS, even if its deletion was recorded earlier."""
     assert handle(harness, "deleted") == "appointment-delete-ignored"
     put_appointment(harness, prisoner)
     assert handle(harness, "created") is Outcome.APPLIED
@@ -340,7 +352,7 @@ def test_a_record_that_dps_has_is_created_despite_a_recorded_deletion(harness: H
 
 
 def test_a_deletion_waits_for_the_mapping_while_dps_has_the_record(harness: Harness, prisoner: Prisoner) -> None:
-    """Without a mapping but with a DPS record, a deletion fails and is tried again after the creation."""
+    """While DPS has the appointment and there is no mapping yet, its deletion fails instead of being ignored."""
     put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         handle(harness, "deleted")
@@ -376,7 +388,7 @@ def test_a_record_deleted_after_a_lost_response_is_not_created(harness: Harness,
 
 
 def test_deletion_waits_for_a_creation_under_way(harness: Harness) -> None:
-    """A deletion waits for the lease of a creation that another process has begun."""
+    """A deletion waits while another process holds the lease of the appointment's creation."""
     with harness.leases.held(creation_lease("appointment", str(INSTANCE))), pytest.raises(LeaseBusy):
         handle(harness, "deleted")
 
@@ -393,7 +405,7 @@ def test_created_again_after_the_deletion_makes_nothing(harness: Harness, prison
 
 
 def test_a_failed_update_is_tracked_with_the_known_ids(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
-    """The event of a failed change has the ids that were found before the failure."""
+    """The telemetry event about a failed change has the NOMIS id that was found before the failure."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     sandbox.fault("nomis", "PUT", kind="status", status=500)

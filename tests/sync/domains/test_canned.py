@@ -12,7 +12,7 @@ from tests.harness.handlers import Harness
 
 
 def test_canned_visit_reaches_nomis(harness: Harness, sandbox: Sandbox) -> None:
-    """A visit with any reference is written with the chosen prison and visitors."""
+    """The mock visits service has a visit for any reference. It is written with the chosen prison and visitors."""
     sandbox.reset(mock_publishers=True, mock_visits_prison_id="LEI", mock_visits_visitors=[4_700_007])
     booked_at = datetime(2023, 5, 22, tzinfo=UTC)
     assert harness.handle("prison-visit.booked", "A7948DY", booked_at, reference="any-one") is Outcome.APPLIED
@@ -24,7 +24,7 @@ def test_canned_visit_reaches_nomis(harness: Harness, sandbox: Sandbox) -> None:
 def test_canned_adjustment_reaches_nomis(
     harness: Harness, sandbox: Sandbox, adjustment_id: str, kind: tuple[str, int | None]
 ) -> None:
-    """An adjustment with any id is written.
+    """The mock adjustments service has an adjustment for any id, and the adjustment is written to NOMIS.
 
     It is a sentence adjustment if the id ends in S, and otherwise a key-date adjustment.
     """

@@ -1,4 +1,4 @@
-"""Each incentive review becomes one record in NOMIS, even if two reviews are equal."""
+"""Each incentive review becomes one record in NOMIS, even if two reviews are equal. Levels are written as well."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INSERTED = "incentives.iep-review.inserted"
 
 
 def review(harness: Harness, prisoner: Prisoner, code: str = "ENH", at: str = "2026-01-05T10:20:30") -> int:
-    """Creates a review in DPS without an event."""
+    """Creates a review in DPS without publishing an event. Returns the id of the review."""
     return harness.sandbox.add_review(prisoner.offender_no, code, publish=False, at=at)
 
 
@@ -33,21 +33,21 @@ def insert(harness: Harness, review_id: int, prisoner: Prisoner, **more: Any) ->
 
 
 def records(harness: Harness, prisoner: Prisoner) -> list[dict[str, Any]]:
-    """The IEP records of the booking in NOMIS, by sequence."""
+    """The IEP records of the prisoner's booking in NOMIS, in the order of their sequences."""
     found = [each for each in harness.sandbox.nomis("incentive") if each["booking_id"] == prisoner.booking_id]
     return sorted(found, key=lambda each: int(each["sequence"]))
 
 
 def mapped_sequence(harness: Harness, review_id: int) -> int | None:
-    """The sequence to which a review is mapped."""
+    """The sequence of the IEP record to which a review is mapped, or None if it is not mapped."""
     found = [each for each in harness.sandbox.mappings("incentives") if each["incentiveId"] == review_id]
     return int(found[0]["nomisIncentiveSequence"]) if found else None
 
 
 def test_review_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """A review becomes an IEP record with its level, local time to the second, prison and user.
+    """A review becomes an IEP record with its level and its local time to the second.
 
-    It is mapped and tracked.
+    The record is mapped, and the creation is tracked with all its properties.
     """
     review_id = review(harness, prisoner)
     before = len(records(harness, prisoner))
@@ -72,7 +72,7 @@ def test_review_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> N
 
 
 def test_a_review_from_nomis_is_ignored_without_a_read(harness: Harness, prisoner: Prisoner) -> None:
-    """A review that a user entered in NOMIS is ignored before any call, even if DPS does not have it."""
+    """A review that a user entered in NOMIS is ignored without reading DPS, even if DPS does not have it."""
     assert insert(harness, 999_999_999, prisoner, reason="USER_CREATED_NOMIS") is Outcome.IGNORED
     assert harness.sandbox.requests("incentives") == []
     assert harness.tracked() == [
@@ -81,9 +81,9 @@ def test_a_review_from_nomis_is_ignored_without_a_read(harness: Harness, prisone
 
 
 def test_an_unknown_prisoner_is_tracked_as_unknown(harness: Harness) -> None:
-    """An event without a prisoner number is tracked as `unknown`.
+    """If an event names no prisoner, its failure is tracked with `unknown` as the prisoner number.
 
-    An event about a review that DPS does not have fails.
+    Here, the event fails because DPS does not have the review.
     """
     with pytest.raises(UpstreamError, match="incentives: GET /iep/reviews/id/1: status 404"):
         harness.handle(INSERTED, id="1")
@@ -93,7 +93,7 @@ def test_an_unknown_prisoner_is_tracked_as_unknown(harness: Harness) -> None:
 
 
 def test_lookup_errors_are_tracked(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
-    """An error in the look-up of the mapping before the create is tracked too."""
+    """If the look-up of the mapping before the create fails, the creation is tracked as failed."""
     sandbox.fault("mapping", "GET", kind="status", status=503)
     with pytest.raises(UpstreamError):
         insert(harness, 5, prisoner)
@@ -102,7 +102,7 @@ def test_lookup_errors_are_tracked(harness: Harness, prisoner: Prisoner, sandbox
 
 @pytest.mark.parametrize("at", ["2026-01-05T10:20:30", "2012-01-01T08:00:00"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, at: str) -> None:
-    """After a lost response the record is found, even if it has an earlier date and is not the current one."""
+    """After a lost response, the next attempt finds and maps the record, even if its date is not the latest."""
     review_id = review(harness, prisoner, at=at)
     before = len(records(harness, prisoner))
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
@@ -114,7 +114,7 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, at
 
 
 def test_a_record_mapped_to_another_review_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """An equal record that is mapped to another review does not get our mapping, so a second record is created."""
+    """After a lost request, an equal record of another review is not claimed, and a new record is created."""
     first, second = review(harness, prisoner), review(harness, prisoner)
     insert(harness, first, prisoner)
     before = len(records(harness, prisoner))
@@ -127,7 +127,10 @@ def test_a_record_mapped_to_another_review_is_not_claimed(harness: Harness, pris
 
 
 def test_an_equal_record_from_before_the_create_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """A record that existed before the create was sent does not get our mapping, even if it is equal and current."""
+    """A record that existed before the create was sent is not claimed, even if it is equal and current.
+
+    A new record is created and mapped.
+    """
     at = f"{now().astimezone(LONDON):%Y-%m-%dT%H:%M:%S}"
     first, second = review(harness, prisoner, at=at), review(harness, prisoner, at=at)
     insert(harness, first, prisoner)
@@ -144,7 +147,10 @@ def test_an_equal_record_from_before_the_create_is_not_claimed(harness: Harness,
 
 
 def test_two_unmapped_records_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """Two equal records without mappings cannot be distinguished, so nothing is created or mapped."""
+    """After a lost response, two equal records without mappings cannot be distinguished, so nothing is mapped.
+
+    No further record is created, and a person has to decide.
+    """
     review_id = review(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -158,7 +164,10 @@ def test_two_unmapped_records_need_a_person(harness: Harness, prisoner: Prisoner
 
 
 def test_retry_message_saves_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """The retry message has the mapping in the format of the replaced service."""
+    """If saving a mapping fails, a retry message saves it.
+
+    Its success is tracked in the format of the replaced service.
+    """
     review_id = review(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=500, times=1)
     assert insert(harness, review_id, prisoner) is Outcome.RETRY_QUEUED
@@ -169,7 +178,10 @@ def test_retry_message_saves_the_mapping(harness: Harness, prisoner: Prisoner) -
 
 
 def test_reviews_of_a_prisoner_share_a_group() -> None:
-    """Reviews of one prisoner are handled in order, since NOMIS orders the records of a day as they were written."""
+    """Reviews of one prisoner share an entity, so that they are handled one at a time.
+
+    A review whose event names no prisoner has a separate entity.
+    """
     entity = HANDLERS[INSERTED].entity
     one, other, nobody = (
         entity(DomainEvent(INSERTED, additional_information=each))
@@ -179,7 +191,7 @@ def test_reviews_of_a_prisoner_share_a_group() -> None:
 
 
 def level_in_nomis(harness: Harness, code: str) -> dict[str, Any]:
-    """The global level in NOMIS."""
+    """The global level with this code in NOMIS."""
     return dict(harness.services.nomis.call("GET", f"/incentives/reference-codes/{code}"))
 
 
@@ -198,7 +210,7 @@ ORDER_CALL = "/incentives/reference-codes/reorder$"
 
 
 def order_in_nomis(harness: Harness) -> list[str]:
-    """The levels' DPS codes, in the order of NOMIS."""
+    """The codes in `CODES`, in the order that the levels have in NOMIS."""
     place = {code: int(level_in_nomis(harness, code)["sequence"]) for code in CODES}
     return sorted(place, key=lambda code: place[code])
 
@@ -214,7 +226,7 @@ def orders_sent(harness: Harness) -> int:
 
 
 def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
-    """A level that NOMIS lacks is created and moved to its place, even if the order was sent before."""
+    """A level that NOMIS lacks is created and moved to its place in the order, even if the order was sent before."""
     assert harness.handle("incentives.levels.reordered") == "global-incentive-levels-reordered"
     assert change(harness, "EN3") == "global-incentive-level-inserted"
     assert order_in_nomis(harness) == CODES
@@ -230,7 +242,7 @@ def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
     ids=["order refused", "order lost", "response to the creation lost"],
 )
 def test_the_next_delivery_moves_a_new_level_to_its_place(harness: Harness, path: str, kind: str) -> None:
-    """If a new level could not be moved, the next delivery finds the level and moves it."""
+    """If the creation or the move of a new level fails, the next delivery finds the level and moves it to its place."""
     harness.handle("incentives.levels.reordered")
     harness.sandbox.fault("nomis", "POST", path, kind=kind, times=1)
     with pytest.raises(UpstreamError):
@@ -252,7 +264,7 @@ def test_change_of_a_level_leaves_the_order(harness: Harness, sent_before: bool)
 
 
 def test_a_new_last_level_needs_no_order(harness: Harness) -> None:
-    """NOMIS puts a new level last, so the last level of DPS needs no further call."""
+    """NOMIS puts a new level last, so no order is sent for a new level that is last in DPS too."""
     levels = harness.services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels?with-inactive=true")
     last = [each for each in levels if each["code"] != "EN3"] + [each for each in levels if each["code"] == "EN3"]
     harness.sandbox.fault("incentives", "GET", "/incentive/levels$", kind="status", status=200, body=last)
@@ -261,7 +273,10 @@ def test_a_new_last_level_needs_no_order(harness: Harness) -> None:
 
 
 def test_a_new_level_waits_for_the_order_that_is_being_written(harness: Harness) -> None:
-    """One lease covers the read and the write of the order of levels, so an outdated order is never sent."""
+    """While the order of levels is being written elsewhere, no order is sent for a new level.
+
+    The next delivery of the level's event sends the order.
+    """
     with harness.leases.held("write:incentive-levels-order"), pytest.raises(LeaseBusy):
         change(harness, "EN3")
     assert orders_sent(harness) == 0
@@ -271,7 +286,7 @@ def test_a_new_level_waits_for_the_order_that_is_being_written(harness: Harness)
 
 @pytest.mark.parametrize(("prison_id", "code"), [("MDI", "STD"), ("MDI", "EN2")])
 def test_prison_level_is_written(harness: Harness, prison_id: str, code: str) -> None:
-    """A prison's level has limits in pence and both allowances. It is written whether or not NOMIS already has it."""
+    """A prison's level is written with its limits in pence and its allowances, whether or not NOMIS already has it."""
     dps = harness.services[UpstreamName.INCENTIVES].call("GET", f"/incentive/prison-levels/{prison_id}/level/STD")
     harness.sandbox.fault("incentives", kind="status", status=200, body={**dps, "levelCode": code, "visitOrders": 3})
     exists = harness.services.nomis.call("GET", f"/incentives/prison/{prison_id}/code/{code}", none_on_404=True)
@@ -296,7 +311,7 @@ def test_prison_level_is_written(harness: Harness, prison_id: str, code: str) ->
 
 
 def test_reference_data_fails_untracked(harness: Harness, sandbox: Sandbox) -> None:
-    """Failures of reference data are raised, and no event tracks them."""
+    """If a level cannot be written to NOMIS, the error is raised, and no telemetry event is tracked."""
     sandbox.fault("nomis", kind="status", status=500)
     with pytest.raises(UpstreamError):
         harness.handle("incentives.level.changed", incentiveLevel="STD")
@@ -304,7 +319,7 @@ def test_reference_data_fails_untracked(harness: Harness, sandbox: Sandbox) -> N
 
 
 def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Prisoner) -> None:
-    """A comment of 300 characters is cut to 240 bytes, whichever call writes the record."""
+    """A comment of 300 characters of two bytes each is cut to the 240 bytes that NOMIS can store."""
     review_id = harness.sandbox.add_review(prisoner.offender_no, "ENH", publish=False, comments="\u00e9" * 300)
     assert insert(harness, review_id, prisoner) is Outcome.APPLIED
     assert records(harness, prisoner)[-1]["comment"] == "\u00e9" * 120

@@ -1,4 +1,4 @@
-"""Whatever the order of events, repeats and lost responses, NOMIS ends in the same state as DPS."""
+"""In whatever order events arrive, and even if responses are lost, NOMIS ends in the same state as DPS."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.harness.scenarios import (
 )
 
 IN_TURN = (0, 1, 2, 3)
-#: A scenario in which the last change is delivered after all others have succeeded, and its response is lost.
+#: Scenarios in which only the creation is delivered before the last event, whose handling loses a response.
 CANCEL_UNANSWERED: Scenario = ([Step(0), delivery(0), Step(1), Step(2), Step(3), delivery(3, NOMIS_WRITE)], IN_TURN)
 DELETION_UNANSWERED: Scenario = ([Step(0), delivery(0), Step(1), Step(2), Step(3), delivery(3, NOMIS_DELETE)], IN_TURN)
 MAPPING_DELETION_UNANSWERED: Scenario = (
@@ -64,7 +64,10 @@ def _bodies(harness: Harness) -> list[dict[str, Any]]:
 def test_a_visit_is_in_nomis_once_as_dps_has_it(
     harness: Harness, prisoner: Prisoner, scenario: Scenario, cancels: bool
 ) -> None:
-    """A visit that is booked, changed twice and perhaps cancelled is in NOMIS once, as visit-scheduler has it."""
+    """Whatever the order of its events, a visit is in NOMIS once, as visit-scheduler has it.
+
+    The visit is booked, changed, and perhaps cancelled.
+    """
     reference = f"vv-{next(NUMBERS)}"
     states: list[dict[str, Any]] = [
         {"room": "A", "start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00", "person_ids": [4_700_001]},
@@ -100,7 +103,7 @@ def test_a_visit_is_in_nomis_once_as_dps_has_it(
 def test_an_appointment_is_in_nomis_once_or_deleted(
     harness: Harness, prisoner: Prisoner, scenario: Scenario, ending: str
 ) -> None:
-    """An appointment is in NOMIS once, in the same state as in DPS, or is deleted together with its mapping."""
+    """Whatever the order of its events, an appointment is in NOMIS once, as in DPS, or is deleted with its mapping."""
     number = 500_000 + next(NUMBERS)
     day = (london_today() + timedelta(days=number % 5_000)).isoformat()
     base: dict[str, Any] = {
@@ -154,7 +157,10 @@ def test_an_appointment_is_in_nomis_once_or_deleted(
 def test_an_adjustment_is_in_nomis_once_or_deleted(
     harness: Harness, prisoner: Prisoner, scenario: Scenario, deletes: bool, sentence: int | None
 ) -> None:
-    """An adjustment of either family is in NOMIS once, in the same state as in DPS, or is deleted with its mapping."""
+    """Whatever the order of its events, an adjustment is in NOMIS once, as in DPS, or is deleted with its mapping.
+
+    This holds for both families of adjustments.
+    """
     number, place = str(uuid.uuid4()), next(NUMBERS)
     base: dict[str, Any] = {
         "booking_id": prisoner.booking_id,
@@ -225,7 +231,7 @@ def test_each_review_becomes_one_mapped_record(harness: Harness, prisoner: Priso
 @example(scenario=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3)], IN_TURN))
 @example(scenario=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3), delivery(0, NOMIS_CREATE)], IN_TURN))
 def test_a_new_level_gets_its_final_name_and_place(harness: Harness, scenario: Scenario) -> None:
-    """A new level that is inserted, renamed and moved has its final name and place in NOMIS."""
+    """Whatever the order of the events, a new level that is renamed and moved has its final name and place in NOMIS."""
     number = next(NUMBERS)
     code = f"L{number}"
     names = ["First", "First", "Second", "Second"]
@@ -251,7 +257,7 @@ def test_a_new_level_gets_its_final_name_and_place(harness: Harness, scenario: S
 @BOUNDED
 @given(scenario=scenarios(3))
 def test_a_prison_level_has_the_same_state_in_nomis(harness: Harness, scenario: Scenario) -> None:
-    """A level that a prison adopts and changes has the same state in NOMIS."""
+    """Whatever the order of its events, a level that a prison adopts and changes is in NOMIS as it is in DPS."""
     code = f"L{next(NUMBERS)}"
     harness.sandbox.put("level", code=code, name="New", order=90)
     harness.handle("incentives.level.changed", incentiveLevel=code)

@@ -1,4 +1,4 @@
-"""Whatever the order, repeats and lost responses of activity events, NOMIS ends in the same state as DPS."""
+"""In whatever order activity events arrive, and even if responses are lost, NOMIS ends in the same state as DPS."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ SESSION = {"start": "08:30", "end": "11:45"}
 @given(scenario=scenarios(4, LOSSES_OF_A_COURSE))
 @example(scenario=([Step(0), Step(1), Step(2), delivery(2), delivery(0, MAPPING_POST), Step(3)], (3, 2, 1, 0)))
 def test_a_schedule_is_one_course_in_its_last_state(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
-    """A schedule that is created and amended, with a session cancelled, is one course in NOMIS in its last state."""
+    """Whatever the order of its events, a schedule is one course in NOMIS, in its last state.
+
+    The only session of the course is cancelled.
+    """
     number = 1_000 + next(NUMBERS)
     put, tomorrow = scheduled.sandbox.put, (london_today() + timedelta(days=1)).isoformat()
     (template,) = [each for each in scheduled.sandbox.entities("schedule") if each["id"] == 1]
@@ -94,7 +97,7 @@ def test_a_schedule_is_one_course_in_its_last_state(scheduled: Harness, prisoner
 def test_nomis_gets_the_state_of_the_newer_allocation(
     scheduled: Harness, prisoner: Prisoner, scenario: Scenario, ends: bool
 ) -> None:
-    """Two consecutive allocations of a prisoner to one schedule leave NOMIS with the state of the newer allocation."""
+    """Whatever the order of events, NOMIS has the state of the newer of a prisoner's two allocations."""
     first = 10_000 + 2 * next(NUMBERS)
     second, today = first + 1, london_today().isoformat()
     base: dict[str, Any] = {
@@ -129,7 +132,7 @@ def test_nomis_gets_the_state_of_the_newer_allocation(
 def test_an_attendance_is_in_nomis_once_as_dps_has_it(
     scheduled: Harness, prisoner: Prisoner, scenario: Scenario, locks: bool
 ) -> None:
-    """An attendance that is expected, recorded, corrected and perhaps locked is in NOMIS once, as in DPS."""
+    """Whatever the order of its events, an attendance is in NOMIS once, with its outcome and comment in DPS."""
     number = 20_000 + next(NUMBERS)
     sandbox, day = scheduled.sandbox, (london_today() + timedelta(days=number % 5_000)).isoformat()
     sandbox.put("instance", id=number, schedule_id=1, day=day, **SESSION)

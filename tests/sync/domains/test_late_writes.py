@@ -1,4 +1,4 @@
-"""While NOMIS may still apply a write without a response, no other write of the same record is sent."""
+"""While NOMIS may still apply a write whose response was lost, no other write of the same record is sent."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ LEVELS: list[tuple[str, str, Mapping[str, Any]]] = [
 def lose(
     harness: Harness, method: str, event_type: str, event: DpsEvent | None, information: Mapping[str, Any]
 ) -> None:
-    """Loses the response to an update.
+    """Loses the response to the write of an event, and checks that the same event is refused without another write.
 
-    Until the write is certainly over, the lease refuses the same event.
+    Its lease stays held while the first write may still be applied.
     """
     who = None if event is None else event.prisoner_id
     harness.set_grace_period(60)
@@ -66,7 +66,10 @@ def lose(
 
 @pytest.mark.parametrize(("event_type", "method", "make"), WRITES, ids=[each[0] for each in WRITES])
 def test_no_other_write_of_the_record_is_sent(harness: Harness, event_type: str, method: str, make: Make) -> None:
-    """In every domain, no event changes, cancels or deletes a record while a lost write may still be applied."""
+    """While NOMIS may still apply a write whose response was lost, the same event sends no other write.
+
+    This holds for changes, cancellations and deletions.
+    """
     event = make(harness.sandbox)
     harness.handle(event.event_type, event.prisoner_id, now(), **event.information)
     lose(harness, method, event_type, event, event.information)
@@ -76,7 +79,7 @@ def test_no_other_write_of_the_record_is_sent(harness: Harness, event_type: str,
 def test_no_other_write_of_levels_is_sent(
     harness: Harness, event_type: str, method: str, information: Mapping[str, Any]
 ) -> None:
-    """Levels and their order are not written while a lost write may still be applied."""
+    """While NOMIS may still apply a write of levels or of their order, the same event sends no other write."""
     lose(harness, method, event_type, None, information)
 
 

@@ -22,7 +22,10 @@ APPOINTMENT = {"bookingId": 1204417, "eventDate": "2023-06-02", "startTime": "09
 
 
 def test_both_rows_of_an_allocation_are_shown_with_their_attendances() -> None:
-    """The statement about an allocation shows both of its rows, and what prevents the deletion of either."""
+    """The first statement about an allocation finds both of its rows. The second finds the attendances.
+
+    Attendances may prevent the deletion of a row.
+    """
     assert DuplicateRows(ALLOCATION_ROWS, SESSION).sql == (
         (
             "SELECT * FROM OMS_OWNER.OFFENDER_PROGRAM_PROFILES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "
@@ -36,7 +39,7 @@ def test_both_rows_of_an_allocation_are_shown_with_their_attendances() -> None:
 
 
 def test_both_rows_of_an_attendance_are_shown() -> None:
-    """Both rows of an attendance are found by booking and session."""
+    """The statement about an attendance finds both of its rows by course, booking and session."""
     assert DuplicateRows(ATTENDANCE_ROWS, SESSION).sql == (
         (
             "SELECT * FROM OMS_OWNER.OFFENDER_COURSE_ATTENDANCES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "
@@ -47,7 +50,7 @@ def test_both_rows_of_an_attendance_are_shown() -> None:
 
 
 def test_the_runbook_shows_the_same_statements() -> None:
-    """The statements match those in the runbook word for word, with the values in this module."""
+    """The runbook shows, word for word, the statements that are made with the values in this module."""
     page = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
     course = domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": "LEI"}})
     appointment = domain_of_record("appointment").repair.search_sql({"body": APPOINTMENT})

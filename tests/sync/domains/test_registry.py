@@ -57,7 +57,7 @@ def test_every_queue_has_its_events() -> None:
 
 
 def test_a_domain_has_the_name_of_its_package() -> None:
-    """Inside the program a domain has only one name, which is the name of its package."""
+    """A domain has the name of its package, which also contains its creation and its repair."""
     for name, domain in DOMAINS.items():
         assert domain.name == name
         declared = (domain.creation, domain.repair)
@@ -65,7 +65,7 @@ def test_a_domain_has_the_name_of_its_package() -> None:
 
 
 def test_irregular_names_of_retry_events_are_kept() -> None:
-    """Three retry events keep their names, which do not follow the pattern of the other retry events."""
+    """The telemetry events about mapping retries keep their names, even those names that do not follow the pattern."""
     creations = [domain.creation for domain in DOMAINS.values()]
     irregular = {
         creation.queue: creation.retry_success
@@ -97,7 +97,7 @@ def test_only_updates_may_be_coalesced() -> None:
 
 
 def test_the_table_has_a_row_for_each_event_type() -> None:
-    """Each row has the switch of the event type and every telemetry event that it may track."""
+    """The table has a row for each event type, with its switch and the telemetry events that its handler may track."""
     rows = [line for line in event_table().partition("##")[0].splitlines() if line.startswith("| `")]
     handlers = [handler for domain in DOMAINS.values() for handler in domain.handlers.values()]
     assert len(rows) == len(handlers)
@@ -112,7 +112,7 @@ EVENT_NAME = re.compile(r"(?:to-nomis-synch-)?\{creation\.(?:name|queue)\}(?:-[a
 
 
 def names_in_code() -> set[str]:
-    """Every event name that the code between the queue and NOMIS can track."""
+    """The name of every telemetry event that the code between the queue and NOMIS can track."""
     tracking = [Path(module.__file__ or "") for module in (protocol, store, handle)]
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in tracking]
     nodes = [node for tree in trees for node in ast.walk(tree)]
@@ -133,7 +133,7 @@ def names_in_code() -> set[str]:
 
 
 def test_the_table_names_every_tracked_event() -> None:
-    """Every event that the code tracks on the way to NOMIS is in the table."""
+    """Every telemetry event that the code between the queue and NOMIS can track is in the table of events."""
     found = names_in_code()
     assert {"message-coalesced", "visit-create-ambiguous", "activity-attendance-non-unique"} <= found
     assert "sentencing-create-mapping-retry-ignored" in found
@@ -141,7 +141,10 @@ def test_the_table_names_every_tracked_event() -> None:
 
 
 def test_the_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The check passes only for the generated table. For any other text it fails and says what to do."""
+    """`--check` succeeds only if the file has the generated table. Otherwise, it fails and says what to do.
+
+    `--write` writes the table to the file. Without either, the table is printed.
+    """
     document = tmp_path / "events.md"
     assert main(["--check", str(document)]) == 1
     assert main(["--write", str(document)]) == 0

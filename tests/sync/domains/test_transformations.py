@@ -1,4 +1,4 @@
-"""How times, money and codes are converted for NOMIS, whatever their values."""
+"""The conversion of times, money, texts and codes for NOMIS, whatever their values."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ LOCAL_TIMES = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(20
 
 @given(TIMES)
 def test_times_are_cut_not_rounded(moment: time) -> None:
-    """Hours, minutes and seconds are kept. Fractions of a second are cut off without rounding."""
+    """A time is written to the second or to the minute. The rest is cut off without rounding."""
     assert with_seconds(moment) == f"{moment.hour:02}:{moment.minute:02}:{moment.second:02}"
     assert with_minutes(moment) == f"{moment.hour:02}:{moment.minute:02}"
 
 
 def visit_at(text: str) -> Visit:
-    """A visit whose times have the given format."""
+    """A visit that starts and ends at the time in `text`."""
     return Visit.model_validate(
         {
             "reference": "a",
@@ -57,7 +57,7 @@ def visit_at(text: str) -> Visit:
 
 
 def allocation_with(**changes: Any) -> Allocation:
-    """An allocation as the activities API returns it."""
+    """An allocation as the activities API returns it, with `changes`."""
     record = {
         "id": 1, "prisonerNumber": "A1234BC", "bookingId": 2, "scheduleId": 3, "startDate": "2023-05-01",
         "prisonPayBand": {"nomisPayBand": 4}, "status": "ENDED",
@@ -67,7 +67,7 @@ def allocation_with(**changes: Any) -> Allocation:
 
 @given(LOCAL_TIMES, st.integers(0, 9))
 def test_every_format_of_a_local_time_is_read(moment: datetime, digits: int) -> None:
-    """A local time with 0 to 9 decimal places of a second is read unchanged."""
+    """A local time with 0 to 9 decimal places of a second is read as a local time, correct to the second."""
     fraction = f".{f'{moment.microsecond:06}000'[:digits]}" if digits else ""
     read = visit_at(moment.isoformat(timespec="seconds") + fraction)
     assert read.start_timestamp.tzinfo is None
@@ -79,7 +79,10 @@ def test_every_format_of_a_local_time_is_read(moment: datetime, digits: int) -> 
     st.integers(-12, 14),
 )
 def test_a_time_with_an_offset_is_converted_to_london_time(moment: datetime, hours: int) -> None:
-    """An offset is never dropped. In June `09:00+00:00` and `09:00Z` are ten o'clock in London."""
+    """A time with an offset is converted to London time.
+
+    In June, `09:00+00:00` and `09:00Z` are ten o'clock in London.
+    """
     text = moment.astimezone(timezone(timedelta(hours=hours))).isoformat()
     expected = moment.astimezone(LONDON).replace(tzinfo=None)
     zulu = moment.isoformat().replace("+00:00", "Z")
@@ -108,7 +111,10 @@ def test_the_z_of_the_activities_api_is_ignored(moment: datetime, zone: str) -> 
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_a_record_made_after_the_intent_is_never_missed(intended: datetime) -> None:
-    """A record that NOMIS dates at or after the intent is in the searched period, even when the clocks change."""
+    """A record made just after its creation was intended is in the searched period, even when the clocks change.
+
+    The period begins less than three hours before the record was made.
+    """
     made = (intended + timedelta(seconds=1)).astimezone(LONDON).replace(tzinfo=None)
     assert earliest_creation(intended) < made
     assert made - earliest_creation(intended) < timedelta(hours=3)
@@ -116,7 +122,7 @@ def test_a_record_made_after_the_intent_is_never_missed(intended: datetime) -> N
 
 @given(st.integers(0, 10_000_000), st.integers(1, 10))
 def test_pence_become_pounds_exactly(pence: int, band: int) -> None:
-    """The rate in pounds is exactly the pence divided by a hundred."""
+    """A pay rate in pence is sent to NOMIS in pounds, without rounding."""
     pay = Pay.model_validate({"incentiveNomisCode": "STD", "prisonPayBand": {"nomisPayBand": band}, "rate": pence})
     sent = orjson.dumps(pay_rate(pay).as_json()).decode()
     assert f'"payBand":"{band}"' in sent
@@ -126,14 +132,14 @@ def test_pence_become_pounds_exactly(pence: int, band: int) -> None:
 
 @given(st.none() | st.integers(0, 10_000_000))
 def test_the_bonus_keeps_its_amount(bonus: int | None) -> None:
-    """The bonus is not divided, and gets three decimal places. A missing bonus stays missing."""
+    """The number of a bonus is sent unchanged, with three decimal places. A missing bonus stays missing."""
     paid = bonus_pay(bonus)
     assert str(paid) == ("None" if bonus is None else f"{bonus}.000")
 
 
 @given(st.text(max_size=100))
 def test_course_names_fit(summary: str) -> None:
-    """A course's name is the prefix and the start of the summary, and never has more bytes than NOMIS can store."""
+    """A course's description is the prefix and as much of the summary as fits into the bytes that NOMIS stores."""
     name, whole = course_description(summary), f"SAA {summary}"[:40]
     assert len(name.encode()) <= 40
     assert whole.startswith(name)
@@ -142,7 +148,7 @@ def test_course_names_fit(summary: str) -> None:
 
 @given(st.text(max_size=300))
 def test_comments_are_cut_after_a_whole_character(text: str) -> None:
-    """A limited comment keeps as many whole characters as fit into the bytes that NOMIS can store."""
+    """A comment keeps as many whole characters as fit into the bytes that NOMIS can store."""
     record = CreateIep(
         iep_level="STD", iep_date_time="2023-05-22T10:00:00", prison_id="LEI", user_id=None, comments=text
     )
@@ -204,7 +210,10 @@ def test_allocations_have_the_fields_of_their_status(status: str, who: str | Non
 
 @given(TIMES, st.none() | TIMES, st.booleans(), st.none() | st.integers(1, 9))
 def test_appointments_always_have_an_end(start: time, end: time | None, in_cell: bool, location: int | None) -> None:
-    """Every appointment is sent with an end. An appointment in a cell is sent without a location."""
+    """An appointment without an end is sent with its start as its end.
+
+    An appointment in a cell is sent without a location.
+    """
     record = AppointmentInstance.model_validate(
         {
             "id": 1,
@@ -252,7 +261,7 @@ def test_appointments_always_have_an_end(start: time, end: time | None, in_cell:
 def test_each_reason_for_attendance_has_its_outcome(
     reason: str | None, paid: bool, code: str | None, unexcused: bool, authorised: bool
 ) -> None:
-    """Whether paid or unpaid, each attendance reason has an outcome and a kind of absence."""
+    """Each attendance reason has an outcome and a kind of absence, both for paid and for unpaid attendances."""
     outcome = attendance_outcome(reason, paid=paid)
     assert (outcome.code, outcome.unexcused, outcome.authorised) == (code, unexcused, authorised)
 
@@ -273,13 +282,19 @@ def test_each_reason_for_attendance_has_its_outcome(
 def test_each_status_of_an_attendance_has_a_nomis_status(
     status: str, reason: str | None, in_nomis: str | None, expected: str
 ) -> None:
-    """Each status of an attendance becomes the right status in NOMIS."""
+    """The NOMIS status of an attendance depends on its status and reason in DPS.
+
+    If the attendance is locked, it also depends on its current status in NOMIS.
+    """
     assert event_status(status, reason, in_nomis) == expected
 
 
 @pytest.mark.parametrize(("days", "expected"), [(-1, "EXP"), (0, "SCH"), (1, "SCH")])
 def test_a_waiting_attendance_expires_the_day_after(days: int, expected: str) -> None:
-    """A waiting attendance is scheduled until its day has passed. Other statuses do not change with the day."""
+    """A waiting attendance is scheduled until its day has passed, and expired afterwards.
+
+    A completed attendance is completed on any day.
+    """
     today = datetime(2023, 5, 22, tzinfo=LONDON).date()
     record = {
         "attendanceId": 1, "scheduledInstanceId": 2, "activityScheduleId": 3, "status": "WAITING", "bookingId": 5,
@@ -298,7 +313,7 @@ WORDS = st.text(max_size=12) | st.sampled_from(["active", "ENDED ", "SUSPENDED_"
 
 @given(WORDS)
 def test_unknown_codes_are_errors_that_no_retry_resolves(word: str) -> None:
-    """An unknown code never gets a default. The error names it."""
+    """An unknown code is refused with an error that names it, instead of getting a default."""
     vocabularies: list[tuple[Callable[[str], object], set[str]]] = [
         (lambda each: attendance_outcome(each, paid=True), set()),
         (lambda each: event_status(each, None, None), {"LOCKED", "WAITING", "COMPLETED"}),
@@ -321,7 +336,10 @@ def test_an_unknown_outcome_of_a_visit_is_administrative(outcome: str | None) ->
 
 @pytest.mark.parametrize("field", ["deallocatedReason", "suspendedReason"])
 def test_a_reason_is_text_or_an_object(field: str) -> None:
-    """Reasons used to be text and are now objects with a description. Both are written in the same words."""
+    """The reason for an end or a suspension of an allocation may be text, as it used to be, or an object.
+
+    Both are written in the same words.
+    """
     status = "ENDED" if field == "deallocatedReason" else "SUSPENDED"
     bodies = [
         nomis_allocation(allocation_with(status=status, **{field: reason}))

@@ -21,7 +21,7 @@ BOOKED_AT = datetime(2023, 5, 22, 23, 30, tzinfo=timezone(timedelta(hours=1)))
 
 
 def put(harness: Harness, reference: str = REFERENCE, **changes: Any) -> None:
-    """Books or changes a visit with two visitors."""
+    """Books or changes a visit, by default with two visitors, in visit-scheduler."""
     put_visit(harness.sandbox, reference, **{"person_ids": [4_729_570, 4_729_550], **changes})
 
 
@@ -86,7 +86,7 @@ def test_booked_visit_is_created_and_mapped(harness: Harness, prisoner: Prisoner
 
 
 def test_visit_without_end_is_malformed(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit without an end time is refused as malformed, and the program does not invent one."""
+    """A visit without an end time is refused as malformed. The program does not invent an end time."""
     body = {"reference": REFERENCE, "prisonerId": prisoner.offender_no, "prisonId": "MDI", "visitRoom": "A",
               "visitType": "SOCIAL", "visitRestriction": "OPEN", "startTimestamp": "2023-06-02T14:00:00"}  # fmt: skip
     harness.sandbox.fault("visits", kind="status", status=200, body=body)
@@ -107,7 +107,7 @@ def test_second_delivery_is_a_duplicate(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_a_lost_response_of_the_create_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """After a lost response the visit is found by its reference among the newest visits, and is only mapped."""
+    """After a lost response, the next attempt finds the visit by its reference, and only maps it."""
     put(harness, "aa-bb-cc-dd")
     book(harness, prisoner, "aa-bb-cc-dd")
     put(harness)
@@ -131,7 +131,7 @@ def test_a_lost_request_is_created_by_the_next_delivery(harness: Harness, prison
 
 
 def test_a_longer_reference_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit whose reference only begins like ours is not mistaken for ours."""
+    """A visit whose reference only begins with the booking's reference is not claimed, so another visit is created."""
     put(harness, f"{REFERENCE}-zz")
     book(harness, prisoner, f"{REFERENCE}-zz")
     put(harness)
@@ -143,7 +143,10 @@ def test_a_longer_reference_is_not_ours(harness: Harness, prisoner: Prisoner) ->
 
 
 def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS has two visits with the reference, a person has to decide, and no third visit is created."""
+    """After a lost response, if NOMIS has two visits with the booking's reference, a person has to decide.
+
+    No third visit is created.
+    """
     put(harness)
     body = CreateVisit(
         prison_id=prisoner.prison_id,
@@ -168,7 +171,7 @@ def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner:
 def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Prisoner) -> None:
     """A mapping that cannot be saved goes into a retry message, which then saves it.
 
-    In the message the visit's number is text.
+    In the message, the NOMIS id of the visit is text.
     """
     put(harness)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
@@ -186,7 +189,7 @@ def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Pr
 
 
 def test_a_retry_of_a_visit_made_by_hand_needs_only_the_ids(harness: Harness) -> None:
-    """A retry message with only the two ids saves the mapping, even if the visit's id is a JSON number."""
+    """A retry message with only the two ids saves the mapping, even if the NOMIS id is a JSON number."""
     body = '{"Type":"RETRY_CREATE_MAPPING","Message":"{\\"mapping\\":{\\"nomisId\\":5,\\"vsipId\\":\\"a-b\\"}}"}'
     assert harness.handle_retry("visit", body) is Outcome.APPLIED
     (mapping,) = harness.sandbox.mappings("visits")
@@ -194,7 +197,7 @@ def test_a_retry_of_a_visit_made_by_hand_needs_only_the_ids(harness: Harness) ->
 
 
 def test_changed_visit_is_updated(harness: Harness, prisoner: Prisoner) -> None:
-    """A change writes date, times, visitors, room and restriction to NOMIS."""
+    """A change of a visit writes its date, times, visitors, room and restriction to NOMIS."""
     put(harness)
     book(harness, prisoner)
     put(harness, start="2023-06-03T09:30:00", end="2023-06-03T10:15:00", person_ids=[4_700_001],
@@ -212,7 +215,7 @@ def test_changed_visit_is_updated(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_a_change_before_the_booking_fails_until_the_visit_exists(harness: Harness, prisoner: Prisoner) -> None:
-    """A change that overtakes its booking fails without a mapping, and succeeds once the booking has succeeded."""
+    """A change that overtakes its booking fails because there is no mapping, and succeeds once the visit is created."""
     put(harness)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         change(harness, prisoner)
@@ -227,7 +230,10 @@ def test_a_change_before_the_booking_fails_until_the_visit_exists(harness: Harne
 
 
 def test_booking_after_the_cancellation_ends_cancelled(harness: Harness, prisoner: Prisoner) -> None:
-    """A booking that comes after its cancellation is created. The next delivery of the cancellation cancels it."""
+    """If a cancellation overtakes its booking, it fails, and the visit is created.
+
+    The next delivery of the cancellation cancels the visit.
+    """
     put(harness, status="CANCELLED", outcome="VISITOR_CANCELLED")
     with pytest.raises(UpstreamError, match="404"):
         cancel(harness, prisoner)
@@ -247,7 +253,7 @@ def test_a_second_cancellation_succeeds(harness: Harness, prisoner: Prisoner) ->
 
 
 def test_other_refusals_of_a_cancellation_fail(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
-    """A cancellation with any other error fails, and is tracked with the ids found so far."""
+    """If NOMIS refuses a cancellation with 400, it fails, and the failure is tracked with the NOMIS id of the visit."""
     put(harness)
     book(harness, prisoner)
     sandbox.fault("nomis", "PUT", kind="status", status=400)
@@ -258,7 +264,7 @@ def test_other_refusals_of_a_cancellation_fail(harness: Harness, prisoner: Priso
 
 
 def test_cancellation_waits_for_the_change(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit is never changed and cancelled concurrently, since NOMIS would refuse one of the calls."""
+    """A cancellation waits while the visit is being written elsewhere, so NOMIS never gets two writes at once."""
     put(harness)
     book(harness, prisoner)
     with harness.leases.held(f"write:visit:{REFERENCE}"), pytest.raises(LeaseBusy):
@@ -308,12 +314,15 @@ def test_missing_fields_are_malformed(harness: Harness, prisoner: Prisoner) -> N
     ],
 )
 def test_every_outcome_of_a_visit_has_a_nomis_code(outcome_status: str | None, outcome: str) -> None:
-    """An outcome that is unknown becomes an administrative cancellation."""
+    """Each outcome of a cancelled visit has a NOMIS code.
+
+    An unknown or missing outcome becomes an administrative cancellation.
+    """
     assert nomis_outcome(outcome_status) == outcome
 
 
 def test_an_unknown_visit_type_is_refused() -> None:
-    """A visit type that has no NOMIS type breaks a rule."""
+    """Social and family visits have a NOMIS type. Any other visit type is refused with an error that names it."""
     assert (nomis_visit_type("SOCIAL"), nomis_visit_type("FAMILY")) == ("SCON", "SCON")
     with pytest.raises(RuleError, match="OFFICIAL"):
         nomis_visit_type("OFFICIAL")
@@ -329,7 +338,7 @@ def test_the_issue_date_is_in_the_offset_of_the_event(harness: Harness, prisoner
 
 
 def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
-    """A visit in NOMIS that an earlier attempt left without any other trace."""
+    """Creates a visit in NOMIS, as an earlier attempt may have done without leaving any other trace. Returns its id."""
     body = {
         "prisonId": prisoner.prison_id, "startDateTime": "2023-06-02T14:00:00", "endTime": "15:00:00",
         "visitorPersonIds": [4_729_570], "issueDate": "2023-05-22", "visitType": "SCON", "room": "Visits Main Hall",
@@ -340,7 +349,7 @@ def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
 
 @pytest.mark.parametrize("as_told", [str, int])
 def test_a_visit_that_nomis_already_has_is_mapped(harness: Harness, prisoner: Prisoner, as_told: type) -> None:
-    """If NOMIS refuses a visit and names an equal visit, the equal visit is ours if its comment has our reference."""
+    """If NOMIS refuses a visit and names an equal one that has the booking's reference, that visit is mapped."""
     put(harness)
     existing = equal_visit(harness, prisoner, REFERENCE)
     body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": as_told(existing)}
@@ -354,7 +363,10 @@ def test_a_visit_that_nomis_already_has_is_mapped(harness: Harness, prisoner: Pr
 def test_an_equal_visit_without_our_reference_is_not_mapped(
     harness: Harness, prisoner: Prisoner, more_info: object
 ) -> None:
-    """The refusal stays a refusal if NOMIS names no visit, or a visit without our reference."""
+    """If NOMIS refuses a visit, and names no visit or one without the booking's reference, the booking fails.
+
+    Nothing is mapped.
+    """
     put(harness)
     strange = equal_visit(harness, prisoner, f"{REFERENCE}-x")
     for properties in (more_info, str(strange)):
@@ -365,7 +377,10 @@ def test_an_equal_visit_without_our_reference_is_not_mapped(
 
 
 def test_a_cancellation_of_a_visit_gone_from_nomis_succeeds(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit that NOMIS does not have needs no cancellation. A gateway's 404 or 409 proves nothing about the visit."""
+    """If NOMIS does not have the visit, its cancellation succeeds. After a gateway's 404 or 409, it fails.
+
+    A response of a gateway proves nothing about the visit.
+    """
     put(harness)
     book(harness, prisoner)
     for status in (404, 409):
@@ -381,7 +396,10 @@ def test_a_cancellation_of_a_visit_gone_from_nomis_succeeds(harness: Harness, pr
 
 @pytest.mark.parametrize("restriction", ["CLOSED_VISIT", "closed", ""])
 def test_an_unknown_restriction_is_not_written(harness: Harness, prisoner: Prisoner, restriction: str) -> None:
-    """NOMIS treats an unknown restriction as open, so none is sent, and the failure names the value."""
+    """A booking or change with an unknown restriction is not sent, and the error names the restriction.
+
+    NOMIS would treat an unknown restriction as open.
+    """
     put(harness)
     book(harness, prisoner)
     put(harness, restriction=restriction)
