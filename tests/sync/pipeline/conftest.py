@@ -1,4 +1,4 @@
-"""The process of the program whose drains the tests check. A module can override its fixtures."""
+"""The process of the program whose drains the tests check. A test module can override these fixtures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def queues() -> tuple[str, ...]:
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """The settings that a module changes for its tests."""
+    """The settings in addition to those of the sandbox: none, unless a test module overrides this fixture."""
     return {}
 
 
@@ -49,7 +49,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Services are pinged and tried again after a moment, and so are creates with an unknown outcome."""
+    """Makes the program pause only for a moment before it pings or tries a service, or tries a parked message."""
     pings = ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS")
     for name in (*pings, "TRIAL_SECONDS", "UPSTREAM_POLL_SECONDS", "POLL_SECONDS", "LEASE_POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.02)

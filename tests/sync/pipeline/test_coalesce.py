@@ -1,4 +1,4 @@
-"""Messages become groups: every message once, in order, and coalesced if that is harmless."""
+"""Each message of a batch is in one group, in the order of the events. Updates are coalesced if that is harmless."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ EVENTS = ("prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled
 
 
 def body(event_type: str, reference: str, minute: int) -> str:
-    """The body of a visit event, `minute` minutes after the start."""
+    """The body of the notification about a visit event that occurs `minute` minutes after `START`."""
     event = {
         "eventType": event_type,
         "occurredAt": (START + timedelta(minutes=minute)).isoformat(),
@@ -31,7 +31,7 @@ def body(event_type: str, reference: str, minute: int) -> str:
 
 
 def message(number: int, text: str) -> Message:
-    """A message with its own id."""
+    """A message with the body `text`, whose ids are made from `number`."""
     return Message(f"id-{number}", f"handle-{number}", text, receive_count=1, sent_at=START)
 
 
@@ -40,7 +40,7 @@ visit_events = st.tuples(st.sampled_from(EVENTS), st.sampled_from(["aa", "bb", "
 
 @given(st.lists(visit_events, max_size=40))
 def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]) -> None:
-    """Whatever messages arrive, none is lost and none is duplicated."""
+    """Whatever events arrive, each message is in exactly one task."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     groups = coalesce(messages, VISIT)
     settled = [one.message_id for group in groups for task in group.tasks for one in task.messages]
@@ -49,7 +49,7 @@ def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]
 
 @given(st.lists(visit_events, min_size=1, max_size=40))
 def test_a_group_keeps_the_order_in_which_events_occurred(events: list[tuple[str, str, int]]) -> None:
-    """In a group the creations come first, and then the updates in the order of their events."""
+    """In a group, the creations come first, followed by the updates in the order in which their events occurred."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     for group in coalesce(messages, VISIT):
         kinds = [isinstance(task.handler, Update) for task in group.tasks]
@@ -77,7 +77,7 @@ def test_only_the_latest_of_coalesced_updates_is_handled(events: list[tuple[str,
 
 
 def test_updates_around_a_cancellation_are_not_coalesced() -> None:
-    """Two updates with another event between them stay separate."""
+    """Two changes of a visit with a cancellation between them stay separate."""
     messages = [
         message(1, body("prison-visit.changed", "aa", 1)),
         message(2, body("prison-visit.cancelled", "aa", 2)),
@@ -92,7 +92,7 @@ def test_updates_around_a_cancellation_are_not_coalesced() -> None:
 
 
 def test_two_creations_are_not_coalesced() -> None:
-    """A creation that is delivered twice is handled twice, so that the second finds the record of the first."""
+    """A creation that is delivered twice is handled twice, so that the second attempt finds the record of the first."""
     messages = [message(number, body("prison-visit.booked", "aa", 0)) for number in (1, 2)]
     (group,) = coalesce(messages, VISIT)
     assert [isinstance(task.handler, Creation) for task in group.tasks] == [True, True]
@@ -114,14 +114,14 @@ def test_two_creations_are_not_coalesced() -> None:
     ],
 )
 def test_a_malformed_message_is_a_separate_group(text: str) -> None:
-    """The group of a malformed message gives the reason, and does not affect other messages."""
+    """A malformed message forms a separate group, whose task has the reason. Other messages are not affected."""
     groups = coalesce([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
     assert [group.tasks[0].malformed is not None for group in groups] == [True, False]
 
 
 @given(st.text(max_size=200))
 def test_any_text_becomes_a_task(text: str) -> None:
-    """Any text becomes an event or a malformed message."""
+    """Any text becomes a task, with either a message type or the reason why it is malformed."""
     (group,) = coalesce([message(1, text)], VISIT)
     assert group.tasks[0].malformed is not None or group.tasks[0].message_type is not None
 
@@ -142,7 +142,7 @@ json_values = st.recursive(
 def test_an_event_with_any_fields_becomes_one_task(
     event_type: str, information: object, occurred_at: object, prisoner: object
 ) -> None:
-    """Whatever the fields of an event contain, its task is alone or in the group of its record."""
+    """Whatever the fields of an event contain, the event becomes one task in one group, whichever domain reads it."""
     event = {
         "eventType": event_type,
         "occurredAt": occurred_at,

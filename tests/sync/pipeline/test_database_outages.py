@@ -32,13 +32,13 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 
 
-#: The number of attempts. A message becomes a dead letter after three receives, so this is far more than enough.
+#: How often the queue is checked: far more often than the three receives after which a message is a dead letter.
 MANY = 15
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """A SQLite file on which another process has an unfinished write."""
+    """Locks a SQLite file for the `with` block, by an unfinished write through another connection."""
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -52,7 +52,10 @@ def impatient(path: Path) -> str:
 
 
 def test_nothing_is_received_while_the_database_is_locked(sandbox: Sandbox, tmp_path: Path) -> None:
-    """However often the drain tries, it receives nothing while writers are locked out."""
+    """While the database is locked, a drain receives nothing, however often it tries.
+
+    Afterwards, it handles all messages.
+    """
     with open_application(sandbox.environment(), impatient(tmp_path / "one.db")) as application:
         drain, main = application.open_drain("visit"), application.queue_pair("visit").main
         sandbox.traffic(events=5, seed=4, queues=["visit"])
@@ -61,7 +64,7 @@ def test_nothing_is_received_while_the_database_is_locked(sandbox: Sandbox, tmp_
                 with pytest.raises(StoreUnavailable):
                     drain.run_batch()
             assert (main.counts().visible, main.counts().in_flight) == (5, 0)
-        # On a slow machine one writer may wait too long for another, since all have a short timeout.
+        # On a slow machine, one writer may wait too long for another, since all have a short timeout.
         with draining(application, "visit"):
             until(lambda: main.counts().total == 0)
         nothing_lost(sandbox, application, "visit")
@@ -101,7 +104,7 @@ def test_messages_in_flight_are_parked_while_the_database_is_locked(
 def test_a_drain_keeps_its_time_limit_if_the_database_hangs(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even if each attempt hangs, the drain ends at its time limit, and returns its messages."""
+    """Even if each attempt to use the database hangs, a drain ends at its time limit and returns its messages."""
     # An attempt takes as long as the pause between two checks, so that an attempt is under way most of the time.
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.0)
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db?timeout=0.3") as application:
@@ -123,7 +126,10 @@ def test_a_drain_keeps_its_time_limit_if_the_database_hangs(
 def test_a_drain_by_command_waits_for_the_database_before_it_receives(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A drain run by a command receives once the database accepts writes. After its time limit it gives up."""
+    """A drain run by a command receives messages once the database accepts writes.
+
+    After its time limit, it gives up.
+    """
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     url = f"sqlite:///{tmp_path}/one.db?timeout=0.05"
     with open_application(sandbox.environment(), url) as application:
@@ -149,7 +155,7 @@ def test_a_drain_by_command_waits_for_the_database_before_it_receives(
 def test_parked_messages_are_not_given_up_after_an_outage(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After an outage, the drain does not give up on messages that are parked for another reason, here a lease."""
+    """After a database outage, a drain does not give up on messages parked for another reason, such as a lease."""
     for name in ("DATABASE_POLL_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.01)
     clock = clock_of(monkeypatch, outages)

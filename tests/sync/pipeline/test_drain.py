@@ -27,7 +27,7 @@ def queues() -> tuple[str, ...]:
 
 
 def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:
-    """The accepted requests to create visits in the journal."""
+    """The requests to create visits that NOMIS accepted, of which there must be `number`."""
     posts = [each for each in sandbox.journal("nomis") if each["method"] == "POST" and each["path"].endswith("/visits")]
     assert len(posts) == number
     return posts
@@ -44,9 +44,9 @@ def test_nomis_has_the_last_state_of_each_record(sandbox: Sandbox, application: 
 
 
 def test_updates_of_a_record_share_a_write(sandbox: Sandbox, application: Application) -> None:
-    """A thousand updates of a hundred records, published together, cost at most 150 writes.
+    """A thousand updates of a hundred visits, published together, cause at most 150 writes.
 
-    The last state is written.
+    NOMIS gets the last state of each visit.
     """
     sandbox.traffic(events=330, seed=5, queues=["visit"])
     drain, queue = application.open_drain("visit"), application.queue_pair("visit").main
@@ -91,7 +91,7 @@ def test_a_malformed_message_fails_alone(sandbox: Sandbox, application: Applicat
 
 
 def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tmp_path: Path) -> None:
-    """With `FEATURE_EVENT_…=false`, events of the type are acknowledged without being handled or tracked."""
+    """If `FEATURE_EVENT_…` is false for an event type, its events are acknowledged, but not handled or tracked."""
     with open_application(
         sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
     ) as off:
@@ -117,7 +117,10 @@ def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) 
 
 
 def test_a_lost_response_makes_no_second_visit(sandbox: Sandbox, application: Application) -> None:
-    """If NOMIS applied the create but the response was lost, the next delivery finds the record."""
+    """If NOMIS creates a visit but the response is lost, the next delivery finds the visit.
+
+    No second visit is created.
+    """
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="reset_after_write", times=2)
     settle(application.open_drain("visit"), application.queue_pair("visit").main)
@@ -140,7 +143,10 @@ def test_a_retry_message_saves_a_mapping_that_failed(sandbox: Sandbox, applicati
 
 
 def test_an_outage_of_nomis_makes_no_dead_letters(sandbox: Sandbox, application: Application) -> None:
-    """While NOMIS responds 503, messages are parked. Once it is up again, all messages are handled."""
+    """While NOMIS responds 503, messages are parked.
+
+    Once it is up again, they are handled, and none is a dead letter.
+    """
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain, pair = application.open_drain("visit"), application.queue_pair("visit")
@@ -160,7 +166,7 @@ def test_an_outage_of_nomis_makes_no_dead_letters(sandbox: Sandbox, application:
 
 
 def test_an_outage_ends_a_single_drain_after_its_limit(sandbox: Sandbox, application: Application) -> None:
-    """A drain that a person started returns its messages after the limit, and says which service is down."""
+    """If an outage outlasts the time limit of a drain, the drain returns its messages and names the service."""
     sandbox.traffic(events=30, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain = application.open_drain("visit", 0.5)
@@ -196,7 +202,7 @@ def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypat
 
 
 def test_a_stop_finishes_the_messages_in_flight(sandbox: Sandbox, application: Application) -> None:
-    """Messages that are in flight at the stop are finished.
+    """When a drain stops, it finishes the messages in flight.
 
     Messages that are published afterwards stay on the queue.
     """
@@ -215,7 +221,10 @@ def test_a_stop_finishes_the_messages_in_flight(sandbox: Sandbox, application: A
 
 
 def test_messages_are_returned_after_the_grace_period(sandbox: Sandbox, tmp_path: Path) -> None:
-    """If NOMIS is too slow to finish in time, the messages become visible again. No visit is created twice."""
+    """Messages that are not finished within the grace period after a stop become visible again.
+
+    No visit is created twice.
+    """
     url = f"sqlite:///{tmp_path}/grace.db"
     with open_application(sandbox.environment(), url, DRAIN_GRACE_SECONDS="0.5", DRAIN_CONCURRENCY="2") as hasty:
         queue = hasty.queue_pair("visit").main
@@ -235,7 +244,7 @@ def test_messages_are_returned_after_the_grace_period(sandbox: Sandbox, tmp_path
 
 
 def test_two_processes_do_not_create_twice(sandbox: Sandbox, database_url: str) -> None:
-    """Two drains with one queue and one database get every message twice, and create each record once."""
+    """If every event is published twice, two drains that share a queue and a database create each record only once."""
     # One process may get an event while the other is still creating its record, and then tries again for a while.
     often = {"HMPPS_SQS_MAX_RECEIVE_COUNT": "20", "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1"}
     services = sandbox.environment()

@@ -1,4 +1,4 @@
-"""Only the message that failed waits, for longer each time, and the cause is recorded."""
+"""A message that fails waits, for longer after each failure, and the cause is recorded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def settings() -> dict[str, str]:
 
 
 def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, application: Application) -> None:
-    """If the one write for several coalesced updates fails, each update has one failed attempt under its own id."""
+    """If the one attempt for several coalesced updates fails, each update has one failed attempt under its own id."""
     put_visit(sandbox, "to-ge")
     queue = application.queue_pair("visit").main
     sent = {f"sns-to-ge-{minute}": send(queue, CHANGED, "to-ge", minute) for minute in range(3)}
@@ -48,7 +48,7 @@ def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, a
 
 
 def test_message_that_fails_in_two_deliveries_is_counted_once(sandbox: Sandbox, application: Application) -> None:
-    """Copies and second deliveries of a message have other ids on the queue. They are attempts at one message."""
+    """If an event is on the queue twice and fails twice, two failures of one message are counted."""
     put_visit(sandbox, "tw-ce")
     for _ in range(2):
         send(application.queue_pair("visit").main, BOOKED, "tw-ce")
@@ -79,7 +79,7 @@ def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, application: App
 
 
 def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
-    """After the first failure a message is visible at once, and after the second it is hidden for a minute."""
+    """With the waits `0,60`, a message is visible at once after a failure, and after another is hidden for a minute."""
     with open_application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as application:
         queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
         send(queue, CHANGED, "no-such")
@@ -91,7 +91,7 @@ def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
 
 
 def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> None:
-    """The waits of an event type take precedence over the waits of its queue, and these over the general waits."""
+    """The waits of an event type take precedence over those of its queue, and the latter over the general waits."""
     waits = {
         "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
@@ -119,7 +119,7 @@ def test_events_behind_a_failed_creation_are_not_tried(sandbox: Sandbox, applica
 
 
 def test_no_message_becomes_a_dead_letter_without_an_attempt(sandbox: Sandbox, url: str) -> None:
-    """When a failed booking is a dead letter, the change behind it is tried, so that its own failure is recorded."""
+    """Once a failed booking is a dead letter, the change behind it is tried, and the change's failure is recorded."""
     with open_application(sandbox.environment(), url) as application:
         pair, drain = application.queue_pair("visit"), application.open_drain("visit")
         send(pair.main, BOOKED, "not-there", 0)
@@ -131,7 +131,7 @@ def test_no_message_becomes_a_dead_letter_without_an_attempt(sandbox: Sandbox, u
 
 
 def test_events_behind_a_creation_are_handled_after_its_success(sandbox: Sandbox, url: str) -> None:
-    """If the record appears in DPS a moment later, the booking and the change are both handled, in order."""
+    """If a visit appears in DPS after its booking has failed, the next attempts handle the booking, then the change."""
     with open_application(sandbox.environment(), url) as application:
         queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
         who = sandbox.prisoners()[0]["offenderNo"]
@@ -174,7 +174,10 @@ def test_a_long_group_continues_in_its_next_turn(
 
 
 def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, application: Application) -> None:
-    """Each coalesced event is tracked with its message. If the one write fails, every event has failed."""
+    """Each update that is coalesced into a later one is tracked with its message id.
+
+    If their one write fails, all fail.
+    """
     who = put_visit(sandbox, "aa-aa")
     queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
     send(queue, BOOKED, "aa-aa", 0)
@@ -232,7 +235,7 @@ def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> 
 
 
 def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, application: Application) -> None:
-    """If NOMIS always responds 500 to one record, the breaker opens only for a few moments."""
+    """If NOMIS always responds 500 to one record, its message fails, and messages about other records are handled."""
     queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
     references = [f"good-{number}" for number in range(5)]
     for reference in [*references, "poison"]:
@@ -248,7 +251,10 @@ def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, 
 
 
 def test_the_last_attempt_is_tracked(sandbox: Sandbox, url: str) -> None:
-    """If a message becomes a dead letter, its type and the two queues are tracked once."""
+    """When a message becomes a dead letter, one telemetry event names it, both queues, the receive limit and the waits.
+
+    The name of the event begins with the event type, if the type can be read.
+    """
     with open_application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0") as application:
         queue, dlq = application.queue_pair("visit").main, application.queue_pair("visit").dlq
         lost = send(queue, BOOKED, "nobody-knows")

@@ -48,7 +48,7 @@ def settings() -> dict[str, str]:
 
 
 def failure_of(application: Application, reference: str, minute: int) -> FailedAttempt | None:
-    """The last failed attempt to handle an event."""
+    """The last failed attempt to handle the event with this reference and minute, or None."""
     return last_failure(application.database, sns_message_id=f"sns-{reference}-{minute}")
 
 
@@ -73,7 +73,7 @@ def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, appl
 
 
 def test_an_allocation_waits_for_its_schedule(sandbox: Sandbox, application: Application) -> None:
-    """An event that needs another record's mapping waits for the creation of that record."""
+    """An allocation that is delivered before its schedule waits until the schedule is created, and is then applied."""
     pair, drain = application.queue_pair("activity"), application.open_drain("activity")
     schedule = schedule_created(sandbox)
     allocated(sandbox, schedule).publish()
@@ -102,7 +102,7 @@ def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, application: A
 
 
 def wait_since(queue: Queue, seconds: float) -> None:
-    """Changes the start of the wait of the only message on a queue to an earlier time."""
+    """Replaces the only message on a queue by a copy that has waited for a creation for this number of seconds."""
     (message,) = queue.receive()
     since = (now() - timedelta(seconds=seconds)).isoformat()
     queue.send(message.body, {WaitsFor.CREATION: {"DataType": "String", "StringValue": since}})
@@ -145,7 +145,7 @@ def test_a_wait_for_a_creation_outlasts_an_outage(
     changed_seconds_ago: float,
     outcome: str,
 ) -> None:
-    """Until an outage ends, the time limit of a wait does not run, since nothing can be created."""
+    """The time limit of a wait for a creation counts from the end of an outage, during which nothing is created."""
     # Otherwise the drain would notice the open breaker, and receive nothing.
     monkeypatch.setattr(times, "BREAKER_POLL_SECONDS", 600.0)
     put_visit(sandbox, REFERENCE)
@@ -175,7 +175,10 @@ def test_a_dead_letter_that_is_sent_back_waits_again(sandbox: Sandbox, applicati
 def test_an_event_waits_longer_for_a_creation_in_progress(
     sandbox: Sandbox, application: Application, state: str, *, waits: bool
 ) -> None:
-    """An event waits longer if any process has begun the creation, unless no process continues it."""
+    """An event waits longer once the creation of its record has begun.
+
+    This does not hold if the creation is ambiguous or the record has been deleted.
+    """
     who = put_visit(sandbox, REFERENCE)
     pair, drain = application.queue_pair("visit"), application.open_drain("visit")
     creation, store = DOMAINS["visits"].creation, CreationStore(application.database, application.telemetry)
@@ -202,7 +205,10 @@ def test_an_event_waits_longer_for_a_creation_in_progress(
 def test_a_message_that_cannot_be_copied_stays(
     sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message that cannot be copied stays, and its failure is recorded, since it may become a dead letter next."""
+    """A message that has to wait but cannot be copied stays on the queue, and its failure is recorded.
+
+    The message may become a dead letter next.
+    """
 
     def refuse(messages: list[Message], *_: object) -> list[Message]:
         return messages

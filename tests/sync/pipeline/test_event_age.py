@@ -26,7 +26,7 @@ AGE = 60.0
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """A minimum age for events."""
+    """A minimum age for events, and a single thread to handle them."""
     return {"EVENT_MINIMUM_AGE_SECONDS": str(AGE), "DRAIN_CONCURRENCY": "1"}
 
 
@@ -73,7 +73,7 @@ def test_a_stop_leaves_time_for_recent_events(sandbox: Sandbox, application: App
 
 
 def test_an_event_from_the_future_is_not_delayed(sandbox: Sandbox, application: Application, clock: Clock) -> None:
-    """If the publisher's clock is a day ahead, the time since the message was sent decides."""
+    """If an event is dated a day ahead, the time since its message was sent decides how long it waits."""
     who = put_visit(sandbox, "future")
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     queue = application.queue_pair("visit").main

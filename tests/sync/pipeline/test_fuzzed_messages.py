@@ -29,7 +29,7 @@ def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
 
 
 def test_each_fuzzed_message_is_acknowledged_or_a_dead_letter_with_its_reason(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Every message is acknowledged or becomes a dead letter with a reason."""
+    """Each of 300 mangled messages is acknowledged or becomes a dead letter with a recorded reason."""
     chance = random.Random(20230523)
     with open_application(
         sandbox.environment(), f"sqlite:///{tmp_path}/fuzz.db", HMPPS_SQS_MAX_RECEIVE_COUNT="1"
@@ -49,7 +49,7 @@ def test_each_fuzzed_message_is_acknowledged_or_a_dead_letter_with_its_reason(sa
 
 
 def fuzzed(chance: random.Random) -> str:
-    """The body of a visit event, mangled: cut off, with letters exchanged, or with values of other types."""
+    """The body of a visit event, mangled: cut off, with a wrong character, or with missing or wrong fields."""
     event: dict[str, Any] = {
         "eventType": chance.choice(["prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled", "other"]),
         "occurredAt": "2023-05-22T10:00:00+01:00",

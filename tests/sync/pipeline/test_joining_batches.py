@@ -1,4 +1,4 @@
-"""While a drain still handles one batch, the next one joins it: a slow record holds up only its own messages."""
+"""While a drain is still handling one batch, the next one joins it, so a slow record holds up only its own messages."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_event_of_a_slow_record_waits_for_the_one_before_it(sandbox: Sandbox, ap
 
 
 def test_event_that_waits_for_a_slow_record_is_returned_with_it(sandbox: Sandbox, application: Application) -> None:
-    """When the grace period ends, the messages of a slow record are all visible again, and nothing is created twice."""
+    """When the grace period after a stop ends, all messages of a slow record are visible again."""
     publish(sandbox, BOOKED, "slow")
     drain, queue = application.open_drain("visit"), application.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS) as slow:
@@ -78,7 +78,7 @@ def test_event_that_waits_for_a_slow_record_is_returned_with_it(sandbox: Sandbox
 
 
 def test_batches_join_only_up_to_the_limit_of_messages(sandbox: Sandbox, application: Application) -> None:
-    """No batch joins while `DRAIN_BATCH_SIZE` messages are in flight, however few groups they form."""
+    """Once `DRAIN_BATCH_SIZE` messages are being handled, no further batch joins them, however few groups they form."""
     publish(sandbox, BOOKED, "slow")
     queue = application.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS) as slow:

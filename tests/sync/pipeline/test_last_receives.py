@@ -1,4 +1,4 @@
-"""At its last receive a message is replaced by a copy, or becomes a dead letter with its cause recorded."""
+"""At its last receive, a message is replaced by a copy, or becomes a dead letter with its cause recorded."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class NoCopies:
 
 @contextmanager
 def last_received(application: Application, client: Any) -> Iterator[tuple[Acknowledger, Task]]:
-    """An acknowledger with the given SQS client, and a booking at its last receive."""
+    """An acknowledger that uses `client`, and the task of a booking that has been received for the last time."""
     made = application.queue_pair("visit").main
     send(made, BOOKED, "aa-aa")
     for _ in range(MOST):
@@ -78,7 +78,10 @@ def last_received(application: Application, client: Any) -> Iterator[tuple[Ackno
 def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
     application: Application, monkeypatch: pytest.MonkeyPatch, waits_for: WaitsFor
 ) -> None:
-    """If a message cannot be copied, it fails with one record and one event of each kind."""
+    """If a message that has to wait cannot be copied at its last receive, it fails.
+
+    One failure is recorded, and one telemetry event of each kind is tracked.
+    """
     monkeypatch.setattr(times, "SQS_RETRY_SECONDS", 0)
     with last_received(application, NoCopies(application.aws.client("sqs"))) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=waits_for)
@@ -90,7 +93,7 @@ def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
 
 
 def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(application: Application) -> None:
-    """A message that waits for its creation is not recorded as failed as long as a copy can be sent."""
+    """A message that waits for a creation at its last receive is not recorded as failed if a copy can be sent."""
     with last_received(application, application.aws.client("sqs")) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=WaitsFor.CREATION)
         assert acknowledger.acknowledge([end]) == {Outcome.DEFERRED: 1}
@@ -101,7 +104,7 @@ def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(application: A
 def test_a_handled_message_that_cannot_be_recorded_is_deferred_for_that_reason(
     application: Application,
 ) -> None:
-    """If the database is lost once a message is handled, the message is kept, and the reason says so."""
+    """If the database cannot record that a message was handled, the message is kept, and the reason says so."""
 
     def lost(*_given: object) -> None:
         raise StoreUnavailable("the database does not respond")

@@ -41,7 +41,10 @@ def test_a_new_outage_has_the_full_time_limit() -> None:
 
 
 def test_the_total_wait_of_a_message_is_limited() -> None:
-    """However often the reason for waiting changes, the total time counts from the first wait."""
+    """However often the reason for waiting changes, the total wait is limited, and counts from the first wait.
+
+    It starts again if the message is sent back.
+    """
     message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=times.LONGEST_WAIT_SECONDS + 1))
     for waits_for in (WaitsFor.CREATION, WaitsFor.LEASE, WaitsFor.SERVICE, WaitsFor.CREATION):
         message = replace(message, attributes=attributes_of_copy(message, waits_for))
@@ -54,7 +57,7 @@ def test_the_total_wait_of_a_message_is_limited() -> None:
 
 
 def waited(**seconds: float) -> dict[str, dict[str, str]]:
-    """The attributes of a message that has waited this long for each of these reasons."""
+    """The attributes of a message that has waited for each of these reasons, for the given number of seconds."""
     return {
         WaitsFor[name]: {"DataType": "String", "StringValue": (now() - timedelta(seconds=each)).isoformat()}
         for name, each in seconds.items()
@@ -64,7 +67,10 @@ def waited(**seconds: float) -> dict[str, dict[str, str]]:
 def test_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQS hides a message for 12 hours at most, so before then a copy with all its receives replaces the message."""
+    """Before SQS would make a hidden message visible, a copy with all its receives left replaces the message.
+
+    SQS hides a message for at most 12 hours.
+    """
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as application:
         main, drain = application.queue_pair("visit").main, application.open_drain("visit")
         for _ in range(4):
@@ -90,7 +96,7 @@ def test_messages_that_are_hidden_for_long_are_replaced(
 def test_parked_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient_breaker: None
 ) -> None:
-    """A message that an outage keeps in its batch for half a day is replaced by a copy too."""
+    """A message that is parked in its batch for too long during an outage is replaced by a copy."""
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as application:
         main, drain = application.queue_pair("visit").main, application.open_drain("visit")
         for _ in range(2):
@@ -104,7 +110,7 @@ def test_parked_messages_that_are_hidden_for_long_are_replaced(
                 error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
                 application.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
             create.release()
-            # During a batch the service is pinged only while messages are parked.
+            # During a batch, the service is pinged only while messages are parked.
             until(lambda: hits(sandbox, ping))
             until(lambda: main.counts().total == 1)
             assert main.counts().visible == 0
@@ -123,7 +129,7 @@ def test_parked_messages_that_are_hidden_for_long_are_replaced(
 def test_a_long_held_lease_makes_no_dead_letter(
     sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a living process keeps handling the record, the message is returned, but never becomes a dead letter."""
+    """While another process holds the lease of a record, its message waits and does not become a dead letter."""
     for name in ("LEASE_WAIT_SECONDS", "LEASE_POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0)
     pair, event = application.queue_pair("visit"), visit_booked(sandbox)

@@ -30,7 +30,10 @@ def settings() -> dict[str, str]:
 
 
 def test_an_event_without_a_required_field_fails_alone(sandbox: Sandbox, application: Application) -> None:
-    """An event without a required field is recorded as malformed, by its type and SNS id. Nothing else is tracked."""
+    """An event without a required field is recorded as malformed, with its type and SNS id.
+
+    Other messages are handled.
+    """
     put_visit(sandbox, "aa-aa")
     queue = application.queue_pair("visit").main
     bad = send(queue, CHANGED, "bb", additionalInformation={})
@@ -45,7 +48,7 @@ def test_an_event_without_a_required_field_fails_alone(sandbox: Sandbox, applica
 
 
 def test_messages_of_unknown_types_are_acknowledged_and_tracked(sandbox: Sandbox, application: Application) -> None:
-    """Messages of unknown types are deleted. Their type and id are tracked, shortened if they are too long."""
+    """A message of an unknown type is deleted. Its id and its type, shortened if it is too long, are tracked."""
     queue = application.queue_pair("visit").main
     named = send(queue, "prison-visit.renamed", "aa")
     long = send(queue, "prison-visit." + "\x00" + "x" * 5_000, "bb")
@@ -103,7 +106,7 @@ def test_spaces_and_case_of_an_event_type_are_ignored(
 
 @pytest.mark.parametrize("more", [{}, {"Type": "visit"}], ids=["bare", "with its own Type"])
 def test_raw_message_delivery_is_read(sandbox: Sandbox, application: Application, more: dict[str, str]) -> None:
-    """With raw delivery the body is the event itself, and the attributes are those of the message."""
+    """With raw message delivery, the event is read from the body itself, even if the event has a field `Type`."""
     who = put_visit(sandbox, "raw")
     event = {
         "eventType": BOOKED,

@@ -38,9 +38,9 @@ def settings() -> dict[str, str]:
 def test_ten_minutes_of_503_only_delay_messages(
     sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While NOMIS responds 503, it is only pinged, however long the outage lasts.
+    """Once an outage of NOMIS is noticed, NOMIS is only pinged, however long it responds 503.
 
-    Afterwards all messages are handled, and none is a dead letter.
+    Afterwards, all messages are handled, and none is a dead letter.
     """
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.2)
@@ -74,7 +74,7 @@ def test_messages_wait_while_auth_is_down(sandbox: Sandbox, application: Applica
 
 
 def test_a_service_without_a_ping_is_tried_by_calls(sandbox: Sandbox, application: Application) -> None:
-    """If pings get 404, an outage ends once calls succeed again."""
+    """If the pings of a service get 404, an outage of the service ends once other calls to it succeed again."""
     sandbox.traffic(events=10, seed=21, queues=["visit"])
     sandbox.fault(path="/health/ping", status=404)
     sandbox.fault("nomis", method="POST", status=503, times=4)
@@ -102,7 +102,7 @@ def test_a_drain_gives_up_on_a_service_that_only_responds_to_pings(
 def test_a_stop_returns_the_messages_that_wait_for_a_trial(
     sandbox: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one message at a time tries a service, a stop returns all other messages without the grace period."""
+    """While one message at a time tries a service, a stop returns all other messages before the grace period ends."""
     for name, seconds in (("FIRST_PING_SECONDS", 0.1), ("PING_SECONDS", 0.1), ("TRIAL_SECONDS", 600.0)):
         monkeypatch.setattr(times, name, seconds)
     slow = {"DRAIN_GRACE_SECONDS": "600", "DRAIN_CONCURRENCY": "3"}
@@ -121,7 +121,7 @@ def test_a_stop_returns_the_messages_that_wait_for_a_trial(
 
 
 def test_a_stop_during_an_outage_returns_young_events(sandbox: Sandbox, database_url: str) -> None:
-    """Events that are still too recent are returned at once if they could not be handled anyway."""
+    """If a drain stops during an outage, events that are still too recent are returned at once."""
     slow = {"DRAIN_GRACE_SECONDS": "600", "EVENT_MINIMUM_AGE_SECONDS": "60"}
     with open_application(sandbox.environment(), database_url, **slow) as application:
         queue = application.queue_pair("visit").main
@@ -143,10 +143,7 @@ GOOD_SECONDS = 30
 
 
 def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(sandbox: Sandbox, application: Application) -> None:
-    """NOMIS responds 500 to four records while its ping succeeds.
-
-    A visit on another queue is written within half a minute.
-    """
+    """While NOMIS responds 500 to four reviews, a visit on another queue is written within half a minute."""
     fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
     for place in range(4):
         who = person(sandbox, place)
@@ -160,7 +157,7 @@ def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(sandbox: Sandbo
 
 
 def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(sandbox: Sandbox, application: Application) -> None:
-    """On one queue, messages that have failed are handled after those that have not been tried."""
+    """While four allocations cannot be read, an attendance on the same queue is written within half a minute."""
     application.queue_pair("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()
@@ -181,7 +178,7 @@ def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(sandbox: Sand
 
 @pytest.mark.parametrize("service", ["mapping", "visits"])
 def test_an_outage_of_another_service_is_waited_for(sandbox: Sandbox, application: Application, service: str) -> None:
-    """Messages wait for the mapping service or the publisher just as for NOMIS."""
+    """While the mapping service or the publisher responds 503, messages wait. Afterwards, all of them are handled."""
     sandbox.traffic(events=40, seed=9, queues=["visit"])
     sandbox.fault(service, status=503)
     with draining(application, "visit"):

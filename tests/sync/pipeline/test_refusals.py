@@ -1,4 +1,4 @@
-"""A refusal by a service is permanent with a visible reason, or is temporary and the next attempt succeeds."""
+"""If a service refuses a call, the message fails for good with a visible reason, or its next attempt succeeds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ YESTERDAY = (activities.TODAY - timedelta(days=1)).isoformat()
 
 
 def dead_letter_of(application: Application, event: DpsEvent) -> FailedAttempt:
-    """Drains until the event is a dead letter, and returns the recorded failure."""
+    """Publishes the event, drains until its message is a dead letter, and returns the recorded failure."""
     pair, drain = application.queue_pair(event.queue), application.open_drain(event.queue)
     event.publish()
     until(lambda: drain.run_until_empty() and pair.dlq.counts().total == 1)
@@ -35,18 +35,18 @@ def dead_letter_of(application: Application, event: DpsEvent) -> FailedAttempt:
 
 
 def without_a_booking(sandbox: Sandbox, event: DpsEvent) -> None:
-    """A visit of a prisoner who is released before the visit is written."""
+    """Releases the prisoner of a visit before the visit is written."""
     assert event.prisoner_id is not None
     sandbox.release(event.prisoner_id)
 
 
 def at_no_prison(sandbox: Sandbox, event: DpsEvent) -> None:
-    """A visit at a prison that NOMIS does not have."""
+    """Moves a visit to a prison that NOMIS does not have."""
     put_visit(sandbox, event.dps_id, prison_id="XXX")
 
 
 def by_nobody(sandbox: Sandbox, event: DpsEvent) -> None:
-    """A visit with a visitor whom NOMIS does not have."""
+    """Replaces the visitors of a visit with one whom NOMIS does not have."""
     put_visit(sandbox, event.dps_id, person_ids=[1])
 
 
@@ -61,7 +61,10 @@ def by_nobody(sandbox: Sandbox, event: DpsEvent) -> None:
 def test_a_refused_create_is_a_dead_letter_with_its_reason(
     sandbox: Sandbox, tmp_path: Path, spoil: Callable[[Sandbox, DpsEvent], None], status: int, reason: str
 ) -> None:
-    """The service, method, path, status and response text of a refused create are recorded. No retry is advised."""
+    """The message of a refused create becomes a dead letter. Its failure is recorded as not recoverable.
+
+    The service, method, path, status and response text are recorded with it.
+    """
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as application:
         event = visit_booked(sandbox)
         spoil(sandbox, event)
@@ -74,7 +77,7 @@ def test_a_refused_create_is_a_dead_letter_with_its_reason(
 
 
 def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_path: Path) -> None:
-    """If an event comes before its record, the read gets 404 once and the next attempt succeeds."""
+    """If an event comes before its record can be read, the read gets 404, and the next attempt succeeds."""
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as application:
         pair, drain = application.queue_pair("appointment"), application.open_drain("appointment")
         appointment_created(sandbox).publish()
@@ -85,7 +88,7 @@ def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_pa
 
 
 def test_an_optimistic_lock_is_retried(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS responds 500 to one of two concurrent changes, the next attempt succeeds."""
+    """If NOMIS responds 500 because of a concurrent change, the error is recoverable and the next attempt succeeds."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     words = "Unexpected error: Row was updated or deleted by another transaction"
@@ -97,7 +100,7 @@ def test_an_optimistic_lock_is_retried(harness: Harness, prisoner: Prisoner) -> 
 
 
 def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """Yesterday's session, moved to another time."""
+    """Handles the change of a schedule that moves yesterday's session to another time."""
     for start in ("08:30", "09:00"):
         session = {"id": activities.INSTANCE, "schedule_id": activities.SCHEDULE, "day": YESTERDAY}
         activities.put_schedule(harness, prisoner, instances=[{**session, "start": start, "end": "11:45"}])
@@ -107,7 +110,7 @@ def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
 
 
 def a_band_in_use(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """A pay band that is dropped although an allocation uses it."""
+    """Handles the change of a schedule that drops a pay band although an allocation uses it."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     activities.put_allocation(harness, prisoner, band=1)
@@ -117,7 +120,7 @@ def a_band_in_use(harness: Harness, prisoner: Prisoner) -> Outcome | str:
 
 
 def an_ended_activity(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """The end of an allocation, retried after the last day of its activity."""
+    """Handles the end of an allocation after the last day of its activity."""
     activities.put_schedule(harness, prisoner, {"end": YESTERDAY}, end=YESTERDAY, instances=[])
     activities.create(harness)
     activities.put_allocation(harness, prisoner, status="ENDED", end=YESTERDAY)
@@ -125,7 +128,7 @@ def an_ended_activity(harness: Harness, prisoner: Prisoner) -> Outcome | str:
 
 
 def an_end_after_a_transfer(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """The end of an allocation whose prisoner is already in another prison."""
+    """Handles the end of an allocation whose prisoner is already in another prison."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     activities.put_allocation(harness, prisoner)
@@ -148,7 +151,10 @@ def an_end_after_a_transfer(harness: Harness, prisoner: Prisoner) -> Outcome | s
 def test_a_permanent_refusal_of_a_change_is_tracked_with_its_reason(
     harness: Harness, prisoner: Prisoner, change: Callable[[Harness, Prisoner], Outcome | str], event: str
 ) -> None:
-    """If NOMIS refuses a change with 400, the change fails permanently. The event about the failure quotes NOMIS."""
+    """If NOMIS refuses a change with 400, the change fails permanently with the reason of NOMIS.
+
+    The failure is tracked.
+    """
     with pytest.raises(UpstreamError, match=r"^nomis: PUT .*: status 400: Bad request: .") as caught:
         change(harness, prisoner)
     assert not caught.value.recoverable

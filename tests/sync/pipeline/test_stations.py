@@ -19,7 +19,7 @@ STATIONS = [
 
 @pytest.mark.parametrize(("module", "name"), STATIONS)
 def test_each_function_on_the_path_exists(module: str, name: str) -> None:
-    """Each function that the path names exists.
+    """Each function on the documented path of a booked visit exists.
 
     A module that is named without a folder belongs to the pipeline.
     """
@@ -28,5 +28,5 @@ def test_each_function_on_the_path_exists(module: str, name: str) -> None:
 
 
 def test_the_path_leads_from_receive_to_delete() -> None:
-    """The documented path begins when the message is received and ends when it is deleted."""
+    """On the documented path of a booked visit, the message is received before it is deleted."""
     assert STATIONS.index(("queues/queue", "Queue.receive")) < STATIONS.index(("queues/queue", "Queue.delete"))

@@ -1,4 +1,4 @@
-"""Messages that could not be tried, or that no service could accept, wait instead of becoming dead letters."""
+"""Messages that cannot be tried, or that fail because of a service, wait instead of becoming dead letters."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-#: The number of attempts. A message becomes a dead letter after three receives, so this is far more than enough.
+#: The number of attempts: far more than the three receives after which a message becomes a dead letter.
 MANY = 15
 
 
 def test_a_message_waits_if_calls_fail_and_pings_succeed(
     sandbox: Sandbox, application: Application, impatient_breaker: None
 ) -> None:
-    """However often NOMIS responds 503 to the only message, the message is applied in the end."""
+    """Even if NOMIS responds 503 many times to the only message, the message waits, and is applied afterwards."""
     sandbox.traffic(events=1, seed=4, queues=["visit"])
     fault = sandbox.fault("nomis", "POST", status=503)
     with draining(application, "visit"):
@@ -49,7 +49,7 @@ def test_a_message_waits_if_calls_fail_and_pings_succeed(
 
 
 def test_a_single_message_survives_an_outage(sandbox: Sandbox, application: Application) -> None:
-    """A single message opens no breaker, but does not become a dead letter during an outage either."""
+    """If only a single message is tried during an outage of NOMIS, it waits, and is applied afterwards."""
     sandbox.traffic(events=12, seed=4, queues=["visit"])
     application.open_drain("visit").run_until_empty()
     fault = sandbox.fault("nomis", status=503)
@@ -87,7 +87,7 @@ def test_a_message_waits_if_a_gateway_responds(sandbox: Sandbox, application: Ap
 def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, response: dict[str, Any]
 ) -> None:
-    """If the outcome of a write is always unknown, each receive counts, so in the end the message is a dead letter."""
+    """If the outcome of a write is always unknown, each receive counts, so the message becomes a dead letter."""
     monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "1"}
@@ -114,7 +114,7 @@ def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
 
 
 def drain_by_command(application: Application, name: str) -> None:
-    """A drain that waits a second for an unavailable service."""
+    """Runs a drain that waits for a second for an unavailable service and then gives up."""
     drain = application.open_drain(name, hold_seconds=1)
     with pytest.raises(UpstreamsUnavailable):
         drain.run_until_empty()
@@ -177,7 +177,10 @@ def test_no_more_messages_are_received_than_may_try_a_service(sandbox: Sandbox, 
 
 
 def test_a_message_waits_while_another_thread_tries_the_service(sandbox: Sandbox, application: Application) -> None:
-    """A message that waits while another thread tries the service does not repeat the reads that precede its write."""
+    """While another thread tries a service, a message that needs it is parked before anything is read from DPS.
+
+    Afterwards, it is applied.
+    """
     visit_booked(sandbox).publish()
     drain, main = application.open_drain("visit"), application.queue_pair("visit").main
     (group,) = coalesce(main.receive(), drain._queue_context.domain)

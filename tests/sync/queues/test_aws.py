@@ -1,4 +1,4 @@
-"""The servers, keys and proxies that the AWS clients use."""
+"""The AWS clients use the configured servers and keys."""
 
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "minio-user", "AWS_SECRET_ACCESS_KEY": "minio-secre
 
 
 class Sent(Exception):
-    """Represents a request that is about to be sent."""
+    """Raised with a request that is about to be sent, so that it is not sent."""
 
 
 def sent(service: Literal["sqs", "sns", "s3"], *keys: str, **environment: str) -> Any:
@@ -68,7 +68,10 @@ def test_a_key_without_its_secret_is_a_wrong_setting(given: str) -> None:
 
 @pytest.mark.parametrize("provider", ["aws", "localstack"])
 def test_reports_may_have_a_separate_server(provider: str) -> None:
-    """Objects on a separate S3 server are addressed by path, and without checksums that only AWS supports."""
+    """With a separate S3 server, reports are sent there, addressed by path and without checksums.
+
+    The queues stay where they are.
+    """
     environment = {**LOCALSTACK, "HMPPS_SQS_PROVIDER": provider, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000"}
     keys = ("key", "secret") if provider == "aws" else ()
     request = sent("s3", *keys, **environment)

@@ -10,7 +10,7 @@ _NEARLY = 0.9
 
 
 def test_tracked_messages_stay_hidden() -> None:
-    """Twelve messages are kept beyond their visibility timeout, and nobody else receives any of them."""
+    """Twelve tracked messages stay hidden beyond their visibility timeout, so nobody receives any of them again."""
     with stubbed(messages=12) as made, Heartbeat(made.queue, _VISIBILITY) as heartbeat:
         for _ in range(2):
             heartbeat.track(made.queue.receive(visibility_seconds=_VISIBILITY))

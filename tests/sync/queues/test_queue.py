@@ -11,7 +11,7 @@ from tests.harness.stub_queue import Stubbed, stubbed
 
 
 def receive_all(queue: Queue) -> list[Message]:
-    """Receives every message that is visible."""
+    """Receives all visible messages, and returns them."""
     messages: list[Message] = []
     while received := queue.receive():
         messages.extend(received)
@@ -58,7 +58,7 @@ def test_failed_changes_of_visibility_are_tried_again() -> None:
 
 
 def test_messages_have_the_attributes_of_sqs() -> None:
-    """A message has its body, its receive count and the time when it was sent. The queue has its counts."""
+    """A message has its id, body, receive count and sending time. The queue counts its visible and hidden messages."""
     with stubbed() as made:
         sent = made.queue.send("hello")
         counts = made.queue.counts()
@@ -79,7 +79,7 @@ def test_an_error_names_the_queue_and_the_call() -> None:
 
 
 def test_a_missing_response_names_the_queue_and_the_call() -> None:
-    """If SQS does not respond, a batch returns its messages without losing any."""
+    """If SQS cannot be reached, the error names the queue and the call."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     queue = Queue(Aws(settings).client("sqs"), "gone", "http://127.0.0.1:1/gone")
     with pytest.raises(QueueUnavailable, match=r"^queue gone: send_message: EndpointConnectionError$"):
@@ -98,12 +98,12 @@ def test_one_client_for_each_set_of_keys() -> None:
 
 
 def fails_always(_action: str, _number: int) -> bool:
-    """Returns a failure for every entry."""
+    """Makes every entry fail."""
     return True
 
 
 def test_a_batch_that_fails_completely_is_returned() -> None:
-    """If every entry of a batch fails, nothing is reported as done."""
+    """If every entry of a batch fails, all its messages are returned as not done."""
     with stubbed(fails_always, messages=3) as made:
         _expect_all_back(made)
 

@@ -1,4 +1,4 @@
-"""Queues are opened by name. A local endpoint gets missing queues created, once."""
+"""Queues are opened by name. On a local endpoint, missing queues are created once."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
 
 
 def settings(sandbox: Sandbox, **more: str) -> Settings:
-    """The settings of the sandbox."""
+    """The settings of the sandbox, with those in `more`."""
     return load_settings({**sandbox.environment(), **more})
 
 
 def open_all(chosen: Settings, aws: Aws) -> dict[str, QueuePair]:
-    """Every queue, by its id."""
+    """Opens every queue. Returns the pairs by the id of the queue."""
     opener = QueueOpener(chosen, aws, event_types)
     return {queue: opener.open(queue) for queue in QUEUES}
 
@@ -67,7 +67,10 @@ def test_lost_queues_are_created_again(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("first", ["receive", "counts", "send", "dlq"])
 def test_an_endpoint_that_restarts_empty_is_set_up_again(sandbox: Sandbox, first: str) -> None:
-    """If an endpoint restarts empty, the first call creates the queues, topic and subscription again, and is logged."""
+    """If an endpoint restarts empty, the first call creates the queues, topic and subscription again.
+
+    The missing queue is logged.
+    """
     chosen = settings(sandbox)
     pair = QueueOpener(chosen, Aws(chosen), event_types).open("incentive")
     sandbox.reset(prisoners=20)
@@ -87,7 +90,7 @@ def test_an_endpoint_that_restarts_empty_is_set_up_again(sandbox: Sandbox, first
 
 
 def test_a_missing_dead_letter_queue_is_created(sandbox: Sandbox) -> None:
-    """If the main queue exists, its missing DLQ is created."""
+    """If the main queue exists but its DLQ is missing, the DLQ is created."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
     pair = QueueOpener(chosen, aws, event_types).open("visit")

@@ -43,20 +43,20 @@ def test_only_different_nomis_ids_make_a_duplicate(existing: MappingIds | None, 
 
 
 def test_the_same_number_in_two_families_is_two_records() -> None:
-    """The same number in both families of adjustments means two records."""
+    """NOMIS adjustments of different families are different records, even if they have the same number."""
     one, other = MappingIds("a", ("33012", "SENTENCE")), MappingIds("a", ("33012", "KEY-DATE"))
     assert Duplicate(one, other).verdict is Verdict.DUPLICATE
 
 
-#: The properties of findings. They are text, in which `null` stands for a missing id.
+#: The ids in the properties of findings. They are text, in which `null` stands for a missing id.
 IDS = st.text(min_size=1, max_size=8).filter(lambda text: text != "null")
 
 
 @given(st.sampled_from(sorted(DOMAINS)), IDS, IDS)
 def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -> None:
-    """In each domain the properties of a finding give its two pairs, whatever the ids are.
+    """In each domain, the refused pair is read from the properties of a finding, whatever its ids are.
 
-    A missing pair gives None.
+    The existing pair is None if the properties lack it.
     """
     mappings = DOMAINS[domain].mappings
     properties = {f"duplicate{name[0].upper()}{name[1:]}": f"{nomis}!" for name in mappings.nomis}
@@ -116,7 +116,10 @@ APPOINTMENT: dict[str, str | None] = {
 def test_a_record_that_differs_is_not_a_proven_duplicate(
     domain: str, record: dict[str, str | None], changes: dict[str, str | None], which: str
 ) -> None:
-    """Each field that the runbook requires to be equal is compared on both sides."""
+    """If the two records differ in a field that must be equal, the refused record is not a proven duplicate.
+
+    It does not matter which of the two has the other value.
+    """
     repair, other = domain_of_record(domain).repair, {**record, **changes}
     sides = (other, record) if which == "duplicate" else (record, other)
     view = NomisView(*sides, readable=True, duplicate_belongs_to=None)
@@ -140,7 +143,7 @@ def test_a_cancelled_visit_needs_no_proof() -> None:
 
 
 def test_a_proven_duplicate_has_no_objection() -> None:
-    """A duplicate is proven if the visits have the same offender, the mapped visit exists and the other is unmapped."""
+    """If an unmapped visit is equal to the mapped visit in every field, nothing prevents its removal as a duplicate."""
     view = NomisView(VISIT, dict(VISIT), readable=True, duplicate_belongs_to=None)
     assert obstacles(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
@@ -192,7 +195,7 @@ def test_a_repair_needs_a_removal_or_advice(base: type[Repair]) -> None:
 
 
 def test_a_person_closes_findings_about_unreadable_records() -> None:
-    """Only a person can say that an unreadable record has been deleted. A mapped record must never be deleted."""
+    """A finding about records that no service can read is closed by a person, unless the refused record is mapped."""
     repair = type("Unreadable", (IncentiveRepair,), {"readable": False})()
     (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, duplicate_belongs_to=None))
     assert "--by-hand" in obstacle
@@ -201,7 +204,7 @@ def test_a_person_closes_findings_about_unreadable_records() -> None:
 
 
 def test_the_request_has_only_the_prisoner_and_the_sequence() -> None:
-    """The request to the support team has only what is needed to find the record."""
+    """The request to the support team names the prisoner, the booking and both sequences."""
     one, other = MappingIds("700536", ("1249358", "8")), MappingIds("700536", ("1249358", "7"))
     text = IncentiveRepair().support_request(one, other, "A1234BC")
     assert text is not None
@@ -214,12 +217,12 @@ SESSION = {"sessionDate": "2023-05-22", "sessionStartTime": "08:30", "sessionEnd
 
 
 def refusal(path: str, status: int = 500, message: str = NON_UNIQUE_TEXT, service: str = "nomis") -> UpstreamError:
-    """A refusal by a service."""
+    """The error of a service that refuses a PUT, by default because NOMIS has duplicate rows."""
     return UpstreamError(service, "PUT", path, status=status, message=message)
 
 
 def test_duplicate_rows_are_recognised_by_path_and_text() -> None:
-    """An allocation is recognised by its PUT, an attendance by its POST or its look-up."""
+    """Duplicate rows of an allocation or attendance are recognised by the path of the call and the error text."""
     allocation = recognise(row_kinds()["allocation"], refusal("/activities/540001/allocation"), ALLOCATION)
     assert allocation is not None
     assert allocation.finding_key == "non-unique:allocation:540001:123"
