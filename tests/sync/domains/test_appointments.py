@@ -57,7 +57,7 @@ def test_an_appointment_is_created_and_mapped(harness: Harness, prisoner: Prison
 
 
 def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS requires an end time, so an appointment without one ends when it starts."""
+    """In NOMIS, which requires an end time, an appointment without one ends when it starts."""
     put_appointment(harness, prisoner, end=None)
     assert handle(harness, "created") is Outcome.APPLIED
     assert (held(harness)["start"], held(harness)["end"]) == ("09:05:00", "09:05:00")

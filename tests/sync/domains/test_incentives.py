@@ -72,7 +72,7 @@ def test_review_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> N
 
 
 def test_a_review_from_nomis_is_ignored_without_a_read(harness: Harness, prisoner: Prisoner) -> None:
-    """A review that a user entered in NOMIS is ignored without reading DPS, even if DPS does not have it."""
+    """A review that a user entered in NOMIS is ignored without a call to DPS, even if DPS does not have it."""
     assert insert(harness, 999_999_999, prisoner, reason="USER_CREATED_NOMIS") is Outcome.IGNORED
     assert harness.sandbox.requests("incentives") == []
     assert harness.tracked() == [

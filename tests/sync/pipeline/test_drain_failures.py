@@ -215,7 +215,7 @@ def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> Non
 
 
 def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> None:
-    """While the database is unavailable, nothing is received. Afterwards all messages are handled."""
+    """While the database is unavailable, nothing is received. Afterwards, all messages are handled."""
     server = PostgresServer()
     try:
         server.start()

@@ -110,9 +110,9 @@ def wait_since(queue: Queue, seconds: float) -> None:
 
 
 def test_a_wait_for_a_creation_ends(sandbox: Sandbox, application: Application) -> None:
-    """If the record is never created, the event fails after a time limit.
+    """If the record of an event is never created, the event fails after a time limit.
 
-    From then on it has as many attempts as any other event.
+    From then on, it has as many attempts as any other event.
     """
     put_visit(sandbox, "never")
     pair, drain = application.queue_pair("visit"), application.open_drain("visit")

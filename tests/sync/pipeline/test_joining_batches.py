@@ -95,7 +95,7 @@ def test_batches_join_only_up_to_the_limit_of_messages(sandbox: Sandbox, applica
 
 
 def test_batches_join_after_a_receive_failed(sandbox: Sandbox, application: Application) -> None:
-    """If a receive fails while a slow record is handled, the next receive succeeds and its messages join."""
+    """If a receive fails while a slow record is handled, the messages of the next receive still join the batch."""
     publish(sandbox, BOOKED, "slow")
     failing, failed = threading.Event(), threading.Event()
 

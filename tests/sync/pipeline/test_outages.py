@@ -61,7 +61,7 @@ def test_ten_minutes_of_503_only_delay_messages(
 
 
 def test_messages_wait_while_auth_is_down(sandbox: Sandbox, application: Application) -> None:
-    """While HMPPS Auth responds 503 and tokens have expired, messages wait. Afterwards all of them are handled."""
+    """While HMPPS Auth responds 503 and tokens have expired, messages wait. Afterwards, all of them are handled."""
     sandbox.traffic(events=40, seed=8, queues=["visit"])
     sandbox.expire_tokens()
     sandbox.fault("auth", status=503)
