@@ -236,7 +236,9 @@ class JobRuns:
 
         Raises `UsageError` if there is no such run, or if several ids begin with `run_id`.
         """
-        query = self._query().where(job_runs.c.id.startswith(run_id, autoescape=True)).limit(2)
+        # The id itself sorts before the longer ids that begin with it.
+        matching = job_runs.c.id.startswith(run_id, autoescape=True)
+        query = self._query().where(matching).order_by(job_runs.c.id).limit(2)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
             exact = [row for row in rows if row.id == run_id] or rows

@@ -137,12 +137,22 @@ def test_only_full_runs_count_as_runs_over_everyone(make_job_runs: MakeLedger) -
 
 
 def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
-    """A run is found by its id. A beginning that several ids share, or that no id has, is bad usage."""
+    """A run is found by its id, or by a beginning that only its id has.
+
+    A beginning that several ids share, or that no id has, is bad usage. A whole id finds its run even if other ids
+    begin with it.
+    """
     job_runs = make_job_runs("one")
-    for moment in ("a-1", "a-2"):
-        with job_runs.run("drain", {}, run_id=moment):
+    for run_id in ("a-12", "a-11", "a-1", "b-1"):
+        with job_runs.run("drain", {}, run_id=run_id):
             pass
-    assert job_runs.find("a-1").id == "a-1"
+    assert [job_runs.find(beginning).id for beginning in ("b-1", "b-", "b", "a-11", "a-1")] == [
+        "b-1",
+        "b-1",
+        "b-1",
+        "a-11",
+        "a-1",
+    ]
     with pytest.raises(UsageError, match="several runs"):
         job_runs.find("a-")
     with pytest.raises(UsageError, match="no run"):
@@ -185,9 +195,14 @@ def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> N
 
 
 def test_ids_sort_by_time_and_fit_their_column() -> None:
-    """The ids of runs sort by the times at which the runs start."""
+    """The ids of runs sort by the times at which the runs start, and the tables hold each id unshortened."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
-    assert new_run_id(moment) < new_run_id(moment + timedelta(seconds=1))
+    later = [timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=21), timedelta(days=10), timedelta(days=366)]
+    ids = [new_run_id(moment), *(new_run_id(moment + each) for each in later)]
+    assert ids == sorted(ids)
+    for column in (tables.job_runs.c.id, tables.reconciliation_runs.c.id):
+        assert isinstance(column.type, IdentifierText)
+        assert [column.type.stored(each) for each in ids] == ids
 
 
 def test_runs_that_start_in_the_same_second_have_different_ids() -> None:
