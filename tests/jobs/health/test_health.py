@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -55,21 +56,44 @@ def get(address: str) -> requests.Response:
     return requests.get(address, timeout=10)
 
 
-def test_each_page_has_its_content_type(tmp_path: Path) -> None:
-    """Each path has its page, with the right content type for metrics, and any other path gives 404.
+def test_each_page_has_its_content_type() -> None:
+    """Each path has its page: the metrics are plain text, and all other pages are JSON. Any other path gives 404.
 
-    The response to a HEAD request has no content.
+    The response to a HEAD request has the headers of the page, but no content.
     """
+    up = {"status": "UP"}
     with serving(lambda: b"figure 1\n") as address:
-        assert get(f"{address}/health").json() == {"status": "UP", "components": {"part": {"status": "UP"}}}
-        assert get(f"{address}/health/liveness").json() == {"status": "UP"}
-        assert get(f"{address}/health/readiness/").json() == {"status": "UP"}
-        assert get(f"{address}/health/ping?x=1").json() == {"status": "UP"}
-        assert get(f"{address}/info").json() == {"build": {"name": "prisoner-to-nomis"}}
-        assert get(f"{address}/metrics").text == "figure 1\n"
-        assert get(f"{address}/metrics").headers["Content-Type"].startswith("text/plain; version=0.0.4")
-        assert get(f"{address}/etc/passwd").status_code == 404
-        assert requests.head(f"{address}/health", timeout=10).content == b""
+        for path, status, body in (
+            ("/health", 200, {**up, "components": {"part": up}}),
+            ("/health/liveness", 200, up),
+            ("/health/readiness/", 200, up),
+            ("/health/ping?x=1", 200, up),
+            ("/info", 200, INFO),
+            ("/etc/passwd", 404, {"status": 404, "userMessage": "there is no such page"}),
+        ):
+            response = get(f"{address}{path}")
+            assert (response.status_code, response.json()) == (status, body)
+            assert response.headers["Content-Type"] == "application/json"
+        metrics = get(f"{address}/metrics")
+        assert (metrics.text, metrics.headers["Content-Type"]) == (
+            "figure 1\n",
+            "text/plain; version=0.0.4; charset=utf-8",
+        )
+        headers, _, content = raw_response(address, "HEAD /health").partition("\r\n\r\n")
+        assert headers.startswith("HTTP/1.1 200 ")
+        assert "\r\nContent-Type: application/json" in headers
+        assert content == ""
+
+
+def raw_response(address: str, request_line: str) -> str:
+    """Everything that the server sends in response to a request before it closes the connection.
+
+    An HTTP client would not show content that follows the headers of a response to HEAD.
+    """
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection, connection.makefile("rb") as received:
+        connection.sendall(f"{request_line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        return received.read().decode()
 
 
 def test_a_part_whose_check_fails_or_hangs_is_down() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,13 +107,27 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
 
 
 def test_both_sides_are_read_again_after_a_wait(compared: Compared) -> None:
-    """With `--wait`, both sides are read again after a wait. If a prisoner's levels still differ, the fix failed."""
-    (number,) = compared.by_cause[3]
-    done = compared.publish("--cause", "missed the admission", "--yes", "--wait", "0.1", "--json")
-    (record,) = done.json()["records"]
-    assert record["target"].startswith(f"prisoner {number}, ")
-    assert (done.code, record["state"]) in {(0, "published"), (1, "failed")}
-    assert ("both sides have" in record["text"]) == (done.code == 0)
+    """With `--wait`, `reconcile fix received` reads both sides again after the event, until they agree or time is up.
+
+    After an admission, DPS gives the prisoner the level that NOMIS already has, so the fix succeeds at the first read.
+    After a transfer, DPS keeps the prisoner's former level. While no drain has brought that level to NOMIS, the levels
+    still differ, and the fix fails.
+    """
+    for cause, wait, (code, state, text), reads in (
+        ("missed the admission", "60", (0, "published", "; both sides have STD now"), 1),
+        (NEVER_GOT, "1", (1, "failed", "done, but the sides still differ: NOMIS STD, DPS ENH"), 2),
+    ):
+        compared.app.sandbox.clear_records()
+        done = compared.publish("--cause", cause, "--yes", "--wait", wait, "--json")
+        record = done.json()["records"][0]
+        assert (done.code, record["state"], record["text"].endswith(text)) == (code, state, True)
+        requests = compared.app.sandbox.requests()
+        (published,) = [place for place, each in enumerate(requests) if each["method"] == "PUT"]
+        booking = record["target"].rpartition(" ")[2]
+        assert f"prisoner {requests[published]['path'].rpartition('/')[2]}, booking {booking}" == record["target"]
+        after = Counter(each["service"] for each in requests[published + 1 :] if f"/{booking}" in each["path"])
+        assert after.keys() == {"nomis", "incentives"}
+        assert all(number >= reads for number in after.values())
 
 
 @pytest.mark.parametrize(

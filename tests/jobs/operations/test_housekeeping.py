@@ -18,6 +18,7 @@ from jobs.operations.run_scheduler import due_jobs
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import RunStatus
 from sandbox import Sandbox
+from sync.clock import now
 from sync.events.envelope import write_domain_event, write_mapping_retry
 from sync.queues.queue import BATCH
 from sync.repair.dead_letter_report import pause_after
@@ -134,23 +135,33 @@ def test_a_message_with_a_missing_mapping_is_sent_back_after_the_creation(app: A
     assert app.messages("visit") == 0
 
 
+def set_last_redrive(app: App, ago: timedelta) -> None:
+    """Changes the recorded time of the last redrive of every message to this long ago."""
+    with closing(sqlite3.connect(app.database)) as connection:
+        moment = (now() - ago).strftime("%Y-%m-%d %H:%M:%S.%f")
+        connection.execute("UPDATE dead_letter_returns SET last_retried_at = ?", (moment,))
+        connection.commit()
+
+
 def test_the_pause_before_a_redrive_grows_each_time(app: App, sandbox: Sandbox) -> None:
-    """Housekeeping sends a message with a recoverable failure back at once, but pauses before it does so again.
+    """Housekeeping sends a message with a recoverable failure back at once, then after 9 minutes, then after 18.
 
     A person can send the message back at any time.
     """
     app.make_queues()
     visit_booked(sandbox).publish()
+    sent, later = "1 of 1 message sent back", "sent back again later"
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
         app.drain_out("visit")
-        assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
+        assert sent in app.run_ok("dlq", "retry-all")
         app.drain_out("visit")
-        assert "sent back again later" in app.run_ok("dlq", "retry-all")
-    assert "1 message would be sent back" in app.run_ok("dlq", "retry", "visit", "--dry-run")
-    with closing(sqlite3.connect(app.database)) as connection:
-        connection.execute("UPDATE dead_letter_returns SET last_retried_at = '2023-05-22 00:00:00'")
-        connection.commit()
-    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
+        for pause_ends in (9, 18):
+            for minutes, expected in ((pause_ends - 1, later), (pause_ends + 1, sent)):
+                assert "1 message would be sent back" in app.run_ok("dlq", "retry", "visit", "--dry-run")
+                set_last_redrive(app, timedelta(minutes=minutes))
+                assert expected in app.run_ok("dlq", "retry-all")
+            if pause_ends == 9:
+                app.drain_out("visit")
     assert app.drain("visit")["applied"] == 1
     assert findings(app) == []
 
