@@ -132,21 +132,25 @@ def test_an_invalid_entry_is_named_with_a_correct_example(setting: str, what: st
 
 
 @pytest.mark.parametrize(
-    ("content", "what"),
+    ("content", "line", "what"),
     [
-        ('1204417,"merged\n1204418,known\n', "line 1 of "),
-        ("1204417,known\n1204418\n", "line 2 of "),
-        ("1204417;merged;2023-05-22\n", "line 1 of "),
+        ('1204417,"merged\n1204418,known\n', 1, "quote that is not closed"),
+        ('1204416,known\n1204417,"merged\n1204418,"known"\n', 2, "quote that is not closed"),
+        ('# the "old ones\n1204417,"known"\n1204418,"merged\n', 3, "quote that is not closed"),
+        ('# the "old ones\n1204417,known\n1204418\n', 3, "booking 1204418 has no reason"),
+        ("1204417,known\n1204418\n", 2, "booking 1204418 has no reason"),
+        ("1204417;merged;2023-05-22\n", 1, "is not a booking id"),
     ],
 )
-def test_an_unclosed_quotation_mark_is_named_by_its_line(tmp_path: Path, content: str, what: str) -> None:
-    """If a line of a file of exclusions is invalid, the error names that line.
+def test_an_invalid_line_of_a_file_is_named(tmp_path: Path, content: str, line: int, what: str) -> None:
+    """If a line of a file of exclusions is invalid, the error names that line and says what is wrong.
 
-    This also holds for a quotation mark that is not closed.
+    A quotation mark belongs only to its own line: one that is not closed makes no other line invalid, and one in a
+    comment is ignored.
     """
     file = tmp_path / "exclusions.csv"
     file.write_text(content)
-    with pytest.raises(SettingsError, match=f"{what}.*such as: 1204417"):
+    with pytest.raises(SettingsError, match=f": line {line} of .*{what}.*such as: 1204417"):
         read_exclusions(str(file))
 
 

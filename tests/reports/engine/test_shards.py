@@ -6,6 +6,8 @@ import os
 import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -59,12 +61,27 @@ def test_shards_of_one_run_work_in_parallel(upstream: Sandbox, open_app: OpenApp
 
 
 def test_a_run_that_cannot_be_resumed_is_refused(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Resuming a run that does not exist, or a run that is complete, is refused."""
+    """Resuming a run that does not exist or is complete is refused, and the error says why.
+
+    An incomplete run is resumed only with the same number of shards, and without a choice of prisons, prisoners or
+    days.
+    """
     app = open_app()
     app.reconcile(run_id="done")
-    for parameters in (ReconciliationParameters(resume="none"), ReconciliationParameters(resume="done")):
-        with pytest.raises(UnknownRun):
+    app.reconcile(HALF, run_id="half")
+    for parameters, why in (
+        (ReconciliationParameters(resume="none"), "there is no reconciliation none"),
+        (ReconciliationParameters(resume="done"), "done is complete; there is nothing to resume"),
+        (ReconciliationParameters(resume="half"), "half has 2 shards; resume it with --shards 2"),
+        (replace(THIRD, resume="half"), "half has 2 shards; resume it with --shards 2"),
+        (replace(OTHER_HALF, resume="half", prisons=("MDI",)), "resume half without --prison and --prisoner"),
+        (replace(OTHER_HALF, resume="half", offender_nos=("A1234BC",)), "resume half without --prison and --prisoner"),
+        (replace(OTHER_HALF, resume="half", from_date=date(2023, 5, 22)), "resume half without dates"),
+    ):
+        with pytest.raises(UnknownRun, match=why):
             app.reconcile(parameters)
+    resumed = app.reconcile(replace(OTHER_HALF, resume="half"))
+    assert (resumed.run_id, resumed.status) == ("half", "complete")
 
 
 def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> None:

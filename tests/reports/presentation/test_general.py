@@ -282,16 +282,25 @@ def test_page_email_and_slack_have_the_same_headline(result: ReconciliationResul
 
 
 def test_suspicious_or_missing_parts_come_first() -> None:
-    """The page, the email and the first Slack message say what could not be read.
+    """The page, the email and the first Slack message say first what could not be read and what is suspicious.
 
-    They also say what to check before anything is fixed. The Slack message gives the severity.
+    Both come before the fixes of the differences, since a person has to check them first. The Slack message gives the
+    severity.
     """
     result = visits_with_everything(3)
-    for text in (render_report(result), mail_of(result).text, channel_text(slack_of(result))):
+    mail = mail_of(result)
+    for text in (text_of(render_report(result)), mail.text, text_of(mail.html), channel_text(slack_of(result))):
         words = " ".join(text.split())
-        assert "1 visit, prison LEI and 1 part of the list of visits could not be read" in words
-        assert "prisoner-to-nomis reconcile official-visits --resume visits-of-today" in words
-        assert "suspicious: 1,204 of 40,120 differ, more than 2%: look for one common cause first." in text_of(words)
+        *warnings, fixes = (
+            words.index(part)
+            for part in (
+                "1 visit, prison LEI and 1 part of the list of visits could not be read",
+                "prisoner-to-nomis reconcile official-visits --resume visits-of-today",
+                "suspicious: 1,204 of 40,120 differ, more than 2%: look for one common cause first.",
+                "This team",
+            )
+        )
+        assert max(warnings) < fixes
     assert "Severity *serious*: act now." in channel_text(slack_of(result))
     assert "Severity *medium*: act today." in channel_text(slack_of(visit_result(3)))
     assert "Severity *info*: nothing to do." in channel_text(slack_of(visit_result(0)))

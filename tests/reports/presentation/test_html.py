@@ -21,10 +21,11 @@ from reports.presentation.index import render_index
 from reports.presentation.masking import Masking
 from reports.presentation.page import render_report
 from reports.presentation.slack_report import slack_report
+from reports.presentation.text import capital
 from reports.reconciliations.incentives.result import IncentiveResult
 from reports.reconciliations.incentives.view import COLUMNS
 from reports.reconciliations.results import parse_result
-from tests.harness.html import Tags
+from tests.harness.html import Tags, text_of
 from tests.harness.messages import channel_text, thread_text
 from tests.harness.results import STARTED, ended_run, made_result, mismatch, with_everything
 
@@ -45,20 +46,26 @@ def rows_of(result: IncentiveResult) -> dict[int, str]:
     return {int(number): prisoner for _, _, number, prisoner in found}
 
 
-def test_the_first_screen_has_the_main_figures() -> None:
-    """A report says how many prisoners were compared and how many of them differ.
+def test_a_report_begins_with_the_main_figures() -> None:
+    """A report begins with how many prisoners were compared, how many of them differ, and when the run began.
 
-    It also says when the run began, how many prisons have differences, and how many prisoners have each pair of levels.
+    These figures come before the list of contents. The parts after it say how many prisons have differences, and how
+    many prisoners have each pair of levels.
     """
-    text = " ".join(Tags(render_report(made_result(3))).text.split())
-    for part in (
-        "3 of 87,012 prisoners had different incentive levels in NOMIS and in DPS",
+    beginning, _, parts = text_of(render_report(made_result(3))).partition(" Contents ")
+    for figure in (
+        "3 of 87,012 prisoners had different incentive levels in NOMIS and in DPS; 2 were new",
         "Run of 22 May 2023 at 04:00",
-        "of 87,012 compared",
-        "3 of 4 prisons have differences",
-        "45,000",
+        "Different3 of 87,012 compared",
+        "New2 since 15 May 2023",
+        "Persisting1 known from earlier runs",
     ):
-        assert part in text
+        assert figure in beginning
+    assert "3 of 4 prisons have differences" in parts
+    assert (
+        "DPS BAS DPS STD DPS ENH DPS none "
+        "NOMIS BAS – – 2 + 1 – NOMIS STD – 45,000 – – NOMIS ENH – – 41,997 – NOMIS none – – – 12 |"
+    ) in parts
 
 
 def test_an_unfinished_run_does_not_seem_a_success() -> None:
@@ -120,13 +127,32 @@ def test_uncounted_differences_are_mentioned() -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 3, 400])
 def test_every_mismatch_is_shown_with_its_evidence(number: int) -> None:
-    """A report has a row for every mismatch, and shows the first of the commands that fix it."""
+    """A report has a row for every mismatch, with the probable cause, both histories, and all that fixes it.
+
+    The histories are one table, which starts with the newest record.
+    """
     result = made_result(number)
-    page = Tags(render_report(result))
-    assert sorted(rows_of(result).values()) == sorted(each.offender_no for each in result.mismatches)
-    for each in result.mismatches:
-        assert each.diagnosis is not None
-        assert each.diagnosis.commands[0] in page.text
+    mismatches = [
+        each.model_copy(
+            update={"evidence": tuple(row.model_copy(update={"note": each.offender_no}) for row in each.evidence)}
+        )
+        for each in result.mismatches
+    ]
+    page = render_report(result.model_copy(update={"mismatches": tuple(mismatches)}))
+    pieces = re.findall(r'<tbody class="one".*?</details>', page, flags=re.DOTALL)
+    rows = {re.findall(r'<th scope="row">(\S+)', piece)[0]: text_of(piece) for piece in pieces}
+    assert len(pieces) == number
+    assert rows.keys() == {each.offender_no for each in mismatches}
+    for each in mismatches:
+        row, found = rows[each.offender_no], each.diagnosis
+        assert found is not None
+        for part in (capital(found.cause), found.explanation, found.action, found.request or "", *found.commands):
+            assert part in row
+        assert row.endswith(
+            "When Side Level Prison Made by Record Remarks "
+            f"20 May 2023 at 15:22:07 NOMIS BAS – OIDITRAN sequence 7 current; {each.offender_no} "
+            f"2 March 2023 at 09:00:00 DPS ENH – REVIEW review 70 {each.offender_no} |"
+        )
 
 
 def test_runs_on_one_day_are_shown_with_their_times() -> None:
