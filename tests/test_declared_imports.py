@@ -26,13 +26,13 @@ OWN = {*EXTRAS, "prisoner_to_nomis"}
 
 
 def declared(extras: tuple[str, ...]) -> set[str]:
-    """The distributions that are declared for an installation with these extras."""
+    """The distributions that are declared for an installation with `extras`."""
     texts = [*PROJECT["dependencies"], *(each for extra in extras for each in PROJECT["optional-dependencies"][extra])]
     return {canonicalize_name(Requirement(text).name) for text in texts}
 
 
 def imported(folder: Path) -> dict[str, set[str]]:
-    """The third-party modules that any file below a folder imports, with the files."""
+    """The third-party packages that the files below `folder` import, each with the files that import it."""
     found: dict[str, set[str]] = {}
     for file in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -48,13 +48,16 @@ def imported(folder: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("folder", EXTRAS)
 def test_every_import_is_declared(folder: str) -> None:
-    """Every import is declared, since the next version of a dependency may no longer bring the package with it."""
+    """Each third-party package that a folder imports is declared.
+
+    A dependency that installs it today may not do so in its next version.
+    """
     distributions = packages_distributions()
     known = declared(EXTRAS[folder])
     missing = {
         name: sorted(files)[:3]
         for name, files in imported(ROOT / folder).items()
-        # A module that is not installed, such as some of the benchmarks, is assumed to have its distribution's name.
+        # A module that is not installed, such as some that benchmarks use, is assumed to have its distribution's name.
         if not {canonicalize_name(each) for each in distributions.get(name, (name,))} & known
     }
     assert missing == {}

@@ -1,4 +1,4 @@
-"""The modules that the hand-written pages of `doc/` name exist."""
+"""Each module that a hand-written page of `doc/` names exists."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def test_each_named_module_exists(page: Path) -> None:
 
 
 def _file_exists(name: str) -> bool:
-    """Whether the program has the file.
+    """Whether a file exists whose path ends with `name`.
 
-    A name such as `reads.py`, which the tests use too, means the program's file.
+    A name without a folder, such as `reads.py`, means a file outside `tests`, unless it begins with `test_`.
     """
     in_tests = "/" in name or name.startswith("test_")
     return any(file.match(name) for file in FILES if in_tests or file.parts[0] != "tests")

@@ -85,17 +85,17 @@ def _habits(path: Path, prose: Iterable[tuple[int, str]]) -> list[str]:
 
 
 def test_documents_templates_and_manifests_are_in_plain_english() -> None:
-    """The texts that operators, analysts and engineers read outside the code have none of the habits."""
+    """The documents, templates and manifests have none of the habits in `HABITS`."""
     assert [habit for path in _documents() for habit in _habits(path, _prose_of_a_document(path.read_text()))] == []
 
 
 def test_messages_help_and_docstrings_are_in_plain_english() -> None:
-    """The output of commands, the log and the docstrings and comments of the code have none of the habits."""
+    """The messages, docstrings and comments of the program have none of the habits in `HABITS`."""
     assert [habit for path in _modules() for habit in _habits(path, _prose_of_a_module(path.read_text()))] == []
 
 
 def test_habits_are_found_across_lines_and_outside_code() -> None:
-    """A habit is found in the second line of a paragraph, a docstring, a message and a comment, and not in code."""
+    """A habit is found on any line of a paragraph or a docstring, in a message and in a comment, but not in code."""
     document = "# A\n\nThe last run\nis no run, and `goes on`.\n"
     module = '"""The shard\ngoes on."""\nX = f"{1} put off"  # whoever\n'
     where = ROOT / "doc" / "a.md"

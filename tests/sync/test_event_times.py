@@ -1,4 +1,4 @@
-"""Every format of an event time that a publisher may write is read. An unreadable time is not called missing."""
+"""Every format of an event time that a publisher may write is read. An unreadable time is not reported as missing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SUMMER = datetime(2023, 5, 22, 9, 14, 31, 204_000, tzinfo=UTC)
     ],
 )
 def test_every_form_of_a_time_is_read(value: object) -> None:
-    """The same moment is read in the formats of several serialisers. A time without a zone is in London time."""
+    """One moment is read from the formats of several serialisers. A time without a zone counts as London time."""
     assert parse_event_time(value) == SUMMER
 
 
@@ -59,14 +59,14 @@ def test_every_form_of_a_time_is_read(value: object) -> None:
      "22/05/2023 10:14", 0, 12, -1, 1e300, True, [2023, 5], [2023, 5, 22, 10, "14"], {"seconds": 1}],
 )  # fmt: skip
 def test_a_malformed_time_is_not_missing(value: object) -> None:
-    """The error about a malformed time says that the time cannot be read, and quotes its beginning."""
+    """The error about a malformed time says that the time cannot be read, not that it is missing."""
     with pytest.raises(MalformedMessage, match="occurredAt cannot be read: "):
         event(value).required_occurred_at()
 
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_an_absent_time_is_missing(value: object) -> None:
-    """Only an absent time is reported as missing."""
+    """A time that is null or empty is reported as missing."""
     with pytest.raises(MalformedMessage, match="occurredAt is missing"):
         event(value).required_occurred_at()
 
@@ -105,19 +105,19 @@ forms = st.one_of(
 
 @given(moments, forms)
 def test_a_time_survives_being_written_and_read(moment: datetime, write: Callable[[datetime], object]) -> None:
-    """In whichever format a moment is written, it is read to the precision of a float."""
+    """In whichever format a moment is written, it is read again to within two microseconds."""
     assert abs(parse_event_time(write(moment)) - moment) <= timedelta(microseconds=2)
 
 
 @given(st.text(max_size=40) | st.floats() | st.integers() | st.lists(st.integers(), max_size=8))
 def test_any_value_is_read_or_raises_a_value_error(value: object) -> None:
-    """Any value is read as a time with an offset, or refused with the error that callers expect."""
+    """Any value is either read as a time with a time zone, or refused with a `ValueError`."""
     with contextlib.suppress(ValueError):
         assert parse_event_time(value).tzinfo is not None
 
 
 def event(occurred_at: object) -> DomainEvent:
-    """An event that occurred at this time."""
+    """An event with `occurred_at`, which may be any JSON value, as its time."""
     text = json.dumps({"eventType": "prison-visit.booked", "occurredAt": occurred_at})
     content = read_envelope(json.dumps({"Type": "Notification", "Message": text})).content
     assert isinstance(content, DomainEvent)

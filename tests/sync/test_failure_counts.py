@@ -1,4 +1,4 @@
-"""The counts of the reasons why messages failed."""
+"""Failed attempts to handle messages are counted by reason."""
 
 import json
 
@@ -21,7 +21,7 @@ from sync.errors import (
 
 
 def refused(message: str) -> Failure:
-    """A call that was refused with 404 and a message."""
+    """The failure of a call that was refused with status 404 and `message`."""
     return describe_failure(UpstreamError("nomis", "GET", "/x/1", status=404, message=message))
 
 
@@ -48,12 +48,15 @@ def refused(message: str) -> Failure:
     ],
 )
 def test_a_reason_is_one_line_without_ids(error: Exception, reason: str) -> None:
-    """A reason names the service, the call and the refusal, but nothing that differs between records."""
+    """The reason of a failure is one line without words that differ between records, such as ids.
+
+    A long text is cut.
+    """
     assert fingerprint(describe_failure(error)) == reason
 
 
 def test_failures_with_the_same_reason_are_counted_together() -> None:
-    """Failures with the same reason are counted together, however many records they are about."""
+    """Failures with the same reason are counted together, and so are the different messages that they are about."""
     reasons = FailureCounts()
     for number in range(50):
         reasons.add(refused(f"Prisoner A{number:04}BC not found"), f"{number % 20}")
@@ -63,7 +66,7 @@ def test_failures_with_the_same_reason_are_counted_together() -> None:
 
 
 def test_the_number_of_reasons_is_bounded() -> None:
-    """A long-lived process keeps the first reasons, and counts all other reasons together."""
+    """Only the first `MOST_REASONS` reasons are counted separately. All other reasons are counted together."""
     reasons = FailureCounts()
     for number in range(500):
         reasons.add(refused("a" * (number % 100)), f"{number}")
@@ -74,7 +77,7 @@ def test_the_number_of_reasons_is_bounded() -> None:
 
 @given(st.text())
 def test_any_text_can_be_kept_and_shown(message: str) -> None:
-    """A stored reason has no control characters, and nothing that JSON or a database refuses."""
+    """The reason of any error has no control characters, and nothing that JSON or a database rejects."""
     reason = fingerprint(refused(message))
     assert not any(ord(each) < 32 for each in reason)
     assert "\\u0000" not in json.dumps(reason)

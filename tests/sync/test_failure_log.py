@@ -8,7 +8,7 @@ from sync.failure_log import FailureLog
 
 
 def test_an_outage_and_its_end_are_logged_once() -> None:
-    """The end of an outage is logged with the number of failures. A later outage is logged too."""
+    """The beginning and the end of each outage are logged once, the end with the number of failures."""
     with capture_logs() as logs:
         failure_log = FailureLog("here", "began", "ended", queue="visit")
         failure_log.worked()

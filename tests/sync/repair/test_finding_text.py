@@ -115,13 +115,13 @@ SESSION = {
     ],
 )
 def test_a_finding_is_whole_sentences(event: str, properties: dict[str, str], text: str) -> None:
-    """The text of a finding is made of whole sentences, whatever the properties of its event."""
+    """The text of a finding consists of whole sentences, whatever properties its event has."""
     assert finding_text(event, properties) == text
 
 
 @pytest.mark.parametrize("event", sorted(TEXTS.keys() - ALERTS.keys() - {"contract-drift"}))
 def test_a_finding_with_few_properties_is_a_sentence(event: str) -> None:
-    """Even if the event lacks most properties, the text of the finding is a complete sentence without gaps."""
+    """Even if the event of a finding has no properties, the text of the finding is complete and has no gaps."""
     text = finding_text(event, {})
     assert text is not None
     assert text.endswith(".")
@@ -131,10 +131,10 @@ def test_a_finding_with_few_properties_is_a_sentence(event: str) -> None:
 
 @pytest.mark.parametrize(("offender_no", "known"), [("A1234BC", "A1234BC"), ("unknown", None), ("null", None)])
 def test_an_unknown_prisoner_has_no_number(offender_no: str, known: str | None) -> None:
-    """The values `unknown` and `null` are not shown as the number of a prisoner."""
+    """`prisoner_in` returns the prisoner number of a finding, but None if the number is `unknown` or `null`."""
     assert prisoner_in({"offenderNo": offender_no}) == known
 
 
 def test_other_events_have_no_finding_text() -> None:
-    """An event that needs nobody's attention has no text."""
+    """`finding_text` returns None for an event that is not the event of a finding."""
     assert finding_text("visit-create-success", VISIT) is None

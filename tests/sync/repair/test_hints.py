@@ -1,4 +1,4 @@
-"""Each kind of failure has the advice in the runbook."""
+"""A failed message gets the advice that the runbook lists for its kind of failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ATTENDED = "activities.prisoner.attendance-amended"
 
 
 def failure(**changes: Any) -> Failure:
-    """A failed call to NOMIS, with the changes that a test needs."""
+    """The failure of a call to NOMIS, with the fields in `changes` replaced."""
     values: dict[str, Any] = {
         "step": "update visit",
         "service": "nomis",
@@ -62,14 +62,17 @@ NON_UNIQUE = "Unexpected error: query did not return a unique result: 2"
     ],
 )  # fmt: skip
 def test_each_failure_in_the_runbook_has_its_advice(event_type: str, changes: dict[str, Any], words: str) -> None:
-    """A failure that the runbook lists gets its advice."""
+    """A failure of a kind that the runbook lists gets the advice that the runbook gives for that kind."""
     changes = {"recoverable": changes.get("status", 500) >= 500, **changes}
     assert words in hint(event_type, failure(**changes))
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500, 503, None])
 def test_a_mapping_retry_must_not_be_purged(status: int | None) -> None:
-    """The advice is never to purge a mapping retry: without the mapping, the record would be created again."""
+    """The advice on a failed mapping retry is to run `dlq retry` and never to purge the message.
+
+    The status makes no difference.
+    """
     advice = hint("RETRY_CREATE_MAPPING", failure(service="mapping", path="/mapping/visits", status=status))
     assert "never purge" in advice
     assert "dlq retry" in advice
@@ -77,17 +80,17 @@ def test_a_mapping_retry_must_not_be_purged(status: int | None) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, None])
 def test_outages_are_recoverable(status: int | None) -> None:
-    """A redrive resolves time-outs and server errors."""
+    """After a 408, 429 or 5xx, or without a response, the advice is to leave the message to housekeeping."""
     assert hint("prison-visit.changed", failure(status=status)) == RECOVERABLE
 
 
 def test_a_404_of_a_gateway_is_recoverable() -> None:
-    """A gateway's 404 proves nothing about the record, so a retry may succeed."""
+    """The advice after a gateway's 404, which proves nothing, is to leave the message to housekeeping."""
     assert hint("prison-visit.changed", failure(service="mapping", status=404, recoverable=True)) == RECOVERABLE
 
 
 def test_an_attendance_without_its_allocation_is_recoverable() -> None:
-    """A refused attendance without its allocation is recoverable, since the allocation may only be late."""
+    """If NOMIS refuses an attendance because its allocation does not exist yet, the message counts as recoverable."""
     reason = "Bad request: Offender program profile for booking 1 and course 2 does not exist"
     path = "/activities/2/booking/1/attendance"
     refused = failure(path=path, status=400, recoverable=False, reason=reason)
@@ -98,12 +101,12 @@ def test_an_attendance_without_its_allocation_is_recoverable() -> None:
 
 
 def test_refusals_are_permanent() -> None:
-    """A refusal that the runbook does not list counts as a fault in the data."""
+    """If no other advice fits a refusal, the advice is to correct the data and retry, or to purge the message."""
     assert hint("prison-visit.changed", failure(status=400, recoverable=False)) == UNRECOVERABLE
 
 
 def test_broken_rules_and_malformed_messages_are_distinguished() -> None:
-    """A message that breaks a rule and a malformed message have different advice."""
+    """The advice on a message that breaks a rule differs from the advice on a malformed message."""
     rule = failure(service=None, method=None, path=None, status=None, recoverable=False, reason="no NOMIS visit type")
     assert "rule" in hint("prison-visit.booked", rule)
     assert hint(None, failure(service=None, status=None, recoverable=False, step="read event")) == UNREADABLE
@@ -118,12 +121,15 @@ def test_broken_rules_and_malformed_messages_are_distinguished() -> None:
     step=st.sampled_from(["read event", "update visit"]),
 )
 def test_recoverable_messages_must_not_be_purged(event_type: str | None, **failed: Any) -> None:
-    """The advice for a recoverable failure never proposes a purge, whatever failed."""
+    """The advice on a recoverable failure to handle an event never mentions a purge, whichever call failed."""
     assert "purge" not in hint(event_type, failure(**failed, recoverable=True))
 
 
 @pytest.mark.parametrize("name", FailureClass)
 def test_the_advice_says_what_the_housekeeping_does(name: FailureClass) -> None:
-    """Messages worth a retry are sent back and must not be purged. All other messages are given up on, or wait."""
+    """The action for a class of failures says that housekeeping sends the message back exactly when a retry may help.
+
+    Only the actions for unrecoverable and unreadable messages mention a purge.
+    """
     assert ("Housekeeping sends the message back" in name.action) is (name in WORTH_A_RETRY)
     assert ("purge" in name.action) is (name in (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE))

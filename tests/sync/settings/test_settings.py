@@ -1,4 +1,4 @@
-"""A setting that cannot work is refused at the start, in one line that names it and shows no secret."""
+"""A setting that cannot work is refused before any work begins, in one line that names it and shows no secret."""
 
 from __future__ import annotations
 
@@ -97,7 +97,10 @@ from sync.store.database import Database
     ],
 )
 def test_settings_that_cannot_work_are_refused(name: str, value: str, says: str) -> None:
-    """Wrong addresses, ports, regions, times, files and locations are all found when the settings are read."""
+    """A value that cannot work is refused when the settings are read.
+
+    The error is one short line that names the setting, says what is wrong or what to give instead, and shows no secret.
+    """
     with pytest.raises(SettingsError) as caught:
         load_settings({name: value})
     assert str(caught.value).startswith(f"{name}: ")
@@ -109,7 +112,10 @@ def test_settings_that_cannot_work_are_refused(name: str, value: str, says: str)
 
 
 def test_all_wrong_settings_are_reported_at_once() -> None:
-    """Each wrong setting has one line, so that an operator can correct all of them together."""
+    """If several settings are wrong, the error has one line for each of them.
+
+    A command then exits with the code for bad usage, and shows the same lines.
+    """
     wrong = {
         "TZ": "Europe",
         "API_TIMEOUT_SECONDS": "inf",
@@ -127,7 +133,7 @@ def test_all_wrong_settings_are_reported_at_once() -> None:
 
 
 def error_of(name: str, value: str) -> str | None:
-    """The error about a value, or None if the value is accepted."""
+    """The text of the error about `value`, or None if the value is accepted."""
     try:
         load_settings({name: value})
     except SettingsError as error:
@@ -140,7 +146,10 @@ def error_of(name: str, value: str) -> str | None:
     st.text(st.characters(exclude_characters="\x00"), max_size=60),
 )
 def test_any_value_is_accepted_or_refused_on_one_line(name: str, value: str) -> None:
-    """A setting raises only `SettingsError`, with our text instead of the validator's."""
+    """Any value of a setting is accepted, or is refused with a `SettingsError`.
+
+    The error is one line that begins with the name of the setting and does not quote the validator.
+    """
     line = error_of(name, value) or f"{name}: accepted"
     assert line.startswith(f"{name}: ")
     assert len(line.splitlines()) == 1
@@ -171,20 +180,23 @@ def test_any_value_is_accepted_or_refused_on_one_line(name: str, value: str) -> 
     ],
 )
 def test_settings_that_can_work_are_accepted(name: str, value: str) -> None:
-    """Every setting that can work is accepted."""
+    """A value that can work is accepted, even if it is unusual."""
     load_settings({name: value})
 
 
 @pytest.mark.parametrize("port", ["many", "99999", "0"])
 def test_a_database_without_a_valid_port_is_refused(port: str) -> None:
-    """A wrong port is a wrong setting, not a failure of the database."""
+    """A database address with an invalid port raises `SettingsError`, which does not show the password."""
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: .*port") as caught:
         Database(f"postgresql://user:hush@host:{port}/name")
     assert "hush" not in str(caught.value)
 
 
 def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a local endpoint, a missing profile or an unreadable file does no harm. With AWS, the error names it."""
+    """With a local endpoint, a missing AWS profile or a malformed AWS configuration file does no harm.
+
+    With AWS itself, the error names `AWS_PROFILE` or `AWS_CONFIG_FILE`.
+    """
     monkeypatch.setenv("AWS_PROFILE", "nope")
     own = load_settings({"HMPPS_SQS_PROVIDER": "localstack"})
     assert Aws(own).client("sqs").meta.endpoint_url == "http://localhost:4566"
@@ -200,7 +212,7 @@ def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_local_endpoint_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy cannot reach an endpoint on this machine, so proxies are used only for AWS."""
+    """Proxies in the environment are used for AWS, but not for a local endpoint, which a proxy could not reach."""
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     own = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"})).client("sqs")

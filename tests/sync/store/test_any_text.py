@@ -61,19 +61,19 @@ def undone(database: Database) -> Iterator[Connection]:
 
 
 def empty_store(database: Database) -> CreationStore:
-    """A store without creations, so that no example sees the creations of another example."""
+    """Deletes all creations, so that no example sees those of another example. Returns the empty store."""
     with database.begin() as connection:
         connection.execute(tables.creations.delete())
     return CreationStore(database, Telemetry(database, get_logger()))
 
 
 def readable(text: str) -> str:
-    """The part of a text that every database can store."""
+    """`text` without the characters that some databases cannot store."""
     return text.replace("\x00", "").encode(errors="ignore").decode()
 
 
 def of_text(text: str) -> FailedAttempt:
-    """A failed attempt with the same text in every field."""
+    """A failed attempt with `text` as each of its texts except the queue."""
     failure = Failure(text, text, text, text, 400, text, recoverable=False)
     return FailedAttempt(now(), "visits", text, text, text, text, 1, failure)
 
@@ -81,7 +81,10 @@ def of_text(text: str) -> FailedAttempt:
 @examples
 @given(text=TEXTS)
 def test_a_creation_may_have_any_text(database: Database, text: str) -> None:
-    """The id, the request, the refusal reason, the NOMIS ids and the mapping of a creation may be any text."""
+    """The id, request, refusal reason, NOMIS ids and mapping of a creation may contain any text.
+
+    Another creation, whose id begins with the same text, is not affected.
+    """
     store = empty_store(database)
     body = {"comment": text, text: [text, {"deep": text}]}
     other, ids = f"{text}x", {"nomisId": text}
@@ -93,7 +96,7 @@ def test_a_creation_may_have_any_text(database: Database, text: str) -> None:
     assert record.state is CreationState.REFUSED
     assert readable(text) in (record.note or "")
     assert record.properties == {"visitId": readable(text)}
-    # The value that was read can be the next key, and the id that was read finds the same row.
+    # The id that was read finds the same row as the original id.
     assert store.intend(VISIT, text, body, {}, record) == 2
     store.created(VISIT, record.dps_id, 2, ids)
     assert store.unclaimed(VISIT, other, [ids]) == []
@@ -107,7 +110,7 @@ def test_a_creation_may_have_any_text(database: Database, text: str) -> None:
 
 
 def _attempts(connection: Connection, sns_message_id: str | None, message_id: str) -> int:
-    """The number of recorded attempts to handle a message."""
+    """The number of recorded failed attempts to handle the message with these ids."""
     found = failures.attempts_at(connection, "visits", [(sns_message_id, message_id)])
     return found[message_id].number if found else 0
 
@@ -115,7 +118,10 @@ def _attempts(connection: Connection, sns_message_id: str | None, message_id: st
 @examples
 @given(text=TEXTS)
 def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
-    """A failure is found among other failures by the SQS id, and by the id that survives a redrive."""
+    """A failed attempt is found by either id of its message, whatever the texts of the attempt.
+
+    One id is that of SQS; the other is that of SNS, which survives a redrive.
+    """
     with database.begin() as connection:
         before = _attempts(connection, text, text)
         failures.record_failures(connection, [of_text("innocent"), of_text(text), of_text(f"{text}x")])
@@ -131,7 +137,10 @@ def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text
 @examples
 @given(text=TEXTS)
 def test_findings_with_any_text_are_distinguished(database: Database, text: str) -> None:
-    """Findings that differ only beyond the length of a column, or in characters it cannot store, are two findings."""
+    """Findings with different keys stay separate.
+
+    This is so even if the keys differ only beyond the length of the column, or only in characters that it cannot store.
+    """
     with undone(database) as connection:
         for key, new in ((text, True), (text, False), (f"{text}x", True), (f"{text}\x00", True)):
             given = (key, FindingKind.AMBIGUOUS, text, Severity.LOW, text, {text: text})
@@ -147,7 +156,7 @@ def test_findings_with_any_text_are_distinguished(database: Database, text: str)
 @examples
 @given(text=TEXTS)
 def test_a_delivery_of_any_text_is_sent(database: Database, text: str) -> None:
-    """The key, content, notes and errors of a delivery may be any text."""
+    """The key, payload, progress and errors of a delivery may contain any text."""
     with undone(database) as connection:
         assert outbox.enqueue(connection, text, "slack", {"text": text})
         assert not outbox.enqueue(connection, text, "slack", {})
@@ -164,7 +173,7 @@ def test_a_delivery_of_any_text_is_sent(database: Database, text: str) -> None:
 @examples
 @given(text=TEXTS)
 def test_a_dead_letter_of_any_id_is_counted(database: Database, text: str) -> None:
-    """A dead letter is counted under its full id, however long that is."""
+    """The redrives of a dead letter are counted under its whole key, whatever the key's length and characters."""
     with undone(database) as connection:
         failures.count_redrives(connection, "visits", [text, f"{text}x", text])
         expected = {text: 2, f"{text}x": 1}
@@ -175,7 +184,10 @@ def test_a_dead_letter_of_any_id_is_counted(database: Database, text: str) -> No
 @examples
 @given(text=TEXTS)
 def test_an_action_and_a_breaker_take_any_text(database: Database, text: str) -> None:
-    """The operator and target of an action, and the reason why a service counts as down, may be any text."""
+    """The name, operator, target, outcome and details of an action may contain any text.
+
+    So may the reason why a service counts as down.
+    """
     with undone(database) as connection:
         number = actions.start_action(connection, text, text, text, {text: text}, "action:1")
         actions.finish_action(connection, number, actions.ActionState.DONE, text, {text: text})
@@ -187,9 +199,9 @@ def test_an_action_and_a_breaker_take_any_text(database: Database, text: str) ->
 @examples
 @given(text=TEXTS)
 def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None:
-    """Names, parameters, counts, errors and properties may be any text.
+    """The name, parameters, counts and error of a run may contain any text.
 
-    Other events of the same batch are written too.
+    So may the name and properties of an event. Other events of the same batch are written too.
     """
     job_runs = JobRuns(database, Leases(database, text, 60))
     with suppress(ValueError), job_runs.run(text, {text: text}) as run:
@@ -217,7 +229,7 @@ def test_numbers_beyond_a_database_are_kept_as_text(database: Database) -> None:
 
 
 def test_a_text_that_fits_its_column_is_unchanged(database: Database) -> None:
-    """Only text that does not fit its column is changed."""
+    """A text that just fits its column is stored unchanged."""
     attempt = replace(of_text("x"), message_id="é" * 100)
     with database.begin() as connection:
         failures.record_failures(connection, [attempt])
@@ -228,7 +240,7 @@ def test_a_text_that_fits_its_column_is_unchanged(database: Database) -> None:
 
 @given(TEXTS, TEXTS)
 def test_population_of_a_run_is_kept_with_any_text(text: str, other: str) -> None:
-    """The population of a run is written field by field, without the characters that cannot be stored."""
+    """The population of a run is written as JSON, without the characters in its texts that cannot be stored."""
     population = Population((Unit(text, {"names": [other]}),), None, gaps=(UnlistedPart(other, text),))
     written = orjson.loads(written_json(population))
     assert written["units"] == [{"id": readable(text), "content": {"names": [readable(other)]}, "size": 1}]

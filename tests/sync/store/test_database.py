@@ -1,4 +1,4 @@
-"""The database with many threads and processes, and its schema, on SQLite and on PostgreSQL."""
+"""The database, used by many threads and processes, and its schema, on SQLite and on PostgreSQL."""
 
 import os
 from pathlib import Path
@@ -21,12 +21,12 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def lease(key: str) -> dict[str, object]:
-    """A row of one of the tables."""
+    """A row of the table of leases, with `key` as its key."""
     return {"key": key, "owner": "me", "expires_at": now()}
 
 
 def upgrade(url: str) -> None:
-    """The code of each of several processes that upgrade the database at their start."""
+    """The code of a process that upgrades the database at its start."""
     database = Database(url)
     database.upgrade()
     assert database.schema_is_current()
@@ -42,7 +42,7 @@ def write_rows(url: str, prefix: str) -> None:
 
 
 def test_the_migrations_create_exactly_the_tables(database: Database) -> None:
-    """Alembic's autogenerate finds nothing to add to the migrations."""
+    """Alembic finds no difference between the tables that the migrations create and those that the program declares."""
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
@@ -55,7 +55,7 @@ def test_the_newest_file_is_the_newest_revision(database: Database) -> None:
 
 
 def test_several_processes_may_upgrade_at_once(tmp_path: Path, postgres: URL) -> None:
-    """Processes that start together on an empty database all end with the current schema."""
+    """If several processes upgrade an empty database at the same time, all succeed and find the schema current."""
     for url in (
         f"sqlite:///{tmp_path}/new/folder/store.db",
         make_database(postgres).render_as_string(hide_password=False),
@@ -118,7 +118,7 @@ def test_threads_and_processes_write_concurrently(database: Database, database_u
 
 
 def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
-    """A reader sees the last committed state while another transaction writes."""
+    """While a transaction writes, a reader sees the last committed state without waiting."""
     with database.begin() as writing:
         writing.execute(insert(leases), lease("a"))
 
@@ -130,7 +130,7 @@ def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
 
 
 def test_stored_times_are_aware_and_in_utc(database: Database) -> None:
-    """A stored time is read as the same moment in UTC. A naive time is refused."""
+    """A stored time is read as the same moment, with a time zone. A time without a time zone is refused."""
     moment = now()
     row = {"time": moment, "who": "a", "action": "b", "target": "c", "details": {}, "outcome": "d"}
     with database.begin() as connection:
@@ -141,7 +141,10 @@ def test_stored_times_are_aware_and_in_utc(database: Database) -> None:
 
 
 def test_a_database_is_usable_again_after_an_outage() -> None:
-    """While the server is down, each transaction fails as unavailable. Afterwards the same `Database` works again."""
+    """While the server is down, each transaction raises `StoreUnavailable`.
+
+    Afterwards, the same `Database` works again.
+    """
     server = PostgresServer()
     try:
         server.start()
@@ -163,7 +166,7 @@ def test_a_database_is_usable_again_after_an_outage() -> None:
 
 
 def test_a_connection_lost_inside_a_transaction_is_unavailable() -> None:
-    """If a server crashes between two statements, the transaction fails as unavailable."""
+    """If the server crashes between two statements of a transaction, the transaction raises `StoreUnavailable`."""
     server = PostgresServer()
     try:
         server.start()
@@ -184,9 +187,9 @@ def test_a_connection_lost_inside_a_transaction_is_unavailable() -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
-    """If something other than a database replaces the file, the database is unavailable.
+    """If there is a folder at the path of the database file, the database counts as unavailable.
 
-    The message has no password.
+    The error gives the driver's reason.
     """
     database = Database(f"sqlite:///{tmp_path}/store.db")
     (tmp_path / "store.db").mkdir()
@@ -195,7 +198,10 @@ def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_only_an_upgrade_creates_a_missing_file(tmp_path: Path) -> None:
-    """The check of an address creates neither a file nor a folder, so a mistyped address leaves nothing behind."""
+    """A check of whether the database exists and is current creates neither a file nor a folder.
+
+    An upgrade creates both.
+    """
     database = Database(f"sqlite:///{tmp_path}/folder/store.db")
     assert not database.exists
     assert not database.schema_is_current()
@@ -206,7 +212,10 @@ def test_only_an_upgrade_creates_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
-    """A check reports a database file that cannot be created. The check itself leaves nothing behind."""
+    """`check_can_be_created` raises a `SettingsError` with the reason if the database file cannot be created.
+
+    It leaves no file or folder behind.
+    """
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"DATABASE_URL: .*no file can be created in .*/file: Not a directory"):
         Database(f"sqlite:///{tmp_path}/file/deeper/store.db").check_can_be_created()
@@ -215,13 +224,13 @@ def test_a_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_faulty_statement_is_not_an_outage(database: Database) -> None:
-    """A missing table is a fault that has to be corrected, not an outage to wait for."""
+    """A statement about a missing table raises `DBAPIError`, not `StoreUnavailable`, since a retry would not help."""
     with pytest.raises(DBAPIError), database.begin() as connection:
         connection.execute(text("SELECT * FROM nowhere"))
 
 
 def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
-    """If a writer does not get its turn within the timeout of the address, it fails as unavailable."""
+    """If a writer does not get its turn within the timeout in the address, it gets the error `StoreUnavailable`."""
     url = f"sqlite:///{tmp_path}/store.db?timeout=0.1"
     first, second = Database(url), Database(url)
     first.upgrade()
@@ -234,14 +243,14 @@ def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf", "1&timeout=2"])
 def test_an_address_whose_timeout_is_not_a_time_is_refused(timeout: str) -> None:
-    """An address with an invalid timeout is refused when the settings are read, not when a writer first waits."""
+    """A database address with an invalid timeout is refused at once, not only when a writer waits for its turn."""
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: timeout must be a number of seconds from 0 to 3600$"):
         Database(f"sqlite:///store.db?timeout={timeout}")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://user:secret@host/name", "sqlite:////proc/1/nowhere/store.db"])
 def test_an_unusable_address_is_one_clear_line(url: str) -> None:
-    """An address that cannot be used is refused in one line that names the setting and shows no password."""
+    """A database address that cannot be used is refused in one line that names the setting and shows no password."""
     with pytest.raises(SettingsError) as caught:
         Database(url).upgrade()
     assert str(caught.value).startswith("DATABASE_URL: ")
@@ -260,7 +269,7 @@ def test_an_unusable_address_is_one_clear_line(url: str) -> None:
     ],
 )
 def test_the_address_is_shown_without_password(url: str, shown: str) -> None:
-    """Only the driver, the host and the database name of an address are shown."""
+    """A database address is shown with its driver, host, port and database name, but without user or password."""
     assert Database(url).url_without_password == shown
 
 
@@ -274,7 +283,7 @@ def test_no_failure_shows_the_password(url: str) -> None:
 
 
 def test_a_database_in_memory_serves_several_threads() -> None:
-    """All threads that use a database in memory use the same database."""
+    """Threads that share a `Database` in memory all use the same database, not one each."""
     database = Database("sqlite://")
     database.upgrade()
     for pinging in [in_thread(database.ping) for _ in range(5)]:
@@ -283,7 +292,7 @@ def test_a_database_in_memory_serves_several_threads() -> None:
 
 
 def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
-    """The database's files contain prisoners' ids, so only their owner can read them, whatever the umask."""
+    """Only the owner of the database's files can access them, whatever the umask, since they contain prisoners' ids."""
     before = os.umask(0)
     try:
         database = Database(f"sqlite:///{tmp_path}/new/store.db")

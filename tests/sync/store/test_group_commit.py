@@ -12,7 +12,10 @@ from tests.harness.waiting import LONGEST_SECONDS, failure_of, in_thread, result
 
 
 class Commits:
-    """Records how many requests each commit has. A commit begins at once, and ends when `allow` says so."""
+    """A `GroupCommit` whose commits begin at once and end when `allow` is called.
+
+    `sizes` has the number of requests in each commit.
+    """
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -31,7 +34,7 @@ class Commits:
             each.result.set_result(True)
 
     def begin(self) -> Future[bool]:
-        """Begins a commit in a thread, and returns the result of its request."""
+        """Begins a commit with one request in a new thread. Returns the future result of the request."""
         request = Request(waits=True)
         asking = in_thread(self.group.result_of, request, must_lead=self.group.add(request))
         self.await_commit()
@@ -52,27 +55,27 @@ class Commits:
 
 
 class Interrupted(threading.Event):
-    """An event whose `wait` a signal ends, once `first` has returned."""
+    """An event whose `wait` calls `first` and then ends as if a signal had interrupted it."""
 
     def __init__(self, first: Callable[[], object] = lambda: None) -> None:
         super().__init__()
         self._first = first
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as in `threading.Event`
-        """Raises `KeyboardInterrupt`."""
+        """Calls `first`, then raises `KeyboardInterrupt`."""
         self._first()
         raise KeyboardInterrupt
 
 
 def added(commits: Commits) -> Future[bool]:
-    """Adds a request during a commit, with a thread that waits for its result. Returns the result."""
+    """Adds a request during a commit, and starts a thread that waits for its result. Returns the future result."""
     request = Request(waits=True)
     assert not commits.group.add(request)
     return in_thread(commits.group.result_of, request, must_lead=False)
 
 
 def test_requests_during_a_commit_share_the_next_one() -> None:
-    """Requests that come while another thread commits are committed together."""
+    """Requests that arrive while another thread commits are committed together in the next commit."""
     commits = Commits()
     first = commits.begin()
     others = [added(commits) for _ in range(3)]
@@ -82,7 +85,7 @@ def test_requests_during_a_commit_share_the_next_one() -> None:
 
 
 def test_a_thread_with_its_result_returns() -> None:
-    """Once a thread has its result, it returns, and one of the waiting threads commits for the other threads."""
+    """Once a thread has its result, it returns, and a waiting thread makes the next commit."""
     commits = Commits()
     first = commits.begin()
     second = added(commits)
@@ -120,7 +123,10 @@ def test_an_interrupted_wait_holds_up_nobody() -> None:
 
 
 def test_a_thread_that_is_interrupted_at_its_turn_commits_first() -> None:
-    """A thread that is interrupted at its turn to commit still commits, since other threads wait for the commit."""
+    """A thread that is interrupted when its turn to commit has come still commits first.
+
+    Otherwise, the other threads would wait for ever.
+    """
     commits = Commits()
     first = commits.begin()
 
@@ -138,7 +144,10 @@ def test_a_thread_that_is_interrupted_at_its_turn_commits_first() -> None:
 
 
 def test_an_interrupted_commit_fails_its_requests_alone() -> None:
-    """Requests of an interrupted commit fail as if the database were unavailable. A later request is committed."""
+    """If a commit is interrupted, only its thread gets the interrupt.
+
+    The other requests in it fail with `StoreUnavailable`, and a later request is committed.
+    """
     commits = Commits()
     first = commits.begin()
     second, third = added(commits), added(commits)
@@ -153,7 +162,7 @@ def test_an_interrupted_commit_fails_its_requests_alone() -> None:
 
 
 def test_an_interrupted_commit_leaves_other_requests_to_the_next_thread() -> None:
-    """If a commit is interrupted, a request that nobody waits for is committed together with the next request."""
+    """A request that nobody waits for is committed with the next request if the commit before it is interrupted."""
     commits = Commits()
     first = commits.begin()
     request = Request(waits=False)

@@ -1,4 +1,4 @@
-"""Leases between threads and processes, through crashes and outages."""
+"""Leases exclude other threads and processes, even through crashes and outages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 def count_alone(url: str, folder: str) -> None:
-    """The code of the racing processes: a step that fails if two of them run it at the same time."""
+    """The code of a racing process.
+
+    It adds 1 to a counter 15 times, and fails if another process does so at the same moment.
+    """
     mine = Leases(Database(url), "racer", 60)
     marker, counter = Path(folder) / "busy", Path(folder) / "counter"
     for _ in range(15):
@@ -40,7 +43,7 @@ def count_alone(url: str, folder: str) -> None:
 
 
 def test_one_holder_at_a_time(database: Database) -> None:
-    """While a key is held, nobody else can acquire it, in this process or in any other."""
+    """While the lease of a key is held, neither the same `Leases` object nor another can acquire it."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
     assert one.acquire("a")
     assert not one.acquire("a")
@@ -51,7 +54,7 @@ def test_one_holder_at_a_time(database: Database) -> None:
 
 
 def test_two_of_the_same_name_exclude_each_other(database: Database) -> None:
-    """Two parts of one process that use the same name cannot hold the same lease."""
+    """Of two `Leases` objects with the same owner, only the one that acquired a lease holds it and can release it."""
     one, other = (Leases(database, "scheduler", 60) for _ in range(2))
     assert one.acquire("a")
     assert not other.acquire("a")
@@ -60,7 +63,10 @@ def test_two_of_the_same_name_exclude_each_other(database: Database) -> None:
 
 
 def test_a_with_block_holds_and_releases(database: Database) -> None:
-    """`held` makes other callers fail with `LeaseBusy`, and releases the lease even if the block raises an error."""
+    """While a block holds a lease with `held`, a further `held` for the same key raises `LeaseBusy`.
+
+    The lease is released even if the block raises an error.
+    """
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
 
     def fail() -> None:
@@ -77,7 +83,7 @@ def test_a_with_block_holds_and_releases(database: Database) -> None:
 
 
 def test_racing_processes_take_turns(database: Database, database_url: str, tmp_path: Path) -> None:
-    """Processes that race for one key never hold it at the same time, and each gets its turns."""
+    """Processes that race for one lease never hold it at the same time, and each gets all its turns."""
     (tmp_path / "counter").write_text("0")
     arguments = (database_url, str(tmp_path))
     assert exit_codes(count_alone, arguments, arguments, arguments) == [0, 0, 0]
@@ -102,7 +108,7 @@ def test_racing_threads_take_turns(database: Database) -> None:
 
 
 def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database, database_url: str) -> None:
-    """A killed holder on the same machine is known to be dead, however long its lease lasts."""
+    """The lease of a killed process can be taken over at once on the same machine, before it expires."""
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:
@@ -113,7 +119,7 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database,
 
 
 def test_a_lease_of_another_machine_lasts_until_its_end(database: Database) -> None:
-    """Whether a process on another machine is alive is unknown, so its lease cannot be taken over before it ends."""
+    """A lease held on another machine cannot be taken over before it expires, since its holder may be alive."""
     elsewhere = Leases(database, "elsewhere", 60)
     assert elsewhere.acquire("a")
     with database.begin() as connection:
@@ -154,7 +160,7 @@ def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
 
 
 def test_a_failed_release_is_made_up_by_the_next_acquisition() -> None:
-    """If an outage of the database prevents a release, the next acquisition releases the lease."""
+    """If an outage of the database prevents a release, the same process releases the lease at its next acquisition."""
     server = PostgresServer()
     try:
         server.start()
@@ -201,7 +207,7 @@ def test_renewing_continues_through_an_outage() -> None:
 
 
 def test_any_text_may_be_a_key(database: Database) -> None:
-    """Keys that are too long, or have characters that no database can store, exclude each other like any other keys."""
+    """Keys that are too long, or have characters that cannot be stored, work like any other keys and stay different."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
     keys = ["a" * 300, "a" * 300 + "b", "a\x00", "a", "a\ud800", "a" * 200]
     assert all(one.acquire(key) for key in keys)
@@ -244,9 +250,9 @@ def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> No
 
 
 def test_leases_acquired_together_succeed_separately(database: Database) -> None:
-    """Threads that acquire at the same time get all free leases.
+    """If threads acquire leases at the same time, they get every lease that is free.
 
-    A lease held by another process stays with that process.
+    A lease with another holder stays with that holder.
     """
     mine, other = Leases(database, "me", 60), Leases(database, "other", 60)
     numbers = range(8)
@@ -269,9 +275,9 @@ def test_leases_acquired_together_succeed_separately(database: Database) -> None
 
 
 def test_a_process_knows_whether_another_lives() -> None:
-    """The current process is alive.
+    """`process_is_gone` is true for a process that ended, even if its number was reused.
 
-    A process that ended, or whose number was reused, is gone. The state of any other process is unknown.
+    It is false for the current process, for one on another machine, and for a text that names no process.
     """
     mine = this_process()
     place, number, start = mine.split("/")
@@ -285,7 +291,10 @@ def test_a_process_knows_whether_another_lives() -> None:
 
 
 def test_a_signal_during_a_commit_reaches_its_thread(database: Database) -> None:
-    """A signal that interrupts the release of a lease is not lost. The next request releases the lease."""
+    """A signal during the release of a lease interrupts the thread.
+
+    The lease is released at the next acquisition of any lease.
+    """
     mine = Leases(database, "mine", 600)
     assert mine.acquire("a")
 
@@ -300,7 +309,10 @@ def test_a_signal_during_a_commit_reaches_its_thread(database: Database) -> None
 
 
 def test_many_threads_and_few_keys_exclude_each_other(database: Database) -> None:
-    """No two threads hold the same key at once, and no lease is left at the end."""
+    """However many threads compete for a few keys, only one holds the lease of a key at a time.
+
+    No lease is left at the end.
+    """
     leases, other = Leases(database, "me", 60), Leases(database, "other", 60)
     inside: Counter[str] = Counter()
     most: Counter[str] = Counter()

@@ -20,12 +20,15 @@ class Clock:
         self.seconds = 0.0
 
     def __call__(self) -> float:
-        """The seconds to which the test has set the clock."""
+        """The time in seconds to which the test has set the clock."""
         return self.seconds
 
 
 def test_a_thread_whose_lease_expired_may_not_write(database: Database) -> None:
-    """If a lease expires without renewal, its thread gets an error. Other threads keep their leases."""
+    """If a lease expires without renewal, `ensure_held` raises `LeaseBusy` in the thread that had it.
+
+    Other threads get no error.
+    """
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     assert leases.acquire("a")
@@ -39,7 +42,7 @@ def test_a_thread_whose_lease_expired_may_not_write(database: Database) -> None:
 
 
 def test_a_write_with_a_deadline_is_not_made_late(database: Database) -> None:
-    """After the deadline of a block, the block's thread gets an error. Other threads may write."""
+    """After the time limit of `write_within`, `ensure_held` raises `LeaseBusy` in the same thread, and in no other."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     with leases.write_within(10, "visit:1"):
@@ -67,7 +70,10 @@ def test_each_renewal_extends_the_lease(database: Database) -> None:
 
 
 def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> None:
-    """A late renewal does not take the lease back from its new holder, and the old holder gets an error."""
+    """After a take-over, a late renewal by the old holder does not take the lease back.
+
+    `ensure_held` raises `LeaseBusy` for the old holder.
+    """
     clock = Clock()
     mine, other = Leases(database, "mine", 0.001, clock), Leases(database, "other", 60)
     assert mine.acquire("a")
@@ -81,7 +87,10 @@ def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> No
 
 
 def test_nobody_holds_a_lease_that_is_left_to_expire(database: Database) -> None:
-    """A lease that is left to expire can be neither acquired, even by its old holder, nor renewed before its end."""
+    """A lease that is left to expire is not renewed.
+
+    Until its end, it can be neither released nor acquired, even by its old holder.
+    """
     mine, other = Leases(database, "mine", 60), Leases(database, "other", 60)
     assert mine.acquire("a")
     mine.expire_after("a", 600)
@@ -95,7 +104,10 @@ def test_nobody_holds_a_lease_that_is_left_to_expire(database: Database) -> None
 
 
 def test_a_lease_may_be_waited_for_without_a_take_over(database: Database, database_url: str) -> None:
-    """An acquisition without a take-over fails until the lease ends, even if its holder was killed."""
+    """With `take_over=False`, the lease of a killed process is not acquired before it expires.
+
+    Otherwise, it is taken over at once.
+    """
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:

@@ -52,7 +52,7 @@ def some_value(column: Column[Any]) -> object:
 
 
 def everything(connection: Connection) -> dict[str, list[dict[str, Any]]]:
-    """The rows of all tables, by table."""
+    """The rows of all tables except Alembic's, by the name of the table."""
     metadata = MetaData()
     metadata.reflect(connection)
     return {
@@ -84,7 +84,10 @@ def test_an_upgrade_keeps_every_row(released: Database) -> None:
 
 
 def test_mismatches_of_the_released_schema_belong_to_incentives(released: Database) -> None:
-    """After the upgrade, an earlier mismatch is identified by its booking, and its run belongs to incentives."""
+    """After the upgrade, an earlier mismatch has its booking as its key.
+
+    The mismatch and its run belong to incentives.
+    """
     with released.begin() as connection:
         connection.execute(
             text(
@@ -109,7 +112,10 @@ def test_mismatches_of_the_released_schema_belong_to_incentives(released: Databa
 
 
 def test_results_of_the_released_schema_get_the_general_fields(released: Database) -> None:
-    """After the upgrade, an earlier result names its reconciliation and its gaps."""
+    """After the upgrade, an earlier result names its reconciliation, and each of its mismatches has a key.
+
+    Its unread pages are among its gaps.
+    """
     stored = {
         "runId": "run-1",
         "compared": 2,

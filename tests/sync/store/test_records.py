@@ -23,14 +23,17 @@ from tests.harness.pipeline import last_failure
 
 
 def record_one(connection: Connection, key: str = "k", alert_command: str | None = "show {id}") -> bool:
-    """Records a finding."""
+    """Records a finding with `key`. Returns whether the finding was new."""
     properties = {"visitId": "bq"}
     kind, name = FindingKind.DUPLICATE, "to-nomis-synch-visit-duplicate"
     return findings.record_finding(connection, key, kind, "visit", Severity.SERIOUS, name, properties, alert_command)
 
 
 def test_a_finding_and_its_alert_are_recorded_once(database: Database) -> None:
-    """However often a finding occurs, it is recorded once. Its alert has everything that a reader needs."""
+    """A finding that occurs twice is recorded once, with one alert.
+
+    The alert has the event with its properties and time, the domain, the severity and the command.
+    """
     with database.begin() as connection:
         assert record_one(connection)
         assert not record_one(connection)
@@ -66,7 +69,7 @@ def test_a_finding_and_its_alert_are_undone_together(database: Database) -> None
 
 
 def test_a_finding_without_a_command_has_no_alert(database: Database) -> None:
-    """A finding without a command is recorded, and no alert is sent."""
+    """A finding that is recorded without a command for its alert has no alert."""
     with database.begin() as connection:
         assert record_one(connection, alert_command=None)
         assert len(findings.list_findings(connection)) == 1
@@ -74,9 +77,9 @@ def test_a_finding_without_a_command_has_no_alert(database: Database) -> None:
 
 
 def test_findings_are_listed_and_resolved(database: Database) -> None:
-    """Findings are listed newest first, by status, kind or domain.
+    """Findings are listed newest first, and can be filtered by status, kind and domain.
 
-    Each is resolved once, with the name of the person.
+    Each can be resolved only once. It keeps the name of the person and the resolution.
     """
     with database.begin() as connection:
         for key in ("a", "b"):
@@ -124,9 +127,9 @@ def test_a_delivery_is_sent_once(database: Database) -> None:
 
 
 def test_another_sender_takes_over_an_expired_claim(database: Database) -> None:
-    """When a claim has expired, the delivery is due again with its progress.
+    """When a claim has expired, the delivery is due again and keeps its progress.
 
-    The first sender can no longer change it.
+    Once another sender has claimed the delivery, the first sender can no longer change it.
     """
     with database.begin() as connection:
         outbox.enqueue(connection, "a", "email", {})
@@ -144,7 +147,10 @@ def test_another_sender_takes_over_an_expired_claim(database: Database) -> None:
 
 
 def test_a_delivery_is_deferred_or_given_up(database: Database) -> None:
-    """A deferred delivery is due at its time, with its last error. A delivery that is given up on is never due."""
+    """A deferred delivery is due again at the given time, and keeps the error.
+
+    A delivery that is given up on is never due again.
+    """
     with database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {})
         mine = claim(connection, outbox.due(connection, 1)[0])
@@ -178,7 +184,7 @@ ATTEMPT = FailedAttempt(
 
 
 def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
-    """The last failure is found by the id that survives a redrive or, if there is none, by the SQS id."""
+    """The last failure of a message is found by its SNS id or, if no failure has that id, by its SQS id."""
     final = replace(ATTEMPT.failure, status=400, reason="no such room", recoverable=False)
     last = replace(ATTEMPT, message_id="m-2", attempt=2, failure=final)
     with database.begin() as connection:
@@ -191,7 +197,7 @@ def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
 
 
 def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
-    """Failures since a given time are counted, with a separate count of those that are recoverable."""
+    """Failures since a given time are counted by queue. Recoverable failures are counted separately from the others."""
     final = replace(ATTEMPT, failure=replace(ATTEMPT.failure, recoverable=False))
     old = replace(ATTEMPT, time=ATTEMPT.time - timedelta(days=2))
     with database.begin() as connection:
@@ -204,7 +210,7 @@ def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
 
 
 def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
-    """A path that is too long for its column is cut. Other records are not affected."""
+    """A text that is too long for its column, such as a path, is cut. Other records are not affected."""
     long = replace(ATTEMPT, entity="e" * 900, failure=replace(ATTEMPT.failure, path="/" + "p" * 900, reason="r" * 900))
     with database.begin() as connection:
         failures.record_failures(connection, [long, ATTEMPT])
@@ -216,7 +222,10 @@ def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
 
 
 def test_breakers_are_shared(database: Database) -> None:
-    """If one process reports a change of state, all processes see it."""
+    """A new state of a breaker is stored for all processes.
+
+    Setting the state that the breaker already has changes nothing.
+    """
     moment = now()
     with database.begin() as connection:
         assert breakers.set_breaker(connection, "nomis", "open", opened_at=moment, reason="status 503")
@@ -228,7 +237,10 @@ def test_breakers_are_shared(database: Database) -> None:
 
 
 def test_actions_are_recorded_with_operator_and_outcome(database: Database) -> None:
-    """Actions are listed newest first. An action is started until it is completed with a state, outcome and details."""
+    """Actions are listed newest first.
+
+    An action has the state `started` until it is completed with a state, an outcome and details.
+    """
     with database.begin() as connection:
         first = actions.start_action(
             connection, "jane", "duplicates resolve", "visit 8811002", {"dryRun": False}, "a:1"

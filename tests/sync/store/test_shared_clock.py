@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 
 @STEPS
 def test_a_clock_change_does_not_end_a_lease(database: Database, database_url: str, step: timedelta) -> None:
-    """A lease lasts its full length, both for a process whose clock changes and for a process that starts later."""
+    """After a change of the clock, neither a running process nor one that starts later can acquire a held lease."""
     assert Leases(database, "holder", 60).acquire("a")
     with time_machine.travel(now() + step):
         assert not Leases(database, "other", 60).acquire("a")
@@ -41,7 +41,7 @@ def test_a_clock_change_does_not_end_a_lease(database: Database, database_url: s
 
 @STEPS
 def test_a_clock_change_does_not_prolong_a_lease(database: Database, step: timedelta) -> None:
-    """An expired lease is taken over, whatever the local clock says."""
+    """An expired lease can be acquired, even if it was set to expire while the local clock was wrong."""
     holder, other = Leases(database, "holder", 60), Leases(database, "other", 60)
     with time_machine.travel(now() + step):
         assert holder.acquire("a")
@@ -51,7 +51,7 @@ def test_a_clock_change_does_not_prolong_a_lease(database: Database, step: timed
 
 @STEPS
 def test_a_clock_change_does_not_affect_a_delivery(database: Database, step: timedelta) -> None:
-    """After a change of the clock, a claimed delivery is not due to another sender, and a due delivery is not late."""
+    """After a change of the clock, a claimed delivery is still not due, and a delivery that was due before still is."""
     with database.begin() as connection:
         for key in ("claimed", "due"):
             outbox.enqueue(connection, key, "slack", {})
@@ -75,7 +75,10 @@ def test_a_clock_change_does_not_age_an_intent(database: Database, step: timedel
 
 
 def hold_by_a_wrong_clock(url: str) -> None:
-    """The code of a process whose clock is three hours slow."""
+    """The code of a process whose clock is three hours slow.
+
+    It records an intent, claims a delivery and acquires a lease.
+    """
     with time_machine.travel(now() - timedelta(hours=3)):
         database = Database(url)
         CreationStore(database, Telemetry(database, get_logger())).intend(VISIT, "bq", {}, {}, None)
@@ -103,7 +106,7 @@ def test_a_time_written_by_a_wrong_clock_is_right_for_others(database: Database,
 
 
 def test_rows_of_the_earlier_schema_keep_their_times(tmp_path: Path) -> None:
-    """A lease that an earlier version wrote ends when it should."""
+    """After an upgrade, the times of leases from an earlier version are still right, and so are those of new leases."""
     path = tmp_path / "old.db"
     database = Database(f"sqlite:///{path}")
     with database.begin() as connection:
@@ -125,7 +128,7 @@ def test_rows_of_the_earlier_schema_keep_their_times(tmp_path: Path) -> None:
 
 
 def test_each_database_has_its_own_clock(tmp_path: Path, sqlite_template: Path) -> None:
-    """A process with two databases stores each time by the clock of its database, and reads it by its own clock."""
+    """A process stores a time by the clock of the database concerned, and reads it by the process's own clock."""
     expires_at = now() + MINUTE
     stored = []
     for name, set_by in (("now", now()), ("ahead", now() + timedelta(hours=1))):

@@ -1,4 +1,4 @@
-"""Tracked events are buffered, written, read, and never lost."""
+"""Tracked events are buffered, written and read, and none of them is lost."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def stored(database: Database) -> Telemetry:
-    """Telemetry on a database."""
+    """Telemetry that stores its events in `database`."""
     return Telemetry(database, get_logger())
 
 
 def test_events_are_read_as_they_were_tracked(database: Database) -> None:
-    """Events are read oldest first, with properties as text and without unknown values. They are logged at once."""
+    """Events are logged at once and, after a flush, read oldest first.
+
+    Their properties are text, and properties that are None are left out.
+    """
     telemetry = stored(database)
     with capture_logs() as logs:
         telemetry.track("first", {"number": 5, "truth": True, "unknown": None})
@@ -44,7 +47,10 @@ def test_events_are_read_as_they_were_tracked(database: Database) -> None:
 
 
 def test_failures_are_warnings_and_differences_are_not(database: Database) -> None:
-    """Differences of activities are results, not warnings, although the replaced service calls them failures."""
+    """Failures are logged as warnings.
+
+    Differences that a reconciliation found are not, even if the name of the event ends with `failed`.
+    """
     telemetry = stored(database)
     levels = {
         "visit-create-failed": "warning",
@@ -59,7 +65,7 @@ def test_failures_are_warnings_and_differences_are_not(database: Database) -> No
 
 
 def test_events_are_filtered_by_name_and_time(database: Database) -> None:
-    """`name` and `since` filter the events, and both may be omitted."""
+    """`name` and `since` filter the events, each alone or both together."""
     telemetry = stored(database)
     telemetry.track("a", {})
     telemetry.flush()
@@ -74,7 +80,10 @@ def test_events_are_filtered_by_name_and_time(database: Database) -> None:
 
 
 def test_any_number_of_events_is_read_in_order(database: Database) -> None:
-    """Reads in pages of a thousand neither lose nor repeat an event, even if events have the same time."""
+    """Reading in pages neither loses nor repeats an event, even if all events have the same time.
+
+    `newest` selects the latest events.
+    """
     telemetry = stored(database)
     with time_machine.travel(now(), tick=False):
         for number in range(2500):
@@ -96,7 +105,7 @@ def test_a_full_buffer_is_written(database: Database) -> None:
 
 
 def test_an_event_is_stored_with_its_transaction(database: Database) -> None:
-    """If a transaction is rolled back, an event that was tracked within it is not stored."""
+    """An event that is tracked in a transaction is stored only if the transaction is committed."""
     telemetry = stored(database)
 
     def fail() -> None:
@@ -129,9 +138,9 @@ def test_many_threads_lose_nothing(database: Database) -> None:
 
 
 def test_an_outage_loses_nothing() -> None:
-    """While the database is unavailable, events are buffered.
+    """While the database is unavailable, events stay buffered and a flush raises `StoreUnavailable`.
 
-    A flush raises an error, and the next flush writes all events in order.
+    After the outage, a flush writes all events in order.
     """
     server = PostgresServer()
     try:
@@ -155,7 +164,7 @@ def test_an_outage_loses_nothing() -> None:
 
 
 def test_a_rejected_event_does_not_stop_the_others(database: Database) -> None:
-    """If the database rejects an event, the other events are written, now and later.
+    """If the database rejects an event, the other events of the same flush and of later flushes are written.
 
     The log names the rejected event.
     """

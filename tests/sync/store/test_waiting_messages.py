@@ -10,14 +10,17 @@ from sync.store.waiting_messages import WaitingMessage, count_waits, end_waits, 
 
 
 def waiting(key: str, waits_for: str = "service", *, minutes: int = 1, queue: str = "visit") -> WaitingMessage:
-    """A message that began to wait this number of minutes ago."""
+    """A message that began to wait `minutes` minutes ago. The service, if it waits for one, is NOMIS."""
     service = "nomis" if waits_for == "service" else None
     since = now() - timedelta(minutes=minutes)
     return WaitingMessage(queue, key, waits_for, service, "status 503", since, now() + timedelta(minutes=1))
 
 
 def test_a_message_waits_for_one_thing_at_a_time(database: Database) -> None:
-    """A new reason to wait replaces the earlier reason of a message. The wait ends when the message is handled."""
+    """When a message has a new reason to wait, it replaces the earlier one.
+
+    Ending the wait of a message leaves other queues unchanged.
+    """
     first, second = waiting("1"), waiting("1", "creation")
     with database.begin() as connection:
         record_waits(connection, [first, second, waiting("2"), waiting("1", queue="activity")])
@@ -28,7 +31,10 @@ def test_a_message_waits_for_one_thing_at_a_time(database: Database) -> None:
 
 
 def test_waits_are_counted_by_what_they_wait_for(database: Database) -> None:
-    """Waits for services come first. A wait begins with its first message. A message long overdue does not count."""
+    """Messages are counted by what they wait for, services first.
+
+    Each count has the time when the first of its messages began to wait. A message that is long overdue does not count.
+    """
     overdue = WaitingMessage("visit", "9", "lease", None, None, now(), now() - timedelta(days=2))
     with database.begin() as connection:
         record_waits(connection, [waiting("1", "creation"), waiting("2"), waiting("3", minutes=9), overdue])

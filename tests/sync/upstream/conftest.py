@@ -1,4 +1,4 @@
-"""The services over real HTTP, and a process with breakers that the tests check."""
+"""Fixtures: the services over real HTTP, and a process whose breakers the tests check."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.harness.recorded_calls import RecordedCalls
 
 @pytest.fixture
 def process(database: Database) -> Process:
-    """A process on an empty database."""
+    """The breakers of a process that starts with an empty database."""
     return Process(database)
 
 
 @pytest.fixture
 def recorded() -> RecordedCalls:
-    """The calls that the observer recorded."""
+    """The observer that records the calls of `services`."""
     return RecordedCalls()
 
 

@@ -16,7 +16,10 @@ from tests.harness.waiting import failure_of, in_thread, result_of
 
 @pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 502, 503, 504])
 def test_the_breaker_opens_if_most_calls_fail(process: Process, status: int | None) -> None:
-    """After three recoverable failures out of three calls the breaker opens, and further calls are refused."""
+    """If all of the first three calls to a service fail recoverably, its breaker opens.
+
+    Further calls to this service are refused, but calls to other services are not.
+    """
     process.fail(2, status)
     assert process.state is BreakerState.CLOSED
     process.fail(1, status)
@@ -27,14 +30,14 @@ def test_the_breaker_opens_if_most_calls_fail(process: Process, status: int | No
 
 @pytest.mark.parametrize("status", [302, 400, 404, 405, 413, 421])
 def test_a_response_of_a_gateway_counts_as_an_outage(process: Process, status: int) -> None:
-    """If a gateway responds instead of the service, the breaker opens."""
+    """If a gateway, not the service, responds to three calls, the breaker opens."""
     process.fail(3, status, from_service=False)
     assert process.state is BreakerState.OPEN
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, status: int) -> None:
-    """Refused credentials open the breaker. The first call after their correction closes it."""
+    """Refused credentials open the breaker, and failed trials open it again. The first successful call closes it."""
     process.fail(3, status)
     assert process.later(times.FIRST_PING_SECONDS)
     process.fail(TRIALS, status)
@@ -51,7 +54,7 @@ def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, stat
 def test_known_failed_records_do_not_speed_up_the_trials(
     process: Process, status: int | None, from_service: bool
 ) -> None:
-    """If no record can be at fault, calls about records that failed before do not try the service any sooner."""
+    """If errors cannot be the fault of a record, even calls about records that failed before try the service rarely."""
     seconds = 600
     tries, ends = 0, process.now + seconds
     while process.now < ends:
@@ -64,7 +67,10 @@ def test_known_failed_records_do_not_speed_up_the_trials(
 
 
 def test_a_look_up_between_failing_creates_proves_nothing(process: Process) -> None:
-    """If creates of a record fail, a look-up of the same record that succeeds does not close the breaker."""
+    """After a failed create, a successful look-up for the same record does not close the breaker.
+
+    A successful create does.
+    """
     error = UpstreamError(NOMIS, "POST", "/visits", status=503, message="no")
     for number in range(3):
         with process.breakers.working_on(f"visit:{number}"):
@@ -81,7 +87,7 @@ def test_a_look_up_between_failing_creates_proves_nothing(process: Process) -> N
 
 @pytest.mark.parametrize("status", [400, 404, 409])
 def test_refusals_are_not_an_outage(process: Process, status: int) -> None:
-    """A service that responds with 4xx is up. However many such responses there are, the breaker stays closed."""
+    """However many requests a service refuses with 400, 404 or 409, its breaker stays closed."""
     process.fail(30, status)
     assert process.state is BreakerState.CLOSED
 
@@ -95,7 +101,7 @@ def test_some_failures_among_successes_are_not_an_outage(process: Process) -> No
 
 
 def test_old_failures_are_forgotten(process: Process) -> None:
-    """Failures that are minutes apart do not add up if calls between them succeed."""
+    """Failures that are a minute apart do not open the breaker if calls between them succeed."""
     for _ in range(6):
         process.call(failing=True)
         process.now += times.BREAKER_WINDOW_SECONDS
@@ -104,7 +110,10 @@ def test_old_failures_are_forgotten(process: Process) -> None:
 
 
 def test_three_failing_records_are_an_outage_on_a_quiet_day(process: Process) -> None:
-    """Three failing records without a success between them open the breaker, whatever succeeded a minute before."""
+    """Three records that fail over some seconds without a success between them open the breaker.
+
+    Earlier successes do not prevent this.
+    """
     for _ in range(circuit.WINDOW_CALLS):
         process.call()
     for wait in (1, 10, 0):
@@ -115,7 +124,7 @@ def test_three_failing_records_are_an_outage_on_a_quiet_day(process: Process) ->
 
 
 def test_one_record_is_not_an_outage(process: Process) -> None:
-    """However often calls about one or two records fail, the service stays available to the others."""
+    """However often calls about the same two records fail, the breaker stays closed."""
     for _ in range(20):
         process.fail(1, status=500, path="/one")
         process.fail(1, status=500, path="/two")
@@ -124,7 +133,10 @@ def test_one_record_is_not_an_outage(process: Process) -> None:
 
 
 def test_calls_of_one_message_count_once(process: Process) -> None:
-    """A message is identified by its record, so its calls count once, whatever their paths."""
+    """Failed calls for one record count once, whatever their paths.
+
+    Failed calls to one path count once for each record.
+    """
     for number in range(20):
         with process.breakers.working_on("visit:aa"):
             process.fail(1, path=f"/{number}")
@@ -137,7 +149,7 @@ def test_calls_of_one_message_count_once(process: Process) -> None:
 
 
 def test_success_with_a_different_record_closes_the_breaker(process: Process) -> None:
-    """A success with a different record closes the breaker. Records that failed before do not open it again."""
+    """A successful call for a different record closes the breaker. Records that failed before do not open it again."""
     bad = [f"/{name}" for name in "abc"]
     for path in bad:
         process.fail(1, status=500, path=path)
@@ -153,7 +165,7 @@ def test_success_with_a_different_record_closes_the_breaker(process: Process) ->
 
 
 def test_records_that_failed_in_an_outage_count_in_the_next(process: Process) -> None:
-    """If a failed record later succeeds, the service was at fault, so the record counts again in the next outage."""
+    """If a call for a failed record later succeeds, the service was at fault, so the failed records count again."""
     for _ in range(2):
         for name in "abc":
             with process.breakers.working_on(name):
@@ -166,7 +178,7 @@ def test_records_that_failed_in_an_outage_count_in_the_next(process: Process) ->
 
 
 def test_three_failures_in_heavy_traffic_are_not_an_outage(process: Process) -> None:
-    """Among many successes, three calls in a row may fail without opening the breaker."""
+    """Three failures in a row, straight after many successes, do not open the breaker."""
     for _ in range(circuit.WINDOW_CALLS):
         process.call()
     for _ in range(3):
@@ -175,7 +187,7 @@ def test_three_failures_in_heavy_traffic_are_not_an_outage(process: Process) -> 
 
 
 def test_a_successful_ping_lets_one_call_try(process: Process) -> None:
-    """After a successful ping, one call at a time tries the service and other calls are refused.
+    """After a successful ping, one call at a time tries the service, and other calls are refused.
 
     A success closes the breaker.
     """
@@ -189,7 +201,7 @@ def test_a_successful_ping_lets_one_call_try(process: Process) -> None:
 
 
 def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process) -> None:
-    """While pings fail, no call is allowed, and one ping is sent after each pause."""
+    """While pings fail, no call is allowed, and a ping is sent about every two seconds."""
     process.down.add(NOMIS)
     open_in(process)
     for _ in range(600):
@@ -200,7 +212,7 @@ def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process)
 
 
 def test_trials_that_fail_double_the_pause(process: Process) -> None:
-    """A service that responds to pings but fails calls is tried less and less often, down to a few times a minute."""
+    """A service that responds to pings but not to calls is tried less and less often, down to a few times a minute."""
     open_in(process)
     pauses = []
     for _ in range(8):
@@ -235,7 +247,7 @@ def test_retry_after_delays_the_first_ping(process: Process) -> None:
 
 
 def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
-    """A process that drains nothing does not probe, so only its own calls show that a service is up again."""
+    """If a ping is due, a call sends it first, so a process that never probes also notices the end of an outage."""
     open_in(process)
     process.now += 1
     process.call()
@@ -244,7 +256,7 @@ def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
 
 
 def test_the_breaker_of_an_unused_service_closes(process: Process) -> None:
-    """If pings succeed and no call comes to try the service, the breaker closes by itself."""
+    """If a ping succeeds but no call tries the service for `UNTRIED_SECONDS`, the breaker closes by itself."""
     open_in(process)
     assert process.later(1)
     process.later(times.UNTRIED_SECONDS - 1)
@@ -254,7 +266,7 @@ def test_the_breaker_of_an_unused_service_closes(process: Process) -> None:
 
 
 def test_an_abandoned_trial_is_given_to_another_call(process: Process) -> None:
-    """A caller that vanishes during its trial does not keep the breaker half open for ever."""
+    """If a trial has no result after `MAX_TRIAL_SECONDS`, another call may try the service."""
     open_in(process)
     process.later(1)
     result_of(in_thread(process.breakers.before_call, NOMIS))

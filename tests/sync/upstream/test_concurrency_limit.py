@@ -67,9 +67,9 @@ def test_a_free_slot_goes_to_the_longest_waiter() -> None:
 
 
 def test_no_slot_is_exceeded_or_lost() -> None:
-    """Threads that come and go, even with errors, all get a slot.
+    """Threads that come and go, even with errors, never hold more slots than there are.
 
-    Afterwards three more threads get one, and a fourth waits.
+    Afterwards, all slots can be taken, and a further thread waits for one.
     """
     limit = ConcurrencyLimit("nomis", 3)
     inside, most = 0, 0
@@ -107,7 +107,7 @@ def test_no_slot_is_exceeded_or_lost() -> None:
 
 
 def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
-    """Ctrl+C during a wait leaves the queue unchanged, and the slot goes to the next thread."""
+    """A thread that is interrupted while it waits for a slot leaves the queue and takes no slot."""
     limit = ConcurrencyLimit("nomis", 1)
     main = threading.main_thread().ident
     assert main is not None
@@ -144,9 +144,9 @@ def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
     st.lists(st.tuples(st.sampled_from(["read", "slow", "write", "throttled", "asked", "restart"]), st.floats(0, 3))),
 )
 def test_the_limit_stays_between_one_and_the_maximum(maximum: int, events: list[tuple[str, float]]) -> None:
-    """Whatever calls return, at least one call is allowed.
+    """Whatever the results of calls, the limit stays between one and the maximum.
 
-    Once calls succeed again, the limit returns to the maximum.
+    Once calls succeed again, it returns to the maximum.
     """
     clock = Clock()
     limit = ConcurrencyLimit("nomis", maximum, clock)
@@ -172,10 +172,7 @@ def test_the_limit_stays_between_one_and_the_maximum(maximum: int, events: list[
 
 
 def test_only_a_burst_of_throttled_calls_halves_the_limit() -> None:
-    """A single throttled call changes nothing.
-
-    Several such calls within a second halve the limit, once in each burst.
-    """
+    """Fewer than `BURST` throttled calls change nothing. A burst of throttled calls halves the limit, but only once."""
     limit = warm(40, Clock())
     for _ in range(BURST - 1):
         limit.on_throttled()
@@ -201,7 +198,7 @@ def test_throttled_calls_far_apart_are_not_a_burst() -> None:
 
 
 def test_a_smaller_limit_applies_to_waiting_calls() -> None:
-    """After the limit is halved, a released slot goes to a waiting call only within the new limit."""
+    """After the limit is halved, a waiting call gets a slot only once fewer calls than the new limit are in flight."""
     limit = ConcurrencyLimit("nomis", 4)
     order: list[str] = []
 
@@ -239,7 +236,7 @@ def test_the_limit_grows_in_steps_up_to_the_maximum() -> None:
 
 
 def test_slow_responses_halve_the_limit_repeatedly() -> None:
-    """Responses that take many times as long as usual halve the limit, but one call is always allowed."""
+    """Responses that take many times as long as usual halve the limit repeatedly, but one call is always allowed."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(600):
@@ -274,7 +271,7 @@ def test_one_slow_response_changes_nothing() -> None:
 
 
 def test_the_usual_response_time_is_learnt_again() -> None:
-    """A service that is slower by day than by night does not stay limited to one call."""
+    """If a service stays slower than before, its new speed counts as usual, and the limit returns to the maximum."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(2_000):
@@ -289,7 +286,7 @@ def test_the_usual_response_time_is_learnt_again() -> None:
 
 
 def test_writes_do_not_affect_the_usual_response_time() -> None:
-    """A success without a time neither reduces the limit nor counts towards the usual time."""
+    """A success without a response time, such as that of a write, does not reduce the limit."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(600):
@@ -299,7 +296,7 @@ def test_writes_do_not_affect_the_usual_response_time() -> None:
 
 
 def test_after_an_outage_the_limit_grows_from_two() -> None:
-    """After an outage two calls are allowed, and each success allows one more, up to the maximum."""
+    """After an outage, two calls are allowed at first. Each success allows one more, up to the maximum."""
     limit = warm(40, Clock())
     limit.restart()
     seen = [limit.allowed]
@@ -333,7 +330,7 @@ def test_retry_after_holds_back_readers() -> None:
 
 
 def test_threads_beyond_the_limit_wait() -> None:
-    """A reader's threads beyond the current limit wait until it has grown or they give up."""
+    """Threads of a reader beyond the current limit wait until the limit has grown or the reader gives up."""
     limit = ConcurrencyLimit("nomis", 4)
     limit.restart()
     limit.wait_until_allowed(FIRST_IN_FLIGHT - 1, lambda: False)

@@ -1,4 +1,4 @@
-"""The stored text of a failed call contains none of the texts that the program sent."""
+"""The error of a failed call contains none of the texts in the request that a person may have written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ COMMENT = "Asked to see his sister, Ann Smith [both girls]; urgent"
     ],
 )
 def test_sent_texts_are_removed(message: str, kept: str) -> None:
-    """Sent texts are removed however they are quoted, whereas codes, rooms, times and field names stay."""
+    """Texts from the request are removed from an error however they are quoted.
+
+    Codes, rooms, times and field names stay.
+    """
     body = {"comment": COMMENT, "room": "MDI-1-1", "prisonId": "MDI", "start": "2023-05-22T09:00:00"}
     assert own_words(message, body) == kept
 
@@ -57,7 +60,7 @@ def test_sent_texts_are_removed(message: str, kept: str) -> None:
     ],
 )
 def test_an_escaped_or_cut_text_is_removed(quote: Callable[[str], str]) -> None:
-    """Sent texts are removed even if a service or gateway quotes them escaped or cut off."""
+    """A text from the request is removed from an error even if a service or gateway quotes it escaped or cut off."""
     comment = 'Sees O\'Brien & Son about <the> "will"; José comes too'
     kept = own_words(f"Could not execute: {quote(comment)} at MDI", {"comment": comment})
     assert kept.startswith("Could not execute")
@@ -72,7 +75,10 @@ def test_a_word_that_looks_like_a_code_is_removed() -> None:
 
 
 def test_texts_that_rules_search_for_are_kept() -> None:
-    """A text by which rules recognise an error is kept, even if a sent text contains part of it or the text is cut."""
+    """The words by which rules recognise duplicate rows are kept in an error.
+
+    They are kept even if the request contains some of them, or if they come late in a long text.
+    """
     for message in (f"Internal error: {NON_UNIQUE_TEXT}: 2", "x" * 2000 + NON_UNIQUE_TEXT):
         kept = own_words(message, {"comment": "unique result"})
         assert NON_UNIQUE_TEXT in kept
@@ -81,7 +87,7 @@ def test_texts_that_rules_search_for_are_kept() -> None:
 
 @given(st.text(st.characters(categories=("L", "Z", "P")), min_size=3, max_size=80).map(str.strip))
 def test_no_comment_is_stored(comment: str) -> None:
-    """No comment remains in the stored text of an error, whatever the comment contains."""
+    """A comment of at least three characters never remains in the text of an error, whatever it contains."""
     assume(len(comment) >= 3)
     kept = own_words(f"7: rejected value [{comment}]; codes 8", {"comment": comment})
     assert comment not in kept.replace("rejected value […]; codes", "")

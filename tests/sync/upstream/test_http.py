@@ -38,7 +38,10 @@ def get(pool: HTTPConnectionPool) -> HttpResponse:
 
 
 def test_a_request_is_sent_completely() -> None:
-    """A request has its method, target, host, headers, length and body, and nothing that the caller did not request."""
+    """A request has its method, target, host, headers, length and body.
+
+    The only other headers are those that name the program and ask for an uncompressed response.
+    """
     with host([OK, OK, OK]) as (made, pool):
         response = send(pool, "PUT", "/x%20y", {"Authorization": "Bearer t"}, b"{}")
         send(pool, "POST", "/empty", {}, None)
@@ -88,7 +91,7 @@ def test_a_closed_connection_is_not_reused() -> None:
     ],
 )
 def test_every_form_of_response_keeps_the_connection(response: bytes, data: bytes) -> None:
-    """Chunk extensions, trailers, provisional responses and responses without a body are read to their end."""
+    """Chunked responses, a `100 Continue` and responses without a body are read to the end. The connection is kept."""
     with host([response, OK]) as (made, pool):
         assert get(pool).data == data
         assert get(pool).data == b"hi"
@@ -104,7 +107,7 @@ def test_every_form_of_response_keeps_the_connection(response: bytes, data: byte
     ],
 )
 def test_a_connection_that_ends_with_its_response_is_not_reused(response: bytes) -> None:
-    """A connection ends after a response from an old server, with `Connection: close`, or without a length."""
+    """After a response in HTTP/1.0, with `Connection: close` or without a length, the connection is not reused."""
     with host([response], [OK]) as (made, pool):
         assert get(pool).data == b"hi"
         assert get(pool).data == b"hi"
@@ -146,7 +149,7 @@ def test_compressed_bodies_are_decompressed(encoding: str, body: bytes) -> None:
     ],
 )
 def test_a_malformed_response_is_a_lost_connection(response: bytes) -> None:
-    """If a response ends too early or is not HTTP, the connection counts as lost and is not reused."""
+    """If a response ends too early or is not a valid final response, the connection is lost and not reused."""
     with host([response], [OK]) as (_, pool):
         with pytest.raises(ConnectionLost):
             get(pool)
@@ -161,7 +164,7 @@ def test_silence_is_a_timeout(response: bytes) -> None:
 
 
 def test_a_request_that_was_not_sent_is_distinguished() -> None:
-    """If the port is closed, the host is unknown or the pool is closed, the service has received nothing."""
+    """The error is `NotSent` if the port is closed, the host is unknown or the pool is closed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -228,7 +231,7 @@ def test_excess_bytes_are_never_the_next_response(response: bytes) -> None:
 )
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 def test_the_time_limit_applies_to_the_whole_call(certificate: Path, beginning: bytes, secure: bool) -> None:
-    """A response that arrives byte by byte is never silent, but the call ends when it takes too long as a whole."""
+    """If a response arrives byte by byte, the call still ends when it takes too long as a whole."""
     over = threading.Event()
 
     def drip(listening: socket.socket) -> None:
@@ -280,7 +283,7 @@ def test_the_time_limit_applies_to_a_slow_server(certificate: Path, secure: bool
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for localhost that nobody trusts yet."""
+    """The file of a certificate for localhost that is not trusted by default."""
     path = tmp_path / "certificate.pem"
     write_certificate(path)
     return path
@@ -288,14 +291,14 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_head_and_body_are_sent_together(certificate: Path, secure: bool) -> None:
-    """A write is one packet or one TLS record, so a server that has the head also has the body."""
+    """A small request is sent as one packet or one TLS record, so a server that has its head also has its body."""
     pieces: list[bytes | int] = []
 
     def serve(listening: socket.socket) -> None:
         connection, _ = listening.accept()
         spoken = server_context(certificate).wrap_socket(connection, server_side=True) if secure else connection
         with spoken:
-            # One record is read at a time, whereas one read from a plain connection may return several packets.
+            # With TLS, one read returns one record. Without TLS, one read may return several packets.
             pieces.append(spoken.recv(65_536))
             if not secure:
                 pieces.append(_data_packets(spoken))
@@ -341,7 +344,7 @@ def test_tls_is_verified(certificate: Path) -> None:
 
 
 def test_a_handshake_that_fails_was_not_sent() -> None:
-    """A server that closes the connection or is silent during the TLS handshake has not received the request."""
+    """If a server is silent or closes the connection during the TLS handshake, the error is `NotSent`."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         pool = connection_pool(f"https://127.0.0.1:{listening.getsockname()[1]}", tls_context(None), 1, 0.5)
         with pytest.raises(NotSent, match=r"^timed out$"):
@@ -353,7 +356,7 @@ def test_a_handshake_that_fails_was_not_sent() -> None:
 
 
 def test_a_token_or_ping_uses_no_proxy_and_follows_no_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call for a token or a ping ignores proxies in the environment, follows no redirect and keeps no connection."""
+    """A call for a token or a ping uses no proxy, follows no redirect, and keeps neither its connection nor cookies."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     redirect = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Health pings, and the limits of size and time for pings and for calls."""
+"""Health pings, and the limits on the size and the time of pings and calls."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from sync.upstream.services import Services
 
 @contextmanager
 def responding(first: bytes, again: bytes = b"") -> Iterator[str]:
-    """A server that sends the first bytes, and then sends `again` without end, or waits.
+    """A server that sends `first`, and then sends `again` without end, or waits if `again` is empty.
 
-    Returns its address.
+    Yields the server's address.
     """
     listening = socket.create_server(("127.0.0.1", 0))
     accepted: list[socket.socket] = []
@@ -67,7 +67,7 @@ def bomb() -> bytes:
     return HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
-#: The pieces of each response: the first is sent once, the others repeatedly. The "gzip" piece is made when needed.
+#: The pieces of each response: the first is sent once, the second repeatedly. The "gzip" response is made when needed.
 ENDLESS: dict[str, tuple[bytes, ...]] = {
     "gzip": (),
     "without a length": (HEAD + b"\r\n", bytes(1_000_000)),
@@ -79,7 +79,7 @@ ENDLESS: dict[str, tuple[bytes, ...]] = {
 @pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS)
 @pytest.mark.parametrize("kind", ["call", "write", "token", "ping"])
 def test_no_response_is_read_beyond_the_size_limit(sandbox: Sandbox, kind: str, pieces: tuple[bytes, ...]) -> None:
-    """Calls, tokens and pings end at a size limit, whatever the form of the response.
+    """Calls, token requests and pings end at a size limit, whatever the form of the response.
 
     The outcome of a write is then unknown.
     """
@@ -109,7 +109,7 @@ def test_an_incomplete_compressed_body_is_refused(sandbox: Sandbox) -> None:
 
 
 def test_a_slow_ping_is_given_up(sandbox: Sandbox) -> None:
-    """The time limit applies to the whole ping, both head and body."""
+    """The time limit of a ping applies to the head and the body of the response together."""
     services = Services(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="trickle", ms=400)
     assert services.ping(UpstreamName.NOMIS, 0.5) == "timed out"
@@ -135,7 +135,7 @@ def test_a_slow_ping_is_given_up(sandbox: Sandbox) -> None:
     ],
 )
 def test_only_the_services_own_status_shows_that_it_is_up(sandbox: Sandbox, fault: dict[str, Any], reason: str) -> None:
-    """A redirect or a foreign page does not show that the service is up, so no call is tried."""
+    """A redirect, a server error, or a response without the status `UP` does not show that the service is up."""
     services = Services(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", **fault)
     assert services.ping(UpstreamName.NOMIS) == reason
@@ -145,7 +145,7 @@ def test_only_the_services_own_status_shows_that_it_is_up(sandbox: Sandbox, faul
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
 def test_calls_replace_a_missing_ping(sandbox: Sandbox, status: int) -> None:
-    """If a service has no ping, or a ping that we may not call, calls show whether the service is up."""
+    """If a service does not offer us a ping, `reach` reports no problem, so calls show whether the service is up."""
     services = Services(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", status=status)
     assert services.ping(UpstreamName.NOMIS) == f"status {status}"
@@ -154,7 +154,7 @@ def test_calls_replace_a_missing_ping(sandbox: Sandbox, status: int) -> None:
 
 
 def test_a_ping_needs_no_token(sandbox: Sandbox) -> None:
-    """A service responds to a ping that has no token."""
+    """A service is pinged without a token, so HMPPS Auth is not asked for one first."""
     services = Services(load_settings(sandbox.environment()))
     assert services.ping(UpstreamName.NOMIS) is None
     assert services.ping(UpstreamName.OAUTH) is None

@@ -25,7 +25,7 @@ APPOINTMENT = {"appointmentInstanceId": 5, "nomisEventId": 7}
 ADJUSTMENT = {"adjustmentId": "5", "nomisAdjustmentId": 7, "nomisAdjustmentCategory": "KEY-DATE"}
 
 LookUp = Callable[[ServiceClient], Any]
-#: Look-ups, each with the mapping that it should find and the fields that it requests.
+#: Look-ups, each with the mapping that it should find and the fields by which it looks the mapping up.
 LOOK_UPS: list[tuple[LookUp, dict[str, Any], tuple[str, ...]]] = [
     (lambda mapping: VISIT_MAPPINGS.get(mapping, "ab-cd"), VISIT, ("vsipId",)),
     (lambda mapping: VISIT_MAPPINGS.find(mapping, "ab-cd"), VISIT, ("vsipId",)),
@@ -55,20 +55,20 @@ NO_MAPPINGS: list[Any] = [{}, [], "ok", 1, True, {"status": "UP"}, {"content": [
 
 @pytest.fixture
 def mapping(sandbox: Sandbox) -> Iterator[ServiceClient]:
-    """The mapping service of the sandbox."""
+    """The client of the sandbox's mapping service."""
     services = Services(load_settings(sandbox.environment()))
     yield services.mapping
     services.close()
 
 
 def respond_with(sandbox: Sandbox, body: object) -> None:
-    """Makes the mapping service give this response to every read."""
+    """Makes the mapping service respond to every read with `body`."""
     sandbox.clear_faults()
     sandbox.fault("mapping", "GET", kind="status", status=200, body=body)
 
 
 def refused(mapping: ServiceClient, look_up: LookUp) -> str:
-    """The error of a look-up that does not accept its response."""
+    """The message of the error with which `look_up` refuses the response that it gets."""
     with pytest.raises(NotUnderstood, match=r"^mapping: GET /mapping/.*: status 200: ") as caught:
         look_up(mapping)
     assert caught.value.recoverable
@@ -79,9 +79,9 @@ def refused(mapping: ServiceClient, look_up: LookUp) -> str:
 def test_only_the_requested_mapping_is_accepted(
     sandbox: Sandbox, mapping: ServiceClient, look_up: LookUp, found: dict[str, Any], asked: tuple[str, ...]
 ) -> None:
-    """A partial mapping, or the mapping of another record, is an error.
+    """A response that is not a complete mapping of the requested record is refused.
 
-    It shows neither that there is a mapping nor that there is none.
+    Further fields, which the program does not know, are ignored.
     """
     for body in NO_MAPPINGS:
         respond_with(sandbox, body)
@@ -103,7 +103,7 @@ def test_only_the_requested_mapping_is_accepted(
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "key-date", "sentence", "SENTENCES", " SENTENCE"])
 def test_an_unknown_category_is_not_a_mapping(sandbox: Sandbox, mapping: ServiceClient, category: str) -> None:
-    """The numbers of the families overlap, so a mapping with an unknown category is refused."""
+    """A mapping with an unknown category is refused, since adjustments of different categories may share a number."""
     respond_with(sandbox, {**ADJUSTMENT, "nomisAdjustmentCategory": category})
     assert "nomisAdjustmentCategory" in refused(mapping, lambda client: ADJUSTMENT_MAPPINGS.find(client, "5"))
 

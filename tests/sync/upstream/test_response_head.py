@@ -17,7 +17,10 @@ VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_c
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=20), st.sampled_from([b"\r\n", b"\n"]))
 def test_fields_are_read_as_by_the_standard_library(fields: list[tuple[str, str]], end: bytes) -> None:
-    """Names, values and order of fields are as the standard library reads them, except white space around values."""
+    """Fields are read in the same order, and with the same names and values, as the standard library reads them.
+
+    Only the white space around values is removed.
+    """
     head = b"".join(f"{name}: {value}".encode("iso-8859-1") + end for name, value in fields) + end
     expected = [(name, value.strip(" \t")) for name, value in http.client.parse_headers(io.BytesIO(head)).items()]
     ours = parse_headers(io.BytesIO(head + b"the body"))
@@ -53,14 +56,14 @@ def test_fields_are_read_as_by_the_standard_library(fields: list[tuple[str, str]
     ],
 )
 def test_a_malformed_head_is_refused(head: bytes) -> None:
-    """A head that is incomplete, or has a line that could hide a length, is refused."""
+    """A head that is incomplete or too long, or has a line that is not a header field, is refused."""
     with pytest.raises(http.client.HTTPException):
         parse_headers(io.BytesIO(head))
 
 
 @pytest.mark.parametrize("value", [b"a" + b" " * 65_000 + b"b", b"\t" * 65_000, b" " * 65_000 + b"\r b"])
 def test_a_long_line_of_white_space_is_read_quickly(value: bytes) -> None:
-    """No time limit could stop the parsing of the head, so even a long line of white space must not take long."""
+    """Even a long line of white space is parsed within a second, since no time limit could stop the parsing."""
     started = time.process_time()
     with suppress(http.client.HTTPException):
         parse_headers(io.BytesIO(b"X:" + value + b"\r\n\r\n"))
@@ -68,13 +71,13 @@ def test_a_long_line_of_white_space_is_read_quickly(value: bytes) -> None:
 
 
 def test_the_standard_library_reads_the_rest() -> None:
-    """`http.client` reads the version, status, framing and length, and uses our reader only for the fields."""
+    """`HeadResponse` reads the fields with our parser, which refuses a line that continues the line before it."""
 
     class Socket:
         """The part of a socket that a response needs."""
 
         def makefile(self, _mode: str) -> io.BytesIO:
-            """Returns the bytes of a response."""
+            """Returns a stream with the bytes of a response."""
             return io.BytesIO(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\nX: a\r\n b\r\n\r\nhi")
 
     with pytest.raises(http.client.HTTPException, match="not a header field"):

@@ -1,4 +1,4 @@
-"""Pages of a list: valid pages, and responses that do not belong to a complete list."""
+"""Valid pages of a list are accepted, and responses that cannot belong to a complete list are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LISTING = Operation(UpstreamName.NOMIS, "GET", IDS, unparsed(dict, "page"))
 
 
 def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str, Any]:
-    """The page `number` of the numbers below `total`, in either format."""
+    """Page `number` of a list of the numbers below `total`. If `nested`, its counts are in an inner object."""
     pages = -(-total // size)
     content = list(range(total))[number * size : (number + 1) * size]
     counts = {"number": number, "size": size, "totalElements": total, "totalPages": pages}
@@ -33,7 +33,7 @@ def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str
 
 @given(st.integers(0, 60), st.integers(0, 8), st.integers(1, 20), st.booleans())
 def test_both_formats_of_a_page_are_accepted(total: int, number: int, size: int, nested: bool) -> None:
-    """With or without `last`, a page gives its content and whether it is the last one."""
+    """In either format, the content and the total of a page are read, and whether it is the last page."""
     page = parse_page(spring_page(total, number, size, nested=nested), number, size)
     assert list(page.content) == list(range(total))[number * size : (number + 1) * size]
     assert (page.total_elements, page.last) == (total, (number + 1) * size >= total)
@@ -88,7 +88,7 @@ def test_a_page_with_a_contradictory_count_is_refused(
     ],
 )
 def test_a_response_that_is_not_a_page_is_refused(sandbox: Sandbox, body: object) -> None:
-    """A response that is not a page, or a page that contradicts itself, never means that the list has ended."""
+    """A response that is not a page, or is a page that contradicts itself, is refused with a recoverable error."""
     with pytest.raises(ValueError, match=r"it|pages"):
         parse_page(body, 0, 10)
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=body)
@@ -102,7 +102,7 @@ def test_a_response_that_is_not_a_page_is_refused(sandbox: Sandbox, body: object
 
 @pytest.mark.parametrize("text", ["", "null"])
 def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
-    """An empty body does not mean that the list is empty."""
+    """An empty or `null` response is refused, and does not mean that the list is empty."""
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, text=text)
     services = Services(load_settings(sandbox.environment()))
     with pytest.raises(NotUnderstood, match="the response is empty"):
@@ -119,7 +119,10 @@ def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
     ids=["comes twice", "became shorter"],
 )
 def test_a_list_that_changed_between_its_pages_is_refused(sandbox: Sandbox, second: object) -> None:
-    """If an element comes twice, or the list became shorter, another element may be missing."""
+    """A list is refused if an element comes twice or the list becomes shorter between its pages.
+
+    In both cases, another element may be missing.
+    """
     first = {"content": [{"id": 1}, {"id": 2}], "totalElements": 3, "size": 2, "last": False}
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=first, query="page=0")
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=second, query="page=1")
@@ -130,7 +133,7 @@ def test_a_list_that_changed_between_its_pages_is_refused(sandbox: Sandbox, seco
 
 
 def test_lists_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None:
-    """Every list of the services, which may be empty, is read to its last page."""
+    """A list with several pages is read to its last page, and a list may be empty."""
     services = Services(load_settings(sandbox.environment()))
     nomis = services.nomis
     prisoners = Operation(UpstreamName.NOMIS, "GET", "/prisoners/ids", unparsed(dict, "page"), query=("active",))

@@ -26,13 +26,13 @@ from tests.harness.waiting import in_thread, result_of, until
 
 
 def tracked(database: Database, process: Process) -> Counter[str]:
-    """The number of telemetry events so far, by name."""
+    """Writes the telemetry of `process`. Returns the number of all stored events, by name."""
     process.telemetry.flush()
     return Counter(each["name"] for each in read_events(database))
 
 
 def test_a_trial_without_a_call_is_given_to_another_call(database: Database, sandbox: Sandbox) -> None:
-    """If an expired lease prevents the write of a trial, another call may try the service at once."""
+    """If an expired lease prevents a write that was to try a service, another call may try the service at once."""
     process = Process(database)
     open_in(process)
     process.later(1)
@@ -54,7 +54,7 @@ def test_a_trial_without_a_call_is_given_to_another_call(database: Database, san
 
 
 def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
-    """However the breaker closed, the client learns once that the number of calls should grow slowly."""
+    """However the breaker closed, `before_call` returns True once, for the first call afterwards."""
     process = Process(database)
     assert not process.breakers.before_call(NOMIS)
     open_in(process)
@@ -68,7 +68,7 @@ def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
 
 
 def test_calls_return_a_few_at_a_time(database: Database, sandbox: Sandbox) -> None:
-    """After an outage, forty waiting callers are admitted two at first, then more and more, and never all at once."""
+    """After an outage, two of forty waiting calls are admitted at first, and the limit then returns to the maximum."""
     process = Process(database)
     open_in(process)
     process.later(1)
@@ -113,7 +113,10 @@ def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: D
 
 
 def test_processes_share_the_state_of_a_breaker(database: Database, process: Process) -> None:
-    """If one process opens or closes its breaker, the other follows within seconds. One outage is reported."""
+    """If one process opens or closes a breaker, another process follows within `BREAKER_POLL_SECONDS`.
+
+    Both events are stored, and the other process can open the breaker again.
+    """
     other = Process(database)
     open_in(process)
     other.down.add(NOMIS)
@@ -132,7 +135,10 @@ def test_processes_share_the_state_of_a_breaker(database: Database, process: Pro
 
 
 def test_a_process_that_only_pings_does_not_close_the_breaker(database: Database, process: Process) -> None:
-    """While pings of one process succeed and trials of another fail, both allow only single trials."""
+    """While pings of one process succeed and trials of another fail, the breaker of neither closes.
+
+    Once nobody tries the service any more, both breakers close.
+    """
     idle = Process(database)
     for name in "abc":
         process.fail(1, status=500, path=f"/{name}")
@@ -153,7 +159,7 @@ def test_a_process_that_only_pings_does_not_close_the_breaker(database: Database
 
 
 def test_an_outage_that_two_processes_notice_is_reported_once(database: Database, process: Process) -> None:
-    """Two processes find independently that NOMIS is down, and one event is tracked."""
+    """If two processes find independently that NOMIS is down, only one event is tracked."""
     other = Process(database)
     open_in(process)
     open_in(other)
@@ -163,7 +169,7 @@ def test_an_outage_that_two_processes_notice_is_reported_once(database: Database
 
 
 def test_the_breaker_works_without_the_database() -> None:
-    """Without the database a breaker still opens and closes, but only for its own process."""
+    """If the database is unavailable, a breaker still opens and closes in its own process."""
     database = Database("postgresql://nobody@127.0.0.1:1/none")
     process = Process(database)
     open_in(process)
@@ -173,9 +179,9 @@ def test_the_breaker_works_without_the_database() -> None:
 
 
 def test_a_state_set_without_the_database_is_written_later() -> None:
-    """If an outage ends while the database is unavailable, its end is stored later.
+    """If an outage of a service ends while the database is unavailable, the end is stored later.
 
-    The next outage is reported.
+    The next outage is therefore reported.
     """
     server = PostgresServer()
     try:

@@ -1,4 +1,4 @@
-"""Tokens of HMPPS Auth are fetched once, are renewed in time, and have clear errors."""
+"""Tokens of HMPPS Auth are fetched once and renewed in time, and failures to get one have clear errors."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Clock:
         self.seconds = 1000.0
 
     def __call__(self) -> float:
-        """The seconds to which the clock is set."""
+        """The time in seconds to which the clock is set."""
         return self.seconds
 
 
 def issue_token(sandbox: Sandbox, token: object, **more: object) -> None:
-    """Makes HMPPS Auth respond once with this token."""
+    """Makes HMPPS Auth respond once with `token` and the fields in `more`."""
     body = {"access_token": token, "token_type": "bearer", **more}
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, body=body, times=1)
 
 
 def source(sandbox: Sandbox, clock: Clock | None = None, secret: str | None = None) -> TokenSource:
-    """A source of tokens for the client of NOMIS."""
+    """A source of tokens for the client of NOMIS, with `secret` if given, or else the right secret."""
     environment = sandbox.environment()
     base = environment["API_BASE_URL_OAUTH"]
     client_id, right = environment["SYSTEM_CLIENT_ID"], environment["SYSTEM_CLIENT_SECRET"]
@@ -41,7 +41,7 @@ def source(sandbox: Sandbox, clock: Clock | None = None, secret: str | None = No
 
 
 def test_a_token_is_given_for_the_credentials(sandbox: Sandbox) -> None:
-    """HMPPS Auth gets the client's id and secret. The token has the roles of the client."""
+    """HMPPS Auth gives a token with the client's roles in return for the client's id and secret."""
     held = authorities(source(sandbox).token())
     assert held is not None
     assert "ROLE_NOMIS_VISITS" in held
@@ -55,7 +55,7 @@ def test_a_token_that_is_not_a_jwt_has_unknown_roles(token: str) -> None:
 
 
 def test_one_fetch_for_many_threads(sandbox: Sandbox) -> None:
-    """Thirty-two threads that need a token at the same time cause one call."""
+    """Thirty-two threads that need a token at the same time share one call to HMPPS Auth."""
     issue_token(sandbox, "one", expires_in=3600)
     tokens = source(sandbox)
     together = threading.Barrier(32)
@@ -71,7 +71,7 @@ def test_one_fetch_for_many_threads(sandbox: Sandbox) -> None:
 
 
 def test_a_token_is_renewed_a_minute_before_its_expiry(sandbox: Sandbox) -> None:
-    """Until a minute before the expiry of a token, every caller gets the same token."""
+    """Callers get the same token until a minute before it expires, and then a new one."""
     issue_token(sandbox, "one", expires_in=600)
     issue_token(sandbox, "two", expires_in=600)
     clock = Clock()
@@ -84,7 +84,7 @@ def test_a_token_is_renewed_a_minute_before_its_expiry(sandbox: Sandbox) -> None
 
 
 def test_short_lived_token_is_used_more_than_once(sandbox: Sandbox) -> None:
-    """A token that lives for less than the margin is still used for half of its lifetime."""
+    """A token with a short lifetime is renewed only after half of that lifetime."""
     issue_token(sandbox, "one", expires_in=40)
     issue_token(sandbox, "two", expires_in=40)
     clock = Clock()
@@ -97,7 +97,7 @@ def test_short_lived_token_is_used_more_than_once(sandbox: Sandbox) -> None:
 
 
 def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
-    """A token that comes without a lifetime is valid for some minutes."""
+    """A token that comes without a lifetime is used for four minutes."""
     issue_token(sandbox, "one")
     issue_token(sandbox, "two")
     clock = Clock()
@@ -122,7 +122,10 @@ def test_only_the_refused_token_is_discarded(sandbox: Sandbox) -> None:
 
 
 def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
-    """The error about a token names HMPPS Auth, the call, the status and the client's service, but not the secret."""
+    """The error about refused credentials names HMPPS Auth, the call, the status and the client's service.
+
+    It names the settings to correct, but does not show the secret.
+    """
     with pytest.raises(NoToken) as caught:
         source(sandbox, secret="s3cret").token()
     assert str(caught.value) == (
@@ -134,7 +137,7 @@ def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 503])
 @pytest.mark.parametrize("text", ["<html>Sign in</html>", "{}", "[]", "null", "", '{"error": "server_error"}'])
 def test_a_response_without_a_token_is_recoverable(sandbox: Sandbox, status: int, text: str) -> None:
-    """A response without a token is never the fault of a message. No redirect is followed."""
+    """If a response has no token, the error is recoverable, whatever the status. No redirect is followed."""
     headers = {"Location": "/auth/health/ping"} if status == 302 else {}
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=status, text=text, headers=headers)
     with pytest.raises(NoToken) as caught:
@@ -145,7 +148,7 @@ def test_a_response_without_a_token_is_recoverable(sandbox: Sandbox, status: int
 
 @pytest.mark.parametrize("token", [None, "", " ", 7, ["a"], {"a": 1}, True, "two words", "line\nbreak", "\u00e9"])
 def test_only_text_that_fits_a_header_is_a_token(sandbox: Sandbox, token: object) -> None:
-    """A token in the response that is not text, or does not fit a header, is refused."""
+    """An `access_token` that is not text, or that does not fit in a header, is refused."""
     issue_token(sandbox, token, expires_in=3600)
     with pytest.raises(NoToken, match="no valid access_token"):
         source(sandbox).token()
@@ -161,7 +164,7 @@ def test_an_invalid_lifetime_is_refused(sandbox: Sandbox, expires_in: object) ->
 
 @pytest.mark.parametrize("expires_in", ["1e400", "3600"])
 def test_a_lifetime_may_be_text(sandbox: Sandbox, expires_in: str) -> None:
-    """A lifetime that is written as text is read. A lifetime beyond all limits is refused."""
+    """A lifetime may be written as text, but one that is too large for a number is refused."""
     text = json.dumps({"access_token": "one", "expires_in": expires_in})
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, text=text)
     if expires_in == "3600":

@@ -41,7 +41,7 @@ def statuses_of_pages(sandbox: Sandbox) -> list[int]:
 
 
 def test_responses_are_decoded(sandbox: Sandbox, services: Services) -> None:
-    """The response to a read is decoded, page by page."""
+    """A page of prisoners is decoded, with its number and the totals of the list."""
     page = nomis_prisoners.prisoner_page(services.nomis, 1, 50)
     assert (page.number, page.total_elements, page.total_pages, page.last) == (1, 200, 4, False)
     first = nomis_prisoners.prisoner_page(services.nomis, 0, 50)
@@ -50,7 +50,7 @@ def test_responses_are_decoded(sandbox: Sandbox, services: Services) -> None:
 
 
 def test_404_is_none_only_for_a_look_up(services: Services) -> None:
-    """A look-up returns None for 404. A read of a record that must exist raises an error with the status."""
+    """A look-up returns None after a 404. A read of a record that must exist raises an error with the status."""
     assert nomis_incentives.current_iep(services.nomis, 1) is None
     assert VISIT_MAPPINGS.find(services.mapping, "no-such") is None
     with pytest.raises(UpstreamError, match=r"^mapping: GET /mapping/visits/vsipId/no-such: status 404: Not Found: "):
@@ -61,7 +61,7 @@ def test_404_is_none_only_for_a_look_up(services: Services) -> None:
     "text", ["", "default backend - 404", '{"status": 404, "error": "Not Found"}', '{"message": "no Route matched"}']
 )
 def test_404_of_a_gateway_is_not_none(sandbox: Sandbox, services: Services, text: str) -> None:
-    """A gateway responds 404 to any path, so only the service's own error body means that the record is absent."""
+    """A gateway may send a 404 for any path, so only the service's own error body means that the record is absent."""
     sandbox.fault("mapping", kind="status", status=404, text=text)
     with pytest.raises(UpstreamError, match="status 404") as caught:
         VISIT_MAPPINGS.find(services.mapping, "no-such")
@@ -99,7 +99,7 @@ def test_lost_response_of_a_write_is_unknown(sandbox: Sandbox, services: Service
 
 
 def test_a_write_is_never_sent_twice(sandbox: Sandbox, services: Services) -> None:
-    """A PUT that lost its connection may still be under way, so the client does not repeat it."""
+    """If the connection is lost during a PUT, the service may still apply it, so the client does not repeat it."""
     fault = sandbox.fault("nomis", "PUT", kind="reset_after_write")
     with pytest.raises(UpstreamError) as caught:
         services.nomis.call("PUT", "/activities/1/allocation", body={})
@@ -177,7 +177,7 @@ def test_refused_connection_is_known(sandbox: Sandbox) -> None:
 def test_each_status_has_its_class_of_error(
     sandbox: Sandbox, services: Services, status: int, recoverable: bool, unknown: bool
 ) -> None:
-    """The class of an error says whether a repeat may help, and whether a write may have been applied."""
+    """The status of an error decides whether a retry may help, and whether a write may have been applied."""
     sandbox.fault("nomis", "POST", kind="status", status=status)
     with pytest.raises(UpstreamError, match=f"^nomis: POST /prisoners/A1234BC/visits: status {status}: ") as caught:
         post_visit(services)
@@ -196,10 +196,10 @@ OF_SOMEBODY_ELSE = ["", "<html>Bad Gateway</html>", '{"timestamp": 1, "status": 
 def test_a_response_of_another_server_is_a_fault_of_the_network(
     sandbox: Sandbox, services: Services, status: int, text: str
 ) -> None:
-    """If a gateway or another server responds, a write may have been applied.
+    """If a gateway or another server responds, the error is recoverable, and a write may have been applied.
 
-    Only 401, 403 and 429 without a body are decided before the service writes. After such a 401 the write is sent again
-    with a new token.
+    Only after a 401, 403 or 429 without a body is it certain that the write was not applied. After such a 401, the
+    write is sent again with a new token.
     """
     headers = {"Location": "/health/ping"} if status < 400 else {}
     fault = sandbox.fault("nomis", kind="status", status=status, text=text, headers=headers)
@@ -227,7 +227,10 @@ def test_a_response_of_another_server_is_a_fault_of_the_network(
 )
 @pytest.mark.parametrize("field", ["userMessage", "developerMessage"])
 def test_a_404_for_an_unknown_path_proves_nothing(sandbox: Sandbox, services: Services, words: str, field: str) -> None:
-    """If the URL is wrong, the service's own 404 proves nothing about the record, and a write counts as refused."""
+    """If the service's own 404 is about an unknown path, it proves nothing about the record.
+
+    A write with that response was not applied.
+    """
     body = {"status": 404, "userMessage": "Not found", "developerMessage": "Not found", field: words}
     sandbox.fault("mapping", kind="status", status=404, body=body)
     with pytest.raises(UpstreamError, match="status 404") as caught:
@@ -260,7 +263,7 @@ def test_only_a_known_text_makes_a_500_a_refusal(
 
 
 def test_only_one_text_means_an_appointment_in_a_cell(sandbox: Sandbox, services: Services) -> None:
-    """One known text of a 500 means that NOMIS cannot store an appointment without a location. Other texts do not."""
+    """A 500 for a new appointment without a location is recoverable unless its text is the one for that case."""
     words = "Unexpected error: Could not commit JPA transaction"
     sandbox.fault("nomis", "POST", kind="status", status=500, body={"status": 500, "userMessage": words})
     with pytest.raises(UpstreamError) as caught:
@@ -269,7 +272,7 @@ def test_only_one_text_means_an_appointment_in_a_cell(sandbox: Sandbox, services
 
 
 def test_duplicate_rows_are_permanent(sandbox: Sandbox, services: Services) -> None:
-    """NOMIS's 500 about a result that is not unique is distinguished from the 500s that a retry resolves."""
+    """NOMIS's 500 about a result that is not unique is not recoverable, unlike other 500s."""
     body = {"userMessage": "Unexpected error: query did not return a unique result: 2"}
     sandbox.fault("nomis", kind="status", status=500, body=body)
     with pytest.raises(UpstreamError) as caught:
@@ -290,7 +293,7 @@ def test_a_conflict_has_both_mappings(services: Services) -> None:
 
 
 def test_retry_after_is_kept(sandbox: Sandbox, services: Services) -> None:
-    """The error contains the wait that a service asks for."""
+    """The error has the number of seconds that a service asks callers to wait."""
     sandbox.fault("nomis", kind="rate_limited", retry_after=7)
     with pytest.raises(UpstreamError) as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -326,7 +329,7 @@ def test_retry_after_is_seconds_or_a_date(
 
 
 def test_observers_are_informed_of_every_call(sandbox: Sandbox, services: Services, recorded: RecordedCalls) -> None:
-    """An observer gets the service and the error of each call."""
+    """An observer gets the service, the method and the error, if any, of each call."""
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     sandbox.fault("mapping", kind="status", status=503, times=1)
     with pytest.raises(UpstreamError):
@@ -338,7 +341,7 @@ def test_observers_are_informed_of_every_call(sandbox: Sandbox, services: Servic
 def test_a_missing_optional_route_does_not_count_as_an_outage(
     services: Services, recorded: RecordedCalls, may_lack_route: bool
 ) -> None:
-    """If there is another route, a missing optional route counts as a success.
+    """With `may_lack_route`, a missing route counts as a success for observers, but the caller still gets an error.
 
     A missing record is not a missing route.
     """
@@ -359,7 +362,7 @@ def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
     with ThreadPoolExecutor(40) as pool:
         list(pool.map(nomis_prisoners.prisoner_page, [drain, reconciliation] * 20, range(40), repeat(10)))
     services.close()
-    # A service sees the end of a call just after its caller does, so one call may briefly count as two.
+    # A service sees the end of a call just after its caller does, so an ended call may briefly count too.
     assert 1 < sandbox.load()["nomis"] <= 10
 
 
@@ -380,7 +383,7 @@ def test_segments_are_quoted() -> None:
 
 
 def test_errors_do_not_quote_the_request(sandbox: Sandbox, services: Services) -> None:
-    """NOMIS quotes a text that it refuses, but errors and records do not contain the text."""
+    """If NOMIS quotes a text that it refuses, neither the error nor the recorded failure contains the text."""
     message = "Field error on field 'comment': rejected value [Visit of his sister Ann]; codes [Size]; errorCode 1001"
     body = {"status": 400, "userMessage": message, "developerMessage": message}
     sandbox.fault("nomis", kind="status", status=400, body=body)

@@ -1,4 +1,4 @@
-"""Nothing is concluded from responses that do not match the request."""
+"""Nothing is concluded from a response that cannot be used or is about a different record."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_unusual_responses_are_read(sandbox: Sandbox, services: Services, kind: 
 
 
 def test_html_instead_of_json_is_an_error(sandbox: Sandbox, services: Services) -> None:
-    """If a read gets HTML instead of JSON, that is an error without an unknown outcome."""
+    """If the response to a read is HTML instead of JSON, the read fails, but its outcome is not unknown."""
     sandbox.fault("nomis", kind="html")
     with pytest.raises(UpstreamError, match="not valid JSON") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -108,7 +108,7 @@ def test_no_domain_is_left_out() -> None:
 def test_an_empty_response_of_a_publisher_proves_nothing(
     sandbox: Sandbox, services: Services, publisher: UpstreamName, text: str
 ) -> None:
-    """An empty 200 in response to a read of a DPS record is an error, which the breaker counts."""
+    """A 200 with an empty or `null` body, in response to a read of a DPS record, is a recoverable error."""
     (name,) = (client.service for client in CLIENTS if client.address_variable == publisher.address_variable)
     sandbox.fault(name, kind="status", status=200, text=text)
     with pytest.raises(NotUnderstood, match="status 200: the response is empty") as caught:
@@ -118,7 +118,7 @@ def test_an_empty_response_of_a_publisher_proves_nothing(
 
 @pytest.mark.parametrize("text", ["", "null"])
 def test_an_empty_response_never_means_none(sandbox: Sandbox, services: Services, text: str) -> None:
-    """An empty 200 in response to a look-up or a read is an error, which the breaker counts."""
+    """A 200 with an empty or `null` body, in response to a look-up or another read, is a recoverable error."""
     for service in ("nomis", "mapping"):
         sandbox.fault(service, kind="status", status=200, text=text)
     for read in (
@@ -186,7 +186,7 @@ def test_unusable_response_of_a_create_is_unknown(sandbox: Sandbox, services: Se
 def test_a_response_about_another_record_is_refused(
     sandbox: Sandbox, services: Services, service: str, read: Callable[[Services], object], body: object
 ) -> None:
-    """A response counts only if it is about the requested record."""
+    """A response to a read is refused if it is about a different record or is not a record at all."""
     sandbox.fault(service, kind="status", status=200, body=body)
     with pytest.raises(NotUnderstood) as caught:
         read(services)
@@ -200,7 +200,7 @@ def test_a_response_about_another_record_is_refused(
 
 
 def test_a_create_for_another_booking_is_unknown(sandbox: Sandbox, services: Services) -> None:
-    """If the response is about another booking, or its number is invalid, the outcome of the create is unknown."""
+    """If the response to a create is about another booking or lacks a valid number, the outcome is unknown."""
     for body in ({"bookingId": 9, "sequence": 1}, {"bookingId": 5, "sequence": 0}, {"bookingId": 5}, "ok", None):
         sandbox.clear_faults()
         sandbox.fault("nomis", "POST", kind="status", status=201, text=orjson.dumps(body).decode())
