@@ -197,13 +197,13 @@ def _tables() -> dict[str, str]:
     classes = "".join(f"| `{each}` | {each.meaning} | {each.action} |\n" for each in FailureClass)
     failures = [(each.when, each.text) for each in (ROUTING, *ADVICE)]
     rows = [
-        ("any error or none, while NOMIS may have the record without a mapping", UNFINISHED_HINT),
+        ("any error, or none, if NOMIS may have the record without a mapping", UNFINISHED_HINT),
         *failures,
         ("none was recorded", NO_FAILURE_HINT),
     ]
     advice = "".join(f"| {when} | {text} |\n" for when, text in rows)
     return {
-        "dead letter classes": f"| class | what it means | do |\n| --- | --- | --- |\n{classes}",
+        "dead letter classes": f"| class | what it means | what to do |\n| --- | --- | --- |\n{classes}",
         "dead letter advice": f"| the last error | the advice |\n| --- | --- |\n{advice}",
     }
 
