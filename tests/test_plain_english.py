@@ -1,4 +1,4 @@
-"""Texts for people are in plain British English, without certain habits that read like a translation.
+"""Texts for people are in plain British English, without certain phrases that read like a translation.
 
 The tests read the documents, templates and manifests, and every docstring, comment and message in the program. The help
 texts are among the messages, and also on the generated pages in `doc/`.

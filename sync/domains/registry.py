@@ -130,7 +130,7 @@ def missing_roles(service: UpstreamName, authorities: frozenset[str]) -> list[st
 
 
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:
-    """The variables that look like the switch of an event but do not match any event, with their values.
+    """The variables that look like event switches but do not match any event, with their values.
 
     They have no effect. A variable that is false was meant to stop an event, but does not.
     """

@@ -46,7 +46,10 @@ class CreatedSince(BookingList):
         return self.population_of(self._bookings_with(ids, {}, reads), reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The population, with the bookings of the adjustments in its gaps added; these bookings are read again."""
+        """The population, plus the bookings of the adjustments that were its gaps.
+
+        A booking that it already contained is read again, with these adjustments too.
+        """
         if not (population.gaps or population.unread):
             return population
         known = {booking.id: booking.created for unit in population.units for booking in bookings_of(unit)}

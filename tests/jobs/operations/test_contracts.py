@@ -129,7 +129,8 @@ def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) 
 def test_slack_gets_each_change_once(app: App, sandbox: Sandbox) -> None:
     """With `--notify`, Slack gets each change once: a check that finds nothing new posts nothing.
 
-    The exit code is then 0 whatever differs, since a weekly job should not fail because of a known difference.
+    With `--notify` the exit code is 0 whatever differs, so that a weekly job does not fail because of a known
+    difference.
     """
     sandbox.reset(prisoners=50, generation="2023")
     app.run_ok("contracts", "check", "--notify")
