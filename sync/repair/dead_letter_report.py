@@ -50,7 +50,7 @@ class FailureClass(StrEnum):
 
     @property
     def action(self) -> str:
-        """The action for messages of this class, for people; `QUEUE` stands for the queue."""
+        """The action for messages of this class, for people. `QUEUE` stands for the queue, and `ID` for the message."""
         return _TEXTS[self][1]
 
 
@@ -78,12 +78,12 @@ _TEXTS = {
         "the request was refused, and would be refused again",
         (
             "housekeeping gives up on the message. Read the advice in `dlq show QUEUE`: correct the data and run "
-            "`dlq retry QUEUE`, or run `dlq purge QUEUE`"
+            "`dlq retry QUEUE`, or run `dlq purge QUEUE --message ID`"
         ),
     ),
     FailureClass.UNREADABLE: (
         "the message is not valid",
-        "housekeeping gives up on it. Inform the publisher's team, then run `dlq purge QUEUE`",
+        "housekeeping gives up on it. Inform the publisher's team, then run `dlq purge QUEUE --message ID`",
     ),
     FailureClass.UNKNOWN: (
         "no failure was recorded: the process died, or a person put the message on the queue",
