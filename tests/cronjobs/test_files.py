@@ -90,7 +90,7 @@ def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
 
 def test_the_documentation_names_the_newest_schema() -> None:
     """The table of versions and schemas in `doc/deploy.md` gives the newest schema for this version."""
-    assert f"| this one | {newest_revision()} |" in (ROOT.parent / "doc" / "deploy.md").read_text()
+    assert f"| this version | {newest_revision()} |" in (ROOT.parent / "doc" / "deploy.md").read_text()
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
