@@ -68,7 +68,7 @@ _LIBRARY_ROWS = (
     (
         "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN",
         "",
-        "provider `aws`: the keys of the process; only the keys of a queue take precedence",
+        "provider `aws`: the keys of the process; only the keys of a queue take precedence over them",
     ),
     (
         "AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_SESSION_NAME",
@@ -105,7 +105,7 @@ _LIBRARY_ROWS = (
 _FEATURES_HEAD = """
 ## For each event type
 
-With `false`, the events of the type are acknowledged but not handled: NOMIS never gets their changes.
+With `false`, events of the type are acknowledged but not handled, so NOMIS never gets the changes that they announce.
 
 | variable | default | event type |
 | --- | --- | --- |

@@ -33,13 +33,14 @@ _FOOTER = """
 | --- | --- |
 | `message-failed` | an attempt to handle a message failed; the properties say where, why and whether a retry may help |
 | `message-unhandled` | a message of an unknown type (`eventType`, shortened if it is long) was acknowledged |
-| `<event type>-sent-to-dlq` | the last attempt failed, so SQS moves the message to the dead letter queue |
+| `<event type>-sent-to-dlq` | the last attempt to handle a message failed, so SQS moves it to the dead letter queue |
 | `dead-letter-given-up` | housekeeping no longer returns a message to its queue; `advice` says what a person must do |
 | `create-mapping-retry-failure` | a mapping retry failed; `retryMessage` has the mapping |
 
 ## Events of a resync
 
-`prisoner-to-nomis resync` tracks one of these telemetry events, in addition to those of the event whose work it does:
+`prisoner-to-nomis resync` tracks one of these telemetry events, in addition to those of the event type whose work it
+does:
 
 | kind | telemetry event |
 | --- | --- |

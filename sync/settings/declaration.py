@@ -54,7 +54,7 @@ class Settings(BaseModel):
 
     api_timeout_seconds: Seconds = Field(60, description="time limit of one call to a service")
     api_ca_bundle: Certificates | None = Field(
-        None, description="file of certificate authorities for the upstream services; unset: the system's own"
+        None, description="file of certificate authorities for the upstream services; unset: those of the system"
     )
 
     hmpps_sqs_provider: Literal["aws", "localstack"] = Field(
@@ -100,7 +100,9 @@ class Settings(BaseModel):
         "sqlite:///prisoner-to-nomis.db",
         description="SQLAlchemy URL of the database: SQLite, or PostgreSQL in production",
     )
-    database_auto_upgrade: bool = Field(True, description="upgrades the database to the current schema at start")
+    database_auto_upgrade: bool = Field(
+        True, description="whether the database is upgraded to the current schema at start"
+    )
 
     drain_interval_seconds: Seconds = Field(5, description="pause between the micro-batches of a queue")
     drain_concurrency: int = Field(
@@ -118,7 +120,8 @@ class Settings(BaseModel):
     )
     creation_settling_seconds: Seconds = Field(
         10,
-        description="how long a write without a response may still be under way after the longest possible call",
+        description="how long a write without a response may still be under way after the longest time that its call "
+        "can take",
     )
     creation_wait_seconds: float = Field(
         300,
@@ -147,7 +150,8 @@ class Settings(BaseModel):
     )
     reports_sentencing_reconciliation_all_prisoners: bool = Field(
         False,
-        description="compares the adjustments of every prisoner's latest booking, not only those of active prisoners",
+        description="whether the adjustments reconciliation compares the latest bookings of all prisoners, not only "
+        "those of active prisoners",
     )
     reconciliation_recheck_seconds: float = Field(
         15, ge=0, le=86_400, description="wait before the differences are read again"
@@ -157,7 +161,7 @@ class Settings(BaseModel):
         ge=0,
         le=YEAR_SECONDS / 60,
         description="a difference is in flight, not a mismatch, "
-        "if the record of either side was changed less than this long ago",
+        "if the record on either side was changed less than this long ago",
     )
     reconciliation_near_hours: float = Field(
         24,
@@ -169,7 +173,10 @@ class Settings(BaseModel):
         None, description="CSV file of excluded bookings (`bookingId,reason,date`), or its lines separated by `;`"
     )
     reconciliation_max_page_errors: int = Field(
-        30, ge=0, le=1_000_000, description="maximum number of pages that may fail; if more do, the run fails"
+        30,
+        ge=0,
+        le=1_000_000,
+        description="maximum number of pages of the list that may be unreadable; if more are, the run fails",
     )
     reconciliation_max_unreadable_percent: float = Field(
         5, ge=0, le=100, description="percentage of unread records above which a run fails"
@@ -248,8 +255,8 @@ class Settings(BaseModel):
     )
     scheduler_reconciliation: bool = Field(
         True,
-        description="whether the scheduler runs the reconciliation of incentives, and the reconciliations without a "
-        "separate switch (false: CronJobs do)",
+        description="whether the scheduler runs the reconciliation of incentives, and each reconciliation whose own "
+        "switch is not set (false: CronJobs do)",
     )
     scheduler_housekeeping: bool = Field(
         True, description="whether the scheduler runs the DLQ housekeeping (false: a CronJob does)"
@@ -292,15 +299,21 @@ class Settings(BaseModel):
     slack_token: SecretStr | None = Field(
         None, description="token of the Slack app; unset: Slack is off, and the log says so once"
     )
-    slack_channel: str = Field("#sycon-alerts", description="Slack channel of the alerts")
+    slack_channel: str = Field("#sycon-alerts", description="Slack channel for alerts and reports")
     slack_api_url: Address | None = Field(None, description="address of the Slack API; unset: Slack's own")
     smtp_url: MailServer | None = Field(
         None, description="mail server, as `smtp://user:password@host:port` or `smtps://…`; unset: no email"
     )
     reports_email_to: MailAddresses = Field((), description="recipients of the reports, separated by commas")
-    reports_email_from: MailAddress | None = Field(None, description="sender of the reports")
-    alerts_mask_prisoners: bool = Field(False, description="masks prisoner numbers and booking ids in Slack and email")
-    logs_mask_prisoners: bool = Field(False, description="masks prisoner numbers and booking ids in the log")
+    reports_email_from: MailAddress | None = Field(
+        None, description="sender of the reports; unset: the first recipient"
+    )
+    alerts_mask_prisoners: bool = Field(
+        False, description="whether prisoner numbers and booking ids are masked in Slack and email"
+    )
+    logs_mask_prisoners: bool = Field(
+        False, description="whether prisoner numbers and booking ids are masked in the log"
+    )
     environment_name: str = Field("Production", description="name of the environment in alerts and reports")
 
     applicationinsights_connection_string: ConnectionString | None = Field(
@@ -318,7 +331,7 @@ class Settings(BaseModel):
         (4729570, 4729550), description="visitors of the fixed visit in `python -m sandbox --mock-publishers`"
     )
     log_format: Literal["json", "console"] | None = Field(
-        None, description="`json`, or `console`, which is the default on a terminal"
+        None, description="`json` or `console`; unset: `console` on a terminal, otherwise `json`"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="lowest level that is logged; unset on a terminal: `WARNING`, except for `scheduler`"
