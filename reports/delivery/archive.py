@@ -1,7 +1,7 @@
 """The archive of reports: a folder or a bucket, with a folder for each run and an index of all runs.
 
 The folders of incentive runs are at the root, as they were before there were other reconciliations. The run folders of
-each other reconciliation are in a folder that has the name of the reconciliation.
+every other reconciliation are in a folder with the name of that reconciliation.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Progress is recorded before and after each post. If it is not known whether a post succeeded, the channel is searched
 for the message, by a key in the message's metadata, or for the file, by its name, before anything is posted again. If
-Slack refuses the content of a part, the other parts are still sent. A refused message is posted again as plain text; if
+Slack refuses the content of a part, the other parts are still sent. A refused message is sent again as plain text; if
 Slack refuses that too, the reason is recorded.
 """
 
@@ -271,7 +271,7 @@ class _Steps:
         return None
 
     def _pages(self, method: Callable[..., Any], **options: Any) -> Iterator[Any]:
-        """Yields the first pages of the response to `method`, at most `_MOST_PAGES`.
+        """Yields the pages that `method` returns, at most the first `_MOST_PAGES`.
 
         Stops if Slack refuses a call, for example because a permission is missing. Raises `TryLater`.
         """

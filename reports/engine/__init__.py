@@ -9,9 +9,9 @@ A run passes through these modules from top to bottom:
 - `checkpoints`: a record of each finished unit, from which an interrupted run is resumed
 - `join`: brings both sides of a record into one row of the `frame`
 - `compare`: finds the rows that differ, and in which of the `fields`
-- `recheck`: reads each difference again; a difference with a pending message (`pending_messages`) is in flight
+- `recheck`: reads each differing record again; a difference with a pending message (`pending_messages`) is in flight
 - `history`: which differences are new, persisting or resolved, compared with earlier runs (`runs`)
-- `causes`: the cause and the fix of each difference, which the reconciliation declares
+- `causes`: the cause of each difference and its fix, as the reconciliation declares them
 - `plausibility`: decides whether the result of a run is plausible
 - `exclusions`: the records whose differences are not reported; `excluded_records` says which of them still differ
 - `result_builder`: builds the `result` from its `result_parts`; everything that people see is a view of the result

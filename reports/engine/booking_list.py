@@ -76,7 +76,7 @@ class BookingList:
         return nomis_prisoners.latest_bookings(self.nomis, after, size, active_only=self.active_only)
 
     def present(self, booking: ListedBooking) -> ListedBooking | None:
-        """`booking` with the current number of the prisoner, or None if NOMIS no longer lists the booking.
+        """`booking` with the prisoner's current number, or None if NOMIS no longer lists the booking.
 
         A booking with `created` is returned as it is.
         """
@@ -88,7 +88,7 @@ class BookingList:
         return ListedBooking(booking.id, listed[0].offender_no)
 
     def locations(self, bookings: Sequence[int], reads: Reads) -> Mapping[int, str | None]:
-        """Where the prisoner with each of `bookings` is, by booking id. Raises `SyncError` if NOMIS cannot be read."""
+        """The location of the prisoner of each booking, by booking id. Raises `SyncError` if NOMIS cannot be read."""
         size = nomis_prisoners.MOST_BOOKINGS
         slices = [bookings[start : start + size] for start in range(0, len(bookings), size)]
         found: dict[int, str | None] = {}

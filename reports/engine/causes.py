@@ -62,7 +62,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A cause of differences, the side that is then right, and what fixes the difference.
+    """A cause of a difference, the side that is then right, and what fixes the difference.
 
     name: a clause, the same for every difference with this cause. right_side: the side that has the correct values.
     action: what a person should do about the difference, as a sentence. command: the words of the command that fixes
@@ -113,7 +113,7 @@ class Cause:
         return Diagnosis(**of_cause | values)
 
     def command_for(self, row: Mapping[str, Any]) -> str:
-        """The command that fixes the record of `row`; must not be called on a cause without a command."""
+        """The command that fixes the record in `row`. The cause must have a command."""
         return command(*(word.format_map(row) for word in self.command))
 
 

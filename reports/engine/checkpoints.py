@@ -80,8 +80,8 @@ def save_unit(
 ) -> None:
     """Records the `reading` of the finished unit with the id `unit` under `number`, the next number of the shard.
 
-    part: whether only the unread records of an earlier reading of the unit were read. If so, only those records are
-    replaced; otherwise the whole earlier reading is replaced, if there is one.
+    part: whether `reading` covers only the records that an earlier reading of the unit left unread. If so, only those
+    records are replaced; otherwise the whole earlier reading is replaced, if there is one.
     """
     content = {
         "unit": unit,

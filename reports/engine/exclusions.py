@@ -83,9 +83,9 @@ class Exclusions:
         return next((self._entries[text] for text in (whole, *single) if text in self._entries), None)
 
     def among(self, frame: pd.DataFrame, key_columns: Iterable[str]) -> pd.Series[bool]:
-        """A mask of the rows that may be excluded, because one of `key_columns` has a value that an entry contains.
+        """A mask of the rows that could be on the list: one of `key_columns` has a value that an entry contains.
 
-        `find` decides whether such a row is excluded.
+        `find` decides whether such a row is on the list.
         """
         values = {part.rpartition("=")[2] for text in self._entries for part in text.split("/")}
         found = frame[next(iter(key_columns))].astype("string").isin(values)
@@ -113,9 +113,9 @@ def read_exclusions(
 ) -> Mapping[int | str, Exclusion]:
     """The exclusions in a setting, by key.
 
-    setting: the name of a CSV file with lines `bookingId,reason,date`, or the lines themselves, which can be separated
-    by `;` too. The date is optional. A heading, empty lines, and lines that begin with `#` are skipped. variable: the
-    name of the setting, for errors. bookings: whether keys are booking ids; otherwise any printable text is a key.
+    setting: the name of a CSV file with lines `bookingId,reason,date`, or the lines themselves, which can also be
+    separated by `;`. The date is optional. A heading, empty lines, and lines that begin with `#` are skipped. variable:
+    the name of the setting, for errors. bookings: whether keys are booking ids; otherwise any printable text is a key.
     Raises `SettingsError` with one line that names the invalid entry, or the file that cannot be read, and shows how to
     write the list.
     """

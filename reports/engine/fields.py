@@ -74,8 +74,8 @@ def side_frame(
 def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
     """Times local to London (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
 
-    A time in the hour that occurs twice in autumn counts as a time in the second of these hours. A change may therefore
-    seem more recent than it is, but never older.
+    A time in the hour that occurs twice in autumn counts as a time in the second occurrence of that hour. A change may
+    therefore seem more recent than it is, but never older.
     """
     later = np.zeros(len(times), dtype=bool)
     local = times.dt.tz_localize(LONDON, ambiguous=later, nonexistent="shift_forward")

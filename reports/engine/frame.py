@@ -132,8 +132,8 @@ def _by_column(
 def _column(given: pd.Series[Any] | None, dtype: str, length: int) -> ExtensionArray:
     """The values of a column in the dtype `dtype`, in an array that no other frame shares; NA if there is no column.
 
-    Converting a column has a fixed cost, which is as high as that of a hundred values. So a column is not converted if
-    it already has the dtype, or if all its values are None.
+    Converting a column has a fixed cost, as high as that of converting a hundred values. So a column is not converted
+    if it already has the dtype, or if all its values are None.
     """
     if given is None or (given.dtype == object and all(value is None for value in given.array)):
         return _missing(dtype).take(np.zeros(length, dtype=np.intp))

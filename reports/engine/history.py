@@ -77,9 +77,9 @@ class Baseline:
     ) -> Iterator[tuple[Earlier, Literal["equal", "gone"]]]:
         """Yields the mismatches of earlier runs that are resolved, sorted by booking id, each with how it was resolved.
 
-        equal, gone: whether both sides of the record with a key now agree, or whether the record is no longer in the
-        population. If neither is true, its mismatch is not resolved. examined: whether this run can say anything about
-        the record of a mismatch; if not, the mismatch is not resolved either.
+        equal, gone: return whether both sides of the record with the given key now agree, and whether that record is no
+        longer in the population. If neither is true, the mismatch is not resolved. examined: returns whether this run
+        can say anything about the record of a mismatch; if not, the mismatch is not resolved either.
         """
         for key, earlier in sorted(self.mismatches.items(), key=_in_order):
             if not examined(earlier):
@@ -95,12 +95,12 @@ _NO_BASELINE = Baseline(None, {})
 
 @dataclass(frozen=True, slots=True)
 class EarlierRuns(Generic[AResult]):
-    """What a run is compared with: the earlier runs over everyone of its reconciliation.
+    """What a run is compared with: its reconciliation's earlier runs over everyone.
 
     baseline: what is known about each record. trend: the runs that listed the whole population, oldest first. last: the
     result of the last run that did not fail. listed: how many records were listed by the run that this run accepts, or
     else by the last run of the trend. listed_before: how many were listed by the last run that began at least a day
-    before this run, however it ended. The last three are None if there is no such run.
+    before this run, however it ended. `last`, `listed` and `listed_before` are None if there is no such run.
     """
 
     baseline: Baseline
@@ -209,7 +209,7 @@ def _read_listed_before(connection: Connection, reconciliation: str, before: dat
 
 
 def ended_differently(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
-    """Whether the `result` of a resumed run has other findings than the `previous` one, so that it is sent again."""
+    """Whether the `result` of a resumed run has different findings from the `previous` one; if so, it is sent again."""
     return _findings(result) != _findings(previous)
 
 
@@ -242,7 +242,7 @@ def _earlier_runs(
 
 
 def _keys(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """The texts of the keys of `records` from a stored result; an unread unit has no key and is left out."""
+    """The keys of `records`, from a stored result, as text; an unread unit has no key and is left out."""
     return frozenset(orjson.dumps(key).decode() for each in records if (key := each.get("key")))
 
 

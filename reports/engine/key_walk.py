@@ -41,7 +41,7 @@ class KeyPage:
 class KeyGap:
     """A gap: the booking ids from `first` to `last`, both inclusive, which could not be listed.
 
-    last: None if no booking with a greater id could be read.
+    last: None if no booking with an id greater than `first` could be read.
     """
 
     first: int

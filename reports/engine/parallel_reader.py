@@ -48,7 +48,7 @@ class FailedRead:
 
 
 class ParallelReader(Generic[Item, Value]):
-    """A pool of threads that call `read(item)` for every item, and pass its value or the failed read to `on_result`.
+    """A pool of threads that call `read(item)` for every item, and pass the value or the failed read to `on_result`.
 
     `on_result` is called from many threads, exactly once for each item unless the reader is stopped. Reads that fail
     with a recoverable error are retried, and an outage of the service is waited out. An unexpected exception of `read`
@@ -220,7 +220,7 @@ class ParallelReader(Generic[Item, Value]):
                 self._changed.wait(self._later[0][0] - now if self._later else None)
 
     def _overdue(self) -> tuple[Item, int]:
-        """An item that is due for a retry. If another thread has taken it, an item that was not read yet.
+        """An item that is due for a retry, or, if another thread has taken that item, one that has not been read yet.
 
         Raises `IndexError` if there is neither.
         """

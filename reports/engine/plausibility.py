@@ -40,12 +40,13 @@ def check_unread_share(unread: int, total: int, counted: str, settings: Settings
 def why_emptied(population: Population, counted: str, earlier: int | None, listed_before: int | None) -> str | None:
     """Why a population is implausible, as a clause, or None if it is plausible.
 
-    It is implausible if it is empty, or less than half as large as an earlier one. Accepting it would resolve every
-    difference of the records that are missing from it. A population with gaps is not judged. counted: what is counted,
-    in the plural. earlier: how many records an earlier run listed, or None if there is no such run. listed_before: how
-    many records were listed by the last run that began at least a day before this run, or None if there is no such run.
-    If that run also listed less than half of `earlier`, a population that is not empty is plausible. If no service says
-    how many records there are, there must be at least one unit, unless `earlier` is 0.
+    It is implausible if it is empty although an earlier one was not, or if it is less than half as large as an earlier
+    one of at least `FEWEST_LISTED` records. Accepting it would resolve every difference of the records that are missing
+    from it. A population with gaps is not judged. counted: what is counted, in the plural. earlier: how many records an
+    earlier run listed, or None if there is no such run. listed_before: how many records were listed by the last run
+    that began at least a day before this run, or None if there is no such run. If that run also listed less than half
+    of `earlier`, a population that is not empty is plausible. If no service says how many records there are, there must
+    be at least one unit, unless `earlier` is 0.
     """
     if population.gaps:
         return None
@@ -67,7 +68,7 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
 
 
 def why_suspicious(different: int, compared: int, settings: Settings) -> str | None:
-    """Why a run has more differences than is plausible, as a clause, or None if their number is plausible.
+    """Why the number of differences in a run is implausible, as a clause, or None if it is plausible.
 
     different: the number of confirmed differences. compared: the number of records with both sides known.
     """

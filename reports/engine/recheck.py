@@ -37,9 +37,9 @@ class Rechecked:
     """What the recheck found about each record that differed, by the text of its key.
 
     rows: the frame of all records that could be read again, equal or not. Each record is in exactly one of the other
-    parts. confirmed: it still differs. in_flight: it still differs, but is expected to agree soon, with the reason as a
-    clause. agreed: the sides now agree. ignored: it differs in a way that is not reported, with the reason. gone: it no
-    longer exists. unread: it could not be read.
+    parts. confirmed: it still differs. in_flight: it still differs, but the sides are expected to agree soon, with the
+    reason as a clause. agreed: the sides now agree. ignored: it differs in a way that is not reported, with the reason.
+    gone: it no longer exists. unread: it could not be read.
     """
 
     rows: pd.DataFrame

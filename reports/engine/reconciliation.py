@@ -162,10 +162,10 @@ class Reconciliation(ABC):
         """Lists what to read. Raises `SyncError` if that is impossible."""
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """Lists a `moving` population, or that of a resumed run, again, and adds the units that were missed before.
+        """Lists the population again, and adds the units that were missed before.
 
-        A moving population is listed again while its units are read. By default, only a population with gaps or unread
-        records is listed again.
+        Called for a `moving` population, while its units are read, and for the population of a resumed run. By default,
+        only a population with gaps or unread records is listed again.
         """
         return self.population(reads) if population.gaps or population.unread else population
 
@@ -217,11 +217,11 @@ class Reconciliation(ABC):
         return (f"{DOMAINS[self.domain].record}:{row[self.dps_id_column]}",)
 
     def record_values(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Further values of a record in the result, for classes in `parts` that have more fields."""
+        """Further values of a record in the result, for classes in `parts` that add fields."""
         return {}
 
     def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
-        """Further values of the result, for a class in `parts` that has more fields; `frame` is everything compared."""
+        """Further values of the result, for a class in `parts` that adds fields; `frame` holds all compared records."""
         return {}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:

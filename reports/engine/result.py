@@ -1,6 +1,7 @@
 """The result of a reconciliation: one frozen object. The report, the CSV, the JSON and the messages are views of it.
 
-A reconciliation that has more to report declares subclasses of these parts, as the incentives reconciliation does.
+A reconciliation that reports further values declares subclasses of the parts below, as the incentives reconciliation
+does.
 """
 
 from __future__ import annotations
@@ -109,8 +110,9 @@ class Diagnosis(Part):
     cause: a clause, the same for every difference with this cause. right_side: the side that has the correct values.
     who: who fixes the difference, or None in results of versions of the program that did not record this. explanation:
     the evidence for the cause, as sentences. action: what to do, as a sentence. commands: the commands to run, in
-    order. request: the text of a request to the NOMIS support team, if only they can fix it. nomis_ids: the NOMIS
-    records that the request is about. lookup: the SQL that finds those records in NOMIS, if their ids are not known.
+    order. request: the text of a request to the NOMIS support team, if nobody else can fix the difference. nomis_ids:
+    the ids of the NOMIS records that the request is about. lookup: the SQL that finds those records in NOMIS, if their
+    ids are not known.
     """
 
     cause: str
@@ -131,10 +133,10 @@ class Diagnosis(Part):
 
 
 class Mismatch(Record):
-    """A record that differs, confirmed by reading both sides again.
+    """A record that still differed when both sides were read again.
 
-    standing: whether it is new since the last run over everyone, or persisting. since: when it was first seen, aware.
-    diagnosis: None if the cause is not known. evidence: in the order in which it is shown.
+    standing: whether the mismatch is new since the last run over everyone, or persisting. since: when it was first
+    seen, aware. diagnosis: None if the cause is not known. evidence: in the order in which it is shown.
     """
 
     standing: Standing = "new"
@@ -159,7 +161,7 @@ class InFlight(Record):
 class Excluded(Record):
     """A record on the list of exclusions. It still differs, or could not be read, or its entry is no longer needed.
 
-    reason: why it is on the list, or a clause saying that its entry is not needed. since: the date of the entry.
+    reason: why it is on the list, or a clause saying that its entry is no longer needed. since: the date of the entry.
     unread: why the record could not be read, or None if it could. If it could not, its entry stays, and its differences
     are those of the first reading, if any.
     """
@@ -190,8 +192,8 @@ class Unread(Part):
     """A record, or a whole unit, that could not be read on at least one side.
 
     side: the side that could not be read, or None if neither could be read or the side is unknown. unit: the whole unit
-    that could not be read, such as a prison, or None if it is a single record; `key` is empty for a unit. reason: a
-    clause. network: whether no response was received.
+    that could not be read, such as a prison, or None for a single record; `key` is empty for a unit. reason: a clause.
+    network: whether no response was received.
     """
 
     key: Key = {}
@@ -261,19 +263,19 @@ class ReconciliationResult(Part):
     """Everything that a run found. `to_json` and `model_validate_json` are inverses of each other.
 
     reconciliation: the name of the reconciliation. counted, counted_singular: what is counted as compared, in the
-    plural and in the singular, which is empty in results of earlier versions of the program. key_columns: the columns
-    that identify a record. fields: the fields that are compared or shown. kinds: how records can differ. started_at,
-    finished_at: aware. failure: why the run failed, as a clause, or None if it did not. implausible: whether the run
-    failed because the data that it read is implausible; an operator can accept such a run. suspicious: why there are
-    more differences than is plausible, as a clause, or None.
+    plural and in the singular; the latter is empty in results of earlier versions of the program. key_columns: the
+    columns that identify a record. fields: the fields that are compared or shown. kinds: how records can differ.
+    started_at, finished_at: aware. failure: why the run failed, as a clause, or None if it did not. implausible:
+    whether the run failed because the data that it read is implausible; an operator can accept such a run. suspicious:
+    why the number of differences is implausible, as a clause, or None if it is plausible.
 
     total: how many records the services say there are, or None if no service says. listed: how many records were
     listed. compared: the number of records whose state on both sides is known. in_nomis, in_dps: how many of the
-    compared records each side has. settled_on_recheck: how many records differed, and were equal when they were read
-    again. released: the records that differed, and no longer existed when they were read again, as prisoner numbers or
-    else as keys. unconfirmed: the differences that could not be read again. empty_prisons: the requested prisons
-    without records. compared_with: the id of the previous run over everyone, by which mismatches are new or persisting,
-    or None if there is none.
+    compared records each side has. settled_on_recheck: how many records differed, but were equal when they were read
+    again. released: the records that differed, but no longer existed when they were read again, as prisoner numbers or
+    else as keys. unconfirmed: the differences whose records could not be read again. empty_prisons: the requested
+    prisons without records. compared_with: the id of the previous run over everyone, with which this run was compared,
+    or None if there was none.
     """
 
     reconciliation: str

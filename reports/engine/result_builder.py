@@ -191,8 +191,8 @@ class ResultBuilder:
     ) -> tuple[str, ...]:
         """The requested prisons that have no records.
 
-        Empty if the run failed, or if anything could not be read or listed, since what is missing may belong to such a
-        prison.
+        Empty if the run failed, or if anything could not be read or listed, because what is missing may be at one of
+        these prisons.
         """
         if self._context.failure is not None or unread or gaps:
             return ()
@@ -239,8 +239,8 @@ class ResultBuilder:
     def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
         """The explanation of each difference, in the same order, or None if the cause is not known.
 
-        If there are too many differences, or if they could not be explained because of an error, a `FailedRead` takes
-        the place of the explanation, so that the difference is still reported.
+        A difference beyond the first `MOST_EXPLAINED`, or one that could not be explained because of an error, has a
+        `FailedRead` instead of an explanation, so that it is still reported.
         """
         explained = differences[:MOST_EXPLAINED]
         if not explained:
@@ -266,7 +266,7 @@ class ResultBuilder:
                 yield self._parts.part(results.InFlight, {**values, "why": why})
 
     def _unconfirmed(self, first: pd.DataFrame, rechecked: Rechecked) -> Iterable[results.Unconfirmed]:
-        """Yields the records that differed at first, could not be read again, and are not on the list of exclusions."""
+        """Yields the records that differed, could not be read again, and are not on the list of exclusions."""
         if not rechecked.unread:
             return
         for key, row in zip(keys_of(first, self._reconciliation.key), records(first), strict=True):
@@ -279,7 +279,7 @@ class ResultBuilder:
             yield self._parts.part(results.Unconfirmed, values)
 
     def _released(self, first: pd.DataFrame, rechecked: Rechecked) -> tuple[str, ...]:
-        """The records that differed at first, but no longer existed when they were read again.
+        """The records that differed, but no longer existed when they were read again.
 
         Each is given by its prisoner number, or by the text of its key if the number is unknown.
         """

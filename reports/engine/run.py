@@ -78,8 +78,8 @@ class ReconciliationOutcome:
 def _exempt_imports_from_collection() -> None:
     """Exempts all existing objects, mostly those of imported libraries, from garbage collection, once in a process.
 
-    A full collection would walk over all these objects while every thread waits. Each walk takes about 90 ms. With 40
-    calls in flight, these walks cost 2 to 3 percentage points of the possible speed (`benchmarks/reconciliation.py`).
+    Otherwise, each full collection would walk over all these objects for about 90 ms while every thread waits. With 40
+    calls in flight, these walks would cost 2 to 3% of the possible speed (`benchmarks/reconciliation.py`).
     """
     gc.collect()
     gc.freeze()

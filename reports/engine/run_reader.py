@@ -138,7 +138,7 @@ class RunReader:
             self._pool.shutdown()
 
     def _population(self) -> Population:
-        """The population of the run, as listed by the first shard.
+        """The population of the run, as listed by the first shard to begin.
 
         It is listed again if it may have changed, for example because the run is resumed.
         """

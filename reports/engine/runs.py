@@ -288,14 +288,14 @@ def result_text(connection: Connection, run_id: str) -> bytes | None:
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run, which must have one, as parsed JSON. It is not validated, as that takes much longer."""
+    """The result of a run, which must have one, as parsed JSON; not validated, because validation takes much longer."""
     return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
 
 
 def ended_runs(connection: Connection) -> list[EndedRun]:
     """The last runs that have ended, newest first.
 
-    The number of partial runs, and the number of runs over everyone of each reconciliation, are limited separately, so
+    The number of partial runs, and for each reconciliation the number of runs over everyone, are limited separately, so
     that partial and daily runs do not displace weekly runs.
     """
     everyone = _RUNS.scope == Coverage.EVERYONE

@@ -36,8 +36,8 @@ class Events(ABC):
     #: The name of the event with the summary, on which alerts are based.
     report: str
     #: The name of the event for the mismatches without a separate event. It says how many mismatches there are
-    #: (`mismatch-count`), how many of them have no event (`not-listed`), and why there are more than is plausible
-    #: (`reason`).
+    #: (`mismatch-count`), how many of them have no event (`not-listed`), and why the number of mismatches is
+    #: implausible (`reason`).
     more: str
     #: Whether the number of mismatch events is limited; if not, each mismatch has an event.
     limited: ClassVar[bool] = True
@@ -95,10 +95,10 @@ def track_result(
 ) -> None:
     """Tracks what a run found: gaps, unread records, excluded records, mismatches, and the summary.
 
-    Each mismatch event is an alert. So at most `most` of them are tracked (None: no limit), followed by one event that
-    says how many more mismatches there are. If the run is suspicious and there is a limit, that event replaces all
-    of them. previous: the earlier result of a resumed run; mismatches that had an event then and have not changed are
-    not tracked again.
+    Each mismatch event is an alert. So at most `most` of them are tracked (None: no limit); if there are more
+    mismatches, one further event says how many. If the run is suspicious and there is a limit, that event replaces all
+    mismatch events. previous: the earlier result of a resumed run; mismatches that had an event then and have not
+    changed are not tracked again.
     """
     for gap in gaps:
         track_event(track, events.gap(gap))

@@ -84,7 +84,7 @@ class UnitReader:
         items: Mapping[Id, Mapping[str, Any]],
         partner: Callable[[MappingIds], Value],
     ) -> dict[Id, Value | None]:
-        """What `partner` returns for the mapping of each record, by the id of the record; None if it has no mapping.
+        """What `partner` returns for the mapping of each record, by record id; None for a record without a mapping.
 
         side: the side that has the records. items: the key of the row of each record, by the id of the record. partner:
         called with the ids in a mapping. A record whose mapping cannot be read is left out.
@@ -99,7 +99,7 @@ class UnitReader:
         read_page: Callable[[int], ListPage[Id, Item]],
         gap: Callable[[int | None, str], UnlistedPart],
     ) -> dict[Id, Item]:
-        """Every item, by its id, of a list that may change while it is read. Adds pages that cannot be read to `gaps`.
+        """Every item, by id, of a list that may change while it is read. Pages that cannot be read are added to `gaps`.
 
         gap: makes a gap from the number of the page (None if the list changed each time it was read) and the reason.
         Raises the errors of `read_moving_list`.
@@ -116,5 +116,5 @@ class UnitReader:
 
 
 def _identity(item: Hashable, key: Mapping[str, Any]) -> tuple[str, Hashable]:
-    """The last column of `key`, and `item`; equal ids from different columns belong to different reads."""
+    """The name of the last column in `key`, and `item`; equal ids from different columns belong to different reads."""
     return [*key][-1], item

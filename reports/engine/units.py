@@ -32,7 +32,10 @@ class Scope:
     days_chosen: bool = False
 
     def covers(self, key: Mapping[str, Any]) -> bool:
-        """Whether a record with these key columns belongs to a day in the scope; true if either has no days."""
+        """Whether a record with these key columns belongs to a day in the scope.
+
+        True if the record has no date, or if the scope has no days.
+        """
         day = key.get("date")
         if day is None or self.from_date is None or self.to_date is None:
             return True
@@ -85,8 +88,8 @@ class UnreadRecord:
 class Population:
     """The units that a run reads.
 
-    total: how many records (`Reconciliation.counted`) the services say there are, or None if no service says. gaps:
-    the parts that could not be listed. unread: records that were listed but cannot be read, for example because their
+    total: how many records (`Reconciliation.counted`) the services say there are, or None if no service says. gaps: the
+    parts that could not be listed. unread: records that are already known to be unreadable, for example because their
     rows are invalid. moving: whether units may be missing because the list changed while it was read; if so,
     `Reconciliation.listed_again` is called.
     """
