@@ -76,12 +76,12 @@ def test_check_tests_the_connection_without_sending_an_event(app: App) -> None:
 def test_the_events_of_a_message_share_its_operation(app: App) -> None:
     """All events of a message belong to the trace that its publisher began.
 
-    The events of a message without a trace share another operation id.
+    The events of a message without a trace share an operation id that no other message has.
     """
-    visits = [visit_booked(app.sandbox) for _ in range(2)]
+    visits = [visit_booked(app.sandbox) for _ in range(3)]
     app.sandbox.fault("nomis", "POST", kind="status", status=400)
     attributes = {"traceparent": {"Type": "String", "Value": f"00-{TRACE}-b7ad6b7169203331-01"}}
-    for visit, traced in zip(visits, (attributes, {}), strict=True):
+    for visit, traced in zip(visits, (attributes, {}, {}), strict=True):
         event = {
             "eventType": visit.event_type,
             "additionalInformation": dict(visit.information),
@@ -97,9 +97,10 @@ def test_the_events_of_a_message_share_its_operation(app: App) -> None:
         for visit in visits
     }
     assert operations[visits[0].dps_id] == {TRACE}
-    (made,) = operations[visits[1].dps_id]
+    (second,), (third,) = (operations[visit.dps_id] for visit in visits[1:])
+    assert len({TRACE, second, third}) == 3
     failed = Counter(each["operation_Id"] for each in events if each["name"] == "message-failed")
-    assert failed == {TRACE: 3, made: 3}
+    assert failed == {TRACE: 3, second: 3, third: 3}
     assert {each["cloud_RoleName"] for each in events} == {"hmpps-prisoner-to-nomis-update"}
     assert arrived(app) == tracked(app)
 
@@ -115,7 +116,10 @@ def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
 
 
 def test_a_run_is_one_operation(app: App) -> None:
-    """All events of a reconciliation run share one operation id, which is also on the run's log lines and calls."""
+    """All events of a reconciliation run share one operation id, which is also on the run's log lines and calls.
+
+    Another run has another operation id.
+    """
     app.sandbox.reset(prisoners=40, mismatches={"2": 2})
     run = app.run("reconcile", "incentives", LOG_LEVEL="INFO")
     events = app.sandbox.custom_events()
@@ -126,6 +130,9 @@ def test_a_run_is_one_operation(app: App) -> None:
     calls = [each for each in app.sandbox.requests() if each["service"] in {"nomis", "incentives", "mapping"}]
     assert {each["traceparent"].split("-")[1] for each in calls if each["traceparent"]} == {operation}
     assert [each["path"] for each in calls if not each["traceparent"]] == []
+    app.run("reconcile", "incentives")
+    (other,) = {each["operation_Id"] for each in app.sandbox.custom_events()[len(events) :]}
+    assert other != operation
 
 
 def test_the_shards_of_a_run_are_one_operation(app: App) -> None:

@@ -16,11 +16,13 @@ import pytest
 
 from benchmarks.forked_command import ForkedCommand
 from jobs.operations.run_scheduler import due_jobs
+from reports.presentation.text import capital
 from sandbox import Sandbox
 from sync.clock import LONDON, now
 from sync.settings.loading import SettingsError
 from tests.harness.app import App, open_application
 from tests.harness.faults import faulty, held
+from tests.harness.html import text_of
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 #: What the command says about a delivery that waits, with the time in London.
@@ -318,7 +320,7 @@ def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
 
 
 def test_the_command_and_the_report_list_the_same_mismatches(installed: App, sandbox: Sandbox) -> None:
-    """The command's table has the same rows, prisoners and causes as the CSV of the report."""
+    """The command's table has the same rows, prisoners and causes as the report's page and as its CSV."""
     sandbox.reset(prisoners=40, mismatches={"3": 2, "7": 2})
     run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
@@ -326,11 +328,17 @@ def test_the_command_and_the_report_list_the_same_mismatches(installed: App, san
     assert summary.endswith(" complete: prisoners 40, compared 40, mismatches 4, new 4")
     assert heads.split()[:3] == ["ROW", "PRISONER", "BOOKING"]
     run_id = summary.partition(" ")[0]
-    with (Path(installed.settings["REPORTS_LOCATION"]) / run_id / "mismatches.csv").open(encoding="utf-8") as file:
+    folder = Path(installed.settings["REPORTS_LOCATION"]) / run_id
+    with (folder / "mismatches.csv").open(encoding="utf-8") as file:
         report = list(csv.DictReader(file))
     assert [line.split()[:2] for line in listed] == [[each["row"], each["offender_no"]] for each in report]
     causes = [f"{each['cause_number']}. {each['cause']}" for each in report]
     assert [line.rpartition("  ")[2] for line in listed] == causes
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    rows = [text_of(row) for row in re.findall(r'<tbody class="one".*?</tr>', page, flags=re.DOTALL)]
+    assert [row.split()[:2] for row in rows] == [[each["row"], each["offender_no"]] for each in report]
+    for row, each in zip(rows, report, strict=True):
+        assert row.endswith(f" {capital(each['cause'])} {each['right_side']}")
 
 
 def test_a_cause_that_could_not_be_read_is_not_shown_as_a_cause(installed: App, sandbox: Sandbox) -> None:

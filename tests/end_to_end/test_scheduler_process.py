@@ -1,8 +1,10 @@
 """The scheduler as a process: it drains, ends when asked to, and survives outages."""
 
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,11 @@ Running = Callable[..., ForkedCommand]
 def count_logged(installed: App, message: str) -> int:
     """The number of log lines with this message."""
     return sum(line["message"] == message for line in installed.log())
+
+
+def logged_by(log: list[dict[str, Any]], message: str, field: str) -> Counter[str]:
+    """How many lines of a log have this message, by the value of a field."""
+    return Counter(line[field] for line in log if line["message"] == message)
 
 
 def in_order(sandbox: Sandbox) -> bool:
@@ -117,19 +124,22 @@ def test_the_scheduler_survives_without_its_database(
 ) -> None:
     """The scheduler survives a database that is unavailable at the start and again later.
 
-    Each outage is logged, and work continues when the database is back.
+    An outage is logged once for each piece of work that fails, and once for each kind of transaction. Work continues
+    when the database is back.
     """
     installed.make_queues()
     process = running("scheduler", DATABASE_URL=own_postgres.url.render_as_string())
     until(lambda: count_logged(installed, "work-failing") == 1, "the scheduler notices that the database is down")
     own_postgres.start()
     until(lambda: count_logged(installed, "scheduler-started") == 1, "start")
+    assert logged_by(installed.log(), "work-failing", "work") == {"database": 1}
+    assert logged_by(installed.log(), "database-unavailable", "transactions") == {"reading": 1}
     sandbox.traffic(events=10, seed=7)
     until(lambda: in_order(sandbox), "everything is in NOMIS")
+    logged_before = len(installed.log())
     own_postgres.stop()
-    missed = count_logged(installed, "work-failing")
     until(
-        lambda: count_logged(installed, "work-failing") > missed,
+        lambda: logged_by(installed.log()[logged_before:], "work-failing", "work"),
         "the scheduler notices again that the database is down",
     )
     own_postgres.start()
@@ -137,6 +147,9 @@ def test_the_scheduler_survives_without_its_database(
     until(lambda: in_order(sandbox), "everything is in NOMIS again")
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0
+    outage = installed.log()[logged_before:]
+    assert set(logged_by(outage, "work-failing", "work").values()) == {1}
+    assert set(logged_by(outage, "database-unavailable", "transactions").values()) == {1}
 
 
 def test_the_scheduler_survives_without_its_queues(installed: App, sandbox: Sandbox, running: Running) -> None:

@@ -218,10 +218,11 @@ def test_status_changes_nothing(with_problems: App) -> None:
     assert with_problems.messages("visit") == 1
 
 
-def test_overdue_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbox) -> None:
+def test_overdue_incomplete_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbox) -> None:
     """`status` shows the last complete run of a reconciliation with its age and differences.
 
-    An incomplete run is marked. So is an overdue one, unless the scheduler runs no reconciliations.
+    If the last run was incomplete or failed, the reconciliation is marked. An overdue one is marked too, unless the
+    scheduler runs no reconciliations.
     """
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     app.forget_queues()
@@ -231,6 +232,7 @@ def test_overdue_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbo
     shown = app.run("status", "--json").json()
     (incentives,) = [line for line in shown["reconciliations"] if line["name"] == "incentives"]
     assert (incentives["differences"], incentives["new"], incentives["needs"]) == (2, 2, [])
+    complete = incentives["lastComplete"]
     assert incentives["ageSeconds"] >= 0
     assert [line["name"] for line in shown["reconciliations"] if line["needs"]] == []
 
@@ -253,6 +255,16 @@ def test_overdue_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbo
     assert command_of(shown, "reconciliations", "incentives") == resume
     (incentives,) = [line for line in shown["reconciliations"] if line["name"] == "incentives"]
     assert (incentives["lastStatus"], incentives["lastUnread"], incentives["differences"]) == ("incomplete", 1, 2)
+
+    sandbox.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
+    failed = app.run("reconcile", "incentives", "--no-notify", "--json").json()
+    shown = app.run("status", "--json").json()
+    (need,) = needs(shown, "reconciliations", "incentives")
+    show = f"prisoner-to-nomis runs show {failed['runId']}"
+    assert (need["reason"], need["command"]) == ("the last run failed", show)
+    (incentives,) = [line for line in shown["reconciliations"] if line["name"] == "incentives"]
+    assert (incentives["lastStatus"], incentives["lastRun"]) == ("failed", failed["runId"])
+    assert (incentives["lastComplete"], incentives["differences"]) == (complete, 2)
 
 
 def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sandbox) -> None:
