@@ -93,7 +93,7 @@ class Settings(BaseModel):
         120,
         ge=1,
         le=MOST_VISIBILITY_SECONDS,
-        description="visibility timeout of a received message, which the heartbeat renews",
+        description="visibility timeout of received messages; the heartbeat renews it",
     )
 
     database_url: DatabaseUrl = Field(
@@ -209,13 +209,14 @@ class Settings(BaseModel):
         2,
         ge=0,
         le=100,
-        description="share of differing records above which a run is suspicious and sends one alert instead of many",
+        description="percentage of differing records above which a run is suspicious and sends one alert instead "
+        "of many",
     )
     reconciliation_suspicious_count: int = Field(
         50,
         ge=0,
         le=1_000_000,
-        description="a run with no more differences than this is not suspicious, whatever their share",
+        description="a run with no more differences than this is not suspicious, whatever their percentage",
     )
     reconciliation_most_alerts: int = Field(
         50,
@@ -285,7 +286,11 @@ class Settings(BaseModel):
         description="age after which telemetry and failed attempts are removed; unset: all are kept",
     )
     runs_keep_days: int | None = Field(
-        None, ge=7, le=36_500, description="age after which job runs and sent messages are removed; unset: all are kept"
+        None,
+        ge=7,
+        le=36_500,
+        description="age after which job runs and the records of sent alerts and reports are removed; unset: all are "
+        "kept",
     )
     reports_keep_days: int | None = Field(
         None,
