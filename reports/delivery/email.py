@@ -166,7 +166,7 @@ def refusals(progress: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: str) -> _Refusal | None:
-    """Sends one copy to `address`. Returns None if the server accepted the copy, or else why not.
+    """Sends one copy to `address`. Returns why the server did not accept the copy, or None if it did.
 
     Any error while the copy is sent, even a lost connection, counts as a refusal of this copy alone.
     """

@@ -1,4 +1,4 @@
-"""The population of a reconciliation that compares each booking: the pages of NOMIS's list of latest bookings."""
+"""The population of a reconciliation that compares bookings: the pages of NOMIS's list of latest bookings."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class BookingList:
     def population(self, reads: Reads) -> Population:
         """The bookings in pages, and a gap for each part of the list that cannot be read.
 
-        Raises `SyncError` if NOMIS does not have the list, or if there are more gaps than `max_gaps`.
+        Raises the errors of `walk_bookings` and of `population_of`.
         """
         return self.population_of(map(_bookings, walk_bookings(reads, self.page, self.page_size)), reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """`population`, with the bookings that can be listed now but could not be listed before.
+        """`population`, plus the bookings that can be listed now but could not be listed before.
 
         Lists only the gaps of `population` if it has any, or else the whole list if a chosen prisoner had no booking.
         """

@@ -25,7 +25,7 @@ TOO_MANY = f"more than {MOST_EXPLAINED} mismatches: look for one common cause fi
 class Difference:
     """A difference that the recheck found again. If it is confirmed, the reconciliation explains it.
 
-    row: the row of the record in the frame: its values by column name, with None for NA. kind: one of the codes in
+    row: the values of the record's row in the frame, by column name, with None for NA. kind: one of the codes in
     `Reconciliation.kinds`. differs: the names of the fields that differ. pending: the queue that holds a message about
     the record (`queue` is the main queue), or None if no such message is known. given_up: why a message about the
     record stays on the dead letter queue, as a clause, or None if there is no such message. doubt: why a message may be
@@ -129,8 +129,8 @@ def explained(
     """The explanation of `difference` by `cause`; the evidence says when each side's record was last changed, if known.
 
     mapping: a text that says what the mapping service links, as further evidence, or None. notes: a remark on the last
-    change of each side, by side (`NOMIS` or `DPS`). values: further values of the mismatch in the result. special:
-    fields of the diagnosis that are specific to this difference (see `Cause.diagnosis`).
+    change to the record of each side, by side (`NOMIS` or `DPS`). values: further values of the mismatch in the result.
+    special: fields of the diagnosis that are specific to this difference (see `Cause.diagnosis`).
     """
     evidence = [*_last_changes(difference.row, notes)]
     if mapping is not None:

@@ -35,7 +35,7 @@ _PROBE_SECONDS = 0.05
 _TICK_SECONDS = 0.5
 #: The longest `Retry-After` that is honoured.
 _LONGEST_ASKED_SECONDS = 60.0
-#: Seconds between calls of `read` in `retry` while the breaker of the service is open, without jitter.
+#: Seconds between calls to `read` in `retry` while the breaker of the service is open, without jitter.
 _HOLD_STEP_SECONDS = 1.0
 
 

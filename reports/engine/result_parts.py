@@ -81,9 +81,9 @@ def _shown(value: Any) -> Any:
 
 
 def prison_counts(final: pd.DataFrame, mismatches: Sequence[results.Mismatch]) -> tuple[results.PrisonCount, ...]:
-    """The numbers of compared records and of mismatches at each prison, sorted by the prison code.
+    """The numbers of compared records, mismatches and new mismatches at each prison, sorted by prison code.
 
-    Records with an unknown prison come last. final: the rows of everything compared; only the column `prison_id`
+    The numbers for an unknown prison come last. final: the rows of everything compared; only the column `prison_id`
     (`string`) is read.
     """
     found = pd.Series([each.prison_id for each in mismatches], dtype="string")

@@ -168,7 +168,8 @@ class RunReader:
     def _read_units(self, population: Population, *, repeat: bool = True) -> None:
         """Reads what is still unread in the units of this shard, and records each unit when it is finished.
 
-        repeat: whether unread records are tried once more at the end, except those of units that were read before.
+        repeat: whether unread records are tried once more at the end, except those of units that had been read before
+        this call.
         """
         record, shards = self._record, self._record.shards
         mine = [unit for place, unit in enumerate(population.units) if place % shards in self._run.shares]

@@ -56,7 +56,7 @@ class _Covering:
 
     @property
     def covers_everyone(self) -> bool:
-        """Whether no prisoners, prisons or days were chosen, so that later runs are compared with this run."""
+        """Whether no prisoners, prisons or days were chosen; only such a run is compared with later runs."""
         return Coverage.of(self.parameters) is Coverage.EVERYONE
 
 
@@ -288,7 +288,7 @@ def result_text(connection: Connection, run_id: str) -> bytes | None:
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run, which must have one, as parsed JSON; not validated, because validation takes much longer."""
+    """The result of a run, which must have one, as parsed JSON; not validated, because validation is slow."""
     return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
 
 
