@@ -278,7 +278,7 @@ class FailureCounts:
 
 
 def fingerprint(failure: Failure) -> str:
-    """One line with the service and the reason of a failure, the same for all failures with the same cause.
+    """One line with the service and the reason for a failure; it is the same for all failures with the same cause.
 
     Ids, times and other words with a digit are replaced by `…`.
     """

@@ -3,5 +3,5 @@
 - `protocol`: the steps, and what the next delivery does after a crash at any of them; begin here
 - `creation`: the abstract class `Creation`, by which a domain declares how its records are created
 - `store`: records each step in the database
-- `conflicts`: saves a mapping, and finds out what it means if the service refuses it
+- `conflicts`: saves a mapping, and finds out what a refusal by the service means
 """

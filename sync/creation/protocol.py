@@ -65,11 +65,11 @@ class CreateUnderWay(LeaseBusy):
 class CreationProtocol:
     """Creates records in NOMIS exactly once. Safe to share between threads.
 
-    send_retry: puts a message body on the main queue of a queue id, and returns the SQS message id. call_seconds: the
-    longest time from the intent of a create to the end of its call. grace_seconds: how long a create may still be under
-    way in NOMIS after the last update of its intent. A process that died leaves no update. So, unless NOMIS has
-    responded, the grace period begins no earlier than `call_seconds` after the intent. A search that finds no record
-    counts only if it began after the grace period.
+    send_retry: takes a queue id and a message body, puts the body on the main queue, and returns the SQS message id.
+    call_seconds: the longest time from the intent of a create to the end of its call. grace_seconds: how long a create
+    may still be under way in NOMIS after the last update of its intent. A process that died leaves no update. So,
+    unless NOMIS has responded, the grace period begins no earlier than `call_seconds` after the intent. A search that
+    finds no record counts only if it began after the grace period.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class CreationProtocol:
     def expect_elsewhere(
         self, creation: Creation, event: DomainEvent, context: HandlerContext, made_at: datetime
     ) -> None:
-        """Makes `create` search NOMIS for a record that another program created, before it creates one itself.
+        """Makes `create` search NOMIS for a record that another program may have created, before it creates one itself.
 
         This is for a DPS record that has no mapping and that this program has never tried to create in NOMIS. `made_at`
         is when DPS created the record.

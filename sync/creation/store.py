@@ -95,10 +95,12 @@ class CreationStore:
         previous: CreationRecord | None,
         since: datetime | None = None,
     ) -> int:
-        """Records that a create is about to be sent. Returns the number of the attempt.
+        """Records that a create is about to be sent, or may have been sent by another program.
+
+        Returns the number of the attempt.
 
         previous: the record as last read, or None if there was none. since: the time from which another program may
-        have sent a create, if this program does not send one now; None if it does.
+        have sent the create, or None if this program is about to send it.
 
         Raises `LeaseBusy` if another process was faster although this process holds the lease.
         """

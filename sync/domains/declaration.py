@@ -35,8 +35,8 @@ class Update:
     apply: makes the change, and raises an error on failure. It may return the name of a telemetry event to track
     instead of `success`, such as the one for an ignored event. success, failed: the telemetry events for success and
     failure, with the properties that `apply` bound; `failed` may be None. others: the other telemetry events that
-    `apply` may return or track. rows: the kind of row that the events change if NOMIS may hold such a row
-    twice (NOMIS then refuses every change to both rows), otherwise None.
+    `apply` may return or track. rows: the kind of row that the events change if NOMIS may hold such a row twice (NOMIS
+    then refuses every change to either row), otherwise None.
     """
 
     event_type: str

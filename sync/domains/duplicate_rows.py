@@ -105,7 +105,7 @@ def read_duplicate_rows(kind: RowKind, finding: Finding) -> DuplicateRows:
 
 
 def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
-    """The numbers of these rows, as far as the program's telemetry names them, in ascending order."""
+    """The numbers of `rows`, as far as the program's telemetry names them, in ascending order."""
     columns, number = telemetry_events.c, rows.kind.number
     query = select(columns.properties[number].as_string()).where(columns.name.in_(rows.kind.tracked_by)).distinct()
     for name, value in rows.key.items():
@@ -114,7 +114,7 @@ def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
 
 
 def free_key(connection: Connection, rows: DuplicateRows) -> str | None:
-    """The key for a new finding, or None while a finding about these rows is open.
+    """The key for a new finding about `rows`, or None while such a finding is open.
 
     The second and later findings get a number at the end of the key, since rows may be duplicated again after a repair.
     """

@@ -14,9 +14,9 @@ _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 def select(table: str, order: str, conditions: Mapping[str, str]) -> str:
-    """The statement that selects the rows of a table in which each column or expression equals its literal.
+    """The statement that selects the rows of `table` that meet all `conditions`.
 
-    order: the column by which the rows are ordered. conditions: the literals by column or expression.
+    order: the column by which the rows are ordered. conditions: the literal that each column or expression must equal.
     """
     assert _NAME.fullmatch(table)
     where = " AND ".join(f"{column} = {literal}" for column, literal in conditions.items())

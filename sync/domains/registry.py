@@ -117,8 +117,8 @@ def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
 def required_roles(service: UpstreamName) -> frozenset[str]:
     """The roles that the client of a service needs, without `ROLE_`. A call without a role needs only a valid token.
 
-    The roles for endpoints that only newer services have are included, so that a reconciliation can use the endpoints
-    from the day of the upgrade. The roles for endpoints that services no longer have are left out.
+    The roles for endpoints that only newer versions of the service have are included, so that a reconciliation can use
+    the endpoints from the day of the upgrade. The roles for endpoints that newer versions no longer have are left out.
     """
     lasting = (each for each in operations() if each.service is service and not each.until)
     return frozenset(each.role for each in lasting if each.role is not None)
@@ -130,9 +130,9 @@ def missing_roles(service: UpstreamName, authorities: frozenset[str]) -> list[st
 
 
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:
-    """The variables that look like event switches but do not match any event, with their values.
+    """The variables that look like event switches but match no event type, with their values.
 
-    They have no effect. A variable that is false was meant to stop an event, but does not.
+    They have no effect. A variable that is false was meant to switch an event off, but does not.
     """
     known = {
         name for domain in DOMAINS.values() for event_type in domain.handlers for name in feature_variables(event_type)

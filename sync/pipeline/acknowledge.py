@@ -220,8 +220,8 @@ class Acknowledger:
     def _send_copies(self, wanted: Sequence[tuple[Message, _Copy]]) -> set[str]:
         """Sends copies of messages. Returns the receipt handles of the messages that were copied.
 
-        If the process dies before the originals are deleted, both are delivered, just as SQS may deliver a message
-        twice.
+        If the process dies before the originals are deleted, both the originals and the copies are delivered, just as
+        SQS may deliver a message twice.
         """
         groups: defaultdict[_Copy, list[Message]] = defaultdict(list)
         for message, copy in wanted:
@@ -343,7 +343,8 @@ class Acknowledger:
     def _most_receives(self) -> int:
         """The number of receives after which a message becomes a dead letter.
 
-        The queue's redrive policy is read once. If SQS is unavailable, `HMPPS_SQS_MAX_RECEIVE_COUNT` applies for now.
+        The queue's redrive policy is read once. While SQS is unavailable, `HMPPS_SQS_MAX_RECEIVE_COUNT` applies
+        instead.
         """
         if self._max_receives is None:
             try:

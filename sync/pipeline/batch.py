@@ -4,9 +4,9 @@ A group is ready, running or parked. Each turn of a group is a future; its resul
 remain (`sync.pipeline.group_runner`). Only the thread that runs the batch decides what happens next.
 
 In a drain that works until its queue is empty, the groups of the next batch join the current batch as soon as threads
-are free, so that a slow record holds up only its own messages. No batch joins while `DRAIN_BATCH_SIZE` messages are in
-the current batch. A group that joins waits until every earlier group of the same entity has ended. The scheduler drains
-one batch after another.
+are free, so that a slow record holds up only its own messages. No batch joins while the current batch has at least
+`DRAIN_BATCH_SIZE` messages. A group that joins waits until every earlier group of the same entity has ended. The
+scheduler ends each batch before it begins the next.
 """
 
 import itertools
@@ -96,7 +96,8 @@ class Batch:
     def _takes_more(self) -> bool:
         """Whether the next batch may join: threads would soon be idle, and no group waits for an outage to end.
 
-        No batch joins while `DRAIN_BATCH_SIZE` messages are in this batch, since each of them has to be kept hidden.
+        No batch joins while this batch has at least `DRAIN_BATCH_SIZE` messages, since each of them has to be kept
+        hidden.
         """
         if len(self._ready) >= self._threads or not self._outage.all_up():
             return False
@@ -119,7 +120,7 @@ class Batch:
             self._ready.append(group)
 
     def _unpark(self) -> None:
-        """Moves the parked groups that no longer have to wait to the ready groups."""
+        """Makes parked groups ready once they no longer have to wait."""
         self._outage.note()
         if not self._parked:
             return
@@ -166,7 +167,11 @@ class Batch:
             self._take(group, result)
 
     def _note_database(self, group: MessageGroup, result: GroupResult) -> None:
-        """Notes whether a turn found the database unavailable, or used it again after that."""
+        """Notes whether the database is available, if the turn shows that.
+
+        A turn shows that the database is available again only if its group had found the database unavailable
+        before.
+        """
         missing = None if result.parked is None else result.parked.missing
         if result.parked is not None and missing is Missing.DATABASE:
             self._barred.discard(group)
@@ -231,7 +236,7 @@ class Batch:
             self._running.clear()
 
     def _replace_long_hidden(self) -> None:
-        """Replaces with copies the messages that SQS will soon be unable to hide, whatever they are waiting for."""
+        """Replaces messages with copies if SQS cannot keep them hidden for much longer, whatever they wait for."""
         oldest = time.monotonic() - times.LONGEST_HIDDEN_SECONDS
         if self._first_received_at >= oldest:
             return
@@ -276,9 +281,9 @@ def _first_received_at(group: MessageGroup) -> float:
 class Workers:
     """A pool of up to `size` daemon threads, started as needed. Only one thread may submit calls.
 
-    `concurrent.futures` is not used, because the interpreter waits for its threads on exit, even if a handler hangs in
-    a call long after the grace period. The interpreter does not wait for daemon threads: such a handler ends with the
-    process, and the next handler of its message finds the work that was done.
+    `ThreadPoolExecutor` is not used, because the interpreter waits on exit for the threads of such a pool, even if a
+    handler hangs in a call long after the grace period. The interpreter does not wait for daemon threads: such a
+    handler ends with the process, and the next handler of its message finds the work that was done.
     """
 
     def __init__(self, size: int, name: str) -> None:

@@ -61,7 +61,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MessageGroup:
-    """The tasks of one entity, handled one after the other, as in a message group of an SQS FIFO queue.
+    """The tasks of one entity, handled one after another, as in a message group of an SQS FIFO queue.
 
     `key` names the lease that is held while they are handled, or is None if they do not need a lease. `busy_since`: the
     time, on the monotonic clock, since which they have waited for a lease that is held elsewhere, or None.
@@ -81,10 +81,10 @@ def coalesce(messages: Iterable[Message], domain: Domain) -> list[MessageGroup]:
     """The groups of a batch, in the order in which their first messages arrived.
 
     Every message is in exactly one task. Events of one entity share a group: creations come first, then updates. Both
-    are sorted by `occurredAt`, or by the time of sending if that is absent. Events with equal times stay in the order
-    of arrival. Consecutive updates with the same event type become one task, which writes the state after the last of
-    them. Creations are never coalesced, nor are updates that declare `Coalesce.NEVER`. A message that is not an event
-    of this domain forms a separate group.
+    are sorted by `occurredAt`, or by the time of sending if `occurredAt` is absent. Events with equal times stay in the
+    order of arrival. Consecutive updates with the same event type become one task, which writes the current state of
+    the record. Creations are never coalesced, nor are updates that declare `Coalesce.NEVER`. A message that is not an
+    event of this domain forms a separate group.
     """
     groups: dict[str, list[Task]] = {}
     for message in messages:

@@ -78,7 +78,7 @@ class UpstreamsUnavailable(SyncError):
 class Drain:
     """Drains the main queue of one domain. It is a context manager; any thread may call `stop`.
 
-    `summary` has the outcomes of the last call of `run_batch` or `run_until_empty`, even if that call raised an error.
+    `summary` has the outcomes of the last call to `run_batch` or `run_until_empty`, even if that call raised an error.
     `hold_seconds`: how long messages are held during an outage of a required service or the database before they are
     returned to the queue; None holds them until the outage ends.
     """
@@ -116,23 +116,26 @@ class Drain:
         """Stops receiving. Handles received messages for up to `DRAIN_GRACE_SECONDS`, then returns the rest.
 
         Groups that are ready are still started during the grace period. Parked groups are returned at once, except for
-        groups that wait because their event is too young. If a service is unavailable, all groups that are not running
-        are returned at once.
+        groups that wait because their first event is too recent. If a service is unavailable, all groups that are not
+        running are returned at once.
         """
         self._control.stop()
 
     @property
     def failures(self) -> FailureCounts:
-        """The failed attempts since the start of the last call of `run_batch` or `run_until_empty`, by reason."""
+        """The failed attempts since the start of the last call to `run_batch` or `run_until_empty`, by reason."""
         return self._acknowledger.failures
 
     @property
     def deferrals(self) -> Counter[str]:
-        """The number of messages deferred since the start of the last call, by reason (a clause)."""
+        """The number of messages deferred since the last call to `run_batch` or `run_until_empty` began, by reason.
+
+        A reason is a clause.
+        """
         return self._acknowledger.deferrals
 
     def seconds_since_progress(self) -> float:
-        """The seconds since a message was last handled, or since the drain last waited for an outage to end."""
+        """The seconds since the drain last received or handled messages, or waited for an outage to end."""
         return self._control.seconds_since_progress()
 
     def run_batch(self) -> BatchSummary:

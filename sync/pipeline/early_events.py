@@ -4,8 +4,8 @@ An event may be sent before the transaction behind it is committed, so it is par
 
 SQS does not keep messages in order, and several processes drain one queue. So a change may arrive before the creation
 of its record, and an attendance before its allocation. Such an event waits on the queue (`sync.queues.requeue`) while
-the creation may still come. After `CREATION_WAIT_SECONDS`, it fails like any other event. Only the time since the end
-of the last outage counts, since nothing is created during an outage.
+the creation may still come. After `CREATION_WAIT_SECONDS`, it fails like any other event. Only the time after the last
+outage counts, because nothing is created during an outage.
 """
 
 import math
@@ -77,7 +77,7 @@ def _may_wait(message: Message, seconds: float, connection: Connection, queue_co
 
 
 def _unmapped_id(error: UpstreamError) -> str | None:
-    """The DPS id without a mapping (the last part of the path), or None if `error` does not mean a missing mapping."""
+    """The DPS id without a mapping (the last part of the path), or None if `error` has a different cause."""
     if error.service != UpstreamName.MAPPING or error.method != "GET" or not error.absent:
         return None
     return unquote(error.path.rsplit("/", 1)[-1])

@@ -29,7 +29,7 @@ from sync.tracing import traced
 
 
 class Missing(Enum):
-    """What a parked group waits for while it is hidden in the batch.
+    """What a parked group waits for in the batch, while its messages are kept hidden.
 
     `WaitsFor` is the counterpart for a message that waits on the queue.
     """
@@ -38,7 +38,7 @@ class Missing(Enum):
     DATABASE = auto()
     #: The lease of the group's record, which another thread or process holds.
     LEASE = auto()
-    #: The age of its first event, which is so young that the publisher may not have committed the change.
+    #: The age of its first event, which is so recent that the publisher may not have committed the change.
     AGE = auto()
 
 
@@ -159,7 +159,7 @@ class GroupRunner:
         )
 
     def _fail_creation(self, group: MessageGroup, failure: Failure) -> GroupResult:
-        """Ends a failed creation, and returns the tasks that depend on it to the queue for the same wait.
+        """Ends a failed creation. The tasks that depend on it wait on the queue for the same time.
 
         Updates need the record, so they always wait. Other creations in the group wait only if the failed one may still
         succeed: a creation that needs a person must not hold them up.
@@ -222,7 +222,7 @@ def _end_first(group: MessageGroup, end: TaskEnd) -> GroupResult:
 def _wait_on_queue(
     tasks: Sequence[Task], waits_for: WaitsFor, failure: Failure | None = None, wait_seconds: int | None = None
 ) -> tuple[TaskEnd, ...]:
-    """The ends of tasks that are returned to the queue, for `wait_seconds` if that is known.
+    """A `TaskEnd` for each of `tasks`, which wait on the queue, for `wait_seconds` if that is known.
 
     failure: how the first task failed, or None if it did not fail.
     """

@@ -1,6 +1,6 @@
 """Handles one task: an event that creates or updates a record in NOMIS, or a mapping retry.
 
-Messages of unknown types are acknowledged without work. A resync calls `handle_event` directly, since its
+A message of an unknown type is acknowledged and changes nothing. A resync calls `handle_event` directly, because its
 events do not come from messages.
 """
 
@@ -80,7 +80,7 @@ def handle_event(
     """Handles an event of a drain or a resync, and tracks its telemetry. Raises the error that made the attempt fail.
 
     `is_awaited` decides from the error of an update whether the update waits for another event to create a record that
-    it needs. If so, `CreationAwaited` is raised instead of the error.
+    the update needs. If so, `CreationAwaited` is raised instead of the error.
     """
     if isinstance(handler, Creation):
         return queue_context.creations.create(handler, event, context)
@@ -147,7 +147,7 @@ def _pass_over(queue_context: QueueContext, task: Task, context: HandlerContext)
 def _record_duplicate_rows(
     queue_context: QueueContext, kind: RowKind, error: Exception, context: HandlerContext
 ) -> None:
-    """Records a finding, with its alert, if the call failed because NOMIS has two rows where only one is allowed."""
+    """Records a finding, with its alert, if `error` means that NOMIS has two rows where only one is allowed."""
     duplicate_rows = recognise(kind, error, context.properties)
     if duplicate_rows is None:
         return

@@ -7,14 +7,14 @@ calls fail, the breaker opens, and no further call to NOMIS is made: `BreakerOpe
 2. **The message that failed** goes back to the queue: `is_outage` decides that the service is to blame, not the record.
 A copy of the message is sent with a delay, and the original is deleted (`sync.queues.requeue`). A copy has a receive
 count of zero, so the wait does not bring the message nearer to the dead letter queue. The messages behind it in its
-group go back with it. Each failure is still recorded.
+group go back with it. Each failure is recorded nevertheless.
 3. **Messages that have not been tried yet** stay in the batch, parked (`sync.pipeline.batch`) and kept hidden by the
 heartbeat (`sync.queues.heartbeat`).
 4. **Nothing is received** while the breaker is open (`sync.pipeline.receive`).
 5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may respond to pings although
 all other calls to it fail. One message is received and one group is handled, with a pause before the next group
-(`most_to_receive` and `groups_to_start` of `OutageWatch`). When one of these calls succeeds, the breaker closes and the
-drain continues. If several of them fail instead, the breaker opens again.
+(`most_to_receive` and `groups_to_start` of `OutageWatch`). When a call to NOMIS succeeds, the breaker closes and the
+drain continues. If several calls fail instead, the breaker opens again.
 
 The limits of these waits:
 
@@ -24,9 +24,8 @@ The limits of these waits:
   letter queue, with each failure recorded. Housekeeping sends them back later.
 - A message that has not been tried stays in the batch for up to `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for
   no longer than 12 hours. After that, it is replaced by a copy, which starts with a receive count of zero.
-- The scheduler waits without a limit. A `drain` command waits for `hold_seconds`, then returns its messages to the
-  queue and ends with `UpstreamsUnavailable` (`sync.pipeline.drain`). The same applies if the
-  database is unavailable.
+- The scheduler waits without a limit. A `drain` command waits for a service or the database for `hold_seconds`, then
+  returns its messages to the queue and ends with `UpstreamsUnavailable` (`sync.pipeline.drain`).
 - On SIGTERM, messages parked because of an outage are returned at once.
 
 While the database is unavailable, nothing is received, since a receive would only bring messages nearer to the dead

@@ -41,8 +41,9 @@ class Receiver:
     def wait_for_services(self) -> bool:
         """Waits while a required service is unavailable. Returns whether messages may be received now.
 
-        Returns False if the drain is stopping, or if its limit is exceeded. If the drain has no limit, returns False
-        after the usual pause between two batches, so that the caller can react.
+        Returns False if the drain is stopping, or if an outage has lasted for longer than the drain may wait. If the
+        drain may wait without a limit, returns False after the usual pause between two batches, so that the caller can
+        react.
         """
         since = monotonic()
         while not self._control.stopping:
@@ -66,7 +67,7 @@ class Receiver:
     def receive_batch(self) -> list[Message]:
         """Receives until a receive comes back empty, the batch is full, or `BATCH_RECEIVE_SECONDS` have passed.
 
-        While a service is being tried, makes one receive of one message. Returns early if the drain is asked to stop.
+        While a service is being tried, receives at most one message. Returns early if the drain is asked to stop.
 
         Raises `QueueUnavailable`. Raises `StoreUnavailable` if the database is unavailable; in that case, nothing is
         received, since a receive would only bring messages nearer to the dead letter queue.
@@ -89,8 +90,8 @@ class Receiver:
     def _receive_at_once(self) -> list[list[Message]]:
         """Makes several receives in parallel. Returns the messages of each; a failed receive has no messages.
 
-        A failed receive does not affect the messages of the others. If the error persists,
-        receiving the next batch fails.
+        A failed receive does not affect the messages of the other receives. If the fault persists, receiving the next
+        batch fails.
         """
         received: list[list[Message]] = []
         for receive in [self._threads.submit(self._receive, 0) for _ in range(_RECEIVERS)]:

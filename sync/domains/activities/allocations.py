@@ -108,10 +108,10 @@ def _upsert(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
-    """The allocation that NOMIS must show: the newest later one if `allocation` has ended, otherwise `allocation`.
+    """The allocation that NOMIS must show: the newest one if `allocation` has ended, otherwise `allocation`.
 
-    NOMIS has one row for each booking and course activity, so a late event about the ended allocation would also end
-    the later one.
+    NOMIS has one row for each booking and course activity, so a late event about an ended allocation would also end a
+    newer one.
     """
     if allocation.status != _ENDED:
         return allocation

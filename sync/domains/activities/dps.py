@@ -245,22 +245,25 @@ _ATTENDANCES_OF_DAY = Operation(
 
 
 def schedule(activities: ServiceClient, schedule_id: int) -> Schedule:
-    """The schedule with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
+    """The schedule with the id `schedule_id`. Raises `UpstreamError`, with status 404 for an unknown id."""
     return SCHEDULE.call(activities, schedule_id, asked={"id": schedule_id})
 
 
 def activity(activities: ServiceClient, activity_id: int) -> Activity:
-    """The activity with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
+    """The activity with the id `activity_id`. Raises `UpstreamError`, with status 404 for an unknown id."""
     return ACTIVITY.call(activities, activity_id, asked={"id": activity_id})
 
 
 def scheduled_instance(activities: ServiceClient, instance_id: int) -> ScheduledInstance:
-    """The session with this id, and its schedule. Raises `UpstreamError`, with status 404 for an unknown id."""
+    """The session with the id `instance_id`, and its schedule.
+
+    Raises `UpstreamError`, with status 404 for an unknown id.
+    """
     return SCHEDULED_INSTANCE.call(activities, instance_id, asked={"id": instance_id})
 
 
 def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
-    """The allocation with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
+    """The allocation with the id `allocation_id`. Raises `UpstreamError`, with status 404 for an unknown id."""
     return ALLOCATION.call(activities, allocation_id, asked={"id": allocation_id})
 
 
@@ -286,7 +289,7 @@ def later_allocations(activities: ServiceClient, allocation: Allocation) -> tupl
 
 
 def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
-    """The attendance with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
+    """The attendance with the id `attendance_id`. Raises `UpstreamError`, with status 404 for an unknown id."""
     return ATTENDANCE.call(activities, attendance_id, asked={"attendanceId": attendance_id})
 
 

@@ -88,7 +88,7 @@ class ActivityResync(Resync):
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
         """Reads the schedule and its mapping.
 
-        The plan is to amend the course activity if there is a mapping, or else to create one.
+        If there is a mapping, the plan is to amend the course activity, otherwise to create one.
         """
         api = services[UpstreamName.ACTIVITIES]
         schedule = read_if_there(lambda: activities_api.schedule(api, int(dps_id)))
@@ -191,7 +191,7 @@ class AttendanceResync(Resync):
 def _plan_gone(noun: str, properties: Mapping[str, object]) -> ResyncPlan:
     """The plan for an allocation or attendance that DPS does not have.
 
-    Nothing is written: no event deletes such a record, and only DPS knows which NOMIS record belongs to it.
+    Nothing is written: no event deletes its NOMIS record, and only DPS knows which record that is.
     """
     (dps_id,) = properties.values()
     return ResyncPlan(

@@ -156,7 +156,7 @@ class ActivityCreation(Creation):
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
         """A different mapping with either id of `mapping`, or None.
 
-        It is needed because the service responds with 400, not 409, to a second mapping of an activity.
+        This method is needed because the service responds with 400, not 409, to a second mapping of an activity.
         """
         existing = MAPPINGS.find(services.mapping, mapping["activityScheduleId"])
         if existing is None:

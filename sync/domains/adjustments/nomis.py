@@ -51,7 +51,7 @@ class AdjustmentCreated(Response):
 
 
 class AdjustmentType(Response):
-    """The code of the type of an adjustment."""
+    """The type of an adjustment, identified by its code."""
 
     code: str
 
@@ -87,7 +87,7 @@ class BookingAdjustment(Response):
 
 
 class BookingAdjustments(Response):
-    """The adjustments of both families of a booking, except those that NOMIS hides from users."""
+    """The adjustments of a booking, in both families, except those that NOMIS hides from users."""
 
     key_date_adjustments: tuple[BookingAdjustment, ...]
     sentence_adjustments: tuple[BookingAdjustment, ...]

@@ -27,8 +27,8 @@ class Attendee:
     """The appointment of one prisoner, from a search or a single read.
 
     id: the id of the appointment instance. cancelled: whether the appointment is cancelled, or None after a single
-    read, which does not show this. changed_at: when it was last created, changed or cancelled, local to London, or None
-    if the service does not say.
+    read, which does not show this. changed_at: when it was created, or last changed or cancelled, local to London, or
+    None if the service does not say.
     """
 
     id: int
@@ -187,8 +187,8 @@ def search_attendees(
 
     prisoner_numbers: the prisoners to search for; if it is empty, all prisoners.
 
-    The service responds with 400 to a request for a whole calendar month, and for a prison without appointments in DPS.
-    Raises `UpstreamError`.
+    The service responds with 400 to a request for a whole calendar month, and to one for a prison without appointments
+    in DPS. Raises `UpstreamError`.
     """
     body = _Search(start_date=first, end_date=last, prisoner_numbers=tuple(prisoner_numbers) or None)
     try:

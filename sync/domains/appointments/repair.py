@@ -120,7 +120,7 @@ class AppointmentResync(Resync):
 
         The plan creates, updates or cancels it in NOMIS, or deletes it there if DPS has deleted it.
 
-        Also raises `RuleError` if the appointment has no prison, since only a search by prison shows a cancellation.
+        Raises `RuleError` if the appointment has no prison, because only a search by prison shows a cancellation.
         """
         appointments = services[UpstreamName.APPOINTMENTS]
         appointment = appointments_api.find_appointment(appointments, int(dps_id))
@@ -208,8 +208,8 @@ def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
 def _expected(appointment: AppointmentInstance, nomis: Record | None, *, cancelled: bool) -> Record:
     """The fields that NOMIS must show: only the status if the appointment is cancelled.
 
-    Otherwise they are the booking, the type and the times, the prison if both sides name one, and the location if there
-    is one outside a cell.
+    Otherwise they are the booking, the type and the times, the prison if both sides name one, and the location if the
+    appointment has one and is not in a cell.
     """
     if cancelled:
         return {"status": _CANCELLED}

@@ -108,10 +108,11 @@ class AppointmentCreation(Creation):
         return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
-        """The NOMIS ids of the appointments that are equal to the request and may have been created since `since`.
+        """The NOMIS ids of the appointments that are equal to the request and may have been created after `since`.
 
         None if the request has no location. NOMIS shows whether the booking has an appointment at the location and
-        start, but not its id. If it has one, the program reads the appointments of that day, whose ids NOMIS lists.
+        start time, but older versions do not show the id. So if there is one, the program reads the appointments of
+        that day, whose ids NOMIS lists.
         """
         body, earliest = request["body"], earliest_creation(since)
         location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"

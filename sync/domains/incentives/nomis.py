@@ -10,7 +10,7 @@ from sync.upstream.transport import ServiceClient
 
 
 class IepLevel(Response):
-    """The code of the level of an IEP record."""
+    """The level of an IEP record, identified by its code."""
 
     code: str
 

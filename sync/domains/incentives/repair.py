@@ -51,7 +51,7 @@ class IncentiveRepair(AdvisingRepair):
         }
 
     def advice(self, duplicate: Record | None, mapped: Record | None) -> str:
-        """A sentence that says whether the records differ in level, which does harm, and what to do."""
+        """A sentence that says whether the records differ in level and so do harm, and what to do."""
         same = self.is_harmless(duplicate, mapped)
         level = "both records have the same level, so they do no harm" if same else "the records differ in level"
         return f"{level}; if a prison complains, send the request"
@@ -99,7 +99,7 @@ class IncentiveRepair(AdvisingRepair):
 def create_late(creations: CreationProtocol, context: HandlerContext, review_id: int, offender_no: str) -> Outcome:
     """Creates the IEP record of a review that NOMIS never had, as the event about the review would.
 
-    If that event still arrives, it counts as a duplicate.
+    If that event arrives later, it counts as a duplicate.
     """
     information = {"id": review_id, "nomsNumber": offender_no}
     event = DomainEvent(CREATION.event_type, additional_information=information)

@@ -105,7 +105,7 @@ class IncentiveCreation(Creation):
         return {"nomisBookingId": made.booking_id, "nomisIncentiveSequence": made.sequence}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The NOMIS ids of the records that are equal to the request and may have been written since `since`."""
+        """The NOMIS ids of the records that are equal to the request and may have been written after `since`."""
         booking_id = request["bookingId"]
         return [
             {"nomisBookingId": booking_id, "nomisIncentiveSequence": record.incentive_sequence}

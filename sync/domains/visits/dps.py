@@ -75,12 +75,12 @@ _PRISONS = Operation(
 
 
 def visit(visits: ServiceClient, reference: str) -> Visit:
-    """The visit with this reference. Raises `UpstreamError`, with status 404 for an unknown reference."""
+    """The visit with the reference `reference`. Raises `UpstreamError`, with status 404 for an unknown reference."""
     return VISIT.call(visits, reference, asked={"reference": reference})
 
 
 def find_visit(visits: ServiceClient, reference: str) -> BookedVisit | None:
-    """The visit with this reference, or None if there is no such visit. Raises `UpstreamError`."""
+    """The visit with the reference `reference`, or None if there is no such visit. Raises `UpstreamError`."""
     return BOOKED_VISIT.call(visits, reference, asked={"reference": reference})
 
 

@@ -77,7 +77,7 @@ class NomisVisit(Response):
     comment_text: str | None = None
 
     def names(self, reference: str) -> bool:
-        """Whether the comment contains this reference of a DPS visit."""
+        """Whether the comment contains `reference`, the reference of a DPS visit."""
         return re.search(rf"(?<![\w-]){re.escape(reference)}(?![\w-])", self.comment_text or "") is not None
 
 
@@ -166,7 +166,7 @@ def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]
 
 
 def existing_visit(error: UpstreamError) -> int | None:
-    """The id of the equal visit that made NOMIS refuse a new one with 409.
+    """The id of the equal visit that made NOMIS respond with 409 to a new visit.
 
     None if an older version of NOMIS does not name that visit, or if `error` is any other error.
     """
@@ -190,12 +190,12 @@ def cancel_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: Ca
 
 
 def find_visit(nomis: ServiceClient, visit_id: int) -> NomisVisit | None:
-    """The visit with this id, or None if NOMIS does not have it."""
+    """The visit with the id `visit_id`, or None if NOMIS does not have it."""
     return VISIT.call(nomis, visit_id, asked={"visitId": visit_id})
 
 
 def find_details(nomis: ServiceClient, visit_id: int) -> VisitDetails | None:
-    """The details of the visit with this id, or None if NOMIS does not have the visit."""
+    """The details of the visit with the id `visit_id`, or None if NOMIS does not have the visit."""
     return VISIT_DETAILS.call(nomis, visit_id, asked={"visitId": visit_id})
 
 
@@ -213,7 +213,7 @@ def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_fro
 
 
 def knows_prisoner(nomis: ServiceClient, offender_no: str) -> bool:
-    """Whether NOMIS has a booking under this prisoner number; after a merge, it has none under the old number.
+    """Whether NOMIS has a booking under the number `offender_no`; after a merge, it has none under the old number.
 
     The endpoint for the visit balance, which NOMIS has had since April 2025, shows this. Its response is empty if the
     booking exists but has no balance.

@@ -69,7 +69,7 @@ class VisitRepair(RemovingRepair):
         return record is None or record.get("status") == _CANCELLED
 
     def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """Says whether the comment lacks the reference, and whether the visit is not scheduled, one sentence each."""
+        """A sentence if the comment does not contain the reference, and one if the visit is not scheduled."""
         if record.get("namesReference") == "no":
             yield f"the comment of visit {ids.nomis_text} does not name {ids.dps_id}"
         if record.get("status") != _SCHEDULED:
@@ -227,8 +227,8 @@ def _shown(visit: BookedVisit) -> Record:
 def _expected(visit: BookedVisit, nomis: Record | None) -> Record:
     """The fields that NOMIS must show: only the status for a cancelled visit, and all but the status for any other.
 
-    The status of any other visit changes in NOMIS on the day. The restriction is left out too if NOMIS does not have
-    the visit, if its room there does not show a restriction, or if the restriction is unknown in DPS.
+    The status of any other visit changes in NOMIS on the day of the visit. The restriction is left out too if NOMIS
+    does not have the visit, if its room there does not show a restriction, or if the restriction is unknown in DPS.
     """
     if visit.visit_status == "CANCELLED":
         return {"status": _CANCELLED}

@@ -130,7 +130,10 @@ class VisitCreation(Creation):
         return Prepared(request)
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates the visit. If NOMIS refuses because it already has the visit of this booking, returns its id."""
+        """Creates the visit and returns its NOMIS id.
+
+        If NOMIS refuses the visit because it already has a visit for this booking, returns the id of that visit.
+        """
         try:
             return {"nomisId": nomis_visits.create_visit(services.nomis, request["offenderNo"], request["body"])}
         except UpstreamError as error:
