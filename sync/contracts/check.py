@@ -1,6 +1,7 @@
 """Compares every operation that the program calls on one service with the document that the service publishes.
 
-The last findings about each service are kept in the database, so that an alert is sent only if they change.
+The last findings about each service are kept in the database, so that an alert is sent only if the findings have
+changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from sync.upstream.operation import Operation
 
 @dataclass(frozen=True, slots=True, order=True)
 class ContractFinding:
-    """What a check found: a difference, a problem that a probe showed, or the reason why a service cannot be compared.
+    """What a check found: a difference, a problem that a probe showed, or the reason why a document cannot be read.
 
     level: how serious the finding is. kind: its kind, for programs, such as `field-gone`. field: the field, parameter
     or status that it is about, or empty. text: the finding in words. operations: the operations that it is about, such

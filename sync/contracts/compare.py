@@ -50,9 +50,9 @@ def compare(
 
     There are none if the document is from before `operation.since`, or from `operation.until` or later.
 
-    client_roles: the roles that the client of the service certainly has. mapped: the values of fields that rules know
-    or send. called: all operations that the program calls. They are not suggested as replacements for an operation that
-    is gone.
+    client_roles: the roles that the client of the service certainly has. mapped: the field values that rules know or
+    send. called: all operations that the program calls. They are not suggested as replacements for an operation that is
+    gone.
     """
     if document.month < operation.since or (operation.until and operation.until <= document.month):
         return

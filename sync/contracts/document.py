@@ -19,7 +19,10 @@ _JSON = re.compile(r"json|\*/\*")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter. default, maximum: from the document if they are whole numbers, as for a page size, or None."""
+    """A query parameter.
+
+    default, maximum: each from the document if it is a whole number there, as for a page size; otherwise None.
+    """
 
     required: bool
     default: int | None = None

@@ -18,7 +18,7 @@ class HandlerContext:
     """The services, leases and telemetry for the handling of one event, and the progress of the handling.
 
     properties: the telemetry properties, which are also tracked for a failed attempt. current_step: the step that is
-    under way. request_seconds: for how many seconds a request may be under way after it was sent.
+    under way. request_seconds: for how many seconds a request may be under way after it is sent.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class HandlerContext:
     def lease(self, key: str) -> Iterator[None]:
         """Holds the lease of `key` in the `with` block, so that no other thread or process holds it.
 
-        It waits a moment for the lease, since entities that share a lease, such as the attendances of a booking,
+        Waits a moment for the lease, since events of entities that share a lease, such as the attendances of a booking,
         usually have to wait for only a single call. Raises `LeaseBusy` if the lease is still held elsewhere; the
         message then waits.
 
-        After an unknown outcome, or the death of this process, the lease stays held while the request may still be
-        under way. Otherwise a request that is applied late could overwrite newer data.
+        If the outcome of a request is unknown, or if this process dies, the lease stays held while the request may
+        still be under way. Otherwise, a request that is applied late could overwrite newer data.
         """
         deadline = time.monotonic() + times.HANDLER_LEASE_WAIT_SECONDS
         pause = times.HANDLER_LEASE_POLL_SECONDS
@@ -75,7 +75,7 @@ class HandlerContext:
             self._leases.release(key)
 
     def creation_open(self, name: str, dps_id: str) -> bool:
-        """Whether the creation of this DPS record has begun but has not finished.
+        """Whether the creation of the DPS record `dps_id` has begun but has not finished.
 
         In that case, NOMIS has, or may get, a record without a mapping. `name` is the name of the `Creation`.
         """
@@ -84,7 +84,7 @@ class HandlerContext:
         return record is not None and record.state.is_open
 
     def forget_creation(self, name: str, dps_id: str) -> None:
-        """Records that a deleted DPS record is also deleted in NOMIS and in the mapping service."""
+        """Records that a DPS record was deleted, and is no longer in NOMIS or in the mapping service."""
         with self._database.begin() as connection:
             mark_deleted(connection, name, dps_id)
 

@@ -193,7 +193,7 @@ def _domain_event(message: Mapping[str, Any]) -> DomainEvent:
 def _occurred_at(value: Any) -> tuple[datetime | None, str | None]:
     """The time, and the beginning of a malformed time; at least one of them is None.
 
-    If the time is malformed, only the events that use it fail.
+    An event with a malformed time fails only if its handler uses the time.
     """
     if value is None or value == "":
         return None, None

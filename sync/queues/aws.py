@@ -34,7 +34,7 @@ _KEY_ERRORS = frozenset(
 
 
 class Aws:
-    """The clients of AWS services, which share one session. There is one client for each service and set of keys."""
+    """The AWS clients, which share one session. There is one client for each combination of service and keys."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

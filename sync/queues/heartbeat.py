@@ -43,9 +43,10 @@ class Heartbeat:
             self._tracked.update((message.receipt_handle, message) for message in messages)
 
     def release(self, messages: Iterable[Message]) -> None:
-        """Stops renewing the timeouts of `messages`. Call it before deleting the messages or changing their visibility.
+        """Stops renewing the timeouts of `messages`.
 
-        Waits for any renewal that is under way, so that the renewal cannot undo such a change.
+        Call this before deleting the messages or changing their visibility. Waits for any renewal that is under way, so
+        that the renewal cannot undo such a change.
         """
         with self._lock:
             for message in messages:
@@ -93,7 +94,7 @@ _LONG_POLL_SECONDS = 1
 
 
 class Browse:
-    """Reads messages from a queue, and keeps those that have been read in `messages`, by message id.
+    """Reads messages from a queue, and keeps them in `messages`, by message id.
 
     Messages that are not deleted become visible again when `browsing` ends.
     """
@@ -128,7 +129,7 @@ class Browse:
     def delete(self, messages: Sequence[Message]) -> list[Message]:
         """Deletes messages. Returns those that SQS did not delete.
 
-        These become visible again when their visibility timeout ends.
+        These become visible again when their visibility timeouts end.
         """
         self.deleted.update(message.message_id for message in messages)
         self._heartbeat.release(messages)

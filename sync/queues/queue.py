@@ -3,8 +3,8 @@
 Batch calls return status 200 even if some entries failed, so the `Failed` entries of each response are tried again.
 
 SQS itself does not say how old the oldest message is. Only a receive shows when a message was sent, but a receive also
-hides the message, and on a main queue it uses up one of the message's attempts. CloudWatch publishes this age for each
-queue once a minute, and reading it there does not affect any message (`oldest_ages`).
+hides the message, and on a main queue it uses up one of the message's attempts. CloudWatch publishes the age of the
+oldest message on each queue once a minute, and reading it there does not affect any message (`oldest_ages`).
 """
 
 import json
@@ -82,8 +82,8 @@ class Queue:
     def receive(self, most: int = BATCH, wait_seconds: int = 0, visibility_seconds: int | None = None) -> list[Message]:
         """Receives up to `most` (≤ 10) messages; waits up to `wait_seconds` (≤ 20) for the first one.
 
-        `visibility_seconds`: how long the messages are hidden, or None for the queue's own
-        timeout. Raises `QueueUnavailable`.
+        `visibility_seconds`: how long the messages are hidden, or None for the queue's own timeout. Raises
+        `QueueUnavailable`.
         """
         options: dict[str, Any] = {} if visibility_seconds is None else {"VisibilityTimeout": visibility_seconds}
         response = self._call(
@@ -121,8 +121,8 @@ class Queue:
     ) -> list[Message]:
         """Sends copies of messages. Each copy is delivered after `delay_seconds`, and its receive count starts at zero.
 
-        `attributes` returns the attributes for the copy of a message. Returns the messages that could not be
-        copied after several attempts.
+        `attributes` returns the attributes for the copy of a message. Returns the messages that could not be copied
+        after several attempts.
         """
         delay = max(0, min(delay_seconds, _MOST_DELAY_SECONDS))
         left: list[Message] = []

@@ -25,7 +25,7 @@ class QueuePair:
 class QueueOpener:
     """Opens queues by id. Safe to share between threads.
 
-    With the provider `localstack`, it also creates missing queues, and creates a queue again if it disappears later.
+    With the provider `localstack`, it also creates missing queues, and re-creates any queue that disappears later.
     `event_types` is called with a queue id, and returns the event types that the queue's subscription lets through.
     """
 
@@ -36,7 +36,7 @@ class QueueOpener:
         self._topic: _Topic | None = None
 
     def open(self, name: str) -> QueuePair:
-        """Opens the main queue and the DLQ of a queue id. Raises `QueueUnavailable` if either cannot be opened."""
+        """Opens the main queue and the DLQ for a queue id. Raises `QueueUnavailable` if either cannot be opened."""
         queue = self._settings.queue(name)
         main_client = self._aws.client("sqs", queue.queue_access_key_id, queue.queue_secret_access_key)
         dlq_client = self._aws.client("sqs", queue.dlq_access_key_id, queue.dlq_secret_access_key)

@@ -19,9 +19,9 @@ from sync.upstream.services import Services
 class Comparison:
     """The result of comparing a NOMIS record that a person found with the request of a creation.
 
-    found: the record, or None if NOMIS does not have it or no service can read it. objections: sentences that
-    say why the record must not be mapped. differences: sentences that say how the record differs from the
-    request; a person may know the reason.
+    found: the record, or None if NOMIS does not have it or no service can read it. objections: sentences that say why
+    the record must not be mapped. differences: sentences that say how the record differs from the request; a person may
+    know the reason.
     """
 
     found: Record | None

@@ -82,8 +82,8 @@ class RetryResult:
 class DeadLetterQueue:
     """The dead letter queue of one main queue.
 
-    `main_queue` opens the main queue of a queue id, so that an event on the wrong queue is sent back to the right one.
-    Without it, all messages are sent back to the main queue of `pair`.
+    `main_queue` opens the main queue for a queue id, so that an event on the wrong queue is sent to the right one. If
+    `main_queue` is None, all messages are sent back to the main queue of `pair`.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class DeadLetterQueue:
     def retry(self, why_left: WhyLeft, who: str = "housekeeping", most: int | None = None) -> RetryResult:
         """Sends messages back to the main queue, except the messages for which `why_left` returns a reason to stay.
 
-        `why_left` is called with a few messages at a time. At most `most` messages are read, or all if it is None.
+        `why_left` is called with a few messages at a time. At most `most` messages are read; None means no limit.
         Findings about the messages are closed under the name `who`. A message keeps its body and its attributes, except
         for those about its waits. If a message cannot be sent, it stays, and the result has the reason. Raises
         `QueueUnavailable` or `StoreUnavailable`; some messages may have been sent by then.
@@ -188,9 +188,9 @@ class DeadLetterQueue:
         """Removes the messages whose ids are in `only`. Returns how many were removed, and the messages that stay.
 
         `export` is called with the messages before they are removed, and must store them safely. Raises
-        `QueueUnavailable`, or any error of `export`; in both cases, nothing is removed. Raises `StoreUnavailable` if
-        the findings about the messages cannot be closed; the messages have been removed by then. `who`: the name under
-        which the findings are closed.
+        `QueueUnavailable`, or any error that `export` raises; in both cases, nothing is removed. Raises
+        `StoreUnavailable` if the findings about the messages cannot be closed; the messages have been removed by then.
+        `who`: the name under which the findings are closed.
         """
         left: list[KeptMessage] = []
         with browsing(self._dlq) as browse:
@@ -268,8 +268,8 @@ class DeadLetterQueue:
     ) -> None:
         """Sends messages back and deletes them from the dead letter queue. Adds each to `batch`, as sent or as left.
 
-        Raises `QueueUnavailable` if two messages in a row cannot be sent, since the cause is then the
-        queue rather than a message.
+        Raises `QueueUnavailable` if two messages in a row cannot be sent, since the cause is then the queue rather than
+        a message.
         """
         unrecorded = self._record(dead_letters, who, is_followed=is_followed)
         attributes = attributes_of_followed if is_followed else attributes_anew

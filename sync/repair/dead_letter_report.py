@@ -152,7 +152,7 @@ class DeadLetterReport:
     def sql(self) -> tuple[str, ...]:
         """The SQL statements that show the two rows in NOMIS because of which the message failed.
 
-        Empty if it failed for another reason, or the finding has a value that is not an id.
+        Empty if the message failed for another reason, or if the finding has a value that is not an id.
         """
         return () if self.finding is None else duplicate_rows_of(self.finding).sql
 
@@ -249,8 +249,8 @@ def not_chosen(
 ) -> Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]:
     """A `WhyLeft` that keeps all messages except those with `message_ids`, or keeps none if `message_ids` is None.
 
-    recoverable_only: whether to keep, in addition, the messages that a retry alone cannot help. The
-    `WhyLeft` raises `StoreUnavailable`.
+    recoverable_only: whether to keep, in addition, the messages that a retry alone cannot help. The `WhyLeft` raises
+    `StoreUnavailable`.
     """
 
     def why_left(dead_letters: Sequence[DeadLetterMessage]) -> Mapping[str, str]:
@@ -295,7 +295,7 @@ def _report(
 def _unfinished(connection: Connection, dead_letters: Sequence[DeadLetterMessage]) -> dict[str, frozenset[str]]:
     """The ids of the DPS records that the messages create and whose creation is unfinished, by event type.
 
-    This includes messages on the wrong queue, which are sent back to the right queue and finish the creation there.
+    Messages on the wrong queue count too: they are sent to the right queue, and the creation is finished there.
     """
     wanted: dict[str, set[str]] = {}
     creations = {each.domain.creation.event_type: each.domain.creation for each in dead_letters if each.domain}

@@ -52,7 +52,7 @@ class DeadLetterMessage:
 
     @property
     def is_mapping_retry(self) -> bool:
-        """Whether the message is a mapping retry. A purge would leave its NOMIS record without a mapping."""
+        """Whether the message is a mapping retry. Purging such a message leaves its NOMIS record without a mapping."""
         return self.type == MAPPING_RETRY
 
     @property

@@ -77,7 +77,7 @@ def _two_rows(kind: RowKind, properties: Properties) -> str:
     offender_no = prisoner_in(properties)
     whose = "" if offender_no is None else f" (prisoner {offender_no})"
     return (
-        f"NOMIS has two {kind.what}s for {pair}{whose} and should have one. Until one of them is deleted, NOMIS "
+        f"NOMIS has two {kind.what}s for {pair}{whose} but should have only one. Until one of them is deleted, NOMIS "
         f"refuses every change to this {kind.what}."
     )
 

@@ -52,7 +52,7 @@ def entity_of(queue_context: QueueContext, plan: ResyncPlan) -> str:
 
 
 def carry_out(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> Iterator[Handled]:
-    """Handles the events of a plan one by one and yields the results, up to the first event that was not applied.
+    """Handles the events of a plan one by one and yields the results. Stops after the first event that is not applied.
 
     Deletes the mapping first if it is stale. Raises any error that makes an event fail. The caller must hold the lease
     of the entity, and must have made the plan while holding it.

@@ -203,7 +203,10 @@ class Settings(BaseModel):
         "public can book in visit-scheduler",
     )
     visit_reconciliation_days_ahead: int = Field(
-        35, ge=0, le=366, description="how many days ahead visits are reconciled, starting with yesterday"
+        35,
+        ge=0,
+        le=366,
+        description="how many days ahead visits are reconciled; those of yesterday and today are always included",
     )
     reconciliation_suspicious_percent: float = Field(
         2,
@@ -407,7 +410,7 @@ class Settings(BaseModel):
     def event_switches(self) -> dict[str, bool]:
         """The values of the event switches that are set, by variable.
 
-        Some variables may not match any event type (`registry.unknown_switches`).
+        Some of the variables may match no event type (`registry.unknown_switches`).
         """
         switches = sorted((name, text) for name, text in self._environment.items() if is_event_switch(name))
         return {name: parse_flag(text) for name, text in switches if text.strip()}

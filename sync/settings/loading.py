@@ -63,9 +63,9 @@ def load_settings(
 
 
 def _family_errors(variables: Mapping[str, str]) -> list[str]:
-    """An error line for each variable with a wrong value that is not a field of `Settings`.
+    """An error line for each variable that has a wrong value and is not a field of `Settings`.
 
-    These are the addresses of upstream services, the switches, and the waits before retries.
+    Such variables are the addresses of upstream services, the switches, and the waits before retries.
     """
     addresses = {name.address_variable for name in UpstreamName}
     errors = []

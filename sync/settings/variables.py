@@ -50,13 +50,13 @@ def is_reconciliation_switch(variable: str) -> bool:
 
 
 def waits_variable(queue: str, event_type: str | None = None) -> str:
-    """The variable for the waits before retries on `queue`, or only before the retries of `event_type` on it."""
+    """The variable for the waits before retries of messages on `queue`, or only of those of `event_type`."""
     suffix = "" if event_type is None else f"_{_upper(event_type)}"
     return f"{QUEUE_PREFIX}{queue.upper()}{_WAITS_SUFFIX}{suffix}"
 
 
 def is_retry_wait(variable: str) -> bool:
-    """Whether `variable` is one that `waits_variable` returns."""
+    """Whether `variable` looks like one that `waits_variable` returns."""
     return variable.startswith(QUEUE_PREFIX) and _WAITS_SUFFIX in variable
 
 

@@ -1,7 +1,7 @@
 """Reads and writes the records of creations: one for each DPS record that has been, or is being, created in NOMIS.
 
-`sync.creation.store` writes the steps of the protocol. The functions here read records, and write the decisions of a
-person and the deletion of a DPS record.
+`sync.creation.store` writes the steps of the protocol. The functions here read records, and write saved mappings, a
+person's decisions, and the deletion of a DPS record.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -139,7 +139,7 @@ def list_intents(connection: Connection, domain: str) -> list[CreationRecord]:
 
 
 def finished_since(connection: Connection, domain: str, since: datetime) -> frozenset[str]:
-    """The DPS ids of `domain` with a creation that reached a final state at or after `since` (an aware time)."""
+    """The ids of the DPS records of `domain` whose creations reached a final state at or after `since` (aware)."""
     columns = creations.c
     query = select(columns.dps_id).where(
         columns.domain == domain, columns.state.in_(_FINAL_STATES), columns.updated_at >= since
@@ -186,7 +186,7 @@ def resolve_as_mapped(
 
 
 def abandon(connection: Connection, creation_id: int, note: str) -> bool:
-    """Records the decision of a person that NOMIS does not have the record, so that the next delivery creates it.
+    """Records a person's decision that NOMIS does not have the record, so that the next delivery creates it.
 
     Returns False if the creation is not open.
     """

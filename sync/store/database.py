@@ -71,7 +71,7 @@ class Database:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a database to open. On a server, this is assumed; `upgrade` creates a SQLite file."""
+        """Whether there is a database to open. This is assumed on a server; `upgrade` creates a missing SQLite file."""
         return self._file is None or _exists(self._file)
 
     def check_can_be_created(self) -> None:

@@ -120,7 +120,7 @@ def is_unavailable(error: DBAPIError | PoolTimeoutError) -> bool:
 def _create_private(file: Path) -> None:
     """Creates `file`, if it is missing, so that only its owner can access it.
 
-    SQLite gives the same permissions to the files that it creates next to it.
+    SQLite gives the same permissions to the files that it creates next to `file`.
     """
     try:
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

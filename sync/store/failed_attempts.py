@@ -88,8 +88,8 @@ def attempts_at(
 ) -> dict[str, Attempts]:
     """The failed attempts to handle messages of `queue`, by SQS id. Messages without failed attempts are left out.
 
-    messages: the SNS id (or None) and the SQS id of each. Only the SNS id stays the same after a redrive, so for a
-    message with an SNS id the attempts before its redrives count too. after: attempts count only if their number is
+    messages: the SNS id (or None) and the SQS id of each. Only the SNS id stays the same after a redrive, so, for a
+    message with an SNS id, the attempts before its redrives count too. after: attempts count only if their number is
     higher than this one (see `last_number`).
     """
     columns = failures.c

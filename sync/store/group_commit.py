@@ -110,8 +110,8 @@ class GroupCommit(Generic[ARequest]):
         """Wakes a waiting thread to lead, or ends the lead if no requests are left. Returns whether it did either.
 
         It does neither if all requests left are those of threads that do not wait: this thread has to commit them. A
-        thread that `resigns` abandons its own request and ends the lead even then, so that the thread with the next
-        request leads.
+        thread that `resigns` abandons its own request and ends the lead even then, so that the thread that adds the
+        next request leads.
         """
         with self._lock:
             if resigns:

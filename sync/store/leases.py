@@ -166,7 +166,7 @@ class Leases:
             structlog.get_logger().debug("lease-expiry-not-set", key=key, reason=str(error))
 
     def ensure_held(self) -> None:
-        """Raises `LeaseBusy` if a lease of this thread has expired, so that another process may hold it.
+        """Raises `LeaseBusy` if a lease of this thread has expired, since another process may then hold it.
 
         It also raises `LeaseBusy` if the time limit of `write_within` has passed.
         """

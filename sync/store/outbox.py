@@ -69,8 +69,8 @@ def due(
 ) -> list[Delivery]:
     """At most `limit` deliveries that may be sent at `moment` (by default, now), oldest first.
 
-    They are deliveries to `channels`, or to any channel if None, but not to `except_channels`. The caller must claim
-    each delivery before sending it.
+    They are deliveries to `channels`, or to any channel if `channels` is None, but not to `except_channels`. The caller
+    must claim each delivery before sending it.
     """
     columns = outbox.c
     query = select(outbox).where(columns.state == DeliveryState.PENDING, columns.next_attempt_at <= (moment or now()))

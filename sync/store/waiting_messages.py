@@ -3,7 +3,7 @@
 SQS reports only the number of messages. A row is written each time that a message begins or continues to wait, and
 deleted when the message is handled or fails. The message may also have been removed by other means, so `count_waits`
 ignores a row whose next attempt has been due for more than a day. `waiting_among` finds such a row too, for a command
-that follows its messages for longer.
+that follows its messages for longer than that.
 """
 
 from collections.abc import Iterable
@@ -87,7 +87,7 @@ def end_waits(connection: Connection, queue: str, keys: Iterable[str]) -> None:
 
 
 def waiting_among(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, WaitingMessage]:
-    """The messages with `keys` that wait on `queue`, by key, however long their next attempt is overdue."""
+    """The messages with `keys` that wait on `queue`, by key, however overdue their next attempts are."""
     stored = {_KEY.stored(key): key for key in keys}
     found: dict[str, WaitingMessage] = {}
     wanted = list(stored)

@@ -57,9 +57,9 @@ class CustomEvent:
 class Accepted:
     """What became of the events of a batch. Events that are neither sent nor refused must be sent again.
 
-    sent: the ids of the events that were accepted. refused: the reason for each event that can never be accepted, by
-    its id. problem: why some events must be sent again, or None. retry_after: the wait that the service asks for, in
-    seconds, or None.
+    sent: the ids of the events that were accepted. refused: the reasons why events can never be accepted, by event id.
+    problem: why some events must be sent again, or None. retry_after: the wait that the service asks for, in seconds,
+    or None.
     """
 
     sent: frozenset[int] = frozenset()

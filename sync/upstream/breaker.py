@@ -86,7 +86,7 @@ class Breakers:
             return first
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, _seconds: float) -> None:
-        """Counts how a call ended, and opens or closes the breaker if the rules say so."""
+        """Records how a call ended, and opens or closes the breaker if the rules say so."""
         # Refused credentials count as well: every call fails until a person corrects them, so messages should wait.
         failed = error is not None and error.recoverable
         circuit = self._circuits[service]

@@ -1,4 +1,4 @@
-"""The rules that decide when a service counts as down. The threads, pings and database are in `breaker.py`.
+"""The rules that decide when a service counts as down. `breaker.py` handles the threads, the pings and the database.
 
 A record that a service cannot handle does not show that the service is down, however many calls for it fail. Therefore,
 only the first failure of each record counts. A record that has not failed for `FAILED_RECORD_SECONDS` counts again.

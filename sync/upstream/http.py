@@ -1,8 +1,8 @@
-"""HTTP with urllib3 (and requests for tokens, pings and documents), within the limits that calls between services need.
+"""HTTP with urllib3, within the limits that calls between services need.
 
-Neither library limits how long a whole response may take or how large a body may be, and neither reports whether a
-request was certainly not sent. This module does all three. It sends nothing twice, follows no redirects and uses no
-proxy.
+Calls for tokens, pings and documents use the requests library instead. Neither library limits how long a whole response
+may take or how large a body may be, and neither reports whether a request was certainly not sent. This module does all
+three. It sends nothing twice, follows no redirects and uses no proxy.
 """
 
 import socket

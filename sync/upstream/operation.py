@@ -143,7 +143,7 @@ class Operation(Generic[T]):
         """Makes the call and reads the response.
 
         ids: the values of the path's parameters. body: the body of the request, as a `Body` or as JSON. asked: the
-        values that the response must repeat because the request named them, by the JSON names of its fields. Raises
+        values that the response must repeat, by the JSON names of its fields, because the request named them. Raises
         `UpstreamError`, as `ServiceClient.call` and `parse_response` do.
         """
         path = self.path_of(*ids)
@@ -218,7 +218,7 @@ class Operation(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class MappedValues:
-    """The values of a field that a rule knows or sends.
+    """The values that a rule knows or sends for a field.
 
     field: the field's name (`visitRestriction`), with dots for an inner field. has_default: whether the rule covers any
     other value too. older: the values that only older services have.

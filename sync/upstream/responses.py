@@ -1,6 +1,7 @@
 """The shapes of request bodies and responses, and the pages of a list.
 
-A body is camelCase JSON on the wire, and a frozen model in the program that has only the fields that are read or sent.
+A body is camelCase JSON on the wire. In the program, it is a frozen model that has only the fields that are read or
+sent.
 
 Spring writes a page in one of two forms. In the first, `number`, `size`, `totalElements`, `totalPages` and `last` are
 fields of the page itself. In the second, all of them except `last` are fields of an object `page` inside it. A page
@@ -110,10 +111,11 @@ def parse_response(
 ) -> Model:
     """Parses `response` as `model`; `asked` has the values that fields must have, by the JSON names of the fields.
 
-    Raises `UpstreamError` with service, method, path and the names of the fields that do not fit, never their values.
-    The error is `NotUnderstood` if the response has none of the fields of `model`, and so is a different kind of
-    record, or if it is not the requested record. If the call `writes`, the error is always `NotUnderstood` with an
-    unknown outcome: something was created or changed, but the response does not say which record.
+    Raises `UpstreamError` with the service, the method, the path and the names of the fields that do not fit, but never
+    their values. The error is `NotUnderstood` if the response has none of the fields of `model`, which makes it a
+    different kind of record, or if it is a different record from the requested one. If the call `writes`, the error is
+    always `NotUnderstood` with an unknown outcome: something was created or changed, but the response does not say
+    which record.
     """
     status = 201 if method == "POST" and writes else 200
     try:
@@ -197,7 +199,8 @@ def parse_page(response: Any, number: int, size: int) -> Page:
 def page_counts(response: Mapping[str, Any]) -> dict[str, int]:
     """The counts of a page in either form, by name.
 
-    Raises `ValueError` for a count that is negative or not a whole number, or that the page states twice differently.
+    Raises `ValueError` for a count that is negative or not a whole number, or that the page states twice with different
+    values.
     """
     inner = response.get("page", {})
     if not isinstance(inner, dict):

@@ -1,4 +1,4 @@
-"""Fetches tokens from HMPPS Auth with client credentials, one client for each service, and renews them in time."""
+"""Fetches tokens from HMPPS Auth with the client credentials for each service, and renews them in time."""
 
 import base64
 import math

@@ -44,7 +44,8 @@ _ESCAPES = re.compile(
 class Refusal:
     """A response with status 500 that means that the service can never accept the request.
 
-    text: the part of the service's message that identifies it. reason: what the error says before that message.
+    text: the part of the service's message by which such a response is recognised. reason: what the error says before
+    that message.
     """
 
     text: str
@@ -109,12 +110,11 @@ class ServiceClient:
         new token. If the connection is lost, a read is repeated once. A write is not repeated then, since only the
         caller knows whether that is safe.
 
-        Raises `UpstreamError`, and `NeverAccepted` if the response is the known `refusal` of such a request. Before it
-        sends the request, it raises `BreakerOpen` if the service counts as down, or `LeaseBusy` if the lease for a
-        write has expired. `no_look_up` means that nobody can find out later whether the write was applied, so after a
-        500 it counts as rolled back where possible (see `may_have_been_applied`). `may_lack_route` means that the
-        caller has a different route for other versions of the service, so a missing route (`no_route`) does not count
-        as an outage.
+        Raises `UpstreamError`: `NeverAccepted` if the response is the `refusal`. Before it sends the request, it raises
+        `BreakerOpen` if the service counts as down, or `LeaseBusy` if the lease for a write has expired. `no_look_up`
+        means that nobody can find out later whether the write was applied, so after a 500 it counts as rolled back
+        where possible (see `may_have_been_applied`). `may_lack_route` means that the caller has a different route for
+        other versions of the service, so a missing route (`no_route`) does not count as an outage.
         """
         just_back = [observer.before_call(self.name) for observer in self._observers]
         if any(just_back):

@@ -68,8 +68,8 @@ SESSION = {
             "activity-allocation-non-unique",
             SESSION,
             (
-                "NOMIS has two allocations for booking 1204417 in course activity 540112 (prisoner A1234BC) and should "
-                "have one. Until one of them is deleted, NOMIS refuses every change to this allocation."
+                "NOMIS has two allocations for booking 1204417 in course activity 540112 (prisoner A1234BC) but should "
+                "have only one. Until one of them is deleted, NOMIS refuses every change to this allocation."
             ),
         ),
         (
@@ -77,8 +77,8 @@ SESSION = {
             SESSION,
             (
                 "NOMIS has two attendances for booking 1204417 in the session of course activity 540112 on 2023-06-02, "
-                "09:00 to 12:00 (prisoner A1234BC) and should have one. Until one of them is deleted, NOMIS refuses "
-                "every change to this attendance."
+                "09:00 to 12:00 (prisoner A1234BC) but should have only one. Until one of them is deleted, NOMIS "
+                "refuses every change to this attendance."
             ),
         ),
         (

@@ -1,6 +1,7 @@
 """Adds to the existing results and mismatches of incentives the fields that all reconciliations have.
 
-Versions that only had this reconciliation did not write the fields. Their values are derived from the levels.
+Versions that had only the reconciliation of incentives did not write these fields. The values of the fields are derived
+from the levels.
 
 Revision ID: 0005
 Revises: 0004

@@ -1,4 +1,4 @@
-"""Adds the table of the messages that wait on a queue, and what they wait for.
+"""Adds the table of the messages that wait on a queue, with what they wait for.
 
 Revision ID: 0008
 Revises: 0007
