@@ -4,6 +4,7 @@ Each domain is one package with one `DOMAIN`. The pipeline, the creation protoco
 through its `DOMAIN`. In `sync`, only the registry and a domain's own modules import modules of that domain.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -114,6 +115,7 @@ def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored
     the record by then. The event also fails while a creation of the record is under way, since NOMIS may then have it.
     """
 
+    @functools.wraps(apply)
     def applied(event: DomainEvent, context: HandlerContext) -> str | None:
         try:
             return apply(event, context)

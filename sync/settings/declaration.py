@@ -212,8 +212,8 @@ class Settings(BaseModel):
         2,
         ge=0,
         le=100,
-        description="percentage of differing records above which a run is suspicious and sends one alert instead "
-        "of many",
+        description="percentage of differing records above which a run is suspicious; except for incentives, "
+        "such a run sends one alert instead of many",
     )
     reconciliation_suspicious_count: int = Field(
         50,

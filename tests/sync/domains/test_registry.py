@@ -97,7 +97,7 @@ def test_only_updates_may_be_coalesced() -> None:
 
 
 def test_the_table_has_a_row_for_each_event_type() -> None:
-    """The table has a row for each event type, with its switch and the telemetry events that its handler may track."""
+    """The table has a row for each event type, with its handler, switch and the events that the handler may track."""
     rows = [line for line in event_table().partition("##")[0].splitlines() if line.startswith("| `")]
     handlers = [handler for domain in DOMAINS.values() for handler in domain.handlers.values()]
     assert len(rows) == len(handlers)
@@ -105,6 +105,8 @@ def test_the_table_has_a_row_for_each_event_type() -> None:
         assert feature_variable(handler.event_type) in row
         assert all(f"`{name}`" in row for name in tracked_events(handler))
         assert ("creates" in row) is isinstance(handler, Creation)
+    packages = [name for name, domain in DOMAINS.items() for _ in domain.handlers]
+    assert [re.split(r"[`.]", row.split("|")[3])[1] for row in rows] == packages
 
 
 #: The pattern of `f"{creation.name}-create-success"` and similar names in the code.
