@@ -75,9 +75,9 @@ def pause_seconds(message: Message, waits_for: WaitsFor) -> int:
 
 
 def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[str, Mapping[str, Any]]:
-    """The attributes for the copy of a message that waits for `waits_for`.
+    """The attributes for the copy that replaces `message` and waits for `waits_for`.
 
-    If `waits_for` is None, the copy does not wait, and its attributes are those of the message.
+    If `waits_for` is None, the copy does not wait, and its attributes are those of `message`.
     """
     if waits_for is None:
         return message.attributes

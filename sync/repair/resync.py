@@ -46,7 +46,7 @@ def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: Cre
 
 
 def entity_of(queue_context: QueueContext, plan: ResyncPlan) -> str:
-    """The entity of the events of a plan, which is the same as for events from the queue."""
+    """The entity of a plan's events, which is the same as for events from the queue."""
     event = plan.events[0]
     return queue_context.domain.handlers[event.event_type].entity(event)
 

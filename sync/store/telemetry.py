@@ -174,5 +174,5 @@ def count_due_events(connection: Connection) -> int:
 
 
 def record_export(connection: Connection, ids: Collection[int], export: Export) -> None:
-    """Sets `export`, which says whether Application Insights accepted an event, for the events with the row `ids`."""
+    """Sets `export`, which says whether Application Insights accepted an event, for the events with `ids`."""
     connection.execute(update(telemetry_events).where(telemetry_events.c.id.in_(ids)).values(export=export))

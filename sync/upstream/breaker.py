@@ -55,7 +55,7 @@ class Breakers:
 
     @contextmanager
     def working_on(self, record: str) -> Iterator[None]:
-        """Attributes the calls that this thread makes in the `with` block to `record`.
+        """Attributes to `record` the calls that this thread makes in the `with` block.
 
         Outside the block, a failed call is attributed to its method, path and query.
         """

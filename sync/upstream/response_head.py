@@ -21,8 +21,8 @@ _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?\n")
 def parse_headers(stream: BinaryIO, **_limits: object) -> http.client.HTTPMessage:
     """The header fields up to the empty line that ends them.
 
-    Raises `http.client.HTTPException` for a line that is not a field (such as one that continues the line before) or is
-    too long, for too many fields, and if the stream ends early.
+    Raises `http.client.HTTPException` if a line is not a field (for example, because it continues the line before) or
+    is too long, if there are too many fields, or if the stream ends early.
     """
     message = http.client.HTTPMessage()
     for _ in range(_FIELDS + 1):
