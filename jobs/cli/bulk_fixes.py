@@ -37,7 +37,7 @@ OfCause = Annotated[
 
 
 def check_choice(subject: object, from_run: str | None, cause: str | None, *, named: str) -> None:
-    """Raises `UsageError` unless either `subject` or `from_run` is given, and for `cause` without `from_run`.
+    """Raises `UsageError` for `cause` without `from_run`, and unless exactly one of `subject` and `from_run` is given.
 
     `named` is what the error calls the record `subject`.
     """
@@ -48,7 +48,7 @@ def check_choice(subject: object, from_run: str | None, cause: str | None, *, na
 
 
 def check_json(from_run: str | None, *, as_json: bool, yes: bool, dry_run: bool) -> None:
-    """Raises `UsageError` for --json without --from, or if the command would have to ask for confirmation."""
+    """Raises `UsageError` for --json without --from, and for --json if the command would have to ask the operator."""
     if as_json and (from_run is None or not (yes or dry_run)):
         raise UsageError(
             "--json needs --from and either --yes or --dry-run, because the command cannot ask when it prints JSON"

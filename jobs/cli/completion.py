@@ -1,7 +1,7 @@
 """What the shell proposes for an argument: queues, kinds, and the ids that the database knows.
 
-The shell asks each time the tab key is pressed. If the ids cannot be read within a second, nothing is proposed or
-printed.
+The shell asks for proposals each time the tab key is pressed. If the ids cannot be read within a second, nothing is
+proposed or printed.
 """
 
 from collections.abc import Callable, Iterable

@@ -67,7 +67,7 @@ def partial_text(state: DlqState) -> str:
 
 
 def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
-    """Prints how many messages of a queue were read, if not all were, and how many housekeeping has just sent back."""
+    """For each queue, prints how many messages were read, if not all were, and how many housekeeping just sent back."""
     for state in states:
         if state.is_partial:
             say(partial_text(state))

@@ -1,7 +1,7 @@
 """What commands print: results on stdout, as JSON or aligned columns; errors and progress on stderr.
 
-Much of the output comes from outside: bodies and ids of messages, reasons, responses of services. No text may control
-the terminal, so everything printed passes through `plain`. Only this module prints.
+Much of the output comes from outside: bodies and ids of messages, reasons, responses from services. Text from outside
+must not control the terminal, so everything printed passes through `plain`. Only this module prints.
 """
 
 import json
@@ -79,7 +79,7 @@ def pairs_of(label: str, values: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _inner_text(name: str, held: object) -> object:
-    """The counts in a nested value on one line, without a value that repeats `name`; any other value unchanged."""
+    """The counts in `held` on one line, without a value that repeats `name`; `held` itself if it is not a mapping."""
     if not isinstance(held, Mapping):
         return held
     return counts_text({key: value for key, value in held.items() if value != name})
@@ -120,8 +120,8 @@ def duration_text(seconds: float | None) -> str:
 def live_progress(stream: TextIO | None = None, every_seconds: float = 60) -> Iterator[ProgressCallback]:
     """Yields a callback for progress, which any thread may call. The progress is shown on `stream`, by default stderr.
 
-    On a terminal, each stage has a bar. Elsewhere, a stage is printed when it begins, every `every_seconds`, and when
-    it ends.
+    On a terminal, each stage has a bar. Elsewhere, a stage is printed when it begins, at intervals of `every_seconds`,
+    and when it ends.
     """
     out = stream or sys.stderr
     if out.isatty():

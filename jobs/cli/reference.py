@@ -1,7 +1,7 @@
 """The reference pages of settings and commands, and the tables of the runbook, made from the code.
 
 `python -m jobs.cli.reference --write` writes them below `doc/`; `--check` exits 1 if a page is out of date. Each table
-stands in its page between the lines `<!-- made by make docs: NAME -->` and `<!-- end -->`.
+of the runbook stands between the lines `<!-- made by make docs: NAME -->` and `<!-- end -->`.
 """
 
 import argparse

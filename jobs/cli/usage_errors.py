@@ -1,6 +1,6 @@
 """The text for each error in a typed command: one plain sentence that says what to change.
 
-Typer finds these errors before a command begins. Its own texts are in terms of its types and validation.
+Typer finds these errors before a command begins. Typer's own texts are in terms of its types and validation.
 """
 
 import re

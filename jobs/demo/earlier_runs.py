@@ -1,7 +1,7 @@
 """Earlier runs of a reconciliation for the demo: eight weekly runs, recorded as real runs are.
 
-The sandbox has no past to reconcile, so the earlier runs get differences that had begun by then, and some that have
-ended since. The engine itself then finds what is new, persisting and resolved in the demo's run.
+The sandbox has no past to reconcile, so each earlier run gets the differences that had begun by its time, including
+some that have since ended. The engine itself then finds what is new, persisting and resolved in the demo's run.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The differences of the eight weeks before the demo: planted ones that had begun by then, and some that are over."""
+"""The differences of the eight weeks before the demo: planted ones that had already begun, and some that are over."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _LEVELS_OVER: Final = (
     (3, 1, 2, "BAS", "STD"),
     (2, 1, 4, "STD", "ENH"),
 )
-#: For each difference of another reconciliation that is over: the first and the last run that found the difference.
+#: For each difference that is over in another reconciliation: the first and the last run that found the difference.
 _OVER: Final = ((8, 6), (8, 3), (7, 5), (6, 4), (5, 1), (4, 2), (3, 1))
 #: One in three planted differences is new in the demo's run.
 _NEW_ONE_IN: Final = 3
@@ -135,10 +135,11 @@ def _of_levels(person: Mapping[str, Any], number: int, nomis: str | None, dps: s
 def _episodes(
     application: Application, entry: Entry, planted: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
 ) -> list[Episode]:
-    """The episodes of another reconciliation: two thirds of the planted differences, and some others that are over.
+    """The episodes of a reconciliation other than incentives.
 
-    The planted ones are persisting in the demo's run. If the key contains the date of a record, each run is about a
-    different day, so no difference persists.
+    They are two thirds of the planted differences, and some others that are over. The planted ones are persisting in
+    the demo's run. If the key contains the date of a record, each run is about a different day, so no difference
+    persists.
     """
     reconciliation = entry.load()
     made = cast("type[Mismatch]", reconciliation.parts.get(Mismatch, Mismatch))
@@ -189,7 +190,7 @@ def _mismatch(made: type[Mismatch], **values: Any) -> Mismatch:
 
 
 def _scattered(prisoners: Sequence[Mapping[str, Any]], number: int) -> Sequence[Mapping[str, Any]]:
-    """About `number` prisoners from everywhere on the list."""
+    """About `number` prisoners, spread evenly over the list."""
     return prisoners[:: max(1, len(prisoners) // number)]
 
 

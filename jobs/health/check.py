@@ -22,8 +22,8 @@ DEADLINE_SECONDS = 15.0
 class CheckResult:
     """Whether a part works, with a text that says what was seen or what to change.
 
-    shared: the text that replaces the texts of all parts with the same cause, or None if the cause is this part's
-    alone.
+    shared: the text that replaces the texts of all parts with the same cause; None if the part works, or if the cause
+    affects this part alone.
     """
 
     name: str
@@ -48,7 +48,7 @@ class SharedReason:
 
 
 def run_checks(application: Application) -> list[CheckResult]:
-    """Probes every part at the same time. The results are in the order in which the parts depend on each other.
+    """Probes all parts at the same time. In the results, a part comes after the parts on which it depends.
 
     Raises `SettingsError` for a setting that cannot be read, since most parts could then not even be probed.
     """

@@ -34,7 +34,10 @@ def late_text(deadline_seconds: float) -> str:
 
 
 def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[T]:
-    """The result of one read. It is unknown if the read raises; only the errors in `passed_on` are raised."""
+    """The result of one read.
+
+    It is unknown if the read raises an error, except that errors of the types in `passed_on` are passed on.
+    """
     try:
         return ReadResult(ask())
     except passed_on:
@@ -44,7 +47,7 @@ def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[
 
 
 def read_all(questions: Mapping[str, Callable[[], Any]], deadline_seconds: float) -> dict[str, ReadResult[Any]]:
-    """The result of each read, by its name. A read that raises, or takes longer than `deadline_seconds`, is unknown."""
+    """The result of each read, by its name: unknown if the read raises an error or takes over `deadline_seconds`."""
     asked = {name: start(f"read {name}", partial(reading_of, ask)) for name, ask in questions.items()}
     wait(asked.values(), deadline_seconds)
     late: ReadResult[Any] = ReadResult(unknown=late_text(deadline_seconds))

@@ -178,7 +178,7 @@ def read_figures(application: Application, deadline_seconds: float) -> Figures:
 
 
 def read_queue(application: Application, queue: str) -> QueueFigures:
-    """The figures of a queue id. Raises `QueueUnavailable`."""
+    """The figures of the queue with the id `queue`. Raises `QueueUnavailable`."""
     pair = application.queue_pair(queue)
     return QueueFigures(
         queue=queue,

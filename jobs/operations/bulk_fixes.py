@@ -115,7 +115,8 @@ class ProposedFix:
 class ProposedFixes:
     """The fixes that a report proposes with one command.
 
-    undecided: how many further fixes with this command the report proposes that are right only if DPS is right.
+    undecided: the number of further fixes that the report proposes with this command, but that are right only if DPS is
+    right.
     """
 
     fixes: tuple[ProposedFix, ...]
@@ -247,7 +248,7 @@ def _plan_incentive_item(
 ) -> Plan | BulkItem:
     """The plan for one prisoner, or an item that says why nothing is sent.
 
-    is_done_once: whether the action takes effect only later, so that it is not repeated if it was done after the run.
+    is_done_once: whether an action that was done after the run is not repeated, because it takes effect only later.
     """
     mismatch = fix.mismatch
     assert isinstance(mismatch, IncentiveMismatch)
@@ -355,7 +356,7 @@ def _last_action(application: Application, result: ReconciliationResult, action:
 
 
 def _refused(last: Action | None) -> str | None:
-    """The objection if the fix was refused after the run, because it would be refused again; otherwise None."""
+    """The objection to repeating a fix that was refused after the run: it would be refused again. Otherwise None."""
     if last is None or last.state is not ActionState.REFUSED:
         return None
     return f"{last.outcome} ({_who_and_when(last)}): check the record separately"

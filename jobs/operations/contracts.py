@@ -109,7 +109,7 @@ def check_contracts(
 
 
 def check_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
-    """Runs the scheduled check of every service, without probes, as the run `active_run`, and notifies.
+    """Runs the scheduled check of every service as the run `active_run`, with `notify` but without probes.
 
     Raises `StopRequested` before the next service once `stop_requested` is set.
     """
@@ -129,7 +129,7 @@ def run_contracts_check(
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
 ) -> ContractsResult:
-    """Runs the check as a recorded run of the job, notifies, and sends what is in the outbox.
+    """Runs the check with `notify` as a recorded run of the job, and sends what is in the outbox.
 
     Differences do not make the run fail. The run is incomplete if a document could not be read.
     """
@@ -208,7 +208,7 @@ def _probe_failed(error: UpstreamError, named: tuple[str, ...]) -> tuple[list[Co
 
 
 def _ids(application: Application, probe: ContractProbe) -> tuple[str, ...]:
-    """The id of the last record of the probe's kind that was created, or else the probe's own ids."""
+    """The id of the last created record of the probe's kind, or else the probe's own ids."""
     if probe.record is None:
         return probe.ids
     last = (

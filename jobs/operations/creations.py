@@ -32,7 +32,7 @@ class MappingPlan:
     """The plan to map an open creation to a NOMIS record.
 
     found: the NOMIS record, or None if NOMIS does not have it or cannot show it. objections: why the creation must not
-    be mapped to it. differences: how the NOMIS record differs from the request.
+    be mapped to that record. differences: how the NOMIS record differs from the request.
     """
 
     record: CreationRecord
@@ -57,7 +57,7 @@ class MappingPlan:
 
 
 def list_open(application: Application, *, settled_too: bool) -> list[CreationRecord]:
-    """The creations that are not settled, or all creations with `settled_too`; ambiguous ones first."""
+    """The creations that are not settled or, with `settled_too`, all creations; ambiguous ones first."""
     states = frozenset(CreationState) if settled_too else OPEN_STATES
     with application.database.read() as connection:
         return creations.list_creations(connection, states)

@@ -34,7 +34,7 @@ def dead_letter_queue(application: Application, queue: str) -> DeadLetterQueue:
 
 
 def for_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], dict[str, str]]:
-    """Calls `work` for each queue. Returns its results, and the reasons for its failures, each by the queue id.
+    """Calls `work` for each queue. Returns its results, and the reasons for its failures, both by queue id.
 
     A failure at one queue does not stop the work on the others.
     """
@@ -106,8 +106,8 @@ class SentBack:
 class DlqState:
     """A dead letter queue with the messages that were read, oldest first.
 
-    counts: the figures from SQS, from before the messages were read. sent_back: what housekeeping sent back recently,
-    which may return; None if there is nothing.
+    counts: the figures that SQS gave before the messages were read. sent_back: how many messages housekeeping sent back
+    recently, and until when they may return; None if there are none.
     """
 
     queue: str
@@ -166,7 +166,7 @@ class DlqState:
 def list_dlqs(application: Application, seconds: float) -> tuple[list[DlqState], dict[str, str]]:
     """The state of each dead letter queue that could be read, and why each of the others could not be read, by queue.
 
-    seconds: how long each queue is read at most.
+    seconds: the maximum time for reading each queue.
     """
     states, errors = for_each_queue(lambda queue: read_dlq(application, queue, seconds=seconds))
     return list(states.values()), errors
@@ -210,7 +210,7 @@ def _just_sent_back(application: Application, queue: str) -> SentBack | None:
 def _longest_retry(application: Application, queue: str) -> timedelta:
     """How long a message that always fails stays on the main queue.
 
-    This is the sum of the waits between its attempts, and one attempt of maximum length.
+    This is the sum of the waits between its attempts, plus one attempt of maximum length.
     """
     settings = application.settings
     retries = (application.queue_pair(queue).main.max_receives() or settings.hmpps_sqs_max_receive_count) - 1

@@ -13,9 +13,9 @@ ALERT_SECONDS = 5.0
 
 
 def send_pending(application: Application, seconds: float) -> None:
-    """Sends pending deliveries, and pending events to Application Insights, each for `seconds` at most.
+    """Sends pending deliveries, then pending events to Application Insights.
 
-    Anything not sent in that time is left for the next sender.
+    `seconds` is the time allowed for each of the two steps. Anything not sent in that time is left for the next sender.
     """
     log = structlog.get_logger("jobs.operations.deliveries")
     try:

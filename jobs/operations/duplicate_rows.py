@@ -119,7 +119,7 @@ class RowPlan:
 
 
 def plan_row(application: Application, what: str, row: int) -> RowPlan:
-    """Plans to delete the row with the number `row`: finds its pair, and whether it has already been deleted."""
+    """Plans to delete the row with the number `row`: finds its pair, and whether the row has already been deleted."""
     action, target = _done(what, row)
     with application.database.read() as connection:
         earlier = [each for each in actions_on(connection, action, target) if each.state is ActionState.DONE]

@@ -29,7 +29,7 @@ from sync.upstream import prisoners
 
 
 def explain_prisoner(application: Application, offender_no: str) -> ExplainedPrisoner:
-    """The level and history of a prisoner on both sides, with the reason why the levels differ and the way to fix this.
+    """The level and history of a prisoner on both sides, with the reason why the levels differ and the remedy.
 
     Raises `SyncError`.
     """
@@ -71,7 +71,7 @@ def choose_arrival(
 
 
 def plan_received(application: Application, offender_no: str, arrival: Arrival) -> Plan:
-    """Plans to publish a received event again. The plan includes any objection to this. Raises `SyncError`."""
+    """Plans to publish a received event again. The plan includes any objection. Raises `SyncError`."""
     plan = fixes.plan_received(
         application.services, offender_no, arrival.prison_id, arrival.reason, arrival.occurred_at
     )
@@ -98,7 +98,7 @@ def plan_repair(application: Application, offender_no: str) -> Plan:
 def publish_received(
     application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool
 ) -> None:
-    """Publishes the event of the plan once, and records the action under the name `who`.
+    """Publishes the planned event once, and records the action under the name `who`.
 
     Raises `LeaseBusy` if another operator is publishing an event for this prisoner, `PlanChanged`, and `SyncError`.
     """
@@ -110,7 +110,7 @@ def publish_received(
 
 
 def write_repair(application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> int:
-    """Writes the record of the plan once, and records the action under the name `who`.
+    """Writes the planned record once, and records the action under the name `who`.
 
     Returns the sequence of the new record. Raises `LeaseBusy` if the booking or review is being worked on,
     `PlanChanged`, `WorkError` if the record was not written, and `SyncError`.
@@ -159,7 +159,7 @@ def _check_unchanged(plan: Plan, again: Plan, *, force: bool) -> None:
 
 
 def _earlier(application: Application, plan: Plan) -> list[Action]:
-    """Earlier actions like the plan's, on the same prisoner and booking, that were done or may have been done."""
+    """Earlier actions of the plan's kind, on the same prisoner and booking, that were done or may have been done."""
     with application.database.read() as connection:
         every = actions_on(connection, plan.action, _target(plan))
     return [each for each in every if each.may_have_been_done]

@@ -33,8 +33,8 @@ def plan_purge(
 ) -> tuple[list[DeadLetterMessage], int]:
     """The messages to be removed (all, or the `named` ones), and how many others there are.
 
-    Raises `UsageError` if a name does not match exactly one message on the queue, or if there are mapping retries among
-    the messages to be removed and `include_retries` is not set.
+    Raises `UsageError` if a name does not match exactly one message on the dead letter queue, or if there are mapping
+    retries among the messages to be removed and `include_retries` is not set.
     """
     messages = dead_letter_queue(application, queue).peek()
     ids = find_ids(queue, messages, named)
@@ -58,7 +58,7 @@ def purge(
 ) -> Purged:
     """Removes `messages`, which were listed before, once `export` has stored them safely.
 
-    The action is recorded under the name `who`. If `QueueUnavailable`, or an error of `export`, is raised, nothing has
+    The action is recorded under the name `who`. If `QueueUnavailable` or an error from `export` is raised, nothing has
     been removed. Raises `WorkError` if SQS did not delete some of the messages.
     """
     stored: list[str] = []
@@ -92,7 +92,7 @@ def exporter(application: Application, queue: str, file: Path | None) -> Export:
     """Returns a function that writes messages to `file` and returns where they are.
 
     If `file` is None, the function writes them to the archive of the reports. Raises `UsageError` if the file exists,
-    since it is not overwritten.
+    since it must not be overwritten.
     """
     if file is not None and (file.exists() or file.is_symlink()):
         raise _exists(file)

@@ -1,4 +1,4 @@
-"""Actions of people on other systems, recorded before they are sent and again when they end."""
+"""Actions of people on other systems, recorded before they begin and again when they end."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,7 @@ class OngoingAction:
     """An action in progress.
 
     outcome, details: recorded when the action ends. If it fails, the outcome is taken from the error. also: called in
-    the same transaction, but only if the action succeeds.
+    the transaction that records the end, but only if the action succeeds.
     """
 
     outcome: str = "done"
@@ -36,7 +36,7 @@ class OngoingAction:
 def recorded_action(
     application: "Application", who: str, action: str, target: str, details: Mapping[str, Any] | None = None
 ) -> Iterator[OngoingAction]:
-    """Records the action of the block: first its start, then how it ended.
+    """Records the action that the block carries out: first its start, then its outcome.
 
     who: the name of the operator. action: the command, such as `dlq retry`. target: the record or queue that it acts
     on. details: further facts to record.

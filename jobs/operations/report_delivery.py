@@ -1,4 +1,4 @@
-"""Follows the delivery of the report of a reconciliation, writes the report again, and sends it again."""
+"""Follows the delivery of a reconciliation's report, writes the report again, and sends it again."""
 
 import hashlib
 import secrets
@@ -61,7 +61,7 @@ def failure_alerted(
 
     One alert a day is sent for each reason, however many pods and attempts fail for that reason. No alert is sent with
     `--no-notify`, or if the run itself did not fail (another run is under way, or there is nothing to resume).
-    send_seconds: how long sending the alert may take here; with 0, it is left to the scheduler.
+    send_seconds: how long this function may take to send the alert; with 0, the scheduler sends it.
     """
     try:
         yield
@@ -102,8 +102,8 @@ class Delivered:
     """What happened to the report of a run.
 
     place: where the report is archived, or None if it is not. shortfall: why it is not archived although it should be,
-    or None. late: a line for each channel to people that the report has not reached, for each email address that was
-    refused, and for each part of the report that Slack refused.
+    or None. late: a line for each channel, other than the archive, that the report has not reached, for each email
+    address that was refused, and for each part of the report that Slack refused.
     """
 
     place: str | None = None

@@ -180,7 +180,7 @@ def carry_out_resync(application: Application, planned: PlannedResync, who: str)
 
 
 def check_result(planned: PlannedResync, result: ResyncResult) -> None:
-    """Raises `WorkError` if the record is not correct after it was written."""
+    """Raises `WorkError` if the record is not correct after the write."""
     if result.left:
         raise WorkError(f"{planned.target}: {result.outcome}, but: {'; '.join(result.left)}")
 

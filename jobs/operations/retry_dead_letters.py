@@ -45,9 +45,8 @@ class BatchResult:
     """A batch that was sent back, and what happened to it.
 
     sent, waiting: the messages of the batch, and those of them that have neither failed nor been handled. failed: why
-    messages failed again. All three are by the new SQS ids. idle: the queues that have waiting messages, but that
-    nothing was draining when the wait ended. on_queue: how many messages there were then on all main queues to which
-    the batch was sent.
+    messages failed again. All three are by the new SQS ids. on_queue: the number of messages, at the end of the wait,
+    on all main queues to which the batch was sent. idle: those of these queues that nothing drained during the wait.
     """
 
     sent: Mapping[str, DeadLetterMessage]

@@ -33,8 +33,8 @@ _MOST_DEAD_LETTERS = 500
 class StatusReport:
     """The state of each part of the system.
 
-    at: when the state was read (aware). zone: the time zone in which people are shown times. parts: the lines of each
-    part, by its name. ages_unknown: why the ages of the oldest messages are not known, or None if they are.
+    at: when the state was read (aware). zone: the time zone in which times are shown. parts: the lines of each part, by
+    its name. ages_unknown: why the ages of the oldest messages are not known, or None if they are.
     """
 
     at: datetime

@@ -206,8 +206,8 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
 def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures], moment: datetime) -> list[StatusLine]:
     """A line for each service that messages wait for, and for each other thing that they wait for.
 
-    A service needs a person if a message has waited for it for more than a minute. If its breaker is open, the line for
-    the breaker already says so.
+    A service needs a person if a message has waited for it for more than a minute, unless its breaker is open: the line
+    for the breaker then says so.
     """
     is_open = {str(each.service) for each in breakers if each.state is BreakerState.OPEN}
     return [
@@ -278,8 +278,8 @@ def reconciliation_line(
     """The line for the reconciliation with the figures `found`. jobs: the scheduled jobs by name.
 
     A person is needed if the last run failed or was incomplete, if it was interrupted and the scheduler does not resume
-    it, or if no run has completed since one was due. No run counts as missed if it was due before the first recorded
-    run of any job, or if nothing runs the reconciliation on a schedule.
+    it, or if no run has completed since one was due. A run does not count as missed if it was due before the first
+    recorded run of any job, or if nothing runs the reconciliation on a schedule.
     """
     entry = RECONCILIATIONS[found.name]
     job, cut_off = jobs[entry.job], found.interrupted

@@ -292,7 +292,10 @@ class Application:
         return drain
 
     def build_once(self, name: str, build: Callable[[], Part]) -> Part:
-        """The part called `name`. The first caller builds it with `build`. Others wait only for the same part."""
+        """The part called `name`.
+
+        The first caller builds it with `build`. Other callers wait only if they need the same part.
+        """
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:

@@ -210,7 +210,7 @@ class JobRuns:
     def last_over_everyone(self, job: str) -> JobRun | None:
         """The last run of `job` over everyone, or None if there is none.
 
-        A run over only some prisoners, prisons, shards or services does not count.
+        A run over only some prisoners, prisons, days, shards or services does not count.
         """
         return self._newest(job_runs.c.job == job, _over_everyone())
 

@@ -1,7 +1,7 @@
 """Logs events to stderr, since stdout is for results.
 
 An event is one line of JSON for machines, or readable text for terminals. Values bound with `bound`, such as a run id
-or a queue, are in every event that the same thread logs during the block.
+or a queue, are in every event that the same thread logs within the `with` block.
 """
 
 import logging
@@ -181,5 +181,8 @@ def failure_log(work: str) -> FailureLog:
 
 
 def log_failure(log: FailureLog, error: Exception) -> None:
-    """Records `error` in `log`. Only the first failure of an outage, and each new reason for one, is logged."""
+    """Records `error` in `log`.
+
+    During an outage, only the first failure and the first for each further reason are logged.
+    """
     log.failed(one_line(error), error=type(error).__name__, exc_info=traces_wanted())

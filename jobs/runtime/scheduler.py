@@ -70,8 +70,8 @@ class Workload:
 
     drain_interval_seconds: the interval between the batches of a queue. send_due: sends the deliveries that are due,
     and returns their number by result. export_telemetry: sends due events to Application Insights. outbox_seconds: the
-    interval between the calls of each of these two functions. record_heartbeat: gets the result of
-    `Scheduler.heartbeat` every `heartbeat_seconds`.
+    interval between calls to each of these two functions. record_heartbeat: gets the result of `Scheduler.heartbeat`
+    every `heartbeat_seconds`.
     """
 
     queues: tuple[str, ...]

@@ -1,7 +1,7 @@
 """What SIGTERM and SIGINT do to running work.
 
 With `stopping`, the first signal asks the work to finish. With `interrupting`, each signal interrupts it. With
-`interruptible`, the first signal interrupts it only where this is allowed. With the first and the last of these, a
+`interruptible`, the first signal interrupts it only where this is allowed. With `stopping` and `interruptible`, a
 second signal ends the process at once.
 """
 
@@ -67,7 +67,7 @@ def interrupting(what: str) -> Iterator[None]:
 class Interruption:
     """The effect of signals on a piece of work.
 
-    The first signal interrupts the work if it is in a block of `allowed`, and is only noted if it is not.
+    The first signal interrupts the work if the work is in a block of `allowed`; otherwise, the signal is only noted.
     """
 
     def __init__(self) -> None:

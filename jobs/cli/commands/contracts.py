@@ -42,11 +42,11 @@ def check(
 ) -> None:
     """Compares what the program relies on with the services' documents.
 
-    For every operation that the program calls, it checks the path, request, response, statuses and roles. An error
-    means that calls fail, or that their responses are misread. A warning means that some calls may fail. A note needs
-    no action. Known faults of a document are counted but not shown; --json lists them with their reasons. Exits 1 if
-    there is an error. With --notify, changes go to Slack, so the exit code shows only whether every document could be
-    read.
+    For every operation that the program calls, the command checks the path, request, response, statuses and roles. An
+    error means that calls fail, or that their responses are misread. A warning means that some calls may fail. A note
+    needs no action. Known faults of a document are counted but not shown; --json lists them with their reasons. Exits 1
+    if there is an error. With --notify, changes go to Slack, so the exit code shows only whether every document could
+    be read.
     """
     from jobs.operations.contracts import SERVICES, check_contracts, run_contracts_check
     from jobs.runtime.application import open_application

@@ -218,7 +218,8 @@ def _show(application: "Application", record: "CreationRecord") -> None:
 def _mapped(application: "Application", record: "CreationRecord") -> str | None:
     """The current mapping of the DPS record as text, or why it cannot be read. None if the record is not mapped.
 
-    The text of a mapping ends with a reminder to look for another record, since NOMIS may have one as well.
+    The text of a mapping ends with a reminder to look for another record, since the creation may have left a second one
+    in NOMIS.
     """
     from jobs.operations.creations import mapped_meanwhile
     from sync.errors import SyncError, one_line

@@ -195,7 +195,7 @@ def parse_arrival(text: str) -> datetime:
 
 
 def parse_reason(text: str) -> str:
-    """Parses the reason of a received event. Raises `UsageError` if DPS creates no review for it."""
+    """Parses the reason of a received event. Raises `UsageError` if DPS creates no review for that reason."""
     from reports.reconciliations.incentives.fixes import REASONS
 
     reason = text.strip().upper()
@@ -205,7 +205,7 @@ def parse_reason(text: str) -> str:
 
 
 def _show_plan(plan: "Plan", *, force: bool) -> None:
-    """Prints what would be sent. Raises `WorkError` if there is an objection, unless `force`."""
+    """Prints what would be sent. Raises `WorkError` if there is an objection, unless `force` is set."""
     print_pairs(
         {
             "prisoner": f"{plan.offender_no}, booking {plan.booking_id}",

@@ -107,7 +107,7 @@ it waits for a service. Finished parts are kept, and the run can be resumed.
 class _ReconcileCommand(TyperCommand):
     """The command `reconcile NAME`, which offers only the options that the reconciliation supports.
 
-    `--prisoner` is hidden rather than left out, since the error that it causes says what to use instead.
+    An unsupported `--prisoner` is hidden rather than left out, since the error that it causes says what to use instead.
     """
 
     def __init__(self, name: str, *, params: list[Any], **more: Any) -> None:

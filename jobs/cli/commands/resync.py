@@ -113,7 +113,7 @@ def _resync_one(
 def _confirmed(planned: "PlannedResync", *, yes: bool, dry_run: bool, unchecked: bool, as_json: bool) -> bool:
     """Asks whether to write the record, and returns whether to proceed. With `as_json`, it neither asks nor prints.
 
-    Raises `UsageError` if --yes needs --unchecked, or if there is no terminal to ask on.
+    Raises `UsageError` if --yes is given without a necessary --unchecked, or if there is no terminal to ask on.
     """
     if as_json:
         if yes and planned.unchecked is not None and not unchecked:
