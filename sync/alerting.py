@@ -1,7 +1,6 @@
 """What a person has to do about an alert, a finding or a report: how soon to act, and which command to type.
 
-The names of the levels of severity come from the replaced service's runbook for duplicates, and are stored with
-findings.
+The names of the severity levels come from the replaced service's runbook for duplicates, and are stored with findings.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """The levels of severity, most serious first.
+    """The severity levels, most serious first.
 
     Earlier versions of the program stored some alerts with `high` instead of `serious`.
     """

@@ -40,7 +40,7 @@ def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Servi
 
     If the service refuses the mapping because it already has the same mapping, the refusal counts as a success: the
     mapping was saved before, and only the response was lost. A response that is not understood also counts as a success
-    if the service then has the mapping. Raises `SyncError` for every other failure.
+    if the service has the mapping afterwards. Raises `SyncError` for every other failure.
     """
     try:
         creation.mappings.post(services.mapping, mapping)

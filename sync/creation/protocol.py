@@ -214,7 +214,7 @@ class CreationProtocol:
     def _already_mapped(
         self, creation: Creation, mapping: Json, record: CreationRecord | None, context: HandlerContext
     ) -> Outcome:
-        """Handles the event of a record that an earlier attempt or another program has already mapped."""
+        """Handles an event about a record that an earlier attempt or another program has already mapped."""
         if record is not None and record.state in (CreationState.INTENDED, CreationState.CREATED):
             with self._located(creation, record, context) as match:
                 if isinstance(match, _NotFound):
@@ -323,7 +323,7 @@ class CreationProtocol:
 def _prepare(
     creation: Creation, event: DomainEvent, record: CreationRecord | None, context: HandlerContext
 ) -> Prepared | None:
-    """The request, or None if the record was mapped or deleted before, and DPS no longer has it."""
+    """The request, or None if the record was once mapped or deleted, and DPS no longer has it."""
     try:
         return creation.prepare(event, context)
     except UpstreamError as error:

@@ -215,7 +215,7 @@ class CreationStore:
         properties: Mapping[str, str],
         failed: str | None,
     ) -> None:
-        """Records that the mapping was refused, together with a finding. One alert is sent about the finding.
+        """Records that the mapping was refused. Also records a finding, about which one alert is sent.
 
         failed: the telemetry event about the failed attempt to save the mapping, or None if it is not tracked.
         """
@@ -232,9 +232,10 @@ class CreationStore:
             record_finding(connection, key, kind, creation.name, severity, event_name, both, SHOW_DUPLICATE)
 
     def ambiguous(self, creation: Creation, record: CreationRecord, properties: Properties) -> None:
-        """Records that no look-up can show whether NOMIS has the record, together with a finding.
+        """Records that no look-up can show whether NOMIS has the record.
 
-        One alert is sent about the finding.
+        Also records a finding, about which one alert is sent.
+
         """
         event_name, text = f"{creation.name}-create-ambiguous", text_properties(properties)
         values = {"state": CreationState.AMBIGUOUS, "note": record.note or "no response was recorded"}
@@ -265,7 +266,7 @@ class CreationStore:
 
 
 def duplicate_event(creation: Creation) -> str:
-    """The telemetry event of a finding about a duplicate."""
+    """The telemetry event for a finding about a duplicate."""
     return f"to-nomis-synch-{creation.name}-duplicate"
 
 

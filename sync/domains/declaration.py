@@ -58,8 +58,8 @@ class Domain:
     name: the name of its package. noun: what people call a record. publisher: the DPS service that publishes its
     events. creation, updates: the handlers of its events. repair: what operators can do about its NOMIS records.
     resyncs: the kinds of DPS records that operators can write to NOMIS again. advice: the advice for its failed
-    messages. is_awaited: whether a failure means that a record is missing which another event of the domain will
-    create. The message then waits for that event.
+    messages. is_awaited: whether a failure means that a record is missing, and that another event of the domain will
+    create it. The message then waits for that event.
     """
 
     name: str
@@ -107,12 +107,13 @@ ReadDps = Callable[[DomainEvent, HandlerContext], object]
 def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored: str) -> Apply:
     """Wraps `apply` so that an event about a record that no longer exists is ignored instead of failing.
 
-    The event is ignored if `apply` fails with a 404, and neither DPS nor the mapping service has the record of the
-    event. The properties `dps-error` and `mapping-error` then hold the two responses, and the telemetry event that
-    `ignored` names is tracked.
+    The event is ignored if `apply` fails with a 404, DPS does not have the record of the event, and the mapping service
+    does not have its mapping. The properties `dps-error` and `mapping-error` then hold the two responses, and the
+    telemetry event that `ignored` names is tracked.
 
-    If only one of the two lacks the record, the event fails. A later attempt ignores the event if the other has lost
-    the record by then. The event also fails while a creation of the record is under way, since NOMIS may then have it.
+    If only the record or only the mapping is missing, the event fails. A later attempt ignores the event if both are
+    missing by then. The event also fails while a creation of the record is under way, since NOMIS may already have the
+    record.
     """
 
     @functools.wraps(apply)

@@ -55,7 +55,7 @@ class RowKind:
 
     @property
     def event_name(self) -> str:
-        """The name of the telemetry event of a finding about rows of this kind."""
+        """The name of the telemetry event for a finding about rows of this kind."""
         return f"{self.domain}-{self.what}-non-unique"
 
     @property

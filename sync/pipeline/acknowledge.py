@@ -44,7 +44,8 @@ class TaskEnd:
     The wait before that is `wait_seconds` if it is set, or else the pause for `waits_for` if that is set, or else the
     configured wait or `least_seconds`, whichever is longer.
 
-    failure: how the task failed. This is recorded, unless the task waits for a creation: then nothing has failed yet.
+    failure: how the task failed. This is recorded, unless the task waits for a creation: in that case, nothing has
+        failed yet.
     wait_seconds: the wait before the messages are delivered again, in seconds.
     waits_for: what the messages wait for on the queue. They wait as copies, without using up their receives.
     least_seconds: the minimum wait after a failure, in seconds.
@@ -201,7 +202,7 @@ class Acknowledger:
     def _copy(
         self, ends: Sequence[TaskEnd], copied: Set[str] = frozenset(), *, recorded: bool = True
     ) -> tuple[list[TaskEnd], Set[str]]:
-        """Sends the copies that replace messages of `ends`, unless their receipt handles are already in `copied`.
+        """Sends the copies that replace messages of `ends`, except messages whose receipt handles are in `copied`.
 
         Returns the ends, and the receipt handles of all messages that are now copied. If a message could not be copied,
         its end is returned as a failure.
@@ -272,7 +273,7 @@ class Acknowledger:
     def _write_outcomes(self, attempts: Sequence[FailedAttempt], ends: Sequence[TaskEnd]) -> None:
         """Records failed attempts in the database, and which messages of `ends` wait or no longer wait.
 
-        Raises `StoreUnavailable`; a fault in a record is only logged.
+        Raises `StoreUnavailable`; any other error is only logged.
         """
         waiting = [self._waiting(end, task, end.awaited) for end in ends if end.awaited for task in _tasks(end)]
         ended = [
@@ -343,8 +344,7 @@ class Acknowledger:
     def _most_receives(self) -> int:
         """The number of receives after which a message becomes a dead letter.
 
-        The queue's redrive policy is read once. While SQS is unavailable, `HMPPS_SQS_MAX_RECEIVE_COUNT` applies
-        instead.
+        The queue's redrive policy is read once. Until it can be read, `HMPPS_SQS_MAX_RECEIVE_COUNT` applies.
         """
         if self._max_receives is None:
             try:

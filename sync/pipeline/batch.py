@@ -169,8 +169,7 @@ class Batch:
     def _note_database(self, group: MessageGroup, result: GroupResult) -> None:
         """Notes whether the database is available, if the turn shows that.
 
-        A turn shows that the database is available again only if its group had found the database unavailable
-        before.
+        A turn shows that the database is available again only if the group had found the database unavailable before.
         """
         missing = None if result.parked is None else result.parked.missing
         if result.parked is not None and missing is Missing.DATABASE:

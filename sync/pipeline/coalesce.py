@@ -23,8 +23,9 @@ class Task:
     """One message to handle, together with the earlier messages that were coalesced into it.
 
     `content` is the parsed event or mapping retry. It is None for a message of an unknown type, and for a message that
-    cannot be parsed: `malformed` then says why. `handler` is None for everything except an event of the domain; the
-    creation protocol handles a mapping retry. `properties` are the telemetry properties from the event itself.
+    cannot be parsed; in that case, `malformed` says why. `handler` is None for everything except an event of the
+    domain; the creation protocol handles a mapping retry. `properties` are the telemetry properties from the event
+    itself.
     """
 
     message: Message

@@ -142,8 +142,8 @@ class Drain:
         """Drains one micro-batch and returns the outcomes of its messages.
 
         Raises `QueueUnavailable`. A drain with a limit (`hold_seconds`) raises `UpstreamsUnavailable` if an outage
-        lasts for longer than that, or if messages were deferred and a service is not up yet. A drain without a limit
-        raises `StoreUnavailable` if it cannot receive because the database is unavailable.
+        lasts for longer than the limit, or if messages were deferred and a service is not up yet. A drain without a
+        limit raises `StoreUnavailable` if it cannot receive because the database is unavailable.
         """
         self._begin(1)
         started = monotonic()
@@ -254,10 +254,10 @@ class Drain:
         return self._groups(messages) if messages else []
 
     def _receive_again_later(self, error: BaseException) -> None:
-        """Receives again after a pause, since a receive in advance failed with `error`.
+        """Receives again after a pause, because a receive in advance failed with `error`.
 
-        If no receive has succeeded when the current groups have ended, or if the error is unexpected, `_receive` raises
-        the error.
+        If no receive has succeeded by the time the current groups have ended, or if `error` is not a `SyncError`,
+        `_receive` raises the error.
         """
         if not isinstance(error, SyncError):
             return

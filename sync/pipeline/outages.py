@@ -19,9 +19,9 @@ drain continues. If several calls fail instead, the breaker opens again.
 The limits of these waits:
 
 - A message waits on the queue for up to `LONGEST_OUTAGE_SECONDS`, or `LONGEST_REFUSED_SECONDS` when NOMIS refuses our
-  credentials. The delays of its copies grow to a minute. Once this limit is reached, the message fails like any other:
-  if NOMIS responds to pings but to no other calls for two hours, the messages that were tried early on move to the dead
-  letter queue, with each failure recorded. Housekeeping sends them back later.
+  credentials. The delays of its copies grow to a minute. Once this limit is reached, the message fails in the usual
+  way: if NOMIS responds to pings but to no other calls for two hours, the messages that were tried early on move to the
+  dead letter queue, with each failure recorded. Housekeeping sends them back later.
 - A message that has not been tried stays in the batch for up to `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for
   no longer than 12 hours. After that, it is replaced by a copy, which starts with a receive count of zero.
 - The scheduler waits without a limit. A `drain` command waits for a service or the database for `hold_seconds`, then
@@ -115,8 +115,8 @@ class OutageWatch:
     def note(self) -> None:
         """Notes whether a service or the database is unavailable, so that the length of the outage can be measured.
 
-        A successful ping alone does not end an outage: a service may respond to pings
-        although all other calls to it fail.
+        A successful ping alone does not end an outage: a service may respond to pings although all other calls
+        to it fail.
         """
         if self.all_up() and not self._database_unavailable:
             self._since = None
@@ -136,7 +136,7 @@ class OutageWatch:
     def unavailable(self) -> list[str]:
         """The names of what is unavailable, for people: the database, and the services that are not known to be up.
 
-        If there are none by now, the names of all services that the queue needs.
+        If everything is available by now, the names of all services that the queue needs.
         """
         names: list[str] = ["the database"] if self._database_unavailable else []
         return names + list(self._breakers.not_up(self._upstreams)) or list(self._upstreams)

@@ -18,7 +18,8 @@ from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import Services
 
-#: A callback for each handled message, with the queue id, the outcome, and how many times the message was received.
+#: Called for each message that is acknowledged or returned to the queue, with the queue id, the outcome, and how many
+#: times the message has been received.
 OnMessageEnd = Callable[[str, Outcome, int], None]
 
 

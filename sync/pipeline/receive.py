@@ -17,7 +17,7 @@ _RECEIVERS = 4
 
 
 class Receiver:
-    """Receives the messages of one queue; the heartbeat keeps them hidden from then on."""
+    """Receives the messages of one queue, and has the heartbeat keep them hidden."""
 
     def __init__(
         self, queue_context: QueueContext, main: Queue, heartbeat: Heartbeat, outage: OutageWatch, control: DrainControl

@@ -74,7 +74,7 @@ def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
 
 
 def event_status(status: str, reason: str | None, nomis_status: str | None, *, is_over: bool = False) -> str:
-    """The status that NOMIS must show for an attendance with this DPS `status` and `reason`.
+    """The status that NOMIS must show for an attendance with the DPS `status` and `reason`.
 
     nomis_status: the current status in NOMIS, or None if NOMIS does not have the attendance. is_over: whether the day
     of the session has passed; if so, an attendance that is still `WAITING` has expired. A `LOCKED` attendance keeps its
@@ -90,7 +90,7 @@ def event_status(status: str, reason: str | None, nomis_status: str | None, *, i
 
 
 def bonus_pay(bonus_amount: int | None) -> Decimal | None:
-    """The bonus in the form that NOMIS gets: the publisher's number, unchanged, with three decimal places.
+    """The bonus in the form that NOMIS receives: the publisher's number, unchanged, with three decimal places.
 
     The publisher documents pence, and NOMIS documents pounds, but the number has always been sent without conversion.
     Before this changes, the owners of both services must decide which unit is right.
@@ -190,8 +190,8 @@ def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) 
     """The reason why an attendance that NOMIS refused with `error` can be ignored. Raises `error` if it cannot.
 
     Newer versions of NOMIS give an error code if the attendance has been paid, or if the prisoner has moved and the
-    allocation has ended. It is normal that NOMIS refuses a paid attendance on the day of the session. On any other day,
-    such a refusal raises `NeverAccepted`, since a retry does not help.
+    allocation has ended. It is normal for NOMIS to refuse a paid attendance on the day of the session. On any other
+    day, such a refusal raises `NeverAccepted`, since a retry does not help.
     """
     if not error.from_service or error.error_code not in (_PAID, _MOVED_ON):
         raise error

@@ -168,7 +168,7 @@ class _Row(Response):
     prisoner_number: Any = None
 
     def may_follow(self, allocation: Allocation) -> bool:
-        """Whether this row is, or may be, an allocation of the same booking as `allocation`, and later than it."""
+        """Whether this row is, or may be, an allocation of the same booking that was made after `allocation`."""
         if isinstance(self.id, int) and self.id <= allocation.id:
             return False
         if self.booking_id is not None:

@@ -209,7 +209,7 @@ def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseS
 
 
 def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
-    """Creates or changes a booking's allocation. Concurrent calls may create two rows; every change then fails."""
+    """Creates or changes a booking's allocation. If concurrent calls create two rows, every later change fails."""
     return UPSERT_ALLOCATION.call(nomis, course_activity_id, body=body)
 
 
@@ -229,7 +229,7 @@ def attendance_status(
 def upsert_attendance(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, body: UpsertAttendance
 ) -> AttendanceUpserted:
-    """Creates or changes a booking's attendance. Concurrent calls may create two rows; every change then fails."""
+    """Creates or changes a booking's attendance. If concurrent calls create two rows, every later change fails."""
     return UPSERT_ATTENDANCE.call(nomis, course_activity_id, booking_id, body=body)
 
 

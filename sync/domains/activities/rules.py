@@ -154,7 +154,7 @@ class ActivityCreation(Creation):
         }
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
-        """A different mapping with either id of `mapping`, or None.
+        """A mapping that differs from `mapping` but has one of its ids, or None.
 
         This method is needed because the service responds with 400, not 409, to a second mapping of an activity.
         """

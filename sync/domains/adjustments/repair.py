@@ -59,7 +59,7 @@ class AdjustmentRepair(RemovingRepair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Deletes the adjustment with these ids, which include its family."""
+        """Deletes the adjustment with the number and the family in `ids`."""
         number, family = ids.nomis_ids
         nomis_adjustments.delete_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
 

@@ -33,7 +33,7 @@ class Visit(Response):
 
 
 class BookedVisit(Visit):
-    """A visit with the further fields for a comparison: its status (such as `BOOKED`) and when it was last changed."""
+    """A visit with more fields, for a comparison: its status (such as `BOOKED`) and the times of its changes."""
 
     visit_status: str
     created_timestamp: LocalDateTime | None = None
