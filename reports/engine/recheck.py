@@ -70,7 +70,7 @@ class Rechecked:
 class Recheck:
     """Reads differing records again, and sorts them into the parts of a `Rechecked`.
 
-    in_flight: a difference is in flight if the record of either side was changed less than this long ago. find_pending:
+    in_flight: a difference is in flight if the record on either side was changed less than this long ago. find_pending:
     finds the pending messages of the domain; called at most once, and only if something still differs. clock: returns
     the current time, aware. earlier: what is known from earlier runs; if a record already differed then, a pending
     message may no longer explain its difference.

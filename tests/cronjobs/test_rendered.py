@@ -156,7 +156,7 @@ def test_the_schema_is_current_before_a_scheduler_starts(rendered: list[Manifest
 
 
 def test_the_network_policy_is_about_our_pods(rendered: list[Manifest]) -> None:
-    """The network policy restricts only the program's pods, and no other pods in the namespace."""
+    """The network policy restricts the program's pods, and no others in the namespace."""
     (policy,) = of_kind(rendered, "NetworkPolicy").values()
     assert policy["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "prisoner-to-nomis"}}
 

@@ -177,7 +177,7 @@ def test_the_messages_of_the_dry_run_are_sent_back(app: App, more: tuple[str, ..
 
 
 def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
-    """A message without a recorded failure counts as worth a retry, since the process that had it may have died."""
+    """A message without a recorded failure counts as worth a retry, since the process that handled it may have died."""
     put_on_dlq(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], message["lastError"]) == ("unknown", None)

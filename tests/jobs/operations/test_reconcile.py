@@ -1,4 +1,4 @@
-"""The job of a reconciliation: what it records when it is scheduled, and what it asks when a person starts it."""
+"""The job of a reconciliation: what it records if the scheduler runs it, and what it asks if a person does."""
 
 from __future__ import annotations
 

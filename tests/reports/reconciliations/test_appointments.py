@@ -242,7 +242,10 @@ def test_all_pages_of_ids_are_listed(
 
 
 def test_an_unread_page_of_ids_is_a_gap(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """If a page of NOMIS ids cannot be read, it is a gap. Records on it that DPS has are found by their mappings."""
+    """If a page of NOMIS ids cannot be read, it is a gap.
+
+    The records on that page that DPS also has are found through their mappings.
+    """
     for number in range(8):
         put_in_dps(upstream, prisoner, 70 + number, f"09:{number:02}", None)
         start = "14:00" if number == 5 else f"09:{number:02}"

@@ -38,7 +38,7 @@ def today() -> dict[UpstreamName, ServiceResult]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_services_of_may_2023_have_only_known_differences(service: UpstreamName) -> None:
-    """The declared operations differ from the documents of May 2023 only by known faults of those documents."""
+    """The declared operations differ from the documents of May 2023 only because of known faults in those documents."""
     result = checked(service, "2023-05")
     assert result.compared
     assert result.findings == ()

@@ -210,7 +210,7 @@ def test_a_malformed_list_is_not_empty(harness: Harness, prisoner: Prisoner, res
 
 @pytest.fixture(params=["2023", "today"])
 def generation(request: pytest.FixtureRequest, upstream: Sandbox) -> Iterator[None]:
-    """Sets the age of the services for one test, which is run with those of 2023 and with today's."""
+    """Sets the generation of the services for a test, which is run with those of 2023, and again with today's."""
     upstream.reset(prisoners=20, generation=request.param)
     yield
     upstream.reset(prisoners=20)
@@ -232,7 +232,7 @@ def test_a_lost_adjustment_is_found(harness: Harness, prisoner: Prisoner) -> Non
 
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "page object"])
 def test_a_lost_create_is_found_on_either_form_of_page(harness: Harness, nested: bool) -> None:
-    """After a lost response, a visit is found on the second page of a list, in either format of pages."""
+    """After a lost response, a visit is found on the second page of a list, in either page format."""
     booking = visit_booked(harness.sandbox)
     deliver = partial(harness.handle, "prison-visit.booked", booking.prisoner_id, datetime.now(UTC))
     with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
