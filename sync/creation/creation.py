@@ -43,7 +43,7 @@ class Creation(ABC):
     name: the noun in telemetry names and in the database, such as `visit`. queue: the queue id.
     event_id: the field of the event's additional information that has the DPS id.
     mappings: the mappings of the records in the mapping service. numeric_ids: whether DPS ids are numbers.
-    retry_success: the telemetry event of a successful mapping retry. severity: how serious a mapping conflict is.
+    retry_success: the telemetry event for a successful mapping retry. severity: how serious a mapping conflict is.
     may_be_ignored: whether some events are ignored, and tracked as `<name>-create-ignored`.
 
     Methods that read a message raise `MalformedMessage`; those that call services raise `UpstreamError`.

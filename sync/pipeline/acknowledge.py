@@ -202,7 +202,7 @@ class Acknowledger:
     def _copy(
         self, ends: Sequence[TaskEnd], copied: Set[str] = frozenset(), *, recorded: bool = True
     ) -> tuple[list[TaskEnd], Set[str]]:
-        """Sends the copies that replace messages of `ends`, except messages whose receipt handles are in `copied`.
+        """Sends the copies that replace messages of `ends`; skips messages whose receipt handles are in `copied`.
 
         Returns the ends, and the receipt handles of all messages that are now copied. If a message could not be copied,
         its end is returned as a failure.

@@ -280,8 +280,8 @@ def _first_received_at(group: MessageGroup) -> float:
 class Workers:
     """A pool of up to `size` daemon threads, started as needed. Only one thread may submit calls.
 
-    `ThreadPoolExecutor` is not used, because the interpreter waits on exit for the threads of such a pool, even if a
-    handler hangs in a call long after the grace period. The interpreter does not wait for daemon threads: such a
+    `ThreadPoolExecutor` is not used here, because the interpreter waits on exit for the threads of such a pool, even if
+    a handler hangs in a call long after the grace period. The interpreter does not wait for daemon threads: such a
     handler ends with the process, and the next handler of its message finds the work that was done.
     """
 

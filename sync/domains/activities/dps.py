@@ -80,7 +80,7 @@ class Instance(Response):
 
 
 class Slot(Response):
-    """The start and end time of sessions, and the days of the week on which they take place."""
+    """The start and end times of sessions, and the days of the week on which they take place."""
 
     start_time: LocalTime
     end_time: LocalTime

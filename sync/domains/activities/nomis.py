@@ -28,7 +28,7 @@ class CourseSchedule(Body):
 
 
 class ScheduleRule(Body):
-    """The start and end time of sessions, and the days of the week on which they take place."""
+    """The start and end times of sessions, and the days of the week on which they take place."""
 
     start_time: str
     end_time: str

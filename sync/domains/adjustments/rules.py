@@ -141,8 +141,8 @@ class AdjustmentCreation(Creation):
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
         """The NOMIS ids of the adjustments that are equal to the request and may have been created after `since`.
 
-        Only adjustments of the request's family are compared. NOMIS has not had a list of new adjustments since
-        December 2025. Without that list, all adjustments of the booking are compared, whenever they were created.
+        Only adjustments of the request's family are compared. Since December 2025, NOMIS has had no list of new
+        adjustments. Without that list, all adjustments of the booking are compared, whenever they were created.
         """
         category: Category = request["category"]
         try:

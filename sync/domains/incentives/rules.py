@@ -21,7 +21,7 @@ from sync.upstream.services import Services
 #: The prefixes of the entities of reviews: a prisoner, or the review if the event does not name a prisoner.
 OF_PRISONER, OF_REVIEW = "incentive:", "incentive-review:"
 
-#: The reason in the event of a review that a user made in NOMIS, which therefore already has the review.
+#: The reason in the event about a review that a user made in NOMIS, which therefore already has the review.
 _MADE_IN_NOMIS = "USER_CREATED_NOMIS"
 
 #: Support may have deleted records, so some sequences may be missing. This many missing sequences in a row mark the end
