@@ -16,7 +16,8 @@ class FailureLog:
     """Logs the outages of one piece of repeated work. Safe to share between threads.
 
     The events go to `logger`, all with `fields`. `begins` is logged at the first failure of an outage, and `changes`
-    (if given) once for each further reason, both at `level`. `ends` is logged at the first success after the outage.
+    (if given) once for each further reason (up to ten reasons in all), both at `level`. `ends` is logged at the first
+    success after the outage.
     """
 
     def __init__(
