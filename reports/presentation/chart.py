@@ -72,7 +72,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """The drawing of the trend, with the same figures in words as `text`.
+    """The drawing of the trend; `text` gives the same figures in words.
 
     base: the y coordinate of the base line. bottom: the y coordinate of the end of the lowest bar. left: the x
     coordinate at which the bars begin. height, width: the size of the drawing. All these are in drawing units.
@@ -99,7 +99,7 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """A block for each value, with a height in proportion to the largest value: `▁▂▅█`.
+    """A block for each value; the height of the block shows the value as a share of the largest value: `▁▂▅█`.
 
     The blocks are for places that cannot show a drawing. Arial, Segoe UI and all terminal fonts have them, so Outlook
     and Gmail show them too.
@@ -157,7 +157,7 @@ def _parts(point: TrendPoint, base: float, unit: float) -> tuple[BarPart, ...]:
 
 
 def _ticks(highest: int, deepest: int, base: float, unit: float) -> tuple[Tick, ...]:
-    """The lines of the scale: round numbers above and below the base line, which stands for zero."""
+    """The lines of the scale: the base line, which stands for zero, and those at round numbers above and below it."""
     step = _round_step(highest + deepest)
     values = [*range(-(deepest // step) * step, 0, step), *range(0, highest + 1, step)]
     return tuple(Tick(round(base - value * unit, 1), thousands(abs(value))) for value in values)

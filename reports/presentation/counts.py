@@ -2,7 +2,7 @@
 
 A link holds the values to filter by, and each row of the page carries its own values. The script of the page keeps the
 filter in the fragment of the address, `#prison=LEI&standing=new`, so that the address can be shared. No server sees a
-fragment, so a signed address stays valid, and a saved page works as well.
+fragment, so a signed address stays valid, and a saved page works too.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def ages(result: ReconciliationResult) -> list[Count]:
 class CauseRow:
     """A cause of differences.
 
-    slug: its name in links. right_side: the side that is right, or `differs` if that varies.
+    slug: its name in links. right_side: the side that is right, `unknown`, or `differs` if that varies between the
+    differences.
     """
 
     count: Count
@@ -148,7 +149,7 @@ class PrisonRow:
 
     @property
     def rate_text(self) -> str:
-        """The rate to one decimal place, such as `4.3`; `under 0.1` if it is lower but not zero; `–` if unknown."""
+        """The rate to one decimal place, such as `4.3`; `under 0.1` if it is between 0 and 0.1; `–` if unknown."""
         if self.rate is None:
             return "–"
         return "under 0.1" if 0 < self.rate < 0.1 else f"{self.rate:,.1f}"

@@ -1,4 +1,4 @@
-"""The email of a run: what to do, the figures and the newest differences; files with all differences are attached."""
+"""The email about a run: what to do, the figures and the newest differences; all differences are attached as files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TALLEST = 32
 
 @dataclass(frozen=True, slots=True)
 class EmailReport:
-    """The email of a run: its subject, its content both as plain text and as HTML, and the files to attach."""
+    """The email about a run: its subject, its content both as plain text and as HTML, and the files to attach."""
 
     subject: str
     text: str
@@ -49,7 +49,7 @@ class _Trend:
 
 
 def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
-    """The email of a run, with HTML and plain text that say the same thing.
+    """The email about a run, with HTML and plain text that say the same thing.
 
     link: the address of the report, or None if the page itself is attached. path: where the report is kept, as shown
     to people.
@@ -89,7 +89,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
 def _subject(result: ReconciliationResult, severity: Severity) -> str:
     """The status unless it is complete, the numbers of differences and of new differences, and the severity.
 
-    This is short enough for a subject line. A failed run has only the status and the severity.
+    This is short enough for a subject line. For a failed run, it gives only the status and the severity.
     """
     if result.status == "failed":
         return f"failed ({severity})"

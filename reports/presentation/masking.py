@@ -51,7 +51,7 @@ UNMASKED = Masking()
 def masked_page(page: str, result: ReconciliationResult, masking: Masking) -> str:
     """The page of `result`. If masking is on, prisoner numbers and the booking ids of the result are masked.
 
-    A booking id with fewer than `_SHORTEST_BOOKING` digits is masked only if the page says that it is a booking.
+    A booking id with fewer than `_SHORTEST_BOOKING` digits is masked only where the page says that it is a booking id.
     """
     if not masking.on:
         return page

@@ -1,4 +1,4 @@
-"""What the email and the Slack messages of a run share: the newest differences as lines of text, and the files."""
+"""What the email and the Slack messages about a run share: the newest differences as lines of text, and the files."""
 
 from __future__ import annotations
 

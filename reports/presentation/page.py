@@ -32,7 +32,7 @@ def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, 
     """The report of a run as HTML, self-contained and usable without scripts.
 
     attached: whether the page is attached to a message instead of being kept in the archive; if so, it has no links to
-    other files in the archive.
+    files in the archive.
     """
     view, todo, prisons = view_of(result), what_to_do(result), prison_rows(result)
     rows = page_rows(result, view, todo.actions, masking)
@@ -72,7 +72,7 @@ class PageRow:
     """A difference as a row of the page.
 
     number: its number in the report. anchor: the id of the row. Every run that finds the same difference with the same
-    cause gives its row the same id. In a masked page, the id contains the number instead of the key, and is valid only
+    cause gives the row the same id. In a masked page, the id contains the number instead of the key, and is valid only
     for this run. cause: the name of the cause, or `not investigated`. values: the values that links filter by, as
     attributes of the row; if an attribute has several values, spaces separate them.
     """

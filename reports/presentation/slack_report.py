@@ -1,4 +1,4 @@
-"""The Slack messages of a run: what to do is in the channel; the newest differences and the files are in a thread."""
+"""The Slack messages about a run: what to do is in the channel, the newest differences and the files in a thread."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TOO_LONG = "The report is too long to send."
 
 @dataclass(frozen=True, slots=True)
 class SlackReport:
-    """The Slack messages of a run.
+    """The Slack messages about a run.
 
     posts: the channel message, then the messages in its thread. files: the files to upload to the thread.
     """
@@ -40,7 +40,7 @@ class SlackReport:
 
 
 def slack_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> SlackReport:
-    """The Slack messages of a run.
+    """The Slack messages about a run.
 
     link: the address of the report, or None if the page itself is uploaded. path: where the report is kept, as shown
     to people.

@@ -188,7 +188,7 @@ class Step:
 
 
 def next_step(result: ReconciliationResult) -> Step | None:
-    """The command that repeats a failed run, or resumes one to read the rest; None if there is nothing left to read."""
+    """The command that repeats a failed run or resumes an incomplete one; None if there is nothing left to read."""
     if result.status == "failed":
         rerun = command("runs", "rerun", result.run_id)
         return Step(
@@ -223,7 +223,10 @@ def shortfall(result: ReconciliationResult) -> str:
 
 
 def _unread_texts(unread: Sequence[Unread], view: View) -> list[str]:
-    """What could not be read, as texts: how many records, and which whole units, such as prisons, or how many units."""
+    """What could not be read, as texts: how many records, and which whole units, such as prisons.
+
+    If there are more than `_MOST_NAMED` units, they are only counted.
+    """
     units = list(dict.fromkeys(each.unit for each in unread if each.unit is not None and not each.key))
     records = sum(each.unit is None or bool(each.key) for each in unread)
     texts = [view.count(records)] if records else []

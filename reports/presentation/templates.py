@@ -53,7 +53,10 @@ def render_page(template: str, scripts: Sequence[str], values: Mapping[str, Any]
 
 
 def _printable(value: object) -> object:
-    """A value as a template writes it: a text without control characters, or our own markup, which stays unchanged."""
+    """A value as a template writes it: a text without its control characters.
+
+    Any other value, such as our own markup, stays unchanged.
+    """
     return text.without_control_characters(value) if type(value) is str else value
 
 

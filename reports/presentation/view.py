@@ -65,12 +65,12 @@ class View:
 
     @property
     def noun(self) -> str:
-        """What is counted as compared, in the singular."""
+        """The noun for a compared record, in the singular."""
         # Results of earlier versions have only the plural, which was always regular.
         return self.result.counted_singular or self.result.counted.removesuffix("s")
 
     def count(self, number: int) -> str:
-        """A number with the noun of what is counted: `1 entry`, `2,000 entries`."""
+        """A number with the noun for compared records: `1 entry`, `2,000 entries`."""
         return count(number, self.noun, self.result.counted)
 
     @property

@@ -175,7 +175,8 @@ def _commands(
 ) -> tuple[tuple[str, ...], int | None, int]:
     """The commands for a group, the row they are for (None for the whole group), and how many other rows have commands.
 
-    A command that fixes a whole cause is used only if DPS is right in every row and the run is not suspicious.
+    A command that fixes all differences of a cause is used only if DPS is right in every row and the run is not
+    suspicious.
     """
     run_id = result.run_id
     if who == NOMIS_SUPPORT:

@@ -33,7 +33,7 @@ class Entry:
     its records, so that the list of exclusions has booking ids. by_prisoner: whether prisoners can be chosen.
     own_folder: whether its files are archived in a folder named after it; the files of incentives are at the root,
     where they were before there were other reconciliations. result, view: where the class of its results and the class
-    of their view are, if they are not the general classes.
+    of their view are; by default, these are the general classes.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Entry:
         return found
 
     def load_view(self) -> type[View]:
-        """Imports and returns the class of the view of the reconciliation's results. This does not import pandas."""
+        """Imports and returns the view class for the reconciliation's results. This does not import pandas."""
         found: type[View] = _import(self.view)
         return found
 

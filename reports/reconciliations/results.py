@@ -1,4 +1,4 @@
-"""Loads stored results, each as the result class of its reconciliation."""
+"""Loads stored results, each with the result class of its reconciliation."""
 
 from __future__ import annotations
 

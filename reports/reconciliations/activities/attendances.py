@@ -93,11 +93,11 @@ class Attendances(CountReconciliation):
         return {"date": self.day.isoformat()}
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
-        """The number of attendances with pay at the prison in NOMIS, by booking."""
+        """The number of attendances with pay that NOMIS has at the prison, by booking."""
         return counts.nomis_attendances(self.services.nomis, prison_id, self.day)
 
     def read_dps(self, prison_id: str) -> dict[int, int]:
-        """The number of attendances with pay at the prison in DPS, by booking."""
+        """The number of attendances with pay that DPS has at the prison, by booking."""
         return counts.dps_attendances(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
@@ -111,7 +111,7 @@ class Attendances(CountReconciliation):
         return {booking_id: of_prisoner.get(number, []) for booking_id, number in numbers}
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds the columns that every count has, and joins the two differences of a prisoner paid on another booking.
+        """Adds what `CountReconciliation` adds, and joins the two differences of a prisoner paid on another booking.
 
         NOMIS paid such a prisoner on one booking, and DPS counts the attendances on another. The two differences are
         joined even if only one of the bookings is still at the prison, because NOMIS may have closed the other.

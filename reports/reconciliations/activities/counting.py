@@ -98,11 +98,11 @@ class CountReconciliation(Reconciliation):
 
     @abstractmethod
     def read_nomis(self, prison_id: str) -> dict[int, int]:
-        """The counts of a prison in NOMIS, by booking."""
+        """The counts that NOMIS has for a prison, by booking."""
 
     @abstractmethod
     def read_dps(self, prison_id: str) -> dict[int, int]:
-        """The counts of a prison in DPS, by booking."""
+        """The counts that DPS has for a prison, by booking."""
 
     @abstractmethod
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
@@ -151,8 +151,8 @@ class CountReconciliation(Reconciliation):
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
         """Adds the prisoner number, the current location and the DPS records.
 
-        A booking that NOMIS does not know has no location. `ignored` gives the reason for each booking at another
-        prison, if such bookings are left out.
+        A booking that NOMIS does not know has no location. If bookings at another prison are left out, `ignored` gives
+        the reason for each of them.
         """
         rows = rows.copy()
         ids = sorted({int(each) for each in rows["booking_id"]})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def prisons_with_activities(
     services: Services, settings: Settings, reads: Reads
 ) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
-    """The prisons in alphabetical order, and the prisons in the setting that do not use activities.
+    """The prisons that use activities, in alphabetical order, and gaps for the prisons in the setting that do not.
 
     Raises `SyncError` if the prisons cannot be listed: an `UpstreamError` with `no_route` if no service has such a
     list.

@@ -124,8 +124,8 @@ def counters_of(fields: Iterable[str]) -> frozenset[str]:
 def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with different counts, or with different days if the counts agree and both sides know the days.
 
-    frame: has the columns of `FIELDS` for both sides. Returns the rows with `kind` (`string`) and `differs` (tuples of
-    field names) added.
+    frame: has the columns of `FIELDS` for both sides. The returned rows also have `kind` (`string`) and `differs`
+    (tuples of field names).
     """
     same = {}
     for name in NAMES:
@@ -138,7 +138,7 @@ def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
-    """The figures of DPS minus those of NOMIS if they differ, in the order of the fields: `remand 1, taggedBail -1`.
+    """The figure of DPS minus that of NOMIS for each field that differs, in order: `remand 1, taggedBail -1`.
 
     values: the figure of NOMIS and the figure of DPS, by field.
     """

@@ -44,7 +44,7 @@ class _Reader(UnitReader):
 
 
 class AdjustmentReconciliation(Reconciliation):
-    """Compares the latest booking of each prisoner, or of each prisoner who is in prison.
+    """Compares the latest booking of each prisoner or, depending on a setting, only of each prisoner who is in prison.
 
     If a first day is given, a run compares the adjustments that were created in NOMIS since that day, each of which
     must have its counterpart in DPS. This is for versions of NOMIS without lists by booking. Such a run does not find
@@ -243,7 +243,8 @@ class AdjustmentEvents(Events):
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
         """The event for the end of a run.
 
-        It has the number of adjustments on each side for bookings with different counts.
+        It has the number of adjustments on each side for each booking with different counts, but for at most
+        `_MOST_NAMED` bookings.
         """
         if result.status == "failed":
             return [Event(self.report, {"success": False})]

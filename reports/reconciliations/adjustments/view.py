@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class AdjustmentView(View):
-    """The view of the result of a reconciliation of sentencing adjustments."""
+    """The view of a result for sentencing adjustments."""
 
     def severity(self, mismatch: Mismatch) -> Severity:
         """Serious, because release dates depend on adjustments."""

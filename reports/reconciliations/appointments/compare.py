@@ -95,7 +95,7 @@ def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.Data
     """The `pairs` with the columns of both sides, and with copies marked.
 
     pairs: the columns `nomis_id` and `dps_id`, NA for a side that no mapping links. nomis, dps: from `nomis_columns`
-    and `dps_columns`. Pairs without a record on either side are left out. Returns the ids (`Int64`), the columns of
+    and `dps_columns`. Pairs with no record on either side are left out. Returns the ids (`Int64`), the columns of
     `FIELDS` on both sides, `offender_no` (`string`) and `booking_id` (`Int64`), each from NOMIS or else from DPS, and
     `like`.
     """
@@ -109,7 +109,7 @@ def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.Data
 
 
 def differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that differ, with `kind` (`string`, of `KINDS`) and `differs` (tuples of field names) added.
+    """The rows that differ, with the new columns `kind` (`string`, of `KINDS`) and `differs` (tuples of field names).
 
     Without an end in NOMIS, the ends agree if DPS has no end either, or if the DPS appointment ends an hour after its
     start. Without an end in DPS, they also agree if the NOMIS appointment ends when it starts: NOMIS requires an end,

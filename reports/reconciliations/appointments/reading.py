@@ -120,9 +120,9 @@ class AppointmentReader(UnitReader):
     ) -> pd.DataFrame:
         """The joined rows of NOMIS records, of DPS appointments, and of the records that these are mapped to.
 
-        event_ids: the NOMIS records. attendees: the DPS appointments, by instance id. is_read_elsewhere: whether
-        another reading has the NOMIS record that a DPS appointment is mapped to and that is not among `event_ids`; it
-        is called with None if NOMIS does not have the record.
+        event_ids: the NOMIS records. attendees: the DPS appointments, by instance id. is_read_elsewhere: returns
+        whether another reading has the NOMIS record that a DPS appointment is mapped to and that is not among
+        `event_ids`; it is called with None if NOMIS does not have the record.
         """
         records = self._nomis(event_ids)
         of_nomis = {each: {"nomis_id": each} for each in event_ids}

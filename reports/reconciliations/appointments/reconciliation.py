@@ -92,7 +92,7 @@ class Appointments(Reconciliation):
         return Population(tuple(units), total, tuple(gaps) if chosen else ())
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """Reads the appointments of a prison in NOMIS and DPS, or only those of the chosen prisoners."""
+        """Reads a prison's appointments in NOMIS and DPS, or only those of the chosen prisoners."""
         first, last = self.days
         others = {each.id for each in self.listed.units} - {unit.id}
         reader = AppointmentReader(self.services, reads)
@@ -181,7 +181,7 @@ def _numbers(*columns: pd.Series[Any]) -> list[int]:
     return sorted({int(each) for column in columns for each in column.dropna()})
 
 
-#: The most mismatches that a summary lists, since longer events were refused.
+#: The most mismatches that a summary lists, because longer events were refused.
 _LISTED: Final = 10
 #: NOMIS records without a mapping are not among the mismatches that a summary counts.
 _UNMAPPED: Final = frozenset({NOMIS_ONLY, DUPLICATE})
@@ -210,7 +210,7 @@ class AppointmentEvents(Events):
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for a mismatch, which depends on its kind.
+        """The event for a mismatch; which event it is depends on the kind of the mismatch.
 
         A mapping to a NOMIS record that does not exist has the event `dps-only`, as in the replaced service.
         """
@@ -235,7 +235,7 @@ class AppointmentEvents(Events):
     def unread(self, unread: Unread) -> Event:
         """The event for an unread record, with those of its ids that are known.
 
-        An unread prison has the event of an unread first page.
+        An unread prison has the event for an unread first page.
         """
         nomis_id, dps_id = unread.key.get("nomis_id"), unread.key.get("dps_id")
         if dps_id is not None:

@@ -88,7 +88,7 @@ def explain(pair: PrisonerLevels) -> str:
 
 
 def receive_again(pair: PrisonerLevels, arrival: Arrival) -> tuple[str, ...]:
-    """The commands that publish the received event of a missed arrival, and then compare the levels again."""
+    """The commands that publish the received event for a missed arrival, and then compare the levels again."""
     moment = arrival.occurred_at.isoformat(timespec="seconds")
     of_arrival = ("--prison", arrival.prison_id, "--reason", arrival.reason, "--occurred-at", moment)
     return command("reconcile", "fix", "received", pair.offender_no, *of_arrival), reconcile_again(pair)

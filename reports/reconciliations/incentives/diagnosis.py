@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> IncentiveDiagnosis:
-    """The diagnosis of a difference, from the first row of the table that matches.
+    """The diagnosis of a difference, from the first matching row of the table.
 
     near: how far apart two records of one event may lie; records of the same calendar day always count as near.
     """

@@ -250,7 +250,7 @@ class Case:
         return self.evidence.pair.newest_review
 
     def near_review(self, record: IepRecord, *, of_movement: bool = False) -> Review | None:
-        """The DPS review at the prison of a NOMIS record and nearest to it in time, or None if no such review is near.
+        """The DPS review at the prison of `record` that is nearest to it in time, or None if no such review is near.
 
         of_movement: whether only reviews that DPS makes for a movement are considered.
         """

@@ -89,7 +89,7 @@ def list_prisoners(
     read_page: ReadPage = _read_now,
     begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first,
 ) -> Listing:
-    """Lists every active booking. Lists them again if prisoners moved or NOMIS counts a different number of bookings.
+    """Lists all active bookings, and lists them again if prisoners moved or NOMIS's count is not the number found.
 
     Bookings are not listed again if a page failed. read_page: reads a page with retries. begin: called with the
     prisoners of the first page while the other pages are read. Raises `ListingFailed` if the count cannot be read or
@@ -115,8 +115,8 @@ def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: Re
 
     The pages are read again, larger and with other boundaries, until two readings are the same, or until no new
     prisoner is found below the highest known booking (those above it are receptions) and the number found is NOMIS's
-    count. This takes at most `MOST_SWEEPS` readings. Earlier failed pages are then dropped, as their prisoners were
-    seen. If a page fails, or the count does not match, `failed_pages` says so.
+    count. This takes at most `MOST_SWEEPS` readings. Earlier failed pages are then dropped, because their prisoners
+    were seen. If a page fails, or the count does not match, `failed_pages` says so.
     """
     found = {each.booking_id: each for each in listing.prisoners}
     unusable = {_identity(each, page_size): each for each in listing.unusable}
@@ -297,7 +297,7 @@ def _identity(row: UnusableRow, page_size: int) -> object:
 
 
 def _other_size(page_size: int, turn: int) -> int:
-    """A larger page size, so that there are few page boundaries, and none at the same place as in another sweep."""
+    """A page size larger than `page_size`: it gives few page boundaries, and none where another sweep has one."""
     return min(20_000 - turn, 5 * page_size + max(1, page_size // 3) * (turn + 1))
 
 

@@ -113,7 +113,7 @@ COLUMNS = (
 
 
 class IncentiveView(View):
-    """The view of the result of an incentive reconciliation."""
+    """The view of a result for incentive levels."""
 
     part: ClassVar[str] = "report/levels.html.j2"
     shows_kind: ClassVar[bool] = False

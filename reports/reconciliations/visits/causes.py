@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reports.engine.causes import Difference, Explanation
     from reports.reconciliations.visits.result import Weight
 
-#: A visit missing from NOMIS is urgent if it takes place within this time, as the prison does not prepare for it.
+#: A visit missing from NOMIS is urgent if it takes place within this time: the prison does not prepare for it.
 _NEAR: Final = timedelta(days=3)
 _RESYNC: Final = ("resync", "visit", "{reference}")
 
@@ -71,7 +71,7 @@ CAUSES: Final[Mapping[str, VisitCause]] = {
         "unknown",
         "There is nothing to do.",
         (),
-        "DPS cancels visits and does not delete them, so its data must have been corrected or refreshed.",
+        "DPS cancels visits but does not delete them, so its data must have been corrected or refreshed.",
         weight="low",
         who="nobody",
     ),

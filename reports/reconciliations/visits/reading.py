@@ -79,7 +79,7 @@ class VisitReader(UnitReader):
         return rows[rows["in_dps"] | rows["in_nomis"]]
 
     def _list_visits(self, whose: Mapping[str, str], days: tuple[date, date]) -> dict[str, BookedVisit]:
-        """The DPS visits of a prison or prisoner on these days, by reference. Raises `SyncError`."""
+        """The DPS visits of a prison or prisoner on `days`, by reference. Raises `SyncError`."""
         client = self.services[self.dps]
 
         def page(number: int) -> ListPage[str, object]:
@@ -143,7 +143,7 @@ class VisitReader(UnitReader):
         )
 
     def _look_through(self, visit_ids: Collection[int], days: tuple[date, date] | None) -> pd.DataFrame:
-        """The social visits among these NOMIS visits, as `rules.nomis_frame` returns them.
+        """The social visits among the NOMIS visits `visit_ids`, as `rules.nomis_frame` returns them.
 
         days: if given, visits on other days are left out.
         """
@@ -177,7 +177,7 @@ class VisitReader(UnitReader):
 
 
 def _keys(items: Iterable[tuple[Item, str]]) -> dict[Item, dict[str, str]]:
-    """The items with the keys of their rows; an item that cannot be read is unread under its key."""
+    """The items with the keys of their rows; an item that cannot be read is listed as unread under its key."""
     return {item: {"visit": name} for item, name in items}
 
 

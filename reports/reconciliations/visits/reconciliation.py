@@ -91,7 +91,7 @@ class Visits(Reconciliation):
         return Reading(typed(self, rows), reader.unread, tuple(reader.gaps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Reads the visits of these rows again, by their references and NOMIS ids."""
+        """Reads the visits of `rows` again, by their references and NOMIS ids."""
         reader = VisitReader(self.services, reads)
         found = reader.read_again(rows["reference"].dropna(), rows["visit_id"].dropna())
         return Reading(typed(self, found), reader.unread)
@@ -101,7 +101,7 @@ class Visits(Reconciliation):
         return rules.differing(frame, _today())
 
     def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
-        """How many visits each side has, how many were made on the NOMIS screen, and how many pages DPS lists."""
+        """The numbers of visits on each side, of visits made on the NOMIS screen, and of pages in the DPS list."""
         of_prisons = frame[frame["in_dps"] & ~frame["surplus"]].groupby("prison_id").size()
         return {
             "dps_visits": int(of_prisons.sum()),
@@ -143,7 +143,7 @@ class Visits(Reconciliation):
         return VisitEvents()
 
     def _created_from(self) -> datetime:
-        """The time, local to London, since which NOMIS visits must have been created to be examined.
+        """The earliest creation time, local to London, of the NOMIS visits to examine.
 
         It is a day before the last complete run began, but at least two days and at most `_FIRST_LOOK` ago. If there is
         no such run, it is `_FIRST_LOOK` ago.

@@ -30,7 +30,7 @@ NOMIS_SCHEDULED, NOMIS_CANCELLED = "SCH", "CANC"
 #: How a visit may have ended in NOMIS, on its day or later, while it is still booked in DPS.
 NOMIS_ENDED: Final = ("NORM", "EXP", "HMPOP", "OFFEND", "VISITOR", "VDE")
 #: Matches both generations of the comment; staff may have added text after the reference. A reference of another form
-#: is also accepted, and the mapping decides. A word that staff wrote is not accepted, since it may be personal.
+#: is also accepted, and the mapping decides. A word that staff wrote is not accepted, because it may be personal.
 _WELL_FORMED: Final = r"[a-z0-9]{2}(?:-[a-z0-9]{2}){3}"
 _REFERENCE: Final = rf"eference: ({_WELL_FORMED}(?![\w-])|[a-z0-9]+(?:-[a-z0-9]+)+)"
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class VisitView(View):
-    """The view of the result of a reconciliation of visits."""
+    """The view of a result for visits."""
 
     def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
         """The general details, the start of the visit and, for a mismatch, the severity."""
@@ -35,7 +35,7 @@ class VisitView(View):
         return Severity.INFO if mismatch.weight == "low" else Severity(mismatch.weight)
 
     def csv_columns(self) -> tuple[str, ...]:
-        """The general columns, `weight` and `nomis_visit_id`."""
+        """The general columns, then `weight` and `nomis_visit_id`."""
         return (*super().csv_columns(), "weight", "nomis_visit_id")
 
     def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
