@@ -74,15 +74,18 @@ def test_a_drain_is_shown_with_a_line_for_each_queue(app: App) -> None:
 
     Lists are printed with commas, and true and false as yes and no.
     """
-    app.run_ok("drain", "visit", "incentive")
+    app.run_ok("drain", "visit", "incentive", "--until-empty")
     (run,) = app.read_json("runs", "list")
     shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in app.run_ok("runs", "show", run["id"]).splitlines())
     assert shown["parameter queues"] == "visit, incentive"
-    assert shown["parameter untilEmpty"] == "no"
-    assert shown["count queues visit"] == "-"
+    assert shown["parameter untilEmpty"] == "yes"
+    assert (shown["count queues visit"], shown["count queues incentive"]) == ("-", "-")
     assert shown["count errors"] == "-"
     assert not re.search(r"[\[\]{}']|True|False", "".join(shown.values()))
     assert app.read_json("runs", "show", run["id"]) == run
+    app.run_ok("drain", "visit")
+    once = app.read_json("runs", "list")[0]["id"]
+    assert re.search(r"^parameter untilEmpty +no$", app.run_ok("runs", "show", once), re.MULTILINE)
 
 
 def test_the_line_of_a_queue_leaves_out_what_is_redundant(app: App) -> None:

@@ -110,8 +110,19 @@ def test_malformed_messages_are_given_up(app: App) -> None:
 
 
 def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
-    """Housekeeping sends a mapping retry back and does not give up on it, since its record is in NOMIS."""
-    app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
+    """Housekeeping does not give up on a mapping retry that the mapping service refuses, since its record is in NOMIS.
+
+    It sends the mapping retry back again after a pause.
+    """
+    mapping = {"nomisId": "1", "vsipId": "a", "mappingType": "ONLINE", "label": None}
+    app.queues()["visit"].dlq.send(write_mapping_retry(mapping, {}))
+    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
+    with faulty(app.sandbox, "mapping", "POST", kind="status", status=400):
+        app.drain_out("visit")
+    (refused,) = app.read_json("dlq", "show", "visit")
+    assert (refused["lastError"]["service"], refused["lastError"]["status"]) == ("mapping", 400)
+    assert "sent back again later" in app.run_ok("dlq", "retry-all")
+    set_last_redrive(app, timedelta(hours=6))
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
     assert findings(app) == []
 

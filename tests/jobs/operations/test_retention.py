@@ -77,6 +77,16 @@ def counts(app: App) -> dict[str, int]:
     return found
 
 
+def run_ids(app: App) -> list[str]:
+    """The ids of the runs of reconciliations in the database, in the order in which the runs ended."""
+    database = Database(app.settings["DATABASE_URL"])
+    with database.read() as connection:
+        ids = connection.execute(select(reconciliation_runs.c.id).order_by(reconciliation_runs.c.finished_at))
+        found = list(ids.scalars())
+    database.dispose()
+    return found
+
+
 def test_old_data_is_deleted(app: App) -> None:
     """Old telemetry events, runs, reports and sent messages are deleted.
 
@@ -84,6 +94,7 @@ def test_old_data_is_deleted(app: App) -> None:
     """
     folders = {path.parent.name for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     assert len(folders) == 2
+    _, last = run_ids(app)
     app.run_ok("dlq", "retry-all", **KEEP)
     names = {event["name"] for event in app_events(app)}
     assert names == {"waits", "young"}
@@ -93,6 +104,7 @@ def test_old_data_is_deleted(app: App) -> None:
     kept = {path.parent.name for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     assert len(kept) == 1
     assert kept < folders
+    assert (run_ids(app), kept) == ([last], {last})
     assert app.read_json("runs", "list")[0]["counts"]["removed"]["reports"] == 1
 
 

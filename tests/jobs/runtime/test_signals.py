@@ -54,4 +54,4 @@ def test_a_keyboard_interrupt_stops_like_sigterm() -> None:
     with process("finish.set()") as running:
         running.send_signal(signal.SIGINT)
         out, _ = running.communicate(timeout=LONGEST_SECONDS)
-        assert out.endswith("finished\n")
+        assert (out, running.returncode) == ("stopping\nfinished\n", 0)

@@ -63,6 +63,7 @@ def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> 
     app = open_app()
     result = result_of(app.reconcile())
     assert result.mismatches == ()
+    assert result.in_flight != ()
     for young in result.in_flight:
         assert re.fullmatch(
             r"the NOMIS record was last changed (less than a minute|\d+ minutes?) ago, "

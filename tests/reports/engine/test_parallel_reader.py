@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from queue import Queue
 
@@ -12,6 +13,7 @@ import pytest
 
 from reports.engine.parallel_reader import FailedRead, ParallelReader, get_with_heartbeat
 from sync.errors import BreakerOpen, UpstreamError
+from sync.settings import times
 from sync.upstream.concurrency_limit import BURST, ConcurrencyLimit
 from tests.harness.waiting import in_thread, result_of
 
@@ -64,17 +66,21 @@ def test_the_last_item_is_retried_although_the_limit_has_shrunk() -> None:
     assert limit.allowed < WORKERS
 
 
-def test_an_outage_is_waited_out_for_the_set_time() -> None:
+def test_an_outage_is_waited_out_for_the_set_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even for a single item, the reader waits for the end of an outage, and gives up after `outage_seconds`."""
+    # After the outage, a failed read would be retried, which also takes time.
+    monkeypatch.setattr(times, "READ_RETRY_SECONDS", ())
 
     def read(_item: int) -> int:
         raise BreakerOpen("nomis")
 
     delivered: dict[int, int | FailedRead] = {}
     reading = ParallelReader("down", read, delivered.__setitem__, limit_of(200), outage_seconds=1.5)
+    began = time.monotonic()
     reading.add([1])
     reading.close()
     result_of(in_thread(reading.join))
+    assert time.monotonic() - began >= 1.5
     assert isinstance(delivered[1], FailedRead)
     assert delivered[1].network
 
