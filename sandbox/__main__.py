@@ -69,7 +69,8 @@ def parser() -> Parser:
     add(
         "--every-cause",
         action="store_true",
-        help="plant at least one difference with each probable cause, for every reconciliation, whatever the rate",
+        help="plant at least one difference with each probable cause in every reconciliation, "
+        "whatever --mismatch-rate is",
     )
     add(
         "--generation",

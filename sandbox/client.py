@@ -194,8 +194,8 @@ class Sandbox:
     def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq", of: str = "incentive") -> int:
         """Sends the waiting planted messages to an existing queue, and returns their number.
 
-        `queue` is the name of that queue, and `of` is the id of the queue to which the events belong. For `incentive`,
-        they are the events of the reviews planted for cause 1.
+        `queue` is the name of that queue, and `of` is the id of the queue for which the messages are planted. For
+        `incentive`, they are the events for the reviews planted for row 1 of the decision table.
         """
         return int(self.control("POST", "/planted/waiting", {"queue": queue, "of": of})["sent"])
 
@@ -252,7 +252,7 @@ class Sandbox:
     def traffic(
         self, events: int = 500, seed: int = 1, queues: Sequence[str] | None = None, **more: object
     ) -> dict[str, Any]:
-        """Changes records of the publishing services, and returns what was planned once all the events are published.
+        """Changes records of the publishing services, publishes all the events, and then returns what was planned.
 
         Args:
             events: the number of events in the ordinary sequences.

@@ -225,7 +225,7 @@ async def _out(engine: Engine, events: list[dict[str, object]]) -> int:
 
 
 async def add_review(engine: Engine, body: Body) -> object:
-    """Makes a review in DPS for a prisoner, and publishes the event of the review unless `publish` is false."""
+    """Makes a review in DPS for a prisoner, and publishes the event for the review unless `publish` is false."""
     world = engine.world
     prisoner = world.by_offender[str(body["offenderNo"])]
     at = datetime.fromisoformat(body["at"]) if body.get("at") else None
@@ -258,7 +258,7 @@ def receive(engine: Engine, body: Body) -> object:
 def transfer(engine: Engine, body: Body, offender_no: str) -> object:
     """Moves a prisoner to `prisonId`.
 
-    Publishes the event of the arrival unless `publish` is false, in which case DPS does not learn of the move.
+    Publishes the event for the arrival unless `publish` is false, in which case DPS does not learn of the move.
     """
     return Movements(engine.world).transfer(
         engine.world.by_offender[offender_no], str(body["prisonId"]), bool(body.get("publish", True))

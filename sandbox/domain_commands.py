@@ -111,7 +111,7 @@ def start_traffic(engine: Engine, body: Body) -> object:
 
 
 async def traffic_progress(engine: Engine, body: Body) -> object:
-    """Returns the progress of the last traffic. If `wait` is given, first waits until publishing has ended."""
+    """Returns the progress of the latest traffic. If `wait` is given, first waits until publishing has ended."""
     if body.get("wait") and engine.world.publications:
         await asyncio.to_thread(engine.world.publications[-1].finished.wait)
     return traffic.progress(engine.world)
@@ -160,7 +160,7 @@ def duplicate_attendance(engine: Engine, body: Body, number: str) -> object:
 
 
 def change_visit(engine: Engine, body: Body, number: str) -> object:
-    """Changes fields of a visit in NOMIS, as users can on its screens."""
+    """Changes fields of a visit in NOMIS, as users can on the NOMIS screens."""
     visit = engine.world.nomis_visits.visits[int(number)]
     changed = TypeAdapter(Visit).validate_python({**_fields(visit), **body})
     for name in body:

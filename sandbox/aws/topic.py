@@ -96,7 +96,7 @@ class Topic:
     def publish_all(self, events: Iterable[dict[str, object]]) -> Future[int]:
         """Publishes events in order, ten at a time, in the topic's thread.
 
-        The result of the future is the number of events that were accepted.
+        The result of the returned future is the number of events that were accepted.
         """
         return self.work(lambda: self.send(list(events)))
 
@@ -128,7 +128,7 @@ class Topic:
     def send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> Future[int]:
         """Sends events straight to a queue (main or dead letter) in the topic's thread.
 
-        The result of the future is the number of events.
+        The result of the returned future is the number of events.
         """
         return self.work(lambda: self._send_waiting(events, queue))
 

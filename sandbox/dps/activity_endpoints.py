@@ -312,7 +312,7 @@ def _allocated(world: World, prison_code: str, statuses: frozenset[str]) -> list
 
 
 def _paid(world: World, prison_code: str, day: date) -> list[int]:
-    """The booking ids of the allocations that were valid on the day, once for each paid attendance on that day."""
+    """For each paid attendance on `day`, the booking ids of the prisoner's allocations that were valid that day."""
     held, here = world.activities, _schedules(world, prison_code)
     found: list[int] = []
     for attendance in held.attendances.values():

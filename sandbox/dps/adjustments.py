@@ -91,9 +91,9 @@ class Adjustments(dict[str, DpsAdjustment]):
 class AdjustmentsState:
     """The adjustments by id; if `mocks` is set, an unknown id gets a canned adjustment.
 
-    `unsentenced` are the numbers of prisoners without an active sentence. `unknown` are the numbers of prisoners whom
-    the service does not know until they have adjustments. `coming` has, by prisoner number, an adjustment that is added
-    once the list of that prisoner's adjustments has been read.
+    `unsentenced` has the prisoner numbers of people without an active sentence. `unknown` has the prisoner numbers of
+    people whom the service does not know until they have adjustments. `coming` has, by prisoner number, an adjustment
+    that is added once the list of that prisoner's adjustments has been read.
     """
 
     adjustments: Adjustments = field(default_factory=Adjustments)

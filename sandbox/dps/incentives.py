@@ -102,7 +102,7 @@ class Incentives:
         comments: str | None = None,
         review_type: str = "REVIEW",
     ) -> Review:
-        """Makes a review for a booking of the population, as staff do. The caller publishes the event of the review."""
+        """Makes a review for a booking of the population, as staff do. The caller publishes the review's event."""
         prisoner = self.world.by_booking[booking_id]
         return self.add(
             booking_id,
@@ -116,7 +116,7 @@ class Incentives:
         )
 
     def inserted(self, review: Review, reason: str | None = None) -> dict[str, object]:
-        """Returns the event of a new review."""
+        """Returns the event for a new review."""
         information: dict[str, object] = {"id": review.id, "nomsNumber": review.offender_no, "reason": reason}
         return domain_event("incentives.iep-review.inserted", information)
 

@@ -123,7 +123,7 @@ def prisons_for(world: World, user_type: str) -> list[str]:
 
 
 def _found(world: World, request: Request) -> list[BookedVisit]:
-    """The visits that match the query, latest first; parameters of another generation are ignored."""
+    """The visits that match the query, latest first; parameters unknown to the world's generation are ignored."""
     for name in ("page", "size"):
         if not (request.first(name) or "").isdigit():
             raise Refused(400, 'Validation failure: Parameter conditions "page, size" not met for actual request')

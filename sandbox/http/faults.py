@@ -145,7 +145,7 @@ class Faults:
 
     @property
     def any(self) -> bool:
-        """Whether any fault is switched on; otherwise requests need not be compared with faults."""
+        """Whether any fault is switched on; if none is, requests need not be compared with faults."""
         return bool(self._faults)
 
     def add(

@@ -60,7 +60,7 @@ class Latency:
         self._early = 0.0
 
     async def keep(self, passed: float) -> None:
-        """Returns when the response to a call that arrived `passed` seconds ago is due."""
+        """Waits until the response to a call that arrived `passed` seconds ago is due."""
         left = self.seconds - self._early - passed
         await self._timer.at(asyncio.get_running_loop().time() + left)
 

@@ -65,7 +65,7 @@ def page(
 
 
 def flag(request: Request, name: str, default: bool) -> bool:
-    """Returns a boolean from the query, or the default if it is absent or empty.
+    """Returns a boolean from the query, or the default if the parameter is absent or empty.
 
     Raises:
         Refused: 400 if the value is neither true nor false.

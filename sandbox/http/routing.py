@@ -47,7 +47,7 @@ class Router(Generic[Target]):
         node.by_method[method] = (target, tuple(names))
 
     def find(self, path: str) -> tuple[dict[str, tuple[Target, tuple[str, ...]]], list[str]] | None:
-        """Returns a path's targets and parameter names by method, and the parameter values; None if no target fits."""
+        """Returns a path's targets and parameter names by method, and parameter values; None if no template fits."""
         values: list[str] = []
         node = self._descend(self._root, path.strip("/").split("/"), 0, values)
         return None if node is None else (node.by_method, values)

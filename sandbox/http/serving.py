@@ -90,7 +90,7 @@ class Request:
             raise Refused(400, f"{prefix}JSON parse error: {error}") from error
 
     def first(self, name: str, default: str | None = None) -> str | None:
-        """Returns the first value of a query parameter, or the default if it is absent."""
+        """Returns the first value of a query parameter, or the default if the parameter is absent."""
         values = self.query.get(name)
         return values[0] if values else default
 
@@ -109,8 +109,8 @@ class Route:
     """One endpoint: a path template such as `/visits/{visitId}`, a handler `(request, **path_params)` and a role.
 
     `writes` says whether accepted requests are recorded in the journal. `since` and `until` are the months (`2025-06`)
-    in which the endpoint was added and removed. `since` is empty if it was always there, and `until` if it has not been
-    removed.
+    in which the endpoint was added and removed. `since` is empty if the endpoint was always there, and `until` if it
+    has not been removed.
     """
 
     method: str

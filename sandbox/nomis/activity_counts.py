@@ -104,8 +104,8 @@ def _allocations(world: World, prison_id: str, suspended: bool) -> list[int]:
 def _is_current(allocation: Allocation, course: Course, today: date) -> bool:
     """Whether the allocation has the status `ALLOC` and has begun, and neither it nor its course has ended.
 
-    Today NOMIS gives an ended allocation the status `END`. Here the status remains `ALLOC`, as in May 2023, and an
-    allocation with today as its end has ended only if it has a reason for the end.
+    NOMIS now gives an ended allocation the status `END`. In this fake, the status remains `ALLOC`, as in May 2023, and
+    an allocation whose end is today has ended only if it has a reason for the end.
     """
     if allocation.status != "ALLOC" or allocation.start > today or (course.end is not None and course.end < today):
         return False

@@ -206,8 +206,9 @@ def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustm
 def update_adjustment(world: World, found: NomisAdjustment, fields: Fields) -> None:
     """Changes an adjustment within its family.
 
-    Since February 2024, a change to a sentence adjustment must name a sentence of the booking, not necessarily the
-    present one. A request without `active` was refused before November 2023; since then it leaves `active` unchanged.
+    Since February 2024, a change to a sentence adjustment must name a sentence of the booking, but it need not be the
+    sentence that the adjustment applies to. A request without `active` was refused before November 2023; since then it
+    leaves `active` unchanged.
     """
     asked = _read(fields, found.booking_id, found.sentence)
     _check_type(world, asked)

@@ -325,7 +325,8 @@ def _check_bands(world: World, course: Course, rates: dict[tuple[str, str], Deci
 def _version_rates(course: Course, rates: dict[tuple[str, str], Decimal]) -> None:
     """Keeps unchanged rates, and ends changed or missing ones today, or drops them if they have not begun.
 
-    A new rate starts tomorrow if its level and band had one before; otherwise today, or later with the course.
+    A new rate starts tomorrow if its level and band had one before; otherwise today or, if the course starts later,
+    with the course.
     """
     today = london_today()
     for rate in course.pay_rates:

@@ -75,7 +75,7 @@ class NomisIncentives:
         return max(records, key=lambda each: (each.at.date(), each.sequence)) if records else None
 
     def record(self, booking_id: int, sequence: int) -> IepRecord | None:
-        """Returns the record of a booking with this sequence, or None if there is none."""
+        """Returns a booking's record with this sequence, or None if there is none."""
         return next((each for each in self.records.get(booking_id, ()) if each.sequence == sequence), None)
 
     def add(
@@ -97,7 +97,7 @@ class NomisIncentives:
         return record
 
     def delete(self, booking_id: int, sequence: int) -> bool:
-        """Deletes a record, as only NOMIS support can; returns whether it existed."""
+        """Deletes a record, as only NOMIS support can; returns whether the record existed."""
         record = self.record(booking_id, sequence)
         if record is None:
             return False

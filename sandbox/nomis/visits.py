@@ -246,7 +246,7 @@ def room_code(prison_id: str, room: str, *, closed: bool) -> str:
 
 
 def one_room_code(prison_id: str, *, closed: bool) -> str:
-    """The code of the one room for all closed visits of a prison, or for all others, below its location for visits."""
+    """The code of a prison's room for all closed or for all open visits, below the prison's location for visits."""
     return f"{prison_id}-VISITS-VSIP_{'CLO' if closed else 'SOC'}"
 
 

@@ -40,8 +40,8 @@ class _Planter(ActivityRecords):
     def agreeing(self, names: frozenset[str]) -> None:
         """Gives the prisoners without a difference one or two allocations each, on which both sides agree.
 
-        With suspended allocations in `names`, a few are suspended; with attendances, most of the others have an
-        attendance.
+        If `names` includes the reconciliation of suspended allocations, a few are suspended; if it includes that of
+        attendances, most of the others have an attendance.
         """
         chance = self.chance
         for prisoner in [*self.people, *self.others]:

@@ -212,7 +212,7 @@ class _Planter:
     def merged_meanwhile(self, turn: int) -> Key:
         """Makes a released person whose number changes once the booking has been listed.
 
-        No other records refer to that person.
+        The person has one adjustment on both sides, and no other records.
         """
         next(self.chosen)
         prisoner = self.released()

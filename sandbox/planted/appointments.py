@@ -1,4 +1,4 @@
-"""Makes the appointments of the coming weeks in NOMIS and the activities API, including those on which they differ."""
+"""Makes the coming weeks' appointments in NOMIS and the activities API, including those on which the two differ."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class _Planter:
         return (self._pair(instance, **in_nomis).event_id, instance.id)
 
     def _somebody(self, created: datetime | None = None) -> AppointmentInstance:
-        """Returns an appointment of the next prisoner, at a time when they have no other; it is not stored yet."""
+        """Returns an appointment for the next prisoner, at a time when they have no other, without storing it."""
         turn = next(self.turns)
         day = self.today + timedelta(days=FIRST_DAY_OF_DIFFERENCES + turn % DAYS_OF_DIFFERENCES)
         start = time(HOURS[turn // DAYS_OF_DIFFERENCES % len(HOURS)], MINUTES[turn % len(MINUTES)])

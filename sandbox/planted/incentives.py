@@ -31,7 +31,7 @@ class Planted:
 
     `cause` is the number of a row of the decision table, or `in_flight`, or `excluded`. `row` is the number of the row
     that applies, even for an excluded booking, or None for a mismatch that is only in flight. `nomis` and `dps` are the
-    levels on the two sides, or None. `began` is the London time of the last record on either side; the two sides have
+    levels on the two sides, or None. `began` is the London time of the latest record on either side; the two sides have
     differed since then.
     """
 
@@ -177,7 +177,7 @@ class _Planter:
         self._list(prisoner, "in_flight", None)
 
     def bulk_differs(self, prisoner: Prisoner) -> None:
-        """Backdates a review, which the bulk call returns; the calls for a single booking return the later review."""
+        """Adds a backdated review, which the bulk call returns; calls for one booking return the review dated later."""
         later = self.history.synchronised(prisoner, "ENH", self.history.moment(20), prisoner.prison_id)
         self.history.synchronised(prisoner, "STD", later.at - timedelta(days=15), prisoner.prison_id)
         self.world.plan.bulk_differs.append(prisoner)

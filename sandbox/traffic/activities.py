@@ -98,7 +98,7 @@ class ActivityScenarios:
         return [self._maker.amended(schedule) for _ in range(self._chance.randint(1, 2))]
 
     def _session_scenario(self) -> Scenario:
-        """Cancels a future session and perhaps restores it; without such a session, makes an attendance instead."""
+        """Cancels a future session and perhaps restores it; if none is left to cancel, makes an attendance instead."""
         schedule = self._a_schedule()
         open_sessions = [
             each for each in schedule.instances if each.day > london_today() and each.id not in self._cancelled

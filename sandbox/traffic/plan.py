@@ -35,13 +35,13 @@ class TrafficRequest:
     Attributes: events: how many events all ordinary sequences have together; duplicates, chains, and malformed,
     refused, vanished and unknown events are extra. seed: the seed of all random choices. queues: the queues that
     receive traffic; all by default. duplicates: how many events arrive twice; alternately, an event is published twice,
-    or delivered twice with the same SNS id. out_of_order: how many pairs of neighbouring events of the same record are
-    published in the wrong order. chains: how many new schedules immediately get an allocation and an attendance; each
-    event depends on the one before. malformed: how many malformed messages are put on the queues. refused: how many
-    appointments are in a cell, which NOMIS refuses. vanished: how many creation events are about records that no
-    service has. unknown: how many events have a type that nobody handles; alternately, such an event is published
-    (subscriptions filter it out), or put on a queue as if a filter had let it pass. queue_names: by queue id, the names
-    of those SQS queues that do not have their usual names.
+    or delivered twice with the same SNS id. out_of_order: how many pairs of neighbouring events about the same record
+    are published in the wrong order. chains: how many new schedules immediately get an allocation and an attendance;
+    each event depends on the one before. malformed: how many malformed messages are put on the queues. refused: how
+    many appointments NOMIS refuses because they are in a cell. vanished: how many creation events are about records
+    that no service has. unknown: how many events have a type that nobody handles; alternately, such an event is
+    published (subscriptions filter it out), or put on a queue as if a filter had let it pass. queue_names: by queue id,
+    the names of those SQS queues that do not have their usual names.
     """
 
     events: int = 500
@@ -93,7 +93,7 @@ class TrafficRequest:
 
 @dataclass(slots=True)
 class Item:
-    """One item to publish: changes to make first, then an event, or the body of a malformed message.
+    """One item to publish: the changes to make first, and then an event or the body of a malformed message.
 
     The event is sent through SNS; if `copies` is above 0, that many copies of it are put directly on the queue instead.
     """
@@ -234,7 +234,7 @@ def _interleave(scenarios: list[tuple[str, Scenario]], chance: random.Random) ->
 
 
 def _event(step: Step, moment: datetime) -> dict[str, object]:
-    """The event of a step; visit-scheduler writes fractions of a second with seven digits."""
+    """The event for a step; visit-scheduler writes fractions of a second with seven digits."""
     event = domain_event(step.event_type, step.information, step.prisoner_id, moment)
     if step.domain == "visit":
         event["occurredAt"] = re.sub(r"(\.\d{6})", r"\g<1>0", str(event["occurredAt"]))
@@ -242,7 +242,7 @@ def _event(step: Step, moment: datetime) -> dict[str, object]:
 
 
 def _swap(items: list[Item], wanted: int, chance: random.Random) -> Counted:
-    """Swaps up to `wanted` pairs of neighbouring events of the same record.
+    """Swaps up to `wanted` pairs of neighbouring events about the same record.
 
     Both changes of a pair are made before its first event is published.
     """

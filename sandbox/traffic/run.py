@@ -102,7 +102,7 @@ def start(world: World, body: dict[str, object]) -> dict[str, object]:
 
 
 def progress(world: World) -> dict[str, object]:
-    """The progress of the last traffic of this world; it counts as done if there was none."""
+    """The progress of this world's latest traffic; without any traffic, it counts as done."""
     if not world.publications:
         return {"done": True, "sent": 0, "error": None}
     return world.publications[-1].view()

@@ -1,4 +1,4 @@
-"""Makes and changes schedules as NOMIS accepts: past sessions stay as they are, and no pay band in use is lost."""
+"""Makes and changes schedules in ways NOMIS accepts: past sessions stay as they are, and no pay band in use is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step: one change in a publishing service with its event. Steps that must happen in order form a scenario."""
+"""A step: one change in a publishing service, with its event. Steps that must happen in order form a scenario."""
 
 from __future__ import annotations
 

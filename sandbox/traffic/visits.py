@@ -30,7 +30,7 @@ class VisitScenarios:
         self._world, self._people, self._chance = world, people, chance
 
     def scenario(self) -> Scenario:
-        """A new visit, perhaps changed a few times, perhaps cancelled; or an existing one that is cancelled."""
+        """A new visit, perhaps changed, perhaps cancelled; or an existing one, perhaps changed, then cancelled."""
         visit = self._visit()
         if self._chance.random() < 0.1:
             settle_visit(self._world, visit)
