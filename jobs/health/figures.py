@@ -67,8 +67,8 @@ class SchedulerFigures:
     """The scheduler of one process.
 
     heartbeat_at: the time of its last heartbeat; None before the first. last_batch: the queue, the number of messages
-    and the end of the last batch that had messages; None if there was none. failing: the work that currently fails, and
-    why. hanging: the queues whose drain makes no progress.
+    and the end of the last batch that had messages; None if there was none. failing: the work that is currently
+    failing, and why. hanging: the queues whose drain makes no progress.
     """
 
     host: str
@@ -105,8 +105,8 @@ class ReconciliationFigures:
     """A reconciliation, with its last finished run and its last complete run over everyone; each None if there is none.
 
     on_schedule: whether the scheduler runs it, or a CronJob has run it within the last two months. interrupted: the
-    newest run, if it has no result and no process works on it. last_run_id, last_status: the id and status of the last
-    finished run. last_unread: the number of records and lists that this run could not read. run_id, completed_at,
+    newest run, if it has no result and no process is working on it. last_run_id, last_status: the id and status of the
+    last finished run. last_unread: the number of records and lists that this run could not read. run_id, completed_at,
     differences, new: the id, the end and the counts of the last complete run.
     """
 
@@ -124,7 +124,7 @@ class ReconciliationFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All figures; a figure that could not be read has the reason instead.
+    """All figures, each with its value or with the reason why it could not be read.
 
     queues: by queue id. ages: seconds since the oldest message was sent, by the SQS name of its queue. reconciliations:
     by name. due_events: how many telemetry events Application Insights has not accepted yet. known_since: when the

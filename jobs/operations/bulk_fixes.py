@@ -52,8 +52,8 @@ class State(StrEnum):
 class Wording:
     """The wording for one kind of fix.
 
-    ready, done: the words for a record before and after the fix. verb, records, scope: parts of the question whether to
-    carry out the fixes, in this order; `records` is the singular and the plural of what is written.
+    ready, done: the words for a record before and after the fix. verb, records, scope: parts of the question that asks
+    for confirmation, in this order; `records` is the singular and the plural of what is written.
     """
 
     ready: str
@@ -288,7 +288,7 @@ def _levels(nomis: str | None, dps: str | None) -> str:
 
 
 def _verified(application: Application, plan: Plan, wait_seconds: float) -> str:
-    """A text that names the level of both sides after the fix. Raises `WorkError` if the sides still differ."""
+    """A text that names the level that both sides have after the fix. Raises `WorkError` if the sides still differ."""
     assert plan.booking_id is not None
     seen = fixes.verify(application.services, plan.offender_no, plan.booking_id, wait_seconds)
     if not seen.equal:

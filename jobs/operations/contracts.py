@@ -89,8 +89,8 @@ def check_contracts(
 
     A document that cannot be read counts as an error. probe: also makes one harmless read from each service, or checks
     the roles in the token of a service without such a read. notify: records the results, and puts a message for Slack
-    into the outbox if the differences have changed since the last check. check_stop: called before each service; it may
-    raise an exception to stop the check.
+    into the outbox if the differences have changed since the last check. check_stop: called before each service is
+    compared; it may raise an exception to stop the check.
     """
     called = operations(reports.reconciliations)
     results, probed = [], {}

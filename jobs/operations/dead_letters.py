@@ -1,4 +1,4 @@
-"""Reads dead letter queues for operators, one or all in turn, with the reasons why the messages failed."""
+"""Reads one dead letter queue, or all of them in turn, for operators, with the reasons why the messages failed."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -35,8 +35,8 @@ def delete_all(application: Application, domain: str, every: Sequence[Mapping[st
     """Deletes the records in `every` and their mappings in the name of `who`. Returns how many records were deleted.
 
     every: the mappings as the operator saw them. Raises `UsageError` if the deletion is not allowed, `SyncError` if the
-    current mappings cannot be read, and `WorkError` if they are no longer the same. If some records cannot be deleted,
-    it continues with the others and raises `WorkError` at the end.
+    current mappings cannot be read, and `WorkError` if they are no longer those in `every`. If some records cannot be
+    deleted, it continues with the others and raises `WorkError` at the end.
     """
     check_allowed(application.settings)
     record = DOMAINS[domain].record

@@ -67,7 +67,7 @@ class TwoRows:
 
 
 def examine_rows(application: Application, finding: Finding) -> TwoRows:
-    """The pair of a finding, with its rows that are now known from the finding and from the program's telemetry."""
+    """The pair of a finding, with the rows of it that the finding or the telemetry names and that are not deleted."""
     duplicate_rows = duplicate_rows_of(finding)
     kind = duplicate_rows.kind
     recorded = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}

@@ -105,8 +105,8 @@ def housekeep(
 ) -> None:
     """Sends back the messages that may succeed on a retry, queue by queue, and records the figures in `result`.
 
-    The counts go into `active_run`. It stops before the next queue once `stop_requested` returns true, and raises
-    `StopRequested`. A message or queue that fails does not stop the work on other messages and queues. At the end it
+    The counts go into `active_run`. Stops before the next queue once `stop_requested` returns true, and raises
+    `StopRequested`. A message or queue that fails does not stop the work on other messages and queues. At the end, it
     removes the data that has been kept long enough (`jobs.operations.retention`), and raises `WorkError` if anything
     failed at a queue.
     """

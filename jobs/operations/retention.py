@@ -104,7 +104,8 @@ def _remove(database: Database, table: Table, expired: ColumnElement[bool], stop
 def _remove_reports(application: Application, before: datetime, stop_requested: Callable[[], bool]) -> tuple[int, int]:
     """Removes runs that ended before `before`, and their files if they are in a folder; a bucket has its own rules.
 
-    Returns how many runs were removed, and how many were kept because their files could not be removed.
+    Each reconciliation's last complete run over everyone is kept. Returns how many runs were removed, and how many were
+    kept because their files could not be removed.
     """
     newest = (
         select(func.max(_RUNS.finished_at))
@@ -140,7 +141,7 @@ def _remove_reports(application: Application, before: datetime, stop_requested: 
 
 
 def _remove_files(location: str, name: str) -> bool:
-    """Removes the folder of a run, unless it is in a bucket. Returns False if the removal failed."""
+    """Removes the folder of a run, unless the reports are in a bucket. Returns False if the removal failed."""
     if location.startswith("s3://"):
         return True
     try:

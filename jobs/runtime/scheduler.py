@@ -144,7 +144,7 @@ class Scheduler:
             return dict(self._totals)
 
     def failing(self) -> dict[str, str]:
-        """The reason for each current failure, by the name of the work that fails."""
+        """The reason for each current failure, by the name of the work that is failing."""
         return {name: log.reason for name, log in self._failures.items() if log.reason is not None}
 
     def heartbeat(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def list_findings(
 ) -> None:
     """Lists the records that NOMIS has twice, newest finding first.
 
-    The list also shows which prisoner each duplicate is about, and how serious it is.
+    The list also shows which prisoner each duplicate is about, and how serious the finding is.
     """
     from jobs.operations.duplicates import find_prisoner, finding_as_dict, list_duplicates
     from jobs.runtime.application import open_application

@@ -111,7 +111,7 @@ def received(
         question = f"This publishes a received event for {plan.offender_no}. All consumers act on the event. Continue?"
         if confirm(question, yes=yes, dry_run=dry_run):
             publish_received(application, plan, plan_now, who, force=force)
-            say("published; DPS creates a review from it, which reaches NOMIS through the incentive queue")
+            say("published; from this event, DPS creates a review, which reaches NOMIS through the incentive queue")
             _verify(application, plan, wait)
 
 
