@@ -49,7 +49,7 @@ def side_frame(
     """The frame of one side, to be joined with the other side: a row for each record, in the order of `records`.
 
     records: the records by id; ids with None instead of a record are left out. key: the name and the dtype of the
-    column for the ids. changed_at: returns when a record was last changed, local to London, or None if unknown.
+    column for the ids. changed_at: returns when a record was last changed, in London time, or None if unknown.
     further: by name, columns in addition to the fields, each with its dtype and the source of its values.
 
     The frame has the column of the ids; `in_<side>` (`boolean`, true); `<side>_<name>` for each field that the side
@@ -72,7 +72,7 @@ def side_frame(
 
 
 def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
-    """Times local to London (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
+    """Times in London time (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
 
     A time in the hour that occurs twice in autumn counts as a time in the second occurrence of that hour. A change may
     therefore seem more recent than it is, but never older.

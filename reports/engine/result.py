@@ -19,7 +19,7 @@ Confidence = Literal["high", "medium", "low"]
 RightSide = Literal["NOMIS", "DPS", "unknown"]
 #: Who fixes a difference; `nobody` if it needs no action.
 Who = Literal["this team", "NOMIS support", "the prison", "the DPS team", "nobody"]
-#: A compared value. Dates and times are texts in ISO 8601, local to London.
+#: A compared value. Dates and times are texts in ISO 8601, in London time.
 Value = bool | int | str | None
 
 
@@ -94,7 +94,7 @@ class Record(Part):
 class EvidenceRow(Part):
     """A piece of evidence about a difference, as the report shows it.
 
-    side: where it was found: `NOMIS`, `DPS`, `mapping` or `queue`. at: when it happened, local to London and naive, or
+    side: where it was found: `NOMIS`, `DPS`, `mapping` or `queue`. at: when it happened, naive, in London time, or
     None if unknown. text: what was found. note: a remark on it.
     """
 

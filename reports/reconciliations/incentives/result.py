@@ -37,7 +37,7 @@ KINDS = (
 
 
 class Side(Part):
-    """The current level of one side. `at` is local to London; `origin` is the audit module or the kind of review."""
+    """The current level of one side. `at` is in London time; `origin` is the audit module or the kind of review."""
 
     level: str
     at: datetime | None = None
@@ -62,7 +62,7 @@ class IncentiveEvidenceRow(EvidenceRow):
 
 
 class Arrival(Part):
-    """A received event that DPS missed, to be published again; `occurred_at` is local to London."""
+    """A received event that DPS missed, to be published again; `occurred_at` is in London time."""
 
     prison_id: str
     reason: str

@@ -79,7 +79,7 @@ DIRECTIONS: Mapping[str, str] = {
 }
 
 
-#: The columns of the CSV, in their order. Times are local to London, to the second, except `since`, which is UTC.
+#: The columns of the CSV, in their order. Times are in London time, to the second, except `since`, which is UTC.
 COLUMNS = (
     "run_id",
     "offender_no",

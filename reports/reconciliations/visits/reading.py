@@ -44,7 +44,7 @@ class VisitReader(UnitReader):
     ) -> pd.DataFrame:
         """The rows of a prison (`rules.join`): its DPS visits on `days` (both inclusive), and its other NOMIS visits.
 
-        created_from: other NOMIS visits are examined if they were created at or after this time (local to London).
+        created_from: other NOMIS visits are examined if they were created at or after this time (London time).
         known: NOMIS visits to examine regardless of when they were created. cut: whether to leave out other NOMIS
         visits that are not on `days`. Raises `SyncError` if DPS cannot list the visits, or if NOMIS lacks the route.
         """

@@ -143,7 +143,7 @@ class Visits(Reconciliation):
         return VisitEvents()
 
     def _created_from(self) -> datetime:
-        """The earliest creation time, local to London, of the NOMIS visits to examine.
+        """The earliest creation time, in London time, of the NOMIS visits to examine.
 
         It is a day before the last complete run began, but at least two days and at most `_FIRST_LOOK` ago. If there is
         no such run, it is `_FIRST_LOOK` ago.

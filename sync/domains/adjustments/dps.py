@@ -48,7 +48,7 @@ class PersonAdjustment(Response):
 
     @property
     def changed_at(self) -> datetime | None:
-        """The time of the last change, or else of the creation, local to London; None if the service does not say."""
+        """The time of the last change, or else of the creation, in London time; None if the service does not say."""
         return self.last_updated_date or self.created_date
 
     @model_validator(mode="before")

@@ -27,7 +27,7 @@ class Attendee:
     """The appointment of one prisoner, from a search or a single read.
 
     id: the id of the appointment instance. cancelled: whether the appointment is cancelled, or None after a single
-    read, which does not show this. changed_at: when it was created, or last changed or cancelled, local to London, or
+    read, which does not show this. changed_at: when it was created, or last changed or cancelled, in London time, or
     None if the service does not say.
     """
 

@@ -35,7 +35,7 @@ class AppointmentCreated(Response):
 
 
 class NomisAppointment(Response):
-    """An appointment in NOMIS; times are local to London. Versions of NOMIS before 2024 do not return `event_id`."""
+    """An appointment in NOMIS; times are in London time. Versions of NOMIS before 2024 do not return `event_id`."""
 
     event_id: Annotated[RecordNumber | None, Since("2024-01")] = None
     booking_id: int

@@ -16,7 +16,7 @@ class IepLevel(Response):
 
 
 class IepRecord(Response):
-    """An IEP record in NOMIS; times are local to London."""
+    """An IEP record in NOMIS; times are in London time."""
 
     booking_id: int
     incentive_sequence: int
@@ -40,7 +40,7 @@ class IepCreated(Response):
 
 
 class CreateIep(Body):
-    """A new IEP record; `iep_date_time` is `yyyy-MM-dd'T'HH:mm:ss`, local to London."""
+    """A new IEP record; `iep_date_time` is `yyyy-MM-dd'T'HH:mm:ss`, in London time."""
 
     iep_level: str
     iep_date_time: str

@@ -18,7 +18,7 @@ class Visitor(Response):
 
 
 class Visit(Response):
-    """A visit in visit-scheduler; times are local to London."""
+    """A visit in visit-scheduler; times are in London time."""
 
     reference: str
     prisoner_id: str

@@ -65,7 +65,7 @@ ROOM_RESTRICTIONS: Mapping[str, str] = {"SOC": "OPEN", "CLO": "CLOSED"}
 class NomisVisit(Response):
     """A visit in NOMIS. If this program created it, the comment contains the reference of the DPS visit.
 
-    Times are local to London.
+    Times are in London time.
     """
 
     visit_id: RecordNumber
