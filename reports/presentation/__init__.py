@@ -6,9 +6,9 @@ Each of these modules makes something that people receive, or a part of it:
 - `index`: the overview of all reconciliations and their runs as HTML
 - `email_report`: the email about a run
 - `slack_report`: the Slack messages about a run
-- `message_content`: what the email and the Slack messages share, which is the newest differences and the files
+- `message_content`: the newest differences and the files, which the email and the Slack messages share
 - `csv`: the differences for a spreadsheet
-- `alerts`: the Slack message of an alert
+- `alerts`: the Slack message for an alert
 - `support_request`: the request to the NOMIS support team
 
 They share the following modules, so that all of them say the same thing:

@@ -1,4 +1,4 @@
-"""The Slack message for an alert: what happened, what that means, which command to run and, below that, the ids."""
+"""The Slack message for an alert: what happened, what it means and which command to run, with the ids below."""
 
 from __future__ import annotations
 

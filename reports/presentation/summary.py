@@ -250,7 +250,7 @@ def scope(parameters: Mapping[str, object]) -> str:
 
 
 def days(parameters: Mapping[str, object]) -> str:
-    """The days that a run covers, by its parameters: `22 May 2023 to 24 May 2023`; empty if they have none."""
+    """The days that a run covers, from its parameters: `22 May 2023 to 24 May 2023`; empty if they have none."""
     first, last = (_day(parameters.get(name)) for name in ("from_date", "to_date"))
     if first is None or last is None:
         return first or last or ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @cache
 def environment() -> jinja2.Environment:
-    """The environment of the templates: every value in HTML is escaped, and an undefined name is an error."""
+    """The Jinja environment of the templates: every value in HTML is escaped, and an undefined name is an error."""
     import jinja2
 
     made = jinja2.Environment(

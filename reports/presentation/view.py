@@ -228,7 +228,7 @@ class View:
         return Table("Field by field", ("Field", "NOMIS", "DPS"), tuple(rows))
 
     def evidence_table(self, mismatch: Mismatch) -> Table | None:
-        """A table of the evidence of a difference, or None if there is none."""
+        """A table of the evidence about a difference, or None if there is none."""
         rows = tuple(
             Row((exact_moment(each.at) if each.at else "–", each.side, each.text, each.note))
             for each in mismatch.evidence

@@ -126,7 +126,7 @@ class CountReconciliation(Reconciliation):
         return Population(tuple(Unit(prison_id) for prison_id in prisons if prison_id in wanted), None, gaps)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """Reads both counts of every booking of a prison."""
+        """Reads the count of every booking of a prison on both sides."""
         nomis = reads.one(UpstreamName.NOMIS, lambda: self.read_nomis(unit.id))
         dps = reads.one(UpstreamName.ACTIVITIES, lambda: self.read_dps(unit.id))
         return Reading(self._frame(unit.id, nomis, dps))

@@ -73,7 +73,7 @@ DIFFERENT_COUNTS, DIFFERENT_DAYS = "different-counts", "different-days"
 
 @dataclass(frozen=True, slots=True)
 class CountedAdjustment:
-    """An adjustment that counts: its id, the name of its counter, and its days, or None if they are not known."""
+    """An adjustment that counts: its id, the name of its counter, and its number of days (None if unknown)."""
 
     id: str
     counter: str
@@ -81,7 +81,7 @@ class CountedAdjustment:
 
 
 def dps_days(adjustment: PersonAdjustment) -> int | None:
-    """The days of an adjustment in DPS: its effective days, or else the days entered; None if neither is known."""
+    """The number of days of an adjustment in DPS: effective days, or else entered days; None if neither is known."""
     return adjustment.days if adjustment.effective_days is None else adjustment.effective_days
 
 
@@ -122,10 +122,10 @@ def counters_of(fields: Iterable[str]) -> frozenset[str]:
 
 
 def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows with different counts, or with different days if the counts agree and both sides know the days.
+    """The rows with different counts, or with different numbers of days.
 
-    frame: has the columns of `FIELDS` for both sides. The returned rows also have `kind` (`string`) and `differs`
-    (tuples of field names).
+    The days are compared only if the counts agree and both sides know the days. frame: has the columns of `FIELDS` for
+    both sides. The returned rows also have `kind` (`string`) and `differs` (tuples of field names).
     """
     same = {}
     for name in NAMES:
@@ -148,7 +148,7 @@ def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NomisSide:
-    """The adjustments of a booking that count in NOMIS, and its prison, or None if unknown.
+    """The adjustments of a booking that count in NOMIS, and the prison of the booking (None if unknown).
 
     mapped: the DPS ids that the adjustments are mapped to, in a run over a window; otherwise empty.
     """

@@ -143,7 +143,7 @@ class AdjustmentReconciliation(Reconciliation):
         return typed(self, frame.assign(in_nomis=True, in_dps=True, **further))
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows with different counts, or with different days if the counts agree and both sides know the days."""
+        """The rows that differ, as `counting.differing_bookings` returns them."""
         return differing_bookings(frame)
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
@@ -203,8 +203,8 @@ _MOST_NAMED = 100
 class AdjustmentEvents(Events):
     """The events of a run, as the replaced service sent them.
 
-    That service did not compare days, so differences in days have a separate event and a separate count. Alerts on the
-    other differences work as before.
+    That service did not compare the number of days, so differences in it have a separate event and a separate count.
+    Alerts on the other differences work as before.
     """
 
     prefix = "sentencing-reports-reconciliation"

@@ -157,7 +157,7 @@ def _cause_of(difference: Difference) -> Cause:
 
 
 def _cause_of_fields(difference: Difference) -> Cause:
-    """The cause of the different values of an appointment that both sides have."""
+    """The cause of different values, for an appointment that both sides have."""
     row, differs = difference.row, difference.differs
     if "booking_id" in differs or "offender_no" in differs:
         return _OTHER_BOOKING

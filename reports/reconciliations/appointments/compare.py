@@ -92,7 +92,7 @@ def dps_columns(attendees: Mapping[int, Attendee | None]) -> pd.DataFrame:
 
 
 def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.DataFrame:
-    """The `pairs` with the columns of both sides, and with copies marked.
+    """The `pairs` with the columns of both sides; copies are marked.
 
     pairs: the columns `nomis_id` and `dps_id`, NA for a side that no mapping links. nomis, dps: from `nomis_columns`
     and `dps_columns`. Pairs with no record on either side are left out. Returns the ids (`Int64`), the columns of

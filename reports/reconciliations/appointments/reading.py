@@ -158,7 +158,7 @@ class AppointmentReader(UnitReader):
     def _with_rooms(self, found: Mapping[int, Attendee | None]) -> dict[int, Attendee | None]:
         """The appointments, with the NOMIS location added if only the DPS id of the location is known.
 
-        If the mapping of a location cannot be read, its appointments are left out and are unread.
+        If the mapping of a location cannot be read, its appointments are left out and count as unread.
         """
         complete = dict(found)
         unnamed = {

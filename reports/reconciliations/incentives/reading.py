@@ -31,7 +31,7 @@ LONGEST_PRISON = 6
 
 
 def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
-    """The level codes of DPS by level name, including inactive levels.
+    """The level codes of DPS by level name, including those of inactive levels.
 
     A name is left out if two levels share it, or if its code is not valid. Raises `UpstreamError` if the levels cannot
     be read.

@@ -268,7 +268,7 @@ class IncentiveView(View):
         return {**values, "direction": direction_of(mismatch)}
 
     def codes(self) -> list[Codes]:
-        """The general codes, the levels, and the codes of what made the records; groups without codes are left out."""
+        """The general codes, the levels, and the codes for what made the records; groups without codes are left out."""
         mismatches = self.result.mismatches
         records = [each for found in mismatches for each in (found.nomis, found.dps, *found.evidence) if each]
         of_levels = (*self.levels(), *(each.level for each in records))
