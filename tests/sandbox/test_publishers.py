@@ -50,6 +50,24 @@ def schedule(prison_id: str) -> dict[str, Any]:
     }
 
 
+def put_attendance(sandbox: Sandbox) -> None:
+    """Adds attendance 5 at schedule 318, to which the prisoner has two allocations of different bookings."""
+    sandbox.put("schedule", **schedule("MDI"))
+    for number, booking in ((1, 11), (2, 22)):
+        sandbox.put(
+            "allocation",
+            id=number,
+            schedule_id=318,
+            prisoner_number="A4471CK",
+            booking_id=booking,
+            band=5,
+            start="2023-05-01",
+            status="ENDED",
+            ended_at="2023-05-20T22:00:00",
+        )
+    sandbox.put("attendance", id=5, instance_id=7, prisoner_number="A4471CK")
+
+
 def test_a_visit_has_the_fields_that_the_program_reads(caller: Caller) -> None:
     """A visit has the fields that the program reads. An unknown visit gets 404."""
     caller.sandbox.put(
@@ -89,20 +107,7 @@ def test_an_attendance_has_the_booking_of_the_newest_allocation(caller: Caller) 
 
     The end times of allocations come with or without Z.
     """
-    caller.sandbox.put("schedule", **schedule("MDI"))
-    for number, booking in ((1, 11), (2, 22)):
-        caller.sandbox.put(
-            "allocation",
-            id=number,
-            schedule_id=318,
-            prisoner_number="A4471CK",
-            booking_id=booking,
-            band=5,
-            start="2023-05-01",
-            status="ENDED",
-            ended_at="2023-05-20T22:00:00",
-        )
-    caller.sandbox.put("attendance", id=5, instance_id=7, prisoner_number="A4471CK")
+    put_attendance(caller.sandbox)
     held = caller.get("activities", "/synchronisation/attendance/5")
     assert (held["bookingId"], held["sessionDate"], held["status"]) == (22, "2023-05-22", "WAITING")
     times = [caller.get("activities", f"/allocations/id/{number}")["deallocatedTime"] for number in (1, 2)]
@@ -110,11 +115,17 @@ def test_an_attendance_has_the_booking_of_the_newest_allocation(caller: Caller) 
 
 
 def test_an_attendance_requires_its_role(caller: Caller) -> None:
-    """The client for appointments, which lacks the role for it, cannot read an attendance for the synchronisation."""
-    caller.sandbox.put("schedule", **schedule("MDI"))
-    token = caller.token("appointments")
-    response = caller.call("activities", "GET", "/synchronisation/attendance/5", token=token)
-    assert response.status_code in {401, 403}
+    """A client without the role for it gets 403 for an attendance for the synchronisation, though it exists.
+
+    The same client can read the schedule of the attendance, which requires no role.
+    """
+    put_attendance(caller.sandbox)
+    path = "/synchronisation/attendance/5"
+    assert caller.call("activities", "GET", path).status_code == 200
+    caller.sandbox.grant("activities", [])
+    without_role = Caller(caller.sandbox)
+    statuses = [without_role.call("activities", "GET", each).status_code for each in (path, "/schedules/318")]
+    assert statuses == [403, 200]
 
 
 def test_an_adjustment_requires_its_content_type(caller: Caller) -> None:

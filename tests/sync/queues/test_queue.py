@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from botocore.retries.standard import ExponentialBackoff
 
 from sync.queues.aws import Aws
 from sync.queues.queue import Message, Queue, QueueUnavailable
@@ -78,12 +79,18 @@ def test_an_error_names_the_queue_and_the_call() -> None:
             made.queue.counts()
 
 
-def test_a_missing_response_names_the_queue_and_the_call() -> None:
-    """If SQS cannot be reached, the error names the queue and the call."""
+def test_a_missing_response_names_the_queue_and_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If SQS cannot be reached, the error names the queue and the call, but a batch returns all its messages."""
+    # The client of AWS would wait for seconds between its attempts.
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     queue = Queue(Aws(settings).client("sqs"), "gone", "http://127.0.0.1:1/gone")
     with pytest.raises(QueueUnavailable, match=r"^queue gone: send_message: EndpointConnectionError$"):
         queue.send("hello")
+    with stubbed(messages=12) as made:
+        messages = receive_all(made.queue)
+    assert len(messages) == 12
+    assert queue.delete(messages) == messages
 
 
 def test_one_client_for_each_set_of_keys() -> None:

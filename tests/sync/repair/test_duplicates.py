@@ -1,5 +1,6 @@
 """The rules about duplicates: which record is the duplicate, and what prevents its removal."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -203,13 +204,18 @@ def test_a_person_closes_findings_about_unreadable_records() -> None:
     assert "is mapped to dps-9" in obstacle
 
 
-def test_the_request_has_only_the_prisoner_and_the_sequence() -> None:
-    """The request to the support team names the prisoner, the booking and both sequences."""
+def test_the_request_has_only_the_ids_of_the_records() -> None:
+    """The request to the support team has the prisoner's number, the booking, both sequences and the DPS review.
+
+    It has no other id, so nothing else of the finding leaves the program.
+    """
     one, other = MappingIds("700536", ("1249358", "8")), MappingIds("700536", ("1249358", "7"))
     text = IncentiveRepair().support_request(one, other, "A1234BC")
     assert text is not None
     assert "sequence 8 of prisoner A1234BC, booking 1249358" in text
     assert "repeats sequence 7" in text
+    assert "DPS review 700536" in text
+    assert set(re.findall(r"\w*\d\w*", text)) == {"8", "A1234BC", "1249358", "7", "700536"}
 
 
 ALLOCATION = {"nomisCourseActivityId": 540001, "bookingId": 123, "dpsAllocationId": "6"}

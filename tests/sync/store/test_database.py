@@ -1,7 +1,9 @@
 """The database, used by many threads and processes, and its schema, on SQLite and on PostgreSQL."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -130,12 +132,13 @@ def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
 
 
 def test_stored_times_are_aware_and_in_utc(database: Database) -> None:
-    """A stored time is read as the same moment, with a time zone. A time without a time zone is refused."""
-    moment = now()
+    """A time in any time zone is read as the same moment in UTC. A time without a time zone is refused."""
+    moment = datetime(2026, 7, 1, 0, 30, tzinfo=ZoneInfo("Europe/London"))
     row = {"time": moment, "who": "a", "action": "b", "target": "c", "details": {}, "outcome": "d"}
     with database.begin() as connection:
         connection.execute(insert(actions), row)
-        assert connection.execute(select(actions.c.time)).scalar_one() == moment
+        stored = connection.execute(select(actions.c.time)).scalar_one()
+    assert (stored.replace(tzinfo=None), stored.tzinfo) == (datetime(2026, 6, 30, 23, 30), UTC)  # noqa: DTZ001
     with pytest.raises(Exception, match="without a time zone"), database.begin() as connection:
         connection.execute(insert(actions), row | {"time": moment.replace(tzinfo=None)})
 

@@ -262,13 +262,27 @@ def test_only_a_known_text_makes_a_500_a_refusal(
     assert caught.value.outcome_unknown is unknown
 
 
-def test_only_one_text_means_an_appointment_in_a_cell(sandbox: Sandbox, services: Services) -> None:
-    """A 500 for a new appointment without a location is recoverable unless its text is the one for that case."""
-    words = "Unexpected error: Could not commit JPA transaction"
-    sandbox.fault("nomis", "POST", kind="status", status=500, body={"status": 500, "userMessage": words})
+@pytest.mark.parametrize(
+    ("words", "location", "refused"),
+    [
+        ("The given id must not be null!; nested exception is java.lang.IllegalArgumentException", None, True),
+        ("Could not commit JPA transaction", None, False),
+        ("The given id must not be null!; nested exception is java.lang.IllegalArgumentException", 27723, False),
+    ],
+)
+def test_only_one_text_means_an_appointment_in_a_cell(
+    sandbox: Sandbox, services: Services, words: str, location: int | None, refused: bool
+) -> None:
+    """NOMIS's 500 about a missing id refuses a new appointment without a location for good, and says why.
+
+    With another text, or for an appointment with a location, a 500 is recoverable and leaves the outcome unknown.
+    """
+    body = {"status": 500, "userMessage": f"Unexpected error: {words}"}
+    sandbox.fault("nomis", "POST", kind="status", status=500, body=body)
     with pytest.raises(UpstreamError) as caught:
-        nomis_appointments.create_appointment(services.nomis, {})
-    assert (caught.value.recoverable, caught.value.outcome_unknown) == (True, True)
+        nomis_appointments.create_appointment(services.nomis, {"internalLocationId": location})
+    assert (caught.value.recoverable, caught.value.outcome_unknown) == (not refused, not refused)
+    assert ("NOMIS accepts no appointment without a location" in describe_failure(caught.value).reason) is refused
 
 
 def test_duplicate_rows_are_permanent(sandbox: Sandbox, services: Services) -> None:
