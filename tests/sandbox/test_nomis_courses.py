@@ -77,6 +77,14 @@ def attend(caller: Caller, course: int, person: dict[str, Any], **more: Any) -> 
     return caller.call("nomis", "POST", path, body)
 
 
+def attendance_status(caller: Caller, course: int, person: dict[str, Any]) -> Any:
+    """Reads the status of the person's attendance at yesterday's session, and returns the response."""
+    slot = session(-1)
+    body = {"scheduleDate": slot["date"], "startTime": slot["startTime"], "endTime": slot["endTime"]}
+    path = f"/activities/{course}/booking/{person['bookingId']}/attendance-status"
+    return caller.call("nomis", "POST", path, body)
+
+
 def changed(name: str, value: Any) -> Change:
     """A function that sets the field `name` in the body of a course to `value`."""
     return lambda body: body.__setitem__(name, value)
@@ -269,13 +277,11 @@ def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, pers
     """Until payroll has paid an attendance, another write changes its row. After that, a write gets 400."""
     course = make_course(caller, person)
     allocate(caller, course, person)
-    status_path = f"/activities/{course}/booking/{person['bookingId']}/attendance-status"
-    slot = {"scheduleDate": session(-1)["date"], "startTime": "08:30", "endTime": "11:45"}
-    assert caller.call("nomis", "POST", status_path, slot).status_code == 404
+    assert attendance_status(caller, course, person).status_code == 404
     first = attend(caller, course, person)
     paid = attend(caller, course, person, eventStatusCode="COMP", eventOutcomeCode="ATT", paid=True, bonusPay=0.5)
     assert (first.json()["created"], paid.json()["created"]) == (True, False)
-    assert caller.call("nomis", "POST", status_path, slot).json() == {"eventStatus": "COMP"}
+    assert attendance_status(caller, course, person).json() == {"eventStatus": "COMP"}
     row = caller.sandbox.nomis("attendance")[0]
     assert (row["outcome"], row["bonus"], row["performance"]) == ("ATT", "0.500", "STANDARD")
     caller.sandbox.control("POST", f"/nomis/paid/{row['event_id']}")
@@ -311,7 +317,7 @@ def test_attendance_needs_course_and_allocation(caller: Caller, person: dict[str
 
 
 def test_duplicate_attendances_and_the_delete_of_a_course(caller: Caller, person: dict[str, Any]) -> None:
-    """If an attendance has two rows in NOMIS, it cannot be written until one of them is deleted.
+    """If an attendance has two rows in NOMIS, it cannot be written, nor its status read, until one of them is deleted.
 
     The deletion of a course, which can be repeated, also deletes its allocations and attendances.
     """
@@ -319,8 +325,10 @@ def test_duplicate_attendances_and_the_delete_of_a_course(caller: Caller, person
     allocate(caller, course, person)
     event = attend(caller, course, person).json()["eventId"]
     caller.sandbox.control("POST", f"/nomis/duplicates/attendance/{event}")
-    assert NOT_UNIQUE in attend(caller, course, person).json()["userMessage"]
+    for refused in (attend(caller, course, person), attendance_status(caller, course, person)):
+        assert (refused.status_code, NOT_UNIQUE in refused.json()["userMessage"]) == (500, True)
     caller.call("nomis", "DELETE", f"/attendances/{event}")
+    assert attendance_status(caller, course, person).json() == {"eventStatus": "SCH"}
     assert attend(caller, course, person).status_code == 200
     assert [caller.call("nomis", "DELETE", f"/activities/{course}").status_code for _ in range(2)] == [204, 204]
     assert caller.sandbox.nomis("allocation") == caller.sandbox.nomis("attendance") == []

@@ -16,6 +16,7 @@ from sandbox.domains import DOMAINS, EVENT_TYPES
 from sandbox.options import Options
 from sandbox.traffic.plan import Planned, TrafficRequest, plan
 from sandbox.traffic.run import Publication
+from sandbox.traffic.steps import Step
 from sandbox.world import World
 
 NOW = datetime(2026, 5, 22, 10, 0, 0, 1)  # noqa: DTZ001 - the services write local times
@@ -93,18 +94,29 @@ def test_duplicates_are_planted_and_listed() -> None:
 
 
 def test_swapped_pairs_are_published_in_the_wrong_order() -> None:
-    """The requested number of event pairs, each about one record, are published in the wrong order and listed."""
+    """The requested number of event pairs, each about one record, are published in the wrong order and listed.
+
+    The changes of both events are made, in the right order, before the first of them is published.
+    """
     traffic = planned(out_of_order=6)
-    assert len(traffic.out_of_order.found) == 6
-    last: dict[object, str] = {}
-    falling = 0
+    last: dict[object, tuple[str, Step, list[Any]]] = {}
+    pairs: list[tuple[str, object, str]] = []
+    changes: list[Any] = []
     for item in traffic.items:
         assert item.event is not None
         assert item.step is not None
         text = str(item.event["occurredAt"])
-        falling += item.step.entity in last and text < last[item.step.entity]
-        last[item.step.entity] = text
-    assert falling >= 6
+        later, first, made_before = last.get(item.step.entity, ("", item.step, []))
+        if text < later:
+            assert made_before == [each.change for each in (item.step, first) if each.change is not None]
+            assert item.changes == []
+            changes.append(made_before)
+            pairs.append((first.event_type, item.step.dps_id, item.step.event_type))
+        last[item.step.entity] = text, item.step, item.changes
+    assert max(map(len, changes)) == 2
+    listed = [(each["eventType"], each["dps_id"], each["before"]) for each in traffic.out_of_order.found]
+    assert len(listed) == 6
+    assert Counter(listed) == Counter(pairs)
 
 
 def test_messages_that_cannot_be_handled_are_listed() -> None:
