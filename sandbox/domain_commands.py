@@ -150,12 +150,12 @@ def list_mappings(engine: Engine, body: Body, domain: str) -> object:
 
 
 def duplicate_allocation(engine: Engine, body: Body, number: str) -> object:
-    """Adds a second row of an allocation to NOMIS, so that every change to the allocation fails."""
+    """Adds to NOMIS a second row for an allocation, so that every change to the allocation fails."""
     return {"id": nomis_allocations.plant_duplicate(engine.world, int(number)).id}
 
 
 def duplicate_attendance(engine: Engine, body: Body, number: str) -> object:
-    """Adds a second row of an attendance to NOMIS, so that every change to the attendance fails."""
+    """Adds to NOMIS a second row for an attendance, so that every change to the attendance fails."""
     return {"id": nomis_attendances.plant_duplicate(engine.world, int(number)).event_id}
 
 

@@ -267,8 +267,8 @@ def verify(world: World) -> dict[str, object]:
 
     Returns:
         `entities` (how many were checked), `by_domain` (how many were checked in each domain), `problems` (each with
-        `domain`, `dps_id`, `problem` and details), and `surplus` (NOMIS records made since the start to which no
-        mapping points).
+        `domain`, `dps_id`, `problem` and details), and `surplus` (the unmapped NOMIS records made since the
+        world started).
     """
     found = Discrepancies()
     for domain in DOMAINS:

@@ -86,7 +86,7 @@ class Topic:
         return boto3.session.Session().client(service, region_name=REGION, endpoint_url=self.endpoint_url, **KEYS)
 
     def forget(self) -> None:
-        """Forgets the topic's address, as after a reset of the emulator; the next event creates the topic again."""
+        """Forgets the topic's address (the emulator may have been reset); publishing creates the topic again."""
         self._arn = ""
 
     def publish(self, event: dict[str, object]) -> Future[int]:

@@ -2,8 +2,8 @@
 
 The notation for a value is a word (`integer`, `text`, `date`, `date-time`, `time`, `boolean`, `number`), or the
 possible values in capitals (`OPEN|CLOSED`). A list with one element stands for a list of values like that element, and
-a dictionary for an object. A field may be missing if its word ends with `?` or its value is inside `Maybe`; a value
-inside `Null` may be null.
+a dictionary for an object. A field may be missing if the word for its value ends with `?` or the value is inside
+`Maybe`; a value inside `Null` may be null.
 """
 
 from __future__ import annotations

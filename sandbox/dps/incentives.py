@@ -57,7 +57,7 @@ class Incentives:
         self._next_id = FIRST_REVIEW_ID
 
     def current(self, booking_id: int) -> Review | None:
-        """Returns the review of a booking with the latest review time, or None if there is none."""
+        """Returns a booking's review with the latest review time, or None if there is none."""
         reviews = self.by_booking.get(booking_id)
         return max(reviews, key=lambda each: each.at) if reviews else None
 
@@ -72,7 +72,7 @@ class Incentives:
         user_id: str | None = SYSTEM_USER,
         comments: str | None = None,
     ) -> Review:
-        """Adds a review, which takes the `current` flag from the earlier reviews of the booking."""
+        """Adds a review, which takes the `current` flag from the booking's other reviews."""
         held = self.by_booking.setdefault(booking_id, [])
         for review in held:
             review.current = False
@@ -139,7 +139,7 @@ class Incentives:
         )
 
     def default_of(self, prison_id: str) -> str:
-        """Returns the code of the level on admission.
+        """Returns the code of the level on admission to a prison.
 
         It is the active level flagged as default; or else Standard, if that is active or no level is; or else the first
         active level.
@@ -154,9 +154,9 @@ class Incentives:
     def transferred_level(self, offender_no: str, prison_id: str) -> str:
         """Returns the code of the level after a transfer to a prison.
 
-        It is the level of the last review at another prison, if the new prison uses that level, or else the next higher
-        level that the new prison uses, or else the next lower one. Without such a review, or if the new prison uses no
-        levels, it is the level on admission.
+        It is the level of the latest review at another prison if the new prison uses that level, or else the next
+        higher level that the new prison uses, or else the next lower one. Without such a review, or if the new prison
+        uses no levels, it is the level on admission.
         """
         elsewhere = [
             review

@@ -79,8 +79,9 @@ class MappingState:
     """All tables of the mapping service.
 
     A post that arrived before the row that it collides with was stored would have passed the real service's check, so
-    it is refused with 500, as by the database constraint. If `race_ms` is above 0, so is a post that arrives up to
-    `race_ms` milliseconds after the row was posted, unless the row has already made a post fail.
+    it is refused with 500, as the database constraint would refuse it. If `race_ms` is above 0, this also happens to a
+    post that arrives up to `race_ms` milliseconds after the row was posted, unless the row has already made a post
+    fail.
     """
 
     def __init__(self, race_ms: float = 0) -> None:

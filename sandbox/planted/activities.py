@@ -130,7 +130,7 @@ class _Planter(ActivityRecords):
         return self._key(place, prisoner.booking_id)
 
     def leaves_after_listing(self, turn: int) -> Key:
-        """Ends in NOMIS an allocation suspended in DPS; the prisoner moves just after NOMIS has listed the prison."""
+        """Ends in NOMIS an allocation that DPS suspends; the prisoner moves just after NOMIS has listed the prison."""
         prisoner = self._newcomer()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place)

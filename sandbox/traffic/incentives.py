@@ -27,7 +27,7 @@ class IncentiveScenarios:
         self._passed = timedelta()
 
     def scenario(self) -> Scenario:
-        """A review; or one time in eight, and always after every prisoner has had a review, a change to the levels."""
+        """A review; about one time in eight, or if every prisoner has had one, a change to the levels instead."""
         drawn = self._chance.random()
         prisoner = self._people.without_planted_levels() if drawn < 0.88 else None
         if prisoner is None:

@@ -1,4 +1,5 @@
 """The sandbox's independent expectations: what NOMIS and the mappings must hold for every published record.
 
-They were written from the rules of the synchronisation, independently of the program that is tested against them.
+The expectations were written from the rules of the synchronisation, independently of the program that is tested against
+them.
 """
