@@ -63,23 +63,23 @@ class Options:
     the share of the prisoners whose levels differ because of a planted cause. every_cause: whether at least one
     difference of each cause is planted. mismatches: the exact number of mismatches of each cause (`{"4": 3}`), which
     replaces `mismatch_rate`. in_flight: how many differences of each kind are only in flight (for incentives, a review
-    was made moments ago and reaches NOMIS soon). in_flight_seconds: how long after the first reading of the prisoner's
-    level in NOMIS such a review arrives there. excluded: how many further mismatches belong to bookings on the list of
-    excluded bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to its withdrawn
-    bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes. nomis_pool: how
-    many calls NOMIS can handle at once before it responds with 500; None means any number. token_seconds: how long a
-    token lasts, in seconds. tell_expiry: whether the response of HMPPS Auth says how long a token lasts (`expires_in`).
-    mapping_race_ms: for how long after a mapping was posted a second post of it loses the race, once, with 500; with 0,
-    a second post loses only if it arrived before the first was stored. nomis_race_ms: for how long after an IEP record
-    was posted a second record of the booking loses the race in NOMIS in the same way; 0 means never. mock_publishers:
-    whether requests for unknown visits and adjustments get the canned records of the replaced service; the prisoner of
-    those records is then in the world too. mock_visits_prison_id: the prison of the canned visit; by default
-    `MOCK_VISITS_PRISON_ID`, or else `MDI`. mock_visits_visitors: the visitors of the canned visit; by default
-    `MOCK_VISITS_VISITORS`, or else two fixed person numbers. nomis_duplicates: whether two simultaneous upserts make
-    two allocations or attendances. generation: how old the services are: `2023` (May of that year), a month (`2024-06`)
-    or `today`; the services lack endpoints that were added later or had already been removed. plant: the names of the
-    reconciliations whose records and differences are planted, or `all`. prisons: how many prisons are open, at least
-    `FEWEST_OPEN_PRISONS`; a reconciliation by prison reads each of them.
+    that was made moments ago and reaches NOMIS soon). in_flight_seconds: how many seconds after the prisoner or prison
+    is first read in NOMIS such a change arrives there. excluded: how many further mismatches belong to bookings on the
+    list of excluded bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to its
+    withdrawn bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes.
+    nomis_pool: how many calls NOMIS can handle at once before it responds with 500; None means any number.
+    token_seconds: how long a token lasts, in seconds. tell_expiry: whether the response of HMPPS Auth says how long a
+    token lasts (`expires_in`). mapping_race_ms: for how long after a mapping was posted a second post of it loses the
+    race, once, with 500; with 0, a second post loses only if it arrived before the first was stored. nomis_race_ms: for
+    how long after an IEP record was posted a second record of the booking loses the race in NOMIS in the same way; 0
+    means never. mock_publishers: whether requests for unknown visits and adjustments get the canned records of the
+    replaced service; the prisoner of those records is then in the world too. mock_visits_prison_id: the prison of the
+    canned visit; by default `MOCK_VISITS_PRISON_ID`, or else `MDI`. mock_visits_visitors: the visitors of the canned
+    visit; by default `MOCK_VISITS_VISITORS`, or else two fixed person numbers. nomis_duplicates: whether two
+    simultaneous upserts make two allocations or attendances. generation: how old the services are: `2023` (May of that
+    year), a month (`2024-06`) or `today`; the services lack endpoints that were added later or had already been
+    removed. plant: the names of the reconciliations whose records and differences are planted, or `all`. prisons: how
+    many prisons are open, at least `FEWEST_OPEN_PRISONS`; a reconciliation by prison reads each of them.
     """
 
     prisoners: int = 200
