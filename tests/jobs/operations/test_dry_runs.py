@@ -273,8 +273,11 @@ def nothing_written(sandbox: Sandbox) -> Iterator[None]:
 
 
 def test_a_dry_run_leaves_no_trace(app: App, tmp_path: Path) -> None:
-    """A dry run that succeeds says that nothing was changed. It records no action and writes no export."""
+    """A dry run of a purge says that nothing was changed.
+
+    It removes no message, records no action and writes no export.
+    """
     one_dead_letter(app)
     assert "dry run: nothing was changed" in app.run_ok("dlq", "purge", "visit", "--dry-run")
-    assert app.actions() == []
+    assert (app.messages("visit"), app.actions()) == (1, [])
     assert not (tmp_path / "reports").exists()

@@ -143,14 +143,17 @@ def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: 
 def test_concurrent_commands_write_once(app: App, prepare: Prepare) -> None:
     """While a service handles one operator's request, the same command of another operator is refused.
 
-    Only the first operator's action is recorded.
+    The service gets one request, and only the first operator's action is recorded.
     """
     arguments = prepare(app)
+    service = WRITES[prepare][0]
+    before = len(app.sandbox.journal(service))
     with stopped_at_its_call(app, WRITES[prepare], arguments, kind="delay") as (command, hold):
         second = app.run(*arguments, "--yes", "--as", "joe")
         hold.release()
         assert command.wait() == 0
     assert second.code == 1
+    assert len(app.sandbox.journal(service)) == before + 1
     assert [(each["who"], each["state"]) for each in app.read_json("actions")] == [("jane", "done")]
 
 

@@ -237,7 +237,9 @@ def test_a_total_that_is_too_low_leaves_nobody_out(
     assert result.status == "incomplete"
     assert result.compared == 120
     assert {each.booking_id for each in result.mismatches} == planted(upstream)
-    assert result.unread_pages
+    (contradiction,) = result.unread_pages
+    counted = f"NOMIS counts {claims['totalElements']} active prisoners, but its pages have 120"
+    assert contradiction.reason == counted
 
 
 @pytest.mark.parametrize("claims", [{"totalElements": -1}, {"totalElements": 2_000_000_000}, {"totalElements": None}])
@@ -333,10 +335,10 @@ def test_the_wrong_page_is_not_accepted(upstream: Sandbox, open_app: OpenApp) ->
         fake(upstream, page_of(rows, given, 50), f"page={number}")
     result = reconciled(open_app())
     assert (result.status, result.compared) == ("incomplete", 100)
-    assert "it is page 1" in result.unread_pages[0].reason
+    assert [(each.page, "it is page 1" in each.reason) for each in result.unread_pages] == [(2, True)]
 
 
-def test_reviews_of_another_prisoner_are_ignored(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_reviews_of_another_prisoner_fail_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
     """If DPS returns the reviews of another prisoner in a run over one prisoner, the run fails and says so."""
     upstream.reset(prisoners=60, mismatches={"7": 3})
     app = open_app()
@@ -346,5 +348,5 @@ def test_reviews_of_another_prisoner_are_ignored(upstream: Sandbox, open_app: Op
     body = app.services[UpstreamName.INCENTIVES].call("GET", f"{path}/{other['offenderNo']}")
     upstream.fault("incentives", "GET", f"{path}/{wrong['offenderNo']}$", kind="status", status=200, body=body)
     result = reconciled(app, offender_nos=(wrong["offenderNo"],))
-    assert result.status != "complete"
+    assert (result.status, result.mismatches) == ("failed", ())
     assert "about another prisoner" in str(result.failure)

@@ -129,7 +129,7 @@ def test_a_failed_second_listing_makes_the_run_incomplete(upstream: Sandbox, ope
 
 
 def test_a_failed_second_listing_is_repeated_after_the_reading(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the second listing fails, it is repeated after the prisoners have been read.
+    """If the second listing fails, it is repeated once all prisoners have been read.
 
     If that succeeds, the run is complete.
     """
@@ -138,6 +138,10 @@ def test_a_failed_second_listing_is_repeated_after_the_reading(upstream: Sandbox
         size = 5 * 50 + 16 * (turn + 1)
         upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"size={size}", times=2)
     assert open_app().reconcile().status == "complete"
+    assert sum(each["hits"] for each in upstream.faults()) == 2
+    calls = [(each["path"].partition("?")[0], each["status"]) for each in upstream.requests("nomis")]
+    assert calls[-1] == ("/prisoners/ids", 200)
+    assert sum(path.endswith("/current") for path, _ in calls) == 200
 
 
 @pytest.mark.parametrize("scope", ["prisoner", "prison"])
@@ -161,11 +165,14 @@ def test_a_complete_run_over_everyone_removes_the_pages_of_older_runs(upstream: 
     """A complete run over everyone leaves no pages behind, neither its own nor those of an older open run."""
     app = open_app()
     break_one(upstream)
-    app.reconcile(run_id="older")
-    upstream.clear_faults()
-    app.reconcile(run_id="newer")
+    pages = text("SELECT count(*) FROM reconciliation_pages")
+    assert app.reconcile(run_id="older").status == "incomplete"
     with app.database.read() as connection:
-        assert connection.execute(text("SELECT count(*) FROM reconciliation_pages")).scalar() == 0
+        assert connection.execute(pages).scalar_one() > 0
+    upstream.clear_faults()
+    assert app.reconcile(run_id="newer").status == "complete"
+    with app.database.read() as connection:
+        assert connection.execute(pages).scalar_one() == 0
 
 
 def test_many_small_runs_do_not_hide_the_last_weekly_run(upstream: Sandbox, open_app: OpenApp) -> None:

@@ -63,8 +63,7 @@ def test_shards_of_one_run_work_in_parallel(upstream: Sandbox, open_app: OpenApp
 def test_a_run_that_cannot_be_resumed_is_refused(upstream: Sandbox, open_app: OpenApp) -> None:
     """Resuming a run that does not exist or is complete is refused, and the error says why.
 
-    An incomplete run is resumed only with the same number of shards, and without a choice of prisons, prisoners or
-    days.
+    A run that has not ended is resumed only with the same number of shards, and without a choice of days.
     """
     app = open_app()
     app.reconcile(run_id="done")
@@ -74,8 +73,6 @@ def test_a_run_that_cannot_be_resumed_is_refused(upstream: Sandbox, open_app: Op
         (ReconciliationParameters(resume="done"), "done is complete; there is nothing to resume"),
         (ReconciliationParameters(resume="half"), "half has 2 shards; resume it with --shards 2"),
         (replace(THIRD, resume="half"), "half has 2 shards; resume it with --shards 2"),
-        (replace(OTHER_HALF, resume="half", prisons=("MDI",)), "resume half without --prison and --prisoner"),
-        (replace(OTHER_HALF, resume="half", offender_nos=("A1234BC",)), "resume half without --prison and --prisoner"),
         (replace(OTHER_HALF, resume="half", from_date=date(2023, 5, 22)), "resume half without dates"),
     ):
         with pytest.raises(UnknownRun, match=why):
