@@ -73,13 +73,15 @@ def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
             say(partial_text(state))
         if state.sent_back is not None:
             sent = count(state.sent_back.messages, "message")
+            rest = (
+                "it may be on the main queue; if it fails, it comes back here."
+                if state.sent_back.messages == 1
+                else "they may be on the main queue; the messages that fail come back here."
+            )
             at, until = (
                 f"{moment.astimezone(zone):%H:%M:%S}" for moment in (state.sent_back.at, state.sent_back.until)
             )
-            say(
-                f"{state.queue}: housekeeping sent {sent} back at {at}. Until {until} they may be on the main "
-                f"queue; the messages that fail come back here."
-            )
+            say(f"{state.queue}: housekeeping sent {sent} back at {at}. Until {until} {rest}")
 
 
 def say_batch(batch: BatchResult) -> None:

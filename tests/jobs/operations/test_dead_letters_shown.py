@@ -106,6 +106,16 @@ def test_messages_with_the_same_reason_are_shown_together(app: App) -> None:
     assert "visit: 2 of about 6 read" in app.run_ok("dlq", "show", "visit", "--all", "--limit", "2")
 
 
+def test_the_remark_about_a_single_message_is_in_the_singular(app: App) -> None:
+    """If housekeeping has just sent one message back, the remark speaks of one message."""
+    put_on_dlq(app, "visit-1")
+    app.run_ok("dlq", "retry-all", "--as", "jane.smith")
+    app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "1,10,60,600"
+    output = app.run_ok("dlq", "list")
+    assert "housekeeping sent 1 message back at" in output
+    assert "it may be on the main queue; if it fails, it comes back here." in output
+
+
 def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox) -> None:
     """If housekeeping has just sent messages back, `dlq list` and `dlq show` say how many there were, and when.
 
