@@ -147,15 +147,22 @@ def test_differences_are_found_without_the_role_for_allocation_ids(upstream: San
 
 
 def test_a_recheck_reads_only_prisons_with_differences(upstream: Sandbox) -> None:
-    """At the recheck, a booking whose record arrived late no longer differs.
+    """At the recheck, each prison with differences is read once on each side, and other prisons are not read.
 
-    If a prison cannot be read again, its bookings are unread.
+    A booking whose record arrived late no longer differs. If a prison cannot be read again, its bookings are unread.
     """
     upstream.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     late = next(each for each in upstream.planted()["reconciliations"]["allocations"] if each["outcome"] == "settles")
     with open_reconciliation(Allocations, upstream) as allocations:
-        rows = compare(allocations, again=False).rows
+        first = compare(allocations, again=False)
+        rows = first.rows
+        upstream.clear_records()
         again = allocations.reread(rows, PlainReads())
+        prisons = sorted(set(rows["prison_id"]))
+        assert len(prisons) < len(first.population.units)
+        for service in ("nomis", "activities"):
+            asked = [each["path"] for each in upstream.requests(service) if "/reconciliation/" in each["path"]]
+            assert sorted(path.rpartition("/")[2].partition("?")[0] for path in asked) == prisons
         assert sorted(again.rows["booking_id"]) == sorted(rows["booking_id"])
         now = allocations.differing(again.rows)
         assert set(rows["booking_id"]) - set(now["booking_id"]) == {late["key"][1]}

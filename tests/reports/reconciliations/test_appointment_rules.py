@@ -203,8 +203,11 @@ def test_missing_and_equal_end_times_agree(nomis: str | None, dps: str | None, s
 @pytest.mark.parametrize(
     ("day", "ahead"), [(date(2027, 8, 24), False), (date(2027, 8, 25), True), (date(2062, 8, 25), True)]
 )
-def test_appointments_a_year_ahead_are_left_out(day: date, ahead: bool) -> None:
-    """A mapped pair counts as a year ahead if its date in NOMIS is at least a year from today."""
+def test_a_year_ahead_is_at_least_a_year_from_today_in_nomis(day: date, ahead: bool) -> None:
+    """A mapped pair counts as a year ahead if its date in NOMIS is at least a year from today.
+
+    An appointment without a mapping does not.
+    """
     record = RECORD.model_copy(update={"start_date_time": datetime.combine(day, time(9, 30))})
     pairs = pd.DataFrame([(901, 71), (902, None)], columns=["nomis_id", "dps_id"], dtype="Int64")
     frame = typed(Appointments, join(pairs, nomis_columns({901: record, 902: record}), dps_columns({71: ATTENDEE})))

@@ -11,11 +11,14 @@ import pytest
 from reports.engine.causes import Difference
 from reports.engine.frame import records
 from reports.engine.reconciliation import ServiceTooOld
+from reports.engine.run_start import ReconciliationParameters
 from reports.engine.units import Scope
 from reports.reconciliations.appointments.reconciliation import Appointments
 from sandbox import Sandbox
+from sandbox.clock import london_today
 from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
+from sync.store.telemetry import read_events
 from tests.harness.appointments import DAY, PRISON, make_worked_example, put_in_dps, put_in_nomis, room_of
 from tests.harness.comparisons import Compared, compare
 from tests.harness.faults import faulty
@@ -404,6 +407,25 @@ def test_differences_that_agree_at_the_second_reading_are_gone(
     ]
     assert reconciliation.entities({"dps_id": 73, "nomis_id": 9073}) == ("appointment:73",)
     assert reconciliation.entities({"dps_id": None, "nomis_id": 9073}) == ()
+
+
+def test_appointments_a_year_ahead_are_left_out(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """A run does not report a pair whose date in NOMIS is a year or more ahead, but reports one a little nearer.
+
+    The summary does not count the pair either.
+    """
+    for number, days in ((71, 364), (72, 367)):
+        put_in_dps(upstream, prisoner, number, "09:00", None)
+        day = (london_today() + timedelta(days=days)).isoformat()
+        put_in_nomis(upstream, prisoner, 9000 + number, "09:00", None, number, day=day)
+    app = open_app()
+    result = app.reconcile(ReconciliationParameters(prisons=(PRISON,)), kind=Appointments).result
+    assert result is not None
+    assert (result.status, result.compared) == ("complete", 2)
+    assert [each.key for each in result.mismatches] == [{"nomis_id": 9071, "dps_id": 71}]
+    app.telemetry.flush()
+    (success,) = read_events(app.database, "appointments-reports-reconciliation-success")
+    assert success["properties"]["mismatch-count"] == "1"
 
 
 def test_a_row_that_cannot_be_read_again_is_unread(

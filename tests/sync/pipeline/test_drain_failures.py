@@ -8,6 +8,7 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
 from sync.settings import times
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable
 from sync.store.failed_attempts import attempts_at
 from sync.store.leases import Leases
@@ -34,17 +35,22 @@ def settings() -> dict[str, str]:
 
 
 def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, application: Application) -> None:
-    """If the one attempt for several coalesced updates fails, each update has one failed attempt under its own id."""
-    put_visit(sandbox, "to-ge")
-    queue = application.queue_pair("visit").main
-    sent = {f"sns-to-ge-{minute}": send(queue, CHANGED, "to-ge", minute) for minute in range(3)}
-    summary = application.open_drain("visit").run_batch()
+    """If the one write for several coalesced updates fails, each update has one failed attempt under its own id."""
+    who = put_visit(sandbox, "to-ge")
+    queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
+    send(queue, BOOKED, "to-ge", 0)
+    assert drain.run_batch().applied == 1
+    sandbox.fault("nomis", "PUT", kind="status", status=400, body=REFUSAL)
+    sent = {f"sns-to-ge-{minute}": send(queue, CHANGED, "to-ge", minute, prisonerId=who) for minute in (1, 2, 3)}
+    summary = drain.run_batch()
     assert (summary.received, summary.failed) == (3, 3)
+    assert [each["status"] for each in sandbox.requests("nomis") if each["method"] == "PUT"] == [400]
     with application.database.read() as connection:
         found_attempts = attempts_at(connection, "visit", sent.items())
     assert {message_id: each.number for message_id, each in found_attempts.items()} == dict.fromkeys(sent.values(), 1)
     found = {sns_id: last_failure(application.database, sns_message_id=sns_id) for sns_id in sent}
     assert {sns_id: each and each.message_id for sns_id, each in found.items()} == sent
+    assert {each and (each.failure.method, each.failure.status) for each in found.values()} == {("PUT", 400)}
 
 
 def test_message_that_fails_in_two_deliveries_is_counted_once(sandbox: Sandbox, application: Application) -> None:
@@ -234,19 +240,28 @@ def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> 
         server.close()
 
 
-def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, application: Application) -> None:
-    """If NOMIS always responds 500 to one record, its message fails, and messages about other records are handled."""
-    queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
+def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, url: str) -> None:
+    """If NOMIS always responds 500 to one record, its message fails, and messages about other records are handled.
+
+    However often the message fails, the breaker of NOMIS stays closed.
+    """
     references = [f"good-{number}" for number in range(5)]
     for reference in [*references, "poison"]:
         put_visit(sandbox, reference)
     sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=500, containing="poison")
-    poison = send(queue, BOOKED, "poison")
-    assert drain.run_batch().failed == 1
-    for reference in references:
-        send(queue, BOOKED, reference)
-    assert drain.run_batch().applied == 5
-    assert failure_of(application, poison) is not None
+    settings = {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0"}
+    with open_application(sandbox.environment(), url, **settings) as application:
+        queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
+        poison = send(queue, BOOKED, "poison")
+        assert [drain.run_batch().failed for _ in range(3)] == [1, 1, 1]
+        for reference in references:
+            send(queue, BOOKED, reference)
+        assert drain.run_batch().applied == 5
+        last = failure_of(application, poison)
+        assert application.breakers.all_up([UpstreamName.NOMIS])
+        assert tracked(application)["upstream-breaker-opened"] == 0
+    assert last is not None
+    assert (last.attempt, last.failure.status) == (3, 500)
     assert len(sandbox.nomis("visit")) == 5
 
 
