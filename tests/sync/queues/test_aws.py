@@ -1,11 +1,14 @@
-"""The AWS clients use the configured servers and keys."""
+"""The AWS clients use the configured servers and keys, and the proxies of the environment."""
 
 from typing import Any, Literal
 
 import pytest
+from botocore.exceptions import ClientError, ProxyConnectionError
+from botocore.retries.standard import ExponentialBackoff
 
 from sync.queues.aws import Aws
 from sync.settings.loading import SettingsError, load_settings
+from tests.harness.scripted_host import host
 
 LOCALSTACK = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:4566"}
 KEYS = {"AWS_ACCESS_KEY_ID": "minio-user", "AWS_SECRET_ACCESS_KEY": "minio-secret"}
@@ -79,3 +82,27 @@ def test_reports_may_have_a_separate_server(provider: str) -> None:
     assert not [name for name in request.headers if "checksum" in name.lower()]
     queues = sent("sqs", *keys, **environment)
     assert queues.url.startswith("http://127.0.0.1:4566" if provider == "localstack" else "https://sqs.eu-west-2.")
+
+
+@pytest.mark.parametrize(("service", "call"), [("sqs", "list_queues"), ("sns", "list_topics"), ("s3", "list_buckets")])
+def test_only_aws_is_called_through_the_proxies(
+    monkeypatch: pytest.MonkeyPatch, service: Literal["sqs", "sns", "s3"], call: str
+) -> None:
+    """AWS is called through the proxy that the environment sets. A local endpoint is called directly."""
+    refusal = [b"HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\nConnection: close\r\n\r\n<a/>"]
+    # The client of AWS would wait for seconds between its attempts.
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
+    with host(refusal, refusal, refusal) as (proxy, _), host(refusal) as (local, _):
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        environment = LOCALSTACK | {"HMPPS_SQS_LOCALSTACK_URL": f"http://127.0.0.1:{local.port}"}
+        with pytest.raises(ClientError):
+            getattr(Aws(load_settings(environment)).client(service), call)()
+        assert (len(local.requests), proxy.requests) == (1, [])
+        with pytest.raises(ProxyConnectionError):
+            getattr(Aws(load_settings({})).client(service, "key", "secret"), call)()
+        (first, *_) = proxy.requests
+        assert first.startswith(f"CONNECT {service}.eu-west-2.amazonaws.com:443 ".encode())
+        assert len(local.requests) == 1

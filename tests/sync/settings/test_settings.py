@@ -209,14 +209,3 @@ def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.M
     Aws(own).check_settings()
     with pytest.raises(SettingsError, match=r"^AWS_CONFIG_FILE: "):
         Aws(load_settings({})).check_settings()
-
-
-def test_a_local_endpoint_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies in the environment are used for AWS, but not for a local endpoint, which a proxy could not reach."""
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    own = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"})).client("sqs")
-    assert own._endpoint.http_session._proxy_config.proxy_url_for("http://localhost:4566/") is None
-    keys = ("key", "secret")
-    theirs = Aws(load_settings({})).client("sqs", *keys)
-    assert theirs._endpoint.http_session._proxy_config.proxy_url_for("https://sqs.eu-west-2.amazonaws.com/") is not None
