@@ -115,7 +115,7 @@ def schedules(repeats: int) -> None:
 
 
 def memory(bookings: int) -> None:
-    """Runs the reconciliation over `bookings` bookings in a separate process, and prints its peak memory."""
+    """Runs the reconciliation for `bookings` bookings in a separate process, and prints its peak memory."""
     with (
         Sandbox.start(prisoners=bookings, moto=False, plant=["adjustments"]) as sandbox,
         tempfile.TemporaryDirectory() as folder,

@@ -112,12 +112,12 @@ def _of_reconciliations(reconciliations: Mapping[str, ReadResult[ReconciliationF
     def family(name: str, help_text: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(f"{PREFIX}_reconciliation_{name}", help_text, labels=["reconciliation"])
 
-    age = family("last_complete_age_seconds", "Seconds since the last complete run over everyone ended.")
-    differences = family("differences", "Records that differ in the last complete run over everyone.")
+    age = family("last_complete_age_seconds", "Seconds since the last complete run for everyone ended.")
+    differences = family("differences", "Records that differ in the last complete run for everyone.")
     expected = family(
         "expected", "1 if the scheduler or a CronJob runs the reconciliation on a schedule, and 0 otherwise."
     )
-    unread = family("unread", "Records and lists that the last run over everyone could not read.")
+    unread = family("unread", "Records and lists that the last run for everyone could not read.")
     for name, reading in reconciliations.items():
         found = reading.value
         if found is not None:

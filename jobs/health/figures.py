@@ -102,7 +102,7 @@ class InterruptedRun:
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationFigures:
-    """A reconciliation, with its last finished run and its last complete run over everyone; each None if there is none.
+    """A reconciliation, with its last finished run and its last complete run for everyone; each None if there is none.
 
     on_schedule: whether the scheduler runs it, or a CronJob has run it within the last two months. interrupted: the
     newest run, if it has no result and no process is working on it. last_run_id, last_status: the id and status of the

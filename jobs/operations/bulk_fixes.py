@@ -288,7 +288,7 @@ def _levels(nomis: str | None, dps: str | None) -> str:
 
 
 def _verified(application: Application, plan: Plan, wait_seconds: float) -> str:
-    """A text that names the level that both sides have after the fix. Raises `WorkError` if the sides still differ."""
+    """Text that names the level that both sides have after the fix. Raises `WorkError` if the sides still differ."""
     assert plan.booking_id is not None
     seen = fixes.verify(application.services, plan.offender_no, plan.booking_id, wait_seconds)
     if not seen.equal:

@@ -144,7 +144,7 @@ def run_contracts_check(
 def _put_into(active_run: ActiveRun, result: ContractsResult) -> None:
     active_run.counts |= result.counts()
     if len(result.services) < len(SERVICES):
-        # A run over only some of the services does not count as the last run of the job.
+        # A run for only some of the services does not count as the last run of the job.
         active_run.counts[SCOPE] = "services"
     if result.unread:
         active_run.status = RunStatus.INCOMPLETE

@@ -75,9 +75,10 @@ def purge(
 
 
 def check_export(application: Application, file: Path | None) -> None:
-    """Before the operator is asked, raises any error that the export would raise.
+    """Raises any error that the export would raise, so that it is known before the operator is asked to confirm.
 
-    This is `ArchiveUnavailable` if the export cannot be written, or `SettingsError` if REPORTS_LOCATION has to change.
+    The error is `ArchiveUnavailable` if the export cannot be written, or `SettingsError` if REPORTS_LOCATION has to
+    change.
     """
     if file is None:
         open_archive(application.settings, lambda: application.aws.client("s3")).probe()

@@ -240,8 +240,8 @@ class Overview:
     """One reconciliation as `reconcile list` shows it.
 
     schedule: its cron expression with the zone. scheduled: whether the scheduler runs it. last_run, status,
-    differences: the id, the status and the number of differences of the last run over everyone. complete_age_seconds:
-    the seconds since the end of the last complete run over everyone. Each of these four is None if there is no such
+    differences: the id, the status and the number of differences of the last run for everyone. complete_age_seconds:
+    the seconds since the end of the last complete run for everyone. Each of these four is None if there is no such
     run.
     """
 

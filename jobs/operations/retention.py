@@ -104,7 +104,7 @@ def _remove(database: Database, table: Table, expired: ColumnElement[bool], stop
 def _remove_reports(application: Application, before: datetime, stop_requested: Callable[[], bool]) -> tuple[int, int]:
     """Removes runs that ended before `before`, and their files if they are in a folder; a bucket has its own rules.
 
-    Each reconciliation's last complete run over everyone is kept. Returns how many runs were removed, and how many were
+    Each reconciliation's last complete run for everyone is kept. Returns how many runs were removed, and how many were
     kept because their files could not be removed.
     """
     newest = (

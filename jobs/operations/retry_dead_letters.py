@@ -171,7 +171,7 @@ def _why_waiting(application: Application, batch: BatchResult) -> list[str]:
             reasons.append(f"{they_wait} until {at}{or_later} for the next attempt ({cause})")
         elif batch.idle:
             drain = command("drain", *batch.idle)
-            reasons.append(f"{they_wait} on the queue, and nothing drains it: type `{drain}` in another shell")
+            reasons.append(f"{they_wait} on the queue, and nothing is draining it: type `{drain}` in another shell")
         elif down := [each for each in read_breaker_states(application) if each.state is not BreakerState.CLOSED]:
             names = ", ".join(each.service for each in down)
             reasons.append(f"{they_wait} on the queue until {names} can be called again: see `{command('check')}`")

@@ -30,7 +30,7 @@ HOUSEKEEPING_JOB = "dlq-housekeeping"
 SCHEDULER_JOB = "scheduler"
 CONTRACTS_JOB = "contracts-check"
 _ERROR_LENGTH = 500
-#: The count that says what a run covered, and the value of that count for a run over everyone.
+#: The count that says what a run covered, and the value of that count for a run for everyone.
 SCOPE = "scope"
 EVERYONE = "everyone"
 
@@ -210,7 +210,7 @@ class JobRuns:
     def last_over_everyone(self, job: str) -> JobRun | None:
         """The last run of `job` over everyone, or None if there is none.
 
-        A run over only some prisoners, prisons, days, shards or services does not count.
+        A run for only some prisoners, prisons, days, shards or services does not count.
         """
         return self._newest(job_runs.c.job == job, _over_everyone())
 
@@ -219,7 +219,7 @@ class JobRuns:
         return self._newest(job_runs.c.job == job, job_runs.c.status == RunStatus.SUCCESS, _over_everyone())
 
     def last_of_each(self) -> frozenset[str]:
-        """The ids of each job's last run over everyone and last successful run over everyone."""
+        """The ids of each job's last run for everyone and last successful run for everyone."""
         with self._database.read() as connection:
             jobs = connection.execute(select(job_runs.c.job).distinct()).scalars().all()
         lasts = (last(job) for job in jobs for last in (self.last_over_everyone, self.last_success))

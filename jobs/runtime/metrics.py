@@ -116,7 +116,7 @@ def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -
 def run_metrics(job_runs: JobRuns, jobs: Iterable[str]) -> Iterator[Metric]:
     """The metrics of each job: the status of its last run, and the age and mismatches of its last successful run.
 
-    Only runs over everyone count. A run that checks a single difference again, for example, does not. There are no
+    Only runs for everyone count. A run that checks a single difference again, for example, does not. There are no
     metrics while the database is unavailable.
     """
     status = GaugeMetricFamily(

@@ -129,7 +129,7 @@ def store_index(
 ) -> None:
     """Writes the index of those `runs` that have a report in the archive. Raises `ArchiveUnavailable`.
 
-    runs: all runs that have ended, newest first. newest: the result of each reconciliation's newest run over everyone,
+    runs: all runs that have ended, newest first. newest: the result of each reconciliation's newest run for everyone,
     by run id. made_at: the current time, aware.
     """
     kept = archive.report_folders()

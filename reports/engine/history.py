@@ -1,8 +1,8 @@
 """Compares a run with earlier runs: which mismatches are new, persisting or resolved, and what the trend is.
 
-Only complete and incomplete runs over everyone count, and only those of the same reconciliation. A record that a run
-did not read keeps its state from the previous run. Runs that covered chosen days, prisons or prisoners do not count.
-Nor do runs that failed, apart from the number of records that they listed.
+Only runs of the same reconciliation that covered everyone count, whether complete or incomplete. Runs that covered
+chosen days, prisons or prisoners do not count. Of a run that failed, only the number of records that it listed is used.
+A record that a run did not read keeps its state from the previous run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OF_THE_RUN = frozenset({"run_id", "reconciliation", "since", "standing", "cause
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A mismatch of the last run over everyone that read the record.
+    """A mismatch of the last run for everyone that read the record.
 
     key: the key of the record, as text. since: when the difference was first seen, aware. values: the values of the
     record, by the names of the fields of `reports.engine.result.Record`.
@@ -48,7 +48,7 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What is known about each record from the earlier runs over everyone, by the text of its key (`key_text`).
+    """What is known about each record from the earlier runs for everyone, by the text of its key (`key_text`).
 
     run_id, started_at: the id of the last of those runs, and when it began (aware), or None if there is none yet.
     mismatches: the mismatches that were open after that run. in_flight: the keys of the records with a difference that
@@ -95,7 +95,7 @@ _NO_BASELINE = Baseline(None, {})
 
 @dataclass(frozen=True, slots=True)
 class EarlierRuns(Generic[AResult]):
-    """What a run is compared with: its reconciliation's earlier runs over everyone.
+    """What a run is compared with: its reconciliation's earlier runs for everyone.
 
     baseline: what is known about each record. trend: the runs that listed the whole population, oldest first. last: the
     result of the last run that did not fail. listed: how many records were listed by the run that this run accepts, or
@@ -174,7 +174,7 @@ def read_trend(connection: Connection, reconciliation: str, before: datetime) ->
 def read_last_complete(
     connection: Connection, reconciliation: str, before: datetime, of: type[AResult]
 ) -> AResult | None:
-    """The result of the last complete run over everyone that began before `before` (aware), or None if there is none.
+    """The result of the last complete run for everyone that began before `before` (aware), or None if there is none.
 
     of: the class of the result.
     """

@@ -46,7 +46,7 @@ class ServiceTooOld(SyncError):
 
 
 class Reads(Protocol):
-    """The calls of a run to services: they are retried, keep within the limits of the services, and wait out outages.
+    """A run's calls to services: they are retried, keep within the limits of the services, and wait out outages.
 
     The engine reads several units at a time and shares the permitted calls to a service among them, so a reconciliation
     can make one call after another and still keep the services busy.
@@ -131,7 +131,7 @@ class Reconciliation(ABC):
         self.scope = scope
         #: The population of the run; empty until it has been listed.
         self.listed = Population((), None)
-        #: The result of the last complete run over everyone, or None if there is none.
+        #: The result of the last complete run for everyone, or None if there is none.
         self.earlier: ReconciliationResult | None = None
 
     @classmethod
@@ -227,7 +227,7 @@ class Reconciliation(ABC):
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
         """Why the values that were read are implausible, as a clause, or None. A run with implausible values fails.
 
-        earlier: the result of the last run over everyone that did not fail, or None if there is none.
+        earlier: the result of the last run for everyone that did not fail, or None if there is none.
         """
         return None
 

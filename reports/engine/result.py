@@ -135,7 +135,7 @@ class Diagnosis(Part):
 class Mismatch(Record):
     """A record that still differed when both sides were read again.
 
-    standing: whether the mismatch is new since the last run over everyone, or persisting. since: when it was first
+    standing: whether the mismatch is new since the last run for everyone, or persisting. since: when it was first
     seen, aware. diagnosis: None if the cause is not known. evidence: in the order in which it is shown.
     """
 
@@ -239,7 +239,7 @@ class PrisonCount(Part):
 
 
 class TrendPoint(Part):
-    """The figures of an earlier run over everyone, or of this run.
+    """The figures of an earlier run for everyone, or of this run.
 
     started_at: aware. compared, mismatches, unread, new, resolved: numbers of records. `new` and `resolved` are None in
     results of versions of the program that did not count them.
@@ -274,7 +274,7 @@ class ReconciliationResult(Part):
     compared records each side has. settled_on_recheck: how many records differed, but were equal when they were read
     again. released: the records that differed, but no longer existed when they were read again, as prisoner numbers or
     else as keys. unconfirmed: the differences whose records could not be read again. empty_prisons: the requested
-    prisons without records. compared_with: the id of the previous run over everyone, with which this run was compared,
+    prisons without records. compared_with: the id of the previous run for everyone, with which this run was compared,
     or None if there was none.
     """
 

@@ -1,7 +1,7 @@
 """Decides whether an invocation starts, joins or resumes a run, and keeps runs from disturbing each other.
 
 Each process holds a lease that names its run and shard. The shards of one run work in parallel, and no other run of the
-reconciliation begins while they do. Runs over chosen prisoners can begin at any time, and do not keep other runs from
+reconciliation begins while they do. Runs for chosen prisoners can begin at any time, and do not keep other runs from
 beginning.
 """
 
@@ -180,7 +180,7 @@ def write_as_holder(database: Database, leases: Leases) -> Iterator[Connection]:
 
 
 def find_interrupted(database: Database, name: str) -> RunRecord | None:
-    """The newest run over everyone of the reconciliation `name`, if that run was interrupted; otherwise None.
+    """The newest run for everyone of the reconciliation `name`, if that run was interrupted; otherwise None.
 
     A run was interrupted if it has no result and no live process is working on it.
     """
@@ -257,7 +257,7 @@ def _enter(database: Database, leases: Leases, name: str, run_id: str, shard: in
 def _under_way(database: Database, name: str) -> list[str]:
     """The ids of the runs of the reconciliation `name` on which live processes are working.
 
-    Runs over chosen prisoners are not among them.
+    Runs for chosen prisoners are not among them.
     """
     columns = lease_rows.c
     prefix = f"{_lease(name)}:run:"

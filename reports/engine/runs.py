@@ -31,7 +31,7 @@ INDEXED_PARTIAL_RUNS = 100
 
 
 class Coverage(StrEnum):
-    """What a run covers. Only runs over everyone are compared with later runs."""
+    """What a run covers. Only runs for everyone are compared with later runs."""
 
     EVERYONE = "everyone"
     DAYS = "days"
@@ -205,7 +205,7 @@ def newest_run(
 
 
 def newest_over_everyone(connection: Connection, reconciliation: str) -> RunRecord | None:
-    """The newest run over everyone of a reconciliation, whether or not the run has ended; None if there is none."""
+    """The newest run for everyone of a reconciliation, whether or not the run has ended; None if there is none."""
     everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
     query = select(*_RECORD).where(everyone).order_by(_RUNS.started_at.desc(), _RUNS.id.desc()).limit(1)
     row = connection.execute(query).one_or_none()
@@ -237,7 +237,7 @@ def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
 def save_result(connection: Connection, result: ReconciliationResult) -> None:
     """Records the result of a run, with its mismatches.
 
-    If the run is complete, its units are deleted. If it also covers everyone, the units of the earlier runs over
+    If the run is complete, its units are deleted. If it also covers everyone, the units of the earlier runs for
     everyone are deleted too, as those runs are no longer worth resuming.
     """
     run_id = result.run_id
@@ -295,7 +295,7 @@ def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
 def ended_runs(connection: Connection) -> list[EndedRun]:
     """The last runs that have ended, newest first.
 
-    The number of partial runs, and for each reconciliation the number of runs over everyone, are limited separately, so
+    The number of partial runs, and for each reconciliation the number of runs for everyone, are limited separately, so
     that partial and daily runs do not displace weekly runs.
     """
     everyone = _RUNS.scope == Coverage.EVERYONE
@@ -306,7 +306,7 @@ def ended_runs(connection: Connection) -> list[EndedRun]:
 
 
 def last_runs(connection: Connection, reconciliation: str) -> tuple[EndedRun | None, EndedRun | None]:
-    """Of a reconciliation's runs over everyone, the last one that has ended and the last complete one.
+    """Of a reconciliation's runs for everyone, the last one that has ended and the last complete one.
 
     Each is None if there is no such run.
     """

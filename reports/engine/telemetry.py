@@ -47,7 +47,7 @@ class Events(ABC):
         return Event(f"{self.prefix}-{what}", properties or {})
 
     def requested(self, population: Population) -> Event | None:
-        """The event for a run over everyone that has listed its population."""
+        """The event for a run for everyone that has listed its population."""
         return None
 
     @abstractmethod

@@ -42,7 +42,7 @@ def render_index(
     """The index as HTML: a card for each reconciliation, and the list of all runs with links to their files.
 
     titles: the titles of the reconciliations by name. runs: newest first. newest: the result of each reconciliation's
-    newest run over everyone, by run id. made_at: the current time, aware.
+    newest run for everyone, by run id. made_at: the current time, aware.
     """
     values = {
         "cards": cards(titles, runs, newest, made_at),
@@ -55,7 +55,7 @@ def render_index(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The card of a reconciliation, made from its last run over everyone.
+    """The card of a reconciliation, made from its last run for everyone.
 
     folder: the folder of that run, or None if there is no run. state: the state of the reconciliation in a few words.
     tone: the style of the state: `good`, `plain` or `new`. figure: how many records differ, or None if the run has no
@@ -163,7 +163,7 @@ def _to_do(result: ReconciliationResult | None) -> str:
 
 
 def _state(run: EndedRun | None) -> tuple[str, str]:
-    """The state of a reconciliation according to its last run over everyone, and the tone of that state."""
+    """The state of a reconciliation according to its last run for everyone, and the tone of that state."""
     if run is None:
         return "Not run yet", "plain"
     if run.status != "complete":

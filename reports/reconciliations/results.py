@@ -37,7 +37,7 @@ def load_result(connection: Connection, run_id: str) -> ReconciliationResult | N
 
 
 def newest_results(connection: Connection, ended: Iterable[EndedRun]) -> dict[str, ReconciliationResult]:
-    """The result of each reconciliation's newest run over everyone, by run id; runs without a result are left out.
+    """The result of each reconciliation's newest run for everyone, by run id; runs without a result are left out.
 
     ended: the runs, newest first.
     """

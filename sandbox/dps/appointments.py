@@ -276,7 +276,7 @@ def _appointment(world: World, found: list[AppointmentInstance]) -> dict[str, ob
 
 
 def _occurrence(world: World, found: list[AppointmentInstance]) -> dict[str, object]:
-    """An occurrence as the search of 2023 shows it."""
+    """An occurrence, as the 2023 version of the search returns it."""
     first = found[0]
     return _searched(first) | {
         "appointmentId": _appointment_id(first),

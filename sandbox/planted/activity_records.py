@@ -27,7 +27,7 @@ UNKNOWN_BOOKINGS: Final = 9_900_001
 
 
 class Place(NamedTuple):
-    """A schedule that both sides hold, with the id of its NOMIS course and its session of yesterday."""
+    """A schedule that both sides hold, with the id of its NOMIS course and yesterday's session."""
 
     schedule: Schedule
     course_id: int

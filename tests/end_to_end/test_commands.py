@@ -49,7 +49,7 @@ def test_help_names_every_command(bare: App) -> None:
         (
             ["reconcile", "visits", "--accept", "a-run", "--prison", "HEI"],
             {},
-            "--accept is for a new run over everyone",
+            "--accept is for a new run for everyone",
         ),
         (["reconcile", "visits", "--accept", "a-run"], {}, "a-run is not a run of visits that has ended"),
         (["reconcile", "incentives", "--shards", "2", "--shard", "2"], {}, "there is no shard 2 of 2"),

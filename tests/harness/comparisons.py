@@ -30,9 +30,9 @@ _ADDED = ("kind", "differs", "ignored")
 class Compared:
     """The result of a comparison.
 
-    frame: all records that were read. rows: the rows that differ in the end, with their descriptions, including those
-    that are not reported. differences: the rows that are reported. unread: the records that could not be read. gaps:
-    the parts of the list that could not be read.
+    frame: all records that were read. rows: the rows that still differ at the end, including those that are not
+    reported, with their descriptions. differences: the rows that are reported. unread: the records that could not be
+    read. gaps: the parts of the list that could not be read.
     """
 
     reconciliation: Reconciliation

@@ -179,7 +179,7 @@ def _reconcile(
     if parameters.is_partial and resume not in (None, LAST):
         raise UsageError("a resumed run keeps its scope: leave out --prison, --prisoner and days")
     if parameters.accept is not None and (parameters.is_partial or resume is not None):
-        raise UsageError("--accept is for a new run over everyone: leave out --prison, --prisoner, days and --resume")
+        raise UsageError("--accept is for a new run for everyone: leave out --prison, --prisoner, days and --resume")
     with open_application() as application:
         if shard is None:
             shard = (application.settings.job_completion_index or 0) if shards > 1 else 0
@@ -200,7 +200,7 @@ def _confirm_accept(
 
     say(f"run {parameters.accept} failed: {failure_to_accept(application, entry, parameters)}")
     confirm(
-        "This begins a new run over everyone, which accepts that these records are really gone. It resolves their "
+        "This begins a new run for everyone, which accepts that these records are really gone. It resolves their "
         "differences, and later runs are measured against it. Continue?",
         yes=yes,
         dry_run=False,
@@ -213,7 +213,7 @@ def list_reconciliations(
 ) -> None:
     """Lists the reconciliations.
 
-    It shows when each reconciliation runs, how its last run over everyone ended, and how long ago its last complete run
+    It shows when each reconciliation runs, how its last run for everyone ended, and how long ago its last complete run
     ended.
     """
     from jobs.operations.reconcile import overview

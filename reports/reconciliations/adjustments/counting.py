@@ -150,7 +150,7 @@ def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
 class NomisSide:
     """The adjustments of a booking that count in NOMIS, and the prison of the booking (None if unknown).
 
-    mapped: the DPS ids that the adjustments are mapped to, in a run over a window; otherwise empty.
+    mapped: the DPS ids that the adjustments are mapped to, in a run for a window; otherwise empty.
     """
 
     adjustments: tuple[CountedAdjustment, ...]

@@ -113,7 +113,7 @@ class AdjustmentReconciliation(Reconciliation):
     def _prisons(self, rows: pd.DataFrame, reads: Reads) -> pd.Series[Any]:
         """The prison of each booking whose NOMIS adjustments, if any, do not name a prison; NA for the other bookings.
 
-        If the scope has prisons, the prison must be known; otherwise, a booking is compared without it. A run over the
+        If the scope has prisons, the prison must be known; otherwise, a booking is compared without it. A run for the
         adjustments created since a given day does not look up the prisons, because versions of NOMIS without lists by
         booking do not provide them.
         """
@@ -212,7 +212,7 @@ class AdjustmentEvents(Events):
     more = f"{prefix}-more-mismatches"
 
     def requested(self, population: Population) -> Event:
-        """The event for the start of a run over everyone."""
+        """The event for the start of a run for everyone."""
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:

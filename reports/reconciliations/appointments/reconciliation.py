@@ -206,7 +206,7 @@ class AppointmentEvents(Events):
     more = f"{prefix}-more-mismatches"
 
     def requested(self, population: Population) -> Event:
-        """The event for the start of a run over everyone."""
+        """The event for the start of a run for everyone."""
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:

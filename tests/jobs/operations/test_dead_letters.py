@@ -116,14 +116,14 @@ def test_last_batch_leaves_no_others(app: App) -> None:
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
     """A batch that is not handled in time stays on the main queue, and the later messages stay on the DLQ.
 
-    If nothing drains the queue, the error says so and gives a command that does.
+    If nothing is draining the queue, the error says so and gives a command that does.
     """
     put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
     assert done.error.startswith(
         "prisoner-to-nomis: stopped, 1 message is on the dead letter queue: 2 messages were not handled in time: "
-        "2 wait on the queue, and nothing drains it: type `prisoner-to-nomis drain visit` in another shell"
+        "2 wait on the queue, and nothing is draining it: type `prisoner-to-nomis drain visit` in another shell"
     )
     assert "2 messages sent back: 0 handled, 2 not handled in time" in done.out
     assert (app.messages("visit"), len(on_main_queue(app))) == (1, 2)
