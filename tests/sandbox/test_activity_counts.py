@@ -19,7 +19,7 @@ PLANTED: dict[str, Any] = {"plant": ["all"], "every_cause": True}
 
 
 class Course:
-    """A course in NOMIS with one session, yesterday. The program's own calls write it."""
+    """A course in NOMIS with one session, which was yesterday. The program's own calls write it."""
 
     def __init__(self, caller: Caller) -> None:
         """Creates the course at the first prisoner's prison."""
@@ -83,7 +83,7 @@ def course(caller: Caller) -> Course:
 
 
 def test_nomis_counts_current_allocations(course: Course) -> None:
-    """An allocation is counted under its current status until its last day, unless it has a reason for its end."""
+    """An allocation is counted under its current status until the end of its last day, unless it has an end reason."""
     assert course.allocations() == {}
     course.allocate()
     assert course.allocations() == course.allocations("false") == {course.booking_id: 1}
@@ -176,7 +176,7 @@ def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> No
 
 
 def test_a_service_can_be_on_for_some_or_all_agencies(sandbox: Sandbox, caller: Caller) -> None:
-    """A service is switched on for single agencies and their prisoners, or for all agencies in the row `*ALL*`."""
+    """A service is switched on for single agencies and their prisoners, or for all agencies by the row `*ALL*`."""
     listed = {each["agencyId"] for each in caller.get("nomis", "/agency-switches/ACTIVITY")}
     plans = caller.get("activities", "/rollout?prisonsLive=true")
     assert listed == {each["prisonCode"] for each in plans if each["activitiesRolledOut"]}
@@ -238,7 +238,7 @@ def test_a_route_exists_only_in_its_generation(
 def test_the_counts_require_their_roles(sandbox: Sandbox) -> None:
     """The counts require the role for synchronisation in NOMIS, and the role for activities in DPS.
 
-    That DPS role is not enough for the rollout or for single allocations.
+    The role for activities is not enough for the rollout or for single allocations.
     """
     sandbox.grant("nomis", ["NOMIS_ACTIVITIES"])
     sandbox.grant("activities", ["NOMIS_ACTIVITIES"])
@@ -276,7 +276,7 @@ def test_allocations_and_attendances_behind_the_counts(sandbox: Sandbox) -> None
 
 
 def test_records_under_way_arrive_between_two_readings(sandbox: Sandbox) -> None:
-    """A late allocation reaches NOMIS, and a prisoner leaves, once the counts of the prison have been read."""
+    """Once a prison's counts have been read, a late allocation reaches NOMIS, and a prisoner leaves the prison."""
     sandbox.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     caller = Caller(sandbox)
     planted = sandbox.planted()["reconciliations"]

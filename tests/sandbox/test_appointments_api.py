@@ -22,7 +22,7 @@ def upstream(quiet_sandbox: Sandbox) -> Sandbox:
 
 
 def put_appointments(sandbox: Sandbox) -> Sandbox:
-    """Creates an appointment of a group of two, a deleted one and a cancelled one. Returns the sandbox."""
+    """Creates an appointment for a group of two, a deleted appointment and a cancelled one. Returns the sandbox."""
     room = sandbox.control("GET", "/locations/MDI")[0]["id"]
     values = {"booking_id": 1, "prisoner_number": "A0001AA", "prison_id": "MDI", "category": "CHAP", "in_cell": False}
     values |= {"location_id": room, "day": "2026-02-10", "start": "09:30", "end": None}
@@ -45,7 +45,7 @@ def search(sandbox: Sandbox, path: str, **body: Any) -> Any:
 def test_the_search_of_today_lists_groups_and_deletions(upstream: Sandbox) -> None:
     """The search lists a group as one appointment, marks a deleted one as deleted, and leaves out empty fields.
 
-    It can be restricted to appointments in a cell, or to prisoners.
+    It can be restricted to appointments in a cell, or to those of given prisoners.
     """
     found = {each["appointmentId"]: each for each in search(upstream, TODAY)}
     assert [each["appointmentAttendeeId"] for each in found[71]["attendees"]] == [71, 72]
@@ -75,7 +75,10 @@ def test_the_search_of_today_lists_groups_and_deletions(upstream: Sandbox) -> No
 def test_long_periods_and_wrong_orders_are_refused(
     upstream: Sandbox, first: str | None, last: str, accepted: bool
 ) -> None:
-    """A search over a calendar month or more, or with missing, invalid or reversed days, is refused."""
+    """A search is refused if its last day is a month or more after its first.
+
+    It is also refused if its days are missing, invalid or reversed.
+    """
     found = search(upstream, TODAY, startDate=first, endDate=last)
     assert isinstance(found, list) if accepted else found == 400
 
@@ -88,9 +91,9 @@ def test_prisons_without_appointments_are_not_searched(upstream: Sandbox) -> Non
 
 
 def test_services_of_2023_have_other_endpoints(upstream: Sandbox) -> None:
-    """In 2023, the search has another name, lists no deleted appointments, and has no limit on days.
+    """In 2023, the search has another name, lists no deleted appointments, and has no limit on the number of days.
 
-    The single instances have other fields.
+    A single instance has other fields than today's.
     """
     upstream.reset(prisoners=20, generation="2023")
     put_appointments(upstream)
@@ -105,7 +108,7 @@ def test_services_of_2023_have_other_endpoints(upstream: Sandbox) -> None:
 
 
 def test_instances_of_today_require_a_role(upstream: Sandbox) -> None:
-    """An instance requires a role, as the search does. A deleted instance is not found."""
+    """Reading an instance requires a role, as searching does. A deleted instance is not found."""
     caller = Caller(upstream)
     assert caller.get("appointments", "/appointment-instances/71")["appointmentAttendeeId"] == 71
     assert caller.get("appointments", "/appointment-instances/73") is None
@@ -125,7 +128,7 @@ def test_rooms_are_found_only_by_their_dps_id(upstream: Sandbox) -> None:
 
 
 def test_planted_appointments_do_not_count_as_surplus(quiet_sandbox: Sandbox) -> None:
-    """The planted appointments have all kinds of differences, and do not count as surplus.
+    """The planted appointments have every kind of difference, and do not count as surplus.
 
     They were in the world before any event was published. Their days fit into one search.
     """

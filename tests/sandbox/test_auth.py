@@ -58,7 +58,7 @@ def test_expired_token_is_refused(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("service", sorted(READS))
 def test_missing_role_is_forbidden(sandbox: Sandbox, caller: Caller, service: str) -> None:
-    """A token without the role of an endpoint gets 403. A token with the role does not get 403."""
+    """A token without the role that an endpoint requires gets 403. A token with that role does not."""
     path, role = READS[service]
     method = "PUT" if service == "prisoner-search" else "GET"
     sandbox.grant(service, ["SOMETHING_ELSE"])

@@ -103,7 +103,7 @@ def test_unusual_responses_are_complete(sandbox: Sandbox, caller: Caller, kind: 
 
 
 def test_empty_and_foreign_bodies(sandbox: Sandbox, caller: Caller) -> None:
-    """A write takes effect even if its response is empty, or is the page of a proxy."""
+    """A write takes effect even if its response is empty, or is a page from a proxy."""
     sandbox.fault("nomis", "POST", kind="empty", times=1)
     response = post(caller)
     assert (response.status_code, response.content) == (201, b"")
@@ -145,7 +145,7 @@ def test_a_fault_affects_only_matching_requests() -> None:
 def test_a_fault_can_skip_and_end() -> None:
     """`skip` lets the first requests pass, and `times` limits the number of requests that a fault affects.
 
-    With a seed, a probability affects the same requests again.
+    Two faults with the same probability and seed affect the same requests.
     """
     fault = fault_with(skip=1, times=2)
     assert [fault.meets("nomis", "GET", "/", b"") for _ in range(5)] == [False, True, True, False, False]

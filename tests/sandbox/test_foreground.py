@@ -39,7 +39,7 @@ def exports(text: str) -> dict[str, str]:
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Starts the sandbox with arguments that it refuses, and returns the result.
 
-    A process that still runs keeps the stderr open, so this waits until every process of the start has ended.
+    A process that is still running keeps stderr open, so this function waits until every started process has ended.
     """
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
@@ -91,7 +91,7 @@ def test_the_env_file_is_written_once_everything_listens(tmp_path: Path) -> None
 
 
 def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
-    """If a port is in use, the program exits with 1, prints one line that names it, and leaves the settings file."""
+    """If a port is in use, the program exits with 1, prints a line that names the port, and keeps the settings file."""
     file = tmp_path / "sandbox.env"
     file.write_text("export KEPT=1\n", encoding="utf-8")
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:

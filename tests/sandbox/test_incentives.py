@@ -127,7 +127,7 @@ def test_simultaneous_records_can_collide(sandbox: Sandbox) -> None:
 def test_global_levels_can_be_changed_in_nomis(caller: Caller) -> None:
     """A global level can be created once, changed, expired, revived and reordered.
 
-    A change of an unknown level gets 404.
+    A change to an unknown level gets 404.
     """
     path = "/incentives/reference-codes"
     assert caller.get("nomis", f"{path}/EN3") is None
@@ -150,9 +150,9 @@ def test_global_levels_can_be_changed_in_nomis(caller: Caller) -> None:
 
 
 def test_prison_levels_of_nomis(caller: Caller) -> None:
-    """A POST creates a level of a prison, and a PUT changes it.
+    """A POST creates a level at a prison, and a PUT changes it. For an unknown prison, a GET gets 400 and a POST 404.
 
-    For an unknown prison, a read gets 400 and a write 404. For an unknown level, a POST gets 400 and a PUT 404.
+    For an unknown level, a POST gets 400 and a PUT 404.
     """
     body = {"levelCode": "EN2", "active": True, "defaultOnAdmission": False, "remandTransferLimitInPence": 6600}
     path = "/incentives/prison/MDI"
@@ -170,7 +170,7 @@ def test_prison_levels_of_nomis(caller: Caller) -> None:
 
 
 def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The list of ids has the incentives that were created since a day, whatever the dates of their reviews."""
+    """With a first day, the list of ids has the incentives created on or after that day, whatever their own dates."""
     write(caller, empty_booking["bookingId"], empty_booking["prisonId"], iepDateTime="2020-01-01T10:00:00")
     today = datetime.now(ZoneInfo("Europe/London")).date()
     page = caller.get("nomis", f"/incentives/ids?fromDate={today}&latestOnly=true")
@@ -228,7 +228,10 @@ def test_reviews_are_read_by_id_booking_and_person(caller: Caller, empty_booking
 
 
 def test_inactive_levels_are_listed_only_on_request(caller: Caller) -> None:
-    """Levels are listed in the global order, and inactive ones only on request. A read of one level finds both."""
+    """Levels are listed in the global order, and inactive ones only on request.
+
+    A single level is found even if inactive.
+    """
     codes = [each["code"] for each in caller.get("incentives", "/incentive/levels")]
     assert codes == ["BAS", "STD", "ENH", "EN2", "EN3"]
     assert [each["code"] for each in caller.get("incentives", "/incentive/levels?with-inactive=true")] == [
@@ -251,7 +254,7 @@ def missed_transfer(sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
-    """A function that reads a queue with the received events and the events of new reviews."""
+    """A function that reads a queue with the received events and the events for new reviews."""
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-2"}
     session: Any = boto3.session.Session(**keys)
     sns, sqs = (session.client(name, endpoint_url=missed_transfer.emulator_url) for name in ("sns", "sqs"))
@@ -271,9 +274,9 @@ def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
 def test_received_event_has_its_effect(
     missed_transfer: Sandbox, subscribed: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    """If the event of a missed transfer is published again, DPS makes a review with the level that it had kept.
+    """If the event for a missed transfer is published again, DPS makes a review with the level that it had kept.
 
-    The received event and the event of the new review are published.
+    The received event and the event for the new review are published.
     """
     caller = Caller(missed_transfer)
     (missed,) = missed_transfer.planted()["mismatches"]
@@ -334,7 +337,7 @@ def test_received_event_is_checked(caller: Caller) -> None:
 def test_transfer_to_a_prison_without_the_level_takes_the_next(sandbox: Sandbox, caller: Caller) -> None:
     """A prisoner on Enhanced 2 who is transferred to a prison without that level gets Enhanced.
 
-    If the event of a transfer is not published, NOMIS makes a record and DPS makes no review.
+    If the event for a transfer is not published, NOMIS makes a record and DPS makes no review.
     """
     person = sandbox.receive("PDI")
     sandbox.add_review(person["offenderNo"], "EN2", publish=False)

@@ -69,7 +69,7 @@ class RoughLoop(asyncio.SelectorEventLoop):
 
 
 def test_a_call_takes_its_set_time_despite_imprecise_timers() -> None:
-    """Imprecise timers and the work delay the first calls, but later calls take the set time on average."""
+    """Imprecise timers and processing time delay the first calls, but later calls take the set time on average."""
 
     async def calls() -> list[float]:
         latency = Latency(ResponseTimer())

@@ -123,7 +123,7 @@ def test_a_conflict_of_activities_is_a_400(caller: Caller, posted: Domain, name:
 
 @EACH
 def test_pairs_are_found_by_either_id_and_deleted(caller: Caller, posted: Domain, name: str) -> None:
-    """A pair of ids is found by either id, but an activity only by its DPS id.
+    """A pair of ids is found by either id, but the pair of an activity only by its DPS id.
 
     A deletion gets 204, even a second time, and the NOMIS id can then be mapped again. A visit's mapping cannot be
     deleted.

@@ -45,7 +45,7 @@ def create(caller: Caller, body: dict[str, Any]) -> int:
 def test_bad_appointments_are_refused(
     caller: Caller, body: dict[str, Any], change: dict[str, Any], status: int, reason: str
 ) -> None:
-    """If a check of a new appointment fails, the message gives the reason.
+    """If a check of a new appointment fails, the response gives the reason.
 
     Without a room, as for an appointment in a cell, the request gets 500.
     """

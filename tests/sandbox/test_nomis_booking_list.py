@@ -45,7 +45,7 @@ def test_active_or_all_bookings_are_listed(caller: Caller) -> None:
 
 
 def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
-    """Only the latest booking of each prisoner is listed, and no older one."""
+    """Of each prisoner's bookings, only the latest is listed."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     listed = page(caller, "pageSize=1000")["prisonerIds"]
     assert len({each["offenderNo"] for each in listed}) == len(listed)

@@ -185,7 +185,7 @@ def test_a_session_is_updated_by_its_exact_times(caller: Caller, person: dict[st
 def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[str, Any]) -> None:
     """A second call for an allocation changes its pay band, end and comment, but not its start.
 
-    The comment is about the end. Without an end, it is about a suspension, while there is one.
+    The comment is about the end of the allocation or, if it has no end, about its suspension.
     """
     course = make_course(caller, person)
     first, second = (
@@ -261,7 +261,10 @@ def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Cal
 
 
 def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> None:
-    """With `nomis_duplicates`, two simultaneous calls each create a row for one allocation. A later call gets 500."""
+    """With `nomis_duplicates`, two simultaneous calls each create a row for the same allocation.
+
+    A later call gets 500.
+    """
     running_sandbox.reset(nomis_duplicates=True)
     caller = Caller(running_sandbox)
     person = running_sandbox.prisoners()[0]
@@ -310,7 +313,7 @@ def test_bad_attendances_are_refused(
 
 
 def test_attendance_needs_course_and_allocation(caller: Caller, person: dict[str, Any]) -> None:
-    """An attendance at an unknown course gets 400 instead of 404. Without an allocation, it is refused."""
+    """An attendance at an unknown course gets 400 instead of 404. An attendance without an allocation is refused."""
     course = make_course(caller, person)
     assert attend(caller, 1, person).status_code == 400
     assert "Offender program profile" in attend(caller, course, person).json()["userMessage"]

@@ -55,7 +55,7 @@ def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
 
 
 def test_a_key_date_adjustment_creates_hidden_sentence_adjustments(caller: Caller) -> None:
-    """For a key-date adjustment, NOMIS also creates a hidden adjustment of every sentence. They are deleted together.
+    """For a key-date adjustment, NOMIS also creates a hidden adjustment for every sentence. They are deleted together.
 
     In 2023, the list of adjustments has both categories.
     """
@@ -157,7 +157,7 @@ def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict
 def test_the_list_of_a_booking_has_both_families(caller: Caller, booking: int) -> None:
     """The list of a booking has its active adjustments or all of them, but no hidden ones.
 
-    Each has the prison where the prisoner is now, and `OUT` after a release.
+    Each names the prison where the prisoner is now, or `OUT` after a release.
     """
     key = key_date(caller, booking).json()["id"]
     number = sentence(caller, booking).json()["id"]

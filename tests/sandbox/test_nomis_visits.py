@@ -117,7 +117,7 @@ def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[st
 def test_a_cancellation_is_checked(caller: Caller, person: dict[str, Any]) -> None:
     """The cancellation of an unknown visit gets 404, and that of a cancelled visit 409.
 
-    An unknown outcome or another prisoner gets 400.
+    An unknown outcome or another prisoner's number gets 400.
     """
     visit = create(caller, person)
     other = next(each for each in caller.sandbox.prisoners() if each != person)
@@ -132,7 +132,7 @@ def test_a_cancellation_is_checked(caller: Caller, person: dict[str, Any]) -> No
 
 
 def test_visit_orders_change_the_balance(caller: Caller, person: dict[str, Any]) -> None:
-    """A visit uses a privileged visit order first, and gives the order back when it is cancelled.
+    """A visit uses a privileged visit order if one is left. Its cancellation gives the order back.
 
     A visit to a prisoner on remand uses no visit order.
     """

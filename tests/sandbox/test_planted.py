@@ -162,7 +162,7 @@ def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
 
 
 def test_an_ordinary_world_has_realistic_differences(sandbox: Sandbox) -> None:
-    """One prisoner in a thousand differs: half after a missed reception, and a fifth after a double reception."""
+    """One prisoner in a thousand has different levels: half after a missed reception, a fifth after a double one."""
     sandbox.reset(prisoners=20_000)
     rows = [each["row"] for each in sandbox.planted()["mismatches"]]
     assert len(rows) == 20
@@ -170,7 +170,7 @@ def test_an_ordinary_world_has_realistic_differences(sandbox: Sandbox) -> None:
 
 
 def test_a_difference_in_flight_resolves_itself(sandbox: Sandbox) -> None:
-    """At the first read, NOMIS lacks a review in flight. By the second, the review is in NOMIS and mapped."""
+    """At the first read, NOMIS lacks a review in flight. By the second read, the review is in NOMIS and mapped."""
     sandbox.reset(prisoners=30, in_flight=1, in_flight_seconds=0)
     caller = Caller(sandbox)
     (planted,) = sandbox.planted()["mismatches"]

@@ -143,7 +143,7 @@ def test_wrong_options_are_named(sandbox: Sandbox) -> None:
 
 
 def test_sandbox_without_queues_says_so() -> None:
-    """A sandbox without the emulator has no address for queues, and the error names `moto=True`. The rest works."""
+    """A sandbox without the emulator works, but has no address for queues. The error about that names `moto=True`."""
     with Sandbox.start(prisoners=5, moto=False) as sandbox:
         assert "HMPPS_SQS_LOCALSTACK_URL" not in sandbox.environment()
         assert len(sandbox.prisoners()) == 5

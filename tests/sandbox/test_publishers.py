@@ -115,7 +115,7 @@ def test_an_attendance_has_the_booking_of_the_newest_allocation(caller: Caller) 
 
 
 def test_an_attendance_requires_its_role(caller: Caller) -> None:
-    """A client without the role for it gets 403 for an attendance for the synchronisation, though it exists.
+    """A client without the role for attendances gets 403 for an existing attendance for the synchronisation.
 
     The same client can read the schedule of the attendance, which requires no role.
     """
@@ -143,7 +143,10 @@ def test_an_adjustment_requires_its_content_type(caller: Caller) -> None:
 
 
 def test_mock_publishers_serve_canned_records(running_sandbox: Sandbox) -> None:
-    """With mock publishers, any visit and adjustment exist. If an adjustment's id ends in S, it is for a sentence."""
+    """With mock publishers, every visit and adjustment exists.
+
+    If an adjustment's id ends in S, it is for a sentence.
+    """
     running_sandbox.reset(mock_publishers=True)
     caller = Caller(running_sandbox)
     visit = caller.get("visits", "/visits/anything")

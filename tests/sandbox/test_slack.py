@@ -54,7 +54,10 @@ def test_every_valid_block_is_accepted(sandbox: Sandbox, slack: WebClient) -> No
 
 
 def test_a_thread_belongs_to_its_message(sandbox: Sandbox, slack: WebClient) -> None:
-    """A message gets a timestamp, which a reply to it names. Both are listed as they were posted."""
+    """A message gets a timestamp, which a reply to it names.
+
+    The message and the reply are listed as they were posted.
+    """
     first = slack.chat_postMessage(channel=CHANNEL, text="3 mismatches", blocks=[section("*3* mismatches")])
     slack.chat_postMessage(channel=CHANNEL, text="the details", thread_ts=first["ts"])
     messages = sandbox.slack()["messages"]

@@ -22,7 +22,7 @@ def caller(quiet_sandbox: Sandbox) -> Caller:
 
 
 def filled(sandbox: Sandbox) -> Caller:
-    """Books visits on three days at `HEI`, one of them cancelled, and one at `BLI`, and returns a caller."""
+    """Books three visits at `HEI`, one of which is cancelled, and one visit at `BLI`. Returns a caller."""
     visits = (("a", "HEI", "25", "BOOKED"), ("b", "HEI", "26", "CANCELLED"), ("c", "HEI", "27", "BOOKED"))
     for name, prison_id, day, status in (*visits, ("d", "BLI", "26", "BOOKED")):
         times = {"start": f"2026-08-{day}T10:00:00", "end": f"2026-08-{day}T11:00:00"}
@@ -78,7 +78,7 @@ def test_parameters_of_another_generation_are_ignored(
     ],
 )
 def test_bad_searches_are_refused(caller: Caller, query: str) -> None:
-    """A search gets 400 if it lacks a known status, a page parameter, or both a prison and a prisoner.
+    """A search gets 400 if it lacks a known status or a page parameter, or names neither a prison nor a prisoner.
 
     So does a search with an invalid date.
     """

@@ -111,7 +111,7 @@ def test_size_of_a_page_has_a_default_and_a_cap(caller: Caller) -> None:
 
 
 def test_population_moves_while_it_is_paged(sandbox: Sandbox) -> None:
-    """While pages are read, prisoners are released and received, so the pages do not list exactly those there at first.
+    """Prisoners are released and received while pages are read, so the pages do not list exactly the initial prisoners.
 
     A received prisoner has the same level on both sides.
     """

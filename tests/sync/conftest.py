@@ -1,4 +1,4 @@
-"""A sandbox without queues that the tests of a module share, and consumers on both kinds of database."""
+"""A sandbox without queues, shared by the tests of a module, and consumers on both kinds of database."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_a_good_document_has_no_difference() -> None:
     ids=str,
 )
 def test_changes_without_effect_are_tolerated(step: tuple[str, Any]) -> None:
-    """A change that breaks no call is not a difference, such as another form of null, a new field, or fewer values."""
+    """A change that breaks no call, such as another form of null, a new field or fewer values, is not a difference."""
     assert found(GET, changed(step)) == []
 
 
@@ -212,7 +212,7 @@ def test_changes_that_break_a_write_are_found(step: tuple[str, Any], difference:
 
 
 def test_later_fields_are_expected_only_of_later_services() -> None:
-    """The date in a document's version gives the service's age, which decides what fields and operations are expected.
+    """The date in a document's version says how recent the service is, and thus what it should have.
 
     A service whose version has no date counts as current.
     """
@@ -273,7 +273,7 @@ class Row(TypedDict, total=False):
 
 
 def test_a_real_response_is_compared_with_the_declaration() -> None:
-    """In a real response, missing fields and fields of another type are named, without their values.
+    """In a real response, missing fields and fields of the wrong type are named, without their values.
 
     An optional field may be absent.
     """

@@ -204,7 +204,7 @@ def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> N
 
 
 def test_a_process_that_wakes_too_late_creates_nothing(upstream: Sandbox, database_url: str) -> None:
-    """If a process loses its lease while it reads a visit, and another one creates it, the first creates nothing."""
+    """A process that loses its lease while reading a visit creates nothing if another process has created the visit."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,

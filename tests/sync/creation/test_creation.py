@@ -160,7 +160,7 @@ def test_a_response_about_another_record_proves_nothing(
 def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Consumer, upstream: Sandbox) -> None:
     """A late event about a record that was created and has since been deleted everywhere is a duplicate.
 
-    The event about a record that was never created, and that DPS no longer has, fails.
+    An event about a record that was never created, and that DPS no longer has, fails.
     """
     booking = schedule_created(upstream)
     upstream.drop("schedule", booking.dps_id)

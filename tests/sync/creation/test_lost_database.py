@@ -80,7 +80,7 @@ def test_without_the_database_nothing_is_created(upstream: Sandbox, server: Post
 def test_a_lost_intent_proves_nothing_about_the_next_one(
     upstream: Sandbox, server: PostgresServer, lost_url: str
 ) -> None:
-    """A process that could not store its intent does not count another process's attempt as its attempt.
+    """A process that could not store its intent does not count another process's attempt as its own.
 
     It finds the visit that the other process created, and maps it.
     """
@@ -108,7 +108,7 @@ def test_a_database_lost_during_the_create_makes_no_second_visit(
 ) -> None:
     """If the database is lost during the create of a visit, the mapping is saved anyway.
 
-    The next delivery, by the same or another process, finds the mapping and creates nothing.
+    The next delivery, whether the same process or another handles it, finds the mapping and creates nothing.
     """
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:

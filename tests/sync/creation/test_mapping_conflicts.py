@@ -28,7 +28,7 @@ COURSE_MAPPINGS = "/mapping/activities"
 def create_while(
     consumer: Consumer, sandbox: Sandbox, booking: DpsEvent, path: str, mapping: dict[str, object]
 ) -> Outcome:
-    """Handles a delivery during whose create another program saves `mapping`, and returns the outcome."""
+    """Handles a delivery while another program saves `mapping` during the create, and returns the outcome."""
     with held(sandbox, "nomis", "POST", "/activities" if path == COURSE_MAPPINGS else VISITS) as create:
         delivery = in_thread(consumer.deliver, booking)
         create.wait_for_request()

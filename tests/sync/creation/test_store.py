@@ -112,7 +112,10 @@ def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore
 
 
 def test_any_other_refusal_of_an_intent_raises(store: CreationStore, database: Database) -> None:
-    """Only a second intent for one DPS record counts as another process's. Any other database error is raised."""
+    """Only a second intent for the same DPS record is taken for another process's.
+
+    Any other database error is raised.
+    """
     intend(store)
     with database.begin() as connection:
         connection.execute(text("CREATE UNIQUE INDEX one_each ON creations (domain)"))

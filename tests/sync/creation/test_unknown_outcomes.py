@@ -150,7 +150,10 @@ def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, d
 
 
 def test_a_search_that_began_too_early_proves_nothing(upstream: Sandbox, database_url: str) -> None:
-    """A search that began before the end of the grace period proves nothing: NOMIS may apply the create after it."""
+    """A search that began before the end of the grace period proves nothing.
+
+    NOMIS may apply the create after the search.
+    """
     listed, booking = visit_booked(upstream), visit_booked(upstream)
     with (
         consuming(upstream, database_url, timeout_seconds=0.5) as hurried,

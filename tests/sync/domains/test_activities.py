@@ -130,7 +130,7 @@ def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("existing", [{"activityScheduleId": SCHEDULE}, {}], ids=["same schedule", "same course"])
 def test_a_400_of_the_mapping_is_a_duplicate(harness: Harness, prisoner: Prisoner, existing: dict[str, int]) -> None:
-    """If the mapping service refuses a pair with 400 because of an existing pair, a duplicate with both is tracked."""
+    """If an existing pair makes the mapping service refuse a pair with 400, a duplicate with both pairs is tracked."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert create(harness) is Outcome.RETRY_QUEUED

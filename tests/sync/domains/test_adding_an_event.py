@@ -75,5 +75,5 @@ def test_example_moves_a_visit(harness: Harness, prisoner: Prisoner, moved: Upda
 
 
 def test_page_names_the_switch(page: str, moved: Update) -> None:
-    """The page about adding an event names the variable that switches it off, which follows from the event type."""
+    """The page about adding an event names the variable that switches the example's event off."""
     assert f"`{feature_variable(moved.event_type)}`" in page

@@ -79,7 +79,7 @@ def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Pr
 
 
 def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisoner: Prisoner) -> None:
-    """A key-date adjustment without a from-date is sent with its adjustment date, or today's date if it has none.
+    """A key-date adjustment without a from-date begins on its adjustment date, or today if it has none.
 
     NOMIS refuses a key-date adjustment without a from-date.
     """
@@ -191,7 +191,7 @@ def test_a_change_reaches_the_record_in_its_family(harness: Harness, prisoner: P
 
 
 def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -> None:
-    """If an adjustment has changed its family, nothing is written: its number may belong to another prisoner there."""
+    """If an adjustment has changed its family, nothing is written, since its number may be another prisoner's there."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     put_adjustment(harness, prisoner, sentence=1, type="RX")

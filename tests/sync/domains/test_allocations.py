@@ -91,7 +91,7 @@ def test_another_prisoners_allocation_is_not_a_newer_one(running: Harness, priso
 
 
 def test_simultaneous_upserts_make_one_row(harness: Harness, prisoner: Prisoner) -> None:
-    """The lease keeps concurrent upserts of one booking and activity apart, so NOMIS has one row."""
+    """The lease keeps concurrent upserts for one booking and activity apart, so NOMIS has one row."""
     harness.sandbox.reset(nomis_duplicates=True)
     put_schedule(harness, prisoner)
     create(harness)
@@ -249,7 +249,7 @@ def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Pr
 
 
 def test_an_unrecorded_attendance_of_yesterday_expires(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance that still waits after its day is written as expired, and its event is tracked as an update."""
+    """An attendance still waiting after its day is written as expired, and its event is tracked as an update."""
     yesterday = (TODAY - timedelta(days=1)).isoformat()
     instance = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": yesterday, "start": "08:30", "end": "11:45"}
     schedule = {"id": SCHEDULE + 1, "instances": [{**instance, "schedule_id": SCHEDULE + 1, "id": INSTANCE + 1}]}
@@ -290,7 +290,7 @@ def test_a_refusal_that_needs_no_action_is_ignored(running: Harness, prisoner: P
 def test_a_refusal_of_an_attendance_paid_on_another_day_is_permanent(running: Harness, prisoner: Prisoner) -> None:
     """A refusal because payroll paid the attendance on another day is permanent.
 
-    Any other refusal fails too, and none is ignored.
+    After any other refusal, the event fails too, and is not ignored.
     """
     put_attendance(running, prisoner)
     with (

@@ -1,4 +1,4 @@
-"""Changes of appointments in the activities API reach NOMIS, even if their events arrive out of order."""
+"""Changes to appointments in the activities API reach NOMIS, even if their events arrive out of order."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Pri
 
 
 def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS refuses an appointment in a cell, the creation is tracked as failed, and as not recoverable."""
+    """If NOMIS refuses an appointment in a cell, the failure is tracked, and the error is not recoverable."""
     put_appointment(harness, prisoner, in_cell=True)
     with pytest.raises(NeverAccepted, match="accepts no appointment without a location") as caught:
         handle(harness, "created")
@@ -85,7 +85,7 @@ def test_an_appointment_in_a_cell_is_created_once_nomis_accepts_it(harness: Harn
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """After a lost response, the next attempt finds the created appointment among those of that day, and maps it.
+    """After a lost response, the next attempt finds the created appointment among those of its day, and maps it.
 
     It is not created twice.
     """
@@ -103,7 +103,7 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, ki
 
 
 def test_a_record_mapped_to_another_appointment_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS has a record at the same place and time, but for another DPS appointment, a new one is created."""
+    """If NOMIS has a record at the same place and time, but for another DPS appointment, a new record is created."""
     put_appointment(harness, prisoner, INSTANCE + 1)
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -167,7 +167,7 @@ def test_conflict_in_the_retry_is_a_duplicate(harness: Harness, prisoner: Prison
 
 
 def test_a_change_is_written_to_nomis(harness: Harness, prisoner: Prisoner) -> None:
-    """A change of an appointment writes its day, times, room and subtype to NOMIS."""
+    """A change to an appointment writes its day, times, room and subtype to NOMIS."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     put_appointment(harness, prisoner, day="2023-06-06", start="11:00", end="11:30", category="MEDO",

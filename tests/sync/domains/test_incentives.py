@@ -28,7 +28,7 @@ def review(harness: Harness, prisoner: Prisoner, code: str = "ENH", at: str = "2
 
 
 def insert(harness: Harness, review_id: int, prisoner: Prisoner, **more: Any) -> Outcome | str:
-    """Handles the event of a new review."""
+    """Handles the event for a new review."""
     return harness.handle(INSERTED, id=review_id, nomsNumber=prisoner.offender_no, **more)
 
 
@@ -166,7 +166,7 @@ def test_two_unmapped_records_need_a_person(harness: Harness, prisoner: Prisoner
 def test_retry_message_saves_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
     """If saving a mapping fails, a retry message saves it.
 
-    Its success is tracked in the format of the replaced service.
+    The retry's success is tracked in the format of the replaced service.
     """
     review_id = review(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=500, times=1)
@@ -216,7 +216,7 @@ def order_in_nomis(harness: Harness) -> list[str]:
 
 
 def change(harness: Harness, code: str) -> Outcome | str:
-    """Handles the event of a changed level."""
+    """Handles the event for a changed level."""
     return harness.handle("incentives.level.changed", incentiveLevel=code)
 
 
@@ -253,7 +253,7 @@ def test_the_next_delivery_moves_a_new_level_to_its_place(harness: Harness, path
 
 @pytest.mark.parametrize("sent_before", [False, True], ids=["order never sent", "order sent"])
 def test_change_of_a_level_leaves_the_order(harness: Harness, sent_before: bool) -> None:
-    """A change of an existing level sends no order to NOMIS, whatever the order in NOMIS."""
+    """A change to an existing level sends no order to NOMIS, whatever the order in NOMIS."""
     if sent_before:
         harness.handle("incentives.levels.reordered")
         change(harness, "EN3")

@@ -132,7 +132,7 @@ def test_nomis_gets_the_state_of_the_newer_allocation(
 def test_an_attendance_is_in_nomis_once_as_dps_has_it(
     scheduled: Harness, prisoner: Prisoner, scenario: Scenario, locks: bool
 ) -> None:
-    """Whatever the order of its events, an attendance is in NOMIS once, with its outcome and comment in DPS."""
+    """Whatever the order of its events, an attendance is in NOMIS once, with its outcome and comment from DPS."""
     number = 20_000 + next(NUMBERS)
     sandbox, day = scheduled.sandbox, (london_today() + timedelta(days=number % 5_000)).isoformat()
     sandbox.put("instance", id=number, schedule_id=1, day=day, **SESSION)

@@ -97,7 +97,7 @@ def test_only_updates_may_be_coalesced() -> None:
 
 
 def test_the_table_has_a_row_for_each_event_type() -> None:
-    """The table has a row for each event type, with its handler, switch and the events that the handler may track."""
+    """Each event type has a table row with its handler, its switch and the events that the handler may track."""
     rows = [line for line in event_table().partition("##")[0].splitlines() if line.startswith("| `")]
     handlers = [handler for domain in DOMAINS.values() for handler in domain.handlers.values()]
     assert len(rows) == len(handlers)
@@ -145,7 +145,7 @@ def test_the_table_names_every_tracked_event() -> None:
 def test_the_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--check` succeeds only if the file has the generated table. Otherwise, it fails and says what to do.
 
-    `--write` writes the table to the file. Without either, the table is printed.
+    `--write` writes the table to the file. With neither option, the table is printed.
     """
     document = tmp_path / "events.md"
     assert main(["--check", str(document)]) == 1

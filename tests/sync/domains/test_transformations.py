@@ -132,7 +132,7 @@ def test_pence_become_pounds_exactly(pence: int, band: int) -> None:
 
 @given(st.none() | st.integers(0, 10_000_000))
 def test_the_bonus_keeps_its_amount(bonus: int | None) -> None:
-    """The number of a bonus is sent unchanged, with three decimal places. A missing bonus stays missing."""
+    """A bonus is sent as the same number, with three decimal places. A missing bonus stays missing."""
     paid = bonus_pay(bonus)
     assert str(paid) == ("None" if bonus is None else f"{bonus}.000")
 

@@ -26,17 +26,17 @@ def put(harness: Harness, reference: str = REFERENCE, **changes: Any) -> None:
 
 
 def book(harness: Harness, prisoner: Prisoner, reference: str = REFERENCE) -> Outcome | str:
-    """Handles the event of a booking."""
+    """Handles the event for a booking."""
     return harness.handle("prison-visit.booked", prisoner.offender_no, BOOKED_AT, reference=reference)
 
 
 def change(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """Handles the event of a change."""
+    """Handles the event for a change."""
     return harness.handle("prison-visit.changed", prisoner.offender_no, reference=REFERENCE)
 
 
 def cancel(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """Handles the event of a cancellation."""
+    """Handles the event for a cancellation."""
     return harness.handle("prison-visit.cancelled", prisoner.offender_no, reference=REFERENCE)
 
 
@@ -131,7 +131,7 @@ def test_a_lost_request_is_created_by_the_next_delivery(harness: Harness, prison
 
 
 def test_a_longer_reference_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit whose reference only begins with the booking's reference is not claimed, so another visit is created."""
+    """A visit whose longer reference begins with the booking's is not claimed, so another visit is created."""
     put(harness, f"{REFERENCE}-zz")
     book(harness, prisoner, f"{REFERENCE}-zz")
     put(harness)
@@ -197,7 +197,7 @@ def test_a_retry_of_a_visit_made_by_hand_needs_only_the_ids(harness: Harness) ->
 
 
 def test_changed_visit_is_updated(harness: Harness, prisoner: Prisoner) -> None:
-    """A change of a visit writes its date, times, visitors, room and restriction to NOMIS."""
+    """A change to a visit writes its date, times, visitors, room and restriction to NOMIS."""
     put(harness)
     book(harness, prisoner)
     put(harness, start="2023-06-03T09:30:00", end="2023-06-03T10:15:00", person_ids=[4_700_001],

@@ -32,13 +32,13 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 
 
-#: How often the queue is checked: far more often than the three receives after which a message is a dead letter.
+#: The number of checks of the queue: far more than the three receives after which a message is a dead letter.
 MANY = 15
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Locks a SQLite file for the `with` block, by an unfinished write through another connection."""
+    """Locks a SQLite file for the `with` block with an unfinished write on another connection."""
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         yield

@@ -85,7 +85,7 @@ def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, application: App
 
 
 def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
-    """With the waits `0,60`, a message is visible at once after a failure, and after another is hidden for a minute."""
+    """With the waits `0,60`, a message is visible at once after one failure, and hidden for a minute after the next."""
     with open_application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as application:
         queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
         send(queue, CHANGED, "no-such")
@@ -182,7 +182,7 @@ def test_a_long_group_continues_in_its_next_turn(
 def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, application: Application) -> None:
     """Each update that is coalesced into a later one is tracked with its message id.
 
-    If their one write fails, all fail.
+    If the one write for several updates fails, they all fail.
     """
     who = put_visit(sandbox, "aa-aa")
     queue, drain = application.queue_pair("visit").main, application.open_drain("visit")

@@ -189,7 +189,7 @@ def test_an_outage_of_another_service_is_waited_for(sandbox: Sandbox, applicatio
 
 
 def test_a_crash_of_the_database_loses_nothing(sandbox: Sandbox) -> None:
-    """If PostgreSQL crashes during the work and returns, nothing is duplicated, lost or made a dead letter."""
+    """If PostgreSQL crashes during a drain and then restarts, nothing is duplicated, lost or made a dead letter."""
     server = PostgresServer()
     try:
         server.start()

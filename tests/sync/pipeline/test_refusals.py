@@ -151,7 +151,7 @@ def an_end_after_a_transfer(harness: Harness, prisoner: Prisoner) -> Outcome | s
 def test_a_permanent_refusal_of_a_change_is_tracked_with_its_reason(
     harness: Harness, prisoner: Prisoner, change: Callable[[Harness, Prisoner], Outcome | str], event: str
 ) -> None:
-    """If NOMIS refuses a change with 400, the change fails permanently with the reason of NOMIS.
+    """If NOMIS refuses a change with 400, the change fails permanently with the reason that NOMIS gives.
 
     The failure is tracked.
     """

@@ -119,7 +119,7 @@ def test_a_record_that_differs_is_not_a_proven_duplicate(
 ) -> None:
     """If the two records differ in a field that must be equal, the refused record is not a proven duplicate.
 
-    It does not matter which of the two has the other value.
+    It does not matter which of the two records has the different value.
     """
     repair, other = domain_of_record(domain).repair, {**record, **changes}
     sides = (other, record) if which == "duplicate" else (record, other)

@@ -1,4 +1,4 @@
-"""Requests of several threads are committed together, and none is forgotten when a thread is interrupted."""
+"""Requests from several threads are committed together, and none is forgotten when a thread is interrupted."""
 
 import threading
 from collections.abc import Callable

@@ -25,7 +25,7 @@ class Clock:
 
 
 def test_a_thread_whose_lease_expired_may_not_write(database: Database) -> None:
-    """If a lease expires without renewal, `ensure_held` raises `LeaseBusy` in the thread that had it.
+    """If a lease expires without renewal, `ensure_held` raises `LeaseBusy` in the thread that held it.
 
     Other threads get no error.
     """

@@ -79,7 +79,7 @@ def test_a_finding_without_a_command_has_no_alert(database: Database) -> None:
 def test_findings_are_listed_and_resolved(database: Database) -> None:
     """Findings are listed newest first, and can be filtered by status, kind and domain.
 
-    Each can be resolved only once. It keeps the name of the person and the resolution.
+    Each can be resolved only once. It keeps the name of the person who resolved it, and the resolution.
     """
     with database.begin() as connection:
         for key in ("a", "b"):

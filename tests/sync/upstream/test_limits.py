@@ -145,7 +145,7 @@ def test_only_the_services_own_status_shows_that_it_is_up(sandbox: Sandbox, faul
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
 def test_calls_replace_a_missing_ping(sandbox: Sandbox, status: int) -> None:
-    """If a service does not offer us a ping, `reach` reports no problem, so calls show whether the service is up."""
+    """If a service does not offer a ping, `reach` reports no problem, so calls show whether the service is up."""
     services = Services(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", status=status)
     assert services.ping(UpstreamName.NOMIS) == f"status {status}"

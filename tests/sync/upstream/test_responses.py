@@ -33,7 +33,7 @@ def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str
 
 @given(st.integers(0, 60), st.integers(0, 8), st.integers(1, 20), st.booleans())
 def test_both_formats_of_a_page_are_accepted(total: int, number: int, size: int, nested: bool) -> None:
-    """In either format, the content and the total of a page are read, and whether it is the last page."""
+    """A page in either format is read with its content, its total, and whether it is the last page."""
     page = parse_page(spring_page(total, number, size, nested=nested), number, size)
     assert list(page.content) == list(range(total))[number * size : (number + 1) * size]
     assert (page.total_elements, page.last) == (total, (number + 1) * size >= total)
