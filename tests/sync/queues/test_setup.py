@@ -153,5 +153,7 @@ def test_a_missing_queue_of_aws_is_an_error(sandbox: Sandbox, monkeypatch: pytes
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     chosen = load_settings({"HMPPS_SQS_PROVIDER": "aws"})
+    aws = Aws(chosen)
     with pytest.raises(QueueUnavailable, match=r"^queue hmpps_prisoner_to_nomis_visit_queue: get_queue_url: "):
-        QueueOpener(chosen, Aws(chosen), event_types).open("visit")
+        QueueOpener(chosen, aws, event_types).open("visit")
+    assert aws.client("sqs").list_queues().get("QueueUrls", []) == []

@@ -383,12 +383,13 @@ def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
 def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -> None:
     """Every service is called with the token of its own client."""
     environment = sandbox.environment()
-    nomis_prisoners.prisoner_page(services.nomis, 0, 1)
-    VISIT_MAPPINGS.find(services.mapping, "x")
-    assert {each["client_id"] for each in sandbox.requests("nomis") if "/prisoners/ids" in each["path"]} == {
-        environment["SYSTEM_CLIENT_ID"]
-    }
-    assert {each["client_id"] for each in sandbox.requests("mapping")} == {environment["MAPPING_CLIENT_ID"]}
+    called = [name for name in UpstreamName if name is not UpstreamName.OAUTH]
+    for name in called:
+        with pytest.raises(UpstreamError, match="status 404"):
+            services[name].call("GET", f"/of-{name}")
+    clients = {each["path"]: each["client_id"] for each in sandbox.requests() if each["path"].startswith("/of-")}
+    assert clients == {f"/of-{name}": environment[name.credential_variables[0]] for name in called}
+    assert len(set(clients.values())) == len(UpstreamName) - 1
 
 
 def test_segments_are_quoted() -> None:
