@@ -50,7 +50,7 @@ def imported(folder: Path) -> dict[str, set[str]]:
 def test_every_import_is_declared(folder: str) -> None:
     """Each third-party package that a folder imports is declared.
 
-    A dependency that installs it today may not do so in its next version.
+    A dependency that also installs the package today may not do so in a later version.
     """
     distributions = packages_distributions()
     known = declared(EXTRAS[folder])

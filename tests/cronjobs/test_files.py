@@ -105,9 +105,10 @@ def test_each_environment_has_the_address_of_every_service(overlay: str) -> None
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_each_overlay_lists_the_settings_to_change(overlay: str) -> None:
-    """Each overlay lists settings to change, all with the program's defaults except `REPORTS_LOCATION`.
+    """Each overlay lists the settings that people may want to change.
 
-    These are the log level, masking, retention, every list of exclusions, and the settings for reports.
+    All except `REPORTS_LOCATION` have the program's defaults. These settings are the log level, masking, retention,
+    every list of exclusions, and the settings for reports.
     """
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     shown = {"LOG_LEVEL", "LOGS_MASK_PRISONERS", "ALERTS_MASK_PRISONERS"}
@@ -149,9 +150,9 @@ def test_each_environment_synchronises_its_domains(overlay: str, queues: tuple[s
 
 
 def test_the_credentials_come_from_the_existing_secrets() -> None:
-    """The scheduler takes the credentials that the replaced service also had from the secrets and keys of that service.
+    """Any credential that the replaced service also had comes from that service's secret, under the same key.
 
-    It takes the other credentials from the secret `prisoner-to-nomis`.
+    The scheduler takes all others from the secret `prisoner-to-nomis`.
     """
     scheduler = next(manifest for _, manifest in RAW if manifest["kind"] == "Deployment")
     pod = pod_of(scheduler)

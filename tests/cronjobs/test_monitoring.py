@@ -31,7 +31,7 @@ def anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
-    """Each alert has a summary, a severity, a time to act, an existing runbook section, and documented metrics.
+    """Each alert has a summary, a severity, how soon to act, an existing runbook section, and documented metrics.
 
     Its description contains a command, unless its runbook section is about Application Insights.
     """

@@ -131,7 +131,8 @@ def cronjob_of(job: ScheduledJob, rendered: list[Manifest]) -> Manifest:
 def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Manifest]) -> None:
     """Each scheduled job has a CronJob with the same command and schedule.
 
-    Either the CronJob or the scheduler runs the job. Neither runs it if its records are not sent to NOMIS.
+    If the environment does not send the records of the job to NOMIS, neither the CronJob nor the scheduler runs it.
+    Otherwise, exactly one of them does.
     """
     schedulers = of_kind(rendered, "Deployment")
     pod = pods_of(rendered)[next(iter(schedulers or of_kind(rendered, "CronJob")))]

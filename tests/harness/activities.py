@@ -46,12 +46,12 @@ def put_schedule(harness: Harness, prisoner: Prisoner, activity: dict[str, Any] 
 
 
 def create(harness: Harness) -> Outcome | str:
-    """Handles the event of a new schedule."""
+    """Handles the event about a new schedule."""
     return harness.handle("activities.activity-schedule.created", activityScheduleId=SCHEDULE)
 
 
 def amend(harness: Harness) -> Outcome | str:
-    """Handles the event of an amended schedule."""
+    """Handles the event about an amended schedule."""
     return harness.handle("activities.activity-schedule.amended", activityScheduleId=SCHEDULE)
 
 
@@ -68,17 +68,17 @@ def put_allocation(harness: Harness, prisoner: Prisoner, allocation_id: int = AL
 
 
 def allocate(harness: Harness, word: str = "allocated", allocation_id: int = ALLOCATION) -> Outcome | str:
-    """Handles one of the three events of an allocation."""
+    """Handles one of the three events about an allocation."""
     return harness.handle(f"activities.prisoner.{word}", allocationId=allocation_id)
 
 
 def attend(harness: Harness, word: str = "created") -> Outcome | str:
-    """Handles one of the two events of an attendance."""
+    """Handles one of the two events about an attendance."""
     return harness.handle(f"activities.prisoner.attendance-{word}", attendanceId=ATTENDANCE)
 
 
 def put_attendance(harness: Harness, prisoner: Prisoner, **changes: Any) -> None:
-    """Records an attendance of the session in DPS, or changes it."""
+    """Records an attendance at the session in DPS, or changes it."""
     values = {"id": ATTENDANCE, "instance_id": INSTANCE, "prisoner_number": prisoner.offender_no}
     harness.sandbox.put("attendance", **{**values, **changes})
 

@@ -28,5 +28,5 @@ def put_adjustment(harness: Harness, prisoner: Prisoner, adjustment_id: str = AD
 def handle(
     harness: Harness, prisoner: Prisoner, word: str, adjustment_id: str = ADJUSTMENT, source: str = "DPS"
 ) -> Any:
-    """Handles one of the three events of an adjustment."""
+    """Handles one of the three events about an adjustment."""
     return harness.handle(f"{EVENT}.{word}", id=adjustment_id, offenderNo=prisoner.offender_no, source=source)

@@ -248,9 +248,10 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 def open_application(
     environment: Mapping[str, str], database_url: str, metrics: Metrics | None = None, /, **settings: str
 ) -> Iterator[Application]:
-    """The parts of the program, which are closed at the end. A message becomes a dead letter after three receives.
+    """The parts of the program, which are closed at the end of the `with` block.
 
-    If the SQLite file does not exist, it is created with the current schema.
+    A message becomes a dead letter after three receives. If the SQLite file does not exist, it is created with the
+    current schema.
     """
     file = Path(make_url(database_url).database or "")
     if database_url.startswith("sqlite:") and not file.exists():

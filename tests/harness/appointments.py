@@ -34,7 +34,7 @@ def put_appointment(harness: Harness, prisoner: Prisoner, instance_id: int = INS
 
 
 def handle(harness: Harness, word: str, instance_id: int = INSTANCE) -> Outcome | str:
-    """Handles one of the four events of an appointment."""
+    """Handles one of the four events about an appointment."""
     return harness.handle(f"{EVENT}.{word}", appointmentInstanceId=instance_id)
 
 

@@ -43,7 +43,7 @@ class _Session(boto3.session.Session):  # type: ignore[misc]
     """Returns the same client to all callers that ask for the same service, address, keys and settings."""
 
     def client(self, service_name: str, **options: Any) -> Any:
-        """A client for the service. The caller may share it with others."""
+        """A client for the service. Other callers may get the same client."""
         if not {"endpoint_url", "aws_access_key_id"} <= options.keys():
             return super().client(service_name, **options)
         key = repr((service_name, sorted((name, getattr(value, "__dict__", value)) for name, value in options.items())))

@@ -134,7 +134,10 @@ def compare(
 
 
 def explain(reconciliation: Reconciliation, row: Mapping[str, Any]) -> Explanation | FailedRead | None:
-    """The explanation of the difference in `row`, the failed read that prevented it, or None if there is none."""
+    """The explanation of the difference in `row`, or the failed read that prevented it.
+
+    None if nothing explains the difference.
+    """
     return reconciliation.explain([Difference(row, row["kind"], row["differs"])], PlainReads())[0]
 
 

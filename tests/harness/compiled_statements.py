@@ -25,7 +25,7 @@ class _Statements(LRUCache[Any, Any]):
     """
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """The compiled statement of `key`, or `default` if no engine with the same dialect has compiled it."""
+        """The compiled statement for `key`, or `default` if no engine with the same dialect has compiled it."""
         found = super().get(key)
         if found is None:
             dialect, *statement = key

@@ -1,6 +1,7 @@
 """A consumer that handles events with the creation protocol, as one process does.
 
-It calls the services of the sandbox. Other functions look up the records and mappings that a delivery made there.
+It calls the services of the sandbox. Other functions look up the records and mappings that a delivery created in the
+sandbox.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def deliver_until_dead(app: App, *references: str) -> None:
 
 
 def intend(app: App, domain: str, dps_id: str) -> None:
-    """Records that a create was begun, as if the process had died before it learned the outcome."""
+    """Records that a create was started, as if the process had died before it learned the outcome."""
     database = Database(f"sqlite:///{app.database}")
     store = CreationStore(database, Telemetry(database, structlog.get_logger()))
     store.intend(DOMAINS[domain].creation, dps_id, {"offenderNo": "A1234BC"}, {}, None)

@@ -120,7 +120,7 @@ class Harness:
 
 @dataclass(frozen=True, slots=True)
 class Prisoner:
-    """A prisoner of the sandbox's population. `rooms` has the locations of the prisoner's prison."""
+    """A prisoner in the sandbox's population. `rooms` has the locations of the prisoner's prison."""
 
     offender_no: str
     booking_id: int

@@ -82,8 +82,8 @@ def pods_of(manifests: list[Manifest]) -> dict[str, Manifest]:
 def environment_of(pod: Manifest, manifests: list[Manifest], secrets: Mapping[str, str]) -> dict[str, str]:
     """The environment of a pod's only container.
 
-    `secrets` has the values of variables that come from secrets, by the name of the variable. Any other variable that
-    comes from a secret has the value `secret`.
+    `secrets` has values for variables that come from secrets, by variable name. Any other variable that comes from a
+    secret has the value `secret`.
     """
     (container,) = pod["containers"]
     settings = of_kind(manifests, "ConfigMap")

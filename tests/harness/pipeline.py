@@ -26,7 +26,10 @@ def tracked(application: Application) -> Counter[str]:
 
 
 def settle(drain: Drain, queue: Queue) -> BatchSummary:
-    """Drains until the queue has no messages left, not even delayed ones. Returns the total of all batches."""
+    """Drains until the queue has no messages left, not even delayed ones.
+
+    Returns the sum of the counts of all batches.
+    """
     total = BatchSummary(drain.queue)
 
     def nothing_left() -> bool:

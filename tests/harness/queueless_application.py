@@ -29,8 +29,8 @@ class _CertainSettings(Settings):
 class QueuelessApplication(Application):
     """The program without queues.
 
-    It collects mapping retries in `retries`, and has breakers only if `with_breakers` is set. If `sending_fails` is
-    set, sending a retry raises that error, and the retry is not kept. A lost call counts as ended at once unless
+    It collects mapping retries in `retries`, and has breakers only if `with_breakers` is set. If `sending_fails` is an
+    error, sending a retry raises it, and the retry is not kept. A lost call counts as ended at once unless
     `calls_may_linger` is set. A write is sent even if its lease has expired, as some tests need, unless
     `with_checked_writes` is set.
     """

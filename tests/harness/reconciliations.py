@@ -193,7 +193,7 @@ def planted_causes(upstream: Sandbox) -> list[dict[str, Any]]:
 def pending_on_dlq(upstream: Sandbox, app: ReportsApp) -> FindPendingMessages:
     """A search for pending messages.
 
-    It finds on the dead letter queue the messages about the reviews planted for row 1 of the decision table.
+    On the dead letter queue, it finds the messages about the reviews planted for row 1 of the decision table.
     """
     waiting = [each["bookingId"] for each in planted_causes(upstream) if each["cause"] == 1]
 

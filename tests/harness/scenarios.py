@@ -138,9 +138,9 @@ def attempt(deliver: Callable[[int], object], change: int, pending: set[int]) ->
 
 
 def when_free(work: Callable[[], object]) -> None:
-    """Calls `work`, and repeats the call for as long as it needs a lease that is still held after a lost response.
+    """Calls `work`, and calls it again while it fails because a lease is still held after a lost response.
 
-    Raises any other error.
+    Raises every other error.
     """
 
     def done() -> bool:

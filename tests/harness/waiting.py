@@ -21,7 +21,7 @@ Given = ParamSpec("Given")
 
 
 def until(poll: Callable[[], Found | None], what: str = "what is waited for") -> Found:
-    """Polls until the result is true, and returns the result. Fails after `LONGEST_SECONDS`, naming `what`."""
+    """Calls `poll` until its result is true, and returns that result. Fails after `LONGEST_SECONDS`, naming `what`."""
     start = monotonic()
     while True:
         found = poll()

@@ -68,7 +68,8 @@ def test_a_bucket_keeps_the_files_of_a_run(s3: Any) -> None:
 def test_a_presigned_link_opens_the_page_if_it_is_set(s3: Any, tmp_path: Path) -> None:
     """If REPORTS_LINK_HOURS is set, the link to a report in a bucket opens for anybody until it expires.
 
-    There is no such link if the reports are in a folder or messages are masked. With REPORTS_URL, the link is below it.
+    There is no such link if the reports are in a folder or messages are masked. If REPORTS_URL is set, the link begins
+    with that address instead.
     """
     in_bucket = {"REPORTS_LOCATION": "s3://reports/weekly", "REPORTS_LINK_HOURS": "24"}
     settings, result = load_settings(in_bucket), made_result(3)
@@ -95,7 +96,7 @@ def test_a_presigned_link_opens_the_page_if_it_is_set(s3: Any, tmp_path: Path) -
 def test_other_reconciliations_have_separate_folders(s3: Any, tmp_path: Path, kept_in: str) -> None:
     """The reports of visits and of incentives stay apart, even if two runs have the same id.
 
-    The index links to both reports, and the report of the visits links back to it.
+    The index links to both reports, and the report on visits links back to the index.
     """
     location = str(tmp_path) if kept_in == "folder" else "s3://reports/daily"
     settings = load_settings({"REPORTS_LOCATION": location})
@@ -196,7 +197,7 @@ def test_a_failed_write_leaves_no_partial_file(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_unavailable_bucket_is_not_a_wrong_setting() -> None:
-    """If S3 does not respond when a bucket is checked, it counts as unavailable, and no setting is blamed."""
+    """If S3 does not respond when a bucket is checked, the bucket counts as unavailable, and no setting is blamed."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     with pytest.raises(ArchiveUnavailable, match="EndpointConnectionError"):
         Bucket(Aws(settings).client("s3"), "reports", "").probe()
@@ -212,9 +213,9 @@ def test_the_check_of_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_created_is_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of the folder itself names the setting.
+    """If the folder itself cannot be used, the error names the setting.
 
-    A temporary error, such as a full disk, does not name the setting.
+    A temporary error, such as a full disk, does not.
     """
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
@@ -250,7 +251,7 @@ def test_messages_give_the_address_of_the_reports(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])
 def test_reports_have_the_permissions_of_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
-    """The umask decides who can read a report. Only the owner can read a private file, whatever the umask."""
+    """The umask decides who can read a report. Only the owner can read a private file, whatever the umask is."""
     before = os.umask(umask)
     try:
         Folder(tmp_path).write("run/report.html", "read by many")

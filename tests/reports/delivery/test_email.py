@@ -34,7 +34,7 @@ RECEIVERS = "governor@example.org,dps@example.org"
 
 
 class Mailbox:
-    """A mail server's handler that accepts messages, or refuses senders and recipients with responses of the test."""
+    """A mail server's handler that accepts messages, or refuses senders and recipients with the test's responses."""
 
     def __init__(self) -> None:
         """Starts empty."""
@@ -101,7 +101,7 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the key and the self-signed certificate of 127.0.0.1."""
+    """A file with the key and a self-signed certificate for 127.0.0.1."""
     path = tmp_path_factory.mktemp("tls") / "server.pem"
     write_certificate(path)
     return path
@@ -114,7 +114,7 @@ def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Lo
 
 
 def test_each_receiver_gets_text_html_and_csv_once(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """Both recipients get the same message, with all parts that mail clients may need. A repeat sends nothing."""
+    """Each recipient gets the same message, once, with all parts that mail clients may need."""
     mailbox, port = serve()
     app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS, reports_url="https://r.example/x")
     result = kept(app, made_result(3), "email")
@@ -227,7 +227,7 @@ def test_a_report_that_every_receiver_refused_is_tried_again(
 
 
 def test_the_reason_for_a_refused_receiver_is_recorded(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """If the mail server refuses a recipient, its status and text are stored and logged, on one short line."""
+    """If the mail server refuses a recipient, its response is stored and logged, on one short line."""
     mailbox, port = serve()
     mailbox.replies["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
     app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
@@ -273,7 +273,7 @@ def test_smtps_addresses_use_tls_at_once(upstream: Sandbox, open_app: OpenApp, s
 def test_an_unusable_mail_server_defers_the_report(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path, trouble: str
 ) -> None:
-    """If the certificate is untrusted, the password refused or the port closed, the report is tried again later."""
+    """If the certificate is untrusted, the password refused or the port closed, the report is sent later."""
     options = {"tls_context": server_context(certificate), "require_starttls": True}
     mailbox, port = serve(**options, auth_required=True, authenticator=login)
     user = "report%40er:wrong" if trouble == "password" else "report%40er:pass%2Fword"
@@ -307,7 +307,8 @@ def test_an_email_is_short_however_many_differences_there_are(
 ) -> None:
     """However many differences there are, Gmail shows the whole email.
 
-    The email has what to do, the causes, the prisons and at most twenty rows. The attached page and CSV have all rows.
+    The email says what to do, and has the causes, the prisons and at most twenty rows. The attached page and CSV have
+    all rows.
     """
     mailbox, port = serve()
     app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")

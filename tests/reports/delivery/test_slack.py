@@ -29,7 +29,7 @@ def texts(upstream: Sandbox) -> list[str]:
 
 
 def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
-    """Sends what is due repeatedly, as a scheduler does, and moves the clock forward in between."""
+    """Repeatedly sends what is due, as a scheduler does, and moves the clock forward in between."""
     for _ in range(rounds):
         app.sender(clock).send_due()
         clock.forward(CLAIM_SECONDS + 600)
@@ -120,7 +120,7 @@ def test_a_message_links_to_the_report_or_attaches_it(
 
 
 def test_a_run_without_differences_is_one_message(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run without differences is one message, with the page but without a CSV."""
+    """A run without differences produces one message, with the page but without a CSV."""
     app = open_app()
     kept(app, made_result(0), "slack")
     app.sender().send_due()
@@ -184,7 +184,7 @@ def test_a_rate_limit_defers_all_deliveries_to_slack(upstream: Sandbox, open_app
 
 
 def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> None:
-    """Sends what is due once, in a child process."""
+    """Sends what is due, in a child process."""
     with open_reports_app(environment, Path(folder), url) as app:
         app.sender().send_due()
 
@@ -292,7 +292,7 @@ def test_refused_files_do_not_hold_up_the_messages(upstream: Sandbox, open_app: 
 
 
 def test_a_message_is_repeated_if_the_channel_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without permission to read the channel, a message without a response is posted again, so that none is lost."""
+    """If the channel cannot be read, a message without a response is posted again, so that no message is lost."""
     app = open_app(slack_channel="#unheard-of")
     alert(app)
     upstream.fault("slack", path="/api/chat.postMessage", kind="reset_after_write", times=1)

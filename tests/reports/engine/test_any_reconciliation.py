@@ -235,7 +235,10 @@ class CountedByNomis(SampleReconciliation):
 
 
 def test_figures_add_up_if_only_nomis_gives_a_total(open_app: OpenApp) -> None:
-    """The total in texts is never below the number compared. The result has the number of records on each side."""
+    """If only NOMIS gives a total, the total in texts is never less than the number of records compared.
+
+    The result has the number of records on each side.
+    """
     CountedByNomis.units = {"MDI": [row("MDI", 1, 1, 1), row("MDI", 2, 1, None), row("MDI", 3, None, 1)]}
     result = reconciled(open_app(), CountedByNomis)
     assert (result.total, result.compared, result.in_nomis, result.in_dps) == (2, 3, 2, 2)
@@ -276,7 +279,7 @@ def test_a_resumed_run_alerts_only_new_differences(open_app: OpenApp) -> None:
 
 
 def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
-    """If there are more differences than may be alerted, the last event says how many have no alert."""
+    """If there are more differences than alerts that a run may send, the last event says how many have no alert."""
     app = open_app(reconciliation_most_alerts="3")
     SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2) for number in range(5)]}
     assert len(reconciled(app).mismatches) == 5
@@ -308,7 +311,7 @@ def test_a_run_over_part_of_the_records_says_nothing_about_other_exclusions(open
 
 
 class Unreported(SampleReconciliation):
-    """A reconciliation whose differences are not reported once they were read again."""
+    """A reconciliation whose differences are not reported once the records have been read again."""
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:  # noqa: ARG002
         """Adds the reason why no row is reported."""
@@ -316,7 +319,7 @@ class Unreported(SampleReconciliation):
 
 
 def test_an_excluded_record_that_differs_is_never_said_to_agree(open_app: OpenApp) -> None:
-    """An excluded record whose difference is not reported still differs, so its exclusion is not unneeded."""
+    """An excluded record whose difference is not reported still differs, so its exclusion counts as needed."""
     app = open_app(reconciliation_made_up_exclusions="MDI/1,known")
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2)]}
     result = reconciled(app, Unreported)

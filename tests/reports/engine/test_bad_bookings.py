@@ -77,7 +77,7 @@ def test_bad_bookings_are_not_an_outage(
 
 
 def test_an_unconfirmed_difference_is_shown_as_seen(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a record differs at first and then cannot be read again, all reports name it as not confirmed.
+    """If a record differs at the first reading and cannot be read again, all reports name it as not confirmed.
 
     It counts neither as a mismatch nor as compared.
     """

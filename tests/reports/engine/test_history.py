@@ -1,4 +1,7 @@
-"""A run compares its mismatches with those of earlier runs. The state of a mismatch that it cannot read is kept."""
+"""A run compares its mismatches with those of earlier runs.
+
+If it cannot read the record of a mismatch again, the state of the mismatch is kept.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tests.harness.reconciliations import (
 def test_mismatches_are_new_persisting_or_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
     """Compared with the last complete run over everyone, a mismatch is new, persisting or resolved.
 
-    It persists since the run that first found it. A run over one prisoner changes nothing.
+    A mismatch that persists dates from the run that first found it. A run over one prisoner changes nothing.
     """
     upstream.reset(prisoners=100, mismatches={"4": 1, "5": 1, "7": 1})
     app = open_app()
@@ -42,9 +45,9 @@ def test_mismatches_are_new_persisting_or_resolved(upstream: Sandbox, open_app: 
 
 
 def test_an_unread_mismatch_is_not_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If an earlier mismatch cannot be read, the run is incomplete, and the mismatch is not resolved.
+    """If the record of an earlier mismatch cannot be read, the run is incomplete, and the mismatch is not resolved.
 
-    If a later run finds it again, it persists since the run that first found it.
+    If a later run finds the mismatch again, it still dates from the run that first found it.
     """
     upstream.reset(prisoners=100, mismatches={"7": 3})
     app = open_app()
@@ -71,7 +74,7 @@ def test_an_unread_mismatch_is_not_resolved(upstream: Sandbox, open_app: OpenApp
 def test_an_unread_page_is_named_and_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
     """A page of the list of prisoners that cannot be read is named, and the run is incomplete.
 
-    When the run is resumed, only the prisoners on that page are read, and those who differ are rechecked.
+    When the run is resumed, only the prisoners on that page are read, and those whose levels differ are rechecked.
     """
     upstream.reset(prisoners=200, mismatches={"7": 2})
     app = open_app()

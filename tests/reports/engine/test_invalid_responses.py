@@ -83,9 +83,9 @@ ODD_ROWS: list[tuple[dict[str, Any], str]] = [
 def test_an_invalid_row_of_the_list_affects_only_its_prisoner(
     upstream: Sandbox, open_app: OpenApp, odd: list[tuple[dict[str, Any], str]]
 ) -> None:
-    """The prisoner in an invalid row of the list is unread, with the place of the row and what is wrong with it.
+    """The prisoner in an invalid row of the list is unread.
 
-    All other prisoners are compared.
+    The result gives the place of the row and what is wrong with it. All other prisoners are compared.
     """
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
@@ -187,7 +187,7 @@ def test_an_invalid_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, o
 def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     upstream: Sandbox, open_app: OpenApp, order: int
 ) -> None:
-    """If the bulk response of DPS has two levels for a booking, neither is used, and its review is read singly.
+    """If the bulk response of DPS has two levels for a booking, neither is used: the review is read singly.
 
     Rows about bookings that were not requested are ignored.
     """

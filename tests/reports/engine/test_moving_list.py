@@ -35,7 +35,7 @@ class Shelf:
         return ListPage({each: f"item {each}" for each in shown}, -(-len(self.numbers) // SIZE))
 
     def read(self) -> tuple[dict[int, str], dict[int | None, str]]:
-        """Reads the whole list; returns its items, and why pages could not be read, by page."""
+        """Reads the whole list; returns its items and, for each page that could not be read, the reason."""
         found = read_moving_list(PlainReads(), UpstreamName.NOMIS, self.page)
         return found.items, dict(found.failed)
 

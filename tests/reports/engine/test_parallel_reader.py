@@ -133,7 +133,7 @@ def test_bad_items_are_given_up_soon_while_others_can_be_read(bad: set[int]) -> 
 
 
 def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
-    """If all items fail, the reader reads an earlier item again, the witness.
+    """If all items fail, the reader reads an earlier item, the witness, again.
 
     Its success shows that there is no outage, so the reader gives up on the items without waiting for the end of one.
     """

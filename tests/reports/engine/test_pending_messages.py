@@ -105,7 +105,7 @@ def test_the_search_receives_no_message_of_the_main_queue(
 def test_a_review_with_a_creation_intent_is_pending(application: Application) -> None:
     """A review is pending while an intent to create it has no outcome.
 
-    It stops being pending once its message must have been delivered again.
+    It stops being pending once its message has certainly been delivered again.
     """
     CreationStore(application.database, application.telemetry).intend(rules.CREATION, "4711", {}, {}, None)
     after = WAIT + application.settings.hmpps_sqs_visibility_timeout_seconds
@@ -122,7 +122,7 @@ def test_a_review_with_a_hidden_message_is_pending(
 ) -> None:
     """While a failed message is hidden, reviews of its prisoner are pending, and reviews of other prisoners are not.
 
-    Once the message must be visible again, no review is pending.
+    Once the message is certainly visible again, no review is pending.
     """
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
     review_id = sandbox.add_review(offender_no, "ENH")

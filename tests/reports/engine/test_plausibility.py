@@ -99,7 +99,7 @@ def test_a_third_without_levels_fails_the_run_even_if_they_are_few(
 
 
 def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If most prisoners vanish from the list, the run fails, even if the total agrees with the rows of the list.
+    """If most prisoners vanish from the list, the run fails, even if the total agrees with the number of rows.
 
     None of them counts as released, and the next run is compared with the last complete one.
     """
@@ -116,7 +116,7 @@ def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_
 
 
 def test_a_list_that_is_just_as_short_a_day_later_is_accepted(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list is suddenly short, runs fail. If it is just as short a day later, a run is complete.
+    """If the list is suddenly short, runs fail. If it is still as short a day later, the next run is complete.
 
     For example, a data refresh in a test environment makes the list short for good.
     """
@@ -208,7 +208,7 @@ def test_one_empty_response_is_one_unread_prisoner(upstream: Sandbox, open_app: 
 def test_a_level_that_is_missing_at_the_recheck_is_unread(
     upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...]
 ) -> None:
-    """If a level that was read at first is missing at the recheck, its prisoner is unread.
+    """If a level that was there at the first reading is missing at the recheck, its prisoner is unread.
 
     The difference does not count as settled.
     """

@@ -263,7 +263,7 @@ def test_a_shard_that_gave_up_rejoins_its_run(upstream: Sandbox, open_app: OpenA
 
 
 def test_last_resumes_an_incomplete_run_and_reports_it_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """With `resume=LAST`, a run begins, is resumed while it is incomplete, and after that the next run begins.
+    """With `resume=LAST`, a run is resumed while it is incomplete. Once it is complete, the next run begins.
 
     An incomplete result is reported only once, although the run is resumed again. The complete result is reported too.
     """

@@ -93,7 +93,7 @@ def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> Non
 
 
 def test_a_killed_run_keeps_its_finished_pages(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """When a killed run is resumed, prisoners on finished pages are read again only if they differ.
+    """When a killed run is resumed, prisoners on finished pages are read again only if their levels differ.
 
     The resumed run finds every difference.
     """

@@ -1,4 +1,4 @@
-"""The page, the email and Slack say what an unfinished run knows and does not know, and give no all-clear."""
+"""The page, the email and Slack say what is known after an unfinished run and what is not, and give no all-clear."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_report_of_a_run_that_compared_nobody_claims_nothing(upstream: Sandb
 
 
 def test_the_report_of_a_run_that_gave_up_shows_what_it_saw(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The report of a failed run says how many prisoners it compared, how many differ, and how many are unread."""
+    """The report of a failed run says how many prisoners the run compared, how many differ, and how many are unread."""
     upstream.reset(prisoners=300)
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
     result = result_of(open_app().reconcile())
@@ -119,7 +119,7 @@ def test_the_differences_of_a_failed_run_are_not_a_total() -> None:
 
 
 def test_the_headline_mentions_a_missing_page(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a page of the list is missing and no prisoner on the other pages differs, the headline says both."""
+    """If a page of the list is missing and no levels on the other pages differ, the headline says both."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
     result = result_of(open_app().reconcile())

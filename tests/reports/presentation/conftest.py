@@ -27,7 +27,7 @@ class Tabs:
         self.complaints: list[str] = []
 
     def open(self, file: Path, fragment: str = "", width: int = 1280, height: int = 900, *, script: bool = True) -> Any:
-        """Opens a file in a tab that the test does not use yet, and returns the tab.
+        """Opens a file in a tab that the test is not yet using, and returns the tab.
 
         `fragment` is added to the address of the file. `script` says whether scripts run.
         """

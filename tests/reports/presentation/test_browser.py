@@ -225,7 +225,7 @@ def test_the_ages_in_the_index_follow_the_clock_of_the_reader(open_page: Any) ->
 
 
 def test_typed_words_filter_the_rows(open_page: Any) -> None:
-    """Typed words filter the rows of a report in any order, and the number of rows left is announced.
+    """Words filter the rows of a report in whatever order they are typed, and the number of rows left is announced.
 
     Escape shows all rows again.
     """
@@ -386,7 +386,7 @@ def test_the_first_screen_shows_the_figures_and_what_to_do(open_page: Any) -> No
 def test_a_missing_browser_fails_the_tests_on_a_build_server(
     tmp_path: Path, ci: str, ends: type[BaseException]
 ) -> None:
-    """On a build server, a missing browser fails the tests, since nobody would notice that they were skipped.
+    """On a build server, a missing browser fails the tests, since otherwise nobody would notice that they were skipped.
 
     Elsewhere, the tests are skipped.
     """

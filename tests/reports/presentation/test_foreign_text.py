@@ -144,7 +144,7 @@ def test_masked_texts_have_no_whole_number() -> None:
     ],
 )
 def test_numbers_in_upstream_errors_are_masked(path: str) -> None:
-    """In masked messages, booking ids and prisoner numbers are masked, however the error of a service writes them."""
+    """In masked messages, booking ids and prisoner numbers are masked, however a service writes them in an error."""
     why = f"nomis: GET {path}: status 503: booking 714893 is busy"
     bad = mismatch(1, diagnosis=None, evidence_missing=why)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
@@ -202,7 +202,7 @@ def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
 
 
 def test_no_property_makes_an_alert_too_long_for_slack() -> None:
-    """In an alert, a text from a service that is too long for Slack is cut, and the command is kept."""
+    """In an alert, a text from a service is cut if it is too long for Slack, and the command is kept."""
     payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}
     text = alert_message(payload, "Production", Masking()).text
     assert len(text) <= LONGEST_MESSAGE

@@ -242,7 +242,7 @@ def test_both_values_of_each_differing_field_are_shown() -> None:
 def test_the_page_counts_kinds_fields_prisons_and_causes() -> None:
     """A report counts differences by kind, prison and cause.
 
-    It also counts them by field if both sides have the record.
+    It also counts by field the differences in records that both sides have.
     """
     text = text_of(render_report(visit_result(7)))
     for part in (
@@ -343,7 +343,7 @@ def test_a_record_on_one_side_shows_some_of_its_values() -> None:
 
 
 def test_each_number_in_a_key_is_named() -> None:
-    """If a key has several columns, the name of the column is before each number in Slack.
+    """If a key has several columns, Slack shows the name of the column before each number.
 
     This holds even if another number is missing.
     """

@@ -127,7 +127,7 @@ def test_uncounted_differences_are_mentioned() -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 3, 400])
 def test_every_mismatch_is_shown_with_its_evidence(number: int) -> None:
-    """A report has a row for every mismatch, with the probable cause, both histories, and all that fixes it.
+    """A report has a row for every mismatch, with the probable cause, both histories, and everything that fixes it.
 
     The histories are one table, which starts with the newest record.
     """
@@ -288,7 +288,7 @@ def test_each_alert_has_the_text_of_the_runbook(event: str, title: str) -> None:
 
 
 def with_failure() -> IncentiveResult:
-    """The result of a failed run, with everything that its page may show."""
+    """The result of a failed run, with everything that its page can show."""
     return with_everything().model_copy(update={"status": "failed", "failure": "NOMIS did not answer"})
 
 
@@ -312,7 +312,7 @@ def test_pages_are_valid(name: str) -> None:
     """A strict parser finds no fault in a report, the index or an email.
 
     Table parts have no roles, ids are unique, and every label refers to an element. Only the email has layout tables,
-    which old mail clients need, with `role="presentation"`.
+    which old mail clients need. They have `role="presentation"`.
     """
     page = PAGES[name]()
     html5lib.HTMLParser(strict=True).parse(page)

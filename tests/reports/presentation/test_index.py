@@ -93,7 +93,7 @@ def test_screen_readers_read_the_figures_of_the_small_trend() -> None:
 def test_a_card_says_what_to_do_first() -> None:
     """A card in the index says what to do first, who does it, for how many differences, and whether there is more.
 
-    What needs no action does not count. If nothing differs, the card says nothing about actions.
+    A difference that needs no action is not counted. If nothing differs, the card says nothing about actions.
     """
     result = made_result(12)
     page = render_index({}, [ended_run(result.run_id)], {result.run_id: result}, "Production", STARTED)

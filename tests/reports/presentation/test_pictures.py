@@ -112,7 +112,7 @@ def test_differences_are_counted_by_age() -> None:
 
 
 def test_each_prison_has_a_rate_per_thousand() -> None:
-    """Each prison has a number of differences per thousand, even if hardly anybody there differs.
+    """Each prison has a number of differences per thousand, even if hardly any levels there differ.
 
     A prison where nobody was compared has no such rate.
     """
@@ -149,7 +149,7 @@ def test_causes_are_grouped_by_the_team_that_acts() -> None:
 
 
 def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMismatch:
-    """A mismatch with these levels, of which None means that the side has no level."""
+    """A mismatch with these levels. A level of None means that the side has no level."""
     made = mismatch(number)
     assert made.nomis is not None
     sides = {"nomis": nomis, "dps": dps}
@@ -162,7 +162,7 @@ def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMis
 def test_the_picture_shows_which_level_is_higher() -> None:
     """The picture of the levels counts differences by which side is higher, and by how many levels.
 
-    It begins with the levels that are far higher in NOMIS. Levels that cannot be compared are separate.
+    It begins with those whose level is far higher in NOMIS. Differences whose levels cannot be compared are separate.
 
     Standard is the level after Basic: DPS no longer awards Entry, which NOMIS has in between.
     """

@@ -115,7 +115,8 @@ def test_a_shared_command_is_shown_once() -> None:
 def test_each_row_has_its_commands_if_none_is_shared() -> None:
     """If no single command fixes all differences of a group, the commands of one row are shown with its number.
 
-    If a command can fix all differences with a cause, that command is shown instead, after those that the rows share.
+    If a command can fix all differences with a cause, that command is shown instead, after the commands that the rows
+    share.
     """
     (several,) = actions(
         visit(0, "Remove it.", "prisoner-to-nomis duplicates remove visit 12 --of 11"),
@@ -211,7 +212,7 @@ def test_a_run_is_compared_with_the_last_complete_one() -> None:
 
 @pytest.mark.parametrize("chosen", [{"offender_nos": ["A1234BC"]}, {"prisons": ["LEI"]}, {"days_chosen": True}])
 def test_a_run_over_part_of_the_records_is_not_compared(chosen: dict[str, object]) -> None:
-    """A run over chosen prisoners, prisons or days is not compared with the number of differences among everyone."""
+    """A run over chosen prisoners, prisons or days is not compared with an earlier run over everyone."""
     assert what_to_do(made_result(11).model_copy(update={"parameters": chosen})).change == ""
 
 
@@ -239,7 +240,7 @@ def test_a_jump_since_last_week_raises_the_severity(found: int, earlier: list[tu
 
 
 def test_a_jump_needs_a_person_even_if_no_difference_does() -> None:
-    """A jump makes a run `medium`, since somebody has to look for the cause, even if no difference needs action."""
+    """Even if no difference needs action, a jump makes a run `medium`, since somebody has to look for the cause."""
     idle = tuple(visit(number, "There is nothing to do.", who="nobody") for number in range(12))
     assert what_to_do(with_trend(visit_result(0, mismatches=idle), (7, 12))).severity is Severity.INFO
     assert what_to_do(with_trend(visit_result(0, mismatches=idle), (7, 1))).severity is Severity.MEDIUM
@@ -295,7 +296,7 @@ def test_page_and_messages_say_why_in_each_group() -> None:
 
 
 def test_a_new_difference_of_adjustments_is_serious() -> None:
-    """A new difference of adjustments is serious, since release dates depend on them.
+    """A new difference of adjustments is serious, since release dates depend on adjustments.
 
     A known difference is not serious.
     """

@@ -86,7 +86,10 @@ class Program:
         self._process = process
 
     def run(self, *arguments: str) -> tuple[int, Any, str]:
-        """Runs a command with `--json`. Returns its exit code, the JSON that it printed, or None, and its stderr."""
+        """Runs a command with `--json`.
+
+        Returns its exit code, the JSON that it printed (None if it printed none), and its stderr.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         command = {"arguments": [*arguments, "--json"], "environment": self.environment}
@@ -165,7 +168,7 @@ def test_only_the_registry_names_a_reconciliation(program: Program) -> None:
 
 
 def test_the_example_runs_from_the_command_to_the_report(program: Program) -> None:
-    """`reconcile pay-bands` finds both differences, tracks an event for each, and makes a report.
+    """`reconcile pay-bands` finds the two differences, tracks an event for each, and makes a report.
 
     A second run recognises that one difference persists and the other is resolved. `reconcile list` then shows the
     second run.
@@ -193,7 +196,7 @@ def test_the_example_runs_from_the_command_to_the_report(program: Program) -> No
 
 
 def test_only_the_chosen_prison_is_compared(program: Program) -> None:
-    """`--prison` restricts the run to that prison. `--prisoner` is refused, since this run compares whole prisons."""
+    """`--prison` restricts a run to one prison. `--prisoner` is refused, since a run compares whole prisons."""
     code, found, _ = program.run("reconcile", "pay-bands", "--prison", "LEI")
     assert (code, found["compared"], [each["bookingId"] for each in found["mismatches"]]) == (0, 1, [3])
     code, found, error = program.run("reconcile", "pay-bands", "--prisoner", "A1234BC")
@@ -202,7 +205,7 @@ def test_only_the_chosen_prison_is_compared(program: Program) -> None:
 
 
 def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program) -> None:
-    """If a prison cannot be read, the other prison is compared, and the run is incomplete.
+    """If one of two prisons cannot be read, the other is compared, and the run is incomplete.
 
     The command exits with 1, and an error event names the prison.
     """

@@ -195,7 +195,7 @@ def test_a_run_against_services_without_the_counts_fails(
 
 
 def test_a_prisoner_who_moves_between_list_and_read_is_left_out(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a prisoner leaves after the listing, but before the booking is read, the suspended allocation is left out."""
+    """A suspended allocation is left out if its prisoner leaves after the listing, but before the booking is read."""
     upstream.reset(prisoners=150, prisons=24, plant=["suspended-allocations"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["suspended-allocations"]
     (leaves,) = [each["key"][1] for each in planted if each["cause"] == "leaves after listing"]

@@ -187,7 +187,7 @@ def test_the_worked_example_has_the_expected_differences(upstream: Sandbox, make
 
 
 def test_the_frame_has_the_documented_columns(upstream: Sandbox, make: Make) -> None:
-    """The frame has the declared columns and dtypes, and a row for each booking, with and without adjustments."""
+    """The frame has the declared columns and dtypes, and a row for each booking, whether or not it has adjustments."""
     reconciliation, reads = make(), PlainReads()
     expected = columns_of(AdjustmentReconciliation)
     for prepare in (lambda: None, lambda: worked_example(upstream)):

@@ -51,7 +51,7 @@ def found(result: ReconciliationResult) -> dict[int, str]:
 def test_the_worked_example_is_tracked_as_before(upstream: Sandbox, open_app: OpenApp) -> None:
     """In the worked example, the events have the names and properties that the replaced service tracked.
 
-    Only the number of differences in days is new.
+    Only the property `days-mismatch-count` is new.
     """
     booking_id, offender_no = worked_example(upstream)
     app = open_app()
@@ -124,7 +124,7 @@ def test_a_gap_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) ->
 def test_an_unread_adjustment_of_a_window_is_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
     """If an adjustment created since the first day cannot be read, the run is incomplete.
 
-    Once it can be read, a resumed run has the result of an undisturbed run.
+    Once it can be read, a resumed run has the same result as an undisturbed run.
     """
     since = (london_now() - timedelta(days=100)).date()
     windowed(upstream, 100, "2023")

@@ -58,7 +58,7 @@ def test_a_suspended_allocation_elsewhere_does_not_differ(upstream: Sandbox, loc
 
 
 def test_a_booking_that_nomis_does_not_know_is_reported(upstream: Sandbox) -> None:
-    """A booking that NOMIS does not have is reported, with that cause, and without its prisoner number and location."""
+    """A booking that NOMIS does not have is reported with that cause, but without a prisoner number or a location."""
     respond_with_counts(upstream, {}, {1301002: 1}, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream)
     with open_reconciliation(SuspendedAllocations, upstream) as suspended:
@@ -185,7 +185,7 @@ def test_a_recheck_reads_only_prisons_with_differences(upstream: Sandbox) -> Non
     ],
 )
 def test_an_implausible_response_leaves_the_prison_unread(upstream: Sandbox, service: str, body: object) -> None:
-    """A response with another prison, a repeated booking, a negative count or no list raises an error."""
+    """A response for another prison, or with a repeated booking, a negative count or no list, raises an error."""
     respond_with_counts(upstream, {1: 1}, {1: 1})
     upstream.clear_faults()
     path = NOMIS_LIST if service == "nomis" else "^/synchronisation/reconciliation/allocations/LEI$"

@@ -191,7 +191,7 @@ def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[N
 def test_missing_and_equal_end_times_agree(nomis: str | None, dps: str | None, same: bool) -> None:
     """An appointment without an end in NOMIS agrees with one in DPS that has no end or lasts one hour.
 
-    One that ends when it starts in NOMIS agrees with one without an end in DPS.
+    One whose end in NOMIS equals its start agrees with one that has no end in DPS.
     """
     end = None if nomis is None else datetime.combine(DAY, time.fromisoformat(nomis))
     record = RECORD.model_copy(update={"end_date_time": end})

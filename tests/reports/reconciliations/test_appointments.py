@@ -184,7 +184,7 @@ def test_locations_are_translated_or_in_a_cell(upstream: Sandbox, open_app: Open
 def test_a_mapping_to_a_missing_record_is_a_difference(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], caller: Any
 ) -> None:
-    """If only one of the mapped records exists, the mapping is a difference.
+    """If only one of two mapped records exists, the mapping is a difference.
 
     If neither record exists, there is no difference.
     """
@@ -318,9 +318,9 @@ def test_a_prison_that_dps_does_not_search_is_a_gap(
 
 
 def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """DPS refuses to search a whole month at once, so a longer window is searched in parts.
+    """DPS refuses to search a whole month at once, so a window of a month or more is searched in parts.
 
-    Its first and last days are included.
+    The first and the last day of the window are included.
     """
     first, last = date(2026, 1, 31), date(2026, 4, 1)
     for number, day in enumerate((first - timedelta(days=1), first, last, last + timedelta(days=1)), start=71):

@@ -63,7 +63,7 @@ def review(
 
 
 def evidence(records: list[IepRecord], reviews: list[Review], **more: object) -> Evidence:
-    """Evidence with these NOMIS records, the current one first, and DPS reviews, the newest first."""
+    """Evidence with these NOMIS records, the current one first, and these DPS reviews, the newest first."""
     summary = None
     if reviews:
         newest = reviews[0]
@@ -193,7 +193,7 @@ def test_the_first_matching_row_gives_the_cause(number: int, side: str, case: Ev
 def test_the_missed_received_event_is_proposed() -> None:
     """If DPS missed a transfer, the command that publishes the received event again is proposed.
 
-    The NOMIS record gives the reason of the event by its module, and the prison and the time.
+    The NOMIS record gives the prison and the time of the event, and the module of that record gives the reason.
     """
     assert diagnose(MISSED).commands == (
         (
@@ -224,7 +224,8 @@ def test_only_the_duplicate_records_are_to_be_deleted() -> None:
 def test_the_module_gives_the_reason(module: str, earlier: bool, reason: str) -> None:
     """If DPS has a review, the screen that made the NOMIS record decides between a transfer and an admission.
 
-    Without a review, it was an admission. If the booking has an earlier record or review, this was a readmission.
+    Without a review, the arrival counts as an admission. If the booking has an earlier record or review, an admission
+    counts as a readmission.
     """
     at = "2023-01-02T10:00:00" if earlier else "2023-05-20T10:00:00"
     case = evidence(
@@ -255,7 +256,7 @@ def test_a_record_that_is_not_an_arrival_needs_no_event(module: str | None) -> N
 
 
 def test_a_review_belongs_to_an_arrival_within_the_set_hours() -> None:
-    """A review of one evening belongs to an arrival on the next morning if the set hours cover the time in between."""
+    """An evening review belongs to an arrival the next morning if the hours in between are within the set limit."""
     case = evidence(
         [
             record(7, "STD", "2023-05-20T06:00:00", "OIDITRAN", "LEI"),
@@ -269,9 +270,9 @@ def test_a_review_belongs_to_an_arrival_within_the_set_hours() -> None:
 
 
 def test_a_repair_that_would_not_become_current_is_not_proposed() -> None:
-    """A repair that would be dated before the wrong record is not proposed; the deletion of that record is requested.
+    """A repair that would be dated before the wrong record is not proposed.
 
-    A repair of the same day is proposed.
+    Instead, the deletion of that record is requested. A repair of the same day is proposed.
     """
     deleted = evidence(
         [record(3, "STD", "2023-05-20T10:00:00")],
@@ -288,7 +289,7 @@ def test_a_repair_that_would_not_become_current_is_not_proposed() -> None:
 
 
 def test_no_repair_is_proposed_while_the_message_may_be_pending() -> None:
-    """No repair is proposed while the message of the review may be pending, since NOMIS would get the review twice."""
+    """While the message about the review may be pending, no repair is proposed: NOMIS would get the review twice."""
     lost = evidence([], [review(70, "STD", "2023-05-20T10:00:00")])
     assert diagnose(lost).commands[:2] == (
         "prisoner-to-nomis dlq show incentive",

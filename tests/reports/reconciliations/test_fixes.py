@@ -34,7 +34,7 @@ def test_a_repair_behind_a_later_record_has_an_objection(upstream: Sandbox, open
 def test_fixes_that_are_not_possible_are_refused(upstream: Sandbox, open_app: OpenApp) -> None:
     """Fixes for a reason that leads to no review, a prisoner without a DPS review and an unknown prisoner are refused.
 
-    A received event that is dated before the current record has an objection.
+    There is an objection to a received event that is dated before the current record.
     """
     upstream.reset(prisoners=60, mismatches={"3": 1})
     services = open_app().services

@@ -66,7 +66,7 @@ def test_every_active_booking_is_listed_once(upstream: Sandbox, open_app: OpenAp
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_everyone_who_stays_is_listed_while_others_move(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """If prisoners are released and received after every page, everyone who stays active is listed exactly once."""
+    """If prisoners come and go after each page is read, everyone who stays active is listed exactly once."""
     upstream.reset(prisoners=400, seed=seed, moving=2)
     before = bookings(upstream)
     nomis = open_app().services.nomis

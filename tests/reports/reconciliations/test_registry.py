@@ -28,7 +28,7 @@ def test_each_reconciliation_matches_its_entry(entry: Entry) -> None:
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
 def test_each_reconciliation_has_a_frame_that_can_be_compared(entry: Entry) -> None:
-    """The columns of each reconciliation have different names, and an empty frame of them has no differences."""
+    """The columns of each reconciliation have different names. An empty frame with these columns has no differences."""
     kind = entry.load()
     columns = columns_of(kind)
     names = [*kind.key, *(f"{side}_{field.name}" for field in kind.fields for side in ("nomis", "dps")), *kind.extra]

@@ -42,7 +42,7 @@ def bookings(reading: Reading) -> set[int]:
 
 
 def test_a_confirmed_difference_stays_if_the_list_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list of prisoners cannot be read, differences stay, and the log says that no release was checked."""
+    """If the list of prisoners cannot be read, differences stay, and the log says that releases were not checked."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
     upstream.fault("nomis", "GET", LIST, kind="status", status=400)
     with capture_logs() as logs, reread_planted(upstream, open_app()) as (planted, found):

@@ -1,4 +1,4 @@
-"""The comparison of visits, checked against plain Python, and the references that the comments in NOMIS name."""
+"""The comparison of visits, checked against plain Python, and the references in NOMIS comments."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_a_comment_may_have_no_reference(comments: list[str | None]) -> None:
 @FEW
 @given(st.lists(st.lists(st.text("abc123", min_size=1), min_size=2, max_size=5).map("-".join), max_size=20))
 def test_a_reference_of_another_form_is_used_unchanged(texts: list[str]) -> None:
-    """A reference of another form is used unchanged, since the mapping decides which visit it names."""
+    """A reference in an unusual form is used unchanged, since the mapping decides which visit it names."""
     assert _references_in([f"DPS booking reference: {text} and more" for text in texts]) == texts
 
 

@@ -58,7 +58,10 @@ def test_a_visit_that_moves_to_a_page_already_read_is_compared(visit_setup: Visi
 
 
 def test_a_gateway_does_not_shorten_the_list_of_prisons(visit_setup: VisitSetup) -> None:
-    """A gateway's 404 is an error. Only a 404 of the service means an older version with a shorter list of prisons."""
+    """A gateway's 404 is an error.
+
+    Only a 404 from the service means an older version with a shorter list of prisons.
+    """
     path = "/config/prisons/user-type/PUBLIC/supported"
     visit_setup.sandbox.fault("visits", path=path, kind="status", status=404, body="<html>not here</html>")
     visit_setup.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
@@ -124,7 +127,7 @@ def test_an_invalid_visit_in_the_list_is_unread(visit_setup: VisitSetup) -> None
 
 @pytest.mark.parametrize("service", ["visits", "nomis"])
 def test_a_missing_route_ends_the_comparison_of_visits(visit_setup: VisitSetup, service: str) -> None:
-    """If a service lacks a route, the comparison raises an error that shows this, and nothing counts as equal."""
+    """If a service lacks a route, the comparison raises an error that says so, and nothing counts as equal."""
     visit_setup.book("aa-aa", TODAY)
     visit_setup.write("aa-aa")
     path = {"visits": r"/visits/search", "nomis": r"/visits/\d+$"}[service]
