@@ -72,7 +72,12 @@ def at(body: dict[str, Any]) -> str:
 
 
 def test_appointments_are_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -> None:
-    """A search by booking, room and start finds every matching appointment, with its event id."""
+    """A search by booking, room and start finds every matching appointment and no other, with its event id."""
+    person, *others = caller.sandbox.prisoners()
+    other = next(each for each in others if each["prisonId"] == person["prisonId"])
+    room = caller.sandbox.control("GET", f"/locations/{person['prisonId']}")[1]["id"]
+    for change in ({"startTime": "09:15"}, {"internalLocationId": room}, {"bookingId": other["bookingId"]}):
+        create(caller, body | change)
     assert caller.get("nomis", at(body)) == []
     events = [create(caller, body), create(caller, body)]
     assert [each["eventId"] for each in caller.get("nomis", at(body))] == events

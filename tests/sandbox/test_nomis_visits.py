@@ -136,12 +136,20 @@ def test_visit_orders_change_the_balance(caller: Caller, person: dict[str, Any])
 
     A visit to a prisoner on remand uses no visit order.
     """
+    path = f"/prisoners/{person['offenderNo']}/visit-balance"
+    balances = [caller.get("nomis", path)]
     first = create(caller, person)
+    balances.append(caller.get("nomis", path))
     second = create(caller, person)
+    balances.append(caller.get("nomis", path))
     orders = {each["id"]: each["order"] for each in caller.sandbox.nomis("visit")}
     assert [orders[each]["kind"] for each in (first, second)] == ["PVO", "VO"]
     assert orders[first]["expires"] == "2030-06-19"
     cancel(caller, person, first, "ADMIN")
+    balances.append(caller.get("nomis", path))
+    ordinary = [each["remainingVisitOrders"] - balances[0]["remainingVisitOrders"] for each in balances]
+    assert ordinary == [0, 0, -1, -1]
+    assert [each["remainingPrivilegedVisitOrders"] for each in balances] == [1, 0, 0, 1]
     third = create(caller, person)
     orders = {each["id"]: each["order"] for each in caller.sandbox.nomis("visit")}
     assert (orders[first]["status"], orders[third]["kind"]) == ("CANC", "PVO")
@@ -153,6 +161,10 @@ def test_visit_orders_change_the_balance(caller: Caller, person: dict[str, Any])
 def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> None:
     """The list of visits is filtered by prison, by type, and by when they were created rather than when they start."""
     visits = [create(caller, person) for _ in range(3)]
+    other = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
+    elsewhere = create(caller, other)
+    listed = caller.get("nomis", f"/visits/ids?prisonIds={other['prisonId']}")
+    assert [each["visitId"] for each in listed["content"]] == [elsewhere]
     listed = caller.get("nomis", f"/visits/ids?prisonIds={person['prisonId']}&fromDateTime=2023-01-01T00:00:00&size=2")
     assert [each["visitId"] for each in listed["content"]] == visits[:2]
     assert listed["totalElements"] == 3
@@ -165,11 +177,17 @@ def test_each_generation_has_its_rooms(quiet_sandbox: Sandbox) -> None:
 
     Today, one NOMIS room stands for all rooms with the same restriction.
     """
-    for generation, room in (("2023", "-VSIP-MAIN-HALL-SOC"), ("today", "-VISITS-VSIP_SOC")):
+    for generation, rooms in (
+        ("2023", ["-VSIP-MAIN-HALL-SOC", "-VSIP-VIDEO-LINK-SOC", "-VSIP-VIDEO-LINK-CLO"]),
+        ("today", ["-VISITS-VSIP_SOC", "-VISITS-VSIP_SOC", "-VISITS-VSIP_CLO"]),
+    ):
         quiet_sandbox.reset(prisoners=20, generation=generation)
         caller, person = Caller(quiet_sandbox), quiet_sandbox.prisoners()[0]
-        visit = caller.get("nomis", f"/visits/{create(caller, person)}")
-        assert visit["agencyInternalLocation"]["code"] == f"{person['prisonId']}{room}"
+        codes = []
+        for room, restriction in (("Visits Main Hall", "OPEN"), ("Video Link", "OPEN"), ("Video Link", "CLOSED")):
+            visit = create(caller, person, room=room, openClosedStatus=restriction)
+            codes.append(caller.get("nomis", f"/visits/{visit}")["agencyInternalLocation"]["code"])
+        assert codes == [f"{person['prisonId']}{room}" for room in rooms]
 
 
 def test_the_balance_of_a_prisoner_may_be_missing(caller: Caller, person: dict[str, Any]) -> None:
