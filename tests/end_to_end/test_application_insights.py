@@ -1,4 +1,4 @@
-"""Every telemetry event arrives at Application Insights, with the operation of its message or run."""
+"""Every telemetry event arrives at Application Insights, with the operation id of its message or run."""
 
 import json
 from collections import Counter
@@ -39,7 +39,7 @@ def arrived(app: App) -> Counter[str]:
 
 
 def as_text(name: str, properties: dict[str, Any]) -> str:
-    """An event's name and properties as one text."""
+    """An event's name and properties as one string."""
     return json.dumps([name, properties], sort_keys=True)
 
 
@@ -74,7 +74,7 @@ def test_check_tests_the_connection_without_sending_an_event(app: App) -> None:
 
 
 def test_the_events_of_a_message_share_its_operation(app: App) -> None:
-    """All events of a message belong to the trace that its publisher began.
+    """All telemetry events of a message belong to the trace that its publisher began.
 
     The events of a message without a trace share an operation id that no other message has.
     """
@@ -116,7 +116,7 @@ def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
 
 
 def test_a_run_is_one_operation(app: App) -> None:
-    """All events of a reconciliation run share one operation id, which is also on the run's log lines and calls.
+    """All events of a reconciliation run share one operation id, which is also in the run's log lines and calls.
 
     Another run has another operation id.
     """
@@ -209,7 +209,10 @@ def test_without_the_setting_nothing_is_sent(app: App) -> None:
 
 @pytest.mark.parametrize("text", ["InstrumentationKey=x", "IngestionEndpoint=https://host.example/", "nonsense"])
 def test_an_invalid_connection_string_is_refused(app: App, text: str) -> None:
-    """The error about an invalid connection string names the setting and what it must contain, but not the value."""
+    """The error about an invalid connection string names the setting but does not show its value.
+
+    It says what the setting must contain.
+    """
     ended = app.run("drain", "visit", APPLICATIONINSIGHTS_CONNECTION_STRING=text)
     assert ended.code == 2
     assert "APPLICATIONINSIGHTS_CONNECTION_STRING: give InstrumentationKey=<uuid>" in ended.err

@@ -22,7 +22,7 @@ def test_a_short_storm_on_sqlite(running_sandbox: Sandbox, tmp_path: Path) -> No
 
 
 def test_a_small_backlog_for_two_processes(running_sandbox: Sandbox, tmp_path: Path) -> None:
-    """Without faults, no message becomes a dead letter, even if two processes handle events of the same record."""
+    """Without faults, no message becomes a dead letter, even if two processes handle events about the same record."""
     running_sandbox.reset(prisoners=200, seed=6, nomis_duplicates=True)
     result = chaos_backlog.run(Backlog(seed=6, events=240, database="sqlite"), tmp_path, running_sandbox)
     assert result.verdict.violations == []

@@ -76,7 +76,7 @@ def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
     ],
 )
 def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, name: str, words: str) -> None:
-    """A login page with status 200 does not count as a valid response from the service."""
+    """A login page with status 200 does not count as a valid response from a service."""
     sandbox.fault("*", path=path, kind="status", status=200, text="<html>Sign in</html>")
     checked = installed.run("check", "--json")
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
@@ -139,7 +139,7 @@ def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
 
 
 def test_services_without_a_token_share_one_line(installed: App, sandbox: Sandbox) -> None:
-    """`check` shows all services without a token on one line, above the lines that are ok.
+    """`check` shows all services without a token on one line, above the lines of the parts that are ok.
 
     The last line says how many checks are down and names them.
     """
@@ -193,7 +193,7 @@ def test_a_bucket_that_is_not_there_is_named(installed: App) -> None:
 
 @pytest.mark.parametrize("response", ["unknown_method", "not found"])
 def test_a_slack_that_cannot_check_tokens_is_not_down(installed: App, sandbox: Sandbox, response: str) -> None:
-    """If the Slack address responds but cannot check tokens, `check` shows only that a token is given."""
+    """If the server at the Slack address responds but cannot check tokens, `check` shows only that a token is given."""
     if response == "unknown_method":
         sandbox.fault("slack", path="/api/auth.test", kind="status", status=200, body={"ok": False, "error": response})
     else:
@@ -226,7 +226,7 @@ def test_settings_that_cannot_be_read_end_the_command(bare: App, name: str, valu
 
 
 def test_all_wrong_settings_are_reported_at_once(bare: App) -> None:
-    """All wrong settings are reported together, including those that another part of the program validates."""
+    """All wrong settings are reported together, even if different parts of the program validate them."""
     wrong = {
         "LEASE_SECONDS": "1e300",
         "RECONCILIATION_SCHEDULE": "99 * * * *",

@@ -16,7 +16,7 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, sandbox: Sandbox) -> None:
     """Events on all queues reach NOMIS exactly once, and the summary and the ledger agree.
 
-    The run can be repeated, and its telemetry events are listed by time and by name.
+    The run can be repeated, and its telemetry events are listed in order of time and can be filtered by name.
     """
     installed.make_queues()
     planned = sandbox.traffic(events=40, seed=3)
@@ -78,7 +78,10 @@ def test_sigterm_after_the_last_event_is_not_a_failure(
 def test_a_handler_that_hangs_does_not_hold_the_process(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """If a call is still running after the grace period, its message returns to the queue and the process ends."""
+    """If a call is still running at the end of the grace period after SIGTERM, the process ends.
+
+    The message of the call returns to the queue.
+    """
     installed.make_queues()
     visit_booked(sandbox).publish()
     with held(sandbox, "nomis", "POST") as create:
@@ -101,7 +104,10 @@ def test_failed_message_does_not_fail_the_command(installed: App, sandbox: Sandb
 
 
 def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App, sandbox: Sandbox) -> None:
-    """While NOMIS is down, the drain returns its messages and exits 1. Once NOMIS is up, all of them are applied."""
+    """While NOMIS is down, the drain returns its messages to the queue and exits 1.
+
+    Once NOMIS is up, all of them are applied.
+    """
     installed.make_queues()
     sandbox.traffic(events=30, queues=["visit"])
     sandbox.fault("nomis", kind="status", status=503)
@@ -125,7 +131,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
 
 
 def test_an_outage_is_named_once_for_all_queues(installed: App, sandbox: Sandbox) -> None:
-    """If the outage of one service stops several queues, the command says so once, with the names of the queues."""
+    """If the outage of one service stops the drain of several queues, the command says so once and names the queues."""
     installed.make_queues()
     sandbox.traffic(events=20, queues=["visit", "appointment"])
     with faulty(sandbox, "nomis", kind="status", status=503):

@@ -93,7 +93,7 @@ def test_the_planted_mismatches_are_found_and_reported_once(installed: App, sand
 def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
     installed: App, sandbox: Sandbox, location: str
 ) -> None:
-    """A report location that cannot work counts as a wrong setting.
+    """A report location that cannot be used counts as a wrong setting.
 
     `reconcile` exits 2 with one line, before it reads any prisoner or creates a folder.
     """
@@ -169,7 +169,7 @@ def test_a_report_that_cannot_be_kept_fails_the_command(app: App, monkeypatch: p
 
 
 def test_a_wrong_slack_token_delays_only_the_messages(installed: App, sandbox: Sandbox) -> None:
-    """If Slack refuses the token, a line says that the messages were not sent, and when they will be tried again.
+    """If Slack refuses the token, a line says that the messages were not sent, and when the program will try again.
 
     The report is kept, and the run succeeds.
     """
@@ -231,7 +231,7 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
 def test_stopped_reconciliation_is_resumed(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """A run that is stopped by SIGTERM says how to resume it. The resumed run skips the finished pages."""
+    """A run that is stopped by SIGTERM says how it can be resumed. The resumed run skips the finished pages."""
     sandbox.reset(prisoners=120)
     installed.make_queues()
     settings = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
@@ -252,7 +252,7 @@ def test_stopped_reconciliation_is_resumed(
 def test_a_run_that_waits_for_a_service_can_be_stopped(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand], service: str
 ) -> None:
-    """While a service is down, a signal ends the run promptly, and the run says how to resume it."""
+    """While a service is down, a signal ends a run promptly. The last line of the log says how to resume the run."""
     sandbox.reset(prisoners=60)
     path = {"nomis": "/incentives/booking-id/{booking}/current", "incentives": None}[service]
     sandbox.fault(service, path=path, kind="status", status=503)
@@ -296,7 +296,7 @@ def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox)
 
 
 def test_resuming_with_a_filter_is_bad_usage(installed: App) -> None:
-    """`--resume` with a prison or a prisoner is refused, so that nobody believes that it limits the resumed run."""
+    """`--resume` with a prison or a prisoner is refused, so that nobody thinks that they limit the resumed run."""
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
         run = installed.run("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
         assert (run.code, "leave out --prison, --prisoner and days" in run.err) == (2, True)
@@ -320,7 +320,7 @@ def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
 
 
 def test_the_command_and_the_report_list_the_same_mismatches(installed: App, sandbox: Sandbox) -> None:
-    """The command's table has the same rows, prisoners and causes as the report's page and as its CSV."""
+    """The command's table has the same rows, prisoners and causes as the report's page and CSV."""
     sandbox.reset(prisoners=40, mismatches={"3": 2, "7": 2})
     run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
@@ -344,7 +344,7 @@ def test_the_command_and_the_report_list_the_same_mismatches(installed: App, san
 def test_a_cause_that_could_not_be_read_is_not_shown_as_a_cause(installed: App, sandbox: Sandbox) -> None:
     """If the evidence for a cause cannot be read, the table says so without the path of the failed call.
 
-    The command names another that tries again. `reconcile explain` calls a difference new after the first run that
+    The output names the command that tries again. `reconcile explain` calls a difference new after the first run that
     found it, and persisting after the next.
     """
     sandbox.reset(prisoners=40, mismatches={"7": 2})
@@ -388,7 +388,7 @@ def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
 def test_a_process_that_lost_its_run_ends(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """If another process takes over the run of a suspended process, the latter ends with one line when it wakes."""
+    """If a process is suspended and another takes over its run, the first ends with one line when it wakes."""
     sandbox.reset(prisoners=200)
     sandbox.latency(50, "nomis")
     settings = {

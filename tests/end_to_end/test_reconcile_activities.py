@@ -23,7 +23,7 @@ UNMENDED = {
 
 
 def reset(app: App, **options: Any) -> Sandbox:
-    """Resets the sandbox to a world with planted activities."""
+    """Resets the sandbox to a world with planted differences in allocations and attendances."""
     plant = ["allocations", "suspended-allocations", "attendances"]
     app.sandbox.reset(prisoners=60, prisons=20, plant=plant, every_cause=True, **options)
     app.forget_queues()
@@ -32,7 +32,7 @@ def reset(app: App, **options: Any) -> Sandbox:
 
 
 def keys(found: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
-    """The key of each difference, in order."""
+    """The keys of the differences, sorted."""
     return sorted(tuple(each["key"].values()) for each in found)
 
 
@@ -40,7 +40,7 @@ def keys(found: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
 def test_planted_differences_of_activities_are_found_and_fixed(app: App, name: str) -> None:
     """Exactly the planted differences are reported.
 
-    The proposed commands fix all except those that a person has to fix.
+    The proposed resyncs fix all except those that no command can fix.
     """
     planted = [each for each in reset(app).planted()["reconciliations"][name] if each["outcome"] == "reported"]
     result = app.read_json("reconcile", name, "--no-notify")

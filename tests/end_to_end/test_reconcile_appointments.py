@@ -16,7 +16,7 @@ PREFIX = "appointments-reports-reconciliation"
 
 
 def reset(app: App, plant: Sequence[str] = ("appointments",), **options: Any) -> Sandbox:
-    """Resets the sandbox to a world with planted appointments."""
+    """Resets the sandbox to a world with planted differences, by default in appointments."""
     app.sandbox.reset(prisoners=40, prisons=20, plant=list(plant), every_cause=True, **options)
     app.forget_queues()
     app.make_queues()
@@ -95,7 +95,7 @@ def test_a_run_that_lost_a_page_is_resumed(app: App) -> None:
 def test_services_of_2023_need_the_prisons_in_the_setting(app: App) -> None:
     """With services of 2023, the prisons in APPOINTMENT_PRISONS are compared.
 
-    If none is set, the run fails and says why.
+    If the setting is empty, the run fails and says why.
     """
     sandbox = reset(app, generation="2023")
     ended = app.run("reconcile", "appointments", "--no-notify")

@@ -40,7 +40,7 @@ def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed:
 def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> None:
     """The day that is chosen with `--date` is recorded with the run, and a repeat of the run uses the same day.
 
-    Such a run is not shown as the last run of the reconciliation.
+    A run of a chosen day is not shown as the last run of the reconciliation.
     """
     sandbox.reset(prisoners=60, prisons=24, plant=["attendances"], every_cause=True)
     installed.make_queues()

@@ -1,4 +1,4 @@
-"""The runbook on creations whose outcome is unknown: the alerts, a person's search, and both ways of settling them."""
+"""The runbook on creations whose outcome is unknown: the alerts, a person's search, and both ways to settle them."""
 
 from dataclasses import replace
 
@@ -146,14 +146,14 @@ def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sand
 
 
 def lose_create_of_mapped_record(app: App, event: DpsEvent, *, applied: bool) -> str:
-    """Sends a create that gets no response, while another installation creates and maps the same record.
+    """Sends a create that gets no response, after which another installation creates and maps the same record.
 
     Returns the id of the open creation.
     """
     lose(app, event, applied=applied)
     app.use_new_database("second")
     event.publish()
-    # The message that sent the create is also received, and now counts as a duplicate.
+    # The message that caused the create is also received, and now counts as a duplicate.
     assert app.drain("activity")["applied"] == 1
     app.use_database("app")
     event.publish()
@@ -164,7 +164,7 @@ def lose_create_of_mapped_record(app: App, event: DpsEvent, *, applied: bool) ->
 
 
 def test_a_second_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
-    """If a person finds a second record as well as the mapped one, it becomes a duplicate.
+    """If a person finds a second record as well as the mapped one, the second record becomes a duplicate.
 
     `duplicates resolve` removes it.
     """
@@ -307,7 +307,7 @@ def change(app: App, queue: str, made: dict[str, object]) -> None:
 def test_a_record_that_differs_from_the_request_is_not_mapped(app: App, sandbox: Sandbox, queue: str) -> None:
     """`creations settle` refuses to map a NOMIS record that differs from the request.
 
-    With `--although-different` it maps the record, and records the differences.
+    With `--although-different`, it maps the record, and records the differences.
     """
     lose(app, MAKERS[queue](sandbox), applied=True)
     kind, number = NUMBERS[queue]

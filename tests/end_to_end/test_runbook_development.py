@@ -12,7 +12,7 @@ ALLOWED = {"FEATURE_EVENT_DELETEALL": "true", "ENVIRONMENT_NAME": "dev"}
 
 @pytest.mark.parametrize("group", ["activities", "appointments"])
 def test_delete_all_refuses_without_its_switch_and_in_production(app: App, group: str) -> None:
-    """The delete-all commands are refused unless their switch is on. In production they are always refused."""
+    """The delete-all commands are refused unless their switch is on. In production, they are always refused."""
     off = app.run(group, "delete-all", "--yes", ENVIRONMENT_NAME="dev")
     assert (off.code, "FEATURE_EVENT_DELETEALL=true" in off.error) == (2, True)
     production = app.run(group, "delete-all", "--yes", FEATURE_EVENT_DELETEALL="true")
@@ -41,7 +41,7 @@ def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
 def test_delete_all_continues_after_errors(app: App, sandbox: Sandbox) -> None:
     """If `appointments delete-all` cannot delete an appointment, it reports this and leaves the mapping.
 
-    It still deletes the other appointment, and exits 1.
+    It still deletes the other appointments, and exits 1.
     """
     for event in (appointment_created(sandbox), appointment_created(sandbox)):
         event.publish()

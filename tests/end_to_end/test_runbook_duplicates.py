@@ -46,7 +46,7 @@ def plant(app: App, event: DpsEvent) -> int:
 
 
 def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
-    """Of two NOMIS visits for the same DPS visit, `duplicates resolve` cancels the unmapped one as ADMIN.
+    """Of two NOMIS visits for the same DPS visit, `duplicates resolve` cancels the unmapped one with the outcome ADMIN.
 
     It reads the visit again to verify the cancellation, and records the action.
     """
@@ -110,7 +110,7 @@ def test_duplicate_adjustment_is_deleted(app: App, sandbox: Sandbox) -> None:
 
 
 def change_adjustment(app: App, number: int, days: int) -> None:
-    """Changes an adjustment of a key date as another user."""
+    """Changes a key-date adjustment as another user."""
     body = {
         "adjustmentTypeCode": "ADA",
         "adjustmentDate": "2023-05-20",

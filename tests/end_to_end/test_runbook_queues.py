@@ -42,7 +42,7 @@ def test_the_housekeeping_retries_a_recoverable_failure(app: App, sandbox: Sandb
 def test_unrecoverable_failure_is_exported_and_purged(app: App, sandbox: Sandbox, tmp_path: Path) -> None:
     """`dlq show` says why a message can never succeed.
 
-    If the operator confirms, `dlq purge` writes the message to a file and removes it.
+    If the operator confirms, `dlq purge` writes the message to a file and removes it from the queue.
     """
     sandbox.publish("prison-visit.booked", {"reference": "rolled-back"}, "A1234BC")
     app.drain_out("visit")
@@ -104,7 +104,7 @@ def test_mapping_retries_are_purged_only_with_the_option(app: App, sandbox: Sand
 
 
 def test_event_type_is_switched_off(app: App, sandbox: Sandbox) -> None:
-    """While the switch of an event type is off, its events are acknowledged and lost.
+    """While the switch of an event type is off, events of this type are acknowledged and lost.
 
     Once the switch is on again, new events are handled.
     """
@@ -116,7 +116,7 @@ def test_event_type_is_switched_off(app: App, sandbox: Sandbox) -> None:
 
 
 def test_messages_wait_while_the_client_lacks_its_role(app: App, sandbox: Sandbox) -> None:
-    """Messages stay on their queue while the client lacks its role, and are handled once it has the role again."""
+    """Messages stay on their queue while the client lacks a required role, and are handled once the role is granted."""
     review_inserted(sandbox).publish()
     sandbox.grant("nomis", ["NOMIS_VISITS"])
     for _ in range(4):

@@ -34,7 +34,7 @@ MAPPED: dict[str, tuple[Make, str, str]] = {
     "appointment": (appointment_created, "appointment", "appointments"),
     "adjustment": (adjustment_inserted, "adjustment", "adjustments"),
 }
-#: For each kind, a change in DPS, and the field of the NOMIS record that shows it.
+#: For each kind, a change in DPS, and the field of the NOMIS record that shows it, with its new value.
 CHANGES: dict[str, tuple[dict[str, object], str, object]] = {
     "visit": ({"start": "2023-06-02T14:30:00"}, "start", "2023-06-02T14:30:00"),
     "activity": ({"capacity": 7}, "capacity", 7),
@@ -71,7 +71,7 @@ def writes(sandbox: Sandbox) -> int:
 
 
 def test_no_kind_is_left_out() -> None:
-    """The tables of this module have a row for each kind."""
+    """Each kind is in a table of this module, and each kind with separate mappings has a change."""
     assert {*MAPPED, *TRACKED} == set(resync_kinds())
     assert CHANGES.keys() == MAPPED.keys()
 
@@ -105,7 +105,7 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
 
 @pytest.mark.parametrize("kind", MAPPED)
 def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A resync writes a change that had no event to the existing NOMIS record, and adds no record."""
+    """If a change had no event, a resync writes it to the existing NOMIS record, and adds no record."""
     event, (values, field, expected) = in_step(app, kind), CHANGES[kind]
     change(sandbox, kind, event, values)
     output = app.run_ok("resync", kind, event.dps_id, "--yes")
@@ -116,7 +116,7 @@ def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None
 
 @pytest.mark.parametrize("kind", TRACKED)
 def test_resyncs_track_the_events_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A resync tracks the telemetry event of the replaced service, with the DPS id of the record."""
+    """A resync tracks the same telemetry event as the replaced service, with the DPS id of the record."""
     event = in_step(app, kind) if kind in MAPPED else row(app, kind)
     app.run_ok("resync", kind, event.dps_id, "--yes")
     name, field = TRACKED[kind]
@@ -155,7 +155,7 @@ def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> N
 
 
 def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
-    """Before it writes an attendance, `resync` reads whether NOMIS has it, so it can say "create" or "update"."""
+    """Before it writes an attendance, `resync` checks whether NOMIS has it, so it can say "create" or "update"."""
     event = row(app, "attendance")
     created = app.read_json("resync", "attendance", event.dps_id, "--yes")
     change(sandbox, "attendance", event, {"status": "COMPLETED", "reason": "ATTENDED", "issue_payment": True})
@@ -350,9 +350,9 @@ def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbo
 
 
 def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """If NOMIS has an unmapped adjustment of the same type and days, `resync` asks twice before it creates another.
+    """If NOMIS has an unmapped adjustment like the one in DPS, `resync` asks twice before it creates another.
 
-    The two may be the same adjustment.
+    The two have the same type and number of days, and may be the same adjustment.
     """
     event, who = adjustment_inserted(sandbox), person(sandbox)
     body = {"adjustmentTypeCode": "ADA", "adjustmentDate": "2023-05-01", "adjustmentFromDate": "2023-05-01"}

@@ -24,7 +24,7 @@ def agree(app: App, offender_no: str) -> bool:
 
 
 def test_mismatch_is_alerted_with_both_levels_and_the_report(app: App, sandbox: Sandbox) -> None:
-    """The alert about a mismatch has its established heading, the prisoner, both levels and the location of the report.
+    """The alert about a mismatch has the established heading, the prisoner, both levels and the location of the report.
 
     The telemetry event has the prisoner number and the level in DPS.
     """
@@ -64,7 +64,7 @@ def test_an_arrival_that_dps_missed_is_published(app: App, sandbox: Sandbox) -> 
 
 
 def test_a_record_that_began_in_nomis_needs_the_support_team(app: App) -> None:
-    """If somebody entered the record in NOMIS, `reconcile explain` gives the text of a request to the support team."""
+    """If somebody entered the level in NOMIS, `reconcile explain` gives the text of a request to the support team."""
     offender_no = planted(app, 5)
     shown = app.run_ok("reconcile", "explain", offender_no)
     assert "To #dps-appsupport: please delete" in shown

@@ -44,7 +44,7 @@ def all_subscribed(sandbox: Sandbox) -> bool:
 
 
 def test_scheduler_drains_and_ends_at_sigterm(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """A running scheduler applies the published events of all queues in NOMIS.
+    """A running scheduler applies the events on all queues to NOMIS.
 
     SIGTERM ends the process with exit code 0, and the ledger has the run.
     """
@@ -94,7 +94,7 @@ def test_second_sigterm_ends_at_once(installed: App, sandbox: Sandbox, running: 
 def test_scheduled_reconciliation_runs_once_for_two_schedulers(
     installed: App, sandbox: Sandbox, running: Running
 ) -> None:
-    """Two schedulers on one database run a scheduled reconciliation once, and deliver its report once."""
+    """Two schedulers on one database run a scheduled reconciliation only once, and deliver its report only once."""
     sandbox.reset(prisoners=50)
     # The last scheduled time was an hour ago and the next is 23 hours away, so no other run is due during the test.
     schedule = (datetime.now(UTC) - timedelta(hours=1)).strftime("%M %H * * *")

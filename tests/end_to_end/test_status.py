@@ -1,4 +1,4 @@
-"""The `status` command: all parts on one screen, and next to each problem the command that solves it."""
+"""The `status` command: all parts on one screen, and for each problem the command to type."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def with_problems(app: App) -> App:
 def test_each_problem_has_its_command(with_problems: App) -> None:
     """For each problem, `status` gives the reason and a command.
 
-    On the screen it marks the line of the problem. The exit code is 1.
+    On the screen, it marks the line of each problem. The exit code is 1.
     """
     read = with_problems.run("status", "--json")
     shown = read.json()
@@ -160,11 +160,11 @@ def test_each_problem_has_its_command(with_problems: App) -> None:
 
 
 def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
-    """If a service fails only writes, `drain`, `status`, `check` and the health page name it.
+    """If only writes to a service fail, `drain`, `status`, `check` and the health page name the service.
 
     Each says how many messages wait, even though too few calls have failed for the breaker to open. A wait of less than
-    a minute does not count as a problem, since a single failed call has been tried again by then. Once the messages are
-    handled, `status` no longer lists the service.
+    a minute does not count as a problem, since a single failed call is tried again within that time. Once the messages
+    are handled, `status` no longer lists the service.
     """
     appointment, visit = appointment_created(sandbox), visit_booked(sandbox)
     for event in (appointment, visit):
@@ -202,7 +202,10 @@ def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
 
 
 def test_an_open_breaker_and_its_messages_are_one_problem(app: App) -> None:
-    """If the breaker of a service is open, messages that wait for it are shown, but do not count as another problem."""
+    """If the breaker of a service is open, messages that wait for the service do not count as another problem.
+
+    `status` still shows them.
+    """
     with open_application_of(app) as application, application.database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, "open", opened_at=now(), reason="status 503")
         record_waits(connection, [WaitingMessage("visit", "1", "service", "nomis", "status 503", now(), now())])
@@ -221,8 +224,8 @@ def test_status_changes_nothing(with_problems: App) -> None:
 def test_overdue_incomplete_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbox) -> None:
     """`status` shows the last complete run of a reconciliation with its age and differences.
 
-    If the last run was incomplete or failed, the reconciliation is marked. An overdue one is marked too, unless the
-    scheduler runs no reconciliations.
+    If the last run was incomplete or failed, the reconciliation is marked. An overdue reconciliation is marked too,
+    unless the scheduler runs no reconciliations.
     """
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     app.forget_queues()
@@ -270,8 +273,8 @@ def test_overdue_incomplete_and_failed_reconciliations_are_marked(app: App, sand
 def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sandbox) -> None:
     """If the last run of a reconciliation never ended, `status` gives the command that resumes it.
 
-    After the resumed run, nothing needs a person. The same holds for a person's run that was interrupted more than a
-    week ago.
+    After the resumed run, the reconciliation no longer needs a person. Neither does one whose last run was a person's
+    and was interrupted more than a week ago.
     """
     sandbox.reset(prisoners=40)
     app.forget_queues()
@@ -296,7 +299,7 @@ def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sand
 
 
 def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App, sandbox: Sandbox) -> None:
-    """If its switch is off, a reconciliation is expected again after a CronJob's run, but not after a person's run.
+    """If a reconciliation is switched off, another run is expected after a CronJob's run, but not after a person's run.
 
     A run also counts as a person's if a person created its Job with the command of a CronJob, or typed the command that
     resumes it.

@@ -37,7 +37,10 @@ def test_names_are_proposed(app: App, words: tuple[str, ...], expected: tuple[st
 
 
 def test_ids_are_proposed(app: App) -> None:
-    """The ids of runs and findings in the database are proposed, and for a report only the ids of reconciliations."""
+    """The ids of runs and findings in the database are proposed.
+
+    For a report, only those of reconciliation runs are.
+    """
     app.drain("visit")
     app.run("reconcile", "incentives", "--no-notify", "--prison", "XXX")
     database = Database(app.settings["DATABASE_URL"])

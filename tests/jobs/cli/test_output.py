@@ -59,7 +59,10 @@ def test_no_printed_form_controls_the_terminal(capsys: pytest.CaptureFixture[str
 
 @given(text=st.text())
 def test_json_is_exact_and_controls_no_terminal(text: str) -> None:
-    """Printed JSON parses to the same value, and consists only of printable characters, so it has no escape codes."""
+    """Printed JSON parses to the original value.
+
+    It consists only of printable characters, so it has no escape codes.
+    """
     value = {"text": f"{text}{STEERING}", text: [text]}
     with redirect_stdout(io.StringIO()) as out:
         print_json(value)
@@ -69,7 +72,7 @@ def test_json_is_exact_and_controls_no_terminal(text: str) -> None:
 
 
 def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    """The progress shows the name of a stage as plain text without escape codes, even if the name contains markup."""
+    """The progress display shows a stage's name as text without escape codes, even if the name contains markup."""
 
     class Screen(io.StringIO):
         def isatty(self) -> bool:

@@ -42,7 +42,7 @@ def test_a_chosen_prison_without_records_fails(
     ],
 )
 def test_each_row_names_its_record(capsys: pytest.CaptureFixture[str], key: dict[str, str], name: str) -> None:
-    """Each row of the text names its record by the complete key, which people need to type a command that fixes it.
+    """Each row of the text names its record by the complete key, which people need for a command that fixes it.
 
     So does the line about a record that could not be read. A key of several columns shows the values of all of them.
     """
@@ -61,9 +61,9 @@ def test_each_row_names_its_record(capsys: pytest.CaptureFixture[str], key: dict
 
 
 def test_a_record_on_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    """For a record that only one side has, the text shows three fields and the number of the others.
+    """For a record that only one side has, the text shows three fields and the number of further fields.
 
-    Not all of them would fit on a line.
+    All the fields together would not fit on a line.
     """
     result = visit_result(1)
     (mismatch,) = result.mismatches

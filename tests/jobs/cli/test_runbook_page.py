@@ -51,7 +51,7 @@ def test_every_alert_leads_to_a_section(text: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
 def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
-    """The runbook's first table gives the alert about each kind of duplicate its severity, and says when to act."""
+    """The runbook's first table gives each kind of duplicate its severity from the code, and says when to act."""
     text = TEXTS[f"to-nomis-synch-{domain.record}-duplicate"].partition(" in {")[0]
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{text} in …` |")]
     severity = domain.creation.severity
@@ -60,7 +60,7 @@ def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
 
 @pytest.mark.parametrize("kind", CAUSES)
 def test_differences_of_visits_have_the_severity_of_the_code(kind: str) -> None:
-    """The runbook's table of visits gives each kind of difference the severity in reports, and says when to act."""
+    """The runbook's table of visits gives each kind of difference its severity in reports, and says when to act."""
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{kind}` |")]
     weight = CAUSES[kind].weight
     severity = Severity.INFO if weight == "low" else Severity(weight)

@@ -63,7 +63,7 @@ def track(app: App, *events: tuple[str, str]) -> None:
 def test_an_empty_list_is_a_sentence(app: App, command: str, says: str) -> None:
     """If there is nothing to list, a command prints a sentence without headings.
 
-    With `--json`, it prints an empty list, except `telemetry`, which then prints nothing.
+    With `--json`, `telemetry` prints nothing, and every other command prints an empty list.
     """
     assert app.run_ok(*command.split()) == f"{says}\n"
     assert app.run_ok(*command.split(), "--json") == ("" if "telemetry" in command else "[]\n")

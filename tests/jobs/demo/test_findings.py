@@ -90,7 +90,7 @@ def test_a_key_that_a_record_lacks_is_empty() -> None:
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved() -> None:
-    """A difference of earlier weeks is a problem if it should be persisting or resolved, and is not.
+    """A difference from earlier weeks is a problem if it should be reported as persisting or resolved, but is not.
 
     The problem names the key of the difference.
     """

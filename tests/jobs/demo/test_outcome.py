@@ -139,7 +139,7 @@ def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutcome) -> None:
-    """A difference of earlier weeks is a problem if it should be persisting or resolved, and is not.
+    """A difference from earlier weeks is a problem if it should be reported as persisting or resolved, but is not.
 
     The problem names the key of the difference.
     """

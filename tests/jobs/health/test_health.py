@@ -57,7 +57,7 @@ def get(address: str) -> requests.Response:
 
 
 def test_each_page_has_its_content_type() -> None:
-    """Each path has its page: the metrics are plain text, and all other pages are JSON. Any other path gives 404.
+    """Each page has its path: the metrics are plain text, and all other pages are JSON. Any other path gives 404.
 
     The response to a HEAD request has the headers of the page, but no content.
     """

@@ -20,7 +20,7 @@ def reconcile(app: App) -> dict[int, dict[str, Any]]:
 def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, sandbox: Sandbox) -> None:
     """After the proposed resyncs, the only differences left in adjustments are those that no resync can fix.
 
-    They are adjustments that DPS does not have, or has on another booking or under another prisoner number.
+    They concern adjustments that DPS does not have, or has on another booking or under another prisoner number.
     """
     sandbox.reset(prisoners=40, plant=["adjustments"], every_cause=True)
     before = reconcile(app)

@@ -17,7 +17,7 @@ NEVER_GOT = "DPS never got the received event of an arrival"
 
 @dataclass(frozen=True)
 class Compared:
-    """A reconciled world: the result of the run, and the prisoners by the number of their cause."""
+    """A reconciled world: the result of the run, and the prisoners by cause number."""
 
     app: App
     result: dict[str, Any]
@@ -35,7 +35,10 @@ class Compared:
 
 @pytest.fixture
 def compared(app: App) -> Compared:
-    """A run that found five differing prisoners: DPS missed three arrivals and one admission, and a review was lost."""
+    """A run that found five prisoners whose levels differ.
+
+    DPS missed three arrivals and one admission, and one review was lost.
+    """
     app.sandbox.reset(prisoners=60, mismatches={"4": 3, "3": 1, "2": 1})
     app.forget_queues()
     app.make_queues()

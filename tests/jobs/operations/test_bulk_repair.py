@@ -1,4 +1,4 @@
-"""Repairs of all prisoners of a run: listed, confirmed once, written and recorded one by one, and resumable."""
+"""Repairs for all prisoners of a run: listed, confirmed once, written and recorded one by one, and resumable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOST = "the event of the review was lost, or failed"
 
 @dataclass(frozen=True)
 class Compared:
-    """A reconciled world: the id of the run, and the prisoners by the number of their cause."""
+    """A reconciled world: the id of the run, and the prisoners by cause number."""
 
     app: App
     run_id: str
@@ -62,7 +62,7 @@ def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
 
 
 def test_one_confirmation_writes_each_level_once(compared: Compared) -> None:
-    """After one confirmation, `incentives repair` writes one record for each prisoner, and records each as one action.
+    """After one confirmation, `incentives repair` writes one record and records one action for each prisoner.
 
     The question says how many records will be written. The same command later skips the prisoners whose sides agree.
     """
@@ -87,7 +87,7 @@ def test_the_answer_no_writes_nothing(compared: Compared) -> None:
 
 
 def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
-    """`--cause` with part of a cause's name repairs only the prisoners with that cause.
+    """`--cause` with part of a cause's name repairs only the differences with that cause.
 
     If the part fits several causes, or none, it is refused with a list of the causes.
     """
@@ -106,9 +106,9 @@ def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
 
 
 def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) -> None:
-    """If NOMIS refuses a repair, the refusal is recorded, and no later prisoner is tried.
+    """If NOMIS refuses a repair, the refusal is recorded, and no further repair is tried.
 
-    The same command, run again, writes only the levels that were not tried. A person has to decide about the refusal.
+    The same command, run again, makes only the repairs that were not tried. A person has to decide about the refusal.
     """
     second = compared.repair("--dry-run", "--json").json()["records"][1]
     path = str(second["plan"]["request"]).removeprefix("nomis: POST ")
@@ -126,7 +126,10 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
 
 
 def test_a_prisoner_whose_levels_changed_is_skipped(compared: Compared) -> None:
-    """A prisoner whose levels changed after the run, or during the question, is skipped, and the output says why."""
+    """A prisoner whose levels have changed since the run, even while the command asks, is skipped.
+
+    The output says why.
+    """
     first, second = compared.by_cause[6]
     compared.app.sandbox.add_review(first, "BAS" if "BAS" not in level_of(compared, first) else "STD", publish=False)
 

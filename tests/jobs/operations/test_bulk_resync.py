@@ -54,7 +54,7 @@ def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
 
 
 def test_the_resync_stops_at_a_refusal_and_can_be_repeated(app: App) -> None:
-    """The command stops at an allocation that NOMIS refuses, here that of a prisoner who has left the prison.
+    """`resync --from` stops at an allocation that NOMIS refuses, here that of a prisoner who has left the prison.
 
     A repeated command skips the records already written, leaves the refused one to a person, and writes the rest.
     """
@@ -82,7 +82,7 @@ def test_the_resync_stops_at_a_refusal_and_can_be_repeated(app: App) -> None:
 
 
 def test_a_record_with_an_objection_is_left_to_a_person(app: App) -> None:
-    """A visit whose resync has an objection is not written, and the list shows the objection.
+    """If there is an objection to the resync of a visit, the visit is not written, and the list shows the objection.
 
     A visit for which nobody knows which side is right is not listed. The command says how many such visits there are.
     """
@@ -100,7 +100,7 @@ def test_a_record_with_an_objection_is_left_to_a_person(app: App) -> None:
 
 
 def test_a_mapping_that_cannot_be_saved_ends_the_command(app: App) -> None:
-    """If the mapping of a new record cannot be saved, the record cannot be verified, so no other record is tried."""
+    """If the mapping of a new record cannot be saved, the record cannot be verified, so no other record is written."""
     run_id = reconciled(app, "visits")
     resync = ["resync", "--from", run_id, "--cause", "booking was lost", "--yes", "--json", "--as", "jane"]
     with faulty(app.sandbox, "mapping", "POST", kind="status", status=503):

@@ -54,7 +54,7 @@ def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
 
 
 def test_the_services_of_may_2023_match_the_declarations(app: App, sandbox: Sandbox) -> None:
-    """The program's calls match the API documents of May 2023, apart from known faults of the documents.
+    """The program's calls match the API documents of May 2023, apart from known faults in the documents.
 
     Every probe of these services succeeds.
     """
@@ -69,7 +69,7 @@ def test_the_services_of_may_2023_match_the_declarations(app: App, sandbox: Sand
 
 
 def test_a_probe_finds_a_missing_role_and_an_undocumented_response(app: App, sandbox: Sandbox) -> None:
-    """A probe reports that the client lacks a role, and each way in which a response differs from its declaration."""
+    """A probe reports each role that the client lacks and each way in which a response differs from its declaration."""
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.grant("visits", [])
     changed = [{"code": "STD", "name": 1, "active": True}, {"code": "BAS", "active": None}]
@@ -101,7 +101,7 @@ def test_a_probe_calls_nothing_that_has_an_effect(app: App, sandbox: Sandbox) ->
 
 
 def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandbox) -> None:
-    """If the program has created a visit, the probes of the visit and mapping services read it and check its format."""
+    """If the program has created a visit, the probes read the visit and its mapping, and check the format of both."""
     sandbox.reset(prisoners=50, generation="2023")
     app.make_queues()
     visit_booked(sandbox).publish()
@@ -113,7 +113,7 @@ def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandb
 def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:
     """A service whose API document cannot be read, or is not an OpenAPI document, is reported with an error.
 
-    The other services are compared.
+    The other services are still compared.
     """
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.fault("mapping", path="/v3/api-docs", kind="status", status=503)
@@ -129,7 +129,7 @@ def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) 
 def test_slack_gets_each_change_once(app: App, sandbox: Sandbox) -> None:
     """With `--notify`, Slack gets each change once: a check that finds nothing new posts nothing.
 
-    With `--notify` the exit code is 0 whatever differs, so that a weekly job does not fail because of a known
+    With `--notify`, the exit code is 0 whatever differs, so that a weekly job does not fail because of a known
     difference.
     """
     sandbox.reset(prisoners=50, generation="2023")
@@ -151,7 +151,7 @@ def test_slack_gets_each_change_once(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_check_that_cannot_read_a_document_is_incomplete(app: App, sandbox: Sandbox) -> None:
-    """With `--notify`, the check exits with 1, and its run names the service whose document could not be read.
+    """If a document cannot be read, the check with `--notify` exits with 1, and its run names the service.
 
     The last result for that service is kept, so that the next check that can read the document reports no change.
     """

@@ -41,7 +41,7 @@ def in_nomis(app: App) -> set[int]:
 
 
 def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
-    """The command deletes the duplicate, records the action and a resolved finding, and alerts nobody.
+    """`duplicates remove` deletes the duplicate, records the action and a resolved finding, and alerts nobody.
 
     A dry run only shows the duplicate. The same command, run again, does nothing.
     """

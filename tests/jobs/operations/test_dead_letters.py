@@ -169,7 +169,7 @@ def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--batch", "2", "--wait", "0")])
 def test_the_messages_of_the_dry_run_are_sent_back(app: App, more: tuple[str, ...]) -> None:
-    """A redrive with a limit sends back the messages that its dry run listed, in whatever order SQS returns them."""
+    """A redrive with a limit sends back the messages that its dry run listed, even if SQS changes their order."""
     events = [write_domain_event(BOOKED, {"reference": f"visit-{number}"}, "A1234BC", TIME) for number in range(10)]
     # SQS gets them in one request, so they have the same age, and their order does not depend on when they were sent.
     assert not app.queues()["visit"].dlq.copy([Message(each, "", each, 1) for each in events], lambda _: {}, 0)
@@ -315,7 +315,7 @@ def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
 
 
 def test_an_unavailable_queue_does_not_stop_the_others(app: App) -> None:
-    """If a queue cannot be opened, `dlq retry-all` names it and fails, but sends back the messages of the others."""
+    """If a queue cannot be opened, `dlq retry-all` names it and fails, but sends back the other queues' messages."""
     put_on_dlq(app, "visit-1")
     other = {"HMPPS_SQS_QUEUES_SENTENCING_DLQ_NAME": "not a name"}
     done = app.run("dlq", "retry-all", **other)

@@ -117,7 +117,7 @@ def test_the_remark_about_a_single_message_is_in_the_singular(app: App) -> None:
 
 
 def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox) -> None:
-    """If housekeeping has just sent messages back, `dlq list` and `dlq show` say how many there were, and when.
+    """If housekeeping has just sent messages back, `dlq list` and `dlq show` say how many it sent, and when.
 
     They also say until when the messages may be on the main queue. After that time, the remark disappears.
     """
@@ -145,7 +145,7 @@ def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox)
 
 
 def test_a_malformed_message_is_shown_with_its_reason(app: App) -> None:
-    """A malformed message is shown as malformed, with the reason and the advice to inform the publisher."""
+    """A malformed message is shown as unreadable, with the reason and the advice to inform the publisher."""
     app.queues()["visit"].dlq.send("this is no JSON")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], message["class"], message["body"]) == ("unreadable", "unreadable", "this is no JSON")

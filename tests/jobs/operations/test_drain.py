@@ -19,13 +19,13 @@ from tests.harness.waiting import until
 
 @pytest.fixture
 def application(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
-    """One process of the program on a SQLite file."""
+    """One process of the program, with a SQLite database."""
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as application:
         yield application
 
 
 def test_handled_messages_are_counted_when_the_queue_fails(sandbox: Sandbox, application: Application) -> None:
-    """If receiving fails after some messages were handled, the run fails and its counts include them."""
+    """If receiving fails after some messages were handled, the run fails, but its counts include those messages."""
     main = application.queue_pair("visit").main
     for _ in range(3):
         visit_booked(sandbox).publish()

@@ -1,4 +1,4 @@
-"""A dry run is refused on the same conditions as the real command, with the same message."""
+"""A dry run is refused under the same conditions as the real command, with the same message."""
 
 from __future__ import annotations
 

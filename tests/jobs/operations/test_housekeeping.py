@@ -147,7 +147,7 @@ def test_a_message_with_a_missing_mapping_is_sent_back_after_the_creation(app: A
 
 
 def set_last_redrive(app: App, ago: timedelta) -> None:
-    """Changes the recorded time of the last redrive of every message to this long ago."""
+    """Changes the recorded time of every message's last redrive to `ago` before now."""
     with closing(sqlite3.connect(app.database)) as connection:
         moment = (now() - ago).strftime("%Y-%m-%d %H:%M:%S.%f")
         connection.execute("UPDATE dead_letter_returns SET last_retried_at = ?", (moment,))
@@ -189,7 +189,7 @@ def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox
 def test_pauses_grow_to_hours() -> None:
     """The pause before a redrive doubles each time, up to six hours.
 
-    The first pause is shorter than the ten minutes until the next run of housekeeping.
+    The first pause is shorter than the ten minutes between two runs of housekeeping.
     """
     pauses = [pause_after(times) for times in range(1, 40)]
     assert pauses[0] < timedelta(minutes=10)
@@ -282,7 +282,7 @@ def test_a_redrive_that_is_stopped_is_interrupted(app: App) -> None:
 
 
 def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
-    """By default, the scheduler has a housekeeping job, which redrives every ten minutes.
+    """By default, the scheduler has a housekeeping job, which redrives dead letters every ten minutes.
 
     If all jobs are switched off, the scheduler has none.
     """

@@ -48,9 +48,9 @@ def review_of(app: App, offender_no: str) -> dict[str, object]:
 
 
 def test_concurrent_repairs_write_once(app: App) -> None:
-    """While NOMIS handles one operator's repair, another operator's repair of the same prisoner writes nothing.
+    """While NOMIS handles one operator's repair, another operator's repair for the same prisoner writes nothing.
 
-    A later repair does not write either.
+    A later repair writes nothing either.
     """
     offender_no = differing(app, 2)
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
@@ -114,7 +114,7 @@ def test_a_review_that_may_have_a_dead_letter_is_not_repaired(app: App) -> None:
 def test_a_repair_whose_response_was_lost_is_not_written_again(app: App) -> None:
     """If the response to a repair is lost, the next repair finds the record in NOMIS and writes nothing.
 
-    Even with `--force` it writes nothing while NOMIS may still be working on the first request.
+    Even with `--force`, it writes nothing while NOMIS may still be working on the first request.
     """
     offender_no = differing(app, 1)
     with held(app.sandbox, "nomis", "POST", POST_IEP, kind="timeout_after_write"):

@@ -141,7 +141,7 @@ def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: 
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
 def test_concurrent_commands_write_once(app: App, prepare: Prepare) -> None:
-    """While a service handles one operator's request, the same command of another operator is refused.
+    """While a service handles one operator's request, the same command from another operator is refused.
 
     The service gets one request, and only the first operator's action is recorded.
     """

@@ -145,7 +145,7 @@ def test_a_refusal_by_nomis_is_recorded(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_partial_resync_has_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
-    """If a resync creates a cancelled appointment but fails to cancel it, its outcome is unknown.
+    """If a resync creates a cancelled appointment but fails to cancel it, the outcome of the resync is unknown.
 
     The next resync only cancels the appointment.
     """

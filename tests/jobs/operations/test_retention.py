@@ -200,7 +200,7 @@ def test_slow_removal_of_files_does_not_block_the_database(app: App) -> None:
 
 
 def test_without_a_setting_everything_is_kept(app: App) -> None:
-    """If no retention period is set, nothing is deleted."""
+    """If no retention period is set, no telemetry events, failures, runs or deliveries are deleted."""
     before = counts(app)
     app.run_ok("dlq", "retry-all")
     after = counts(app)

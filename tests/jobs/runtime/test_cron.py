@@ -114,7 +114,7 @@ def test_there_is_no_latest_time_if_nothing_was_due() -> None:
     ["0 4 * *", "0 4 * * 8", "0 25 * * 1", "x 4 * * 1", "0 4 * * 5-1", "0 4 * * 1/0", "0 4 * * mo", "", "0 4 31 2 *"],
 )
 def test_invalid_expressions_are_refused_in_one_line(line: str) -> None:
-    """A schedule that is not a cron expression raises a settings error of one line, which names the setting."""
+    """A schedule that is not a valid cron expression raises a settings error of one line, which names the setting."""
     with pytest.raises(SettingsError, match="RECONCILIATION_SCHEDULE") as caught:
         parse_schedule("RECONCILIATION_SCHEDULE", line, LONDON)
     assert "\n" not in str(caught.value)

@@ -38,7 +38,7 @@ def make_job_runs(database: Database) -> MakeLedger:
 
 
 def only(runs: list[JobRun]) -> JobRun:
-    """The only run."""
+    """The only run in `runs`."""
     (run,) = runs
     return run
 
@@ -216,7 +216,7 @@ def test_runs_that_start_in_the_same_second_have_different_ids() -> None:
 
 
 def test_the_tables_hold_every_id_of_a_scheduled_run_as_it_is() -> None:
-    """No scheduled run has an id that a table would shorten: pages, files and messages would then show another id."""
+    """No scheduled run has an id that a table would shorten, so pages, files and messages all show the same id."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     ids = [scheduled_run_id(job.name, moment) for job in SCHEDULE]
     held = (tables.job_runs.c.id.type, tables.reconciliation_runs.c.id.type)

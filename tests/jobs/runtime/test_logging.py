@@ -35,7 +35,7 @@ def logged(stream: io.StringIO) -> list[dict[str, object]]:
 
 
 def test_log_lines_have_the_bound_fields() -> None:
-    """A log line has its message, level, time in UTC, its own fields, and the fields bound by the code around it."""
+    """A log line has a message, a level, a time in UTC, its own fields, and the fields bound by the code around it."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     with bound(run_id="20230522-040000-ab12", queue="visit"):
@@ -136,7 +136,7 @@ def test_console_lines_are_plain_without_a_terminal() -> None:
 
 
 def test_skipped_ticks_are_not_logged() -> None:
-    """Warnings of the scheduler's library about skipped ticks are not logged. Its errors are logged."""
+    """Warnings from the scheduler's library about skipped ticks are not logged, but its errors are."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     log = logging.getLogger("apscheduler.scheduler")
@@ -210,7 +210,7 @@ def test_log_lines_do_not_control_the_terminal() -> None:
 
 
 def test_each_reason_is_logged_once_in_an_outage() -> None:
-    """In an outage, the first failure, each new reason and the recovery are logged.
+    """In an outage, the first failure, a limited number of new reasons and the recovery are logged.
 
     An error text that changes with every attempt does not flood the log.
     """

@@ -1,4 +1,4 @@
-"""The scheduler runs each job at its time, once, and survives failures."""
+"""The scheduler runs each job once at its scheduled time, and survives failures."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -119,7 +119,7 @@ def start() -> Iterator[Callable[..., Running]]:
 def test_the_scheduler_records_its_heartbeat(job_runs: JobRuns) -> None:
     """The scheduler keeps recording the time, its last batch with messages, its totals, and what fails.
 
-    If a record cannot be stored, the next one still is.
+    If one record cannot be stored, later records still are.
     """
     drains: dict[str, QueueDrain] = {"visit": CountingDrain([3, 0]), "activity": CountingDrain([], broken=True)}
     recorded: list[Mapping[str, Any]] = []
@@ -166,7 +166,7 @@ def test_a_failing_queue_does_not_stop_the_others(job_runs: JobRuns, start: Call
 
 
 def test_a_due_job_runs_once(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A job due on Monday at 04:00 runs once if a scheduler starts shortly afterwards, and is recorded as scheduled."""
+    """A job due at 04:00 runs once if two schedulers start shortly afterwards, and is recorded as scheduled."""
     ran: list[str] = []
 
     def run(active_run: ActiveRun) -> None:

@@ -180,7 +180,7 @@ def test_a_request_lasts_no_longer_than_the_caller_allows(database: Database, sa
 
 
 def test_a_process_that_ends_begins_no_more_requests(database: Database, endpoint: Endpoint) -> None:
-    """A process that is asked to end finishes and records its request.
+    """A process that is asked to end finishes its current request and records the result.
 
     The remaining events, even half of a split batch, are left to the next process.
     """
