@@ -19,7 +19,7 @@ PLANTED: dict[str, Any] = {"plant": ["all"], "every_cause": True}
 
 
 class Course:
-    """A course in NOMIS with one session, which was yesterday. The program's own calls write it."""
+    """A course in NOMIS with one session, which was yesterday. The course is written with the program's own calls."""
 
     def __init__(self, caller: Caller) -> None:
         """Creates the course at the first prisoner's prison."""
@@ -125,7 +125,7 @@ def test_nomis_counts_attendances_with_pay(course: Course) -> None:
 
 
 def test_the_counts_differ_exactly_as_planted(sandbox: Sandbox) -> None:
-    """The counts of NOMIS and DPS differ exactly for the bookings for which a difference is planted."""
+    """The counts of NOMIS and DPS differ for exactly the bookings for which a difference is planted."""
     sandbox.reset(**PLANTED)
     caller = Caller(sandbox)
     day = f"?date={YESTERDAY.isoformat()}"
@@ -176,7 +176,7 @@ def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> No
 
 
 def test_a_service_can_be_on_for_some_or_all_agencies(sandbox: Sandbox, caller: Caller) -> None:
-    """A service is switched on for single agencies and their prisoners, or for all agencies by the row `*ALL*`."""
+    """A service can be on for single agencies and their prisoners, or for all agencies through the row `*ALL*`."""
     listed = {each["agencyId"] for each in caller.get("nomis", "/agency-switches/ACTIVITY")}
     plans = caller.get("activities", "/rollout?prisonsLive=true")
     assert listed == {each["prisonCode"] for each in plans if each["activitiesRolledOut"]}

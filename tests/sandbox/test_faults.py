@@ -24,7 +24,7 @@ DROPPED = {
 
 
 def post(caller: Caller) -> requests.Response:
-    """Writes an incentive level of the first prisoner to NOMIS, and returns the response."""
+    """Writes an incentive level for the first prisoner to NOMIS, and returns the response."""
     prisoner = caller.sandbox.prisoners()[0]
     body = {"iepLevel": "STD", "iepDateTime": "2023-05-22T10:00:00", "prisonId": prisoner["prisonId"], "userId": None}
     return caller.call("nomis", "POST", f"/prisoners/booking-id/{prisoner['bookingId']}/incentives", body)

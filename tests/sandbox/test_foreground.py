@@ -73,7 +73,7 @@ def test_settings_name_the_environment_and_every_service(tmp_path: Path) -> None
 
 
 def test_the_env_file_is_written_once_everything_listens(tmp_path: Path) -> None:
-    """`--env-file` writes the settings instead of printing them, once everything is listening.
+    """Once everything is listening, `--env-file` writes the settings to the file instead of printing them.
 
     The file of an earlier start is replaced, and no other file is left behind.
     """

@@ -314,7 +314,7 @@ def test_received_event_has_its_effect(
 def test_the_reason_decides_about_the_review(
     caller: Caller, empty_booking: dict[str, Any], reason: str, review_type: str | None
 ) -> None:
-    """An admission leads to a review with the default level of the prison, and a return from court to none."""
+    """An admission leads to a review with the default level of the prison, and a return from court to no review."""
     body = {"reason": reason, "prisonId": empty_booking["prisonId"], "occurredAt": "2023-05-20T15:22:00"}
     number = empty_booking["offenderNo"].lower()
     assert caller.call("prisoner-search", "PUT", f"/events/prisoner/received/{number}", body).status_code == 202

@@ -187,7 +187,7 @@ def test_lists_have_every_pair(caller: Caller) -> None:
 
 
 def test_a_race_of_two_posts_ends_with_500_once(running_sandbox: Sandbox) -> None:
-    """If two posts of a pair race, the one that violates the unique key gets 500, and 201 when it is repeated.
+    """If two posts of the same pair race, the one that violates the unique key gets 500, and 201 when it is repeated.
 
     A different pair with one of the ids then gets a conflict.
     """

@@ -67,7 +67,7 @@ def test_only_an_update_accepts_a_room_of_another_prison(caller: Caller, body: d
 
 
 def at(body: dict[str, Any]) -> str:
-    """The path that searches for appointments by booking, room and start."""
+    """The path of a search for appointments by booking, room and start."""
     return f"/appointments/booking/{body['bookingId']}/location/{body['internalLocationId']}/start/2030-05-22T09:00:00"
 
 

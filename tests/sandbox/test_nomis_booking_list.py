@@ -56,7 +56,7 @@ def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
 
 
 def test_a_merge_changes_the_number_of_a_booking(caller: Caller) -> None:
-    """A merge changes the prisoner number of a booking from the one that ends to the one that is kept.
+    """A merge changes the prisoner number of a booking from the number that ends to the one that is kept.
 
     Afterwards, DPS has the booking's adjustment only under the kept number.
     """

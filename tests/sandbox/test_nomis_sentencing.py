@@ -155,7 +155,7 @@ def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict
 
 
 def test_the_list_of_a_booking_has_both_families(caller: Caller, booking: int) -> None:
-    """The list of a booking has its active adjustments or all of them, but no hidden ones.
+    """The list of a booking has its active adjustments or, on request, all of them, but no hidden ones.
 
     Each names the prison where the prisoner is now, or `OUT` after a release.
     """

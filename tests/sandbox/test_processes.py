@@ -65,7 +65,7 @@ def test_foreground_command_prints_settings() -> None:
 
 
 def test_foreground_command_serves_mocks() -> None:
-    """With `--mock-publishers`, any visit exists, at the prison in `MOCK_VISITS_PRISON_ID`.
+    """With `--mock-publishers`, every visit exists, at the prison in `MOCK_VISITS_PRISON_ID`.
 
     If a visitor in `MOCK_VISITS_VISITORS` is not a number, the command exits 2.
     """
@@ -143,7 +143,7 @@ def test_wrong_options_are_named(sandbox: Sandbox) -> None:
 
 
 def test_sandbox_without_queues_says_so() -> None:
-    """A sandbox without the emulator works, but has no address for queues. The error about that names `moto=True`."""
+    """A sandbox without the emulator works. If the address of its queues is read, an error names `moto=True`."""
     with Sandbox.start(prisoners=5, moto=False) as sandbox:
         assert "HMPPS_SQS_LOCALSTACK_URL" not in sandbox.environment()
         assert len(sandbox.prisoners()) == 5

@@ -143,7 +143,10 @@ def test_impossible_requests_are_refused(body: dict[str, object]) -> None:
 
 
 def test_changes_are_made_when_their_event_is_published() -> None:
-    """Before its event is published, a new visit is not in DPS. Afterwards, new visits and schedules are."""
+    """Before its event is published, a new visit is not in DPS.
+
+    Once all events are published, new visits and schedules are in DPS.
+    """
     world = World(Options(prisoners=150, seed=5))
     traffic = plan(world, TrafficRequest(events=300))
     new = [item.step for item in traffic.items if item.step is not None and item.step.kind == "create"]

@@ -166,9 +166,9 @@ def test_unpublished_records_are_surplus(world: World) -> None:
 
 
 def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
-    """After a deletion in DPS, a mapping that is left is reported.
+    """After a deletion in DPS, a mapping that remains is reported.
 
-    If neither the NOMIS record nor the mapping is left, there is no problem.
+    If neither the NOMIS record nor the mapping remains, there is no problem.
     """
     world.published.record("appointment", 7, "deleted")
     world.nomis_appointments.appointments.clear()

@@ -62,7 +62,7 @@ def test_population_looks_like_the_real_one() -> None:
 def test_few_prisons_can_be_open() -> None:
     """The number of open prisons can be set, from 20 to 120.
 
-    Not all of them use appointments, and fewer use activities.
+    Not all of them use appointments, and even fewer use activities.
     """
     world = World(Options(prisoners=100, today=DAY, prisons=24))
     held = {code for code, prison in world.prisons.items() if prison.open}

@@ -105,7 +105,7 @@ forms = st.one_of(
 
 @given(moments, forms)
 def test_a_time_survives_being_written_and_read(moment: datetime, write: Callable[[datetime], object]) -> None:
-    """In whichever format a moment is written, it is read again to within two microseconds."""
+    """In whichever format a moment is written, it is read back correctly to within two microseconds."""
     assert abs(parse_event_time(write(moment)) - moment) <= timedelta(microseconds=2)
 
 

@@ -212,7 +212,7 @@ def test_changes_that_break_a_write_are_found(step: tuple[str, Any], difference:
 
 
 def test_later_fields_are_expected_only_of_later_services() -> None:
-    """The date in a document's version says how recent the service is, and thus what it should have.
+    """The date in a document's version says how recent the service is, and so which fields and operations to expect.
 
     A service whose version has no date counts as current.
     """

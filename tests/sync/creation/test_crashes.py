@@ -143,7 +143,7 @@ def test_a_wrong_clock_does_not_age_an_intent(upstream: Sandbox, database_url: s
 
 
 def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database_url: str) -> None:
-    """Two processes with several threads, which each get every event twice at the same time, create each visit once."""
+    """Two processes that each get every event twice, and handle events on several threads, create each visit once."""
     bookings = [visit_booked(upstream) for _ in range(10)]
     arguments = (upstream.environment(), database_url, 2 * [booking.event for booking in bookings])
     assert exit_codes(deliver_all_in_a_process, arguments, arguments) == [0, 0]

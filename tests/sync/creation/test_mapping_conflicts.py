@@ -173,7 +173,7 @@ def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, u
 
 
 def test_a_duplicate_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """If a create had no response and another record has been mapped since, a finding names the duplicate record."""
+    """If a create got no response and another record has been mapped since, a finding names the duplicate record."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):

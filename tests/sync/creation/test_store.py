@@ -102,7 +102,7 @@ def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
 
 
 def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore) -> None:
-    """A process that found nothing in NOMIS does not overwrite a create that another process has recorded meanwhile."""
+    """A process that found nothing in NOMIS does not overwrite a create that another process has since recorded."""
     intend(store)
     intended = read(store)
     store.created(VISIT, "bq", 1, IDS)
@@ -112,7 +112,7 @@ def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore
 
 
 def test_any_other_refusal_of_an_intent_raises(store: CreationStore, database: Database) -> None:
-    """Only a second intent for the same DPS record is taken for another process's.
+    """Only a second intent for the same DPS record counts as coming from another process.
 
     Any other database error is raised.
     """

@@ -180,7 +180,7 @@ def test_a_search_that_began_too_early_proves_nothing(upstream: Sandbox, databas
 
 
 def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, upstream: Sandbox) -> None:
-    """No NOMIS route reads courses, so a lost response causes one alert, and no delivery repeats the create."""
+    """No NOMIS route reads courses, so a create whose response is lost causes one alert, and is never repeated."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -220,7 +220,7 @@ def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, 
 def test_a_course_that_may_have_been_committed_is_not_created_again(
     consumer: Consumer, upstream: Sandbox, response: Mapping[str, Any]
 ) -> None:
-    """After a 500 about the commit or the connection, or from a gateway, the outcome for a course stays unknown."""
+    """After a 500 about the commit or the connection, or from a gateway, it is unknown whether a course was created."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="status_after_write", status=500, times=1, **response)
     with pytest.raises(UpstreamError):

@@ -35,7 +35,7 @@ from tests.harness.waiting import LONGEST_SECONDS
 
 @pytest.mark.parametrize("word", ["allocated", "allocation-amended", "deallocated"])
 def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str) -> None:
-    """Each of the three events about an allocation writes it as DPS has it, and is tracked in the same way."""
+    """After each of the three events about an allocation, it is written as DPS has it, and tracked in the same way."""
     assert allocate(running, word) == "activity-allocation-success"
     row = one(running, "allocation")
     assert (row["booking_id"], row["end"], row["suspended"]) == (prisoner.booking_id, None, False)
@@ -190,7 +190,7 @@ def test_paid_attendance_fails_with_its_reason(running: Harness, prisoner: Priso
 
 
 def test_duplicate_rows_are_recognised(running: Harness) -> None:
-    """If NOMIS has two rows of an allocation, an upsert fails with an error that no retry resolves."""
+    """If NOMIS has two rows for an allocation, an upsert fails with an error that no retry resolves."""
     allocate(running)
     running.sandbox.control("POST", f"/nomis/duplicates/allocation/{one(running, 'allocation')['id']}")
     with pytest.raises(UpstreamError) as caught:

@@ -152,7 +152,7 @@ def test_retry_saves_the_ids_of_the_mapping(harness: Harness, prisoner: Prisoner
 
 
 def test_conflict_in_the_retry_is_a_duplicate(harness: Harness, prisoner: Prisoner) -> None:
-    """If a mapping retry finds that a different mapping exists, a duplicate is tracked and the retry is over."""
+    """If a mapping retry finds that a different mapping exists, a duplicate is tracked and the retry ends."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     handle(harness, "created")

@@ -1,4 +1,4 @@
-"""In whatever order events arrive, and even if responses are lost, NOMIS ends in the same state as DPS."""
+"""In whatever order events arrive, and even if responses are lost, NOMIS ends up in the same state as DPS."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ BOOKED_AT = datetime(2023, 5, 22, 23, 30, tzinfo=timezone(timedelta(hours=1)))
 
 
 def put(harness: Harness, reference: str = REFERENCE, **changes: Any) -> None:
-    """Books or changes a visit, by default with two visitors, in visit-scheduler."""
+    """Books or changes a visit in visit-scheduler, by default with two visitors."""
     put_visit(harness.sandbox, reference, **{"person_ids": [4_729_570, 4_729_550], **changes})
 
 
@@ -379,7 +379,7 @@ def test_an_equal_visit_without_our_reference_is_not_mapped(
 def test_a_cancellation_of_a_visit_gone_from_nomis_succeeds(harness: Harness, prisoner: Prisoner) -> None:
     """If NOMIS does not have the visit, its cancellation succeeds. After a gateway's 404 or 409, it fails.
 
-    A response of a gateway proves nothing about the visit.
+    A response from a gateway proves nothing about the visit.
     """
     put(harness)
     book(harness, prisoner)

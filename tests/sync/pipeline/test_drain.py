@@ -145,7 +145,7 @@ def test_a_retry_message_saves_a_mapping_that_failed(sandbox: Sandbox, applicati
 def test_an_outage_of_nomis_makes_no_dead_letters(sandbox: Sandbox, application: Application) -> None:
     """While NOMIS responds 503, messages are parked.
 
-    Once it is up again, they are handled, and none is a dead letter.
+    Once it is up again, they are handled, and none becomes a dead letter.
     """
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)

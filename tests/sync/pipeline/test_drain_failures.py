@@ -30,7 +30,7 @@ def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """A message that failed is hidden for one minute, and after another failure for two minutes."""
+    """Settings with which a failed message is hidden for one minute, and after its second failure for two minutes."""
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
 
 
@@ -241,7 +241,7 @@ def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> 
 
 
 def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, url: str) -> None:
-    """If NOMIS always responds 500 to one record, its message fails, and messages about other records are handled.
+    """If NOMIS always responds 500 for one record, its message fails, and messages about other records are handled.
 
     However often the message fails, the breaker of NOMIS stays closed.
     """

@@ -102,7 +102,7 @@ def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, application: A
 
 
 def wait_since(queue: Queue, seconds: float) -> None:
-    """Replaces the only message on a queue by a copy that has waited for a creation for this number of seconds."""
+    """Replaces the only message on a queue with a copy that has waited for a creation for this number of seconds."""
     (message,) = queue.receive()
     since = (now() - timedelta(seconds=seconds)).isoformat()
     queue.send(message.body, {WaitsFor.CREATION: {"DataType": "String", "StringValue": since}})

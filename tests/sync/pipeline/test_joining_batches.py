@@ -62,7 +62,7 @@ def test_event_of_a_slow_record_waits_for_the_one_before_it(sandbox: Sandbox, ap
 
 
 def test_event_that_waits_for_a_slow_record_is_returned_with_it(sandbox: Sandbox, application: Application) -> None:
-    """When the grace period after a stop ends, all messages of a slow record are visible again."""
+    """When the grace period after a stop ends, all messages about a slow record are visible again."""
     publish(sandbox, BOOKED, "slow")
     drain, queue = application.open_drain("visit"), application.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS) as slow:

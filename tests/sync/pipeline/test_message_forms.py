@@ -25,7 +25,7 @@ def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """A message that failed is hidden for one minute, and after another failure for two minutes."""
+    """Settings with which a failed message is hidden for one minute, and after its second failure for two minutes."""
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
 
 

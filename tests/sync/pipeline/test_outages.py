@@ -40,7 +40,7 @@ def test_ten_minutes_of_503_only_delay_messages(
 ) -> None:
     """Once an outage of NOMIS is noticed, NOMIS is only pinged, however long it responds 503.
 
-    Afterwards, all messages are handled, and none is a dead letter.
+    Afterwards, all messages are handled, and none becomes a dead letter.
     """
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.2)

@@ -100,7 +100,7 @@ def test_an_optimistic_lock_is_retried(harness: Harness, prisoner: Prisoner) -> 
 
 
 def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """Handles the change of a schedule that moves yesterday's session to another time."""
+    """Handles a schedule change that moves yesterday's session to another time."""
     for start in ("08:30", "09:00"):
         session = {"id": activities.INSTANCE, "schedule_id": activities.SCHEDULE, "day": YESTERDAY}
         activities.put_schedule(harness, prisoner, instances=[{**session, "start": start, "end": "11:45"}])
@@ -110,7 +110,7 @@ def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
 
 
 def a_band_in_use(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """Handles the change of a schedule that drops a pay band although an allocation uses it."""
+    """Handles a schedule change that drops a pay band although an allocation uses it."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     activities.put_allocation(harness, prisoner, band=1)

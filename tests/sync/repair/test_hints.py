@@ -127,7 +127,7 @@ def test_recoverable_messages_must_not_be_purged(event_type: str | None, **faile
 
 @pytest.mark.parametrize("name", FailureClass)
 def test_the_advice_says_what_the_housekeeping_does(name: FailureClass) -> None:
-    """The action for a class of failures says that housekeeping sends the message back exactly when a retry may help.
+    """For exactly the classes of failures worth a retry, the action says that housekeeping sends the message back.
 
     Only the actions for unrecoverable and unreadable messages mention a purge.
     """

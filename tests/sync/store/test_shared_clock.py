@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 
 @STEPS
 def test_a_clock_change_does_not_end_a_lease(database: Database, database_url: str, step: timedelta) -> None:
-    """After a change of the clock, neither a running process nor one that starts later can acquire a held lease."""
+    """After a clock change, neither a running process nor one that starts later can acquire a held lease."""
     assert Leases(database, "holder", 60).acquire("a")
     with time_machine.travel(now() + step):
         assert not Leases(database, "other", 60).acquire("a")
@@ -51,7 +51,7 @@ def test_a_clock_change_does_not_prolong_a_lease(database: Database, step: timed
 
 @STEPS
 def test_a_clock_change_does_not_affect_a_delivery(database: Database, step: timedelta) -> None:
-    """After a change of the clock, a claimed delivery is still not due, and a delivery that was due before still is."""
+    """After a clock change, a claimed delivery is still not due, and a delivery that was due before still is."""
     with database.begin() as connection:
         for key in ("claimed", "due"):
             outbox.enqueue(connection, key, "slack", {})
@@ -64,7 +64,7 @@ def test_a_clock_change_does_not_affect_a_delivery(database: Database, step: tim
 
 @STEPS
 def test_a_clock_change_does_not_age_an_intent(database: Database, step: timedelta) -> None:
-    """After a change of the clock, the age of an intent is still right."""
+    """After a clock change, the age of an intent is still right."""
     store = CreationStore(database, Telemetry(database, get_logger()))
     store.intend(VISIT, "bq", {}, {}, None)
     with time_machine.travel(now() + step):
@@ -128,7 +128,7 @@ def test_rows_of_the_earlier_schema_keep_their_times(tmp_path: Path) -> None:
 
 
 def test_each_database_has_its_own_clock(tmp_path: Path, sqlite_template: Path) -> None:
-    """A process stores a time by the clock of the database concerned, and reads it by the process's own clock."""
+    """A process stores a time by the clock of the database concerned, and reads it back by its own clock."""
     expires_at = now() + MINUTE
     stored = []
     for name, set_by in (("now", now()), ("ahead", now() + timedelta(hours=1))):

@@ -54,7 +54,7 @@ def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, stat
 def test_known_failed_records_do_not_speed_up_the_trials(
     process: Process, status: int | None, from_service: bool
 ) -> None:
-    """If errors cannot be the fault of a record, even calls about records that failed before try the service rarely."""
+    """If errors cannot be a record's fault, even calls about records that failed before try the service only rarely."""
     seconds = 600
     tries, ends = 0, process.now + seconds
     while process.now < ends:
