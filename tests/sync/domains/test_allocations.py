@@ -116,12 +116,20 @@ def test_simultaneous_upserts_make_one_row(harness: Harness, prisoner: Prisoner)
 
 
 def test_attendance_waits_for_the_booking_and_activity(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance waits while the lease of its booking and activity, which allocations also need, is held."""
+    """An attendance waits while the lease of its booking and activity, which allocations also need, is held.
+
+    It is written once the lease is free, and not before.
+    """
     allocate(running)
     put_attendance(running, prisoner)
     key = booking_activity_lease(prisoner.booking_id, one(running, "course")["id"])
-    with running.leases.held(key), pytest.raises(LeaseBusy):
-        attend(running)
+    with running.leases.held(key):
+        for handle in (attend, allocate):
+            with pytest.raises(LeaseBusy):
+                handle(running)
+        assert running.sandbox.nomis("attendance") == []
+    attend(running)
+    assert len(running.sandbox.nomis("attendance")) == 1
 
 
 def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:

@@ -103,10 +103,14 @@ def test_a_time_of_day_with_an_offset_is_refused(moment: time, offset: str) -> N
 def test_the_z_of_the_activities_api_is_ignored(moment: datetime, zone: str) -> None:
     """The activities API writes local times with or without a `Z`, and both mean the same.
 
-    No other API writes local times with a `Z`.
+    A time of any other API with a `Z` is in UTC.
     """
-    record = allocation_with(suspendedTime=moment.isoformat() + zone, plannedDeallocation={"plannedAt": moment})
-    assert record.suspended_time == moment
+    text = moment.isoformat() + zone
+    record = allocation_with(suspendedTime=text, deallocatedTime=text, plannedDeallocation={"plannedAt": text})
+    assert record.planned_deallocation is not None
+    assert {record.suspended_time, record.deallocated_time, record.planned_deallocation.planned_at} == {moment}
+    in_london = moment.replace(tzinfo=UTC).astimezone(LONDON).replace(tzinfo=None)
+    assert visit_at(text).start_timestamp == (in_london if zone else moment)
 
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
