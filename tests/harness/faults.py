@@ -64,8 +64,8 @@ def held(
 ) -> Iterator[Hold]:
     """Keeps requests waiting, with a fault of the given kind, until they are released or the `with` block ends.
 
-    The kind `delay` keeps the requests from the service, and `timeout_after_write` holds back their responses. If a
-    test resets the sandbox or clears its faults, the requests are also released.
+    With the kind `delay`, the requests do not reach the service yet. With `timeout_after_write`, their responses are
+    held back. If a test resets the sandbox or clears its faults, the requests are also released.
     """
     hold = Hold(sandbox, sandbox.fault(service, method, path, kind=kind, times=times, skip=skip, until_released=True))
     try:

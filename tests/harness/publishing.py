@@ -55,9 +55,9 @@ def person(sandbox: Sandbox, place: int = 0) -> Person:
 
 
 def put_visit(sandbox: Sandbox, reference: str, **changes: Any) -> str:
-    """Books or changes a visit in visit-scheduler. Returns the prisoner's number.
+    """Books or changes a visit in visit-scheduler, by default a visit to the first prisoner.
 
-    By default, it is a visit to the first prisoner.
+    Returns the prisoner's number.
     """
     prisoner = sandbox.prisoners()[0]
     values: dict[str, Any] = {

@@ -370,7 +370,7 @@ def test_the_trend_in_an_email_is_a_table() -> None:
 
 
 def test_the_trend_of_runs_without_differences_has_no_highest_figure() -> None:
-    """If no run found a difference, the words of the trend give 0 as the lowest and the highest number."""
+    """If no run found a difference, the text of the trend gives 0 as both the lowest and the highest number."""
     result = made_result(0)
     quiet = tuple(each.model_copy(update={"mismatches": 0}) for each in result.trend)
     report = email_report(result.model_copy(update={"trend": quiet}), None, "somewhere", Masking())

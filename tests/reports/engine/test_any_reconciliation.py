@@ -99,7 +99,7 @@ def test_a_mismatch_persists_until_a_run_of_the_same_reconciliation_resolves_it(
 
 
 def test_an_unread_unit_makes_the_run_incomplete(open_app: OpenApp) -> None:
-    """If a unit cannot be read, the run names it and resolves none of its differences, and compares the other units.
+    """If a unit cannot be read, the run names it, resolves none of its differences, and compares the other units.
 
     A resumed run reads only that unit.
     """
@@ -303,7 +303,7 @@ def test_an_excluded_record_is_reported_separately(open_app: OpenApp, entry: str
 
 
 def test_a_run_over_part_of_the_records_says_nothing_about_other_exclusions(open_app: OpenApp) -> None:
-    """A run over chosen prisons does not propose to remove the exclusion of a record at another prison."""
+    """A run over chosen prisons does not propose removing the exclusion of a record at another prison."""
     app = open_app(reconciliation_made_up_exclusions="MDI/1,known;LEI/2,known")
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": [row("LEI", 2, 1, 2)]}
     chosen = reconciled(app, parameters=ReconciliationParameters(prisons=("MDI",)))

@@ -1,4 +1,4 @@
-"""Joining both sides and finding the rows that differ give the same results as plain work on dictionaries."""
+"""Joining both sides and finding the rows that differ give the same results as plain code that uses dictionaries."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_joins_records_by_one_number(nomis: dict[int, int | None], dps: dict[int
 @FEW
 @given(st.lists(SIDE, max_size=3))
 def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
-    """The concatenation of frames whose levels have different categories is still categorical and has every level."""
+    """When frames with different categories are concatenated, the levels stay categorical and none is lost."""
     frames = [frame_of(side, {}) for side in sides]
     whole = concatenated(Compared, frames)
     assert len(whole) == sum(map(len, sides))

@@ -72,7 +72,7 @@ def test_a_long_setting_is_not_a_file_name() -> None:
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", "# 1204417,later", "\ufeff"])
 def test_there_are_no_exclusions_without_a_setting(nothing: str | None) -> None:
-    """If the setting for exclusions is absent, blank or only a comment, there are no exclusions."""
+    """If the setting for exclusions is absent or blank, or contains only a comment, there are no exclusions."""
     assert read_exclusions(nothing) == {}
 
 

@@ -77,7 +77,7 @@ def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> 
 def test_a_change_is_in_flight_for_ten_minutes(upstream: Sandbox, open_app: OpenApp) -> None:
     """A difference is in flight if its review is less than ten minutes old.
 
-    It is in flight, too, if the review is dated a few minutes in the future, since clocks differ. If the review is
+    It is also in flight if the review is dated a few minutes in the future, since clocks differ. If the review is
     older, or dated further in the future, the difference is a mismatch.
     """
     upstream.reset(prisoners=60, mismatch_rate=0)
@@ -175,7 +175,7 @@ def test_a_difference_that_agrees_at_the_recheck_is_not_reported(upstream: Sandb
 def test_messages_on_the_main_queue_hide_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
     """Even while the incentive queue has messages, a difference is a mismatch.
 
-    Its evidence says that a message may be pending, its cause has a low confidence, and no repair is suggested.
+    Its evidence says that a message may be pending, the confidence in its cause is low, and no repair is suggested.
     """
     upstream.reset(prisoners=100, mismatches={"2": 1})
     doubt = "the incentive queue holds 3 messages"

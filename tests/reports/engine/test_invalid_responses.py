@@ -208,7 +208,7 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
 
 
 def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner who is listed out of order, on a page where the booking does not belong, is compared.
+    """A prisoner whose booking is listed out of order, on a page where it does not belong, is compared.
 
     The prisoner does not count as released.
     """

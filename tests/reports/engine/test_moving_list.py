@@ -57,7 +57,7 @@ def test_an_item_that_moves_to_a_page_that_was_read_is_found() -> None:
 
 
 def test_a_list_that_keeps_changing_is_incomplete() -> None:
-    """A list that keeps changing counts as incomplete after some readings, and the items that were seen are kept."""
+    """A list that keeps changing counts as incomplete after a few readings, and the items that were seen are kept."""
     shelf = Shelf([2, 1, 0])
     shelf.changes = {call: [call + 10, 2, 1] for call in range(1, 20)}
     found, failed = shelf.read()

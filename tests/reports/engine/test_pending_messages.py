@@ -1,4 +1,4 @@
-"""Records with a pending message are found without receiving any message of a main queue."""
+"""Records with a pending message are found without receiving any message from a main queue."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -84,7 +84,7 @@ def test_nothing_is_pending_on_empty_queues(application: Application) -> None:
 def test_the_search_receives_no_message_of_the_main_queue(
     sandbox: Sandbox, application: Application, pair: QueuePair
 ) -> None:
-    """Searching for pending messages, however often, receives no message of the main queue.
+    """Searching for pending messages, however often, receives no message from the main queue.
 
     So each message keeps all its attempts, and can be handled as usual.
     """

@@ -26,7 +26,7 @@ def reads(upstream: Sandbox) -> Counter[str]:
 
 
 def test_the_first_page_is_read_while_the_others_are_listed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The levels of the prisoners on the first page of the list are read before the second page has come.
+    """The levels of the prisoners on the first page of the list are read before the second page has arrived.
 
     At the end, every prisoner has been read once.
     """

@@ -22,7 +22,7 @@ from tests.harness.reconciliations import (
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_run_finds_exactly_the_planted_differences(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """A run finds each planted difference, with its row of the decision table, and nothing else."""
+    """A run finds each planted difference, with its row in the decision table, and nothing else."""
     rows = {str(row): 3 for row in range(1, 11)}
     upstream.reset(prisoners=400, seed=seed, mismatches=rows, every_cause=True)
     app = open_app()

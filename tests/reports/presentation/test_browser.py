@@ -244,9 +244,9 @@ def test_typed_words_filter_the_rows(open_page: Any) -> None:
 
 
 def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
-    """Typed words filter the rows of a report on visits by kind and by whether they are new.
+    """Typed words filter the rows of a report on visits by kind and by whether the difference is new.
 
-    Columns are sorted by their visible text, and times are sorted in the order of time.
+    Columns are sorted by their visible text, but times chronologically.
     """
     result = visit_result(40)
     page = open_page(result)

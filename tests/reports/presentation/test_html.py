@@ -69,9 +69,9 @@ def test_a_report_begins_with_the_main_figures() -> None:
 
 
 def test_an_unfinished_run_does_not_seem_a_success() -> None:
-    """The report of an incomplete run says that it is incomplete, and how to resume it.
+    """The report of an incomplete run says that the run is incomplete, and how to resume it.
 
-    The report of a failed run says that it failed, and why.
+    The report of a failed run says that the run failed, and why.
     """
     incomplete = Tags(render_report(with_everything(0))).text
     assert "This run is incomplete: " in incomplete

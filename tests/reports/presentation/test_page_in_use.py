@@ -87,9 +87,9 @@ def test_every_figure_links_to_the_rows_that_it_counts(pages: Any, result: Recon
 
 
 def test_a_pair_of_levels_links_only_to_its_differences(pages: Any) -> None:
-    """In the table of levels in a report, the link of a pair of levels counts only the reported differences.
+    """In the table of levels in a report, the link for a pair of levels counts only the reported differences.
 
-    The number of excluded differences and differences in flight follows after a plus sign, without a link.
+    The number of excluded differences and differences in flight follows a plus sign, without a link.
     """
     result = levels_result()
     more: dict[tuple[str | None, str | None], int] = {("STD", "ENH"): 1, ("BAS", "STD"): 2}

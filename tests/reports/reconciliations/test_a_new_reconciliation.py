@@ -207,7 +207,7 @@ def test_only_the_chosen_prison_is_compared(program: Program) -> None:
 def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program) -> None:
     """If one of two prisons cannot be read, the other is compared, and the run is incomplete.
 
-    The command exits with 1, and an error event names the prison.
+    The command exits with 1, and an error event names the unread prison.
     """
     del Services.records["/synchronisation/pay-bands/MDI"]
     code, found, error = program.run("reconcile", "pay-bands")

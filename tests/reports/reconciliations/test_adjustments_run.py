@@ -153,7 +153,7 @@ def test_an_unread_adjustment_of_a_window_is_read_on_resuming(upstream: Sandbox,
 
 
 def test_a_run_with_too_many_gaps_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If more parts of the list fail than the setting allows, the run fails."""
+    """If more parts of the list cannot be read than the setting allows, the run fails."""
     key = sorted(each["bookingId"] for each in upstream.prisoners())[4]
     for step in (0, 1):
         query = f"bookingId={key + step}"

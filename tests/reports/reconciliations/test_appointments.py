@@ -77,7 +77,7 @@ def kinds(found: Compared) -> set[tuple[Any, ...]]:
 def test_the_worked_example_has_a_difference_for_each_rule(
     upstream: Sandbox, open_app: OpenApp, generation: str
 ) -> None:
-    """In the worked example, exactly the three differences are found, each with the command that fixes it."""
+    """In the worked example, exactly three differences are found, each with the command that fixes it."""
     upstream.reset(prisoners=20, generation=generation)
     make_worked_example(upstream, upstream.receive(PRISON))
     reconciliation = appointments(open_app)

@@ -272,7 +272,7 @@ def test_a_review_belongs_to_an_arrival_within_the_set_hours() -> None:
 def test_a_repair_that_would_not_become_current_is_not_proposed() -> None:
     """A repair that would be dated before the wrong record is not proposed.
 
-    Instead, the deletion of that record is requested. A repair of the same day is proposed.
+    Instead, the deletion of that record is requested. A repair dated on the same day is proposed.
     """
     deleted = evidence(
         [record(3, "STD", "2023-05-20T10:00:00")],

@@ -60,7 +60,7 @@ def test_the_verification_waits_for_both_sides(upstream: Sandbox, open_app: Open
 
 
 def test_an_explanation_has_the_complete_histories(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The explanation of a difference has its cause, and evidence of both sides with the current record of each.
+    """An explanation of a difference gives its cause, and evidence from both sides with the current record of each.
 
     If the levels agree, there is no diagnosis.
     """

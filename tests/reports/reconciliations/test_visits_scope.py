@@ -25,9 +25,9 @@ def test_only_the_chosen_days_are_compared(visit_setup: VisitSetup) -> None:
 
 
 def test_a_run_resumed_after_midnight_keeps_its_days(visit_setup: VisitSetup) -> None:
-    """A run that is resumed after midnight keeps its days.
+    """A run that is resumed after midnight covers the same days as before.
 
-    Since nobody chose the days, NOMIS visits on other days are compared too.
+    Since these were the default days, NOMIS visits on other days are compared too.
     """
     first, last = Visits.window(visit_setup.reconciliation().settings, TODAY - timedelta(days=1))
     visit_setup.book("bb-bb", last + timedelta(days=1))
