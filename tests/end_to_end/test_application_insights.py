@@ -106,7 +106,7 @@ def test_the_events_of_a_message_share_its_operation(app: App) -> None:
 
 
 def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
-    """The event of a retry that saves a mapping belongs to the operation of the message that needed the mapping."""
+    """The event about a retry that saves a mapping has the operation id of the message that needed the mapping."""
     visit = visit_booked(app.sandbox)
     visit.publish()
     app.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)

@@ -264,7 +264,7 @@ HINT = (
 def test_an_environment_without_credentials_gets_a_hint(bare: App) -> None:
     """If no credentials are set, the last line on stderr is a hint on where to begin.
 
-    There is no hint with `--json`, or if the credentials of one service are set.
+    There is no hint with `--json`, or if the credentials for at least one service are set.
     """
     no_credentials = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(bare.folder)}
     checked = bare.run("check", **no_credentials)

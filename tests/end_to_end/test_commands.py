@@ -216,7 +216,7 @@ def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
 
 
 def on_terminal(app: App, *arguments: str, **more: str) -> str:
-    """Runs a command on a terminal, and returns its output and its log as they appear together."""
+    """Runs a command on a terminal, and returns everything that appears there, both output and log."""
     settings = {name: value for name, value in app.environment(**more).items() if name != "LOG_LEVEL" or name in more}
     shown, side = pty.openpty()
     terminal = Path(os.ttyname(side))

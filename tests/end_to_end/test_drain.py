@@ -95,7 +95,7 @@ def test_a_handler_that_hangs_does_not_hold_the_process(
 
 
 def test_failed_message_does_not_fail_the_command(installed: App, sandbox: Sandbox) -> None:
-    """A message that fails is counted, but the drain still succeeds."""
+    """A message that fails is counted as failed, but the drain still succeeds."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["appointment"], vanished=1)
     drained = installed.run("drain", "appointment", "--json")

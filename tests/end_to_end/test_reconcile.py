@@ -106,9 +106,9 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
 
 
 def test_a_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: Sandbox) -> None:
-    """However many runs an invalid list of exclusions prevents, there is one alert, but each run prints an error line.
+    """However many runs fail because of an invalid list of exclusions, there is one alert.
 
-    A run with `--no-notify` causes no alert. Another wrong setting causes another alert.
+    Each run prints an error line. A run with `--no-notify` causes no alert. Another wrong setting causes another alert.
     """
     wrong = {"RECONCILIATION_EXCLUSIONS": "1204417,1204418"}
     before = len(app.alerts())
@@ -369,7 +369,7 @@ def test_a_cause_that_could_not_be_read_is_not_shown_as_a_cause(installed: App, 
 
 
 def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
-    """If the chosen prison has no prisoners, `reconcile` names it and exits 1, instead of reporting agreement."""
+    """If the chosen prison has no prisoners, `reconcile` says so and exits 1, instead of reporting agreement."""
     run = installed.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
     assert run.code == 1
     assert " incomplete: " in run.out

@@ -1,4 +1,4 @@
-"""The options of all reconciliations except that of incentives, and the list of all reconciliations."""
+"""The options of all reconciliations except the one for incentives, and the list of all reconciliations."""
 
 from __future__ import annotations
 

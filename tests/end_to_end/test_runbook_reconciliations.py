@@ -1,4 +1,4 @@
-"""The runbook on differences: an operator types the commands of a report, and the next run finds what is left."""
+"""The runbook on differences: an operator types the commands in a report, and the next run finds what is left."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ def test_a_visit_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandb
 
 
 def test_the_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> None:
-    """A resync writes a changed restriction of a visit to NOMIS, which expresses the restriction by the room."""
+    """A resync writes a changed visit restriction to NOMIS, where the room expresses the restriction."""
     event = in_step(app, "visit")
     change(sandbox, "visit", event, {"restriction": "CLOSED"})
     differences = app.read_json("resync", "visit", event.dps_id, "--dry-run")["differences"]

@@ -46,7 +46,7 @@ def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent
 def test_second_row_is_deleted_by_its_number(
     app: App, sandbox: Sandbox, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str, number: str
 ) -> None:
-    """While NOMIS has two rows of an allocation or attendance, it refuses to change them.
+    """While NOMIS has two rows for an allocation or attendance, it refuses to change them.
 
     There is one alert, and `dlq show` gives advice. Once one row is deleted, the retry succeeds.
     """

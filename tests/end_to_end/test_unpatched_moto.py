@@ -1,4 +1,4 @@
-"""Drains against unpatched moto, which prove that the sandbox's changes for speed do not affect the other tests."""
+"""Drains against unpatched moto, which show that the sandbox's patches for speed do not affect the other tests."""
 
 from pathlib import Path
 

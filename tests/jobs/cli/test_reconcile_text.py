@@ -44,7 +44,7 @@ def test_a_chosen_prison_without_records_fails(
 def test_each_row_names_its_record(capsys: pytest.CaptureFixture[str], key: dict[str, str], name: str) -> None:
     """Each row of the text names its record by the complete key, which people need for a command that fixes it.
 
-    So does the line about a record that could not be read. A key of several columns shows the values of all of them.
+    So does the line about a record that could not be read. If a key has several columns, all their values are shown.
     """
 
     def key_of(number: int) -> dict[str, str]:

@@ -89,7 +89,7 @@ def test_a_drain_is_shown_with_a_line_for_each_queue(app: App) -> None:
 
 
 def test_the_line_of_a_queue_leaves_out_what_is_redundant(app: App) -> None:
-    """In `runs show`, the line of a queue leaves out counts of zero and texts that only repeat the queue's name."""
+    """In `runs show`, the line for a queue leaves out counts of zero and texts that only repeat the queue's name."""
     counts = {"received": 3, "queues": {"visit": {"queue": "visit", "received": 3, "failed": 0, "retry_queued": 1}}}
     run_with(app, "r1", counts)
     shown = app.run_ok("runs", "show", "r1").splitlines()

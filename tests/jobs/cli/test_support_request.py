@@ -1,4 +1,4 @@
-"""A request to NOMIS support has every record of one cause, with all that support needs, and no other record."""
+"""A request to NOMIS support lists every record with one cause, and no other, with all that support needs."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def page(probes: Mapping[str, Callable[[], ProbeResult]] | None = None, **option
 
 
 def liveness(progress: Mapping[str, float] | None = None) -> Liveness:
-    """A liveness check that is ready, and that counts a drain as hanging after a minute without progress."""
+    """A liveness check of a ready program, which counts a drain as hanging after a minute without progress."""
     return Liveness(lambda: True, lambda: progress or {}, 60)
 
 

@@ -92,7 +92,7 @@ def test_one_confirmation_publishes_one_event_for_each_prisoner(compared: Compar
 def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) -> None:
     """If a received event is refused, the refusal is recorded and `reconcile fix received` stops.
 
-    The same command later publishes only the events that were not tried. A person has to decide about the refused one.
+    The same command later publishes only the events that were not tried. A person must decide about the refused event.
     """
     listed = compared.publish("--cause", NEVER_GOT, "--dry-run", "--json").json()
     assert [each["state"] for each in listed["records"]] == ["to publish"] * 3

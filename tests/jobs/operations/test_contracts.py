@@ -34,7 +34,7 @@ def of_service(checked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
-    """If a call no longer fits a service's document, the check exits with 1 and prints each difference on a line.
+    """If a call no longer fits a service's API document, the check exits with 1 and prints each difference on a line.
 
     Each line has the level, service and operation, and the errors of a service come first. With `--service`, only the
     given service is checked, without the database. An unknown service is bad usage.
@@ -54,7 +54,7 @@ def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
 
 
 def test_the_services_of_may_2023_match_the_declarations(app: App, sandbox: Sandbox) -> None:
-    """The program's calls match the API documents of May 2023, apart from known faults in the documents.
+    """The program's calls match the services' API documents of May 2023, apart from known faults in the documents.
 
     Every probe of these services succeeds.
     """

@@ -68,7 +68,7 @@ def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
     ],
 )
 def test_a_record_that_is_not_a_proven_duplicate_is_kept(records: App, arguments: tuple[str, ...], reason: str) -> None:
-    """A record that is not proved to be a duplicate of the record after `--of` is kept, and the reason is shown."""
+    """A record that is not proved to be a duplicate of the `--of` record is kept, and the reason is shown."""
     ended = records.run(*COMMAND, *arguments, "--yes", "--as", "A. Operator")
     assert reason in ended.out + ended.err
     assert in_nomis(records) == {9001, 9002, 9003}

@@ -116,7 +116,7 @@ def test_last_batch_leaves_no_others(app: App) -> None:
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
     """A batch that is not handled in time stays on the main queue, and the later messages stay on the DLQ.
 
-    If nothing is draining the queue, the error says so and gives a command that does.
+    If nothing is draining the queue, the error says so and gives a command that drains it.
     """
     put_on_dlq(app, "visit-1", "visit-2", "visit-3")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
@@ -141,7 +141,7 @@ def test_other_messages_on_the_queue_do_not_count(app: App, sandbox: Sandbox) ->
 
 
 def test_a_batch_that_waits_names_its_reason(app: App, sandbox: Sandbox) -> None:
-    """The command lists only the messages of a batch that were not handled in time, with what each waits for."""
+    """`dlq retry` lists only the messages of a batch that were not handled in time, with what each waits for."""
     booked, early = visit_booked(sandbox), visit_booked(sandbox)
     put_on_dlq(app, booked.dps_id)
     changed = write_domain_event("prison-visit.changed", {"reference": early.dps_id}, "A1234BC", TIME)

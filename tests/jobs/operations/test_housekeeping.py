@@ -128,7 +128,7 @@ def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
 
 
 def test_a_message_with_a_missing_mapping_is_sent_back_after_the_creation(app: App, sandbox: Sandbox) -> None:
-    """If a change fails because its record was not yet created in NOMIS, the failure counts as recoverable.
+    """If a change fails because its record had not yet been created in NOMIS, the failure counts as recoverable.
 
     Once the record is created, housekeeping sends the change back, and it is applied.
     """

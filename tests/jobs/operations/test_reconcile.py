@@ -20,7 +20,7 @@ class Killed(BaseException):
 
 
 def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App) -> None:
-    """If a process dies after it stored an incomplete result, the next process records the run as incomplete too.
+    """If a process dies after storing an incomplete result, the next process records the run as incomplete too.
 
     The run keeps its reason and its counts, and does not count as a success.
     """

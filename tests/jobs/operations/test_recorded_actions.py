@@ -46,7 +46,7 @@ def delete_all(app: App) -> list[str]:
 
 
 def settle(app: App) -> list[str]:
-    """The arguments to settle a visit's creation that had no response, with the visit that NOMIS then has."""
+    """The arguments to settle a creation that had no response, with the number of the visit that NOMIS then has."""
     visit_booked(app.sandbox).publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write", times=1):
         app.drain("visit")

@@ -55,7 +55,7 @@ def test_a_resync_by_another_operator_is_not_repeated(app: App, sandbox: Sandbox
 
 
 def test_an_event_during_a_resync_creates_no_second_record(app: App, sandbox: Sandbox) -> None:
-    """An event that is published during the resync of its record waits for the lease of the resync.
+    """An event that is published during the resync of its record waits until the resync releases its lease.
 
     When the event is handled later, it creates no second record.
     """

@@ -160,7 +160,7 @@ def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
 
 
 def test_several_processes_run_a_scheduled_time_once(make_job_runs: MakeLedger) -> None:
-    """If several processes reach a scheduled time together, one runs the job, and the others leave it."""
+    """If several processes reach a scheduled time together, one runs the job, and the others do not."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     together = threading.Barrier(6)
     results: list[str] = []

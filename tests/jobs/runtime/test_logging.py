@@ -210,7 +210,7 @@ def test_log_lines_do_not_control_the_terminal() -> None:
 
 
 def test_each_reason_is_logged_once_in_an_outage() -> None:
-    """In an outage, the first failure, a limited number of new reasons and the recovery are logged.
+    """In an outage, each of up to ten different reasons is logged once, and so is the recovery.
 
     An error text that changes with every attempt does not flood the log.
     """

@@ -25,7 +25,10 @@ MONDAY_FOUR = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 
 
 class CountingDrain:
-    """A drain whose batches receive as many messages as `sizes` says, and then none. It fails while it is `broken`."""
+    """A drain whose batches receive as many messages as `sizes` says, and then none.
+
+    It fails while `broken` is true.
+    """
 
     def __init__(self, sizes: list[int], *, broken: bool = False) -> None:
         self.sizes = sizes
@@ -96,7 +99,7 @@ class Running:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Running]]:
-    """A function that starts a scheduler. All its schedulers are stopped at the end of the test."""
+    """A function that starts a scheduler. Every started scheduler is stopped at the end of the test."""
     running: list[Running] = []
 
     def begin(

@@ -168,7 +168,7 @@ def test_no_wait_is_longer_than_an_hour(database: Database, endpoint: Endpoint, 
 def test_a_request_lasts_no_longer_than_the_caller_allows(database: Database, sandbox: Sandbox) -> None:
     """If the endpoint hangs, the export ends soon after the time that its caller allows.
 
-    That also holds if the endpoint hangs at half of a batch that was too large. Every event stays due.
+    That also holds for a request with half of a batch that was too large. Every event stays due.
     """
     put(database, 4)
     sandbox.fault("application-insights", kind="status", status=413, times=1)
