@@ -140,7 +140,7 @@ class World:
         return [] if prisoner is None else [prisoner.booking_id]
 
     def settle_in_flight(self, booking_id: int) -> None:
-        """Writes the booking's pending review to NOMIS if first called for it at least `in_flight_seconds` ago."""
+        """Writes a booking's pending review to NOMIS if `in_flight_seconds` have passed since the first call for it."""
         now = time.monotonic()
         first = self._first_read.get(booking_id)
         if first is None:

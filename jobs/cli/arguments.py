@@ -72,7 +72,7 @@ def parse_prison_id(text: str) -> str:
 
 
 def parse_queue(name: str) -> str:
-    """Parses the id of a queue. Raises `UsageError` for any other name."""
+    """Parses the id of a queue. Raises `UsageError` for any other text."""
     return parse_queues([name])[0]
 
 

@@ -1,4 +1,4 @@
-"""Fixes many records of a run from the command line: lists them, asks once, and prints each outcome and the totals."""
+"""Fixes many records of a run: lists them, asks for confirmation once, and prints each outcome and the totals."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -48,7 +48,7 @@ def check_choice(subject: object, from_run: str | None, cause: str | None, *, na
 
 
 def check_json(from_run: str | None, *, as_json: bool, yes: bool, dry_run: bool) -> None:
-    """Raises `UsageError` for --json without --from, and for --json if the command would have to ask the operator."""
+    """Raises `UsageError` for --json without --from, and for --json if the command has to ask for confirmation."""
     if as_json and (from_run is None or not (yes or dry_run)):
         raise UsageError(
             "--json needs --from and either --yes or --dry-run, because the command cannot ask when it prints JSON"
@@ -67,11 +67,11 @@ def fix_all(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Plans every fix, asks once, and carries out the fixes, stopping at the first that does not end as expected.
+    """Plans every fix, asks for confirmation once, and carries out the fixes.
 
-    The fixes are those for which the report of run `run_id` proposes the command that begins with `names`, limited to
-    those with the cause `cause` if it is given. Raises `WorkError` if a fix did not end as expected, or if there is an
-    objection to a fix.
+    It stops at the first fix that does not end as expected. The fixes are those for which the report of run `run_id`
+    proposes the command that begins with `names`, limited to those with the cause `cause` if it is given. Raises
+    `WorkError` if a fix did not end as expected, or if there is an objection to a fix.
     """
     from jobs.operations.bulk_fixes import State, carry_out, proposed_fixes
     from jobs.operations.report_delivery import find_result

@@ -80,7 +80,7 @@ def complete_creations(incomplete: str) -> list[Proposal]:
 
 
 def complete_jobs(incomplete: str) -> list[str]:
-    """The names of jobs that begin with what was typed."""
+    """The job names that begin with what was typed."""
     from jobs.runtime.job_runs import CONTRACTS_JOB, DRAIN_JOB, HOUSEKEEPING_JOB, SCHEDULER_JOB
     from reports.reconciliations.registry import RECONCILIATIONS
 
@@ -95,7 +95,7 @@ def complete_jobs(incomplete: str) -> list[str]:
 
 
 def complete_channels(incomplete: str) -> list[str]:
-    """The channels of reports that begin with what was typed."""
+    """The report channels that begin with what was typed."""
     return [channel for channel in ("archive", "slack", "email") if channel.startswith(incomplete)]
 
 

@@ -158,7 +158,7 @@ def settings_page() -> str:
 
 
 def _settings_of(entry: Entry) -> tuple[str, ...]:
-    """The rows of the settings of one reconciliation. The settings of incentives are in the first table."""
+    """The table rows for the settings of one reconciliation. The settings of incentives are in the first table."""
     title = entry.title.lower()
     return (
         _row(entry.schedule_setting, f"`{entry.cron}`", f"cron expression for the reconciliation of {title}, in `TZ`"),

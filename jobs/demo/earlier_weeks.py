@@ -98,7 +98,7 @@ def _level_episodes(
 ) -> list[Episode]:
     """The episodes of incentive levels: planted differences, and some differences that are over.
 
-    A planted difference began when the sandbox says.
+    A planted difference began when the sandbox says it did.
     """
     found = []
     for each in planted:

@@ -22,7 +22,7 @@ class ReadResult(Generic[T_co]):
 
 
 def start(name: str, ask: Callable[[], T]) -> "Future[T]":
-    """Calls `ask`, which must not raise, in a daemon thread called `name`. Returns the future result."""
+    """Calls `ask`, which must not raise, in a daemon thread called `name`. Returns a future with the result."""
     future: Future[T] = Future()
     threading.Thread(target=lambda: future.set_result(ask()), name=name, daemon=True).start()
     return future
@@ -47,7 +47,7 @@ def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[
 
 
 def read_all(questions: Mapping[str, Callable[[], Any]], deadline_seconds: float) -> dict[str, ReadResult[Any]]:
-    """The result of each read, by its name: unknown if the read raises an error or takes over `deadline_seconds`."""
+    """The result of each read, by its name: unknown if the read fails or takes longer than `deadline_seconds`."""
     asked = {name: start(f"read {name}", partial(reading_of, ask)) for name, ask in questions.items()}
     wait(asked.values(), deadline_seconds)
     late: ReadResult[Any] = ReadResult(unknown=late_text(deadline_seconds))

@@ -69,9 +69,9 @@ class _Down(Exception):
 class Probe:
     """The check of one part.
 
-    name: the name of its line in `check`. ask: runs the check, and raises if the part does not work. component: its
-    component on the health page, which several probes may share. It is None if only `check` runs the probe, because the
-    result depends on the settings alone, or because the check is too costly for the page.
+    name: the name of its line in `check`. ask: runs the check, and raises an error if the part does not work.
+    component: its component on the health page, which several probes may share. It is None if only `check` runs the
+    probe, because the result depends on the settings alone, or because the check is too costly for the page.
     """
 
     name: str

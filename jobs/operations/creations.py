@@ -172,7 +172,7 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
 
 
 def check_sending(application: Application, record: CreationRecord) -> None:
-    """Before the operator is asked, raises any error that sending the event again would raise."""
+    """Before the operator is asked to confirm, raises any error that sending the event again would raise."""
     _check_ended(application, record)
     mapped_meanwhile(application, record)
     application.queue_pair(domain_of_record(record.domain).queue)
@@ -287,7 +287,7 @@ def _target(record: CreationRecord) -> str:
 
 
 def _check_open(application: Application, record: CreationRecord) -> CreationRecord:
-    """The record as it is now. Raises `WorkError` if it is no longer open, or if another attempt has been made."""
+    """The creation as it is now. Raises `WorkError` if it is no longer open, or if another attempt has been made."""
     now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
         raise WorkError(f"creation {record.id} has changed and is now {now.state}: run the command again")

@@ -114,7 +114,7 @@ def run_drain(
 ) -> DrainResult:
     """Drains the queues, sends the alerts and records the run.
 
-    At SIGTERM, it receives no more messages, but finishes those in flight. Raises `SettingsError` if a setting that
+    On SIGTERM, it receives no more messages, but finishes those in flight. Raises `SettingsError` if a setting that
     every queue needs cannot be used.
     """
     drains = _Drains(application, parameters)

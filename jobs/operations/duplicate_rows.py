@@ -28,7 +28,7 @@ class TwoRows:
 
     @property
     def row_to_delete(self) -> int | None:
-        """The row to delete: the newer of the two, or None unless both rows are known."""
+        """The row to delete: the newer of the two, or None if they are not both known."""
         return self.rows[1] if len(self.rows) == 2 else None
 
     @property
@@ -67,7 +67,7 @@ class TwoRows:
 
 
 def examine_rows(application: Application, finding: Finding) -> TwoRows:
-    """The pair of a finding, with the rows of it that the finding or the telemetry names and that are not deleted."""
+    """The pair of a finding, with its undeleted rows that the finding or the telemetry names."""
     duplicate_rows = duplicate_rows_of(finding)
     kind = duplicate_rows.kind
     recorded = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}

@@ -208,14 +208,14 @@ class JobRuns:
             return [_job_run(row) for row in connection.execute(query.order_by(job_runs.c.started_at.desc()))]
 
     def last_over_everyone(self, job: str) -> JobRun | None:
-        """The last run of `job` over everyone, or None if there is none.
+        """The last run of `job` for everyone, or None if there is none.
 
         A run for only some prisoners, prisons, days, shards or services does not count.
         """
         return self._newest(job_runs.c.job == job, _over_everyone())
 
     def last_success(self, job: str) -> JobRun | None:
-        """The last successful run of `job` over everyone, or None if there is none."""
+        """The last successful run of `job` for everyone, or None if there is none."""
         return self._newest(job_runs.c.job == job, job_runs.c.status == RunStatus.SUCCESS, _over_everyone())
 
     def last_of_each(self) -> frozenset[str]:
@@ -300,7 +300,7 @@ class JobRuns:
 
 
 def _over_everyone() -> ColumnElement[bool]:
-    """The condition that a run was over everyone: by its recorded scope or, if none is recorded, by its parameters."""
+    """The condition that a run was for everyone: by its recorded scope or, if none is recorded, by its parameters."""
     recorded = job_runs.c.counts[SCOPE].as_string()
     chosen = (job_runs.c.parameters[name].as_string() for name in ("prisoners", "prisons"))
     nobody_chosen = (or_(each.is_(None), each == "[]") for each in chosen)
@@ -324,9 +324,9 @@ def new_run_id(moment: datetime) -> str:
 def scheduled_run_id(job: str, due: datetime) -> str:
     """The id of the run of `job` that is due at the time `due`.
 
-    Every process makes the same id, so that only one process can start the run. The tables hold 40 characters, and
-    shorten a longer id to a form that people cannot read. So if the id would be longer than that, it begins with the
-    name of the reconciliation instead of the name of the job.
+    Every process makes the same id, so that only one process can start the run. The tables hold ids of up to 40
+    characters, and a longer id would be shortened to a form that people cannot read. So if the id would be longer than
+    that, it begins with the name of the reconciliation instead of the name of the job.
     """
     time = f"{due.astimezone(UTC):%Y%m%dT%H%MZ}"
     run_id = f"{job}-{time}"

@@ -23,7 +23,7 @@ class Pay:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The times of a schedule's sessions; `days` says, for each day from Monday on, whether there is a session."""
+    """The times of a schedule's sessions; `days` says, for each day of the week from Monday, whether there is one."""
 
     start: time
     end: time

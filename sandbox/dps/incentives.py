@@ -175,7 +175,7 @@ class Incentives:
         return higher[0] if higher else lower[-1] if lower else self.default_of(prison_id)
 
     def reviews_of(self, offender_no: str) -> list[Review]:
-        """Returns the reviews of all bookings of a person, newest first."""
+        """Returns the reviews of all a person's bookings, newest first."""
         found = [
             review
             for booking_id in self.world.bookings_of(offender_no)

@@ -20,7 +20,7 @@ NOT_UNIQUE = "query did not return a unique result: 2; nested exception is javax
 
 @dataclass(slots=True)
 class BandHeld:
-    """The pay band that an allocation has from a start date until, if the band changed, an end date."""
+    """A pay band that an allocation has from a start date and, if the band changed later, until an end date."""
 
     band: str
     start: date

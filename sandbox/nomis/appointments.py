@@ -1,4 +1,4 @@
-"""Appointments in NOMIS. They have no unique key, and a request to write one without a room fails."""
+"""Appointments in NOMIS. They have no unique key, and a request to write an appointment without a room fails."""
 
 from __future__ import annotations
 

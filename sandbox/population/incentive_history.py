@@ -115,7 +115,7 @@ class IncentiveHistory:
         return "STD" if drawn < 0.46 else "ENH" if drawn < 0.955 else "BAS"
 
     def level_but(self, *others: str) -> str:
-        """Returns a random level among those that every prison has, other than `others`."""
+        """Returns a random level among those that every prison has, except `others`."""
         return self.chance.choice([code for code in ("STD", "ENH", "BAS") if code not in others])
 
     def ordinary(self, prisoner: Prisoner) -> None:

@@ -92,7 +92,7 @@ def _print(result: "ContractsResult") -> None:
 
 
 def _where(finding: "ContractFinding") -> str:
-    """The operation of `finding`, or how many operations share it, with an example. Empty if it has none."""
+    """The operation of `finding`, or how many operations share the finding, with an example. Empty if there is none."""
     if len(finding.operations) > 1:
         return f"{len(finding.operations)} operations, such as {finding.operations[0]}"
     return "".join(finding.operations)

@@ -28,10 +28,10 @@ def check(
 
     It checks the settings, the database, queues, dead letter queues, every upstream service and its credentials,
     breakers, messages that wait for a service, the lists of exclusions, the location of the reports, Slack, email and
-    Application Insights. The output begins with the parts that are `DOWN` and what to change, each cause once. A line
-    for each part that is `ok` follows. The last line says which parts are down and how many, or that all parts are ok.
-    A part that is switched off is `ok` and says `off`. The command exits 1 if anything is down, and 2 if a setting
-    cannot be read.
+    Application Insights. The output begins with the parts that are `DOWN` and what to change, and gives each cause
+    once. A line for each part that is `ok` follows. The last line says how many parts are down and which, or that all
+    parts are ok. A part that is switched off is `ok` and says `off`. The command exits 1 if anything is down, and 2 if
+    a setting cannot be read.
     """
     from jobs.health.check import nothing_is_set_up, run_checks
     from jobs.runtime.application import open_application
