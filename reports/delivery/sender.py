@@ -105,8 +105,8 @@ class OutboxSender:
     def flush(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> SendCounts:
         """Sends deliveries until `seconds` have passed, or until no delivery is due within that time.
 
-        In the result, `later` is the number of deliveries that still wait. Deliveries for a channel that is off in this
-        process are neither waited for nor included in this number. Raises `StoreUnavailable`.
+        In the result, `later` is the number of deliveries that are still waiting. Deliveries for a channel that is off
+        in this process are neither waited for nor included in this number. Raises `StoreUnavailable`.
         """
         deadline = self._clock() + timedelta(seconds=seconds)
         counts = SendCounts()
@@ -216,7 +216,7 @@ class OutboxSender:
         return self._slack
 
     def _warn_off(self, left_alone: Sequence[Delivery]) -> None:
-        """Warns once about each channel that is off although deliveries wait for it."""
+        """Warns once about each channel that is off although deliveries are waiting for it."""
         for channel in {delivery.channel for delivery in left_alone} - self._warned_off:
             self._warned_off.add(channel)
             self._log.warning(f"{channel}-off", reason=f"{_off_text(channel)}; its deliveries wait")

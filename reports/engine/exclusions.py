@@ -55,7 +55,7 @@ class _InvalidEntry(Exception):
 
 
 class _InvalidList(Exception):
-    """The list cannot be read; the text says why, and the advice on how to write the list can follow it."""
+    """The list cannot be read; the text says why, and can be followed by advice on how to write the list."""
 
 
 class Exclusions:

@@ -186,7 +186,7 @@ class ParallelReader(Generic[Item, Value]):
 
     @property
     def waits_for(self) -> str | None:
-        """What the reader waits for, as a text for the progress report, or None in normal operation."""
+        """What the reader is waiting for, as a text for the progress report, or None in normal operation."""
         if self._down_since is not None:
             return f"waiting for {self._down}, which is down"
         if self._later and not self._pending:
@@ -321,18 +321,18 @@ def _with_jitter(seconds: float) -> float:
 
 
 class Waiting(Protocol):
-    """A reader that can say what it waits for."""
+    """A reader that can say what it is waiting for."""
 
     @property
     def waits_for(self) -> str | None:
-        """What it waits for, as a text for the progress report, or None in normal operation."""
+        """What it is waiting for, as a text for the progress report, or None in normal operation."""
 
 
 def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:
     """The next of the `results`; waits for it if necessary.
 
-    tick: called periodically during the wait with what one of the `readers` waits for, or None if none of them waits
-    for anything. It may raise an error to end the wait.
+    tick: called periodically during the wait with what one of the `readers` is waiting for, or None if none of them is
+    waiting. It may raise an error to end the wait.
     """
     while True:
         try:

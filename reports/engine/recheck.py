@@ -209,8 +209,8 @@ def age_text(age: timedelta) -> str:
 def _waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:
     """Why a difference is in flight, as a clause: its message is on the main queue, or on the dead letter queue."""
     if where == "queue":
-        return f"its message waits on the {queue} queue"
-    return f"its message waits on the dead letter queue: {command('dlq', 'retry', queue)}"
+        return f"its message is waiting on the {queue} queue"
+    return f"its message is waiting on the dead letter queue: {command('dlq', 'retry', queue)}"
 
 
 def _columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[str]:

@@ -60,7 +60,7 @@ class RunProgress:
     def tick(self, waits_for: str | None = None) -> None:
         """Repeats the last report, to show that the run is alive.
 
-        waits_for: what the run waits for, which is added to the stage; None if the run does not wait.
+        waits_for: what the run is waiting for, which is added to the stage; None if the run is not waiting.
         """
         with self._lock:
             stage, done, total = self._last

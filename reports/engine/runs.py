@@ -25,7 +25,7 @@ AResult = TypeVar("AResult", bound="ReconciliationResult")
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
 RUNNING = "running"
-#: Runs in the index: at most INDEXED_RUNS over everyone for each reconciliation, and INDEXED_PARTIAL_RUNS partial runs.
+#: Runs in the index: at most INDEXED_RUNS for everyone of each reconciliation, and INDEXED_PARTIAL_RUNS partial runs.
 INDEXED_RUNS = 100
 INDEXED_PARTIAL_RUNS = 100
 

@@ -1,4 +1,7 @@
-"""The calls of a run. Units that are read in parallel share the threads and the concurrency limit of each service."""
+"""A run's calls to services.
+
+Units that are read in parallel share the threads and the concurrency limit of each service.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,10 @@ _Call = tuple[_Batch, int]
 
 
 class SharedReads:
-    """The calls of a run (`Reads`). All units that are read in parallel share one `ParallelReader` for each service."""
+    """A run's calls to services (`Reads`).
+
+    All units that are read in parallel share one `ParallelReader` for each service.
+    """
 
     def __init__(
         self,
@@ -80,8 +86,9 @@ class SharedReads:
 
         outage_seconds: for how many seconds in total a service may be down. sleep: waits for the given number of
         seconds before a call is tried again. tick: called periodically in the thread that constructed this object, with
-        what the run waits for, or None. `sleep` and `tick` may raise to stop the run. listed: called with how much of
-        the population is listed, and how large the population is. begin: called with a unit that can already be read.
+        what the run is waiting for, or None. `sleep` and `tick` may raise to stop the run. listed: called with how much
+        of the population is listed, and how large the population is. begin: called with a unit that can already be
+        read.
         """
         self._services = services
         self._outage_seconds = outage_seconds
@@ -129,7 +136,7 @@ class SharedReads:
 
     @property
     def waits_for(self) -> str | None:
-        """What the run waits for, as a text for the progress report, or None in normal operation."""
+        """What the run is waiting for, as a text for the progress report, or None in normal operation."""
         with self._lock:
             readers = list(self._readers.values())
         return next((each.waits_for for each in readers if each.waits_for), None)

@@ -52,7 +52,7 @@ class UnitReader:
         """The values that `read` returns, by item.
 
         An item that cannot be read is left out, and is among `unread` until it can be read. read: called with the
-        client of `side` and the item. items: the key of the row of each item, by item. offender_no: returns the
+        client of `side` and the item. items: the key of each item's row, by item. offender_no: returns the
         prisoner number of an item, or None if the number is unknown.
         """
         service = {"NOMIS": UpstreamName.NOMIS, "DPS": self.dps, "mapping": UpstreamName.MAPPING}[side]
@@ -86,7 +86,7 @@ class UnitReader:
     ) -> dict[Id, Value | None]:
         """What `partner` returns for the mapping of each record, by record id; None for a record without a mapping.
 
-        side: the side that has the records. items: the key of the row of each record, by the id of the record. partner:
+        side: the side that has the records. items: the key of each record's row, by the id of the record. partner:
         called with the ids in a mapping. A record whose mapping cannot be read is left out.
         """
         find = mappings.find if side == "DPS" else mappings.find_by_nomis_ids

@@ -171,5 +171,5 @@ def prison_rows(result: ReconciliationResult) -> list[PrisonRow]:
 
 
 def most_affected(rows: list[PrisonRow]) -> list[PrisonRow]:
-    """The prisons with differences; the prisons with the most differences come first."""
+    """The prisons with differences, starting with those that have the most."""
     return sorted((each for each in rows if each.mismatches), key=lambda each: (-each.mismatches, each.name))

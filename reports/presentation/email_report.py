@@ -104,7 +104,7 @@ def _subject(result: ReconciliationResult, severity: Severity) -> str:
 
 
 def _affected(result: ReconciliationResult) -> list[PrisonCount]:
-    """The prisons with differences; the prisons with the most differences come first."""
+    """The prisons with differences, starting with those that have the most."""
     found = [each for each in result.prisons if each.mismatches]
     return sorted(found, key=lambda each: (-each.mismatches, each.prison_id or "~"))
 

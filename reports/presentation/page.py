@@ -72,7 +72,7 @@ class PageRow:
     """A difference as a row of the page.
 
     number: its number in the report. anchor: the id of the row. Every run that finds the same difference with the same
-    cause gives the row the same id. In a masked page, the id contains the number instead of the key, and is valid only
+    cause gives the row the same id. On a masked page, the id contains the number instead of the key, and is valid only
     for this run. cause: the name of the cause, or `not investigated`. values: the values that links filter by, as
     attributes of the row; if an attribute has several values, spaces separate them.
     """

@@ -87,12 +87,12 @@ def header(text: str) -> MessageBlock:
 
 
 def section(*lines: str, longest: int = LONGEST_PART) -> MessageBlock:
-    """A section of `lines` in Slack's markup, without the empty ones; the whole text is cut to `longest` characters."""
+    """A section with the non-empty `lines`, in Slack's markup; the whole text is cut to `longest` characters."""
     return MessageBlock("section", _cut("\n".join(filter(None, lines)), longest))
 
 
 def context(*lines: str, longest: int = LONGEST_PART) -> MessageBlock:
-    """The `lines`, in Slack's markup, in small grey letters, without the empty ones.
+    """The non-empty `lines`, in Slack's markup, in small grey letters.
 
     The whole text is cut to `longest` characters.
     """

@@ -67,7 +67,7 @@ class Codes:
 
 
 def named_codes(title: str, meanings: Mapping[str, str], found: Iterable[str | None]) -> Codes:
-    """The codes in `found`, except None and empty texts: those in `meanings`, in its order, then the others, sorted."""
+    """The codes in `found` except None and empty texts: those in `meanings`, in that order, then the others, sorted."""
     occurring = {code for code in found if code}
     usual = [code for code in meanings if code in occurring]
     return Codes(title, tuple((code, meanings.get(code, "")) for code in [*usual, *sorted(occurring - {*usual})]))

@@ -82,11 +82,11 @@ class Allocations(CountReconciliation):
     )
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
-        """The number of allocations in NOMIS to activities of the prison, by booking."""
+        """The number of allocations to the prison's activities that NOMIS has, by booking."""
         return counts.nomis_allocations(self.services.nomis, prison_id, suspended=self.suspended)
 
     def read_dps(self, prison_id: str) -> dict[int, int]:
-        """The number of allocations in DPS to activities of the prison, by booking."""
+        """The number of allocations to the prison's activities that DPS has, by booking."""
         return counts.dps_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, suspended=self.suspended)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:

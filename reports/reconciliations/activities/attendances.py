@@ -63,7 +63,7 @@ OTHER_BOOKING = "other_booking"
 
 
 class Attendances(CountReconciliation):
-    """The attendances of yesterday, or of a chosen day, as the services have them now."""
+    """Yesterday's attendances, or those of a chosen day, as the services have them now."""
 
     name = "attendances"
     title = "Attendances with pay"
@@ -101,7 +101,10 @@ class Attendances(CountReconciliation):
         return counts.dps_attendances(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
-        """Every attendance on the day, by booking, of the prisoners in `rows`: `id`, `status`, `reason` and `paid`."""
+        """Every attendance of the prisoners in `rows` on the day, by booking.
+
+        Each has its `id`, `status`, `reason` and `paid`.
+        """
         attendances = activities_api.attendances_of_day(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
         of_prisoner: dict[str, list[dict[str, Any]]] = {}
         for each in attendances:
@@ -155,7 +158,7 @@ class Attendances(CountReconciliation):
 def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
     """Pairs of rows with the same prisoner, prison and count: one booking is in DPS only, the other in NOMIS only.
 
-    The columns `dps` and `nomis` hold the index of the row of each side.
+    The columns `dps` and `nomis` hold the index of the row on that side.
     """
     sides = []
     for name, kind, count in (("dps", DPS_ONLY, "dps_count"), ("nomis", NOMIS_ONLY, "nomis_count")):

@@ -258,7 +258,7 @@ class CountEvents(Events):
         self._about = about
 
     def requested(self, population: Population) -> Event:
-        """The event for the start of a run; its `prisons` are the prisons to read, in square brackets."""
+        """The event for the start of a run; its property `prisons` lists the prisons to read, in square brackets."""
         prisons = ", ".join(sorted(unit.id for unit in population.units))
         return self.event("requested", {"prisons": f"[{prisons}]"})
 
@@ -300,7 +300,7 @@ class CountEvents(Events):
         return self.event("error")
 
     def failed(self, mismatch: Mismatch, kind: str, booking_id: object) -> Event:
-        """The event for a mismatch, as a difference of `kind` in the booking `booking_id`."""
+        """The event that reports a mismatch as a difference of `kind` for the booking `booking_id`."""
         known = next((each.nomis for each in mismatch.other_fields if each.field == "location"), None)
         return self.event(
             "failed",

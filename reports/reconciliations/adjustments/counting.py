@@ -91,8 +91,8 @@ def count(
     """The number of adjustments of each type, and the sum of their days, for each booking and side.
 
     adjustments: by side (`nomis`, `dps`) and booking. Returns a row for each of `bookings`, in their order:
-    `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), which is NA if the days of any
-    of the adjustments are not known.
+    `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), which is NA if the number of
+    days of any of the adjustments is not known.
     """
     rows = [
         (booking_id, f"{side}_{each.counter}", each.days)
@@ -138,9 +138,9 @@ def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
-    """The figure of DPS minus that of NOMIS for each field that differs, in order: `remand 1, taggedBail -1`.
+    """The DPS figure minus the NOMIS figure for each field that differs, in order: `remand 1, taggedBail -1`.
 
-    values: the figure of NOMIS and the figure of DPS, by field.
+    values: the NOMIS figure and the DPS figure, by field.
     """
     ordered = [(field.name, values[field.name]) for field in FIELDS if field.name in values]
     return ", ".join(f"{name} {dps - nomis}" for name, (nomis, dps) in ordered if nomis != dps)

@@ -91,7 +91,7 @@ class AdjustmentReconciliation(Reconciliation):
         return self._reading(bookings_of(unit), _Reader(self.services, reads))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Counts the adjustments again, by the current number of each prisoner, because a merge changes the number."""
+        """Counts the adjustments again, under each prisoner's current number, because a merge changes the number."""
         reader, wanted = _Reader(self.services, reads), _keys(map(_booking, records(rows)))
         listed = reader.existing("NOMIS", lambda _, each: self._list.present(each), wanted, _offender_no)
         return self._reading(listed.values(), reader)
@@ -216,7 +216,7 @@ class AdjustmentEvents(Events):
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for a booking that differs; `differences` has the figures of DPS minus those of NOMIS."""
+        """The event for a booking that differs; `differences` has the DPS figures minus the NOMIS figures."""
         nomis, dps = _totals(mismatch)
         values = {each.field: (_number(each.nomis), _number(each.dps)) for each in mismatch.differences}
         if mismatch.kind == DIFFERENT_COUNTS:
@@ -243,8 +243,7 @@ class AdjustmentEvents(Events):
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
         """The event for the end of a run.
 
-        It has the number of adjustments on each side for each booking with different counts, but for at most
-        `_MOST_NAMED` bookings.
+        It has the number of adjustments on each side for bookings with different counts, at most `_MOST_NAMED` of them.
         """
         if result.status == "failed":
             return [Event(self.report, {"success": False})]
@@ -267,7 +266,7 @@ class AdjustmentEvents(Events):
 
 
 def _totals(mismatch: Mismatch) -> tuple[int, int]:
-    """How many adjustments NOMIS counts, and how many DPS counts."""
+    """How many of a booking's adjustments count in NOMIS, and how many count in DPS."""
     fields = [each for name, each in mismatch.by_field.items() if name in NAMES]
     return sum(_number(each.nomis) for each in fields), sum(_number(each.dps) for each in fields)
 

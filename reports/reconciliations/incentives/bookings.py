@@ -133,7 +133,7 @@ class FoundBookings:
 
 
 def find_bookings(services: Services, offender_nos: Iterable[str], page_size: int) -> FoundBookings:
-    """Finds each prisoner's active booking: that of the newest DPS review if it is active, or else the listed one.
+    """Finds each prisoner's active booking: that of the newest DPS review if still active, or else the listed one.
 
     Raises `SyncError` if a service cannot be read.
     """

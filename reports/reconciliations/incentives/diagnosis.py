@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> IncentiveDiagnosis:
     """The diagnosis of a difference, from the first matching row of the table.
 
-    near: how far apart two records of one event may lie; records of the same calendar day always count as near.
+    near: how far apart in time two records of one event may be; records of the same calendar day always count as near.
     """
     case = Case(evidence, near)
     for rule in _TABLE:
@@ -61,7 +61,7 @@ def _message_pending(case: Case) -> IncentiveDiagnosis | None:
     return _found(
         1,
         confidence="high",
-        explanation=f"The message of the current DPS review waits on the {place}.",
+        explanation=f"The message of the current DPS review is waiting on the {place}.",
         action="Retry the dead letter queue." if pending_on == "dlq" else "Wait: the message will be handled.",
         commands=(causes.RETRY_DLQ, causes.reconcile_again(case.evidence.pair)) if pending_on == "dlq" else (),
     )

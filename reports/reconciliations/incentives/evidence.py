@@ -234,7 +234,7 @@ _OF_MOVEMENTS = frozenset({"TRANSFER", "INITIAL", "READMISSION"})
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One difference. `near` is how far apart two records of one event may lie."""
+    """One difference. `near` is how far apart in time two records of the same event may be."""
 
     evidence: Evidence
     near: timedelta

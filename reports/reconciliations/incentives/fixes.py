@@ -197,15 +197,15 @@ def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
     where = pending.where(entities(plan.review_id, plan.offender_no))
     if where is not None:
         place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
-        return f"{_PENDING} {plan.review_id} waits on {place}"
+        return f"{_PENDING} {plan.review_id} is waiting on {place}"
     if pending.doubt is None or plan.review_is_mapped:
         # The message of a mapped review has been handled; if it is delivered again, it changes nothing.
         return None
-    return f"{_PENDING} {plan.review_id} may wait: {pending.doubt}"
+    return f"{_PENDING} {plan.review_id} may be waiting: {pending.doubt}"
 
 
 def publication_objection(plan: Plan, earlier: Iterable[Action], now: datetime) -> str | None:
-    """The objection that this event was already published, or another one in the hour before `now`; otherwise None."""
+    """The objection that this event was published before, or another in the hour before `now`; otherwise None."""
     for action in earlier:
         same = action.details.get("body") == dict(plan.body)
         if same or action.time > now - _REVIEW_EXPECTED:

@@ -116,7 +116,7 @@ def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: Re
     The pages are read again, larger and with other boundaries, until two readings are the same, or until no new
     prisoner is found below the highest known booking (those above it are receptions) and the number found is NOMIS's
     count. This takes at most `MOST_SWEEPS` readings. Earlier failed pages are then dropped, because their prisoners
-    were seen. If a page fails, or the count does not match, `failed_pages` says so.
+    have been seen. If a page fails, or the count does not match, `failed_pages` says so.
     """
     found = {each.booking_id: each for each in listing.prisoners}
     unusable = {_identity(each, page_size): each for each in listing.unusable}
@@ -220,8 +220,8 @@ class _Sweep:
     def miscounted(self, found: int, *, steady: bool) -> tuple[PageFailure, ...]:
         """A failure if the number of bookings on the pages is not NOMIS's count; otherwise empty.
 
-        found: how many bookings all sweeps found; this number decides while prisoners move. steady: whether this sweep
-        found the same bookings as the previous sweep.
+        found: how many bookings all sweeps together found; this number decides while prisoners move. steady: whether
+        this sweep found the same bookings as the previous sweep.
         """
         lacking = self.total - self.count
         if lacking > 0 and not steady:

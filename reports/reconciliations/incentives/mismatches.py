@@ -50,7 +50,7 @@ def explanation(evidence: Evidence, diagnosis: IncentiveDiagnosis | None, missin
 def explain_pair(services: Services, pair: PrisonerLevels, message: ReviewMessage, near: timedelta) -> Explanation:
     """Explains why the levels of a prisoner differ; if the evidence cannot be read, the explanation says why instead.
 
-    near: how far apart two records of one event may lie.
+    near: how far apart in time two records of the same event may be.
     """
     try:
         evidence = collect_evidence(services, pair, message, near)

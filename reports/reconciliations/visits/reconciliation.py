@@ -58,11 +58,11 @@ class Visits(Reconciliation):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:
-        """Yesterday, whose visits may have ended in NOMIS only now, and the last day that the settings cover."""
+        """Yesterday, whose visits may only now have ended in NOMIS, and the last day that the settings cover."""
         return today - timedelta(days=1), today + timedelta(days=settings.visit_reconciliation_days_ahead)
 
     def population(self, reads: Reads) -> Population:
-        """The chosen prisoners or prisons, else the prisons in the settings, else those where visits can be booked."""
+        """The chosen prisoners or prisons, or else those in the settings, or else those where visits can be booked."""
         first, last = self.days
         days = {"from": first.isoformat(), "to": last.isoformat()}
         if self.scope.offender_nos:
@@ -111,10 +111,10 @@ class Visits(Reconciliation):
         }
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the number of DPS visits is implausible: there are none, or under half as many as in the last run.
+        """Why the number of DPS visits is implausible: there are none, or fewer than half as many as in the last run.
 
-        The last run is the last that did not fail. None if the number is plausible, if prisons or days were chosen, or
-        if the last run began more than `_BELIEVED_AFTER` ago.
+        The last run is the last one that did not fail. None if the number is plausible, if prisons or days were chosen,
+        or if the last run began more than `_BELIEVED_AFTER` ago.
         """
         if self.scope.prisons or self.scope.days_chosen or not isinstance(earlier, VisitResult):
             return None

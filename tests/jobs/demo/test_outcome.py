@@ -113,7 +113,7 @@ def test_in_flight_differences_are_counted_separately(good: DemoOutcome) -> None
 
     The report's headline leaves it out, so the demo shows it separately.
     """
-    waiting = IncentiveInFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
+    waiting = IncentiveInFlight(offender_no="A1234BC", booking_id=9, why="its message is waiting on the queue")
     planted = [*good.planted, {"bookingId": 9, "cause": 1}]
     table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
     assert table["differences that were gone when read again"] == "2, as planted: 1 in flight, 1 only in the bulk call"

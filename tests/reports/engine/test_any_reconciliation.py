@@ -363,8 +363,8 @@ def test_a_record_with_a_pending_message_is_in_flight(open_app: OpenApp) -> None
     result = reconciled(app, ByAllocation, find_pending=lambda _domain: pending)
     assert kinds_by_booking(result) == {3: "different"}
     assert {each.booking_id: each.why for each in result.in_flight} == {
-        1: "its message waits on the dead letter queue: prisoner-to-nomis dlq retry activity",
-        2: "its message waits on the activity queue",
+        1: "its message is waiting on the dead letter queue: prisoner-to-nomis dlq retry activity",
+        2: "its message is waiting on the activity queue",
     }
 
 

@@ -67,7 +67,7 @@ def test_the_command_finds_exactly_the_planted_differences(app: App, planted: di
     why = {each["kind"]: each["why"] for each in result["inFlight"]}
     changed = r"the DPS visit was last changed (less than a minute|\d+ minutes?) ago"
     assert re.fullmatch(changed, why["nomis-visit-missing"])
-    assert why["not-cancelled-in-nomis"].startswith("its message waits on the dead letter queue")
+    assert why["not-cancelled-in-nomis"].startswith("its message is waiting on the dead letter queue")
     assert all(each["diagnosis"]["cause"] and each["weight"] for each in result["mismatches"])
     events = app.telemetry("visits-reports-reconciliation-mismatch")
     assert {each["visitId"]: each["reason"] for each in events} == {
