@@ -27,7 +27,7 @@ def test_connections_stay_open(sandbox: Sandbox) -> None:
 def test_objects_of_any_size_are_stored(sandbox: Sandbox) -> None:
     """An upload of any size arrives complete, even if the client first asks for permission to send it.
 
-    The next call arrives complete too.
+    The next upload arrives complete too.
     """
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-2"}
     s3: Any = boto3.session.Session(**keys).client("s3", endpoint_url=sandbox.emulator_url)

@@ -116,7 +116,7 @@ def test_the_user_of_a_record_may_be_null(caller: Caller) -> None:
 
 
 def test_simultaneous_records_can_collide(sandbox: Sandbox) -> None:
-    """With the race switched on, the second of two simultaneous records gets 500, and succeeds when it is repeated."""
+    """If a record is written within `nomis_race_ms` of another, it gets 500, and succeeds when it is repeated."""
     sandbox.reset(prisoners=20, nomis_race_ms=60_000)
     caller = Caller(sandbox)
     prisoner = sandbox.prisoners()[0]

@@ -137,7 +137,7 @@ def test_messages_that_cannot_be_handled_are_listed() -> None:
 
 @pytest.mark.parametrize("body", [{"event": 5}, {"queues": ["visits"]}, {"queues": []}, {"events": -1}])
 def test_impossible_requests_are_refused(body: dict[str, object]) -> None:
-    """A request with an unknown name, an unknown queue, no queue or a negative number is refused with a reason."""
+    """A request with an unknown field, an unknown queue, no queue or a negative number is refused with a reason."""
     with pytest.raises(ValueError, match=r"traffic|queue|negative"):
         TrafficRequest.read(body)
 

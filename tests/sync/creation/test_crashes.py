@@ -116,7 +116,7 @@ def test_a_crash_with_a_known_course_leaves_one_course(
 
 
 def test_a_recent_intent_is_not_created_again(upstream: Sandbox, database_url: str) -> None:
-    """Within the grace period after a crash, a visit is not created again, although NOMIS does not have it.
+    """Within the grace period after a crash, the create is not repeated, although NOMIS does not have the visit.
 
     The request may still be under way. Once the period is over, the visit is created.
     """

@@ -156,7 +156,10 @@ def test_other_400_of_the_mapping_goes_into_the_retry(harness: Harness, prisoner
 
 
 def test_session_is_cancelled_and_scheduled_again(running: Harness) -> None:
-    """A session that DPS cancels or restores gets the same state in NOMIS. The change is tracked with both ids."""
+    """A session that DPS cancels or restores gets the same state in NOMIS.
+
+    The change is tracked with the ids of both sides.
+    """
     running.sandbox.put("instance", id=INSTANCE, cancelled=True)
     event = "activities.scheduled-instance.amended"
     assert running.handle(event, scheduledInstanceId=INSTANCE) == "activity-scheduled-instance-amend-success"

@@ -165,7 +165,7 @@ def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
 def test_a_locked_attendance_keeps_its_status_or_expires(running: Harness, prisoner: Prisoner) -> None:
     """A locked attendance whose outcome is recorded in NOMIS keeps its status.
 
-    An attendance that was never recorded, or is not in NOMIS, expires.
+    A locked attendance whose outcome was never recorded, or that is not in NOMIS, expires.
     """
     allocate(running)
     put_attendance(running, prisoner, status="LOCKED")
@@ -241,7 +241,7 @@ def test_a_malformed_allocation_of_another_booking_does_not_stop_an_end(running:
 
 @pytest.mark.parametrize("comment", ["x" * 300, "\u20ac" * 300, "a" + "\u00e9" * 150, "\U0001f600" * 90])
 def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Prisoner, comment: str) -> None:
-    """If a comment on an end or an attendance is too long for NOMIS, it is cut after a whole character."""
+    """If a comment on an allocation's end or an attendance is too long for NOMIS, it is cut after a whole character."""
     allocate(running)
     put_attendance(running, prisoner, comment=comment)
     assert attend(running) == "activity-attendance-create-success"
