@@ -101,7 +101,7 @@ def test_a_mismatch_persists_until_a_run_of_the_same_reconciliation_resolves_it(
 def test_an_unread_unit_makes_the_run_incomplete(open_app: OpenApp) -> None:
     """If a unit cannot be read, the run names it, resolves none of its differences, and compares the other units.
 
-    A resumed run reads only that unit.
+    Apart from the recheck, a resumed run reads only that unit.
     """
     app = open_app()
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2)], "LEI": [row("LEI", 2, 1, 2)]}

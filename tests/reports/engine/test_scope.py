@@ -55,7 +55,7 @@ def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app
 
 
 def test_a_list_that_empties_during_the_run_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list is empty at the recheck, or when a run is resumed, no difference counts as released or resolved."""
+    """If the list is empty at the recheck or on resuming, nobody counts as released, and no difference as resolved."""
     upstream.reset(prisoners=40, mismatches={"7": 2})
     app = open_app(reports_incentives_reconciliation_page_size="10")
     everyone = [each["offenderNo"] for each in upstream.prisoners()]

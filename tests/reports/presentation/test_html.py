@@ -47,7 +47,7 @@ def rows_of(result: IncentiveResult) -> dict[int, str]:
 
 
 def test_a_report_begins_with_the_main_figures() -> None:
-    """A report begins with how many prisoners were compared, how many of them differ, and when the run began.
+    """A report begins with how many prisoners were compared, how many levels differ, and when the run began.
 
     These figures come before the list of contents. The parts after it say how many prisons have differences, and how
     many prisoners have each pair of levels.
