@@ -1,4 +1,4 @@
-"""Reads what the program declares about request bodies and responses from the types that it uses for them.
+"""Reads the program's declarations of request bodies and responses: the types that it uses for them.
 
 The module also compares a real response with its declaration.
 """

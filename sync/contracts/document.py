@@ -21,7 +21,7 @@ _JSON = re.compile(r"json|\*/\*")
 class Parameter:
     """A query parameter.
 
-    default, maximum: each from the document if it is a whole number there, as for a page size; otherwise None.
+    default, maximum: the value in the document if it is a whole number, as for a page size; otherwise None.
     """
 
     required: bool

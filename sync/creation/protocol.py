@@ -2,7 +2,7 @@
 
 The steps are: take the lease of the DPS record, look up its mapping, record the intent, create the record in NOMIS,
 record the NOMIS ids, and save the mapping. The database shows how far a creation has come (its state), so the next
-delivery can continue wherever a process died:
+delivery can continue from the point at which a process died:
 
 | the process died …                                  | mapping | state    | NOMIS    | next delivery              |
 | --------------------------------------------------- | ------- | -------- | -------- | -------------------------- |
@@ -257,7 +257,7 @@ class CreationProtocol:
     def _located(
         self, creation: Creation, record: CreationRecord, context: HandlerContext
     ) -> Iterator[Json | _NotFound]:
-        """Yields the mapping of the NOMIS record of an intent, or why that record is not known.
+        """Yields the mapping of an intent's NOMIS record, or why that record is not known.
 
         Searches NOMIS for the record if necessary. Records of one subject may look alike. So unknown outcomes of a
         subject are resolved one at a time, after its other creates have ended. Otherwise two DPS records could get the

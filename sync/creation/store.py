@@ -99,8 +99,8 @@ class CreationStore:
 
         Returns the number of the attempt.
 
-        previous: the record as last read, or None if there was none. since: the time from which another program may
-        have sent the create, or None if this program is about to send it.
+        previous: the record as last read, or None if there was none. since: the earliest time at which another program
+        may have sent the create, or None if this program is about to send it.
 
         Raises `LeaseBusy` if another process was faster although this process holds the lease.
         """

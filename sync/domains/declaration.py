@@ -36,8 +36,8 @@ class Update:
     apply: makes the change, and raises an error on failure. It may return the name of a telemetry event to track
     instead of `success`, such as the one for an ignored event. success, failed: the telemetry events for success and
     failure, with the properties that `apply` bound; `failed` may be None. others: the other telemetry events that
-    `apply` may return or track. rows: the kind of row that the events change if NOMIS may hold such a row twice (NOMIS
-    then refuses every change to either row), otherwise None.
+    `apply` may return or track. rows: the kind of row that the events change, or None if NOMIS cannot hold such a row
+    twice. If it holds a row twice, it refuses every change to either row.
     """
 
     event_type: str

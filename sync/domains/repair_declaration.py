@@ -253,10 +253,10 @@ class ResyncPlan:
 class Resync(ABC):
     """Writes one kind of DPS record to NOMIS again.
 
-    kind: the word that an operator types, such as `visit`. creation: the creation of the records that have the mapping.
-    readable: whether NOMIS can read a single record. agreement: a phrase for the result if NOMIS shows the expected
-    fields. numeric: whether DPS ids are numbers. tracked: the telemetry event that the replaced service tracked for a
-    resync, or None if there was no such event.
+    kind: the word that an operator types, such as `visit`. creation: the `Creation` of the records that have the
+    mapping. readable: whether NOMIS can read a single record. agreement: a phrase for the result if NOMIS shows the
+    expected fields. numeric: whether DPS ids are numbers. tracked: the telemetry event that the replaced service
+    tracked for a resync, or None if there was no such event.
     """
 
     kind: ClassVar[str]

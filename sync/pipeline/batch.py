@@ -293,7 +293,7 @@ class Workers:
         self._calls: SimpleQueue[tuple[Future[GroupResult], Callable[[], GroupResult]] | None] = SimpleQueue()
 
     def submit(self, call: Callable[[], GroupResult]) -> Future[GroupResult]:
-        """Submits a call, which is made as soon as a thread is free. Returns a future of its result or its error."""
+        """Submits a call, which is made as soon as a thread is free. Returns a future for its result or error."""
         future: Future[GroupResult] = Future()
         self._calls.put((future, call))
         if self._threads < self._size and not self._idle.acquire(blocking=False):

@@ -64,8 +64,8 @@ class Task:
 class MessageGroup:
     """The tasks of one entity, handled one after another, as in a message group of an SQS FIFO queue.
 
-    `key` names the lease that is held while they are handled, or is None if they do not need a lease. `busy_since`: the
-    time, on the monotonic clock, since which they have waited for a lease that is held elsewhere, or None.
+    `key` names the lease that is held while they are handled, or is None if they do not need a lease. `busy_since`:
+    when, on the monotonic clock, they began to wait for a lease that is held elsewhere, or None.
     """
 
     key: str | None

@@ -115,10 +115,10 @@ class Drain:
     def stop(self) -> None:
         """Asks the drain to stop.
 
-        The drain receives no more messages, handles those that it has for up to `DRAIN_GRACE_SECONDS`, and returns the
-        rest. Groups that are ready are still started during the grace period. Parked groups are returned at once,
-        except for groups that wait because their first event is too recent. If a service is unavailable, all groups
-        that are not running are returned at once.
+        The drain receives no more messages. For up to `DRAIN_GRACE_SECONDS`, it handles those that it has, and then it
+        returns the rest. Groups that are ready are still started during the grace period. Parked groups are returned at
+        once, except for groups that wait because their first event is too recent. If a service is unavailable, all
+        groups that are not running are returned at once.
         """
         self._control.stop()
 

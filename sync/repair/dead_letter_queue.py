@@ -123,7 +123,7 @@ class DeadLetterQueue:
             return sorted(map(read_dead_letter, browse.messages.values()), key=_age)
 
     def retry(self, why_left: WhyLeft, who: str = "housekeeping", most: int | None = None) -> RetryResult:
-        """Sends messages back to the main queue, except the messages for which `why_left` returns a reason to stay.
+        """Sends messages back to the main queue, except those for which `why_left` returns a reason to keep them.
 
         `why_left` is called with a few messages at a time. At most `most` messages are read; None means no limit.
         Findings about the messages are closed under the name `who`. A message keeps its body and its attributes, except

@@ -158,7 +158,7 @@ class DeadLetterReport:
 
     @property
     def may_be_redriven(self) -> bool:
-        """Whether housekeeping sends the message back, as long as it has not come back too often."""
+        """Whether housekeeping sends the message back, provided that it has not come back too often."""
         worth_it = self.failure_class in (*WORTH_A_RETRY, FailureClass.REPAIRABLE)
         return worth_it or self.dead_letter.is_mapping_retry
 

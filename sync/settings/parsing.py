@@ -30,7 +30,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
 def parse_flag(text: str) -> bool:
-    """The value of a flag: `true`, `1`, `yes` or `on`, or else `false`, `0`, `no` or `off`, in upper or lower case."""
+    """True for `true`, `1`, `yes` or `on`, and False for `false`, `0`, `no` or `off`, in upper or lower case."""
     text = text.strip().lower()
     if text in ("true", "1", "yes", "on"):
         return True

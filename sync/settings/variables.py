@@ -50,7 +50,7 @@ def is_reconciliation_switch(variable: str) -> bool:
 
 
 def waits_variable(queue: str, event_type: str | None = None) -> str:
-    """The variable for the waits before retries of messages on `queue`, or only of those of `event_type`."""
+    """The variable for the waits before retries of the messages on `queue`, or only of its messages of `event_type`."""
     suffix = "" if event_type is None else f"_{_upper(event_type)}"
     return f"{QUEUE_PREFIX}{queue.upper()}{_WAITS_SUFFIX}{suffix}"
 

@@ -1,7 +1,7 @@
 """Reads and writes the records of creations: one for each DPS record that has been, or is being, created in NOMIS.
 
-`sync.creation.store` writes the steps of the protocol. The functions here read records, and write saved mappings, a
-person's decisions, and the deletion of a DPS record.
+`sync.creation.store` writes the steps of the protocol. The functions here read the records, and note in them that a
+mapping was saved, what a person decided, or that a DPS record was deleted.
 """
 
 from collections.abc import Collection, Iterable, Mapping

@@ -40,7 +40,7 @@ class GroupCommit(Generic[ARequest]):
     def __init__(self, commit: Callable[[list[ARequest]], None], is_busy: Callable[[], bool]) -> None:
         """`commit` commits requests, and sets the result or the error of each.
 
-        `is_busy` returns whether enough threads are at work for a short delay to gather the requests of several.
+        `is_busy` returns whether a short delay is likely to gather the requests of several threads.
         """
         self._commit = commit
         self._is_busy = is_busy
@@ -57,7 +57,7 @@ class GroupCommit(Generic[ARequest]):
         return must_lead
 
     def lead(self) -> None:
-        """Commits the waiting requests, then hands over to another thread if one waits for its result."""
+        """Commits the waiting requests, then hands over to another thread if one is waiting for its own result."""
         try:
             handed_over = False
             while not handed_over:
@@ -109,7 +109,7 @@ class GroupCommit(Generic[ARequest]):
     def _hand_over(self, *, resigns: bool = False) -> bool:
         """Wakes a waiting thread to lead, or ends the lead if no requests are left. Returns whether it did either.
 
-        It does neither if all requests left are those of threads that do not wait: this thread has to commit them. A
+        It does neither if all remaining requests are from threads that do not wait: this thread has to commit them. A
         thread that `resigns` abandons its own request and ends the lead even then, so that the thread that adds the
         next request leads.
         """

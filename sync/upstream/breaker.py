@@ -66,7 +66,7 @@ class Breakers:
             self._working_on.record = None
 
     def before_call(self, service: UpstreamName) -> bool:
-        """Raises `BreakerOpen` while the service counts as down, or while a call of another thread tries the service.
+        """Raises `BreakerOpen` while the service counts as down, or while a call by another thread tries the service.
 
         If a ping of the service is due, it is made first, so that a process that drains nothing also notices the end of
         the outage. Returns whether this is the first call since the breaker closed.
@@ -148,7 +148,7 @@ class Breakers:
     def probe(self, services: Iterable[UpstreamName]) -> bool:
         """Pings those of `services` that are down and due for a ping. Returns whether all `services` can be called.
 
-        From time to time, it also reads what other processes found out.
+        From time to time, also reads what other processes have found out.
         """
         services = tuple(services)
         if self._monotonic() >= self._next_reading:

@@ -138,7 +138,7 @@ class Circuit:
         self.failed_in_a_row += 1
 
     def _is_failing(self, moment: float) -> bool:
-        """Whether at least three calls failed: most of the recent calls, or every call for `BREAKER_QUIET_SECONDS`."""
+        """Whether three or more calls failed: most of the recent ones, or all for at least `BREAKER_QUIET_SECONDS`."""
         outcomes = [failed for time_, failed in self.recent if time_ >= moment - times.BREAKER_WINDOW_SECONDS]
         failures = sum(outcomes)
         if failures >= _FAILURES_TO_OPEN and 2 * failures > len(outcomes):

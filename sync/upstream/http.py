@@ -144,10 +144,11 @@ def _request(
 
 
 def _whole(response: HeadResponse) -> HttpResponse:
-    """Reads the body of `response`: in one go if it is not compressed and its stated length is within the limit.
+    """Reads the body of `response`, and returns the whole response.
 
-    Otherwise reads the body in pieces. Raises `TooLarge`, and `ConnectionLost` for a response that states two lengths,
-    since nobody knows where it ends and the next one begins.
+    Reads it in one go if it is not compressed and its stated length is within the limit, otherwise in pieces. Raises
+    `TooLarge`, and `ConnectionLost` for a response that states two lengths, since nobody knows where it ends and the
+    next one begins.
     """
     if len(set(response.headers.get_all("content-length", ()))) > 1:
         raise ConnectionLost("two lengths")

@@ -23,7 +23,7 @@ _PING_SECONDS = 5.0
 class Services:
     """The clients of the upstream services: `services.nomis`, `services.mapping`, `services[UpstreamName.VISITS]`.
 
-    Each client is created when it is first used; this makes no call. `close` must be called at the end.
+    Each client is created when it is first used; creating it makes no call. `close` must be called at the end.
 
     `may_write` is called before each write is sent. It raises `LeaseBusy` if the lease for the write has expired.
     """

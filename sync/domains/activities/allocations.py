@@ -69,7 +69,7 @@ def _comment(what: str, who: str | None, when: datetime | None, why: str | None)
 def booking_activity_lease(booking_id: int, course_activity_id: int) -> str:
     """The key of the lease for writing a booking's rows for a course activity.
 
-    NOMIS does not prevent two simultaneous upserts from creating two rows, after which every later upsert fails.
+    NOMIS does not prevent two simultaneous upserts from creating two rows, after which every upsert fails.
     """
     return f"booking-activity:{booking_id}:{course_activity_id}"
 

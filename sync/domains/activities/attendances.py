@@ -244,7 +244,10 @@ ATTENDANCE_ROWS = RowKind(
 
 
 def _update(event_type: str, word: str) -> Update:
-    """The update for an event type. Its telemetry names contain `word`, which says what DPS did, not what NOMIS did."""
+    """The update for an event type.
+
+    The names of its telemetry events contain `word`, which says what DPS did, not what NOMIS did.
+    """
     name = f"activity-attendance-{word}"
     ignored = f"{name}-ignored"
 

@@ -1,6 +1,6 @@
 """Repairs of activities.
 
-NOMIS has an endpoint that reads the status of an attendance, but none that reads a course or an allocation.
+NOMIS has an endpoint that reads the status of an attendance, but none that reads a course activity or an allocation.
 """
 
 import re

@@ -209,7 +209,7 @@ def _amend_instance(event: DomainEvent, context: HandlerContext) -> None:
 def _course_lease(schedule_id: int | str) -> str:
     """The key of the lease for writing a course, including its sessions.
 
-    An amendment of a schedule writes all its sessions, so it must not come between the reading and the writing of one
+    An amendment to a schedule writes all its sessions, so it must not come between the reading and the writing of one
     session.
     """
     return f"write:activity:{schedule_id}"

@@ -32,7 +32,7 @@ class Adjustment(Response):
 class PersonAdjustment(Response):
     """An adjustment in the list of a prisoner's adjustments.
 
-    adjustment_type: the name of the type that the service shows to people. effective_days: the number of days that
+    adjustment_type: the name of the type, as the service shows it to people. effective_days: the number of days that
     count in the end, or None if the service does not say. Versions of the service that date from 2023 nest all fields
     except the id one level deeper.
     """

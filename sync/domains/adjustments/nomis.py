@@ -212,7 +212,7 @@ def adjustment_ids(nomis: ServiceClient, category: Category, created_from: date)
 def created_adjustments(
     nomis: ServiceClient, created_from: date, created_to: date | None = None
 ) -> Iterator[tuple[Category, int]]:
-    """The families and ids of the adjustments that were created from `created_from` to `created_to`, both included.
+    """The families and ids of the adjustments that were created from `created_from` to `created_to` inclusive.
 
     NOMIS had this list until December 2025.
     """

@@ -102,7 +102,7 @@ class AdjustmentCreation(Creation):
     may_be_ignored = True
 
     def entity(self, event: DomainEvent) -> str:
-        """The adjustment; events that came from NOMIS have a separate entity, since they are ignored."""
+        """The adjustment; events about changes that came from NOMIS have a separate entity, since they are ignored."""
         # Otherwise an event from DPS could be coalesced into one from NOMIS, and would be ignored together with it.
         return super().entity(event) + (":from-nomis" if _came_from_nomis(event) else "")
 
@@ -111,7 +111,7 @@ class AdjustmentCreation(Creation):
         return {"adjustmentId": self.dps_id(event), "offenderNo": event.optional_text("offenderNo")}
 
     def is_ignored(self, event: DomainEvent) -> bool:
-        """Whether the event came from NOMIS, which already has the adjustment."""
+        """Whether the change came from NOMIS, which already has the adjustment."""
         return _came_from_nomis(event)
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:

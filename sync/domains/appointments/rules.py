@@ -38,7 +38,7 @@ def location_of(appointment: AppointmentInstance) -> int | None:
 def nomis_appointment(appointment: AppointmentInstance) -> UpdateAppointment:
     """The request body for the appointment in NOMIS.
 
-    NOMIS requires an end time, which may be the start time; an appointment without an end time ends when it starts.
+    NOMIS requires an end time, so an appointment without one ends when it starts.
     """
     return UpdateAppointment(
         internal_location_id=location_of(appointment),
@@ -111,8 +111,8 @@ class AppointmentCreation(Creation):
         """The NOMIS ids of the appointments that are equal to the request and may have been created after `since`.
 
         None if the request has no location. NOMIS shows whether the booking has an appointment at the location and
-        start time, but older versions do not show the id. So if there is one, the program reads the appointments of
-        that day, whose ids NOMIS lists.
+        start time, but older versions do not show the id. So if there is such an appointment, the program reads all
+        appointments of that day at the prison, whose ids NOMIS lists.
         """
         body, earliest = request["body"], earliest_creation(since)
         location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"

@@ -111,7 +111,7 @@ def parse_booked_visit(visits: ServiceClient, element: object) -> BookedVisit:
 
 
 def supported_prisons(visits: ServiceClient) -> tuple[str, ...]:
-    """The ids of the prisons at which staff or the public can book visits."""
+    """The ids of the prisons for which staff or the public can book visits."""
     try:
         listed = [_prisons(visits, _PRISONS_OF_USERS, user_type) for user_type in ("STAFF", "PUBLIC")]
     except UpstreamError as error:
