@@ -74,7 +74,7 @@ def test_second_row_is_deleted_by_its_number(
     unsure = app.run("activities", f"delete-{kind}", str(duplicate), "--yes")
     assert (unsure.code, "add --unchecked" in unsure.error, len(sandbox.nomis(kind))) == (2, True, 2)
     nobody = app.run("activities", f"delete-{kind}", str(duplicate))
-    # What the refusal proposes is what works, as the next command shows.
+    # The options that the refusal proposes work, as the next command shows.
     assert (nobody.code, "add --yes --unchecked, or" in nobody.errors[-1]) == (2, True)
     output = app.run_ok("activities", f"delete-{kind}", str(duplicate), "--yes", "--unchecked")
     assert "but it accepts unknown numbers too" in output

@@ -64,7 +64,7 @@ def test_an_arrival_that_dps_missed_is_published(app: App, sandbox: Sandbox) -> 
 
 
 def test_a_record_that_began_in_nomis_needs_the_support_team(app: App) -> None:
-    """If somebody entered the level in NOMIS, `reconcile explain` gives the text of a request to the support team."""
+    """If a prisoner was received twice in NOMIS, `reconcile explain` gives the text of a request to NOMIS support."""
     offender_no = planted(app, 5)
     shown = app.run_ok("reconcile", "explain", offender_no)
     assert "To #dps-appsupport: please delete" in shown
@@ -74,7 +74,7 @@ def test_a_record_that_began_in_nomis_needs_the_support_team(app: App) -> None:
 def test_a_failed_weekly_job_is_repeated(app: App, sandbox: Sandbox) -> None:
     """The ledger shows why a run failed. The run can be repeated once the cause has been fixed."""
     planted(app, 8)
-    # After a 503 the run would wait for more than a minute.
+    # After a 503, the run would wait for more than a minute.
     with faulty(sandbox, "nomis", "GET", "/prisoners/ids", kind="status", status=400):
         failed = app.run("reconcile", "incentives", RECONCILIATION_MAX_PAGE_ERRORS="0")
     assert failed.code == 1

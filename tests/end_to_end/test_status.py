@@ -45,7 +45,7 @@ PARTS = ("queues", "schedulers", "reconciliations", "breakers", "waits", "findin
 
 @contextmanager
 def open_application_of(app: App) -> Iterator[Application]:
-    """The parts of the program, opened on an installation's database."""
+    """The parts of the program, opened with an installation's database."""
     with open_application(app.settings, app.settings["DATABASE_URL"]) as application:
         yield application
 
@@ -273,8 +273,8 @@ def test_overdue_incomplete_and_failed_reconciliations_are_marked(app: App, sand
 def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sandbox) -> None:
     """If the last run of a reconciliation never ended, `status` gives the command that resumes it.
 
-    After the resumed run, the reconciliation no longer needs a person. Neither does one whose last run was a person's
-    and was interrupted more than a week ago.
+    After the resumed run, the reconciliation no longer needs a person. Nor does a reconciliation that is switched off,
+    if a person began its interrupted run more than a week ago.
     """
     sandbox.reset(prisoners=40)
     app.forget_queues()

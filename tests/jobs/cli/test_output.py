@@ -28,7 +28,7 @@ def test_columns_are_as_wide_as_their_cells(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Printed JSON is on one line, and keeps letters beyond ASCII."""
+    """Printed JSON is on one line, and keeps non-ASCII letters."""
     print_json({"error": "zwei\nZeilen – ü"})
     assert capsys.readouterr().out == '{"error": "zwei\\nZeilen – ü"}\n'
 

@@ -96,7 +96,7 @@ def put(database: Database, number: int) -> None:
 
 
 def exports(database: Database) -> list[str]:
-    """The export state of each event, in the order of the events."""
+    """The export state of each event, in the order in which the events were added."""
     with database.read() as connection:
         return list(connection.execute(select(telemetry_events.c.export).order_by(telemetry_events.c.id)).scalars())
 
