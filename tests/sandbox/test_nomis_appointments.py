@@ -72,7 +72,7 @@ def at(body: dict[str, Any]) -> str:
 
 
 def test_appointments_are_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -> None:
-    """A search by booking, room and start finds every matching appointment and no other, with its event id."""
+    """A search by booking, room and start finds exactly the matching appointments, with their event ids."""
     person, *others = caller.sandbox.prisoners()
     other = next(each for each in others if each["prisonId"] == person["prisonId"])
     room = caller.sandbox.control("GET", f"/locations/{person['prisonId']}")[1]["id"]

@@ -51,7 +51,7 @@ def schedule(prison_id: str) -> dict[str, Any]:
 
 
 def put_attendance(sandbox: Sandbox) -> None:
-    """Adds attendance 5 at schedule 318, to which the prisoner has two allocations of different bookings."""
+    """Adds attendance 5 at schedule 318, to which the prisoner has two allocations, for different bookings."""
     sandbox.put("schedule", **schedule("MDI"))
     for number, booking in ((1, 11), (2, 22)):
         sandbox.put(

@@ -80,7 +80,10 @@ def test_an_error_names_the_queue_and_the_call() -> None:
 
 
 def test_a_missing_response_names_the_queue_and_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If SQS cannot be reached, the error names the queue and the call, but a batch returns all its messages."""
+    """If SQS cannot be reached, the error of a call names the queue and the call.
+
+    A deletion returns all its messages instead.
+    """
     # The client of AWS would wait for seconds between its attempts.
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})

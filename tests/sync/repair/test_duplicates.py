@@ -207,7 +207,7 @@ def test_a_person_closes_findings_about_unreadable_records() -> None:
 def test_the_request_has_only_the_ids_of_the_records() -> None:
     """The request to the support team has the prisoner's number, the booking, both sequences and the DPS review.
 
-    It has no other id, so nothing else of the finding leaves the program.
+    It has no other id, so nothing else in the finding leaves the program.
     """
     one, other = MappingIds("700536", ("1249358", "8")), MappingIds("700536", ("1249358", "7"))
     text = IncentiveRepair().support_request(one, other, "A1234BC")

@@ -274,7 +274,7 @@ def test_only_a_known_text_makes_a_500_a_refusal(
 def test_only_one_text_means_an_appointment_in_a_cell(
     sandbox: Sandbox, services: Services, words: str, location: int | None, refused: bool
 ) -> None:
-    """NOMIS's 500 about a missing id refuses a new appointment without a location for good, and says why.
+    """A 500 about a missing id is a final refusal of a new appointment without a location. The error gives the reason.
 
     With another text, or for an appointment with a location, a 500 is recoverable and leaves the outcome unknown.
     """
