@@ -199,6 +199,8 @@ def test_cancellation_waits_for_the_update(harness: Harness, prisoner: Prisoner)
     with harness.leases.held(f"write:appointment:{INSTANCE}"), pytest.raises(LeaseBusy):
         handle(harness, "cancelled")
     assert held(harness)["status"] == "SCH"
+    handle(harness, "cancelled")
+    assert held(harness)["status"] == "CANC"
 
 
 def test_a_cancellation_before_the_creation_fails_until_the_record_exists(harness: Harness, prisoner: Prisoner) -> None:

@@ -270,6 +270,8 @@ def test_cancellation_waits_for_the_change(harness: Harness, prisoner: Prisoner)
     with harness.leases.held(f"write:visit:{REFERENCE}"), pytest.raises(LeaseBusy):
         cancel(harness, prisoner)
     assert nomis_visit(harness)["status"] == "SCH"
+    cancel(harness, prisoner)
+    assert nomis_visit(harness)["status"] == "CANC"
 
 
 def test_a_change_after_the_cancellation_leaves_the_visit_cancelled(harness: Harness, prisoner: Prisoner) -> None:
