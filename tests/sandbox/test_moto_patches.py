@@ -106,7 +106,10 @@ print([message.body for message in queue._messages])
 
 
 def test_a_message_sent_during_a_deletion_is_not_lost() -> None:
-    """A message sent while another thread deletes one stays on the queue. With unpatched moto, it is lost."""
+    """A message sent while another thread deletes a different message stays on the queue.
+
+    With unpatched moto, it is lost.
+    """
     result = {
         way: subprocess.run(
             [sys.executable, "-c", SEND_AND_DELETE, way], capture_output=True, text=True, check=True, timeout=60

@@ -76,7 +76,7 @@ def test_few_prisons_can_be_open() -> None:
 def test_levels_differ_between_the_sides_as_in_reality() -> None:
     """The level Entry is active only in NOMIS, and EN3 exists only in DPS.
 
-    Each prison has one default level, and its remand limits are the same on both sides.
+    Each prison has one default level, and the remand limits of its levels are the same on both sides.
     """
     world = World(Options(prisoners=10, today=DAY))
     assert (world.incentives.levels["ENT"].active, world.nomis_incentives.codes["ENT"].active) == (False, True)

@@ -109,7 +109,7 @@ def test_equal_adjustments_have_separate_records(harness: Harness, prisoner: Pri
 
 
 def test_an_unknown_outcome_waits_for_creates_of_the_same_booking(harness: Harness, prisoner: Prisoner) -> None:
-    """While another create for the booking has an unknown outcome, a record that matches both is claimed by neither."""
+    """While two creates for a booking have unknown outcomes, a record that matches both is claimed by neither."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id, kind in ((one, "reset"), (other, "reset_after_write")):
         appointments.put_appointment(harness, prisoner, instance_id)

@@ -103,7 +103,7 @@ def test_a_time_of_day_with_an_offset_is_refused(moment: time, offset: str) -> N
 def test_the_z_of_the_activities_api_is_ignored(moment: datetime, zone: str) -> None:
     """The activities API writes local times with or without a `Z`, and both mean the same.
 
-    A time of any other API with a `Z` is in UTC.
+    A time with a `Z` from any other API is in UTC.
     """
     text = moment.isoformat() + zone
     record = allocation_with(suspendedTime=text, deallocatedTime=text, plannedDeallocation={"plannedAt": text})

@@ -57,7 +57,7 @@ def test_the_total_wait_of_a_message_is_limited() -> None:
 
 
 def waited(**seconds: float) -> dict[str, dict[str, str]]:
-    """The attributes of a message that has waited for each of these reasons, for the given number of seconds."""
+    """The attributes of a message that has waited for each of the given reasons, for the given number of seconds."""
     return {
         WaitsFor[name]: {"DataType": "String", "StringValue": (now() - timedelta(seconds=each)).isoformat()}
         for name, each in seconds.items()

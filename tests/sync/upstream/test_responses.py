@@ -121,7 +121,7 @@ def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
 def test_a_list_that_changed_between_its_pages_is_refused(sandbox: Sandbox, second: object) -> None:
     """A list is refused if an element comes twice or the list becomes shorter between its pages.
 
-    In both cases, another element may be missing.
+    In either case, another element may be missing.
     """
     first = {"content": [{"id": 1}, {"id": 2}], "totalElements": 3, "size": 2, "last": False}
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=first, query="page=0")
