@@ -43,7 +43,7 @@ def complete_runs(incomplete: str) -> list[Proposal]:
 
 
 def complete_reconciled(incomplete: str) -> list[Proposal]:
-    """The ids of the last runs of reconciliations, each with the name of the reconciliation and the status."""
+    """The ids of the last runs of each reconciliation, each with the reconciliation's name and the run's status."""
 
     def read(application: "Application") -> Iterable[Proposal]:
         from reports.reconciliations.registry import RECONCILIATIONS

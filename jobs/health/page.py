@@ -150,7 +150,7 @@ def serve_health(application: Application, jobs: Sequence[str], is_ready: Callab
 def health_pages(
     page: HealthPage, liveness: Liveness, info: Mapping[str, Any]
 ) -> dict[str, Callable[[], tuple[int, Mapping[str, Any]]]]:
-    """A function for each page, by the path of the page. It returns the HTTP status and the body."""
+    """A function for each page, by the path of the page. Each returns the HTTP status and the body."""
 
     def of(response: HealthResponse) -> tuple[int, Mapping[str, Any]]:
         return response.status, response.body

@@ -269,7 +269,7 @@ def resolve(application: Application, seen: Examination, who: str, accepted: Col
 
 
 def close_by_hand(application: Application, finding: Finding, note: str, who: str) -> str:
-    """Closes a finding that was dealt with elsewhere, in the name of `who`. Returns what was recorded.
+    """Closes, in the name of `who`, a finding that was dealt with elsewhere. Returns what was recorded.
 
     note: how it was dealt with.
     """

@@ -32,7 +32,7 @@ class AppointmentInstance:
 
     `appointment_id` is the same for all prisoners of one appointment; if it is None, there is only one prisoner, and
     the id of the instance also identifies the appointment. A deleted instance is found only by a search. `room_by_uuid`
-    is whether the room is named only by its DPS id.
+    says whether the room is named only by its DPS id.
     """
 
     id: int

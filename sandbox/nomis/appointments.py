@@ -38,7 +38,7 @@ FINDS_SEVERAL: Final = "2026-01"
 class NomisAppointment:
     """One appointment as NOMIS holds it; times are local. An appointment from the NOMIS screens may lack an end.
 
-    `location_id` is a room or, for an appointment in the cell, the prisoner's living unit at the time.
+    `location_id` is a room or, for an appointment in a cell, the prisoner's living unit at the time.
     """
 
     event_id: int

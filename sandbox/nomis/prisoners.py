@@ -99,7 +99,7 @@ class BookingList:
     def page(self, after: int, size: int, *, active_only: bool) -> list[Prisoner]:
         """Returns the first `size` bookings with an id above `after`, sorted by id.
 
-        Only the latest booking of each prisoner counts and, with `active_only`, only if it is active.
+        A booking counts only if it is the prisoner's latest and, with `active_only`, is active.
         """
         by_booking, by_offender = self.world.by_booking, self.world.by_offender
         if len(self._ids) != len(by_booking):

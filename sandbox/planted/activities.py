@@ -258,7 +258,7 @@ def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
     """Makes the activities of every prison that has any, with the differences for the reconciliations in `names`.
 
     Raises:
-        ValueError: there are fewer people than differences, or prisoners at only one prison with activities.
+        ValueError: there are fewer people than differences, or only one prison with activities has prisoners.
     """
     planter = _Planter(world, chance)
     for name, (share, causes) in CAUSES.items():

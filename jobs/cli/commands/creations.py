@@ -112,9 +112,9 @@ def settle_creation(
 ) -> None:
     """Settles a creation according to what a person found in NOMIS.
 
-    Without --nomis-id or --not-created, the command only says what to look for, as `show` does. With --nomis-id, it
-    reads the record and compares it with the request. If the record cannot be read from NOMIS, the command asks for
-    confirmation twice, and --yes needs --unchecked. `creations reopen` undoes a wrong mapping.
+    Without --nomis-id or --not-created, the command only says what to look for, as `show` does. With --nomis-id, the
+    command reads the record and compares it with the request. If the record cannot be read from NOMIS, the command asks
+    for confirmation twice, and --yes needs --unchecked. `creations reopen` undoes a wrong mapping.
     """
     from jobs.operations.creations import (
         check_plan,
