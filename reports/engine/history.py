@@ -111,7 +111,7 @@ class EarlierRuns(Generic[AResult]):
 
 
 def read_earlier_runs(connection: Connection, record: RunRecord, of: type[AResult]) -> EarlierRuns[AResult]:
-    """What the run `record` is compared with; `of` is the class of the results of its reconciliation."""
+    """What the run `record` is compared with; `of` is its reconciliation's result class."""
     name, before = record.reconciliation, record.started_at
     trend = read_trend(connection, name, before)
     listed_by = record.accepts or (trend[-1].run_id if trend else None)

@@ -237,7 +237,7 @@ class Reconciliation(ABC):
 
         An element is None if the cause is not known, and a `FailedRead` if the evidence could not be read.
 
-        Usually `[found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]`.
+        Usually returns `[found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]`.
         """
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """The result of a reconciliation: one frozen object. The report, the CSV, the JSON and the messages are views of it.
 
-A reconciliation that reports further values declares subclasses of the parts below, as the incentives reconciliation
+A reconciliation that reports further values declares subclasses of the parts below, as the incentive reconciliation
 does.
 """
 

@@ -76,7 +76,7 @@ class ReconciliationOutcome:
 
 @cache
 def _exempt_imports_from_collection() -> None:
-    """Exempts all existing objects, mostly those of imported libraries, from garbage collection, once in a process.
+    """Exempts all existing objects, mostly those of imported libraries, from garbage collection, once per process.
 
     Otherwise, each full collection would walk over all these objects for about 90 ms while every thread waits. With 40
     calls in flight, these walks would cost 2 to 3% of the possible speed (`benchmarks/reconciliation.py`).

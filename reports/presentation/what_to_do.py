@@ -132,7 +132,7 @@ def what_to_do(result: ReconciliationResult) -> WhatToDo:
 
 
 def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:
-    """The differences in groups, sorted by who acts (in the order of `WHO`), severity and the number of new ones."""
+    """The differences in groups, sorted by who acts (in the order of `WHO`), severity and number of new differences."""
     view, levels = view_of(result), list(Severity)
     groups: dict[tuple[str, str], list[_Row]] = {}
     for number, each in result.rows:

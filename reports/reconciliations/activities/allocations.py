@@ -61,7 +61,10 @@ _END_ALLOCATION = (
 
 
 class Allocations(CountReconciliation):
-    """Active allocations. Those of bookings that are no longer at the prison count too: its schedules show them."""
+    """Active allocations.
+
+    Those of bookings that are no longer at the prison count too: the prison's schedules show them.
+    """
 
     name = "allocations"
     title = "Allocations"

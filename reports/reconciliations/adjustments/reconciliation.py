@@ -165,7 +165,7 @@ class AdjustmentReconciliation(Reconciliation):
         return tuple(f"{CREATION.name}:{each}" for each in _split(row["dps_ids"]))
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """Explains each difference, based on the mappings of the adjustments of its booking."""
+        """Explains each difference, based on the mappings of the booking's adjustments."""
         return [found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]
 
     def _explain(self, difference: Difference) -> Explanation | None:

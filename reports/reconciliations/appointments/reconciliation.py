@@ -210,7 +210,7 @@ class AppointmentEvents(Events):
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for a mismatch; which event it is depends on the kind of the mismatch.
+        """The event for a mismatch; which event it is depends on the kind of mismatch.
 
         A mapping to a NOMIS record that does not exist has the event `dps-only`, as in the replaced service.
         """

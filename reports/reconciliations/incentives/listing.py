@@ -35,7 +35,7 @@ def no_progress(_done: int, _total: int) -> None:
 
 
 def _everyone_first(_first: Sequence[PrisonerId]) -> None:
-    """Does nothing: the levels are read only after everyone is listed."""
+    """Does nothing: the levels are read only after everyone has been listed."""
 
 
 def _read_now(read: Callable[[], PrisonerPage]) -> PrisonerPage:

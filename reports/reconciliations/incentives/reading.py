@@ -132,7 +132,7 @@ class LevelReader:
         return found
 
     def _codes(self, reads: Reads) -> Mapping[str, str] | None:
-        """The codes of the levels by name, read once; None if they cannot be read, or if the bulk call is withdrawn."""
+        """The level codes by name, read once; None if they cannot be read or the bulk call has been withdrawn."""
         with self._bulk_lock:
             if not self._names_read:
                 try:

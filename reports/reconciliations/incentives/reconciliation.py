@@ -136,7 +136,7 @@ class Incentives(Reconciliation):
         return _unit(int(unit.id), [each for each in _prisoners(unit) if each.booking_id in bookings])
 
     def unread_unit(self, unit: Unit, why: FailedRead) -> Sequence[UnreadRecord]:
-        """Every prisoner of a page that was not read."""
+        """Every prisoner on a page that was not read."""
         return tuple(_unread(each.booking_id, each.offender_no, why) for each in _prisoners(unit))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:

@@ -190,13 +190,13 @@ class IncentiveView(View):
         return f"{listed}, {compared} compared{self._left_out('released during the run')}."
 
     def how_resolved(self, resolved: Resolved) -> str:
-        """A clause on why an earlier difference no longer exists: the levels agree, or the prisoner was released."""
+        """Why an earlier difference no longer exists, as a clause: the levels agree, or the prisoner was released."""
         return "the levels now agree" if resolved.how == "equal" else "released: no longer on the list"
 
     # Records
 
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
-        """The level of one side, with the date and origin of its record if they are known; empty without a level."""
+        """The level of one side, with the date and origin of its record if known; empty if there is no level."""
         if not isinstance(record, IncentiveMismatch):
             level = getattr(record, f"{side}_level")
             return (ShownValue("", level),) if level is not None else ()

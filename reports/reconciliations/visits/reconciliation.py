@@ -215,7 +215,7 @@ class VisitEvents(Events):
         return self._page_error(gap.detail, gap.reason)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The event for the end of a run, with its counts, and with the kinds of the first differences by visit."""
+        """The event for the end of a run, with its counts, and the kind of each of the first differences, by visit."""
         assert isinstance(result, VisitResult)
         counts = {
             "visit-count": result.dps_visits,
