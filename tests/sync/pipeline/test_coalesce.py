@@ -92,7 +92,7 @@ def test_updates_around_a_cancellation_are_not_coalesced() -> None:
 
 
 def test_two_creations_are_not_coalesced() -> None:
-    """A creation that is delivered twice is handled twice, so that the second attempt finds the record of the first."""
+    """A creation that is delivered twice is handled twice, so that the second attempt finds what the first created."""
     messages = [message(number, body("prison-visit.booked", "aa", 0)) for number in (1, 2)]
     (group,) = coalesce(messages, VISIT)
     assert [isinstance(task.handler, Creation) for task in group.tasks] == [True, True]

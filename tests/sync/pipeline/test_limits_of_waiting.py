@@ -43,7 +43,7 @@ def test_a_new_outage_has_the_full_time_limit() -> None:
 def test_the_total_wait_of_a_message_is_limited() -> None:
     """However often the reason for waiting changes, the total wait is limited, and counts from the first wait.
 
-    It starts again if the message is sent back.
+    The total starts again if the message is sent back.
     """
     message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=times.LONGEST_WAIT_SECONDS + 1))
     for waits_for in (WaitsFor.CREATION, WaitsFor.LEASE, WaitsFor.SERVICE, WaitsFor.CREATION):
