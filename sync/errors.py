@@ -20,8 +20,8 @@ NON_UNIQUE_TEXT = "query did not return a unique result"
 _OURS = frozenset({"sync", "jobs", "reports"})
 _OWN_FOLDERS = {Path(__file__).parent.parent / name for name in _OURS}
 
-#: Rejected credentials (401, 403) are corrected outside this program, just as an outage is. The other statuses mean
-#: that the call came at the wrong moment.
+#: Rejected credentials (401, 403) are corrected outside this program, and outages end there too. The other statuses
+#: mean that the call came at the wrong moment.
 _RECOVERABLE_STATUSES = frozenset({401, 403, 408, 423, 425, 429, 499})
 #: The statuses for wrong credentials, and for credentials without the role that a call needs.
 _CREDENTIAL_STATUSES = frozenset({401, 403})

@@ -48,7 +48,7 @@ does:
 
 
 def tracked_events(handler: Creation | Update) -> tuple[str, ...]:
-    """The names of the telemetry events that may be tracked for the messages of a handler."""
+    """The names of the telemetry events that may be tracked for a handler's messages."""
     return tuple(dict.fromkeys(_of_creation(handler) if isinstance(handler, Creation) else _of_update(handler)))
 
 

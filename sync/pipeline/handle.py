@@ -77,7 +77,7 @@ def handle_event(
     context: HandlerContext,
     is_awaited: Callable[[UpstreamError], bool] = lambda _: False,
 ) -> Outcome:
-    """Handles an event of a drain or a resync, and tracks its telemetry. Raises the error that made the attempt fail.
+    """Handles an event for a drain or a resync, and tracks its telemetry. Raises the error that made the attempt fail.
 
     `is_awaited` decides from the error of an update whether the update waits for another event to create a record that
     the update needs. If so, `CreationAwaited` is raised instead of the error.

@@ -97,7 +97,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, so it does not wait for writers, except on a database in memory.
+        """A transaction that only reads, so it does not wait for writers, except on an in-memory database.
 
         Raises `StoreUnavailable` as `begin` does.
         """

@@ -45,7 +45,10 @@ class SharedClock:
         return self._ahead
 
     def follow_sqlite(self, connection: sqlite3.Connection) -> None:
-        """Reads the shared clock of a SQLite database. The first process to do so after the machine starts sets it."""
+        """Reads the shared clock of a SQLite database.
+
+        After the machine has started, the first process to do so sets the clock.
+        """
         try:
             boot = _BOOT.read_text().strip()
             read = "SELECT started_at FROM clocks WHERE boot = ?"

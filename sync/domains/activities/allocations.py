@@ -1,4 +1,4 @@
-"""Upserts allocations of prisoners to activities in NOMIS, which has one row per booking and course activity."""
+"""Upserts prisoners' allocations to activities in NOMIS, which has one row per booking and course activity."""
 
 import re
 from collections.abc import Mapping

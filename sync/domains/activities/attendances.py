@@ -1,4 +1,4 @@
-"""Upserts attendances of prisoners at sessions of activities in NOMIS."""
+"""Upserts prisoners' attendances at activity sessions in NOMIS."""
 
 import re
 from collections.abc import Mapping

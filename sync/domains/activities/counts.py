@@ -92,7 +92,7 @@ def nomis_allocations(nomis: ServiceClient, prison_id: str, *, suspended: bool) 
     """The number of current allocations to a prison's activities in NOMIS, by booking.
 
     suspended: True counts the suspended allocations, and False the others. A suspended allocation counts only while the
-    booking is at that prison. Bookings without allocations are left out. Like all functions here, this raises
+    prisoner is at that prison. Bookings without allocations are left out. Like all functions here, this raises
     `UpstreamError`, or its subclass `NotUnderstood` if a booking is listed twice.
     """
     query = {"suspended": str(suspended).lower()}

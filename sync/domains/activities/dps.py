@@ -307,5 +307,5 @@ def prisoner_allocations(
 
 
 def attendances_of_day(activities: ServiceClient, prison_id: str, day: date) -> tuple[AttendanceOfDay, ...]:
-    """The attendances at the sessions of a prison on one day. Raises `UpstreamError`."""
+    """The attendances at a prison's sessions on one day. Raises `UpstreamError`."""
     return _ATTENDANCES_OF_DAY.call(activities, prison_id, day.isoformat())

@@ -1,4 +1,4 @@
-"""Writes the schedules of activities and their sessions to NOMIS, as course activities."""
+"""Writes activity schedules and their sessions to NOMIS, as course activities."""
 
 from datetime import datetime
 from decimal import Decimal

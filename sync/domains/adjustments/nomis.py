@@ -75,7 +75,7 @@ class NomisAdjustment(Response):
 class BookingAdjustment(Response):
     """An adjustment in the list of a booking's adjustments.
 
-    prison_id: the prison where the booking is now, or `OUT` after a release.
+    prison_id: the prison where the prisoner is now, or `OUT` after a release.
     """
 
     id: RecordNumber
