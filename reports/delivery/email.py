@@ -62,7 +62,7 @@ class Mail:
         key: the key of the delivery. written: the date of the message, aware. progress: what an earlier attempt
         recorded with `note`. Each recipient has a separate connection and outcome. All copies have the same message id,
         so that a mail client shows only one copy if a recipient was sent two because of a crash. Returns the recipients
-        that were refused for good, with the reasons. Raises `TryLater` if a copy must be sent later, or if every
+        who were refused for good, with the reasons. Raises `TryLater` if a copy must be sent later, or if every
         recipient was refused. The latter counts as a fault of the server, so all recipients are tried again.
         """
         message = self._message(key, report, written)
@@ -159,7 +159,7 @@ class _Refusal:
 
 
 def refusals(progress: Mapping[str, Any]) -> dict[str, str]:
-    """The recipients that the mail server refused for good, each with the reason, as recorded in `progress`."""
+    """The recipients whom the mail server refused for good, each with the reason, as recorded in `progress`."""
     kept = progress.get("refused", {})
     # Earlier versions recorded only the addresses.
     return dict(kept) if isinstance(kept, dict) else dict.fromkeys(kept, "refused")

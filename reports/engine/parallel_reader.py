@@ -293,9 +293,9 @@ def retry(
 ) -> Value:
     """Calls `read` until it succeeds or retrying is pointless; raises the `SyncError` of the last attempt.
 
-    wait: sleeps for the seconds until the next attempt; if it returns true, there is no next attempt. hold_seconds: how
-    long to wait in total while the breaker is open. A call that an open breaker stops does not count as an attempt,
-    because nothing was sent. pauses: as for `seconds_to_retry`.
+    wait: sleeps for the given number of seconds until the next attempt; if it returns true, there is no next attempt.
+    hold_seconds: how long to wait in total while the breaker is open. A call that an open breaker stops does not count
+    as an attempt, because nothing was sent. pauses: as for `seconds_to_retry`.
     """
     attempt, held = 0, 0.0
     while True:

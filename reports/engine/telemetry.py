@@ -96,9 +96,9 @@ def track_result(
     """Tracks what a run found: gaps, unread records, excluded records, mismatches, and the summary.
 
     Each mismatch event is an alert. So at most `most` of them are tracked (None: no limit); if there are more
-    mismatches, one further event says how many. If the run is suspicious and there is a limit, that event replaces all
-    mismatch events. previous: the earlier result of a resumed run; mismatches that had an event then and have not
-    changed are not tracked again.
+    mismatches, one further event says how many there are. If the run is suspicious and there is a limit, that event
+    replaces all mismatch events. previous: the earlier result of a resumed run; mismatches that had an event then and
+    have not changed are not tracked again.
     """
     for gap in gaps:
         track_event(track, events.gap(gap))

@@ -164,7 +164,7 @@ def read_levels(services: Services, booking_id: int, offender_no: str) -> Prison
 def collect_evidence(
     services: Services, pair: PrisonerLevels, message: ReviewMessage, near: timedelta, *, whole: bool = False
 ) -> Evidence:
-    """Reads what the decision table needs: the NOMIS history back to before the current records of both sides.
+    """Reads what the decision table needs: mappings, and the NOMIS history back to before both current records.
 
     At most `DEEPEST_HISTORY` sequences are read. With `whole`, all of these are read, and the mappings of their records
     too. Mappings are read at the same time as the history. Raises `SyncError`.

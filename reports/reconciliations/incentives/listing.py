@@ -59,10 +59,10 @@ class PageFailure:
 class Listing:
     """The active bookings, each once, in ascending order of booking id.
 
-    total_elements: the last number that NOMIS counted. repeats: how many rows repeated a booking that was already
-    found. found_again: how many bookings only a further reading found. failed_pages: the parts that are missing from
-    the list or contradict it, and why. relisted: whether the list was read a second time. unusable: invalid rows; their
-    bookings are not among `prisoners`.
+    total_elements: NOMIS's last count. repeats: how many rows repeated a booking that was already found. found_again:
+    how many bookings only a further reading found. failed_pages: the parts that are missing from the list or contradict
+    it, and why. relisted: whether the list was read a second time. unusable: invalid rows; their bookings are not among
+    `prisoners`.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -113,7 +113,7 @@ def list_prisoners(
 def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: ReadPage = _read_now) -> Listing:
     """Adds the prisoners that a listing missed because they moved from one page to the next between two reads.
 
-    The pages are read again, larger and with other boundaries, until two readings are the same, or until no new
+    The list is read again, in larger pages with other boundaries, until two readings are the same, or until no new
     prisoner is found below the highest known booking (those above it are receptions) and the number found is NOMIS's
     count. This takes at most `MOST_SWEEPS` readings. Earlier failed pages are then dropped, because their prisoners
     have been seen. If a page fails, or the count does not match, `failed_pages` says so.
