@@ -35,7 +35,7 @@ def complete_kinds(incomplete: str) -> list[str]:
 
 
 def complete_runs(incomplete: str) -> list[Proposal]:
-    """The ids of the last runs of all jobs, each with its job and status."""
+    """The ids of the latest runs of all jobs, each with its job and status."""
     return _stored(
         lambda application: [(run.id, f"{run.job} {run.status}") for run in application.job_runs.recent(_MOST)],
         incomplete,
@@ -43,7 +43,7 @@ def complete_runs(incomplete: str) -> list[Proposal]:
 
 
 def complete_reconciled(incomplete: str) -> list[Proposal]:
-    """The ids of the last runs of each reconciliation, each with the reconciliation's name and the run's status."""
+    """The ids of the latest runs of each reconciliation, each with the reconciliation's name and the run's status."""
 
     def read(application: "Application") -> Iterable[Proposal]:
         from reports.reconciliations.registry import RECONCILIATIONS

@@ -191,7 +191,7 @@ class JobRuns:
         return None if row is None else RunStatus(_job_run(row).status)
 
     def recent(self, limit: int = 20, job: str | None = None) -> list[JobRun]:
-        """The last `limit` runs of `job`, or of all jobs if `job` is None, newest first."""
+        """The latest `limit` runs of `job`, or of all jobs if `job` is None, newest first."""
         query = self._query().order_by(job_runs.c.started_at.desc(), job_runs.c.id.desc()).limit(limit)
         with self._database.read() as connection:
             return [

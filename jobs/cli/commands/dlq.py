@@ -42,7 +42,7 @@ ReadSeconds = Annotated[
 
 @app.command("list")
 def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: AsJson = False) -> None:
-    """Lists the dead letter queues, and says why their messages failed.
+    """Shows the dead letter queues, and why their messages failed.
 
     The command reads the messages and counts them by class and reason. Other consumers do not see the messages during
     the read. The command also shows the age of the oldest message, and how many messages housekeeping has just sent

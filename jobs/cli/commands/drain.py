@@ -92,7 +92,7 @@ def _print_totals(result: "DrainResult") -> None:
 
 
 def scheduler() -> None:
-    """Runs continuously: drains the queues, reconciles, and redrives the DLQs.
+    """Continuously drains queues, redrives DLQs and reconciles.
 
     It drains a micro-batch of each queue every DRAIN_INTERVAL_SECONDS. In the time zone TZ, it runs each reconciliation
     according to its schedule, such as RECONCILIATION_SCHEDULE, redrives the dead letter queues according to

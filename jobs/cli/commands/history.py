@@ -33,7 +33,7 @@ def list_runs(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Lists the last runs, newest first.
+    """Lists the latest runs, newest first.
 
     A run whose process died is shown as interrupted.
     """
@@ -141,7 +141,7 @@ def actions(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many actions to show.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Lists people's last actions, and says how they ended.
+    """Lists people's latest actions, and says how they ended.
 
     It shows who did what, when, and to which record or queue. The state is started, done, failed, refused or unknown.
     An action that remains in the state started was stopped midway: check NOMIS or the queue to see whether it was done.

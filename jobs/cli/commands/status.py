@@ -32,7 +32,7 @@ def status(
 ) -> None:
     """Shows the state of everything, on one screen.
 
-    It shows queues and dead letters, schedulers, the last runs of each reconciliation, breakers, what messages wait
+    It shows queues and dead letters, schedulers, the latest runs of each reconciliation, breakers, what messages wait
     for, open findings, creations that are not settled, and deliveries that have not been sent. A line about something
     that needs a person begins with `!`, and the command to type follows below it. A part that cannot be read is shown
     as unknown, and needs a person too. The command exits 1 if a person is needed, and 0 otherwise. It only reads, and
