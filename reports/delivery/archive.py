@@ -91,7 +91,8 @@ class Archive(Protocol):
     def probe(self) -> str | None:
         """Writes and removes a test file. Returns a problem that does not prevent reports from being kept, or None.
 
-        Raises `SettingsError` if `REPORTS_LOCATION` must change, or `ArchiveUnavailable` if the error may be temporary.
+        Raises `SettingsError` if `REPORTS_LOCATION` must be changed, or `ArchiveUnavailable` if the error may be
+        temporary.
         """
         ...
 

@@ -36,8 +36,8 @@ def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd
     The rows of NOMIS come first, in their order, then those that only DPS has. If both sides have a column that is not
     part of the key, such as `prison_id`, its values are taken from NOMIS, or from DPS where NOMIS has none. The columns
     of fields are already named `nomis_…` and `dps_…`. Raises `RepeatedKey` if a side has a key twice. This function is
-    several times faster than `merge`, which sorts and copies: the result shares the columns of NOMIS, unless DPS has
-    records that NOMIS does not have.
+    several times faster than `merge`, which sorts and copies, because the result shares the columns of NOMIS unless DPS
+    has records that NOMIS does not have.
     """
     wanted, numbers = _numbered(nomis, dps, key)
     of_dps = _places(wanted, numbers)

@@ -1,4 +1,4 @@
-"""Counts of differences by kind, age, cause and prison, each with the link that shows exactly the counted differences.
+"""Counts of differences by kind, age, cause and prison, each with the link that shows exactly the differences counted.
 
 A link holds the values to filter by, and each row of the page carries its own values. The script of the page keeps the
 filter in the fragment of the address, `#prison=LEI&standing=new`, so that the address can be shared. No server sees a

@@ -48,7 +48,7 @@ class AppointmentReader(UnitReader):
     dps = UpstreamName.APPOINTMENTS
 
     def event_ids(self, prison_id: str, days: Days, size: int) -> list[int]:
-        """The event ids of the NOMIS appointments of a prison, in order; they are read in pages of `size`.
+        """The event ids of a prison's NOMIS appointments, in order; they are read in pages of `size`.
 
         A page that cannot be read is a gap. Raises `SyncError` if the first page cannot be read.
         """

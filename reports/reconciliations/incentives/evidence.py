@@ -38,7 +38,7 @@ DEEPEST_HISTORY = 10
 
 @dataclass(frozen=True, slots=True)
 class PrisonerLevels:
-    """The current records of a booking on both sides, read by the single calls; None for a side without a record."""
+    """The current records of a booking on both sides; None for a side without a record."""
 
     offender_no: str
     booking_id: int
@@ -145,7 +145,10 @@ class Evidence:
 
 
 def read_levels(services: Services, booking_id: int, offender_no: str) -> PrisonerLevels:
-    """Reads both sides in parallel by the single calls. Raises `SyncError`, including for an invalid code."""
+    """Reads both sides of a booking in parallel, by calls for that booking alone.
+
+    Raises `SyncError`, including for an invalid code.
+    """
     with TracedThreads(1, thread_name_prefix="dps") as executor:
         dps = executor.submit(incentives_api.booking_summary, services[UpstreamName.INCENTIVES], booking_id)
         nomis = nomis_incentives.current_iep(services.nomis, booking_id)

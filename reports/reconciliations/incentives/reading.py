@@ -44,7 +44,7 @@ def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
         if is_code(level.code, LONGEST_LEVEL):
             codes[level.name] = level.code
         else:
-            # A prisoner with this level is read by the single call, and reported.
+            # A prisoner with this level is read by a call for the booking alone, and reported.
             shared.add(level.name)
     return {name: code for name, code in codes.items() if name not in shared}
 
@@ -107,7 +107,7 @@ class LevelReader:
         return (None, None) if body is None else level_of_record(body, booking_id)
 
     def dps_level(self, booking_id: int) -> str | None:
-        """The level of a booking in DPS by the single call, or None if there is none."""
+        """The level of a booking in DPS, read by a call for it alone, or None if there is none."""
         client = self._services[UpstreamName.INCENTIVES]
         summary = incentives_api.booking_summary(client, booking_id, with_details=False)
         if summary is None:

@@ -1,7 +1,7 @@
 """The incentive reconciliation: whether every active prisoner has the same incentive level in NOMIS and in DPS.
 
-NOMIS is read booking by booking, and DPS in bulk at the same time. Levels that differ are read again by the single
-calls, which return the records that the decision table needs.
+NOMIS is read booking by booking, and DPS in bulk at the same time. Levels that differ are read again by calls for
+single bookings, which return the records that the decision table needs.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Incentives(Reconciliation):
         return tuple(_unread(each.booking_id, each.offender_no, why) for each in _prisoners(unit))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Reads both levels again by the single calls; bookings that are no longer active are left out.
+        """Reads both levels again by calls for single bookings; bookings that are no longer active are left out.
 
         A booking does not lose its level. So if a level is gone although the prisoner was not released, the booking
         counts as unread.
