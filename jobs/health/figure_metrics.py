@@ -112,7 +112,7 @@ def _of_reconciliations(reconciliations: Mapping[str, ReadResult[ReconciliationF
     def family(name: str, help_text: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(f"{PREFIX}_reconciliation_{name}", help_text, labels=["reconciliation"])
 
-    age = family("last_complete_age_seconds", "Seconds since the last complete run for everyone ended.")
+    age = family("last_complete_age_seconds", "Seconds since the end of the last complete run for everyone.")
     differences = family("differences", "Records that differ in the last complete run for everyone.")
     expected = family(
         "expected", "1 if the scheduler or a CronJob runs the reconciliation on a schedule, and 0 otherwise."

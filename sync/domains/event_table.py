@@ -89,7 +89,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
         for event_type, handler in domain.handlers.items():
             function = handler.prepare if isinstance(handler, Creation) else handler.apply
             module = function.__module__.removeprefix("sync.domains.")
-            does = "creates" if isinstance(handler, Creation) else function.__name__.strip("_").replace("_", " ")
+            does = "create" if isinstance(handler, Creation) else function.__name__.strip("_").replace("_", " ")
             names = ", ".join(f"`{name}`" for name in tracked_events(handler))
             switch = f"`{feature_variable(event_type)}`"
             yield f"`{event_type}`", f"`{domain.queue}`", f"`{module}`: {does}", names, switch

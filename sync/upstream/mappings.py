@@ -49,7 +49,7 @@ class Mappings:
     the look-ups, below `path`, with these fields in braces; `by_nomis` is None if the service has no look-up by NOMIS
     ids, and all mappings are listed instead. numbers: the fields that are posted as numbers although our mappings have
     them as text. has_type: whether a mapping has a field `mappingType`. is_listed: whether the program lists all
-    mappings. is_deleted: whether the service can delete a single mapping.
+    mappings. is_deleted: whether the service can delete mappings individually.
     """
 
     path: str
