@@ -60,7 +60,7 @@ class RowKind:
 
     @property
     def key_prefix(self) -> str:
-        """The beginning of the keys of findings of this kind."""
+        """The prefix of the keys for findings of this kind."""
         return f"non-unique:{self.what}:"
 
 

@@ -40,7 +40,7 @@ class WaitsFor(StrEnum):
         return self.name.lower()
 
 
-#: The attribute with the start of a message's first wait. It stays if the message then waits for something else.
+#: The attribute with the start of a message's first wait. It stays if the message later waits for something else.
 _WAITS_SINCE = "waitsSince"
 #: The attributes that this program adds to messages.
 _WAITING_ATTRIBUTES = frozenset({*WaitsFor, _WAITS_SINCE})

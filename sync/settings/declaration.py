@@ -101,7 +101,7 @@ class Settings(BaseModel):
         description="SQLAlchemy URL of the database: SQLite, or PostgreSQL in production",
     )
     database_auto_upgrade: bool = Field(
-        True, description="whether the database is upgraded to the current schema at start"
+        True, description="whether the program upgrades the database to the current schema when it starts"
     )
 
     drain_interval_seconds: Seconds = Field(5, description="pause between the micro-batches of a queue")
@@ -176,7 +176,7 @@ class Settings(BaseModel):
         30,
         ge=0,
         le=1_000_000,
-        description="maximum number of pages of the list that may be unreadable; if more are, the run fails",
+        description="how many pages of the list may be unreadable; if more are, the run fails",
     )
     reconciliation_max_unreadable_percent: float = Field(
         5, ge=0, le=100, description="percentage of unread records above which a run fails"

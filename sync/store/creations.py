@@ -82,7 +82,7 @@ class CreationRecord:
 
 
 def find_record(connection: Connection, domain: str, dps_id: str) -> CreationRecord | None:
-    """The record of the creation of a DPS record, or None if there is none. `domain` is the name of the `Creation`."""
+    """The creation record of a DPS record, or None if there is none. `domain` is the name of the `Creation`."""
     row = connection.execute(_FIND, {"the_domain": domain, "the_dps_id": dps_id}).one_or_none()
     return None if row is None else _as_record(row)
 

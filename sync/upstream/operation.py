@@ -1,4 +1,4 @@
-"""The declaration of an operation of an upstream service: what the program sends, and what it needs from the response.
+"""How an upstream service's operation is declared: what the program sends, and what it needs from the response.
 
 Each operation is declared once. Every call goes through its declaration, so calls and declarations cannot diverge.
 `prisoner-to-nomis contracts check` compares the declarations with the documents that the services publish.

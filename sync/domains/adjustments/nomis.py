@@ -205,7 +205,7 @@ def booking_adjustments(nomis: ServiceClient, booking_id: int, *, active_only: b
 
 
 def adjustment_ids(nomis: ServiceClient, category: Category, created_from: date) -> Iterator[int]:
-    """The ids of the adjustments of a family that were created on `created_from` or later."""
+    """The ids of the family's adjustments that were created on `created_from` or later."""
     return (number for family, number in created_adjustments(nomis, created_from) if family == category)
 
 

@@ -144,7 +144,7 @@ class VisitCreation(Creation):
             return {"nomisId": existing}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The ids of the visits of the requested prison and type whose comments contain the reference.
+        """The ids of visits at the requested prison, of the requested type, whose comments contain the reference.
 
         Only visits that were created after `since`, or shortly before it, are read.
         """
