@@ -168,8 +168,9 @@ def test_a_lost_response_is_recorded_as_unknown_and_a_refusal_as_refused(app: Ap
     with faulty(app.sandbox, service, method, path, kind="status", status=400):
         assert app.run(*arguments).code == 1
     with faulty(app.sandbox, service, method, path, kind="reset_after_write"):
-        assert app.run(*arguments).code == 1
-    assert [state for state, _ in states(app)] == ["unknown", "refused"]
+        lost = app.run(*arguments)
+    assert lost.code == 1
+    assert [state for state, _ in states(app)] == ["unknown", "refused"], lost.err
 
 
 @pytest.mark.parametrize(

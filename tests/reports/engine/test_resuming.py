@@ -95,8 +95,8 @@ def test_a_resumed_run_finds_prisoners_who_moved(upstream: Sandbox, open_app: Op
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
-def test_a_run_that_died_in_its_second_listing_lists_again(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """If a run dies during its second listing, the resumed run repeats that listing.
+def test_a_run_that_died_after_its_second_listing_lists_again(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
+    """If a run dies after its second listing, the resumed run repeats that listing.
 
     Every prisoner who stayed active throughout is listed.
     """
@@ -105,7 +105,11 @@ def test_a_run_that_died_in_its_second_listing_lists_again(upstream: Sandbox, op
     app = open_app()
     with pytest.raises(KeyboardInterrupt):
         app.reconcile(run_id="killed", progress=stop_at("reading"))
+    second_listing = "size=266"
+    assert [each for each in upstream.requests("nomis") if second_listing in each["path"]] != []
+    upstream.clear_records()
     assert app.reconcile(ReconciliationParameters(resume="killed")).status == "complete"
+    assert [each for each in upstream.requests("nomis") if second_listing in each["path"]] != []
     assert before & active(upstream) <= listed_bookings(app, "killed")
 
 
