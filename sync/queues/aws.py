@@ -51,7 +51,7 @@ class Aws:
         """A client of `service` with the given keys or, without them, with keys from the AWS credential chain.
 
         With the provider `localstack`, the keys in the settings replace that chain. Raises `SettingsError` if the AWS
-        configuration cannot be used, if `AWS_PROFILE` names an unknown profile, or if only one part of the keys is set.
+        configuration cannot be used, if `AWS_PROFILE` names an unknown profile, or if only one of the two keys is set.
         """
         with self._lock:
             found = self._clients.get((service, access_key_id))
@@ -64,7 +64,7 @@ class Aws:
         """Raises `SettingsError` if the settings for AWS cannot be used.
 
         That is the case if the AWS configuration is wrong, if `AWS_PROFILE` names an unknown profile, or if only one
-        part of the keys for a local endpoint is set.
+        of the two keys for a local endpoint is set.
         """
         if self._is_local:
             self._local_keys()
@@ -107,7 +107,7 @@ class Aws:
     def _local_keys(self) -> dict[str, str | None]:
         """The keys in the settings, or made-up keys if none are set: LocalStack accepts any, but the client needs some.
 
-        Raises `SettingsError` if only one part of the keys is set.
+        Raises `SettingsError` if only one of the two keys is set.
         """
         settings = self._settings
         key, secret, token = settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
@@ -115,7 +115,7 @@ class Aws:
             return {"aws_access_key_id": "localstack", "aws_secret_access_key": "localstack"}
         if key is None or secret is None:
             missing = "AWS_ACCESS_KEY_ID" if key is None else "AWS_SECRET_ACCESS_KEY"
-            raise SettingsError(f"{missing}: it is not set, but the other part of the keys is; set both, or neither")
+            raise SettingsError(f"{missing}: it is not set, but the other key is; set both, or neither")
         return {
             "aws_access_key_id": key,
             "aws_secret_access_key": secret.get_secret_value(),

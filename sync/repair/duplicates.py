@@ -58,7 +58,7 @@ def read_duplicate(finding: Finding) -> Duplicate:
 
 
 def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> MappingIds | None:
-    """The pair in the properties whose names begin with `prefix` (`existing` or `duplicate`); None if incomplete."""
+    """The pair whose property names begin with `prefix` (`existing` or `duplicate`); None if an id is missing."""
     names = (mappings.dps, *mappings.nomis)
     values = {name: properties.get(prefix + name[:1].upper() + name[1:]) for name in names}
     if any(value in (None, "null") for value in values.values()):

@@ -36,7 +36,7 @@ class DisplayText(TypeDecorator[str]):
     cache_ok = True
 
     def __init__(self, length: int | None = None) -> None:
-        """`length` is the limit of the column in characters; None: no limit."""
+        """`length` is the limit of the column in characters, or None for no limit."""
         super().__init__()
         self.length = length
 

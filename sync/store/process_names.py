@@ -12,7 +12,7 @@ _UNKNOWN_PLACE = "?"
 
 
 def this_process() -> str:
-    """The name of this process, which leases contain. No other process has this name or will ever have it."""
+    """The name of this process, which leases contain. No other process has, or will ever have, this name."""
     return f"{_place()}/{os.getpid()}/{_start_of(os.getpid())}"
 
 

@@ -1,4 +1,4 @@
-"""The clock that all processes using the same database share, independent of their wall clocks.
+"""The clock that all processes using the same database share. It is independent of their wall clocks.
 
 On PostgreSQL it is the clock of the server. On SQLite, which serves one machine, it is the time since the machine
 started, added to a time that is stored in the database. A process follows the shared clock with the monotonic clock of

@@ -162,7 +162,7 @@ def _whole(response: HeadResponse) -> HttpResponse:
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """A TLS context that verifies certificates against `ca_bundle`, or against the system's certificates if None."""
+    """A TLS context that verifies certificates against `ca_bundle` or, if that is None, the system's certificates."""
     context = ssl.create_default_context(cafile=ca_bundle)
     context.sslsocket_class = TlsSocket
     return context
