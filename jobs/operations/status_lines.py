@@ -239,7 +239,7 @@ def scheduler_lines(drains: DrainFigures, moment: datetime) -> list[StatusLine]:
     fresh = last is not None and moment - last < _OLDEST_DRAIN
     failed, needs = drains.failed_drain, []
     if not fresh:
-        needs.append(Need("nothing is draining the queues: start a scheduler", command("scheduler")))
+        needs.append(Need("no queue is being drained: start a scheduler", command("scheduler")))
     if failed is not None:
         reason = failed.error or "no reason is known"
         needs.append(Need(f"the last drain failed: {reason}", command("runs", "show", failed.id)))
