@@ -143,10 +143,10 @@ class Settings(BaseModel):
         description="maximum number of calls in flight to one service; with many more, NOMIS responds with 500",
     )
     reports_incentives_reconciliation_page_size: int = Field(
-        500, ge=1, le=20_000, description="number of prisoners in a page of the incentives reconciliation"
+        500, ge=1, le=20_000, description="number of prisoners per page in the incentives reconciliation"
     )
     reports_sentencing_reconciliation_page_size: int = Field(
-        500, ge=1, le=20_000, description="number of bookings in a page of the adjustments reconciliation"
+        500, ge=1, le=20_000, description="number of bookings per page in the adjustments reconciliation"
     )
     reports_sentencing_reconciliation_all_prisoners: bool = Field(
         False,
@@ -192,7 +192,7 @@ class Settings(BaseModel):
         "rollout",
     )
     reports_appointments_reconciliation_page_size: int = Field(
-        200, ge=1, le=20_000, description="number of ids in a page of the appointments reconciliation"
+        200, ge=1, le=20_000, description="number of ids per page in the appointments reconciliation"
     )
     reports_appointments_reconciliation_lookahead_days: int = Field(
         26, ge=0, le=366, description="how many days ahead appointments are reconciled"
