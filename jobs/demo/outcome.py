@@ -25,7 +25,7 @@ _WAITS_ON_A_QUEUE = 1
 class Findings:
     """The result of a reconciliation, and every difference that the sandbox planted for it.
 
-    planted: the `key`, `kind` and `outcome` of each difference. The outcome is `reported`, `in flight`, or another text
+    planted: the `key`, `kind` and `outcome` of each difference. The outcome is `reported`, `in flight` or another
     if the difference must not be reported. earlier: the earlier runs, with which the result must agree.
     """
 

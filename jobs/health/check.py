@@ -20,7 +20,7 @@ DEADLINE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Whether a part works, with a text that says what was seen or what to change.
+    """Whether a part works, with a message that says what was seen or what to change.
 
     shared: the text that replaces the texts of all parts with the same cause; None if the part works, or if the cause
     affects this part alone.

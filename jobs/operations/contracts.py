@@ -254,7 +254,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
 
 
 def _change_text(new: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> str:
-    """A text about a service: how many findings are new, how many are gone, and what the first few new ones are."""
+    """A message about a service: how many findings are new, how many are gone, and what the first few new ones are."""
     counts = [
         f"{count} new {level if count == 1 else f'{level}s'}"
         for level in DriftLevel

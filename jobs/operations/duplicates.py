@@ -291,7 +291,7 @@ def close_finding(
 ) -> str:
     """Calls `act`, records who did what and the outcome, and closes `finding`, if there is one, with this outcome.
 
-    act: does the work, and returns the outcome as a text. Raises what `act` raises. Returns the outcome.
+    act: does the work, and returns the outcome as text. Raises what `act` raises. Returns the outcome.
     """
     with recorded_action(application, who, action, target, details) as ongoing:
         outcome = ongoing.outcome = act()

@@ -153,7 +153,7 @@ def check_batches(application: Application, queue: str, batches: Sequence[BatchR
 
 
 def _why_waiting(application: Application, batch: BatchResult) -> list[str]:
-    """Why messages of a batch have not been handled: a text for each reason, with the number of messages.
+    """Why messages of a batch have not been handled: a clause for each reason, with the number of messages.
 
     The text says when the next attempt is due or, for messages that wait for their turn, what the operator can do.
     """

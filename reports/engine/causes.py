@@ -128,7 +128,7 @@ def explained(
 ) -> Explanation:
     """The explanation of `difference` by `cause`; the evidence says when each side's record was last changed, if known.
 
-    mapping: a text that says what the mapping service links, as further evidence, or None. notes: a remark on the last
+    mapping: a clause on what the mapping service links, as further evidence, or None. notes: a remark on the last
     change to the record of each side, by side (`NOMIS` or `DPS`). values: further values of the mismatch in the result.
     special: fields of the diagnosis that are specific to this difference (see `Cause.diagnosis`).
     """

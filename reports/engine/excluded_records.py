@@ -74,7 +74,7 @@ def unneeded_exclusions(
     rechecked: Rechecked,
     unread: Sequence[UnreadRecord],
 ) -> tuple[str, ...]:
-    """A text for each entry that can be removed because both sides agree or the record certainly no longer exists.
+    """A line for each entry that can be removed because both sides agree or the record certainly no longer exists.
 
     excluded: what `excluded_records` found. listed: all rows that were read, or None if they are not the whole
     population. unread: all records and units that could not be read.

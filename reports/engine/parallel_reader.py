@@ -186,7 +186,7 @@ class ParallelReader(Generic[Item, Value]):
 
     @property
     def waits_for(self) -> str | None:
-        """What the reader is waiting for, as a text for the progress report, or None in normal operation."""
+        """What the reader is waiting for, as text for the progress report, or None in normal operation."""
         if self._down_since is not None:
             return f"waiting for {self._down}, which is down"
         if self._later and not self._pending:
@@ -325,7 +325,7 @@ class Waiting(Protocol):
 
     @property
     def waits_for(self) -> str | None:
-        """What it is waiting for, as a text for the progress report, or None in normal operation."""
+        """What it is waiting for, as text for the progress report, or None in normal operation."""
 
 
 def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:

@@ -136,7 +136,7 @@ class SharedReads:
 
     @property
     def waits_for(self) -> str | None:
-        """What the run is waiting for, as a text for the progress report, or None in normal operation."""
+        """What the run is waiting for, as text for the progress report, or None in normal operation."""
         with self._lock:
             readers = list(self._readers.values())
         return next((each.waits_for for each in readers if each.waits_for), None)

@@ -83,6 +83,6 @@ def _masked_value(name: str, value: Any, masking: Masking) -> Any:
 
 
 def safe_cell(cell: object) -> str:
-    """`cell` as a text that no spreadsheet treats as a formula; empty for None."""
+    """`cell` as text that no spreadsheet treats as a formula; empty for None."""
     text = "" if cell is None else without_control_characters(str(cell))
     return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) or text.startswith("\n") else text

@@ -20,7 +20,7 @@ LONGEST_MESSAGE: Final = 4_000
 LONGEST_HEADER: Final = 150
 LONGEST_PART: Final = 3_000
 MOST_PARTS: Final = 50
-#: What can remain of an escaped character at the end of a text that was cut.
+#: What can remain of an escaped character at the end of text that was cut.
 _HALF_ENTITY: Final = re.compile(r"&[a-z]{0,3}$")
 _CUT: Final = "…"
 #: Characters that are not percent-encoded in an address: characters with a meaning there, and the `%` of characters
@@ -116,7 +116,7 @@ def messages(parts: Iterable[MessageBlock]) -> tuple[SlackMessage, ...]:
 
 
 def _cut(text: str, longest: int) -> str:
-    """The text, or `…` if it is empty; a text of more than `longest` characters is cut.
+    """The text, or `…` if it is empty; text of more than `longest` characters is cut.
 
     The cut does not split an escaped character or leave code style open.
     """

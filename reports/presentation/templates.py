@@ -53,7 +53,7 @@ def render_page(template: str, scripts: Sequence[str], values: Mapping[str, Any]
 
 
 def _printable(value: object) -> object:
-    """A value as a template writes it: a text without its control characters.
+    """A value as a template writes it: text without its control characters.
 
     Any other value, such as our own markup, stays unchanged.
     """

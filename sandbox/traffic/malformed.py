@@ -21,7 +21,7 @@ UNKNOWN_PRISONER: Final = "A0000AA"
 
 
 def envelope(event: dict[str, object] | str, message_id: str | None = None) -> str:
-    """The SQS body that SNS would make from an event (or from any text)."""
+    """The SQS body that SNS would make from an event (or from any string)."""
     message = event if isinstance(event, str) else orjson.dumps(event).decode()
     body: dict[str, object] = {
         "Type": "Notification",

@@ -71,7 +71,7 @@ def _same(wanted: object, found: object) -> bool:
 
 
 def held(text: str | None, most: int) -> str | None:
-    """What NOMIS holds of a text in a column of `most` bytes: as many of the first characters as fit."""
+    """What NOMIS holds of a string in a column of `most` bytes: as many of the first characters as fit."""
     return None if text is None else text.encode()[:most].decode(errors="ignore")
 
 

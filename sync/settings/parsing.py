@@ -205,7 +205,7 @@ def _check_database_url(value: str) -> str:
 
 
 def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
-    """A validator that applies `parse` to a text, and returns any other value, such as a default, unchanged."""
+    """A validator that applies `parse` to a string, and returns any other value, such as a default, unchanged."""
     return lambda value: parse(value) if isinstance(value, str) else value
 
 

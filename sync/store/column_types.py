@@ -1,7 +1,7 @@
 """The types of text and time columns, and the text of JSON columns.
 
 They make anything that comes from a message or response fit to be stored. PostgreSQL rejects NULs, lone surrogates, and
-texts that are too long for their column; SQLite accepts some of these. If a row were rejected because of such a text,
+texts that are too long for their column; SQLite accepts some of these. If a row were rejected because of such text,
 all rows in the same transaction would be lost.
 """
 
@@ -30,7 +30,7 @@ def storable(text: str) -> str:
 
 
 class DisplayText(TypeDecorator[str]):
-    """A text for people. Characters that cannot be stored are removed, and a text that is too long is cut."""
+    """Text for people. Characters that cannot be stored are removed, and text that is too long is cut."""
 
     impl = Text
     cache_ok = True
@@ -54,7 +54,7 @@ class DisplayText(TypeDecorator[str]):
 
 
 class IdentifierText(DisplayText):
-    """A text that identifies something.
+    """Text that identifies something.
 
     If it cannot be stored unchanged, it is cut, and a hash of the whole text is added. That way, different texts stay
     different, and a look-up by the original text finds the row.

@@ -128,7 +128,7 @@ class Database:
         return self.revision() == newest_revision()
 
     def newer_schema(self) -> str | None:
-        """If the schema comes from a newer version of the program, a text that says what to do; otherwise None.
+        """If the schema comes from a newer version of the program, a message that says what to do; otherwise None.
 
         This version can neither use nor change a newer schema.
         """

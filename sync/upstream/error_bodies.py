@@ -49,14 +49,14 @@ _SECONDS = re.compile(r"\d{1,9}(\.\d+)?", re.ASCII)
 MESSAGE_CHARACTERS = 1000
 _READ_CHARACTERS = 20 * MESSAGE_CHARACTERS
 _LEFT_OUT = "…"
-#: A partial quote of a text is recognised by this many consecutive characters.
+#: A partial quote of a string is recognised by this many consecutive characters.
 _PART = 10
 #: A quoted text may have been escaped this many times: by one service, and again by the next.
 _ESCAPE_LEVELS = 2
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"'\\/bfnrt]))")
 _ESCAPES = dict.fromkeys("bfnrt", " ")
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
-#: A text with fewer characters identifies nobody and is part of many words, so it is not removed.
+#: A string with fewer characters identifies nobody and is part of many words, so it is not removed.
 _SHORTEST = 3
 _REJECTED = re.compile(
     r"(rejected value)\b.*?(?=\s*;\s*(?:codes|arguments|default message)\b|\s*$)", re.IGNORECASE | re.DOTALL
@@ -231,7 +231,7 @@ def _unescaped_one(found: re.Match[str]) -> str:
 
 
 def _number(code: object) -> int | None:
-    """`code` as a number, or None if it is neither a whole number nor a text of digits."""
+    """`code` as a number, or None if it is neither a whole number nor a string of digits."""
     if isinstance(code, str) and code.isascii() and code.isdecimal():
         return int(code)
     return code if isinstance(code, int) and not isinstance(code, bool) else None

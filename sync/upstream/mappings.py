@@ -36,7 +36,7 @@ class MappingIds:
 
     @property
     def nomis_text(self) -> str:
-        """The NOMIS ids as one text, such as `8811002` or `33012 SENTENCE`."""
+        """The NOMIS ids as one string, such as `8811002` or `33012 SENTENCE`."""
         return " ".join(self.nomis_ids)
 
 

@@ -281,7 +281,7 @@ def segment(value: object) -> str:
 
 
 def _decoded(data: bytes) -> Any:
-    """Decodes JSON. If Java cut a text in the middle of a character, the half character is left out.
+    """Decodes JSON. If Java cut a string in the middle of a character, the half character is left out.
 
     Raises `orjson.JSONDecodeError`.
     """

@@ -84,9 +84,9 @@ def upgrade() -> None:
 
 @db.command("current")
 def current() -> None:
-    """Shows the schema of the database.
+    """Shows the version of the database schema.
 
-    It also shows the schema that this version of the program needs, and exits 1 if the two differ.
+    It also shows the version that the installed program needs, and exits 1 if the two differ.
     """
     from jobs.runtime.application import open_application
     from sync.store.database import newest_revision

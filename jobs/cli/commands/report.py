@@ -41,7 +41,7 @@ def request(
             help="Only differences with this cause. Give its text, or a part that no other cause contains.",
         ),
     ] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to attach, instead of a text to paste.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to attach, instead of text to paste.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prints one request to NOMIS support for a whole run.

@@ -44,7 +44,7 @@ _IN_NOMIS_ALONE = Cause(
 _LEFT_IN_DPS = Cause(
     "the prisoner moved or was released, and DPS still has the allocation",
     "NOMIS",
-    "Check again tomorrow, because DPS ends the allocation at night. If it is still there, ask the DPS team.",
+    "Check again tomorrow, because DPS ends the allocation overnight. If it is still there, ask the DPS team.",
     sentence="The booking is at {nomis_location}, not at {prison_id}.",
 )
 _LEFT_IN_NOMIS = replace(

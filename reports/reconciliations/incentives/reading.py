@@ -51,7 +51,7 @@ def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
 
 @lru_cache(maxsize=4_000)
 def is_code(text: str, longest: int) -> bool:
-    """Whether a text is a code: printable, without spaces, and at most `longest` characters long."""
+    """Whether a string is a code: printable, without spaces, and at most `longest` characters long."""
     return 0 < len(text) <= longest and text.isprintable() and " " not in text
 
 

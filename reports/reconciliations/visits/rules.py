@@ -156,7 +156,7 @@ def pairs(references: Iterable[tuple[str, int]]) -> pd.DataFrame:
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text can only be a visit reference: four pairs of lower-case letters or digits, joined by hyphens."""
+    """Whether a string can only be a visit reference: four pairs of lower-case letters or digits, joined by hyphens."""
     return re.fullmatch(_WELL_FORMED, text) is not None
 
 

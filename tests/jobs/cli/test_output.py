@@ -111,7 +111,7 @@ def test_times_without_an_offset_are_in_london_time() -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "999999999999w"])
 def test_other_times_are_refused(text: str) -> None:
-    """A text that is neither a valid time nor a valid age is bad usage."""
+    """Text that is neither a valid time nor a valid age is bad usage."""
     with pytest.raises(UsageError):
         parse_time(text, LONDON)
 

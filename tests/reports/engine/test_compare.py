@@ -212,7 +212,7 @@ def test_a_repeated_key_on_one_side_is_refused(nomis: list[int], dps: list[int],
 
 
 def test_rows_are_found_by_the_texts_of_their_keys() -> None:
-    """Rows are found by the stored texts of their keys. A text whose key is not in the frame finds no row."""
+    """Rows are found by the stored texts of their keys. A string whose key is not in the frame finds no row."""
     frame = frame_of({("MDI", 1): {"count": 1, "level": None, "note": None}}, {})
     assert list(keys_of(frame, Compared.key)) == ['{"prisonId":"MDI","bookingId":1}']
     found = rows_of(frame, Compared, ['{"prisonId":"MDI","bookingId":1}', '{"prisonId":"LEI","bookingId":1}'])

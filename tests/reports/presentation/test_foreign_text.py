@@ -202,7 +202,7 @@ def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
 
 
 def test_no_property_makes_an_alert_too_long_for_slack() -> None:
-    """In an alert, a text from a service is cut if it is too long for Slack, and the command is kept."""
+    """In an alert, text from a service is cut if it is too long for Slack, and the command is kept."""
     payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}
     text = alert_message(payload, "Production", Masking()).text
     assert len(text) <= LONGEST_MESSAGE

@@ -121,7 +121,7 @@ def test_a_malformed_message_is_a_separate_group(text: str) -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_becomes_a_task(text: str) -> None:
-    """Any text becomes a task, with either a message type or the reason why it is malformed."""
+    """Any string becomes a task, with either a message type or the reason why it is malformed."""
     (group,) = coalesce([message(1, text)], VISIT)
     assert group.tasks[0].malformed is not None or group.tasks[0].message_type is not None
 

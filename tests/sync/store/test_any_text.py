@@ -229,7 +229,7 @@ def test_numbers_beyond_a_database_are_kept_as_text(database: Database) -> None:
 
 
 def test_a_text_that_fits_its_column_is_unchanged(database: Database) -> None:
-    """A text that just fits its column is stored unchanged."""
+    """Text that just fits its column is stored unchanged."""
     attempt = replace(of_text("x"), message_id="é" * 100)
     with database.begin() as connection:
         failures.record_failures(connection, [attempt])

@@ -277,7 +277,7 @@ def test_leases_acquired_together_succeed_separately(database: Database) -> None
 def test_a_process_knows_whether_another_lives() -> None:
     """`process_is_gone` is true for a process that ended, even if its number was reused.
 
-    It is false for the current process, for one on another machine, and for a text that names no process.
+    It is false for the current process, for one on another machine, and for a string that names no process.
     """
     mine = this_process()
     place, number, start = mine.split("/")

@@ -210,7 +210,7 @@ def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
 
 
 def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
-    """A text that is too long for its column, such as a path, is cut. Other records are not affected."""
+    """Text that is too long for its column, such as a path, is cut. Other records are not affected."""
     long = replace(ATTEMPT, entity="e" * 900, failure=replace(ATTEMPT.failure, path="/" + "p" * 900, reason="r" * 900))
     with database.begin() as connection:
         failures.record_failures(connection, [long, ATTEMPT])

@@ -60,7 +60,7 @@ def test_sent_texts_are_removed(message: str, kept: str) -> None:
     ],
 )
 def test_an_escaped_or_cut_text_is_removed(quote: Callable[[str], str]) -> None:
-    """A text from the request is removed from an error even if a service or gateway quotes it escaped or cut off."""
+    """Text from the request is removed from an error even if a service or gateway quotes it escaped or cut off."""
     comment = 'Sees O\'Brien & Son about <the> "will"; José comes too'
     kept = own_words(f"Could not execute: {quote(comment)} at MDI", {"comment": comment})
     assert kept.startswith("Could not execute")

@@ -276,7 +276,7 @@ def test_only_one_text_means_an_appointment_in_a_cell(
 ) -> None:
     """A 500 about a missing id is a final refusal of a new appointment without a location. The error gives the reason.
 
-    With another text, or for an appointment with a location, a 500 is recoverable and leaves the outcome unknown.
+    With different text, or for an appointment with a location, a 500 is recoverable and leaves the outcome unknown.
     """
     body = {"status": 500, "userMessage": f"Unexpected error: {words}"}
     sandbox.fault("nomis", "POST", kind="status", status=500, body=body)
@@ -399,7 +399,7 @@ def test_segments_are_quoted() -> None:
 
 
 def test_errors_do_not_quote_the_request(sandbox: Sandbox, services: Services) -> None:
-    """If NOMIS quotes a text that it refuses, neither the error nor the recorded failure contains the text."""
+    """If NOMIS quotes text that it refuses, neither the error nor the recorded failure contains that text."""
     message = "Field error on field 'comment': rejected value [Visit of his sister Ann]; codes [Size]; errorCode 1001"
     body = {"status": 400, "userMessage": message, "developerMessage": message}
     sandbox.fault("nomis", kind="status", status=400, body=body)

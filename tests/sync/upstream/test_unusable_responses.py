@@ -74,7 +74,7 @@ def test_html_instead_of_json_is_an_error(sandbox: Sandbox, services: Services) 
     ],
 )
 def test_a_text_cut_within_a_character_is_read(sandbox: Sandbox, services: Services, written: str, read: str) -> None:
-    """If a text is cut within a character, the character is left out, so the record can be read."""
+    """If a string is cut within a character, the character is left out, so the record can be read."""
     sandbox.fault("nomis", kind="status", status=200, text=f'{{"text": "{written}"}}')
     assert services.nomis.call("GET", "/visits/1") == {"text": read}
 
