@@ -50,7 +50,7 @@ def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> No
     assert (run.json()["parameters"]["from_date"], run.json()["parameters"]["to_date"]) == (day, day)
     again = installed.run("runs", "rerun", run.json()["runId"], "--json")
     assert again.json()["parameters"]["from_date"] == day
-    # This is not a run over everyone, so later runs are not compared with it.
+    # This is not a run for everyone, so later runs are not compared with it.
     rows = {each["name"]: each for each in installed.run("reconcile", "list", "--json").json()}
     assert rows["attendances"]["lastRun"] is None
 

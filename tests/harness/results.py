@@ -283,7 +283,7 @@ def visit_result(number: int = 3, **changes: object) -> ReconciliationResult:
 
 
 def visits_with_everything(number: int = 3) -> ReconciliationResult:
-    """The result of an incomplete run over visits that has every kind of finding and problem."""
+    """The result of an incomplete run for visits that has every kind of finding and problem."""
     lacking: dict[str, Any] = {
         "key": {"reference": "bq-te-ke-ol"},
         "offender_no": "B5555EE",

@@ -24,7 +24,7 @@ FOUND = {("MDI", 1): "NOMIS_only", ("LEI", 2): "DPS_only"}
 
 
 def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ...] = (3,), **more: Any) -> Findings:
-    """The findings of a run over 40 bookings, with the differences in `found` and `in_flight`."""
+    """The findings of a run for 40 bookings, with the differences in `found` and `in_flight`."""
     result = ReconciliationResult(
         reconciliation="allocations",
         title="Allocations",

@@ -35,7 +35,7 @@ def mismatch(booking: int, cause: int) -> IncentiveMismatch:
 
 
 def result(*mismatches: IncentiveMismatch) -> IncentiveResult:
-    """The result of a complete run over 300 prisoners that found `mismatches`."""
+    """The result of a complete run for 300 prisoners that found `mismatches`."""
     return IncentiveResult(
         run_id="20230522-040000-ab12",
         status="complete",

@@ -356,7 +356,7 @@ def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandb
 
 
 def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox) -> None:
-    """A run over one prisoner, prison or shard does not change the metrics about full runs.
+    """A run for one prisoner, prison or shard does not change the metrics about full runs.
 
     These are the metrics of mismatches, status and last success.
     """

@@ -219,7 +219,7 @@ def test_only_the_population_of_the_failed_run_is_accepted(open_app: OpenApp) ->
 
 
 def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: OpenApp) -> None:
-    """A run over a prison without any record is incomplete, since the prison is probably mistyped."""
+    """A run for a prison without any record is incomplete, since the prison is probably mistyped."""
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": []}
     result = reconciled(open_app(), parameters=ReconciliationParameters(prisons=("MDI", "LEI")))
     assert (result.status, result.compared, result.empty_prisons) == ("incomplete", 1, ("LEI",))
@@ -303,7 +303,7 @@ def test_an_excluded_record_is_reported_separately(open_app: OpenApp, entry: str
 
 
 def test_a_run_over_part_of_the_records_says_nothing_about_other_exclusions(open_app: OpenApp) -> None:
-    """A run over chosen prisons does not propose removing the exclusion of a record at another prison."""
+    """A run for chosen prisons does not propose removing the exclusion of a record at another prison."""
     app = open_app(reconciliation_made_up_exclusions="MDI/1,known;LEI/2,known")
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": [row("LEI", 2, 1, 2)]}
     chosen = reconciled(app, parameters=ReconciliationParameters(prisons=("MDI",)))
@@ -400,9 +400,9 @@ class OfADay(SampleReconciliation):
 
 
 def test_a_run_concludes_nothing_about_other_days(open_app: OpenApp) -> None:
-    """A run over one day does not resolve the differences of other days.
+    """A run for one day does not resolve the differences of other days.
 
-    A run over the default day is compared with the last such run, not with a later run over a chosen day.
+    A run for the default day is compared with the last such run, not with a later run for a chosen day.
     """
     app = open_app()
     yesterday = now().date() - timedelta(days=1)

@@ -17,9 +17,9 @@ from tests.harness.reconciliations import (
 
 
 def test_mismatches_are_new_persisting_or_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Compared with the last complete run over everyone, a mismatch is new, persisting or resolved.
+    """Compared with the last complete run for everyone, a mismatch is new, persisting or resolved.
 
-    A mismatch that persists dates from the run that first found it. A run over one prisoner changes nothing.
+    A mismatch that persists dates from the run that first found it. A run for one prisoner changes nothing.
     """
     upstream.reset(prisoners=100, mismatches={"4": 1, "5": 1, "7": 1})
     app = open_app()

@@ -339,7 +339,7 @@ def test_the_wrong_page_is_not_accepted(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_reviews_of_another_prisoner_fail_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If DPS returns the reviews of another prisoner in a run over one prisoner, the run fails and says so."""
+    """If DPS returns the reviews of another prisoner in a run for one prisoner, the run fails and says so."""
     upstream.reset(prisoners=60, mismatches={"7": 3})
     app = open_app()
     wrong = next(each for each in upstream.prisoners() if each["bookingId"] in planted(upstream))

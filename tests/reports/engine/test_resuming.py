@@ -150,7 +150,7 @@ def test_a_failed_second_listing_is_repeated_after_the_reading(upstream: Sandbox
 
 @pytest.mark.parametrize("scope", ["prisoner", "prison"])
 def test_a_small_run_keeps_the_pages_of_a_weekly_run(upstream: Sandbox, open_app: OpenApp, scope: str) -> None:
-    """A run over one prisoner or prison removes nothing from a weekly run that waits to be resumed."""
+    """A run for one prisoner or prison removes nothing from a weekly run that waits to be resumed."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     app = open_app()
     broken = break_one(upstream)
@@ -166,7 +166,7 @@ def test_a_small_run_keeps_the_pages_of_a_weekly_run(upstream: Sandbox, open_app
 
 
 def test_a_complete_run_over_everyone_removes_the_pages_of_older_runs(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A complete run over everyone leaves no pages behind, neither its own nor those of an older open run."""
+    """A complete run for everyone leaves no pages behind, neither its own nor those of an older open run."""
     app = open_app()
     break_one(upstream)
     pages = text("SELECT count(*) FROM reconciliation_pages")
@@ -180,7 +180,7 @@ def test_a_complete_run_over_everyone_removes_the_pages_of_older_runs(upstream: 
 
 
 def test_many_small_runs_do_not_hide_the_last_weekly_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """However many small runs follow, the comparison and the trend use the last runs over everyone.
+    """However many small runs follow, the comparison and the trend use the last runs for everyone.
 
     The index still lists those runs, with only the newest of the small ones.
     """
@@ -291,9 +291,9 @@ def test_last_resumes_an_incomplete_run_and_reports_it_once(upstream: Sandbox, o
 
 
 def test_last_resumes_the_run_of_a_dead_process(upstream: Sandbox, open_app: OpenApp) -> None:
-    """With `resume=LAST`, a run over everyone resumes an earlier run over everyone if its process died.
+    """With `resume=LAST`, a run for everyone resumes an earlier run for everyone if its process died.
 
-    A run over a prison does not resume it.
+    A run for a prison does not resume it.
     """
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=200)
@@ -330,7 +330,7 @@ def test_the_result_and_the_events_are_stored_together(upstream: Sandbox, open_a
 
 
 def test_a_resumed_run_names_unknown_prisoners(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A resumed run over chosen prisoners still names a prisoner number that belongs to no active prisoner."""
+    """A resumed run for chosen prisoners still names a prisoner number that belongs to no active prisoner."""
     app = open_app()
     someone = upstream.prisoners()[0]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(someone["bookingId"])), kind="status", status=400)

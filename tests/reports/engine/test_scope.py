@@ -1,4 +1,4 @@
-"""Runs over chosen prisons and prisoners, and runs whose list is empty."""
+"""Runs for chosen prisons and prisoners, and runs whose list is empty."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.reconciliations import (
 
 
 def test_a_run_over_one_prison_counts_only_its_prisoners(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run over one prison counts only the prisoners of that prison, including those without a NOMIS record."""
+    """A run for one prison counts only the prisoners of that prison, including those without a NOMIS record."""
     upstream.reset(prisoners=400, mismatches={"2": 6, "7": 6})
     prison = next(each["prisonId"] for each in planted_causes(upstream) if each["cause"] == 2)
     expected = {each["bookingId"] for each in planted_causes(upstream) if each["prisonId"] == prison}
@@ -98,7 +98,7 @@ def test_a_run_over_an_empty_environment_is_complete(upstream: Sandbox, open_app
 
 
 def test_a_single_prisoner_is_compared_with_or_without_a_review(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run over chosen prisoners compares prisoners with a DPS review and prisoners without one.
+    """A run for chosen prisoners compares prisoners with a DPS review and prisoners without one.
 
     A prisoner number that is unknown is unread, and the run is incomplete.
     """

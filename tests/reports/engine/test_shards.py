@@ -39,7 +39,7 @@ def test_a_second_run_does_nothing_while_one_is_under_way(
 ) -> None:
     """While a run or a shard is under way, other runs, shards of other runs and the same shard are refused.
 
-    A run over one prisoner is allowed.
+    A run for one prisoner is allowed.
     """
     upstream.reset(prisoners=100)
     app = open_app()

@@ -53,7 +53,7 @@ def test_every_reconciliation_has_a_card() -> None:
 
 
 def test_a_partial_run_does_not_change_a_card() -> None:
-    """A run over one prison is in the list of runs in the index, but not on the card of its reconciliation."""
+    """A run for one prison is in the list of runs in the index, but not on the card of its reconciliation."""
     page = index_of(ended_run("one-prison", parameters={"prisons": ["MDI"]}, mismatches=9), ended_run(mismatches=0))
     [card] = cards_of(page)
     assert "0 of 87,012" in card

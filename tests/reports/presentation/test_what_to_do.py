@@ -212,7 +212,7 @@ def test_a_run_is_compared_with_the_last_complete_one() -> None:
 
 @pytest.mark.parametrize("chosen", [{"offender_nos": ["A1234BC"]}, {"prisons": ["LEI"]}, {"days_chosen": True}])
 def test_a_run_over_part_of_the_records_is_not_compared(chosen: dict[str, object]) -> None:
-    """A run over chosen prisoners, prisons or days is not compared with an earlier run over everyone."""
+    """A run for chosen prisoners, prisons or days is not compared with an earlier run for everyone."""
     assert what_to_do(made_result(11).model_copy(update={"parameters": chosen})).change == ""
 
 

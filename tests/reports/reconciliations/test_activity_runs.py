@@ -99,7 +99,7 @@ def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream
 
 
 def test_attendances_track_events_with_the_date(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The events of a run over attendances have the date.
+    """The events of a run for attendances have the date.
 
     If a prisoner has an attendance on one booking in NOMIS and on another in DPS, this is one difference with two
     events.

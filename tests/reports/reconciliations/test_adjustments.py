@@ -43,7 +43,7 @@ TOLD = {
     planted.OTHER_DAYS: causes.OTHER_DAYS,
     planted.JUST_MADE: causes.NOT_IN_NOMIS,
 }
-#: The planted causes that a run over adjustments newly created in NOMIS can find with services of 2023.
+#: The planted causes that a run for adjustments newly created in NOMIS can find with services of 2023.
 SEEN_FROM_NOMIS = (
     planted.NOT_IN_DPS,
     planted.DELETED_IN_DPS,
@@ -247,7 +247,7 @@ def test_a_404_for_a_listed_booking_is_not_an_empty_list(upstream: Sandbox, make
 
 
 def test_a_prisoner_released_during_the_run_does_not_differ(upstream: Sandbox, make: Make) -> None:
-    """If a prisoner is released during a run over active bookings, the second reading leaves out the booking."""
+    """If a prisoner is released during a run for active bookings, the second reading leaves out the booking."""
     booking_id, offender_no = worked_example(upstream)
     reconciliation, reads = make(), PlainReads()
     [unit] = reconciliation.population(reads).units

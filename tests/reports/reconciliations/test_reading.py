@@ -61,7 +61,7 @@ def test_the_bulk_call_and_single_calls_find_the_same_differences(
 
 
 def test_a_run_needs_few_calls(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run over 1,000 prisoners without differences makes at most 1,020 calls.
+    """A run for 1,000 prisoners without differences makes at most 1,020 calls.
 
     NOMIS gets one call for each prisoner, and DPS one for each page; single calls to DPS fill the gaps in the bulk
     call.

@@ -63,7 +63,7 @@ class NoCopies:
 
 @contextmanager
 def last_received(application: Application, client: Any) -> Iterator[tuple[Acknowledger, Task]]:
-    """An acknowledger that uses `client`, and the task of a booking that has been received for the last time."""
+    """An acknowledger that uses `client`, and the task of a `BOOKED` message at its last receive."""
     made = application.queue_pair("visit").main
     send(made, BOOKED, "aa-aa")
     for _ in range(MOST):
