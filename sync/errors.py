@@ -16,7 +16,7 @@ from pathlib import Path
 #: NOMIS's response when a booking has two allocations or attendances where only one is allowed.
 NON_UNIQUE_TEXT = "query did not return a unique result"
 
-#: The packages of this program, which are careful about what their error texts contain.
+#: The packages of this program, which are careful about what their error messages contain.
 _OURS = frozenset({"sync", "jobs", "reports"})
 _OWN_FOLDERS = {Path(__file__).parent.parent / name for name in _OURS}
 

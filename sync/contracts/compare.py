@@ -229,7 +229,7 @@ def _at(at: str, name: str) -> str:
 def _like(name: str, document: Document, called: Iterable[Operation[Any]]) -> str:
     """Names the operation in `document` that is most similar to the operation `name`, for the end of a sentence.
 
-    Operations in `called` are not named. Returns an empty text if no operation is similar.
+    Operations in `called` are not named. Returns an empty string if no operation is similar.
     """
     known = {(each.method, anonymous(each.path)) for each in called}
     others = [f"{method} {path}" for method, path in document.all() if (method, anonymous(path)) not in known]

@@ -94,7 +94,7 @@ class Aws:
         if access_key_id is not None:
             options |= {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_access_key}
         config = Config(
-            # A fixed text: boto3 would assemble a user agent for each call, which takes a twentieth of a drain's time.
+            # Fixed: boto3 would assemble a user agent for each call, which takes a twentieth of a drain's time.
             user_agent="prisoner-to-nomis",
             max_pool_connections=_CONNECTIONS,
             connect_timeout=_CONNECT_SECONDS,

@@ -48,7 +48,7 @@ def load_settings(
     about values that only other parts of the program can check, so that a single start reports everything.
     """
     variables = {key.upper(): value for key, value in (os.environ if environment is None else environment).items()}
-    # Kubernetes and compose files may set variables to an empty text, which counts as unset.
+    # Kubernetes and compose files may set variables to an empty string, which counts as unset.
     values = {name: value for name in Settings.model_fields if (value := variables.get(name.upper(), "")) != ""}
     errors = _family_errors(variables)
     try:
@@ -91,7 +91,7 @@ def _error_line(name: str, value: str | None, error: Mapping[str, Any]) -> str:
 
 
 def _shown(name: str, value: str | None) -> str:
-    """The wrong value, for an error message, or an empty text if it may contain a secret."""
+    """The wrong value, for an error message, or an empty string if it may contain a secret."""
     if value is None or _SECRET.search(name) or "@" in value or "?" in value:
         return ""
     return f"{value[:_LONGEST_SHOWN]!r}{'…' if len(value) > _LONGEST_SHOWN else ''}: "

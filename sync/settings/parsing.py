@@ -1,4 +1,4 @@
-"""Parsers for the texts of settings, and the field types that use them.
+"""Parsers for the values of settings, and the field types that use them.
 
 Each parser returns the value, or raises a `ValueError` that says what to change.
 """
@@ -105,7 +105,7 @@ def _parse_mail_address(text: str) -> str:
 
 
 def _parse_mail_addresses(text: str) -> tuple[str, ...]:
-    """Email addresses, separated by commas; empty for an empty text."""
+    """Email addresses, separated by commas; empty for an empty string."""
     return tuple(_parse_mail_address(part.strip()) for part in text.split(",") if part.strip())
 
 

@@ -1,8 +1,8 @@
 """The types of text and time columns, and the text of JSON columns.
 
 They make anything that comes from a message or response fit to be stored. PostgreSQL rejects NULs, lone surrogates, and
-texts that are too long for their column; SQLite accepts some of these. If a row were rejected because of such text,
-all rows in the same transaction would be lost.
+text that is too long for its column; SQLite accepts some of these. If a row were rejected because of such text, all
+rows in the same transaction would be lost.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ class DisplayText(TypeDecorator[str]):
 class IdentifierText(DisplayText):
     """Text that identifies something.
 
-    If it cannot be stored unchanged, it is cut, and a hash of the whole text is added. That way, different texts stay
+    If it cannot be stored unchanged, it is cut, and a hash of the whole text is added. That way, different values stay
     different, and a look-up by the original text finds the row.
     """
 

@@ -40,7 +40,7 @@ _BEGIN_WRITING = "BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_trans
 _OPTIONS: dict[str, Any] = {
     "json_serializer": written_json,
     "json_deserializer": orjson.loads,
-    # The texts of errors must not contain row data.
+    # Error messages must not contain row data.
     "hide_parameters": True,
 }
 _POOL: dict[str, Any] = {"pool_size": _POOL_SIZE, "max_overflow": _POOL_OVERFLOW, "pool_timeout": _BUSY_SECONDS}

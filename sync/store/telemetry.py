@@ -47,7 +47,7 @@ class Telemetry:
         self._writing = threading.Lock()
 
     def track(self, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks one event with the current time. Raises nothing if the database is unavailable."""
+        """Tracks one event with the current time. Does not fail if the database is unavailable."""
         row = self._row(name, properties)
         with self._buffering:
             self._buffer.append(row)

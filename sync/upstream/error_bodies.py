@@ -51,7 +51,7 @@ _READ_CHARACTERS = 20 * MESSAGE_CHARACTERS
 _LEFT_OUT = "…"
 #: A partial quote of a string is recognised by this many consecutive characters.
 _PART = 10
-#: A quoted text may have been escaped this many times: by one service, and again by the next.
+#: Quoted text may have been escaped this many times: by one service, and again by the next.
 _ESCAPE_LEVELS = 2
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"'\\/bfnrt]))")
 _ESCAPES = dict.fromkeys("bfnrt", " ")
@@ -201,7 +201,7 @@ def _without(line: str, text: str) -> str:
     """`line` with `_LEFT_OUT` for `text`, and for any part of `text` that has at least `_PART` characters."""
     words = r"\s+".join(re.escape(word) for word in text.split())
     if len(text) < _PART:
-        # A short text may be part of another word.
+        # Short text may be part of another word.
         return re.sub(rf"(?<!\w){words}(?!\w)", _LEFT_OUT, line, flags=re.IGNORECASE)
     line = re.sub(words, _LEFT_OUT, line, flags=re.IGNORECASE)
     searched, sought = line.lower(), text.lower()

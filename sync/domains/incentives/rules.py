@@ -61,8 +61,8 @@ class IncentiveCreation(Creation):
 
     def entity(self, event: DomainEvent) -> str:
         """The prisoner, or the review if the event does not name a prisoner."""
-        # NOMIS orders the records of one day by when they were written, so reviews of a prisoner are handled one at a
-        # time.
+        # NOMIS keeps the records of one day in the order in which they were written, so reviews of a prisoner are
+        # handled one at a time.
         offender_no = event.optional_text("nomsNumber")
         return f"{OF_PRISONER}{offender_no}" if offender_no else f"{OF_REVIEW}{self.dps_id(event)}"
 
