@@ -31,7 +31,7 @@ _FOOTER = """
 
 | telemetry event | what happened |
 | --- | --- |
-| `message-failed` | an attempt to handle a message failed; the properties say where, why and whether a retry may help |
+| `message-failed` | handling a message failed; the properties give the step, the reason, and whether a retry may help |
 | `message-unhandled` | a message of an unknown type (`eventType`, shortened if it is long) was acknowledged |
 | `<event type>-sent-to-dlq` | the last attempt to handle a message failed, so SQS moves it to the dead letter queue |
 | `dead-letter-given-up` | housekeeping no longer returns a message to its queue; `advice` says what a person must do |

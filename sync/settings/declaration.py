@@ -176,7 +176,7 @@ class Settings(BaseModel):
         30,
         ge=0,
         le=1_000_000,
-        description="how many pages of the list may be unreadable; if more are, the run fails",
+        description="how many pages of prisoners or bookings may be unreadable; if more are, the run fails",
     )
     reconciliation_max_unreadable_percent: float = Field(
         5, ge=0, le=100, description="percentage of unread records above which a run fails"
