@@ -19,7 +19,7 @@ def now() -> datetime:
 
 
 def london_now() -> datetime:
-    """The current moment as an aware date-time in London."""
+    """The current moment as an aware date-time in London time."""
     return datetime.now(LONDON)
 
 

@@ -145,6 +145,6 @@ def creation_lease(name: str, dps_id: str) -> str:
 def earliest_creation(since: datetime) -> datetime:
     """The earliest creation time that NOMIS can show for a record whose intent was recorded at `since`.
 
-    It is a local time in London, without a zone.
+    It is in London time, without a zone.
     """
     return (since - _CLOCK_MARGIN).astimezone(LONDON).replace(tzinfo=None)

@@ -206,7 +206,7 @@ class Settings(BaseModel):
         35,
         ge=0,
         le=366,
-        description="how many days ahead visits are reconciled; those of yesterday and today are always included",
+        description="how many days ahead visits are reconciled; yesterday's and today's visits are always included",
     )
     reconciliation_suspicious_percent: float = Field(
         2,

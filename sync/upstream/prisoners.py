@@ -238,7 +238,7 @@ REASONS = (*REVIEWED_REASONS, "RETURN_FROM_COURT", "TEMPORARY_ABSENCE_RETURN")
 
 
 class ReceivedEvent(Body):
-    """A prisoner was received at a prison; `occurred_at` is the local date-time of the movement, to the second."""
+    """A prisoner was received at a prison; `occurred_at` is in London time, to the second."""
 
     reason: str
     prison_id: str
@@ -256,7 +256,7 @@ _PUBLISH_RECEIVED = Operation(
 
 
 def received_event(reason: str, prison_id: str, occurred_at: datetime) -> ReceivedEvent:
-    """The body of a received event for a movement at `occurred_at`, a London local time."""
+    """The body of a received event for a movement at `occurred_at`, in London time."""
     moment = occurred_at.replace(tzinfo=None).isoformat(timespec="seconds")
     return ReceivedEvent(reason=reason, prison_id=prison_id, occurred_at=moment)
 

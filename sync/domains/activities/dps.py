@@ -141,7 +141,7 @@ class PlannedDeallocation(Response):
 
 
 class Allocation(Response):
-    """A prisoner's place on a schedule. It is unpaid if it has no pay band. Times are local times in London."""
+    """A prisoner's place on a schedule. It is unpaid if it has no pay band. Times are in London time."""
 
     id: int
     prisoner_number: str

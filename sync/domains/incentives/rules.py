@@ -135,7 +135,7 @@ class IncentiveCreation(Creation):
 
 
 def _records_since(booking_id: int, earliest: datetime, services: Services) -> Iterator[IepRecord]:
-    """The records of the booking that were created since `earliest`, a local time in London.
+    """The records of the booking that were created since `earliest`, which is in London time.
 
     Sequences increase with the time of writing, but the current record is the one with the latest date. So a record
     that was written later, but has an earlier date, has a higher sequence than the current record.

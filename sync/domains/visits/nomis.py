@@ -13,7 +13,7 @@ from sync.upstream.transport import ServiceClient
 
 
 class CreateVisit(Body):
-    """A new visit; `start_date_time` is `yyyy-MM-dd'T'HH:mm:ss` and `end_time` is `HH:mm:ss`, both local."""
+    """A new visit; `start_date_time` is `yyyy-MM-dd'T'HH:mm:ss` and `end_time` is `HH:mm:ss`, both in London time."""
 
     prison_id: str
     start_date_time: str
@@ -202,7 +202,7 @@ def find_details(nomis: ServiceClient, visit_id: int) -> VisitDetails | None:
 def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_from: datetime) -> Iterator[int]:
     """The ids of a prison's visits of one type that were created at or after `created_from`, in order of creation.
 
-    created_from: a time in London. Its offset, if any, is ignored.
+    created_from: in London time. An offset is ignored.
     """
     query = {
         "prisonIds": prison_id,
