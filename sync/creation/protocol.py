@@ -90,8 +90,8 @@ class CreationProtocol:
     def create(self, creation: Creation, event: DomainEvent, context: HandlerContext) -> Outcome:
         """Handles an event that creates a record. `context` must already have the properties of `creation.start`.
 
-        Raises `LeaseBusy` if the record is being handled elsewhere, and any other error of the attempt. The message may
-        be delivered again after any error, and after a crash at any point.
+        Raises `LeaseBusy` if the record is being handled elsewhere, and every other error of the attempt. The message
+        may be delivered again after any error, and after a crash at any point.
         """
         dps_id = creation.dps_id(event)
         if creation.is_ignored(event):

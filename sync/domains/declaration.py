@@ -137,7 +137,7 @@ def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored
 
 
 def _absence(read: Callable[[], object]) -> str | None:
-    """The text of the 404 if the service does not have the record, or None if it does. Raises any other error."""
+    """The text of the 404 if the service does not have the record, or None if it does. Raises every other error."""
     try:
         read()
     except UpstreamError as error:

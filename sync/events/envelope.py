@@ -30,8 +30,8 @@ _PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 def message_key(sns_message_id: str | None, body: str) -> str:
     """An id that is the same for all copies of a message.
 
-    This is the SNS message id, or a hash of it if it is too long or contains unusual characters. Without an SNS message
-    id, it is a hash of the body.
+    This is the SNS message id, or a hash of that id if it is too long or contains unusual characters. Without an SNS
+    message id, it is a hash of the body.
     """
     if sns_message_id is not None and _PLAIN_ID.fullmatch(sns_message_id):
         return sns_message_id

@@ -1,7 +1,7 @@
 """Declares the settings of the program, with their defaults and meanings.
 
 Each field of `Settings` is read from the environment variable with the same name in upper case. Settings that the
-replaced service also had keep the names that they had there, so that its Kubernetes secrets and values still work.
+replaced service also had keep their names, so that its Kubernetes secrets and values still work.
 
 A new upstream service is declared in `upstreams.py`, a new queue in `queues.py`, and any other new setting as a field
 of `Settings`. `doc/settings.md` is generated from these declarations.

@@ -118,7 +118,7 @@ def is_unavailable(error: DBAPIError | PoolTimeoutError) -> bool:
 
 
 def _create_private(file: Path) -> None:
-    """Creates `file`, if it is missing, so that only its owner can access it.
+    """Creates `file` if it is missing, with access for its owner only.
 
     SQLite gives the same permissions to the files that it creates next to `file`.
     """

@@ -42,7 +42,7 @@ def _write_level(event: DomainEvent, context: HandlerContext) -> str:
 def _keep_order(code: str, held: HeldLevel | None, context: HandlerContext) -> None:
     """Sends NOMIS the order of the levels again if NOMIS cannot have applied it to the level with the code `code`.
 
-    held: the level as NOMIS had it before it was written, or None if NOMIS did not have it.
+    held: the level as it was in NOMIS before this write, or None if NOMIS did not have it.
 
     The event `incentives.levels.reordered` sets the order; a change to a level normally does not. But NOMIS skips
     unknown levels when it sets an order, and puts a new level last. If the event about a new level came after the event
