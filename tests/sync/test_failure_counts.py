@@ -50,7 +50,7 @@ def refused(message: str) -> Failure:
 def test_a_reason_is_one_line_without_ids(error: Exception, reason: str) -> None:
     """The reason of a failure is one line without words that differ between records, such as ids.
 
-    A long text is cut.
+    A long reason is cut.
     """
     assert fingerprint(describe_failure(error)) == reason
 

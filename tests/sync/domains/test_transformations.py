@@ -1,4 +1,4 @@
-"""The conversion of times, money, texts and codes for NOMIS, whatever their values."""
+"""The conversion of times, money, text and codes for NOMIS, whatever their values."""
 
 from __future__ import annotations
 

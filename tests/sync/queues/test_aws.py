@@ -37,7 +37,7 @@ def sent(service: Literal["sqs", "sns", "s3"], *keys: str, **environment: str) -
 
 
 def header(request: Any, name: str) -> str:
-    """A header of a request as text, or an empty text if the request lacks it."""
+    """A header of a request as text, or an empty string if the request lacks it."""
     value = request.headers.get(name, "")
     return value.decode() if isinstance(value, bytes) else str(value)
 

@@ -73,7 +73,7 @@ def readable(text: str) -> str:
 
 
 def of_text(text: str) -> FailedAttempt:
-    """A failed attempt with `text` as each of its texts except the queue."""
+    """A failed attempt with `text` in each of its text fields except the queue."""
     failure = Failure(text, text, text, text, 400, text, recoverable=False)
     return FailedAttempt(now(), "visits", text, text, text, text, 1, failure)
 
@@ -118,7 +118,7 @@ def _attempts(connection: Connection, sns_message_id: str | None, message_id: st
 @examples
 @given(text=TEXTS)
 def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
-    """A failed attempt is found by either id of its message, whatever the texts of the attempt.
+    """A failed attempt is found by either id of its message, whatever text the attempt contains.
 
     One id is that of SQS; the other is that of SNS, which survives a redrive.
     """
@@ -240,7 +240,7 @@ def test_a_text_that_fits_its_column_is_unchanged(database: Database) -> None:
 
 @given(TEXTS, TEXTS)
 def test_population_of_a_run_is_kept_with_any_text(text: str, other: str) -> None:
-    """The population of a run is written as JSON, without the characters in its texts that cannot be stored."""
+    """The population of a run is written as JSON, without the characters that cannot be stored."""
     population = Population((Unit(text, {"names": [other]}),), None, gaps=(UnlistedPart(other, text),))
     written = orjson.loads(written_json(population))
     assert written["units"] == [{"id": readable(text), "content": {"names": [readable(other)]}, "size": 1}]

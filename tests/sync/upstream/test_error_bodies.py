@@ -1,4 +1,4 @@
-"""The error of a failed call contains none of the texts in the request that a person may have written."""
+"""The error of a failed call contains no text from the request that a person may have written."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_word_that_looks_like_a_code_is_removed() -> None:
 def test_texts_that_rules_search_for_are_kept() -> None:
     """The words by which rules recognise duplicate rows are kept in an error.
 
-    They are kept even if the request contains some of them, or if they come late in a long text.
+    They are kept even if the request contains some of them, or if they come late in a long message.
     """
     for message in (f"Internal error: {NON_UNIQUE_TEXT}: 2", "x" * 2000 + NON_UNIQUE_TEXT):
         kept = own_words(message, {"comment": "unique result"})

@@ -394,7 +394,7 @@ def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -
 
 
 def test_segments_are_quoted() -> None:
-    """An external text always stays a single segment of the path."""
+    """An external string always stays a single segment of the path."""
     assert segment("a/b?c d") == "a%2Fb%3Fc%20d"
 
 
