@@ -144,7 +144,7 @@ class NotUnderstood(UpstreamError):
 
 
 class NeverAccepted(UpstreamError):
-    """A call that the service will never accept, although its status suggests that a retry may help."""
+    """A call that the service will never accept, although the status of the response suggests that a retry may help."""
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]

@@ -154,7 +154,7 @@ def _gauge(
     known: Iterable[tuple[str, ...]],
     values: Mapping[Any, float],
 ) -> GaugeMetricFamily:
-    """A family with `values`, and with zero for each of the `known` combinations of labels that has no value."""
+    """A family with `values`, and with zero for each `known` combination of labels that has no value."""
     family = GaugeMetricFamily(f"{PREFIX}_{name}", help_text, labels=labels)
     complete: dict[tuple[str, ...], float] = {**dict.fromkeys(known, 0), **values}
     for each, value in complete.items():

@@ -55,7 +55,7 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True)
 class BreakerFigures:
-    """The breaker of one service, and when it opened (None if it is closed, or if the time is not known)."""
+    """The breaker for one service, and when it opened (None if it is closed, or if the time is not known)."""
 
     service: UpstreamName
     state: BreakerState
@@ -206,7 +206,7 @@ def read_ages(application: Application) -> dict[str, float]:
 
 
 def read_breaker_states(application: Application) -> tuple[BreakerFigures, ...]:
-    """The breaker of every service. Raises `StoreUnavailable`."""
+    """The breaker for every service. Raises `StoreUnavailable`."""
     with application.database.read() as connection:
         rows = read_breakers(connection)
     states = application.breakers.states()

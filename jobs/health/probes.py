@@ -269,7 +269,7 @@ def _probe_breakers(application: Application) -> ProbeResult:
 def _probe_waits(application: Application) -> ProbeResult:
     """Raises `_Down` if a message has been waiting a long time for a service.
 
-    The breaker of that service may be closed if only some of the calls to it fail.
+    The breaker for that service may be closed if only some of the calls to it fail.
     """
     try:
         if not application.database.schema_is_current():

@@ -241,7 +241,7 @@ class Overview:
 
     schedule: its cron expression with the zone. scheduled: whether the scheduler runs it. last_run, status,
     differences: the id, the status and the number of differences of the last run for everyone. complete_age_seconds:
-    the seconds since the end of the last complete run for everyone. Each of these four is None if there is no such
+    the seconds since the end of the last complete run for everyone. Each of the last four is None if there is no such
     run.
     """
 

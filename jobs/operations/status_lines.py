@@ -192,7 +192,7 @@ def _overdue(
 
 
 def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
-    """A line for the breaker of each service. An open breaker needs a person."""
+    """A line for the breaker for each service. An open breaker needs a person."""
     return [
         StatusLine(
             str(each.service),

@@ -102,7 +102,7 @@ class _Collected(Collector):
 
 
 def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -> Iterator[Metric]:
-    """The metric for the breaker of each service: 0 if it is closed, 0.5 if it is half-open, 1 if it is open."""
+    """The metric for the breaker for each service: 0 if it is closed, 0.5 if it is half-open, 1 if it is open."""
     family = GaugeMetricFamily(
         f"{PREFIX}_breaker_state",
         "Whether a service counts as down: 0 no, 0.5 being tried, 1 yes.",

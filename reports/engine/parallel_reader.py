@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 
 #: How long a service may be down in total before its reads are abandoned.
 OUTAGE_SECONDS = 600.0
-#: How long every thread pauses while the breaker of the service is open.
+#: How long every thread pauses while the breaker for the service is open.
 _BREAKER_PAUSE_SECONDS = 1.0
 #: How long a thread waits while another thread probes the service.
 _PROBE_SECONDS = 0.05
@@ -35,7 +35,7 @@ _PROBE_SECONDS = 0.05
 _TICK_SECONDS = 0.5
 #: The longest `Retry-After` that is honoured.
 _LONGEST_ASKED_SECONDS = 60.0
-#: Seconds between calls to `read` in `retry` while the breaker of the service is open, without jitter.
+#: Seconds between calls to `read` in `retry` while the breaker for the service is open, without jitter.
 _HOLD_STEP_SECONDS = 1.0
 
 

@@ -103,9 +103,9 @@ def probes() -> Mapping[UpstreamName, ContractProbe]:
 
 
 def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
-    """All objects of `type_` in variables of modules, directly or in a dict or tuple.
+    """All objects of `type_` in module variables, directly or in a dict or tuple.
 
-    The modules are those of `sync.domains`, `sync.upstream` and the packages `further`.
+    The modules are those of `sync.domains`, `sync.upstream` and of the packages in `further`.
     """
     for package in (sync.domains, sync.upstream, *further):
         for module in walk_packages(package.__path__, f"{package.__name__}."):

@@ -2,7 +2,7 @@
 
 Suppose that NOMIS responds to every call with 503:
 
-1. **The call fails** with an `UpstreamError`, and the breaker of NOMIS counts it (`sync.upstream.breaker`). When most
+1. **The call fails** with an `UpstreamError`, and the breaker for NOMIS counts it (`sync.upstream.breaker`). When most
 calls fail, the breaker opens, and no further call to NOMIS is made: `BreakerOpen` is raised instead.
 2. **The message that failed** goes back to the queue: `is_outage` decides that the service is to blame, not the record.
 A copy of the message is sent with a delay, and the original is deleted (`sync.queues.requeue`). A copy has a receive

@@ -50,7 +50,7 @@ LONGEST_OUTAGE_SECONDS = 1_800.0
 #: How long a message may wait on the queue because of refused credentials, which a person has to correct.
 LONGEST_REFUSED_SECONDS = 43_200.0
 
-# The breaker of a service.
+# The breaker for a service.
 #: How long a call counts towards the decision whether a service is down. At most the last twenty calls count.
 BREAKER_WINDOW_SECONDS = 60.0
 #: Failures in a row for this long also count as an outage, whatever succeeded before them. On a quiet day, the

@@ -369,7 +369,7 @@ def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: 
 
 
 def test_services_of_2023_are_enough_for_a_resync(app: App, sandbox: Sandbox) -> None:
-    """A resync works with services of 2023.
+    """A resync works with the 2023 services.
 
     They cannot list the adjustments in NOMIS, so `resync` asks twice before it creates an adjustment.
     """

@@ -202,7 +202,7 @@ def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
 
 
 def test_an_open_breaker_and_its_messages_are_one_problem(app: App) -> None:
-    """If the breaker of a service is open, messages that wait for the service do not count as another problem.
+    """If the breaker for a service is open, messages that wait for the service do not count as another problem.
 
     `status` still shows them.
     """
@@ -433,7 +433,7 @@ def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sand
 
 
 def test_a_drain_that_gave_up_needs_a_person_until_one_succeeds(app: App) -> None:
-    """If no scheduler runs and the last `drain` failed, `status` gives the command that shows the failed run.
+    """If no scheduler is running and the last `drain` failed, `status` gives the command that shows the failed run.
 
     After a drain that succeeds, nothing needs a person.
     """

@@ -124,7 +124,7 @@ def test_the_log_of_requests_names_the_fault(sandbox: Sandbox, caller: Caller) -
 
 
 def fault_with(**parameters: Any) -> Fault:
-    """Returns a fault for requests to NOMIS. By default, it responds 503."""
+    """Returns a fault for requests to NOMIS. By default, it responds with 503."""
     return Faults().add(**{"service": "nomis", "kind": "status", **parameters})
 
 

@@ -202,7 +202,7 @@ def test_the_bulk_call_names_the_levels_of_flagged_reviews(sandbox: Sandbox) -> 
 def test_the_bulk_call_refuses_an_empty_array_and_can_be_withdrawn(sandbox: Sandbox, caller: Caller) -> None:
     """The bulk call refuses an empty array, and a body that is not an array, with 400.
 
-    If it has been withdrawn, it responds 404 or 405.
+    If it has been withdrawn, it responds with 404 or 405.
     """
     assert caller.call("incentives", "POST", "/iep/reviews/bookings", []).status_code == 400
     assert caller.call("incentives", "POST", "/iep/reviews/bookings", {"a": 1}).status_code == 400

@@ -83,7 +83,7 @@ _Since = Annotated[
         formats=_DATE,
         metavar=_DAY,
         help="Compare only bookings with a record that NOMIS created on or after this day; works only with versions of "
-        "the services from 2023.",
+        "the services in use in 2023.",
     ),
 ]
 #: The parameters of `reconcile` that choose days, by what a reconciliation supports.

@@ -25,7 +25,7 @@ PAGES_AHEAD = 16
 #: The pages are read again at most this many times, to find prisoners who moved from one page to the next.
 MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000
-#: How long a page waits for an open breaker of NOMIS before it counts as failed; the readers of levels share the
+#: How long a page waits for an open breaker for NOMIS before it counts as failed; the readers of levels share the
 #: breaker.
 _LONGEST_HOLD_SECONDS = 60.0
 

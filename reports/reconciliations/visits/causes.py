@@ -1,4 +1,4 @@
-"""Why a visit differs, how urgent the difference is, and what fixes it, as far as the records and mapping show this."""
+"""Why a visit differs, how urgent the difference is, and what fixes it, as far as the records and mapping show."""
 
 from __future__ import annotations
 

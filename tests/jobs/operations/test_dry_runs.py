@@ -204,7 +204,7 @@ def resync_ambiguous(app: App) -> list[str]:
 
 
 def resync_while_a_service_is_down(app: App) -> list[str]:
-    """The arguments to resync a visit while the breaker of NOMIS is open."""
+    """The arguments to resync a visit while the breaker for NOMIS is open."""
     event = visit_booked(app.sandbox)
     app.sandbox.fault("nomis", kind="status", status=503)
     database = Database(app.settings["DATABASE_URL"])

@@ -56,8 +56,8 @@ def test_the_rollout_replaces_both_routes(upstream: Sandbox) -> None:
 def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
     """If `ACTIVITY_PRISONS` is set, only its prisons are compared.
 
-    Each is first checked in DPS, even with services of 2023. A prison that DPS does not know, or that has no activities
-    in DPS yet, is a gap. A prison that cannot be checked is compared.
+    Each is first checked in DPS, even with the 2023 services. A prison that DPS does not know, or without activities in
+    DPS so far, is a gap. A prison that cannot be checked is compared.
     """
     without = next(
         each["prisonCode"] for each in Caller(upstream).get("activities", "/rollout") if not each["activitiesRolledOut"]

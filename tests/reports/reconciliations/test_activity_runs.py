@@ -186,7 +186,7 @@ def test_a_run_that_cannot_list_the_prisons_fails(upstream: Sandbox, open_app: O
 def test_a_run_against_services_without_the_counts_fails(
     upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation]
 ) -> None:
-    """A run against services of 2023, which lack the routes for the counts, fails and says that they are too old."""
+    """A run against the 2023 services, which lack the routes for the counts, fails and says that they are too old."""
     upstream.reset(prisoners=20, generation="2023")
     result = run(open_app(activity_prisons="LEI,MDI"), kind)
     assert result.status == "failed"

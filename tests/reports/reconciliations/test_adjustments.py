@@ -43,7 +43,7 @@ TOLD = {
     planted.OTHER_DAYS: causes.OTHER_DAYS,
     planted.JUST_MADE: causes.NOT_IN_NOMIS,
 }
-#: The planted causes that a run for adjustments newly created in NOMIS can find with services of 2023.
+#: The planted causes that a run for adjustments newly created in NOMIS can find with the 2023 services.
 SEEN_FROM_NOMIS = (
     planted.NOT_IN_DPS,
     planted.DELETED_IN_DPS,
@@ -199,7 +199,7 @@ def test_the_frame_has_the_documented_columns(upstream: Sandbox, make: Make) -> 
 
 
 def test_a_prisoner_unknown_to_dps_has_no_adjustments(upstream: Sandbox, make: Make) -> None:
-    """If DPS responds 404 (unknown prisoner) or 422 (no active sentence), the prisoner has no adjustments in DPS."""
+    """If DPS responds with 404 (unknown prisoner) or 422 (no active sentence), there are no adjustments in DPS."""
     caller = Caller(upstream)
     first, second, *_ = upstream.prisoners()
     for prisoner in (first, second):
@@ -237,7 +237,7 @@ def test_an_unread_booking_is_neither_equal_nor_different(
 
 
 def test_a_404_for_a_listed_booking_is_not_an_empty_list(upstream: Sandbox, make: Make) -> None:
-    """If NOMIS lists a booking, but responds 404 when its adjustments are read, the booking is unread."""
+    """If NOMIS lists a booking, but responds with 404 when its adjustments are read, the booking is unread."""
     prisoner = upstream.prisoners()[5]
     body = {"status": 404, "userMessage": "Not Found: booking", "developerMessage": "booking"}
     path = f"/booking-id/{prisoner['bookingId']}/sentencing-adjustments"
@@ -349,7 +349,7 @@ def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
 
 
 def test_new_nomis_adjustments_are_compared_with_services_of_2023(upstream: Sandbox, make: Make) -> None:
-    """With services of 2023, a run compares the adjustments that were created in NOMIS since a given day.
+    """With the 2023 services, a run compares the adjustments that were created in NOMIS since a given day.
 
     It finds the planted differences that these adjustments can show, with their kinds and causes.
     """

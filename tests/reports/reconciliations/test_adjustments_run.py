@@ -206,7 +206,7 @@ def test_a_difference_with_a_message_given_up_is_reported(upstream: Sandbox, ope
 
 
 def test_services_of_2023_are_too_old_without_a_window(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run without a first day fails against services of 2023, and says that they are too old."""
+    """A run without a first day fails against the 2023 services, and says that they are too old."""
     upstream.reset(prisoners=20, generation="2023")
     app = open_app()
     result = result_of(reconcile(app))

@@ -160,7 +160,7 @@ def test_a_stopped_run_makes_no_more_calls(upstream: Sandbox, open_app: OpenApp)
 def test_exhausted_connections_of_nomis_leave_nobody_out(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If NOMIS responds 500 because all its connections are in use, the reading slows down and everybody is read."""
+    """If NOMIS responds with 500 because all its connections are in use, reading slows down, but everybody is read."""
     # The waits are those of production, since NOMIS needs time for the calls in its pool, and more time on a slow
     # machine.
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", (0.1, 0.4, 1.6))

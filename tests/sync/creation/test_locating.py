@@ -210,7 +210,7 @@ def test_a_malformed_list_is_not_empty(harness: Harness, prisoner: Prisoner, res
 
 @pytest.fixture(params=["2023", "today"])
 def generation(request: pytest.FixtureRequest, upstream: Sandbox) -> Iterator[None]:
-    """Sets the generation of the services. Each test runs once with the services of 2023, and once with today's."""
+    """Sets the generation of the services. Each test runs once with the 2023 services, and once with today's."""
     upstream.reset(prisoners=20, generation=request.param)
     yield
     upstream.reset(prisoners=20)

@@ -307,7 +307,7 @@ def test_a_change_of_a_record_gone_on_both_sides_is_ignored(
 @pytest.mark.parametrize("word", ["updated", "cancelled"])
 @pytest.mark.parametrize("service", ["appointments", "mapping"])
 def test_a_404_of_a_gateway_is_not_a_missing_record(harness: Harness, service: str, word: str) -> None:
-    """If a gateway responds 404, or a response is empty, the event fails and is not ignored."""
+    """If a gateway responds with 404, or a response is empty, the event fails and is not ignored."""
     for status, text in ((404, "default backend - 404"), (200, ""), (200, "null")):
         with (
             faulty(harness.sandbox, service, "GET", kind="status", status=status, text=text),

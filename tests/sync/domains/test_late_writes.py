@@ -84,7 +84,7 @@ def test_no_other_write_of_levels_is_sent(
 
 
 def test_a_response_of_the_service_ends_the_wait(harness: Harness) -> None:
-    """If NOMIS itself responds 500, the write is no longer under way, so the next attempt need not wait."""
+    """If NOMIS itself responds with 500, the write is no longer under way, so the next attempt need not wait."""
     event = visit_booked(harness.sandbox)
     harness.handle(event.event_type, event.prisoner_id, now(), **event.information)
     harness.set_grace_period(60)

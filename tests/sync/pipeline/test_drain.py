@@ -143,7 +143,7 @@ def test_a_retry_message_saves_a_mapping_that_failed(sandbox: Sandbox, applicati
 
 
 def test_an_outage_of_nomis_makes_no_dead_letters(sandbox: Sandbox, application: Application) -> None:
-    """While NOMIS responds 503, messages are parked.
+    """While NOMIS responds with 503, messages are parked.
 
     Once it is up again, they are handled, and none becomes a dead letter.
     """

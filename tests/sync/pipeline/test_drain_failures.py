@@ -241,9 +241,9 @@ def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> 
 
 
 def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, url: str) -> None:
-    """If NOMIS always responds 500 for one record, its message fails, and messages about other records are handled.
+    """If NOMIS always responds with 500 for one record, its message fails, and those about other records are handled.
 
-    However often the message fails, the breaker of NOMIS stays closed.
+    However often the message fails, the breaker for NOMIS stays closed.
     """
     references = [f"good-{number}" for number in range(5)]
     for reference in [*references, "poison"]:

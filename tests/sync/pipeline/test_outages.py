@@ -38,7 +38,7 @@ def settings() -> dict[str, str]:
 def test_ten_minutes_of_503_only_delay_messages(
     sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once an outage of NOMIS is noticed, NOMIS is only pinged, however long it responds 503.
+    """Once an outage of NOMIS is noticed, NOMIS is only pinged, however long it responds with 503.
 
     Afterwards, all messages are handled, and none becomes a dead letter.
     """
@@ -61,7 +61,10 @@ def test_ten_minutes_of_503_only_delay_messages(
 
 
 def test_messages_wait_while_auth_is_down(sandbox: Sandbox, application: Application) -> None:
-    """While HMPPS Auth responds 503 and tokens have expired, messages wait. Afterwards, all of them are handled."""
+    """While HMPPS Auth responds with 503 and tokens have expired, messages wait.
+
+    Afterwards, all of them are handled.
+    """
     sandbox.traffic(events=40, seed=8, queues=["visit"])
     sandbox.expire_tokens()
     sandbox.fault("auth", status=503)
@@ -143,7 +146,7 @@ GOOD_SECONDS = 30
 
 
 def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(sandbox: Sandbox, application: Application) -> None:
-    """While NOMIS responds 500 to four reviews, a visit on another queue is written within half a minute."""
+    """While NOMIS responds with 500 to four reviews, a visit on another queue is written within half a minute."""
     fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
     for place in range(4):
         who = person(sandbox, place)
@@ -178,7 +181,10 @@ def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(sandbox: Sand
 
 @pytest.mark.parametrize("service", ["mapping", "visits"])
 def test_an_outage_of_another_service_is_waited_for(sandbox: Sandbox, application: Application, service: str) -> None:
-    """While the mapping service or the publisher responds 503, messages wait. Afterwards, all of them are handled."""
+    """While the mapping service or the publisher responds with 503, messages wait.
+
+    Afterwards, all of them are handled.
+    """
     sandbox.traffic(events=40, seed=9, queues=["visit"])
     sandbox.fault(service, status=503)
     with draining(application, "visit"):
@@ -218,7 +224,7 @@ def test_a_crash_of_the_database_loses_nothing(sandbox: Sandbox) -> None:
 
 
 def test_records_that_nomis_can_never_store_hold_up_nothing(sandbox: Sandbox, application: Application) -> None:
-    """NOMIS responds 500 to appointments in cells.
+    """NOMIS responds with 500 to appointments in cells.
 
     Their messages become dead letters, and the responses do not count as an outage.
     """

@@ -88,7 +88,7 @@ def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_pa
 
 
 def test_an_optimistic_lock_is_retried(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS responds 500 because of a concurrent change, the error is recoverable and the next attempt succeeds."""
+    """If NOMIS responds with 500 because of a concurrent change, the error is recoverable, and the next try works."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     words = "Unexpected error: Row was updated or deleted by another transaction"

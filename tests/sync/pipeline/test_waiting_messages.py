@@ -37,7 +37,7 @@ MANY = 15
 def test_a_message_waits_if_calls_fail_and_pings_succeed(
     sandbox: Sandbox, application: Application, impatient_breaker: None
 ) -> None:
-    """Even if NOMIS responds 503 many times to the only message, the message waits, and is applied afterwards."""
+    """Even if NOMIS responds with 503 many times to the only message, the message waits, and is applied afterwards."""
     sandbox.traffic(events=1, seed=4, queues=["visit"])
     fault = sandbox.fault("nomis", "POST", status=503)
     with draining(application, "visit"):
