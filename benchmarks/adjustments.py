@@ -57,7 +57,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
     from reports.engine.pending_messages import PendingMessages
     from reports.engine.run import ReconciliationRunner
     from reports.engine.run_start import ReconciliationParameters
-    from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
+    from reports.reconciliations.adjustments.reconciliation import Adjustments
 
     database = Database(settings.database_url)
     database.upgrade()
@@ -67,7 +67,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
         settings, database, services, telemetry, lambda _domain: PendingMessages(), lambda *_told: None, now
     )
     started = time.perf_counter()
-    outcome = runner.run(AdjustmentReconciliation, f"run-{time.time_ns()}", ReconciliationParameters())
+    outcome = runner.run(Adjustments, f"run-{time.time_ns()}", ReconciliationParameters())
     seconds = time.perf_counter() - started
     services.close()
     database.dispose()

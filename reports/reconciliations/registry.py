@@ -135,7 +135,7 @@ _LISTED = (
     Entry(
         "adjustments",
         "Sentencing adjustments",
-        f"{_HERE}.adjustments.reconciliation:AdjustmentReconciliation",
+        f"{_HERE}.adjustments.reconciliation:Adjustments",
         "50 1 * * *",
         "since",
         of_bookings=True,

@@ -43,7 +43,7 @@ class _Reader(UnitReader):
     dps = UpstreamName.SENTENCE_ADJUSTMENTS
 
 
-class AdjustmentReconciliation(Reconciliation):
+class Adjustments(Reconciliation):
     """Compares the latest booking of each prisoner or, depending on a setting, only of each prisoner who is in prison.
 
     If a first day is given, a run compares the adjustments that were created in NOMIS since that day, each of which

@@ -8,7 +8,7 @@ from sync.clock import london_now
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
-from sync.domains.adjustments.rules import CREATION, MAPPINGS, category_of, family_conflict, nomis_adjustment
+from sync.domains.adjustments.rules import CREATION, MAPPINGS, category_conflict, category_of, nomis_adjustment
 from sync.domains.repair_declaration import (
     Effect,
     EventParts,
@@ -143,7 +143,7 @@ class AdjustmentResync(Resync):
             effect=Effect.UPDATE,
             because="it is mapped to a NOMIS adjustment",
             events=(event("updated"),),
-            objection=family_conflict(adjustment, nomis_adjustments.category(ids.nomis_ids[1])),
+            objection=category_conflict(adjustment, nomis_adjustments.category(ids.nomis_ids[1])),
         )
 
 

@@ -35,7 +35,7 @@ def category_of(adjustment: Adjustment) -> Category:
     return "KEY-DATE" if adjustment.sentence_sequence is None else "SENTENCE"
 
 
-def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
+def category_conflict(adjustment: Adjustment, category: Category) -> str | None:
     """Why `adjustment` must not be written to its NOMIS record, or None if it may be written.
 
     category: the family in the mapping of the adjustment. The ids of the two families overlap, so a write to the wrong
@@ -219,7 +219,7 @@ def _update(event: DomainEvent, context: HandlerContext) -> str | None:
         nomis_id, category = _mapped(MAPPINGS.get(context.services.mapping, CREATION.dps_id(event)))
         context.bind(nomisAdjustmentId=nomis_id)
         adjustment = _read(event, context)
-        conflict = family_conflict(adjustment, category)
+        conflict = category_conflict(adjustment, category)
         if conflict is not None:
             raise RuleError(conflict)
         context.step("update adjustment")

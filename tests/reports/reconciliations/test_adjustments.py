@@ -14,7 +14,7 @@ from reports.engine.frame import columns_of, records
 from reports.engine.units import Population, Scope
 from reports.reconciliations.adjustments import causes
 from reports.reconciliations.adjustments.counting import differences_text
-from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
+from reports.reconciliations.adjustments.reconciliation import Adjustments
 from sandbox import Sandbox
 from sandbox.planted import adjustments as planted
 from sync.clock import london_now
@@ -26,7 +26,7 @@ from tests.harness.comparisons import Compared, compare, explain
 from tests.harness.reads import PlainReads
 from tests.harness.sandboxes import Caller
 
-Make = Callable[..., AdjustmentReconciliation]
+Make = Callable[..., Adjustments]
 ALL = {"REPORTS_SENTENCING_RECONCILIATION_ALL_PRISONERS": "true"}
 #: The beginning of the id of each adjustment that a test creates in DPS. Two digits follow.
 DPS_ADJUSTMENTS = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e"
@@ -67,10 +67,10 @@ def make(upstream: Sandbox) -> Iterator[Make]:
     """A function that creates the reconciliation of the sandbox's current world, with a scope and further settings."""
     opened: list[Services] = []
 
-    def made(scope: Scope | None = None, **settings: str) -> AdjustmentReconciliation:
+    def made(scope: Scope | None = None, **settings: str) -> Adjustments:
         loaded = load_settings({**upstream.environment(), **settings})
         opened.append(Services(loaded))
-        return AdjustmentReconciliation(opened[-1], loaded, scope or Scope())
+        return Adjustments(opened[-1], loaded, scope or Scope())
 
     yield made
     for services in opened:
@@ -189,7 +189,7 @@ def test_the_worked_example_has_the_expected_differences(upstream: Sandbox, make
 def test_the_frame_has_the_documented_columns(upstream: Sandbox, make: Make) -> None:
     """The frame has the declared columns and dtypes, and a row for each booking, whether or not it has adjustments."""
     reconciliation, reads = make(), PlainReads()
-    expected = columns_of(AdjustmentReconciliation)
+    expected = columns_of(Adjustments)
     for prepare in (lambda: None, lambda: worked_example(upstream)):
         prepare()
         [unit] = reconciliation.population(reads).units

@@ -15,7 +15,7 @@ from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationOutcome
 from reports.engine.run_start import ReconciliationParameters
 from reports.presentation.page import render_report
-from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
+from reports.reconciliations.adjustments.reconciliation import Adjustments
 from sandbox import Sandbox
 from sync.clock import london_now
 from sync.domains.adjustments import nomis as nomis_adjustments
@@ -28,7 +28,7 @@ PREFIX = "sentencing-reports-reconciliation"
 
 def reconcile(app: ReportsApp, **parameters: object) -> ReconciliationOutcome:
     """Runs the reconciliation of adjustments, without waiting before the recheck."""
-    return app.reconcile(ReconciliationParameters(**parameters), kind=AdjustmentReconciliation)  # type: ignore[arg-type]
+    return app.reconcile(ReconciliationParameters(**parameters), kind=Adjustments)  # type: ignore[arg-type]
 
 
 def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
@@ -196,7 +196,7 @@ def test_a_difference_with_a_message_given_up_is_reported(upstream: Sandbox, ope
     waiting = PendingMessages(on_dlq=frozenset({entity}))
     given_up = replace(waiting, given_up={entity: why})
     first, second = (
-        result_of(app.reconcile(kind=AdjustmentReconciliation, find_pending=finds))
+        result_of(app.reconcile(kind=Adjustments, find_pending=finds))
         for finds in (lambda _domain: waiting, lambda _domain: given_up)
     )
     assert [each.booking_id for each in first.in_flight] == [booking_id]
