@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 #: The account that the image runs as: everybody who works in a pod has this account, so it names nobody.
 SERVICE_ACCOUNT = "appuser"
 _LONGEST_NAME = 100
-_NO_ANSWER = "no answer to the question: add {flags}, or --dry-run to see what the command would do"
+_NO_ANSWER = "no answer to the question: add {flags}"
+_OR_DRY_RUN = ", or --dry-run to see what the command would do"
 
 
 def operator_name(settings: "Settings", given: str | None) -> str:
@@ -40,17 +41,17 @@ def find_operator_name(settings: "Settings", given: str | None) -> str | None:
     return None
 
 
-def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
+def confirm(question: str, *, yes: bool, dry_run: bool | None) -> bool:
     """Asks whether to proceed, unless `yes` is set, and returns True. Declining ends the command.
 
-    For a dry run, it says that nothing was changed, and returns False. Raises `UsageError` if there is no terminal to
-    ask on.
+    For a dry run, it says that nothing was changed, and returns False. `dry_run` is None if the command has no dry run.
+    Raises `UsageError` if there is no terminal to ask on.
     """
     if dry_run:
         say("dry run: nothing was changed")
         return False
     if not yes:
-        _ask(question, err=False, flags="--yes")
+        _ask(question, err=False, flags="--yes", has_dry_run=dry_run is not None)
     return True
 
 
@@ -83,10 +84,11 @@ def confirm_on_terminal(question: str, *, yes: bool) -> None:
         _ask(question, err=True, flags="--yes")
 
 
-def _ask(question: str, *, err: bool, flags: str) -> None:
+def _ask(question: str, *, err: bool, flags: str, has_dry_run: bool = True) -> None:
     """Asks a question. Raises `UsageError`, which proposes `flags`, if there is nobody to answer it."""
+    advice = _NO_ANSWER.format(flags=flags) + (_OR_DRY_RUN if has_dry_run else "")
     if sys.stdin is None:
-        raise UsageError(_NO_ANSWER.format(flags=flags))
+        raise UsageError(advice)
     try:
         typer.confirm(plain(question), abort=True, err=err)
     except typer.Abort as stopped:
@@ -94,7 +96,7 @@ def _ask(question: str, *, err: bool, flags: str) -> None:
         if not isinstance(stopped.__context__, EOFError):
             raise
         say(err=err)  # ends the line of the question
-        raise UsageError(_NO_ANSWER.format(flags=flags)) from None
+        raise UsageError(advice) from None
 
 
 def _account() -> str:

@@ -203,7 +203,7 @@ def _confirm_accept(
         "This begins a new run for everyone, which accepts that these records are really gone. It resolves their "
         "differences, and later runs are measured against it. Continue?",
         yes=yes,
-        dry_run=False,
+        dry_run=None,
     )
 
 

@@ -1,9 +1,12 @@
 """Commands that change something ask for confirmation, at a terminal or through a pipe."""
 
+import io
 from pathlib import Path
 
 import pytest
 
+from jobs.cli.confirmation import confirm
+from jobs.errors import UsageError
 from sandbox import Sandbox
 from sync.events.envelope import write_domain_event
 from tests.harness.app import App, make_app
@@ -26,6 +29,13 @@ def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
     assert (done.code, done.errors[-1]) == (2, NOBODY)
     assert "Aborted" not in done.err
     assert (app.messages("visit"), app.actions()) == (1, [])
+
+
+def test_a_command_without_a_dry_run_does_not_propose_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a command has no `--dry-run`, its error about a missing answer proposes only `--yes`."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(UsageError, match=r"add --yes$"):
+        confirm("Continue?", yes=False, dry_run=None)
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("\n", 1), ("", 2)])
