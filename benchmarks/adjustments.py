@@ -64,7 +64,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
     services = Services(settings)
     telemetry = Telemetry(database, structlog.get_logger())
     runner = ReconciliationRunner(
-        settings, database, services, telemetry, lambda _domain: PendingMessages(), lambda *_told: None, now
+        settings, database, services, telemetry, lambda _domain: PendingMessages(), lambda *_report: None, now
     )
     started = time.perf_counter()
     outcome = runner.run(Adjustments, f"run-{time.time_ns()}", ReconciliationParameters())

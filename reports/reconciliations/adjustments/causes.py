@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _RESYNC = ("resync", "adjustment", "{dps_id}")
 _FROM_NOMIS = "Ask the prisoner-from-nomis team to resynchronise the prisoner."
-_LOOK = "Check both sides; if DPS is right, write its adjustment to NOMIS."
+_CHECK_BOTH_SIDES = "Check both sides; if DPS is right, write its adjustment to NOMIS."
 _WRITE = "Check both sides, then write the DPS adjustment to NOMIS."
 NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not sent to DPS", "NOMIS", _FROM_NOMIS, who="the DPS team")
 DELETED_IN_DPS = Cause(
@@ -72,8 +72,8 @@ DELETED_IN_NOMIS = Cause(
     "adjustment in NOMIS again (resync adjustment).",
     _RESYNC,
 )
-OTHER_TYPE = Cause("the type of the adjustment was changed on one side", "unknown", _LOOK, _RESYNC)
-OTHER_DAYS = Cause("the days of the adjustment were changed on one side", "unknown", _LOOK, _RESYNC)
+OTHER_TYPE = Cause("the type of the adjustment was changed on one side", "unknown", _CHECK_BOTH_SIDES, _RESYNC)
+OTHER_DAYS = Cause("the days of the adjustment were changed on one side", "unknown", _CHECK_BOTH_SIDES, _RESYNC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from sync.settings.declaration import Settings
 
 
-#: How far back NOMIS visits are examined when no earlier run has done so.
-_FIRST_LOOK: Final = timedelta(days=60)
+#: The longest time back for which NOMIS visits are examined, and the time if there is no earlier run.
+_LONGEST_WINDOW: Final = timedelta(days=60)
 _DAY: Final = timedelta(days=1)
 #: If the last run that did not fail began longer ago than this, a small number of visits is plausible.
 _BELIEVED_AFTER: Final = timedelta(days=3)
@@ -145,20 +145,20 @@ class Visits(Reconciliation):
     def _created_from(self) -> datetime:
         """The earliest creation time, in London time, of the NOMIS visits to examine.
 
-        It is a day before the last complete run began, but at least two days and at most `_FIRST_LOOK` ago. If there is
-        no such run, it is `_FIRST_LOOK` ago.
+        It is a day before the last complete run began, but at least two days and at most `_LONGEST_WINDOW` ago. If
+        there is no such run, it is `_LONGEST_WINDOW` ago.
         """
         now = clock.london_now()
-        before = _FIRST_LOOK if self.earlier is None else max(now - self.earlier.started_at, _DAY) + _DAY
-        return (now - min(before, _FIRST_LOOK)).replace(tzinfo=None)
+        before = _LONGEST_WINDOW if self.earlier is None else max(now - self.earlier.started_at, _DAY) + _DAY
+        return (now - min(before, _LONGEST_WINDOW)).replace(tzinfo=None)
 
     def _reported_visits(self) -> dict[str, list[int]]:
         """The NOMIS visits to examine again, by prison: those of differences that the last complete run reported.
 
-        Differences that have lasted longer than `_FIRST_LOOK` are left out.
+        Differences that have lasted longer than `_LONGEST_WINDOW` are left out.
         """
         found: dict[str, list[int]] = {}
-        oldest = clock.now() - _FIRST_LOOK
+        oldest = clock.now() - _LONGEST_WINDOW
         for each in () if self.earlier is None else self.earlier.mismatches:
             if not isinstance(each, VisitMismatch) or each.since < oldest:
                 continue

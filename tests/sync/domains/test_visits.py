@@ -349,12 +349,12 @@ def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
     return create_visit(harness.services.nomis, prisoner.offender_no, body)
 
 
-@pytest.mark.parametrize("as_told", [str, int])
-def test_a_visit_that_nomis_already_has_is_mapped(harness: Harness, prisoner: Prisoner, as_told: type) -> None:
+@pytest.mark.parametrize("form", [str, int])
+def test_a_visit_that_nomis_already_has_is_mapped(harness: Harness, prisoner: Prisoner, form: type) -> None:
     """If NOMIS refuses a visit and names an equal one that has the booking's reference, that visit is mapped."""
     put(harness)
     existing = equal_visit(harness, prisoner, REFERENCE)
-    body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": as_told(existing)}
+    body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": form(existing)}
     with faulty(harness.sandbox, "nomis", "POST", status=409, body=body):
         assert book(harness, prisoner) is Outcome.APPLIED
     assert harness.sandbox.mappings("visits")[0]["nomisId"] == nomis_visit(harness)["id"] == existing
