@@ -86,9 +86,17 @@ def joined_names(names: Iterable[str]) -> str:
     )
 
 
-def nothing_is_set_up(settings: Settings) -> bool:
-    """Whether no service has credentials. If so, the parts that are down have probably never been set up."""
-    return not any(settings.upstream(name).client_id for name in UpstreamName)
+def advice_to_begin(settings: Settings) -> str | None:
+    """If no service has credentials, a line that says how to begin; otherwise None.
+
+    Without any credentials, the parts that are down have probably never been set up.
+    """
+    if any(settings.upstream(name).client_id for name in UpstreamName):
+        return None
+    return (
+        "nothing is set up here: set the variables of doc/settings.md, or try the sandbox: "
+        "prisoner-to-nomis demo, python -m sandbox"
+    )
 
 
 def _check_settings(application: Application) -> None:

@@ -128,7 +128,9 @@ class Figures:
 
     queues: by queue id. ages: seconds since the oldest message was sent, by the SQS name of its queue. reconciliations:
     by name. due_events: how many telemetry events Application Insights has not accepted yet. known_since: when the
-    first run of any job was recorded, or None if no run has been recorded.
+    first run of any job was recorded, or None if no run has been recorded. upgrade_needed: if the database is missing
+    or its schema is old, a clause that says so, which is then also why its figures are unknown; otherwise None.
+    database_unknown: why figures in the database are unknown, or None if all were read.
     """
 
     queues: Mapping[str, ReadResult[QueueFigures]]
@@ -143,6 +145,8 @@ class Figures:
     deliveries: ReadResult[list[outbox.Unsent]]
     due_events: ReadResult[int]
     known_since: ReadResult[datetime | None]
+    upgrade_needed: str | None
+    database_unknown: str | None
 
 
 def read_figures(application: Application, deadline_seconds: float) -> Figures:
@@ -156,7 +160,9 @@ def read_figures(application: Application, deadline_seconds: float) -> Figures:
         },
         deadline_seconds,
     )
-    late: ReadResult[Any] = ReadResult(unknown=found["stored"].unknown or late_text(deadline_seconds))
+    upgrade_needed = found["stored"].value
+    database_unknown = upgrade_needed or found["stored"].unknown
+    late: ReadResult[Any] = ReadResult(unknown=database_unknown or late_text(deadline_seconds))
 
     def of(name: str) -> ReadResult[Any]:
         return stored.get(name, late)
@@ -174,6 +180,8 @@ def read_figures(application: Application, deadline_seconds: float) -> Figures:
         deliveries=of("deliveries"),
         due_events=of("telemetry"),
         known_since=of("known since"),
+        upgrade_needed=upgrade_needed,
+        database_unknown=database_unknown,
     )
 
 
@@ -223,23 +231,23 @@ def read_waits(application: Application) -> list[Wait]:
         return count_waits(connection)
 
 
-def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) -> None:
+def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) -> str | None:
     """Reads the figures in the database into `found`, one after another, since connections are few.
 
-    Raises `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` if there is no
-    database or its schema is not current.
+    Returns None, or, without reading anything, why the database has to be created or upgraded first. Raises
+    `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` if the schema comes
+    from a newer version of the program.
     """
     database = application.database
     if not database.exists:
-        raise WorkError(
-            f"there is no database yet at {database.url_without_password}; `drain` or a scheduler creates it"
-        )
+        return f"there is no database yet at {database.url_without_password}"
     if not database.schema_is_current():
-        raise WorkError(
-            database.newer_schema() or "the database schema is not current: run `prisoner-to-nomis db upgrade`"
-        )
+        if (newer := database.newer_schema()) is not None:
+            raise WorkError(newer)
+        return f"the schema of the database at {database.url_without_password} is not current"
     for name, read in _STORED.items():
         found[name] = reading_of(partial(read, application), StoreUnavailable)
+    return None
 
 
 def _read_drains(application: Application) -> DrainFigures:

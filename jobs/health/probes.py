@@ -152,7 +152,9 @@ def _probe_database(application: Application) -> ProbeResult:
             database.ping()
         elif application.settings.database_auto_upgrade:
             database.check_can_be_created()
-            return ProbeResult(True, f"{address}, does not exist yet: the next start creates it", details)
+            return ProbeResult(
+                True, f"{address}, does not exist yet: the next command that uses it creates it", details
+            )
         current, newer = database.schema_is_current(), database.newer_schema()
         if current:
             # Nothing is received from a queue while the database accepts no writes.
@@ -167,7 +169,7 @@ def _probe_database(application: Application) -> ProbeResult:
     if newer is not None:
         raise _Down(f"{address}: {newer}")
     if application.settings.database_auto_upgrade:
-        return ProbeResult(True, f"{address}, schema not current: the next start upgrades it", details)
+        return ProbeResult(True, f"{address}, schema not current: the next command that uses it upgrades it", details)
     raise _Down(f"{address}: the schema is not current; run prisoner-to-nomis db upgrade")
 
 

@@ -12,10 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jobs.health.deadline import ReadResult, read_all
-from jobs.health.figures import (
-    Figures,
-    read_figures,
-)
+from jobs.health.figures import Figures, read_figures
 from jobs.operations import status_lines
 from jobs.operations.dead_letters import DlqState, read_dlq
 from jobs.operations.schedule import SCHEDULE
@@ -34,7 +31,8 @@ class StatusReport:
     """The state of each part of the system.
 
     at: when the state was read (aware). zone: the time zone in which times are shown. parts: the lines of each part, by
-    its name. ages_unknown: why the ages of the oldest messages are not known, or None if they are.
+    its name. ages_unknown: why the ages of the oldest messages are not known, or None if they are. database_unknown:
+    why parts that are in the database are not known, or None if they are.
     """
 
     at: datetime
@@ -42,6 +40,7 @@ class StatusReport:
     environment: str
     parts: Mapping[str, tuple[StatusLine, ...]]
     ages_unknown: str | None
+    database_unknown: str | None
 
     @property
     def needs(self) -> list[Need]:
@@ -56,13 +55,17 @@ class StatusReport:
             "needsPerson": bool(self.needs),
             **{part: [line.as_dict() for line in lines] for part, lines in self.parts.items()},
             "agesUnknown": self.ages_unknown,
+            "databaseUnknown": self.database_unknown,
         }
 
 
 def read_status(application: Application) -> StatusReport:
     """Reads and assesses every part. Does not raise for a part that cannot be read."""
     figures = read_figures(application, DEADLINE_SECONDS)
-    dead = _read_dead_letters(application, figures)
+    # The reasons why messages failed are in the database, and even reading would create a missing SQLite file.
+    dead = {} if figures.upgrade_needed else _read_dead_letters(application, figures)
+    first_command = status_lines.UPGRADE if figures.upgrade_needed else status_lines.CHECK
+    lines, one_line = partial(_lines, first_command), partial(_one_line, first_command)
     moment, settings = clock.now(), application.settings
     jobs = {job.name: job for job in SCHEDULE}
     ages = figures.ages.value or {}
@@ -81,24 +84,25 @@ def read_status(application: Application) -> StatusReport:
                 )
                 for queue, reading in figures.queues.items()
             ),
-            "breakers": _lines("breakers", figures.breakers, status_lines.breaker_lines),
-            "waits": _lines(
+            "breakers": lines("breakers", figures.breakers, status_lines.breaker_lines),
+            "waits": lines(
                 "waits",
                 figures.waits,
                 lambda each: status_lines.wait_lines(each, figures.breakers.value or (), moment),
             ),
-            "schedulers": _lines("schedulers", figures.drains, lambda each: status_lines.scheduler_lines(each, moment)),
+            "schedulers": lines("schedulers", figures.drains, lambda each: status_lines.scheduler_lines(each, moment)),
             "reconciliations": tuple(
-                _one_line(name, reading, partial(status_lines.reconciliation_line, jobs, figures, settings, moment))
+                one_line(name, reading, partial(status_lines.reconciliation_line, jobs, figures, settings, moment))
                 for name, reading in figures.reconciliations.items()
             ),
-            "findings": _lines("findings", figures.findings, status_lines.finding_lines),
-            "creations": _lines("creations", figures.creations, lambda each: status_lines.creation_lines(each, moment)),
-            "deliveries": _lines(
+            "findings": lines("findings", figures.findings, status_lines.finding_lines),
+            "creations": lines("creations", figures.creations, lambda each: status_lines.creation_lines(each, moment)),
+            "deliveries": lines(
                 "deliveries", figures.deliveries, lambda each: status_lines.delivery_lines(each, settings, moment)
             ),
         },
         ages_unknown=figures.ages.unknown,
+        database_unknown=figures.database_unknown,
     )
 
 
@@ -113,13 +117,19 @@ def _read_dead_letters(application: Application, figures: Figures) -> dict[str, 
     return read_all(questions, DEADLINE_SECONDS)
 
 
-def _lines(part: str, reading: ReadResult[Any], judge: Callable[[Any], Sequence[StatusLine]]) -> tuple[StatusLine, ...]:
+def _lines(
+    first_command: str, part: str, reading: ReadResult[Any], judge: Callable[[Any], Sequence[StatusLine]]
+) -> tuple[StatusLine, ...]:
     """The lines that `judge` makes of `reading`, or a single line that says why `part` could not be read."""
     if reading.unknown is not None:
-        return (status_lines.unknown_line(part, reading.unknown),)
+        return (status_lines.unknown_line(part, reading.unknown, first_command),)
     return tuple(judge(reading.value))
 
 
-def _one_line(name: str, reading: ReadResult[Any], judge: Callable[[Any], StatusLine]) -> StatusLine:
+def _one_line(
+    first_command: str, name: str, reading: ReadResult[Any], judge: Callable[[Any], StatusLine]
+) -> StatusLine:
     """The line that `judge` makes of `reading`, or a line that says why `name` could not be read."""
-    return status_lines.unknown_line(name, reading.unknown) if reading.unknown is not None else judge(reading.value)
+    if reading.unknown is not None:
+        return status_lines.unknown_line(name, reading.unknown, first_command)
+    return judge(reading.value)

@@ -59,6 +59,7 @@ _AWAITED = {
 }
 
 CHECK = command("check")
+UPGRADE = command("db", "upgrade")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,12 @@ class StatusLine:
 _UNKNOWN_OUTCOME = Need("nobody knows whether NOMIS created the record", command("creations", "list"))
 
 
-def unknown_line(name: str, reason: str) -> StatusLine:
-    """The line for a part that could not be read, and so needs a person. `reason` says why, as a clause."""
-    return StatusLine(name, {}, (Need(reason, CHECK),), reason)
+def unknown_line(name: str, reason: str, first_command: str = CHECK) -> StatusLine:
+    """The line for a part that could not be read, and so needs a person, who begins with `first_command`.
+
+    `reason` says why it could not be read, as a clause.
+    """
+    return StatusLine(name, {}, (Need(reason, first_command),), reason)
 
 
 def queue_line(

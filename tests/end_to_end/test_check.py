@@ -275,3 +275,4 @@ def test_an_environment_without_credentials_gets_a_hint(bare: App) -> None:
     assert (as_json.code, as_json.json()["ok"], HINT in as_json.err) == (1, False, False)
     begun = bare.run("check", SYSTEM_CLIENT_ID="nomis-client", SYSTEM_CLIENT_SECRET="hush", **no_credentials)
     assert (begun.code, HINT in begun.err) == (1, False)
+    assert bare.run("status", **no_credentials).error == HINT, "`status` is the first command that many people type"

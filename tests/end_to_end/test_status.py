@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shlex
+import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -395,7 +396,7 @@ def test_an_unavailable_part_hides_no_other(app: App) -> None:
     assert lines[0].endswith("1 thing needs a person")
     assert any(line.split()[:3] == ["!", "visit", "1"] for line in lines)
     unknown = [line.split()[1] for line in lines if line.startswith("!")]
-    assert unknown == ["visit", "SCHEDULER", "RECONCILIATION", "BREAKER", "WAITING", "FINDING", "CREATION", "DELIVERY"]
+    assert unknown == ["visit", "DATABASE"], "one line for all parts that are in the database"
     assert unavailable.out.count("connection failed") == 1
     assert unavailable.out.count("prisoner-to-nomis check\n") == len(unknown)
     assert "hush" not in unavailable.out + unavailable.err
@@ -404,6 +405,38 @@ def test_an_unavailable_part_hides_no_other(app: App) -> None:
     assert gone.code == 1
     assert "! QUEUE  unknown\n" in gone.out
     assert "all are settled" in gone.out
+
+
+def is_one_problem(app: App, reason: str) -> None:
+    """`status` has a single problem, with `reason` and the command that creates or upgrades the database."""
+    shown, read = app.run("status"), app.run("status", "--json").json()
+    assert (shown.code, shown.out.splitlines()[0][-24:]) == (1, ": 1 thing needs a person")
+    assert [line.split()[1] for line in shown.out.splitlines() if line.startswith("!")] == ["DATABASE"]
+    assert f"\n    {PROGRAM} db upgrade\n" in shown.out
+    assert reason in " ".join(shown.out.split())
+    assert (reason in read["databaseUnknown"], read["queues"][0]["dead"]) == (True, 1)
+    assert {command_of(read, part, line["name"]) for part in PARTS[1:] for line in read[part]} == {
+        f"{PROGRAM} db upgrade"
+    }
+
+
+def test_a_database_that_is_not_ready_is_one_problem(app: App) -> None:
+    """If the database does not exist yet or its schema is old, `status` says so once and gives the command to type.
+
+    `status` does not create the database, even if there are dead letters to explain. After the command, every part is
+    known.
+    """
+    app.queues()["visit"].dlq.send("dead")
+    with closing(sqlite3.connect(app.database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    is_one_problem(app, "is not current")
+
+    app.use_database("missing")
+    is_one_problem(app, "there is no database yet at sqlite:///")
+    assert not app.database.exists()
+    app.run_ok("db", "upgrade")
+    assert app.run("status", "--json").json()["databaseUnknown"] is None
+    assert "DATABASE" not in app.run("status").out
 
 
 def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sandbox) -> None:

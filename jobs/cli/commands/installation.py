@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 
 db = typer.Typer(name="db", help="The database.", no_args_is_help=True)
 
-_NOTHING_SET_UP = (
-    "prisoner-to-nomis: nothing is set up here: set the variables of doc/settings.md, or try the sandbox: "
-    "prisoner-to-nomis demo, python -m sandbox"
-)
-
 
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
@@ -33,19 +28,19 @@ def check(
     parts are ok. A part that is switched off is `ok` and says `off`. The command exits 1 if anything is down, and 2 if
     a setting cannot be read.
     """
-    from jobs.health.check import nothing_is_set_up, run_checks
+    from jobs.health.check import advice_to_begin, run_checks
     from jobs.runtime.application import open_application
 
     with open_application(prepare_database=False) as application:
         results = run_checks(application)
-        nothing_set_up = nothing_is_set_up(application.settings)
+        advice = advice_to_begin(application.settings)
     ok = all(result.ok for result in results)
     if as_json:
         print_json({"ok": ok, "checks": [result.as_dict() for result in results]})
     else:
         _show(results)
-        if nothing_set_up:
-            say(_NOTHING_SET_UP, err=True)
+        if advice is not None:
+            say(f"prisoner-to-nomis: {advice}", err=True)
     if not ok:
         raise typer.Exit(WORK_FAILED)
 
@@ -67,8 +62,9 @@ def _show(results: "Sequence[CheckResult]") -> None:
 def upgrade() -> None:
     """Brings the database to the current schema.
 
-    Several processes can safely run the command at the same time. The upgrade also runs at the start of other commands,
-    unless DATABASE_AUTO_UPGRADE is false.
+    If the database does not exist yet, it is created. Several processes can safely run the command at the same time.
+    Unless DATABASE_AUTO_UPGRADE is false, other commands also create or upgrade the database when they first use it,
+    except for `status`, `check` and `db current`.
     """
     from jobs.runtime.application import open_application
 

@@ -35,19 +35,24 @@ def status(
     It shows queues and dead letters, schedulers, the latest runs of each reconciliation, breakers, what messages wait
     for, open findings, creations that are not settled, and deliveries that have not been sent. A line about something
     that needs a person begins with `!`, and the command to type follows below it. A part that cannot be read is shown
-    as unknown, and needs a person too. The command exits 1 if a person is needed, and 0 otherwise. It only reads, and
-    changes nothing.
+    as unknown, and needs a person too. If the database does not exist yet or cannot be read, one line says so instead
+    of the parts that are in it. The command exits 1 if a person is needed, and 0 otherwise. It only reads, and changes
+    nothing.
     """
+    from jobs.health.check import advice_to_begin
     from jobs.operations.status import read_status
     from jobs.runtime.application import open_application
 
     with open_application(prepare_database=False) as application:
         found = read_status(application)
+        advice = advice_to_begin(application.settings)
     if as_json:
         print_json(found.as_dict())
     else:
         for line in _screen(found, f"{found.at.astimezone(found.zone):%d %b %Y %H:%M}"):
             say(line)
+        if advice is not None:
+            say(f"prisoner-to-nomis: {advice}", err=True)
     if found.needs:
         raise typer.Exit(WORK_FAILED)
 
@@ -59,6 +64,8 @@ def _screen(status: "StatusReport", at: str) -> list[str]:
     short = False
     for section in _sections(status):
         lines = list(section)
+        if not lines:
+            continue
         # No empty line separates sections of one line each.
         if not (short and len(lines) == 1):
             screen.append("")
@@ -68,12 +75,14 @@ def _screen(status: "StatusReport", at: str) -> list[str]:
 
 
 def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
-    table, parts = partial(_table, status, set()), status.parts
+    shown: set[Need] = set()
+    table, parts = partial(_table, status, shown), status.parts
     yield from (
         chain(
             table(("QUEUE", "WAITING", "IN FLIGHT", "OLDEST", "DEAD", "OLDEST"), parts["queues"], _queue),
             _why_no_ages(status),
         ),
+        _database(status, shown),
         table(("SCHEDULER", "UP FOR", "HEARTBEAT", "LAST BATCH"), parts["schedulers"], partial(_scheduler, status)),
         table(
             ("RECONCILIATION", "LAST COMPLETE", "DIFFERENCES", "NEW", "LAST RUN"),
@@ -109,6 +118,19 @@ def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
         lambda each: (*_counts(status, ("state", "number"), each), _next_attempt(status, each)),
         nothing="all are sent",
     )
+
+
+def _database(status: "StatusReport", shown: "set[Need]") -> Iterable[str]:
+    """If the database cannot be read, says so in one place, for all parts that are therefore unknown."""
+    unread = (line for lines in status.parts.values() for line in lines if _is_in_unread_database(status, line))
+    line = next(unread, None)
+    if line is not None:
+        yield f"{_MARK} DATABASE  cannot be read; what is not shown here is unknown"
+        yield from _new_needs(shown, line)
+
+
+def _is_in_unread_database(status: "StatusReport", line: "StatusLine") -> bool:
+    return status.database_unknown is not None and line.unknown == status.database_unknown
 
 
 def _other_findings(status: "StatusReport") -> "list[StatusLine]":
@@ -175,11 +197,14 @@ def _table(
     """Formats a part as aligned columns: each row with its mark, and below the row what a person has to do.
 
     A reason that is already in `shown` is not repeated: if several lines have the same need, only the first gives the
-    reason. A part that is unknown for a single reason is one line, and `nothing` stands for a part without lines.
+    reason. A part that is unknown for a single reason is one line, or is left out if it is unknown because the database
+    cannot be read. `nothing` stands for a part without lines.
     """
     unknown = {line.unknown for line in lines}
     if not lines:
         yield f"  {headings[0]}  {nothing}"
+    elif all(_is_in_unread_database(status, line) for line in lines):
+        return
     elif len(unknown) == 1 and None not in unknown:
         yield f"{_MARK} {headings[0]}  unknown"
         yield from _new_needs(shown, lines[0])

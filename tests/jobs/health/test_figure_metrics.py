@@ -105,7 +105,8 @@ def test_figures_are_read_twice_a_minute() -> None:
     def read() -> Figures:
         nonlocal reads
         reads += 1
-        return Figures({}, unknown, unknown, unknown, unknown, {}, *[unknown] * 6)
+        first = (unknown, unknown, unknown, unknown)
+        return Figures({}, *first, {}, *first, unknown, unknown, None, None)
 
     metrics = FigureMetrics(read, lambda: moment)
     for _ in range(3):
