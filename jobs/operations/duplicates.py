@@ -26,10 +26,13 @@ from sync.store import findings
 from sync.store.findings import Finding, FindingKind
 from sync.upstream.mappings import MappingIds
 
-ACTION = "duplicates resolve"
+#: The commands that remove a duplicate, as their actions are recorded: with and without a finding that an event caused.
+RESOLVE, REMOVE = "duplicates resolve", "duplicates remove"
 #: The option with which an operator confirms that a record is a duplicate although it differs from the mapped one.
 DESPITE = "--although-different"
 _KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
+#: The number of a finding about a copy while the finding is not recorded.
+_NOT_RECORDED = 0
 _MEANINGS = {
     Verdict.DUPLICATE: "one DPS record has two NOMIS records, and the one that is not mapped is the duplicate",
     Verdict.TWO_CLAIMS: (
@@ -37,11 +40,12 @@ _MEANINGS = {
         "than a refresh of the data, have it deleted and the event published again, which saves the refused mapping"
     ),
     Verdict.SAME: "the record is correctly mapped: it is no longer a duplicate",
-    Verdict.UNRELATED: "the two pairs have nothing in common: delete nothing and investigate",
     Verdict.NOT_MAPPED: (
         "neither record is mapped now: delete nothing. Have the event published again, which saves the refused mapping"
     ),
 }
+
+_UNRELATED_FINDING = "if both mappings are right, close the finding with --by-hand; otherwise, inform the DPS team"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,16 @@ class Examination:
     @property
     def meaning(self) -> str:
         """The verdict as a sentence for operators."""
+        existing, belongs_to = self.duplicate.existing, self.duplicate.belongs_to
+        if self.verdict is Verdict.UNRELATED and existing is not None:
+            mapped = f"{self.repair.noun} {existing.nomis_text}"
+            return f"{_target(self)} is mapped to {belongs_to}, so it is not a duplicate of {mapped}"
         return _MEANINGS[self.verdict]
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the finding is recorded; False for a copy that `duplicates remove` is about to record."""
+        return self.finding.id != _NOT_RECORDED
 
     @property
     def gone(self) -> bool:
@@ -95,7 +108,8 @@ class Examination:
         if self.verdict is Verdict.SAME:
             return self.meaning
         if self.gone:
-            return f"{_target(self)} no longer does any harm"
+            exists = self.view is not None and self.view.duplicate is not None
+            return f"{_target(self)} no longer does any harm" if exists else f"NOMIS has no {_target(self)}"
         if isinstance(self.repair, AdvisingRepair) and self.view is not None:
             return self.repair.advice(self.view.duplicate, self.view.mapped)
         return None
@@ -104,15 +118,17 @@ class Examination:
     def proposal(self) -> str:
         """What to do about the duplicate, on one line that begins with a verb."""
         if self.obstacles:
-            return "leave both records: " + "; ".join(self.obstacles)
+            return "remove nothing: " + "; ".join(self.obstacles)
         if self.unproved:
+            command = RESOLVE if self.is_recorded else REMOVE
             return (
-                f"compare both records, since the refused one is not proved to be the duplicate: "
-                f"{'; '.join(self.unproved)}. If it is the duplicate, `duplicates resolve` with {DESPITE} will "
+                f"compare both records, since {_target(self)} is not proved to be the duplicate: "
+                f"{'; '.join(self.unproved)}. If it is the duplicate, `{command}` with {DESPITE} will "
                 f"{self.repair.removal_of(_target(self))}"
             )
         if self.harmless is not None:
-            return f"close the finding, without a change in NOMIS: {self.harmless}"
+            done = "close the finding, without a change in NOMIS" if self.is_recorded else "do nothing"
+            return f"{done}: {self.harmless}"
         return self.repair.removal_of(_target(self))
 
     @property
@@ -220,16 +236,18 @@ def examine(application: Application, finding: Finding) -> Examination:
         existing = mappings.ids(mapping)
     elif mapping_of_nomis is not None:
         existing = mappings.ids(mapping_of_nomis)
-    duplicate = replace(recorded, existing=existing)
-    if existing is None or duplicate.verdict is not Verdict.DUPLICATE:
-        objection = () if duplicate.verdict is Verdict.SAME else (_MEANINGS[duplicate.verdict],)
-        return Examination(finding, duplicate, None, objection)
+    belongs_to = None if mapping_of_nomis is None else mappings.ids(mapping_of_nomis).dps_id
+    duplicate = replace(recorded, existing=existing, belongs_to=belongs_to)
+    verdict = duplicate.verdict
+    if existing is None or verdict in (Verdict.SAME, Verdict.TWO_CLAIMS):
+        return Examination(finding, duplicate, None, () if verdict is Verdict.SAME else (_MEANINGS[verdict],))
     view = NomisView(
-        duplicate=repair.read(services, pair),
-        mapped=repair.read(services, existing),
-        readable=repair.readable,
-        duplicate_belongs_to=None if mapping_of_nomis is None else mappings.ids(mapping_of_nomis).dps_id,
+        duplicate=repair.read(services, pair), mapped=repair.read(services, existing), readable=repair.readable
     )
+    if verdict is Verdict.UNRELATED:
+        unrelated = Examination(finding, duplicate, view, ())
+        advice = _UNRELATED_FINDING if unrelated.is_recorded else "check both numbers"
+        return replace(unrelated, obstacles=(f"{unrelated.meaning}: {advice}",))
     objections = tuple(obstacles(repair, pair, existing, view))
     return Examination(finding, duplicate, view, objections, tuple(unproved(repair, pair, existing, view)))
 
@@ -239,18 +257,22 @@ def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None
 
     accepted: the `unproved` reasons that a person saw and overruled.
     """
-    objections = [*found.obstacles, *(each for each in found.unproved if each not in accepted)]
+    objections = found.obstacles or tuple(each for each in found.unproved if each not in accepted)
     if objections:
         remedy = "" if found.obstacles or accepted else f"; {DESPITE} removes it anyway"
-        raise WorkError(f"finding {found.finding.id} is left as it is: {'; '.join(objections)}{remedy}")
+        kept = f"finding {found.finding.id} is left as it is" if found.is_recorded else "nothing was removed"
+        raise WorkError(f"{kept}: {'; '.join(objections)}{remedy}")
 
 
-def resolve(application: Application, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
+def resolve(
+    application: Application, seen: Examination, who: str, accepted: Collection[str] = (), action: str = RESOLVE
+) -> str:
     """Removes the duplicate, verifies the removal, and closes the finding in the name of `who`. Returns what was done.
 
     The mapped record must still exist. seen: what a person confirmed; nothing is done if it has changed since.
-    accepted: the `unproved` reasons that a person saw and overruled. Raises `WorkError` if there is an objection or the
-    removal failed, `LeaseBusy` if the record is being worked on, and `SyncError`. A failed attempt is also recorded.
+    accepted: the `unproved` reasons that a person saw and overruled. action: the command that the person typed, under
+    which the action is recorded: `RESOLVE` or `REMOVE`. Raises `WorkError` if there is an objection or the removal
+    failed, `LeaseBusy` if the record is being worked on, and `SyncError`. A failed attempt is also recorded.
     """
     finding = seen.finding
     dps_id = read_duplicate(finding).duplicate.dps_id
@@ -264,7 +286,7 @@ def resolve(application: Application, seen: Examination, who: str, accepted: Col
             )
         details = {**found.as_dict(), "accepted": list(found.unproved)}
         return close_finding(
-            application, finding, ACTION, _target(found), details, who, lambda: _remove(application, found)
+            application, finding, action, _target(found), details, who, lambda: _remove(application, found)
         )
 
 
@@ -276,7 +298,7 @@ def close_by_hand(application: Application, finding: Finding, note: str, who: st
     with application.leases.held(f"write:finding:{finding.id}"):
         find_open(application, finding.id)
         return close_finding(
-            application, finding, ACTION, f"finding {finding.id}", {}, who, lambda: f"closed by hand: {note}"
+            application, finding, RESOLVE, f"finding {finding.id}", {}, who, lambda: f"closed by hand: {note}"
         )
 
 
@@ -329,28 +351,40 @@ def _remove(application: Application, found: Examination) -> str:
 
 
 def copy_kinds() -> tuple[str, ...]:
-    """The kinds of records that NOMIS identifies by one number, so that a person can name a single record."""
-    return tuple(domain.record for domain in DOMAINS.values() if len(domain.mappings.nomis) == 1)
+    """The kinds of records of which `duplicates remove` can remove a single one.
+
+    NOMIS identifies such a record by one number, which a person can type, and can show it, so that it can be proved to
+    be a duplicate.
+    """
+    return tuple(
+        domain.record for domain in DOMAINS.values() if len(domain.mappings.nomis) == 1 and domain.repair.readable
+    )
 
 
 def describe_copy(application: Application, kind: str, copy: int, original: int) -> Finding:
-    """A finding about the NOMIS record `copy` as a duplicate of `original`; it is not recorded and has no number.
+    """The open finding about the NOMIS record `copy` as a duplicate of `original`.
 
-    Raises `UsageError` if `kind` is not one of `copy_kinds()` or if `original` is not mapped, and `SyncError`.
+    If there is no such finding, returns one that is not recorded and has no number. Raises `UsageError` if `kind` is
+    not one of `copy_kinds()`, if both numbers are equal, or if `original` is not mapped, and `SyncError`.
     """
     if kind not in copy_kinds():
-        raise UsageError(
-            f"{kind!r} is not a kind of record with one number in NOMIS: choose from {', '.join(copy_kinds())}"
-        )
+        raise UsageError(f"{kind!r} is not a kind of record that can be named here: choose {' or '.join(copy_kinds())}")
+    if copy == original:
+        raise UsageError(f"{kind} {copy} cannot be a duplicate of itself: give two different numbers")
     creation = domain_of_record(kind).creation
     mappings = creation.mappings
     existing = mappings.find_by_nomis_ids(application.services.mapping, original)
     if existing is None:
         raise UsageError(f"{kind} {original} is not mapped, so nothing shows which DPS record {kind} {copy} belongs to")
     duplicate = {mappings.dps: existing[mappings.dps], mappings.nomis[0]: copy}
+    key = duplicate_key(creation, duplicate)
+    with application.database.read() as connection:
+        recorded = findings.find(connection, key)
+    if recorded is not None and recorded.status == "open":
+        return recorded
     return Finding(
-        id=0,
-        key=duplicate_key(creation, duplicate),
+        id=_NOT_RECORDED,
+        key=key,
         kind=FindingKind.DUPLICATE,
         domain=kind,
         severity=creation.severity,

@@ -23,7 +23,7 @@ class Verdict(StrEnum):
     TWO_CLAIMS = "two claims"
     #: Both ids are equal, so there is no duplicate.
     SAME = "no duplicate"
-    #: Both ids differ, so the refused pair has nothing to do with the existing one.
+    #: Both ids differ, or the refused NOMIS record is mapped to another DPS record, so it is not a duplicate.
     UNRELATED = "unrelated"
     #: The finding does not say which mapping exists.
     NOT_MAPPED = "not mapped"
@@ -31,10 +31,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """The refused pair of ids, and the existing one (None if the finding does not have it)."""
+    """The refused pair of ids, and the existing one (None if the finding does not have it).
+
+    belongs_to: the id of the DPS record to which the refused NOMIS record is mapped, or None if it is not mapped or if
+    that is not known.
+    """
 
     duplicate: MappingIds
     existing: MappingIds | None
+    belongs_to: str | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -43,9 +48,9 @@ class Duplicate:
             return Verdict.NOT_MAPPED
         same_dps = self.duplicate.dps_id == self.existing.dps_id
         same_nomis = self.duplicate.nomis_ids == self.existing.nomis_ids
-        if same_dps:
-            return Verdict.SAME if same_nomis else Verdict.DUPLICATE
-        return Verdict.TWO_CLAIMS if same_nomis else Verdict.UNRELATED
+        if same_nomis:
+            return Verdict.SAME if same_dps else Verdict.TWO_CLAIMS
+        return Verdict.DUPLICATE if same_dps and self.belongs_to is None else Verdict.UNRELATED
 
 
 def read_duplicate(finding: Finding) -> Duplicate:
@@ -68,17 +73,15 @@ def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> M
 
 @dataclass(frozen=True, slots=True)
 class NomisView:
-    """The current state of both NOMIS records, and the DPS record to which the refused one is mapped.
+    """The current state of both NOMIS records.
 
     duplicate: the refused record. mapped: the record with the existing mapping. Each is None if NOMIS does not have it,
-    or if no service can read such records. readable: whether a service can read such records. duplicate_belongs_to: the
-    id of the DPS record to which the refused record is mapped, or None if it is not mapped.
+    or if no service can read such records. readable: whether a service can read such records.
     """
 
     duplicate: Record | None
     mapped: Record | None
     readable: bool
-    duplicate_belongs_to: str | None
 
 
 def obstacles(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
@@ -93,15 +96,13 @@ def obstacles(repair: Repair, duplicate: MappingIds, existing: MappingIds, view:
 
 
 def _reasons_to_keep(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
-    noun, found = repair.noun, []
-    if view.duplicate_belongs_to is not None:
-        found.append(
-            f"{noun} {duplicate.nomis_text} is mapped to {view.duplicate_belongs_to}, so it is not a duplicate"
-        )
+    found: list[str] = []
     if not view.readable:
         return found
     if view.mapped is None:
-        found.append(f"NOMIS has no {noun} {existing.nomis_text}, so the other record may be the only one: investigate")
+        found.append(
+            f"NOMIS has no {repair.noun} {existing.nomis_text}, so the other record may be the only one: investigate"
+        )
     if view.duplicate is not None and view.mapped is not None:
         whose, owner = view.duplicate.get(repair.owner), view.mapped.get(repair.owner)
         if whose is None or whose != owner:

@@ -130,7 +130,7 @@ def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sand
     change_adjustment(app, second, 7)
     shown = app.read_json("duplicates", "show", finding)
     assert shown["unproved"] == ["the two records differ in days (7 and 14)"]
-    assert shown["proposal"].startswith("compare both records, since the refused one is not proved to be the duplicate")
+    assert shown["proposal"].startswith(f"compare both records, since adjustment {second} KEY-DATE is not proved to be")
     assert "--although-different" in shown["proposal"]
     refused = app.run("duplicates", "resolve", finding, "--yes")
     assert (refused.code, "differ in days (7 and 14)" in refused.error) == (1, True)
@@ -229,13 +229,16 @@ def test_duplicate_incentive_with_another_level_stays_open(app: App, sandbox: Sa
 
 
 def test_mapped_records_are_never_deleted(app: App, sandbox: Sandbox) -> None:
-    """If both NOMIS records of a duplicate are mapped, `duplicates resolve` deletes neither."""
+    """If both NOMIS records of a duplicate are mapped, they are unrelated, and `duplicates resolve` deletes neither."""
     finding = plant(app, appointment_created(sandbox))
     second = max(each["event_id"] for each in sandbox.nomis("appointment"))
     body = {"appointmentInstanceId": 999_999, "nomisEventId": second}
     assert Caller(sandbox).call("mapping", "POST", "/mapping/appointments", json=body).status_code == 201
     refused = app.run("duplicates", "resolve", str(finding), "--yes")
     assert (refused.code, f"appointment {second} is mapped to 999999" in refused.error) == (1, True)
+    assert "close the finding with --by-hand" in refused.error
+    shown = app.read_json("duplicates", "show", str(finding))
+    assert (shown["verdict"], shown["surplus"]["bookingId"]) == ("unrelated", shown["mapped"]["bookingId"])
     assert len(sandbox.nomis("appointment")) == 2
     assert app.actions() == []
 
@@ -318,4 +321,4 @@ def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: San
     assert (done.code, len(sandbox.nomis("appointment"))) == (1, before - 1)
     (action,) = app.read_json("actions")
     assert (action["state"], "was sent, but not verified" in action["outcome"]) == ("unknown", True)
-    assert "no longer does any harm" in app.run_ok("duplicates", "resolve", finding, "--yes")
+    assert "nothing done: NOMIS has no appointment" in app.run_ok("duplicates", "resolve", finding, "--yes")

@@ -167,9 +167,10 @@ def remove_copy(
 ) -> None:
     """Removes a duplicate that a reconciliation found.
 
-    It does the same as `resolve`, but for a record without a finding. It records a finding and closes it.
+    It does the same as `resolve`, but for a record without a finding. It records a finding and closes it, unless there
+    is nothing to remove.
     """
-    from jobs.operations.duplicates import check_resolvable, describe_copy, examine, record_copy, resolve
+    from jobs.operations.duplicates import REMOVE, check_resolvable, describe_copy, examine, record_copy, resolve
     from jobs.runtime.application import open_application
 
     with open_application() as application:
@@ -177,12 +178,15 @@ def remove_copy(
         described = describe_copy(application, kind, nomis_id, original)
         found = examine(application, described)
         _show_records(found)
+        if found.harmless is not None and not found.is_recorded:
+            say(f"nothing done: {found.harmless}")
+            return
         accepted = found.unproved if although_different else ()
         check_resolvable(found, accepted)
         if confirm(_question(found), yes=yes, dry_run=dry_run):
             recorded = examine(application, record_copy(application, described))
             check_resolvable(recorded, accepted)
-            say(resolve(application, recorded, who, accepted))
+            say(resolve(application, recorded, who, accepted, REMOVE))
 
 
 def _question(found: "Examination") -> str:
@@ -233,12 +237,15 @@ def _show(application: "Application", found: "Examination | TwoRows") -> None:
 
 
 def _show_records(found: "Examination") -> None:
-
     existing, view = found.duplicate.existing, found.view
-    refused = found.duplicate.duplicate
+    record, belongs_to = found.duplicate.duplicate, found.duplicate.belongs_to
+    # Only a record with a finding was refused by the mapping service.
+    role = "refused" if found.is_recorded else "record"
+    refused_for = f" for {record.dps_id}" if found.is_recorded else ""
+    mapped_to = "not mapped" if belongs_to is None else f"mapped to {belongs_to}"
     print_pairs(
         {
-            "refused": f"{found.repair.noun} {refused.nomis_text} for {refused.dps_id}",
+            role: f"{found.repair.noun} {record.nomis_text}{refused_for}, {mapped_to}",
             "mapped": "" if existing is None else f"{found.repair.noun} {existing.nomis_text} for {existing.dps_id}",
             "verdict": f"{found.verdict}: {found.meaning}",
         }
@@ -247,7 +254,7 @@ def _show_records(found: "Examination") -> None:
         duplicate, mapped = view.duplicate or {}, view.mapped or {}
         names = dict.fromkeys((*mapped, *duplicate))
         rows = [(name, duplicate.get(name), mapped.get(name)) for name in names]
-        print_table(("", "REFUSED", "MAPPED"), rows or [("NOMIS has neither", None, None)])
+        print_table(("", role.upper(), "MAPPED"), rows or [("NOMIS has neither", None, None)])
     print_pairs({"to do": found.proposal, **({"request": found.request} if found.request else {})})
 
 

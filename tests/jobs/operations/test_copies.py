@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from tests.harness.app import App
+from tests.harness.faults import faulty
+from tests.harness.sandboxes import Caller
 
 COMMAND = ("duplicates", "remove", "appointment")
 
@@ -43,7 +46,7 @@ def in_nomis(app: App) -> set[int]:
 def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
     """`duplicates remove` deletes the duplicate, records the action and a resolved finding, and alerts nobody.
 
-    A dry run only shows the duplicate. The same command, run again, does nothing.
+    A dry run only shows the duplicate. The same command, run again, does nothing and records nothing.
     """
     shown = records.run_ok(*COMMAND, "9002", "--of", "9001", "--dry-run")
     assert "delete appointment 9002" in shown
@@ -53,9 +56,10 @@ def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
     assert in_nomis(records) == {9001, 9003}
     [finding] = records.read_json("duplicates", "list", "--all")
     assert (finding["status"], finding["resolvedBy"], finding["domain"]) == ("resolved", "A. Operator", "appointment")
-    assert [(action, target) for action, target, _ in records.actions()] == [("duplicates resolve", "appointment 9002")]
+    assert [(action, target) for action, target, _ in records.actions()] == [("duplicates remove", "appointment 9002")]
     again = records.run_ok(*COMMAND, "9002", "--of", "9001", "--yes", "--as", "A. Operator")
-    assert "nothing done" in again
+    assert "nothing done: NOMIS has no appointment 9002" in again
+    assert len(records.actions()) == 1
     assert records.alerts() == []
 
 
@@ -64,18 +68,60 @@ def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
     [
         (("9003", "--of", "9001"), "the two records differ in start"),
         (("9002", "--of", "9003"), "appointment 9003 is not mapped"),
-        (("9001", "--of", "9001"), "no longer a duplicate"),
+        (("9001", "--of", "9001"), "appointment 9001 cannot be a duplicate of itself"),
     ],
 )
 def test_a_record_that_is_not_a_proven_duplicate_is_kept(records: App, arguments: tuple[str, ...], reason: str) -> None:
     """A record that is not proved to be a duplicate of the `--of` record is kept, and the reason is shown."""
     ended = records.run(*COMMAND, *arguments, "--yes", "--as", "A. Operator")
-    assert reason in ended.out + ended.err
+    assert (ended.code != 0, reason in ended.error) == (True, True)
     assert in_nomis(records) == {9001, 9002, 9003}
 
 
-def test_kinds_with_ambiguous_numbers_are_refused(app: App) -> None:
-    """`duplicates remove` refuses adjustments, since NOMIS has two kinds of them with overlapping numbers."""
-    ended = app.run("duplicates", "remove", "sentencing-adjustment", "5", "--of", "6", "--yes")
+def test_a_record_that_is_mapped_elsewhere_is_kept(records: App) -> None:
+    """`duplicates remove` keeps a record that is mapped to another DPS record, and says which one and what to do.
+
+    It refers neither to a finding, since there is none, nor to a refused record.
+    """
+    body = {"appointmentInstanceId": 72, "nomisEventId": 9003}
+    assert Caller(records.sandbox).call("mapping", "POST", "/mapping/appointments", json=body).status_code == 201
+    ended = records.run(*COMMAND, "9003", "--of", "9001", "--although-different", "--yes")
+    assert ended.code == 1
+    reason = "appointment 9003 is mapped to 72, so it is not a duplicate of appointment 9001"
+    assert ended.error == f"prisoner-to-nomis: nothing was removed: {reason}: check both numbers"
+    assert re.search(r"^record +appointment 9003, mapped to 72$", ended.out, re.MULTILINE)
+    assert re.search(rf"^verdict +unrelated: {reason}$", ended.out, re.MULTILINE)
+    assert not re.search("finding|refused", ended.out + ended.err)
+    assert (in_nomis(records), records.actions()) == ({9001, 9002, 9003}, [])
+
+
+def test_the_removal_without_proof_names_its_command(records: App) -> None:
+    """For a record that differs, the output of `duplicates remove` names the command that removes it anyway."""
+    shown = records.run(*COMMAND, "9003", "--of", "9001", "--dry-run")
+    assert shown.code == 1
+    assert "`duplicates remove` with --although-different will delete appointment 9003" in shown.out
+    assert "--although-different removes it anyway" in shown.error
+    assert not re.search("finding|refused", shown.out + shown.err)
+
+
+def test_an_open_finding_about_a_copy_is_used(records: App) -> None:
+    """If a removal could not be verified, the same command, run again, closes the finding that it left open."""
+    with faulty(records.sandbox, "nomis", "GET", "/appointments/{id}", kind="status", status=500, skip=6):
+        assert records.run(*COMMAND, "9002", "--of", "9001", "--yes").code == 1
+    (finding,) = records.read_json("duplicates", "list")
+    assert in_nomis(records) == {9001, 9003}
+    records.run_ok(*COMMAND, "9002", "--of", "9001", "--yes")
+    assert records.read_json("duplicates", "list") == []
+    assert [each["id"] for each in records.read_json("duplicates", "list", "--all")] == [finding["id"]]
+
+
+@pytest.mark.parametrize("kind", ["sentencing-adjustment", "activity", "iep"])
+def test_other_kinds_are_refused(app: App, kind: str) -> None:
+    """`duplicates remove` refuses records with ambiguous numbers, and records that cannot be read.
+
+    NOMIS has two kinds of adjustments with overlapping numbers. It cannot show an activity, so nothing would prove that
+    it is a duplicate.
+    """
+    ended = app.run("duplicates", "remove", kind, "5", "--of", "6", "--yes")
     assert ended.code == 2
-    assert "visit, " in ended.err
+    assert "choose visit or appointment" in ended.error

@@ -43,6 +43,11 @@ def test_only_different_nomis_ids_make_a_duplicate(existing: MappingIds | None, 
     assert Duplicate(ONE, existing).verdict is verdict
 
 
+def test_a_record_that_is_mapped_elsewhere_is_no_duplicate() -> None:
+    """A NOMIS record that is mapped to another DPS record is unrelated, whatever mapping was refused for it."""
+    assert Duplicate(ONE, MappingIds("dps-1", ("12",)), belongs_to="dps-9").verdict is Verdict.UNRELATED
+
+
 def test_the_same_number_in_two_families_is_two_records() -> None:
     """NOMIS adjustments of different families are different records, even if they have the same number."""
     one, other = MappingIds("a", ("33012", "SENTENCE")), MappingIds("a", ("33012", "KEY-DATE"))
@@ -123,48 +128,47 @@ def test_a_record_that_differs_is_not_a_proven_duplicate(
     """
     repair, other = domain_of_record(domain).repair, {**record, **changes}
     sides = (other, record) if which == "duplicate" else (record, other)
-    view = NomisView(*sides, readable=True, duplicate_belongs_to=None)
+    view = NomisView(*sides, readable=True)
     assert obstacles(repair, ONE, OTHER, view) == []
     assert len(unproved(repair, ONE, OTHER, view)) == 1
-    assert unproved(repair, ONE, OTHER, NomisView(record, record, readable=True, duplicate_belongs_to=None)) == []
+    assert unproved(repair, ONE, OTHER, NomisView(record, record, readable=True)) == []
 
 
 def test_missing_values_on_both_sides_prove_nothing() -> None:
     """Two records are not equal merely because both of them lack a start."""
     record = {**APPOINTMENT, "start": None}
-    view = NomisView(record, dict(record), readable=True, duplicate_belongs_to=None)
+    view = NomisView(record, dict(record), readable=True)
     assert unproved(DOMAINS["appointments"].repair, ONE, OTHER, view) == ["neither record has a start"]
 
 
 def test_a_cancelled_visit_needs_no_proof() -> None:
     """A visit that is already cancelled is not removed, so no proof is needed."""
     cancelled = {**VISIT, "status": "CANC", "start": None}
-    view = NomisView(cancelled, VISIT, readable=True, duplicate_belongs_to=None)
+    view = NomisView(cancelled, VISIT, readable=True)
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
 
 
 def test_a_proven_duplicate_has_no_objection() -> None:
     """If an unmapped visit is equal to the mapped visit in every field, nothing prevents its removal as a duplicate."""
-    view = NomisView(VISIT, dict(VISIT), readable=True, duplicate_belongs_to=None)
+    view = NomisView(VISIT, dict(VISIT), readable=True)
     assert obstacles(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert differences(view) == {}
 
 
 @pytest.mark.parametrize(
-    ("duplicate", "mapped", "belongs_to", "word"),
+    ("duplicate", "mapped", "word"),
     [
-        ({"offenderNo": "A1234BC"}, {"offenderNo": "A1234BC"}, "dps-9", "is mapped to dps-9"),
-        ({"offenderNo": "A1234BC"}, None, None, "may be the only one"),
-        ({"offenderNo": "A1234BC"}, {"offenderNo": "B1234BC"}, None, "do not have the same offenderNo"),
-        ({"offenderNo": None}, {"offenderNo": None}, None, "do not have the same offenderNo"),
+        ({"offenderNo": "A1234BC"}, None, "may be the only one"),
+        ({"offenderNo": "A1234BC"}, {"offenderNo": "B1234BC"}, "do not have the same offenderNo"),
+        ({"offenderNo": None}, {"offenderNo": None}, "do not have the same offenderNo"),
     ],
 )
 def test_a_record_that_may_be_needed_is_never_removed(
-    duplicate: dict[str, str | None], mapped: dict[str, str | None] | None, belongs_to: str | None, word: str
+    duplicate: dict[str, str | None], mapped: dict[str, str | None] | None, word: str
 ) -> None:
-    """Whatever a person confirms, a record stays if it is mapped, is the only record or belongs to another prisoner."""
-    view = NomisView(duplicate, mapped, readable=True, duplicate_belongs_to=belongs_to)
+    """Whatever a person confirms, a record stays if it is the only record or belongs to another prisoner."""
+    view = NomisView(duplicate, mapped, readable=True)
     (obstacle,) = obstacles(DOMAINS["visits"].repair, ONE, OTHER, view)
     assert word in obstacle
 
@@ -174,13 +178,13 @@ IEP_RECORD: dict[str, str | None] = {"bookingId": "1249358", "level": "STD"}
 
 def test_equal_iep_records_may_stay() -> None:
     """Two IEP records with the same level do no harm, so their finding can be closed."""
-    view = NomisView(IEP_RECORD, dict(IEP_RECORD), readable=True, duplicate_belongs_to=None)
+    view = NomisView(IEP_RECORD, dict(IEP_RECORD), readable=True)
     assert obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view) == []
 
 
 def test_a_duplicate_that_stays_is_not_resolved() -> None:
     """A harmful duplicate that this program cannot remove is left to a person, with the advice of the domain."""
-    view = NomisView({**IEP_RECORD, "level": "ENH"}, IEP_RECORD, readable=True, duplicate_belongs_to=None)
+    view = NomisView({**IEP_RECORD, "level": "ENH"}, IEP_RECORD, readable=True)
     (obstacle,) = obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view)
     assert "cannot remove IEP record 11: the records differ in level" in obstacle
     assert "--by-hand" in obstacle
@@ -196,12 +200,10 @@ def test_a_repair_needs_a_removal_or_advice(base: type[Repair]) -> None:
 
 
 def test_a_person_closes_findings_about_unreadable_records() -> None:
-    """A finding about records that no service can read is closed by a person, unless the refused record is mapped."""
+    """A finding about records that neither this program nor a service can remove or read is closed by a person."""
     repair = type("Unreadable", (IncentiveRepair,), {"readable": False})()
-    (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, duplicate_belongs_to=None))
+    (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False))
     assert "--by-hand" in obstacle
-    (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, duplicate_belongs_to="dps-9"))
-    assert "is mapped to dps-9" in obstacle
 
 
 def test_the_request_has_only_the_ids_of_the_records() -> None:
