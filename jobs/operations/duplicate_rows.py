@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import UsageError, WorkError
-from jobs.operations.duplicates import close_finding, finding_as_dict
+from jobs.operations.duplicates import RESOLVE, close_finding, finding_as_dict
 from jobs.runtime.application import Application
 from sync.domains.duplicate_rows import CANDIDATES, DuplicateRows, known_rows
 from sync.domains.registry import duplicate_rows_of, row_kinds
@@ -34,7 +34,7 @@ class TwoRows:
     @property
     def command(self) -> str:
         """The command that deletes a row whose number a person found."""
-        return f"prisoner-to-nomis activities delete-{self.duplicate_rows.kind.what} ID"
+        return f"prisoner-to-nomis {_delete_command(self.duplicate_rows.kind.what)} ID"
 
     @property
     def proposal(self) -> str:
@@ -73,7 +73,11 @@ def examine_rows(application: Application, finding: Finding) -> TwoRows:
     recorded = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
     with application.database.read() as connection:
         known = recorded.union(known_rows(connection, duplicate_rows))
-        left = [row for row in sorted(known) if not was_done(connection, *_done(kind.what, row))]
+        left = [
+            row
+            for row in sorted(known)
+            if not any(was_done(connection, action, f"{kind.what} {row}") for action in _deletions(kind.what))
+        ]
     return TwoRows(finding, duplicate_rows, tuple(left))
 
 
@@ -91,7 +95,7 @@ def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
         raise WorkError(
             f"finding {seen.finding.id} changed before you confirmed: nothing was sent; run the command again"
         )
-    return delete_row(application, plan, who)
+    return delete_row(application, plan, who, RESOLVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +124,10 @@ class RowPlan:
 
 def plan_row(application: Application, what: str, row: int) -> RowPlan:
     """Plans to delete the row with the number `row`: finds its pair, and whether the row has already been deleted."""
-    action, target = _done(what, row)
+    target = f"{what} {row}"
     with application.database.read() as connection:
-        earlier = [each for each in actions_on(connection, action, target) if each.state is ActionState.DONE]
+        every = [each for action in _deletions(what) for each in actions_on(connection, action, target)]
+    earlier = [each for each in every if each.state is ActionState.DONE]
     deleted = (
         f"{target} was deleted by {earlier[0].who} at {earlier[0].time:%d/%m/%Y %H:%M:%S} UTC" if earlier else None
     )
@@ -135,11 +140,12 @@ def check_row(plan: RowPlan) -> None:
         raise WorkError(f"nothing was sent: {plan.deleted}")
 
 
-def delete_row(application: Application, plan: RowPlan, who: str) -> str:
+def delete_row(application: Application, plan: RowPlan, who: str, action: str | None = None) -> str:
     """Deletes the row in NOMIS in the name of `who`, and closes the finding about it, if there is one.
 
-    Returns what happened. Raises `WorkError` if the row has been deleted or the plan has changed, `LeaseBusy` if
-    another operator is deleting the row, and `SyncError`.
+    action: the command that the person typed, under which the deletion is recorded; by default, the command that
+    deletes one row by its number. Returns what happened. Raises `WorkError` if the row has been deleted or the plan has
+    changed, `LeaseBusy` if another operator is deleting the row, and `SyncError`.
     """
     what, row = plan.what, plan.row
     delete = row_kinds()[what].delete
@@ -156,18 +162,22 @@ def delete_row(application: Application, plan: RowPlan, who: str) -> str:
             delete(application.services.nomis, row)
             return _ACCEPTED
 
-        action, target = _done(what, row)
+        action = action or _delete_command(what)
         details = {"finding": finding and finding.id, "unchecked": plan.unchecked}
-        close_finding(application, finding, action, target, details, who, act)
+        close_finding(application, finding, action, f"{what} {row}", details, who, act)
     return (
         f"NOMIS accepted the deletion of {what} {row}, but it accepts unknown numbers too: leave the message, "
         "since its retry shows whether the deletion helped"
     )
 
 
-def _done(what: str, row: int) -> tuple[str, str]:
-    """The action and the target of a deletion, as they are recorded."""
-    return f"activities delete-{what}", f"{what} {row}"
+def _delete_command(what: str) -> str:
+    return f"activities delete-{what}"
+
+
+def _deletions(what: str) -> tuple[str, str]:
+    """The commands that delete a row, as their actions are recorded."""
+    return _delete_command(what), RESOLVE
 
 
 def _pair_of(application: Application, what: str, row: int) -> TwoRows | None:

@@ -126,7 +126,9 @@ def test_a_second_row_in_the_telemetry_is_proposed(app: App, sandbox: Sandbox) -
     assert app.read_json("duplicates", "show", str(finding["id"]))["rows"] == [first, second]
     resolve(app, finding["id"])
     assert [each["id"] for each in sandbox.nomis("allocation")] == [first]
-    assert ("activities delete-allocation", f"allocation {second}", "NOMIS accepted the deletion") in app.actions()
+    assert ("duplicates resolve", f"allocation {second}", "NOMIS accepted the deletion") in app.actions()
+    again = app.run("activities", "delete-allocation", str(second), "--yes", "--unchecked")
+    assert (again.code, "was deleted by" in again.error) == (1, True)
     sandbox.control("POST", f"/nomis/duplicates/allocation/{first}")
     event.publish()
     app.drain("activity")
