@@ -2,7 +2,8 @@
 
 - `database`: opens the database and runs transactions; `engine` opens the connections
 - `tables`: all tables; `column_types`: the types of their columns; `migrations`: the upgrades to the current schema
-- `leases`: one holder at a time for an entity; `shared_clock` times them, and `process_names` names their holders
+- `leases`: one holder at a time for an entity; they expire by the `shared_clock`, and `process_names` names
+  their holders
 - `group_commit`: one transaction for the requests of several threads
 - `creations`: the state of each creation in NOMIS
 - `waiting_messages`: which messages wait on a queue, for what, and until when

@@ -1,7 +1,8 @@
 """Records the actions of operators on external systems: who did what, when, to which target, and with what outcome.
 
-An action is recorded before its first call, and its record is completed after its last call. While an action is under
-way, its process holds a lease. A row with the state `started` and without a live lease comes from a process that died.
+An action is recorded before its first call to an external system, and its record is completed after the last one. While
+an action is under way, its process holds a lease. A row with the state `started` and without a live lease comes from a
+process that died.
 """
 
 from collections.abc import Mapping
@@ -81,7 +82,7 @@ def start_action(
 def finish_action(
     connection: Connection, number: int, state: ActionState, outcome: str, details: Mapping[str, Any]
 ) -> None:
-    """Completes action `number`; `details` replaces the details that were recorded at its start."""
+    """Completes the record of action `number`; `details` replaces the details recorded at its start."""
     values = {"state": state, "outcome": outcome, "details": dict(details), "finished_at": now()}
     connection.execute(update(actions).where(actions.c.id == number).values(values))
 

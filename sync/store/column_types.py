@@ -1,8 +1,8 @@
-"""The types of text and time columns, and the text of JSON columns.
+"""The types of text and time columns, and the function that writes the text of JSON columns.
 
-They make anything that comes from a message or response fit to be stored. PostgreSQL rejects NULs, lone surrogates, and
-text that is too long for its column; SQLite accepts some of these. If a row were rejected because of such text, all
-rows in the same transaction would be lost.
+They make anything that comes from a message or response fit to be stored. PostgreSQL rejects NUL characters, lone
+surrogates, and text that is too long for its column; SQLite accepts some of these. If a row were rejected because of
+such text, all rows in the same transaction would be lost.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _HASH_LENGTH = 24
 
 
 def storable(text: str) -> str:
-    """The text without NULs or lone surrogates, which cannot be stored."""
+    """The text without NUL characters or lone surrogates, which cannot be stored."""
     if "\x00" in text:
         text = text.replace("\x00", "")
     return text if text.isascii() else text.encode(errors="ignore").decode()
@@ -56,8 +56,9 @@ class DisplayText(TypeDecorator[str]):
 class IdentifierText(DisplayText):
     """Text that identifies something.
 
-    If it cannot be stored unchanged, it is cut, and a hash of the whole text is added. That way, different values stay
-    different, and a look-up by the original text finds the row.
+    If it cannot be stored unchanged, characters that cannot be stored are removed, the rest is cut if necessary, and a
+    hash of the original text is added. That way, different values stay different, and a look-up by the original text
+    finds the row.
     """
 
     cache_ok = True
@@ -95,7 +96,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class SharedDateTime(UtcDateTime):
-    """A time that processes compare with the current time, stored as a time of the clock that they all share.
+    """A time that processes compare with the current time, stored as a time on the clock that they all share.
 
     It is converted to the process's own clock when it is read, and to the shared clock when it is stored or when a
     query compares it with a column.
@@ -117,7 +118,7 @@ class SharedDateTime(UtcDateTime):
 def written_json(value: object) -> str:
     """The text for `value` in a JSON column, without characters that a database or a JSON parser rejects.
 
-    Dataclasses become objects with the same fields.
+    Dataclass instances become JSON objects with the same fields.
     """
     try:
         written = orjson.dumps(value)

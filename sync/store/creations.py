@@ -1,7 +1,7 @@
-"""Reads and writes the records of creations: one for each DPS record that has been, or is being, created in NOMIS.
+"""Reads and writes the records of creations in NOMIS: at most one for each DPS record.
 
-`sync.creation.store` writes the steps of the protocol. The functions here read the records, and note in them that a
-mapping was saved, what a person decided, or that a DPS record was deleted.
+`sync.creation.store` records the steps of the creation protocol. The functions here read the records, and note in them
+that a mapping was saved, what a person decided, or that a DPS record was deleted.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -44,7 +44,7 @@ class CreationState(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Whether NOMIS has, or may get, a record without a mapping."""
+        """Whether NOMIS may have, or may get, a record without a mapping."""
         return self in OPEN_STATES
 
     @property
@@ -114,7 +114,7 @@ class Unsettled:
 
 
 def count_unsettled(connection: Connection) -> list[Unsettled]:
-    """Counts, by state, the creations for which NOMIS has, or may get, a record without a mapping."""
+    """Counts, by state, the creations for which NOMIS may have, or may get, a record without a mapping."""
     state = creations.c.state
     query = select(state, func.count(), func.min(creations.c.intended_at)).where(state.in_(OPEN_STATES))
     rows = connection.execute(query.group_by(state).order_by(state)).tuples()
@@ -139,7 +139,7 @@ def list_intents(connection: Connection, domain: str) -> list[CreationRecord]:
 
 
 def finished_since(connection: Connection, domain: str, since: datetime) -> frozenset[str]:
-    """The ids of the DPS records of `domain` whose creations reached a final state at or after `since` (aware)."""
+    """The ids of DPS records of `domain` whose creations reached a final state at or after `since` (an aware time)."""
     columns = creations.c
     query = select(columns.dps_id).where(
         columns.domain == domain, columns.state.in_(_FINAL_STATES), columns.updated_at >= since
@@ -154,9 +154,9 @@ def mark_mapped(connection: Connection, domain: str, dps_id: str, mapping: Mappi
 
 
 def mark_deleted(connection: Connection, domain: str, dps_id: str) -> None:
-    """Records that a DPS record was deleted, and is no longer in NOMIS or in the mapping service.
+    """Records that a DPS record was deleted, and that it is no longer in NOMIS or in the mapping service.
 
-    If the event that creates the record is delivered later, NOMIS gets the record only if DPS still has it.
+    If the event about the creation of the record is delivered later, NOMIS gets the record only if DPS still has it.
     """
     moment = now()
     deleted: dict[str, Any] = {
@@ -186,9 +186,9 @@ def resolve_as_mapped(
 
 
 def abandon(connection: Connection, creation_id: int, note: str) -> bool:
-    """Records a person's decision that NOMIS does not have the record, so that the next delivery creates it.
+    """Records a person's decision that NOMIS does not have the record.
 
-    Returns False if the creation is not open.
+    The next delivery of the event creates the record. Returns False if the creation is not open.
     """
     return _decide(connection, creation_id, OPEN_STATES, {"state": CreationState.ABANDONED, "note": note})
 

@@ -66,12 +66,15 @@ class Database:
 
     @property
     def url_without_password(self) -> str:
-        """The driver, host and name of the database, to show to people: without user, password or options."""
+        """The driver, host, port and name of the database, to show to people: no user, password or options."""
         return shown_address(self._url)
 
     @property
     def exists(self) -> bool:
-        """Whether there is a database to open. This is assumed on a server; `upgrade` creates a missing SQLite file."""
+        """Whether there is a database to open.
+
+        Only a SQLite file is looked for, and `upgrade` creates a missing one. Any other database is assumed to exist.
+        """
         return self._file is None or _exists(self._file)
 
     def check_can_be_created(self) -> None:
@@ -88,9 +91,9 @@ class Database:
     def begin(self) -> Iterator[Connection]:
         """A transaction, which is committed at the end of the `with` block, or rolled back if the block raises.
 
-        Transactions must not be nested in a thread. Raises `StoreUnavailable` if the database is unreachable or locked.
-        In that case the changes are undone, unless the connection was lost during the commit: then they may have been
-        applied.
+        Transactions must not be nested in a thread. Raises `StoreUnavailable` if the database is unreachable, full or
+        locked. In that case the changes are undone, unless the connection was lost during the commit: then they may
+        have been applied.
         """
         with self._transaction(self._engine, self._turn(), self._writes) as connection:
             yield connection
@@ -137,7 +140,7 @@ class Database:
             return None
         return (
             f"the database schema is {found}, from a newer version; this version works only with {newest}: deploy the "
-            "newer version again, or restore the database from before the upgrade"
+            "newer version again, or restore the database as it was before the upgrade"
         )
 
     def revision(self) -> str | None:
@@ -191,7 +194,7 @@ class Database:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Waits for this thread's turn to write."""
+        """Waits for this thread's turn to write, which lasts until the end of the `with` block."""
         if self._writer is None:
             yield
             return
@@ -204,7 +207,7 @@ class Database:
 
 
 def newest_revision() -> str:
-    """The revision that `upgrade` leads to: the highest number at the beginning of the migration files' names."""
+    """The revision that `upgrade` leads to: the highest number with which a migration file's name begins."""
     return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 

@@ -96,7 +96,7 @@ def postgresql_engine(url: URL) -> Engine:
 
 
 def follow_sqlite_clock(dialect: Dialect, connection: sqlite3.Connection) -> None:
-    """Reads the shared clock of a SQLite database, unless it is already known.
+    """Reads the shared clock of a SQLite database, unless that clock is already known.
 
     The clock is stored in the database, so it cannot be read before the schema exists.
     """

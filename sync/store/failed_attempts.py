@@ -1,4 +1,4 @@
-"""Records failed attempts to handle messages, and how many times dead-letter messages were redriven.
+"""Records failed attempts to handle messages, and how many times dead-letter messages have been redriven.
 
 The record of an attempt says which message failed, at which step, for which reason, and whether a retry may help.
 Redrives are counted by the key of a message, which stays the same when the message is sent back.
@@ -61,7 +61,7 @@ class FailedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """How many attempts on a queue failed, split into those after which a retry may help and the others."""
+    """How many attempts to handle messages of a queue failed: those after which a retry may help, and the others."""
 
     queue: str
     recoverable: int
@@ -88,8 +88,8 @@ def attempts_at(
 ) -> dict[str, Attempts]:
     """The failed attempts to handle messages of `queue`, by SQS id. Messages without failed attempts are left out.
 
-    messages: the SNS id (or None) and the SQS id of each. Only the SNS id stays the same after a redrive, so, for a
-    message with an SNS id, the attempts before its redrives count too. after: attempts count only if their number is
+    messages: the SNS id (or None) and the SQS id of each. A redrive changes the SQS id but not the SNS id. If a message
+    has an SNS id, the attempts before its redrives therefore count too. after: attempts count only if their number is
     higher than this one (see `last_number`).
     """
     columns = failures.c
@@ -132,7 +132,7 @@ def _pages(values: Iterable[Value]) -> Iterator[list[Value]]:
 
 
 def failed_since(connection: Connection, queue: str, event_type: str, since: datetime) -> list[FailedAttempt]:
-    """The failed attempts on `queue` to handle events of `event_type`, oldest first.
+    """The failed attempts to handle events of `event_type` from `queue`, oldest first.
 
     Attempts before `since` (an aware time) do not count.
     """

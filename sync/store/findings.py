@@ -74,10 +74,10 @@ def record_finding(
     properties: Mapping[str, str],
     alert_command: str | None,
 ) -> bool:
-    """Records a finding and its alert in the transaction of `connection`. Returns False if a finding with `key` exists.
+    """Records a finding and its alert in the transaction of `connection`.
 
-    `alert_command` is the command that the alert proposes, with `{id}` for the number of the finding. If it is None,
-    there is no alert.
+    Returns False if there is already a finding with `key`. `alert_command` is the command that the alert proposes;
+    `{id}` in it stands for the number of the finding. If `alert_command` is None, there is no alert.
     """
     kind = FindingKind(kind)
     moment = now()
@@ -164,7 +164,7 @@ def resolve(connection: Connection, finding_id: int, who: str, resolution: str) 
 
 
 def reopen(connection: Connection, key: str) -> bool:
-    """Opens the finding with `key` again if it was resolved. Returns False if there is no such finding."""
+    """Reopens the finding with `key` if it was resolved. Returns False if there is no such finding."""
     values = {"status": "open", "resolved_at": None, "resolved_by": None, "resolution": None}
     return connection.execute(update(findings).where(findings.c.key == key).values(values)).rowcount == 1
 
@@ -189,7 +189,7 @@ def given_up_messages(connection: Connection, queue: str) -> dict[str, Finding]:
 
 
 def resolve_given_up(connection: Connection, queue: str, keys: Collection[str], who: str, resolution: str) -> None:
-    """Resolves the findings about the messages of `queue` with `keys`, which a person sends back or removes."""
+    """Resolves the findings about messages of `queue` that a person sends back or removes, by their `keys`."""
     known = given_up_messages(connection, queue)
     numbers = [known[key].id for key in keys if key in known]
     if numbers:

@@ -1,7 +1,8 @@
 """Group commit: the requests that several threads make at about the same time share a transaction.
 
 One thread at a time leads: it commits its own request together with all others that are waiting. Once it has committed,
-it hands over to a thread whose request arrived in the meantime, so that no thread commits for others for ever.
+it hands over to a thread whose request arrived in the meantime, so that no thread has to commit other threads'
+requests for ever.
 """
 
 import threading
@@ -35,7 +36,7 @@ ARequest = TypeVar("ARequest", bound=Request)
 
 
 class GroupCommit(Generic[ARequest]):
-    """Commits the requests of many threads together. It is safe to share between threads."""
+    """Commits the requests of many threads together. The threads share one instance."""
 
     def __init__(self, commit: Callable[[list[ARequest]], None], is_busy: Callable[[], bool]) -> None:
         """`commit` commits requests, and sets the result or the error of each.
@@ -72,7 +73,7 @@ class GroupCommit(Generic[ARequest]):
     def result_of(self, request: ARequest, *, must_lead: bool) -> bool:
         """Returns the result of `request`, or raises the error of its commit.
 
-        Until there is a result, this thread waits, and leads when it is its turn. must_lead: what `add` returned.
+        Until there is a result, this thread waits, and leads when its turn comes. must_lead: what `add` returned.
         """
         if not must_lead:
             self._wait(request)
@@ -109,9 +110,9 @@ class GroupCommit(Generic[ARequest]):
     def _hand_over(self, *, resigns: bool = False) -> bool:
         """Wakes a waiting thread to lead, or ends the lead if no requests are left. Returns whether it did either.
 
-        It does neither if all remaining requests are from threads that do not wait: this thread has to commit them. A
-        thread that `resigns` abandons its own request and ends the lead even then, so that the thread that adds the
-        next request leads.
+        It does neither if all remaining requests are from threads that do not wait: then this thread has to commit
+        them. A thread that `resigns` abandons its own request and ends the lead even then, so that the thread that adds
+        the next request leads.
         """
         with self._lock:
             if resigns:

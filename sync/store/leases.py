@@ -4,7 +4,7 @@ A lease outlives its holder by at most the length of the lease. If the holder is
 machine that no longer exists), another process can take over the lease at once, unless the lease covers work that may
 still be under way in NOMIS.
 
-A holder that could not renew a lease in time has lost it. The holder may not have noticed, because it was stopped or
+A holder that could not renew a lease in time has lost it. The holder may not have noticed this if it was suspended or
 cut off from the database. That is why `ensure_held` is called before each write: it raises `LeaseBusy` in this case.
 """
 
@@ -107,7 +107,7 @@ class Leases:
     def acquire(self, key: str, *, take_over: bool = True, least_seconds: float = 0.0) -> bool:
         """Acquires the lease of `key`; returns False if another thread or process holds it. Raises `StoreUnavailable`.
 
-        Without `take_over`, a lease cannot be acquired before it expires, even if its holder is dead. The acquired
+        Without `take_over`, a held lease cannot be acquired before it expires, even if its holder is dead. The acquired
         lease lasts for at least `least_seconds` after its last renewal.
         """
         length = max(self._length, timedelta(seconds=least_seconds))
@@ -136,7 +136,7 @@ class Leases:
         return taken
 
     def release(self, key: str) -> None:
-        """Releases the lease of `key`. If the database is unavailable, this is done once it is available again."""
+        """Releases the lease of `key`. If the database is unavailable, the lease is released later."""
         with self._lock:
             held = self._held.pop(key, None)
             if held is None:
@@ -183,8 +183,8 @@ class Leases:
     def write_within(self, seconds: float, key: str) -> Iterator[None]:
         """Makes `ensure_held` raise `LeaseBusy(key)` in this thread if the `with` block takes longer than `seconds`.
 
-        This is for a write that other processes assume to be sent within that time or not at all, even if this process
-        has died.
+        This is for a write that must not be sent late: other processes assume that, after this time, it has been sent
+        or never will be, even if this process has died.
         """
         self._write_before.limit = (self._monotonic() + seconds, key)
         try:
@@ -227,7 +227,7 @@ class Leases:
         self._renewing.start()
 
     def stop(self) -> None:
-        """Stops renewing. Leases that are still held are left to expire, since their work may still be under way."""
+        """Stops renewing. Leases still held are left to expire, since the work that they cover may not be finished."""
         self._stopping.set()
         if self._renewing is not None:
             self._renewing.join()

@@ -1,4 +1,4 @@
-"""Runs the migrations for Alembic, on the connection and in the transaction of `Database.upgrade`."""
+"""Runs the migrations when Alembic loads this file, on the connection and in the transaction of `Database.upgrade`."""
 
 from alembic import context
 
