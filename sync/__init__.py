@@ -16,8 +16,8 @@ Each package answers one question, and its docstring says what each of its modul
 Several packages use these modules:
 
 - `clock`: times and their zones
-- `errors`: the errors of the program, and whether a retry can help
+- `errors`: the program's errors, and whether a retry can help
 - `alerting`: how soon a person has to act, and which command to type
-- `failure_log`: logs when repeated work starts to fail, and when it succeeds again
-- `tracing`: the trace and operation id of a message or a run
+- `failure_log`: a log entry when repeated work starts to fail, and another when it succeeds again
+- `tracing`: the trace and the operation id of a message or a run
 """

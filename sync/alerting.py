@@ -55,5 +55,5 @@ def command(*words: object) -> str:
 
 
 def arguments_of(text: str) -> tuple[str, ...]:
-    """The arguments in `text`, a line that the function `command` made, without the name of the program."""
+    """The arguments in `text`, a line that the function `command` made. The name of the program is left out."""
     return tuple(shlex.split(text)[1:])

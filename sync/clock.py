@@ -58,10 +58,11 @@ def parse_event_time(value: Any) -> datetime:
     """`value`, the time of an event, as an aware date-time. Raises `ValueError` if it is not a date and time.
 
     - Text is ISO 8601 with an offset, `Z`, a region in brackets, or none of these (London time). Between the date and
-      the time there is a `T` or a space. A fraction of a second follows a point or a comma, and is cut to microseconds.
+      the time, there is a `T` or a space. A fraction of a second follows a point or a comma, and is cut to
+      microseconds.
     - Numbers, which may be written as text, count seconds or smaller units since the beginning of 1970.
-    - Arrays contain the year, month, day, hour and minute, and may also contain the second and the nanoseconds, in
-      London time.
+    - Arrays are in London time. They contain the year, month, day, hour and minute, and may also contain the second and
+      the nanoseconds.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_number(value)

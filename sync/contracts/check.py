@@ -85,7 +85,7 @@ def _finding(difference: OperationDifference) -> ContractFinding:
 
 
 def _merged(differences: Iterable[OperationDifference]) -> tuple[ContractFinding, ...]:
-    """The findings, errors first. Operations with the same difference in a role or page size share one finding."""
+    """The findings, most serious first. Operations with the same difference in role or page size share one finding."""
     merged: dict[ContractFinding, tuple[str, ...]] = {}
     for each in differences:
         alike = replace(_finding(each), operations=())
@@ -104,7 +104,7 @@ def last_findings(connection: Connection) -> Mapping[str, Sequence[Mapping[str, 
 
 
 def record_findings(connection: Connection, service: str, version: str, findings: Sequence[Mapping[str, Any]]) -> None:
-    """Replaces the recorded findings of `service` with `findings`; `version` is the version of its document."""
+    """Replaces the recorded findings about `service`. `version` is the version of the service's document."""
     values = {"version": version, "findings": list(findings), "checked_at": now()}
     statement = insert_into(connection.dialect.name, contract_checks).values(service=service, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["service"], set_=values))

@@ -1,4 +1,4 @@
-"""Reads the program's declarations of request bodies and responses: the types that it uses for them.
+"""Reads the program's declarations of request bodies and responses: the types that the program uses for them.
 
 The module also compares a real response with its declaration.
 """
@@ -54,7 +54,7 @@ class DeclaredField:
     """The declaration of a field: its names in JSON (older names last), and its value.
 
     required: whether the field must be present. nullable: whether it may be null. since: the month in which services
-    introduced it (`2023-11`), or empty if they have always had it.
+    introduced it, such as `2023-11`, or empty if they have always had it.
     """
 
     names: tuple[str, ...]

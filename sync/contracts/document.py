@@ -31,10 +31,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The schema of a value in the document.
+    """The schema that the document gives for a value.
 
     types: the JSON types of the value, without null; empty if the document gives no type. nullable: whether the value
-    may be null. values: the values that the document lists, as text, or None if it lists none.
+    may be null. values: the allowed values, as text, or None if the document does not list them.
     """
 
     types: frozenset[str]
@@ -45,7 +45,7 @@ class Schema:
 
     @property
     def required(self) -> frozenset[str]:
-        """The names of the fields that are always present."""
+        """The names of the fields that must be present."""
         return frozenset(self.raw.get("required", ()))
 
     @property
@@ -59,7 +59,7 @@ class Schema:
 
     @property
     def items(self) -> Schema:
-        """The schema of an element of the list."""
+        """The schema of the elements of a value that is a list."""
         return self.document.schema(self.raw.get("items", {}))
 
 
@@ -97,7 +97,10 @@ class Document:
         }
 
     def find(self, method: str, path: str) -> Published | None:
-        """The operation with `method` and `path`, whatever its parameters are called, or None if there is none."""
+        """The operation with `method` and `path`, or None if there is no such operation.
+
+        The names of the parameters in the path are ignored.
+        """
         raw = self._operations.get((method, anonymous(path)))
         return None if raw is None else self._published(raw)
 
@@ -108,7 +111,7 @@ class Document:
                 yield method.upper(), path
 
     def schema(self, raw: Mapping[str, Any]) -> Schema:
-        """The schema `raw` with its references resolved. It is nullable if `raw` allows null in any notation."""
+        """The schema `raw` with its references resolved. It is nullable if `raw` allows null, in whatever notation."""
         whole = self._whole(raw)
         given = whole.get("type", ())
         types = {given} if isinstance(given, str) else set(given)

@@ -1,4 +1,4 @@
-"""Lists differences that do not count as drift: faults in a document, and deliberate deviations of the program."""
+"""Lists differences that do not count as drift: faults in documents, and deliberate deviations from them."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from sync.settings.upstreams import UpstreamName
 
 @dataclass(frozen=True, slots=True)
 class KnownFault:
-    """A difference that does not count as drift.
+    """Differences that do not count as drift.
 
-    operations: the operations that have the difference, such as `POST /appointments`. kinds: the kinds of difference.
-    reason: why it does not count. field: the field that differs, or empty for any field. until: the month from which
-    the difference counts, or empty if it never counts.
+    operations: the operations that have them, such as `POST /appointments`. kinds: the kinds of the differences.
+    reason: why they do not count. field: the field that differs, or empty for any field. until: the month from which
+    the differences count, or empty if they never count.
     """
 
     service: UpstreamName
@@ -23,7 +23,7 @@ class KnownFault:
     until: str = ""
 
     def explains(self, service: UpstreamName, month: str, difference: OperationDifference) -> bool:
-        """Whether this fault explains `difference`, which was found in a document of `service` from `month`."""
+        """Whether this fault explains `difference`, found in the document that `service` had in `month`."""
         return (
             service is self.service
             and difference.operation in self.operations
@@ -51,7 +51,7 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("POST /incentives/reference-codes", "PUT /incentives/reference-codes/{code}"),
         ("body-unknown", "body-required"),
-        "the document of May 2023 showed the body of an IEP record instead, since the two classes have the same name",
+        "the document of May 2023 showed the body of an IEP record, since the classes of both bodies had the same name",
         until=_JUNE,
     ),
     KnownFault(
@@ -87,7 +87,7 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("POST /prisoners/booking-id/{bookingId}/incentives",),
         _SENT_AT_TIMES,
-        "the key is always sent, with null if DPS does not name a user",
+        "the field is always sent, as null if DPS does not name a user",
         field="userId",
     ),
     KnownFault(
@@ -115,14 +115,14 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("POST /appointments", "PUT /appointments/{nomisEventId}"),
         _SENT_AT_TIMES,
-        "an appointment in a cell has no location; NOMIS refuses it, and the failed message shows this",
+        "an appointment in a cell has no location; NOMIS refuses the appointment, and the failed message says so",
         field="internalLocationId",
     ),
     KnownFault(
         _NOMIS,
         ("POST /prisoners/booking-id/{bookingId}/adjustments", "PUT /key-date-adjustments/{adjustmentId}"),
         _SENT_AT_TIMES,
-        "a key-date adjustment is always sent with a from-date: the adjustment date if DPS gives none",
+        "an adjustment to a key date is always sent with a from-date: the adjustment date if DPS gives none",
         field="adjustmentFromDate",
     ),
 )

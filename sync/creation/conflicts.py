@@ -26,7 +26,7 @@ class Conflict:
     def properties(self) -> dict[str, str]:
         """The telemetry properties for the fields of both mappings, with names such as `existingNomisId`.
 
-        Values are text; a null becomes `null`.
+        Values are text; a null value becomes the text `null`.
         """
         found: dict[str, str] = {}
         for prefix, mapping in (("duplicate", self.duplicate), ("existing", self.existing or {})):
@@ -36,11 +36,11 @@ class Conflict:
 
 
 def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Services) -> Conflict | None:
-    """Saves the mapping of a DPS record. Returns a conflict if a different mapping has one of the two ids, else None.
+    """Saves the mapping of a DPS record. Returns a conflict if a different mapping has one of the same ids, else None.
 
     If the service refuses the mapping because it already has the same mapping, the refusal counts as a success: the
     mapping was saved before, and only the response was lost. A response that is not understood also counts as a success
-    if the service has the mapping afterwards. Raises `SyncError` for every other failure.
+    if the service has the mapping afterwards. Raises `SyncError` for any other failure.
     """
     try:
         creation.mappings.post(services.mapping, mapping)
@@ -60,7 +60,7 @@ def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Servi
 def _conflict(
     creation: Creation, dps_id: str, mapping: Json, error: UpstreamError, services: Services
 ) -> Conflict | None:
-    """The conflict that caused a refusal, or None if there is no conflict, or if a look-up fails."""
+    """The conflict that caused the refusal `error`, or None if there is no conflict or a look-up fails."""
     posted = {name: value for name, value in mapping.items() if value is not None}
     pair = error.more_info if isinstance(error.more_info, Mapping) else {}
     try:
@@ -79,7 +79,7 @@ def _conflict(
 
 
 def _related(creation: Creation, posted: Json, value: object) -> Json | None:
-    """`value` if it is a mapping with the same id fields as `posted` and at least one equal id, or else None."""
+    """`value` if it is a mapping with the same id fields as `posted` and at least one of its ids, otherwise None."""
     if not isinstance(value, Mapping):
         return None
     own, other = creation.ids_in(posted), creation.ids_in(value)

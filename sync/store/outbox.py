@@ -1,7 +1,8 @@
 """The outbox: deliveries to people. Each is written together with its cause and sent afterwards, exactly once.
 
 A sender lists the deliveries that are due. It claims one at a time, records its progress, and completes the delivery. A
-claim has an end, after which another sender may try if the first one has died. Each `key` is enqueued only once.
+claim has an end, after which another sender may claim the delivery, in case the first sender has died. Each `key` is
+enqueued only once.
 """
 
 from collections.abc import Collection, Mapping
@@ -111,12 +112,12 @@ def complete(connection: Connection, delivery: Delivery) -> bool:
 
 
 def retry_later(connection: Connection, delivery: Delivery, when: datetime, error: str) -> bool:
-    """Releases a claimed delivery, which is tried again at `when`. Returns False if the claim was lost."""
+    """Releases a claimed delivery, to be tried again at `when`. Returns False if the claim was lost."""
     return connection.execute(_update_of(delivery).values(next_attempt_at=when, last_error=error)).rowcount == 1
 
 
 def give_up(connection: Connection, delivery: Delivery, error: str) -> bool:
-    """Marks a claimed delivery as failed permanently. Returns False if the claim was lost."""
+    """Marks a claimed delivery as failed: the program gives up on it. Returns False if the claim was lost."""
     return connection.execute(_update_of(delivery).values(state=DeliveryState.FAILED, last_error=error)).rowcount == 1
 
 
@@ -131,7 +132,7 @@ class Unsent:
     """The unsent deliveries to `channel` that are in `state`: their number, and the time and key of the oldest.
 
     `last_error` is the last error of the latest delivery that has one. `next_attempt_at` is the earliest time at which
-    one of the deliveries is tried again.
+    one of the deliveries is due to be tried.
     """
 
     channel: str
@@ -146,8 +147,8 @@ class Unsent:
 def unsent(connection: Connection, given_up_since: datetime) -> list[Unsent]:
     """The unsent deliveries, grouped by channel and state. The group with the oldest delivery is first.
 
-    Deliveries count if they are pending, or if they were given up on and were enqueued at or after `given_up_since`. A
-    delivery that a person has sent again does not count.
+    A delivery counts if it is pending, or if the program gave up on it and it was enqueued at or after
+    `given_up_since`. A delivery that a person has sent again does not count.
     """
     columns, again = outbox.c, outbox.alias()
     sent_again = (

@@ -1,8 +1,8 @@
-"""Gives processes unique names, and finds out whether the process with a certain name has ended.
+"""Gives processes unique names, and finds out whether the process with a given name has ended.
 
-The name of a process consists of the boot id of its machine, its process namespace (a container has its own), its
-number and its start time. A name is never used again, and any process in the same namespace can find out whether the
-named process still exists.
+On Linux, the name of a process consists of the boot id of the machine, and the namespace (a container has its own),
+number and start time of the process. Such a name is never used again, and any process in the same namespace can find
+out whether the named process still exists.
 """
 
 import os
@@ -12,12 +12,12 @@ _UNKNOWN_PLACE = "?"
 
 
 def this_process() -> str:
-    """The name of this process, which leases contain. No other process has, or will ever have, this name."""
+    """The name of this process, for its leases. On Linux, no other process has, or will ever have, this name."""
     return f"{_place()}/{os.getpid()}/{_start_of(os.getpid())}"
 
 
 def process_is_gone(name: str) -> bool:
-    """Whether the process called `name` has certainly ended; False if this process cannot know."""
+    """Whether it is certain that the process called `name` has ended; False if this process cannot tell."""
     place, _, rest = name.partition("/")
     number, _, start = rest.partition("/")
     if not number.isdigit() or not start.isdigit() or place == _UNKNOWN_PLACE or place != _place():
@@ -35,7 +35,7 @@ def _place() -> str:
 
 
 def _start_of(number: int) -> str | None:
-    """When a process started, in ticks since boot; None if there is no such process or it is a zombie."""
+    """When a process started, in ticks since boot; None if there is no such process, or if it is a zombie."""
     try:
         status = Path(f"/proc/{number}/stat").read_text()
     except OSError:

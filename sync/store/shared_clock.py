@@ -3,7 +3,8 @@
 On PostgreSQL it is the clock of the server. On SQLite, which serves one machine, it is the time since the machine
 started, added to a time that is stored in the database. A process follows the shared clock with the monotonic clock of
 its machine, so a change to the wall clock does not extend or shorten a lease. Columns of the type `SharedDateTime`
-store times of the shared clock. In the program they are times of the process's own wall clock, like all other times.
+store times of the shared clock. When these times are read, they are converted to the process's own wall clock, which
+all other times in the program follow.
 """
 
 import sqlite3
@@ -47,7 +48,7 @@ class SharedClock:
     def follow_sqlite(self, connection: sqlite3.Connection) -> None:
         """Reads the shared clock of a SQLite database.
 
-        After the machine has started, the first process to do so sets the clock.
+        The first process that does so after the machine has started also sets the clock.
         """
         try:
             boot = _BOOT.read_text().strip()

@@ -34,8 +34,8 @@ class Export(StrEnum):
 class Telemetry:
     """Logs each event at once and buffers it for the database. It is safe to share between threads.
 
-    `logger` is a structlog logger, or anything with the same methods. If `exported` is true, the events are marked to
-    be sent to Application Insights, for which their table serves as the outbox.
+    `logger` is a structlog logger, or an object with the same methods. If `exported` is true, the events are marked to
+    be sent to Application Insights, and their table serves as the outbox for this.
     """
 
     def __init__(self, database: Database, logger: Any, *, exported: bool = False) -> None:
@@ -63,7 +63,7 @@ class Telemetry:
         connection.execute(_INSERT, self._row(name, properties))
 
     def flush(self) -> None:
-        """Writes the buffered events in one transaction. If it raises `StoreUnavailable`, the events stay buffered.
+        """Writes the buffered events in one transaction. If this raises `StoreUnavailable`, the events stay buffered.
 
         If the database rejects an event, the others are still written, and the rejected event is only in the log.
         """
@@ -131,7 +131,8 @@ def read_events(
     """The tracked events, oldest first, as `{"name", "time", "properties"}` with the time as ISO text in UTC.
 
     name: only events with this name. since: only events at or after this time (aware). newest: the maximum number of
-    events; the latest are read. Events are read in pages, so the memory used does not grow with their number.
+    events; if there are more, the latest are read. Events are read in pages, so the memory used does not grow with
+    their number.
     """
     columns = telemetry_events.c
     wanted = select(columns.id, columns.name, columns.time, columns.properties)
@@ -161,18 +162,21 @@ def read_events(
 
 
 def due_events(connection: Connection, most: int) -> list[Row[Any]]:
-    """The oldest events due for Application Insights, at most `most`, as rows with the fields of `CustomEvent`."""
+    """At most `most` events that are still to be sent to Application Insights, oldest first.
+
+    Each row has the fields of `CustomEvent`.
+    """
     columns = telemetry_events.c
     wanted = select(columns.id, columns.name, columns.time, columns.properties, columns.operation_id)
     return list(connection.execute(wanted.where(columns.export == Export.DUE).order_by(columns.id).limit(most)))
 
 
 def count_due_events(connection: Connection) -> int:
-    """The number of events that are due for Application Insights."""
+    """The number of events that are still to be sent to Application Insights."""
     wanted = select(func.count()).select_from(telemetry_events).where(telemetry_events.c.export == Export.DUE)
     return int(connection.execute(wanted).scalar_one())
 
 
 def record_export(connection: Connection, ids: Collection[int], export: Export) -> None:
-    """Sets `export`, which says whether Application Insights accepted an event, for the events with `ids`."""
+    """Stores `export` for the events with `ids`: whether Application Insights accepted them."""
     connection.execute(update(telemetry_events).where(telemetry_events.c.id.in_(ids)).values(export=export))

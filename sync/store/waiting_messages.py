@@ -1,9 +1,9 @@
 """Records which messages wait on a queue, for what, and until when.
 
 SQS reports only the number of messages. A row is written each time that a message begins or continues to wait, and
-deleted when the message is handled or fails. The message may also have been removed by other means, so `count_waits`
-ignores a row whose next attempt has been due for more than a day. `waiting_among` finds such a row too, for a command
-that follows its messages for longer than that.
+deleted when the message is handled or fails. A message can also be removed from the queue by other means, so
+`count_waits` ignores a row whose next attempt has been due for more than a day. `waiting_among` finds such a row too,
+for a command that follows its messages for longer than that.
 """
 
 from collections.abc import Iterable
@@ -29,8 +29,9 @@ _OVERDUE = timedelta(days=1)
 class WaitingMessage:
     """A message that waits on `queue`.
 
-    key: an id that its copies keep. waits_for: `service`, `creation`, `lease` or `turn`. service: the service that it
-    waits for, or None. reason: why it waits, or None. since, next_attempt_at: aware times.
+    key: an id that is the same for all copies of the message. waits_for: `service`, `creation`, `lease` or `turn`.
+    service: the service that the message waits for, or None. reason: why it waits, or None. since, next_attempt_at:
+    aware times.
     """
 
     queue: str
@@ -44,7 +45,7 @@ class WaitingMessage:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The messages that wait for one thing: their number, and the reason of the message that was recorded last.
+    """The messages that wait for one thing: their number, and why the most recent of them waits.
 
     since: when the first of them began to wait. next_attempt_at: when the next of them is tried. Both times are aware.
     """
@@ -57,12 +58,12 @@ class Wait:
     reason: str | None
 
     def is_long(self, moment: datetime) -> bool:
-        """Whether, at `moment`, a message has waited for more than a minute, and so through several attempts."""
+        """Whether one of the messages has waited for more than a minute at `moment`, and so been tried repeatedly."""
         return moment - self.since > _SHORT_WAIT
 
 
 def record_waits(connection: Connection, messages: Iterable[WaitingMessage]) -> None:
-    """Records messages that wait. Each row replaces the earlier row of the same message."""
+    """Records messages that wait. The row for a message replaces any earlier row for it."""
     for each in messages:
         values = {
             "waits_for": each.waits_for,
@@ -103,7 +104,7 @@ def waiting_among(connection: Connection, queue: str, keys: Iterable[str]) -> di
 
 
 def count_waits(connection: Connection) -> list[Wait]:
-    """What messages wait for, across all queues: services by name, then anything else by name.
+    """What messages wait for, across all queues: first services, then anything else, each in order of name.
 
     A message does not count if its next attempt has been due for more than a day.
     """
