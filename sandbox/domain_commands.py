@@ -38,7 +38,7 @@ def held(world: World, kind: str) -> MutableMapping[Any, Any]:
 
 def _records(kind: str) -> RecordKind:
     if kind not in RECORDS:
-        raise ValueError(f"there is no kind of record {kind!r}: choose from {', '.join(RECORDS)}")
+        raise ValueError(f"{kind!r} is not a kind of record: choose from {', '.join(RECORDS)}")
     return RECORDS[kind]
 
 
@@ -87,7 +87,7 @@ def nomis(world: World, kind: str) -> list[object]:
         ValueError: the kind is unknown.
     """
     if kind not in NOMIS_RECORDS:
-        raise ValueError(f"NOMIS has no kind of record {kind!r}: choose from {', '.join(NOMIS_RECORDS)}")
+        raise ValueError(f"{kind!r} is not a kind of record in NOMIS: choose from {', '.join(NOMIS_RECORDS)}")
     return [view(each) for each in NOMIS_RECORDS[kind](world)]
 
 

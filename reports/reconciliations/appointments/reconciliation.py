@@ -147,9 +147,10 @@ class Appointments(Reconciliation):
         return differences(frame)
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds `ignored`: a reason for each pair that starts a year or more ahead in NOMIS, and NA for other rows.
+        """Adds `ignored`: a reason why a difference is not reported, and NA for other rows.
 
-        A date so far ahead, for example in 2062, is a typing error.
+        An appointment that both sides have and that starts a year or more ahead in NOMIS, for example in 2062, counts
+        as a typing error.
         """
         ahead = year_ahead(rows, london_now().date())
         return rows.assign(ignored=pd.Series(_YEAR_AHEAD, index=rows.index, dtype="string").where(ahead))

@@ -208,7 +208,7 @@ def test_only_a_chosen_prison_is_read(upstream: Sandbox) -> None:
 
 
 def test_services_without_the_counts_are_too_old(upstream: Sandbox) -> None:
-    """Services of 2023 do not have the counts: reading them fails, and the error shows that the services are too old.
+    """The 2023 services do not have the counts: reading them fails, and the error shows that the services are too old.
 
     Services of June 2024 have the counts of active allocations, but DPS does not yet have those of suspended ones.
     """

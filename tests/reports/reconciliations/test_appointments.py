@@ -127,7 +127,7 @@ def test_exactly_the_planted_differences_of_appointments_are_found(
 
 
 def test_a_run_of_an_old_service_needs_the_prisons(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Services of 2023 cannot list the prisons, so a run without chosen prisons fails."""
+    """The 2023 services cannot list the prisons, so a run without chosen prisons fails."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises((UpstreamError, ServiceTooOld)):
         compare(appointments(open_app, Scope()))

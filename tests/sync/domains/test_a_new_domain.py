@@ -1,4 +1,7 @@
-"""The example on the page about adding a domain works unchanged, and touches only the files that the page names."""
+"""The example in the architecture page's section about adding a domain works unchanged.
+
+It touches only the files that the section names.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ for _ in sys.stdin:
 
 
 class Program:
-    """A copy of the program with the example from the page about adding a domain."""
+    """A copy of the program with the example from the section about adding a domain."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""The example on the page about adding an event type works unchanged."""
+"""The example in the section of the architecture page about adding an event works unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = Path(__file__).parents[3] / "doc" / "architecture.md"
 
 @pytest.fixture
 def page() -> str:
-    """The section of the page about adding an event type."""
+    """The section of the architecture page about adding an event."""
     text = PAGE.read_text(encoding="utf-8")
     return text.partition("## Adding an event\n")[2].partition("\n## ")[0]
 
@@ -75,5 +75,5 @@ def test_example_moves_a_visit(harness: Harness, prisoner: Prisoner, moved: Upda
 
 
 def test_page_names_the_switch(page: str, moved: Update) -> None:
-    """The page about adding an event names the variable that switches the example's event off."""
+    """The section about adding an event names the variable that switches the example's event off."""
     assert f"`{feature_variable(moved.event_type)}`" in page
