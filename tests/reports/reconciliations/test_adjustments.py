@@ -386,7 +386,7 @@ def test_a_window_without_adjustments_compares_nothing(upstream: Sandbox, make: 
 
 
 def test_services_of_2023_need_a_window(upstream: Sandbox, make: Make) -> None:
-    """The 2023 services do not list bookings by key, so a comparison without a first day fails: the route is unknown."""
+    """The 2023 services do not list bookings by key, so a comparison without a first day fails: there is no route."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         compare(make())
