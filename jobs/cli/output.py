@@ -17,6 +17,9 @@ import typer
 
 from reports.presentation.text import plain
 
+#: The words for counts that are recorded under another name than the one that people read.
+_WORDS = {"mismatches": "differences"}
+
 #: Receives the stage, the amount done, and the total amount (0 while the total is unknown).
 ProgressCallback = Callable[[str, int, int], None]
 
@@ -74,7 +77,7 @@ def pairs_of(label: str, values: Mapping[str, Any]) -> dict[str, object]:
         elif isinstance(value, Mapping) and value:
             pairs |= {f"{label} {name} {inner}": _inner_text(inner, held) for inner, held in value.items()}
         else:
-            pairs[f"{label} {name}"] = value
+            pairs[f"{label} {_WORDS.get(name, name)}"] = value
     return pairs
 
 
@@ -88,10 +91,10 @@ def _inner_text(name: str, held: object) -> object:
 def counts_text(counts: Mapping[str, Any], *, in_words: bool = True, always: Collection[str] = ()) -> str:
     """Counts on one line, without zeros unless they are named in `always`: `received 12, applied 11, failed 1`.
 
-    `in_words` shows the names of the counts with spaces instead of underscores.
+    `in_words` shows the names of the counts as people read them, for example with spaces instead of underscores.
     """
     parts = [
-        f"{name.replace('_', ' ') if in_words else name} {value}"
+        f"{_WORDS.get(name, name.replace('_', ' ')) if in_words else name} {value}"
         for name, value in counts.items()
         if (value or name in always) and not isinstance(value, (dict, list))
     ]

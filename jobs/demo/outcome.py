@@ -146,9 +146,9 @@ class DemoOutcome:
         missed, invented = planted.keys() - found.keys(), found.keys() - planted.keys()
         lines = []
         if missed:
-            lines.append(f"planted mismatches that were not found: {_bookings_text(missed)}")
+            lines.append(f"planted differences that were not found: {_bookings_text(missed)}")
         if invented:
-            lines.append(f"mismatches reported that were not planted: {_bookings_text(invented)}")
+            lines.append(f"differences reported that were not planted: {_bookings_text(invented)}")
         lines += against_earlier_runs(self.result, self.earlier)
         if self.result.status != "complete":
             lines.append(f"the reconciliation is {self.result.status}")
@@ -161,7 +161,7 @@ class DemoOutcome:
         return lines
 
     def _found_text(self, found: int, causes: int) -> str:
-        """The number of mismatches found, and how many have the planted cause.
+        """The number of differences found, and how many have the planted cause.
 
         The number is split as in the report, so that the number in the report's headline is among the figures.
         """
@@ -203,8 +203,8 @@ class DemoOutcome:
             ("  tried again after a failure", f"{drained.get('failed', 0) + drained.get('deferred', 0):,}"),
             ("records in NOMIS exactly once", f"{self.once:,} of {self.truth['entities']:,}"),
             ("prisoners compared", f"{result.compared:,} of {result.total:,}"),
-            ("mismatches planted", f"{len(planted):,}"),
-            ("mismatches found", self._found_text(len(found.keys() & planted.keys()), causes)),
+            ("differences planted", f"{len(planted):,}"),
+            ("differences found", self._found_text(len(found.keys() & planted.keys()), causes)),
             (
                 "since the last of eight weeks",
                 f"{result.new:,} new, {result.persisting:,} persisting, {len(result.resolved):,} resolved",

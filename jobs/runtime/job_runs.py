@@ -71,6 +71,11 @@ class JobRun:
     rerun_of: str | None
 
     @property
+    def shown_status(self) -> str:
+        """The status that people see: a run that succeeded is `complete`, as in the reports."""
+        return "complete" if self.status == RunStatus.SUCCESS else self.status
+
+    @property
     def shown_counts(self) -> Mapping[str, Any]:
         """The counts that people see.
 

@@ -10,7 +10,7 @@ from reports.presentation.message_content import MASKED, left_out, newest_lines,
 from reports.presentation.slack_blocks import context, header, messages, section, slack_code, slack_link, slack_text
 from reports.presentation.text import count, short_moment, thousands
 from reports.presentation.view import view_of
-from reports.presentation.what_to_do import what_to_do
+from reports.presentation.what_to_do import more_groups, what_to_do
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,9 +81,8 @@ def _summary(result: ReconciliationResult, where: str, masking: Masking) -> Iter
 def _actions(todo: WhatToDo, masking: Masking) -> Iterator[MessageBlock]:
     for each in todo.actions[:_MOST_ACTIONS]:
         yield section(*_action(each, masking))
-    more = len(todo.actions) - _MOST_ACTIONS
-    if more > 0:
-        yield section(f"The report has {count(more, 'more group')} of differences, with what to do about each.")
+    if more := more_groups(todo, _MOST_ACTIONS):
+        yield section(more)
 
 
 def _action(action: Recommendation, masking: Masking) -> Iterator[str]:

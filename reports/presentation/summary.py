@@ -133,10 +133,14 @@ def warning(result: ReconciliationResult) -> str | None:
     """What is wrong with the run itself, as sentences, or None if it is complete and plausible."""
     if result.status == "failed":
         return f"The run failed: {result.failure}."
-    suspicious = f"The differences are suspicious: {result.suspicious}." if result.suspicious else None
     if result.status == "incomplete":
-        return " ".join(filter(None, (f"The run is incomplete: {shortfall(result)}.", suspicious)))
-    return suspicious
+        return " ".join(filter(None, (f"The run is incomplete: {shortfall(result)}.", suspicion(result))))
+    return suspicion(result)
+
+
+def suspicion(result: ReconciliationResult) -> str | None:
+    """A sentence saying why the differences are suspicious, or None if they are not."""
+    return f"The differences are suspicious: {result.suspicious}." if result.suspicious else None
 
 
 def reach(result: ReconciliationResult) -> str | None:

@@ -37,6 +37,8 @@ SIDES: tuple[SideKey, SideKey] = ("nomis", "dps")
 NOT_INVESTIGATED = "not investigated"
 #: Key columns that give the prisoner, the place or the day of a record, but do not identify it.
 _NOT_OF_THE_RECORD = frozenset({"prison_id", "booking_id", "offender_no", "date"})
+#: `TOO_MANY` as people read it; the text in results is part of their JSON and stays as it is.
+_TOO_MANY_WORDS = TOO_MANY.replace("mismatches", "differences")
 #: The most fields shown in the row of a record that only one side has; the evidence has all of them.
 _MOST_OF_ONE_SIDE = 3
 #: The call at the beginning of the text of an `UpstreamError`, after the name of the service.
@@ -276,7 +278,9 @@ class View:
         missing = mismatch.evidence_missing
         if missing is None:
             return NOT_INVESTIGATED
-        return missing if missing == TOO_MANY else f"not found out: {_CALL.sub('', missing, count=1)}"
+        if missing == TOO_MANY:
+            return _TOO_MANY_WORDS
+        return f"not found out: {_CALL.sub('', missing, count=1)}"
 
     def look_up_failed(self, mismatch: Mismatch) -> bool:
         """Whether a mismatch has no diagnosis because its evidence could not be read; a later attempt may succeed."""

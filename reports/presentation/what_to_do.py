@@ -85,7 +85,8 @@ class Recommendation:
         if self.new == self.count:
             return f"{self.number}."
         which = "it has" if self.count == 1 else "the oldest has"
-        open_for = f"been open for {count(self.days, 'day')}, since {day(self.oldest)}"
+        how_long = f"for {count(self.days, 'day')}, " if self.days else ""
+        open_for = f"been open {how_long}since {day(self.oldest)}"
         return f"{self.number}; {which} {open_for}."
 
     @property
@@ -129,6 +130,12 @@ def what_to_do(result: ReconciliationResult) -> WhatToDo:
     actions = _actions(result)
     jump = _jump(result)
     return WhatToDo(summary.headline(result), _change(result), jump, _severity(result, actions, jump), actions)
+
+
+def more_groups(todo: WhatToDo, shown: int) -> str:
+    """A sentence saying how many groups the report has in addition to the first `shown`; empty if it has none."""
+    more = len(todo.actions) - shown
+    return f"The report has {count(more, 'more group')} of differences, with what to do about each." if more > 0 else ""
 
 
 def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:

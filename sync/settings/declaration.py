@@ -160,7 +160,7 @@ class Settings(BaseModel):
         10,
         ge=0,
         le=YEAR_SECONDS / 60,
-        description="a difference is in flight, not a mismatch, "
+        description="a difference is in flight, and does not count, "
         "if the record on either side was changed less than this long ago",
     )
     reconciliation_near_hours: float = Field(

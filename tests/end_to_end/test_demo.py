@@ -63,8 +63,8 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     table = {name.strip(): figure.strip() for name, figure in rows.items()}
     assert table["events published"] == "60"
     assert table["prisoners compared"] == "80 of 80"
-    assert table["mismatches planted"] == "10"
-    assert table["mismatches found"] == "10: 9 in the report, 1 in flight; the planted cause named for 10"
+    assert table["differences planted"] == "10"
+    assert table["differences found"] == "10: 9 in the report, 1 in flight; the planted cause named for 10"
     assert table["differences that were gone when read again"] == "3, as planted: 2 in flight, 1 only in the bulk call"
     once, _, entities = table["records in NOMIS exactly once"].partition(" of ")
     assert once == entities

@@ -225,7 +225,7 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
     assert "both sides have" in repaired.out, repaired.err
     until(lambda: installed.drain("incentive")["received"], "the message of that review")
     again = installed.run("reconcile", "incentives", "--prisoner", missed, "--prisoner", edited, "--no-notify")
-    assert (again.code, "compared 2, mismatches 0" in again.out) == (0, True), again.out
+    assert (again.code, "compared 2, differences 0" in again.out) == (0, True), again.out
 
 
 def test_stopped_reconciliation_is_resumed(
@@ -325,7 +325,7 @@ def test_the_command_and_the_report_list_the_same_mismatches(installed: App, san
     run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
     summary, heads, *listed = run.out.splitlines()[:6]
-    assert summary.endswith(" complete: prisoners 40, compared 40, mismatches 4, new 4")
+    assert summary.endswith(" complete: prisoners 40, compared 40, differences 4, new 4")
     assert heads.split()[:3] == ["ROW", "PRISONER", "BOOKING"]
     run_id = summary.partition(" ")[0]
     folder = Path(installed.settings["REPORTS_LOCATION"]) / run_id
@@ -373,7 +373,7 @@ def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
     run = installed.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
     assert run.code == 1
     assert " incomplete: " in run.out
-    assert "compared 0, mismatches 0" in run.out
+    assert "compared 0, differences 0" in run.out
     assert run.err.endswith("is incomplete: no active prisoner was found at XXX (is the prison id right?)\n")
 
 

@@ -54,7 +54,7 @@ def list_runs(
                 run.trigger,
                 local_time(run.started_at, zone),
                 duration_text(run.duration_seconds),
-                run.status,
+                run.shown_status,
                 counts_text(run.shown_counts),
             )
             for run in recent
@@ -78,7 +78,7 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
         {
             "run": run.id,
             "job": run.job,
-            "status": run.status,
+            "status": run.shown_status,
             "trigger": run.trigger,
             "rerun of": run.rerun_of,
             "started": local_time(run.started_at, zone),
@@ -100,8 +100,8 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
     """
     from jobs.cli.commands.contracts import show_check
     from jobs.cli.commands.drain import show_drain
-    from jobs.cli.commands.reconcile import show_reconciliation
     from jobs.cli.output import live_progress
+    from jobs.cli.reconciliation_text import show_reconciliation
     from jobs.operations import contracts
     from jobs.operations.drain import DrainParameters, run_drain
     from jobs.operations.housekeeping import run_housekeeping

@@ -115,7 +115,7 @@ def demo(
     It needs no settings, no server and no network. It starts fake HMPPS services over real HTTP and an SQS/SNS
     emulator, uses SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR.
     Each reconciliation has eight earlier weekly runs to compare with. At the end, one table shows what happened, and
-    another where to look next. The demo exits 1 if a planted mismatch was not found, if a record in NOMIS is
+    another where to look next. The demo exits 1 if a planted difference was not found, if a record in NOMIS is
     duplicated, missing or wrong, or if it was stopped by Ctrl+C or SIGTERM.
     """
     from jobs.runtime.signals import interrupting

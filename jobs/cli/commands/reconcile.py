@@ -12,29 +12,18 @@ from jobs.cli.arguments import parse_offender_no, parse_prison_id
 from jobs.cli.commands import incentives as incentive_commands
 from jobs.cli.completion import complete_reconciled
 from jobs.cli.confirmation import confirm
-from jobs.cli.output import counts_text, duration_text, print_json, print_json_text, print_table, say
-from jobs.errors import UsageError, WorkError
+from jobs.cli.output import duration_text, print_json, print_table, say
+from jobs.cli.reconciliation_text import show_reconciliation
+from jobs.errors import UsageError
 from reports.reconciliations.registry import RECONCILIATIONS, Days, Entry
-from sync.alerting import command
 
 if TYPE_CHECKING:
-    from jobs.operations.reconcile import Reconciled
     from jobs.runtime.application import Application
-    from reports.engine.result import Mismatch, ReconciliationResult
     from reports.engine.run_start import ReconciliationParameters
-    from reports.presentation.view import View
 
 app = typer.Typer(
     name="reconcile", help="Find, explain and fix differences between NOMIS and DPS.", no_args_is_help=True
 )
-
-#: How many mismatches are listed on the screen; the report has all of them.
-_MOST_LISTED = 50
-_MOST_UNREAD = 10
-_MOST_FIELDS = 3
-#: Counts that are shown even if they are zero.
-_ALWAYS_SHOWN = ("compared", "mismatches")
-
 
 _Prison = Annotated[list[str] | None, typer.Option("--prison", metavar="ID", help="Only this prison; repeatable.")]
 _Prisoner = Annotated[
@@ -98,7 +87,7 @@ _ALL_DAY_OPTIONS = frozenset[str]().union(*_DAY_OPTIONS.values())
 _HELP = """Compares {title} in NOMIS and DPS.
 
 Differences are read again before they count. They are marked as new, persisting or resolved, and their causes are
-looked up. Unless --no-notify is given, the report is delivered. Mismatches are a result, not a failure: a complete run
+looked up. Unless --no-notify is given, the report is delivered. Differences are a result, not a failure: a complete run
 exits 0 with any number of them, and an incomplete run exits 1. SIGTERM or Ctrl+C stops the run promptly, even while
 it waits for a service. Finished parts are kept, and the run can be resumed.
 """
@@ -240,95 +229,3 @@ def list_reconciliations(
 
 app.command("explain")(incentive_commands.explain)
 app.add_typer(incentive_commands.fix)
-
-
-def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
-    """Prints what was found, and where the report is.
-
-    Raises `WorkError` if the run failed or is incomplete, or if its report is not archived although it should be.
-    """
-    outcome, delivered = done.outcome, done.delivered
-    if outcome.result is None and as_json:
-        print_json({"runId": outcome.run_id, "status": outcome.status})
-    elif outcome.result is None:
-        say(f"{outcome.run_id}: this shard has finished; other shards are still running")
-    elif as_json:
-        print_json_text(outcome.result.to_json())
-    else:
-        _print_result(outcome.result)
-    if delivered.place is not None and not as_json:
-        say(f"report: {delivered.place}")
-    for line in delivered.late:
-        say(line, err=True)
-    if done.problem:
-        raise WorkError(done.problem)
-
-
-def _print_result(result: "ReconciliationResult") -> None:
-    from reports.presentation.view import view_of
-
-    view = view_of(result)
-    say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_SHOWN)}")
-    if result.mismatches:
-        _print_mismatches(result, view)
-    unread = [f"{view.name(each)}: {each.reason}" for each in result.unread]
-    unread += [f"{each.what}: {each.reason}" for each in result.gaps]
-    for line in unread[:_MOST_UNREAD]:
-        say(line)
-    if len(unread) > _MOST_UNREAD:
-        say(f"and {len(unread) - _MOST_UNREAD} more that could not be read")
-
-
-def _print_mismatches(result: "ReconciliationResult", view: "View") -> None:
-    # A record that is identified by its prisoner or booking is already named in that column.
-    is_named = view.heading != "Prisoner"
-    rows = [
-        (
-            row,
-            *([view.name(each)] if is_named else []),
-            each.offender_no,
-            each.booking_id,
-            each.prison_id,
-            each.kind,
-            _differences(each),
-            each.standing,
-            _cause(each, view),
-        )
-        for row, each in result.rows[:_MOST_LISTED]
-    ]
-    record = (view.heading.upper(),) if is_named else ()
-    others = ("PRISONER", "BOOKING", "PRISON", "KIND", "DIFFERENCES", "STANDING", "PROBABLE CAUSE")
-    print_table(("ROW", *record, *others), rows)
-    if len(result.mismatches) > _MOST_LISTED:
-        say(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")
-    _print_missing_causes(result, view)
-
-
-def _differences(mismatch: "Mismatch") -> str:
-    parts = [f"{each.field}: NOMIS {_shown(each.nomis)}, DPS {_shown(each.dps)}" for each in mismatch.differences]
-    more = len(parts) - _MOST_FIELDS
-    return "; ".join([*parts[:_MOST_FIELDS], f"{more} more"] if more > 0 else parts)
-
-
-def _print_missing_causes(result: "ReconciliationResult", view: "View") -> None:
-    """If the causes of some differences could not be found out, prints the command that tries again."""
-    failed = [each for each in result.mismatches if view.look_up_failed(each)]
-    if not failed:
-        return
-    again = command("runs", "rerun", result.run_id)
-    if result.reconciliation == "incentives" and len(failed) == 1:
-        again = command("reconcile", "explain", failed[0].offender_no)
-    causes = "the cause of 1 difference was" if len(failed) == 1 else f"the causes of {len(failed)} differences were"
-    say(f"{causes} not found out; to try again: {again}")
-
-
-def _cause(mismatch: "Mismatch", view: "View") -> str:
-    found = mismatch.diagnosis
-    if found is None:
-        return view.missing_cause(mismatch)
-    number = getattr(found, "number", None)
-    return found.cause if number is None else f"{number}. {found.cause}"
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None else str(value)

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.cli.arguments import parse_time
-from jobs.cli.output import counts_text, duration_text, live_progress, print_json, print_pairs, print_table, say
+from jobs.cli.output import (
+    counts_text,
+    duration_text,
+    live_progress,
+    pairs_of,
+    print_json,
+    print_pairs,
+    print_table,
+    say,
+)
 from jobs.errors import BAD_USAGE, WORK_FAILED, UsageError, WorkError, exit_code_for
 from reports.presentation.text import plain
 from sync.errors import UpstreamError
@@ -97,6 +106,12 @@ def test_counts_of_zero_are_left_out() -> None:
     """Only counts above zero are printed. Their names are in words unless the caller asks for the original names."""
     assert counts_text({"received": 3, "failed": 0, "retry_queued": 1, "queues": {}}) == "received 3, retry queued 1"
     assert counts_text({"RETRY_CREATE_MAPPING": 2}, in_words=False) == "RETRY_CREATE_MAPPING 2"
+
+
+def test_differences_are_called_differences() -> None:
+    """People read `differences`, the word of the reports, wherever a run recorded the count `mismatches`."""
+    assert counts_text({"compared": 9, "mismatches": 2}) == "compared 9, differences 2"
+    assert pairs_of("count", {"mismatches": 2}) == {"count differences": 2}
 
 
 def test_times_without_an_offset_are_in_london_time() -> None:

@@ -2,20 +2,44 @@
 
 import pytest
 
-from jobs.cli.commands.reconcile import show_reconciliation
+from jobs.cli.reconciliation_text import show_reconciliation
 from jobs.errors import WorkError
 from jobs.operations.reconcile import Reconciled
 from jobs.operations.report_delivery import Delivered
-from reports.engine.result import FieldValues, ReconciliationResult, Unread
+from reports.engine.result import Diagnosis, FieldValues, ReconciliationResult, Unread
 from reports.engine.run import ReconciliationOutcome
-from tests.harness.results import visit_result
+from reports.presentation.what_to_do import what_to_do
+from tests.harness.results import visit_result, visits_with_everything
 
 
-def printed(result: ReconciliationResult, capsys: pytest.CaptureFixture[str]) -> str:
-    """The text that the command prints for people about `result`."""
+def printed(
+    result: ReconciliationResult, capsys: pytest.CaptureFixture[str], place: str | None = "reports-out/report.html"
+) -> str:
+    """The text that the command prints for people about `result`, with the report at `place` (None: not made)."""
     outcome = ReconciliationOutcome(result.status, result, result.run_id)
-    show_reconciliation(Reconciled(outcome, Delivered()), as_json=False)
+    show_reconciliation(Reconciled(outcome, Delivered(place)), as_json=False)
     return capsys.readouterr().out
+
+
+def advised(result: ReconciliationResult, *fixes: tuple[str, tuple[str, ...]]) -> ReconciliationResult:
+    """`result` with a diagnosis for each of its mismatches: what to do, and the commands."""
+    rows = [
+        each.model_copy(
+            update={
+                "diagnosis": Diagnosis(
+                    cause=f"cause {row}",
+                    confidence="high",
+                    right_side="DPS",
+                    who="this team",
+                    explanation="",
+                    action=what,
+                    commands=commands,
+                )
+            }
+        )
+        for row, (each, (what, commands)) in enumerate(zip(result.mismatches, fixes, strict=True), start=1)
+    ]
+    return result.model_copy(update={"mismatches": tuple(rows)})
 
 
 @pytest.mark.parametrize(
@@ -54,7 +78,8 @@ def test_each_row_names_its_record(capsys: pytest.CaptureFixture[str], key: dict
     mismatches = [each.model_copy(update={"key": key_of(row)}) for row, each in enumerate(result.mismatches, start=1)]
     unread = Unread(key=key_of(9), side="dps", reason="status 500")
     found = {"key_columns": tuple(key), "mismatches": tuple(mismatches), "unread": (unread,)}
-    _, heads, *rows, last = printed(result.model_copy(update=found), capsys).splitlines()
+    _, heads, *lines = printed(result.model_copy(update=found), capsys).splitlines()
+    rows, last = lines[:2], lines[2]
     start, end = heads.index("VISIT"), heads.index("PRISONER")
     assert [row[start:end].strip() for row in rows] == [name.format(1, 1), name.format(2, 2)]
     assert last == f"{name.format(9, 9)}: status 500"
@@ -72,3 +97,60 @@ def test_a_record_on_one_side_shows_its_first_fields(capsys: pytest.CaptureFixtu
         result.model_copy(update={"mismatches": (mismatch.model_copy(update={"differences": fields}),)}), capsys
     )
     assert "a: NOMIS A, DPS none; b: NOMIS B, DPS none; c: NOMIS C, DPS none; 2 more  " in text
+
+
+def test_the_text_says_what_to_do_as_the_report_does(capsys: pytest.CaptureFixture[str]) -> None:
+    """Below the table, each group of differences has who acts, what to do and the commands, as in the report.
+
+    The last line says where the report is.
+    """
+    write = "prisoner-to-nomis resync visit bq-te-1"
+    result = advised(visit_result(2), ("Write the visit to NOMIS.", (write,)), ("There is nothing to do.", ()))
+    text = printed(result, capsys)
+    todo = what_to_do(result)
+    expected = ["What to do:"]
+    for each in todo.actions:
+        expected += [f"{each.who}: {each.what}", f"  {each.figures}", *(f"  {one}" for one in each.commands)]
+    assert f"  {write}" in expected
+    assert text.splitlines()[-len(expected) - 1 :] == [*expected, "report: reports-out/report.html"]
+
+
+def test_the_text_says_which_row_a_command_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """If the differences of a group have different commands, the text says which row the shown one is for."""
+    fixes = [("Cancel the visit.", (f"prisoner-to-nomis duplicates remove visit {each} --of 1",)) for each in (7, 8, 9)]
+    text = printed(advised(visit_result(3), *fixes), capsys)
+    assert " The command is for row 1; 2 more rows have their own.\n  prisoner-to-nomis duplicates remove " in text
+
+
+def test_the_text_has_few_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    """The text shows five groups and the number of others, which are in the report.
+
+    If no report was made, it gives the command that makes it.
+    """
+    result = advised(visit_result(7), *((f"Do this {each}.", ()) for each in range(7)))
+    text = printed(result, capsys, place=None)
+    assert text.count("This team: Do this ") == 5
+    assert text.endswith(
+        "\nThe report has 2 more groups of differences, with what to do about each.\n"
+        f"no report was made; to make it: prisoner-to-nomis report render {result.run_id}\n"
+    )
+
+
+def test_the_text_says_what_is_wrong_with_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """For an incomplete run with suspiciously many differences, the text says so and gives the command to resume it."""
+    result = visits_with_everything()
+    with pytest.raises(WorkError):
+        printed(result, capsys)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"The differences are suspicious: {result.suspicious}." in lines
+    at = lines.index("Resume the run:")
+    assert lines[at + 1] == f"  prisoner-to-nomis reconcile official-visits --resume {result.run_id}"
+    assert lines.index("What to do:") > at
+
+
+def test_equal_records_need_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """If nothing differs, the text is one line of counts and the place of the report."""
+    first, last = printed(visit_result(0), capsys).splitlines()
+    assert " complete: " in first
+    assert "compared 40120, differences 0" in first
+    assert last == "report: reports-out/report.html"

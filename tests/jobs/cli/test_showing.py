@@ -70,13 +70,15 @@ def test_an_empty_list_is_a_sentence(app: App, command: str, says: str) -> None:
 
 
 def test_a_drain_is_shown_with_a_line_for_each_queue(app: App) -> None:
-    """`runs show` prints the parameters and counts of a run as text, with one line for each queue.
+    """`runs show` prints the status, parameters and counts of a run as text, with one line for each queue.
 
+    A run that succeeded is `complete`, the word that reports use; the JSON has `success`.
     Lists are printed with commas, and true and false as yes and no.
     """
     app.run_ok("drain", "visit", "incentive", "--until-empty")
     (run,) = app.read_json("runs", "list")
     shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in app.run_ok("runs", "show", run["id"]).splitlines())
+    assert (shown["status"], run["status"]) == ("complete", "success")
     assert shown["parameter queues"] == "visit, incentive"
     assert shown["parameter untilEmpty"] == "yes"
     assert (shown["count queues visit"], shown["count queues incentive"]) == ("-", "-")

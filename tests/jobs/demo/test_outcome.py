@@ -97,13 +97,13 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
     assert table["events published"] == "8"
     assert table["messages delivered"] == "10, of which 2 a second time"
     assert table["records in NOMIS exactly once"] == "7 of 7"
-    assert table["mismatches planted"] == "2"
+    assert table["differences planted"] == "2"
     assert good.places() == [
         ("report", "/somewhere/run/report.html"),
         ("all reports", "/somewhere/index.html"),
         ("Slack", "/somewhere/slack.txt"),
     ]
-    assert table["mismatches found"] == "2, the planted cause named for 1"
+    assert table["differences found"] == "2, the planted cause named for 1"
     assert table["differences that were gone when read again"] == "2, as planted: 1 in flight, 1 only in the bulk call"
     assert table["differences excluded"] == "0"
 
@@ -117,8 +117,8 @@ def test_in_flight_differences_are_counted_separately(good: DemoOutcome) -> None
     planted = [*good.planted, {"bookingId": 9, "cause": 1}]
     table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
     assert table["differences that were gone when read again"] == "2, as planted: 1 in flight, 1 only in the bulk call"
-    assert table["mismatches planted"] == "3"
-    assert table["mismatches found"] == "3: 2 in the report, 1 in flight; the planted cause named for 2"
+    assert table["differences planted"] == "3"
+    assert table["differences found"] == "3: 2 in the report, 1 in flight; the planted cause named for 2"
 
 
 def test_a_difference_still_in_flight_at_the_recheck_is_in_flight(good: DemoOutcome) -> None:
@@ -134,8 +134,8 @@ def test_a_difference_still_in_flight_at_the_recheck_is_in_flight(good: DemoOutc
 def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None:
     """A planted mismatch that was not found and a reported one that was not planted are problems, named by booking."""
     missed, invented = replace(good, result=result(mismatch(1, 4), mismatch(3, 1))).problems()
-    assert missed == "planted mismatches that were not found: bookings 2"
-    assert invented == "mismatches reported that were not planted: bookings 3"
+    assert missed == "planted differences that were not found: bookings 2"
+    assert invented == "differences reported that were not planted: bookings 3"
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutcome) -> None:

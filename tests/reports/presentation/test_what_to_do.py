@@ -105,6 +105,13 @@ def test_actions_are_grouped_by_team_and_action() -> None:
     assert nobody.figures == "1 difference; it has been open for 3 days, since 19 May 2023."
 
 
+def test_a_difference_first_seen_today_has_no_age() -> None:
+    """For a difference that was first seen less than a day ago, the text gives the day, but no number of days."""
+    seen = visit(0, "Save the mapping.").model_copy(update={"standing": "persisting"})
+    (found,) = actions(seen)
+    assert found.figures == "1 difference; it has been open since 22 May 2023."
+
+
 def test_a_shared_command_is_shown_once() -> None:
     """A command that fixes several differences, such as a redrive of a queue, is shown once."""
     retry = "prisoner-to-nomis dlq retry visit"
