@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _PARAMETER = re.compile(r"\{[^}]*\}")
 _MONTH = re.compile(r"\d{4}-\d{2}(?=-\d{2})")
 #: The month of a document that does not say when it was made. Such a document counts as current.
@@ -90,25 +91,26 @@ class Document:
         found = _MONTH.search(self.version)
         #: The month in which the service was built, which is part of its version.
         self.month = _TODAY if found is None else found[0]
+        #: By method and path. The parameters that a path gives for all its methods come before those of the method.
         self._operations = {
-            (method.upper(), anonymous(path)): operation
-            for path, operations in raw["paths"].items()
-            for method, operation in operations.items()
+            (method.upper(), path): {**item[method], "parameters": [*_parameters(item), *_parameters(item[method])]}
+            for path, item in raw["paths"].items()
+            for method in item
+            if method in _METHODS
         }
+        self._by_form = {(method, anonymous(path)): raw for (method, path), raw in self._operations.items()}
 
     def find(self, method: str, path: str) -> Published | None:
         """The operation with `method` and `path`, or None if there is no such operation.
 
         The names of the parameters in the path are ignored.
         """
-        raw = self._operations.get((method, anonymous(path)))
+        raw = self._by_form.get((method, anonymous(path)))
         return None if raw is None else self._published(raw)
 
     def all(self) -> Iterator[tuple[str, str]]:
         """The method and path of every operation."""
-        for path, operations in self._raw["paths"].items():
-            for method in operations:
-                yield method.upper(), path
+        yield from self._operations
 
     def schema(self, raw: Mapping[str, Any]) -> Schema:
         """The schema `raw` with its references resolved. It is nullable if `raw` allows null, in whatever notation."""
@@ -150,7 +152,7 @@ class Document:
 
     def _published(self, raw: Mapping[str, Any]) -> Published:
         query: dict[str, Parameter] = {}
-        for each in map(self._parameter, raw.get("parameters", ())):
+        for each in map(self._parameter, _parameters(raw)):
             if each.get("in") == "query":
                 query |= self._query(each)
         responses = raw.get("responses", {})
@@ -188,6 +190,10 @@ class Document:
 def anonymous(path: str) -> str:
     """`path` without the names of its parameters, so that paths that differ only in these names are equal."""
     return _PARAMETER.sub("{}", path.rstrip("/"))
+
+
+def _parameters(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(raw.get("parameters", ()))
 
 
 def _merged(parts: list[Mapping[str, Any]]) -> dict[str, Any]:

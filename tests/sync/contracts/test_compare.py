@@ -266,6 +266,20 @@ def test_page_limits_and_renamed_parameters_are_notes() -> None:
     assert found(as_list, document) == [("error", "type", "")]
 
 
+def test_parameters_may_stand_beside_the_methods_of_a_path() -> None:
+    """Parameters that a document gives once for all methods of a path count for each method, and are not a method."""
+    item = "paths>/things/{id}"
+    shared = [
+        {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
+        {"name": "full", "in": "query", "required": True, "schema": {"type": "boolean"}},
+    ]
+    once = changed((f"{item}>parameters", shared), (f"{item}>summary", "Things"), (f"{READ}>parameters", None))
+    assert sorted(once.all()) == [("GET", "/things/{id}"), ("PUT", "/things/{id}")]
+    assert found(GET, once) == found(GET, changed((f"{READ}>parameters", shared)))
+    overridden = changed((f"{item}>parameters", shared))
+    assert found(GET, overridden) == []
+
+
 class Row(TypedDict, total=False):
     """A record that a caller parses without a declared type."""
 
