@@ -29,8 +29,8 @@ _CLOCK_MARGIN = timedelta(minutes=65)
 class Prepared:
     """A create request that is ready to be sent.
 
-    request: the body for NOMIS and the ids of the record. This is all that another process needs to call `create` and
-    `locate`. leases: the keys of further leases to hold during the create, such as that of the booking.
+    request: the body for NOMIS and other values, such as ids. Another process needs nothing else to call `create` and
+    `locate`. leases: the keys of further leases to hold during the create, such as the lease of the booking.
     """
 
     request: Json
@@ -42,7 +42,7 @@ class Creation(ABC):
 
     name: the noun in telemetry names and in the database, such as `visit`. queue: the queue id.
     event_id: the field of the event's additional information that has the DPS id.
-    mappings: the mappings of the records in the mapping service. numeric_ids: whether DPS ids are numbers.
+    mappings: how the mapping service maps these records. numeric_ids: whether DPS ids are numbers.
     retry_success: the telemetry event for a successful mapping retry. severity: how serious a mapping conflict is.
     may_be_ignored: whether some events are ignored, and tracked as `<name>-create-ignored`.
 
@@ -88,16 +88,16 @@ class Creation(ABC):
         """The NOMIS ids of each record that the request may have created, for use after an unknown outcome.
 
         `since` is the time when the intent was recorded. Returns None if no endpoint can show such records. The result
-        may include records that belong to a different DPS record, since the protocol ignores those.
+        may include the ids of records that belong to a different DPS record, since the protocol ignores those.
         """
 
     def subject(self, request: Json) -> str | None:  # noqa: ARG002 - for subclasses
-        """The prisoner or booking whose records may look alike to `locate`; None if no records look alike."""
+        """The prisoner or booking whose records may look alike to `locate`; None if no records can look alike."""
         return None
 
     @abstractmethod
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
-        """The mapping between the two records in the form that it has in a retry message, including null fields."""
+        """The mapping of a DPS record, in the form that a mapping has in a retry message, including null fields."""
 
     def is_mapped_to_another(self, nomis_ids: Json, dps_id: str, services: Services) -> bool:
         """Whether the NOMIS record is mapped to a DPS record other than `dps_id`."""
@@ -114,7 +114,10 @@ class Creation(ABC):
         return self.ids_in(one) == self.ids_in(other)
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:  # noqa: ARG002 - for subclasses
-        """The existing mapping that conflicts with `mapping`, or None. Called if the service responded with 400."""
+        """The existing mapping that conflicts with `mapping`, or None.
+
+        Called only if the mapping service refuses `mapping` with 400.
+        """
         return None
 
     def retry_dps_id(self, retry: MappingRetry) -> str:
@@ -137,7 +140,7 @@ class Creation(ABC):
 def creation_lease(name: str, dps_id: str) -> str:
     """The key of the lease for creating a DPS record in NOMIS; `name` is the name of the `Creation`.
 
-    The deletion of the record holds the same lease, so that the two never overlap.
+    The same lease is held while the record is deleted, so that creation and deletion never overlap.
     """
     return f"create:{name}:{dps_id}"
 

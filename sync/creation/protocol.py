@@ -1,7 +1,7 @@
 """The creation protocol, by which every event that creates a record in NOMIS does so exactly once.
 
 The steps are: take the lease of the DPS record, look up its mapping, record the intent, create the record in NOMIS,
-record the NOMIS ids, and save the mapping. The database shows how far a creation has come (its state), so the next
+record the NOMIS ids, and save the mapping. The database shows how far a creation has got (its state), so the next
 delivery can continue from the point at which a process died:
 
 | the process died …                                  | mapping | state    | NOMIS    | next delivery              |
@@ -9,7 +9,7 @@ delivery can continue from the point at which a process died:
 | before the intent                                   | no      | none     | nothing  | creates                    |
 | after the intent, before NOMIS has the write        | no      | intended | nothing  | waits, searches, creates   |
 | after NOMIS has the write, before its response      | no      | intended | a record | searches, finds, maps it   |
-| … where no read exists (courses)                    | no      | intended | a record | asks a person to decide    |
+| … if no endpoint shows the record (courses)         | no      | intended | a record | asks a person to decide    |
 | after the response, before it is recorded           | no      | intended | a record | as in the two rows above   |
 | after it is recorded, before the mapping is saved   | no      | created  | a record | maps it                    |
 | after the mapping is saved, before the response     | ours    | created  | a record | success, as usual          |
@@ -46,7 +46,7 @@ _ONCE_THERE = frozenset({CreationState.MAPPED, CreationState.DELETED})
 
 
 class _NotFound(Enum):
-    """Why the NOMIS record of an intent is not known."""
+    """Why no NOMIS record is known for an intent."""
 
     #: NOMIS does not have the record.
     ABSENT = "absent"
@@ -65,11 +65,11 @@ class CreateUnderWay(LeaseBusy):
 class CreationProtocol:
     """Creates records in NOMIS exactly once. Safe to share between threads.
 
-    send_retry: takes a queue id and a message body, puts the body on the main queue, and returns the SQS message id.
-    call_seconds: the longest time from the intent of a create to the end of its call. grace_seconds: how long a create
-    may still be under way in NOMIS after the last update of its intent. A process that died leaves no update. So,
-    unless NOMIS has responded, the grace period begins no earlier than `call_seconds` after the intent. A search that
-    finds no record counts only if it began after the grace period.
+    send_retry: takes a queue id and a message body, puts the body on the main queue with that id, and returns the SQS
+    message id. call_seconds: the longest time from the intent of a create to the end of its call. grace_seconds: how
+    long a create may still be under way in NOMIS after the last update of its intent. A process that dies does not
+    update the intent. So, unless NOMIS has responded, the grace period begins no earlier than `call_seconds` after the
+    intent. A search that finds no record counts only if it began after the grace period.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class CreationProtocol:
     def create(self, creation: Creation, event: DomainEvent, context: HandlerContext) -> Outcome:
         """Handles an event that creates a record. `context` must already have the properties of `creation.start`.
 
-        Raises `LeaseBusy` if the record is being handled elsewhere, and every other error of the attempt. The message
-        may be delivered again after any error, and after a crash at any point.
+        Raises `LeaseBusy` if the record is being handled elsewhere, and any other error that occurs. It is safe to
+        deliver the message again after any error, and after a crash at any point.
         """
         dps_id = creation.dps_id(event)
         if creation.is_ignored(event):
@@ -113,7 +113,7 @@ class CreationProtocol:
             return self._resolve_unknown_outcome(creation, event, record, context)
 
     def retry_mapping(self, creation: Creation, retry: MappingRetry, context: HandlerContext) -> Outcome:
-        """Handles a mapping retry, which only saves the mapping. A conflict is an outcome; every error is raised."""
+        """Handles a mapping retry, which only saves the mapping. Returns a conflict as an outcome; raises any error."""
         dps_id = creation.retry_dps_id(retry)
         mapping = creation.retry_mapping(retry)
         properties = creation.retry_properties(retry)
@@ -141,7 +141,7 @@ class CreationProtocol:
         This is for a DPS record that has no mapping and that this program has never tried to create in NOMIS. `made_at`
         is when DPS created the record.
 
-        Raises `LeaseBusy`, and every error that occurs while the DPS record is read.
+        Raises `LeaseBusy`, and any error that occurs while the DPS record is read.
         """
         dps_id = creation.dps_id(event)
         with self._leases.held(creation_lease(creation.name, dps_id)):
@@ -189,7 +189,7 @@ class CreationProtocol:
         return self._save_mapping(creation, dps_id, mapping, context)
 
     def _save_mapping(self, creation: Creation, dps_id: str, mapping: Json, context: HandlerContext) -> Outcome:
-        """Saves the mapping of a record that NOMIS has. If this fails, sends a mapping retry, which saves it later."""
+        """Saves the mapping of a record that NOMIS has. If this fails, sends a mapping retry, to save it later."""
         context.step("save mapping")
         failed = f"{creation.name}-mapping-create-failed"
         properties = {**text_properties(context.properties), **text_properties(mapping)}
@@ -238,7 +238,7 @@ class CreationProtocol:
     ) -> Outcome:
         """Searches NOMIS for the record after an unknown outcome, or if its mapping has disappeared.
 
-        Saves the mapping of a record that is found, and creates a record that NOMIS certainly does not have. Otherwise
+        Saves the mapping if the record is found, and creates the record if NOMIS certainly does not have it. Otherwise,
         a person has to decide.
         """
         with self._located(creation, record, context) as match:
@@ -257,11 +257,11 @@ class CreationProtocol:
     def _located(
         self, creation: Creation, record: CreationRecord, context: HandlerContext
     ) -> Iterator[Json | _NotFound]:
-        """Yields the mapping of an intent's NOMIS record, or why that record is not known.
+        """Yields the mapping of an intent's NOMIS record, or the reason why no such record is known.
 
-        Searches NOMIS for the record if necessary. Records of one subject may look alike. So unknown outcomes of a
-        subject are resolved one at a time, after its other creates have ended. Otherwise two DPS records could get the
-        same NOMIS record.
+        Searches NOMIS for the record if necessary. Records of one subject may look alike. So the unknown outcomes for a
+        subject are resolved one at a time, after the other creates for this subject have ended. Otherwise, two DPS
+        records could get the same NOMIS record.
         """
         if record.mapping is not None and record.state is CreationState.CREATED:
             yield record.mapping
@@ -273,11 +273,11 @@ class CreationProtocol:
             yield self._locate(creation, record, context)
 
     def _locate(self, creation: Creation, record: CreationRecord, context: HandlerContext) -> Json | _NotFound:
-        """Searches NOMIS for the record of an intent. Returns its mapping, or why the record is not known.
+        """Searches NOMIS for the record of an intent. Returns its mapping, or the reason why no such record is known.
 
         A search takes many calls, and may miss a record that is created meanwhile. So the record counts as absent only
-        if its create had certainly ended before the search began. Raises `CreateUnderWay` if that is not certain, or if
-        another create of the same subject may have been under way during the search.
+        if its create had certainly ended before the search began. Raises `CreateUnderWay` if no record is found and
+        that is not certain, or if another create for the same subject may have been under way during the search.
         """
         began_at = clock.now()
         self._check_others_not_under_way(creation, record, began_at)
@@ -302,7 +302,7 @@ class CreationProtocol:
         return self._store.created(creation, record.dps_id, record.attempts, matches[0])
 
     def _check_others_not_under_way(self, creation: Creation, record: CreationRecord, moment: datetime) -> None:
-        """Raises `CreateUnderWay` if another create of the record's subject may have been under way at `moment`."""
+        """Raises `CreateUnderWay` if another create for the record's subject may have been under way at `moment`."""
         for intent in self._store.concurrent_intents(creation, record):
             self._check_not_under_way(creation, intent, moment)
 

@@ -43,9 +43,9 @@ _MARK_DUPLICATE = update(creations).where(OF_DPS_RECORD).values(state=CreationSt
 
 
 class CreationStore:
-    """Records the steps of creations. Safe to share between threads; the caller holds the lease of the DPS record.
+    """Records the steps of creations. Safe to share between threads; the caller must hold the lease of the DPS record.
 
-    A step has the number of its attempt, and changes nothing if a later attempt has begun. If the database is
+    A step that is given the number of its attempt changes nothing if a later attempt has begun. If the database is
     unavailable after a call to NOMIS, the result is kept in memory and written before the record is next read.
     """
 
@@ -159,7 +159,7 @@ class CreationStore:
             )
 
     def request_has_ended(self, record: CreationRecord) -> bool:
-        """Whether the service responded to the last create, so that the request is no longer under way.
+        """Whether NOMIS itself has responded to the last create, which means that the request is no longer under way.
 
         Only the process that sent the request knows this.
         """
@@ -171,7 +171,7 @@ class CreationStore:
         Raises `LeaseBusy` if a process that had lost its lease has meanwhile recorded a different outcome.
         """
         with self._database.begin() as connection:
-            _refuse(connection, creation, record.dps_id, record.attempts, "NOMIS does not have it")
+            _refuse(connection, creation, record.dps_id, record.attempts, "NOMIS does not have the record")
             changed = find_record(connection, creation.name, record.dps_id)
         if changed is None or changed.state is not CreationState.REFUSED:
             raise LeaseBusy(creation_lease(creation.name, record.dps_id))
@@ -217,7 +217,7 @@ class CreationStore:
     ) -> None:
         """Records that the mapping was refused. Also records a finding, about which one alert is sent.
 
-        failed: the telemetry event about the failed attempt to save the mapping, or None if it is not tracked.
+        failed: the telemetry event about the failed attempt to save the mapping, or None if there is none to track.
         """
         event_name, key = duplicate_event(creation), duplicate_key(creation, mapping)
         both = {**properties, **conflict.properties()}
@@ -235,7 +235,6 @@ class CreationStore:
         """Records that no look-up can show whether NOMIS has the record.
 
         Also records a finding, about which one alert is sent.
-
         """
         event_name, text = f"{creation.name}-create-ambiguous", text_properties(properties)
         values = {"state": CreationState.AMBIGUOUS, "note": record.note or "no response was recorded"}
@@ -271,7 +270,7 @@ def duplicate_event(creation: Creation) -> str:
 
 
 def duplicate_key(creation: Creation, mapping: Json) -> str:
-    """The key of a finding about a duplicate; `mapping` is the mapping that the service refuses."""
+    """The key of a finding about a duplicate; `mapping` is the mapping that the mapping service refused."""
     ids = ",".join(f"{name}={value}" for name, value in sorted(creation.ids_in(mapping).items()))
     return f"duplicate:{creation.name}:{ids}"
 
@@ -289,7 +288,7 @@ def _change(
     values: Mapping[str, Any],
     statement: Update = _CHANGE_INTENT,
 ) -> None:
-    """Changes the record if it still has the number `attempt` and a state that `statement` allows."""
+    """Changes the record if `attempt` is still its last attempt and `statement` allows its state."""
     given = {"the_domain": creation.name, "the_dps_id": dps_id, "the_attempt": attempt}
     connection.execute(statement, {**values, **given, "updated_at": now()})
 

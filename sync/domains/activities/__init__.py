@@ -2,13 +2,13 @@
 
 What is special about them:
 
-- A schedule becomes a course activity. NOMIS has no endpoint that reads course activities, so if the outcome of a
+- A schedule becomes a course activity in NOMIS. No endpoint of NOMIS reads course activities, so if the outcome of a
   creation is unknown, a person resolves it.
 - Allocations (`allocations`) and attendances (`attendances`) have no mappings: NOMIS finds a row by its booking and
   course activity and, for an attendance, its session.
 - NOMIS does not prevent concurrent calls from creating two rows where only one is allowed. So each call for a booking
   and a course activity is made under a lease, and if NOMIS has two rows anyway, this becomes a finding.
-- The message of an attendance waits until the allocation is in NOMIS.
+- The message about an attendance waits until NOMIS has the prisoner's allocation to the activity.
 - `counts` reads the numbers of allocations and attendances that the reconciliations compare.
 """
 

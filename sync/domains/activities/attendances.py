@@ -26,7 +26,7 @@ from sync.upstream.operation import MappedValues
 
 @dataclass(frozen=True, slots=True)
 class AttendanceOutcome:
-    """An outcome in NOMIS (a code of the domain `PS_PA_OC`), and the kind of absence that it means."""
+    """An outcome in NOMIS (a code of the reference domain `PS_PA_OC`), and the kind of absence that it means."""
 
     code: str | None
     unexcused: bool = False
@@ -93,7 +93,7 @@ def bonus_pay(bonus_amount: int | None) -> Decimal | None:
     """The bonus in the form that NOMIS receives: the publisher's number, unchanged, with three decimal places.
 
     The publisher documents pence, and NOMIS documents pounds, but the number has always been sent without conversion.
-    Before this changes, the owners of both services must decide which unit is right.
+    Before this is changed, the owners of both services must decide which unit is right.
     """
     return None if bonus_amount is None else Decimal(bonus_amount).quantize(Decimal("0.001"), ROUND_HALF_UP)
 
@@ -191,7 +191,7 @@ def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) 
 
     Newer versions of NOMIS give an error code if the attendance has been paid, or if the prisoner has moved and the
     allocation has ended. It is normal for NOMIS to refuse a paid attendance on the day of the session. On any other
-    day, such a refusal raises `NeverAccepted`, since a retry does not help.
+    day, such a refusal raises `NeverAccepted`, since a retry would not help.
     """
     if not error.from_service or error.error_code not in (_PAID, _MOVED_ON):
         raise error
@@ -213,7 +213,7 @@ def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) 
 
 
 def _statements(key: Mapping[str, str]) -> tuple[str, ...]:
-    """The SQL that shows the attendances of a booking at a session, both identified by `key`."""
+    """The SQL that shows a booking's attendances at a session; `key` identifies the booking and the session."""
     session = {
         "CRS_ACTY_ID": nomis_sql.number(key["nomisCourseActivityId"]),
         "OFFENDER_BOOK_ID": nomis_sql.number(key["bookingId"]),

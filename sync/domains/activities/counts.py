@@ -1,7 +1,7 @@
-"""Reads the numbers of current allocations and paid attendances by booking, from NOMIS and the activities API.
+"""Reads the numbers of each booking's current allocations and paid attendances, from NOMIS and the activities API.
 
 Each function makes one call for one prison; the response is not split into pages. The endpoints have existed since
-October 2023, except the one for suspended allocations in DPS, which has existed since May 2025.
+October 2023, except the DPS endpoint for suspended allocations, which has existed since May 2025.
 """
 
 from collections.abc import Mapping

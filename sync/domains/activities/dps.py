@@ -35,7 +35,7 @@ class PayBand(Response):
 
 
 class Pay(Response):
-    """A pay line; `rate` is in pence per session, and None for piece work."""
+    """A pay line; `rate` is the pay in pence per session, or None for piece work."""
 
     incentive_nomis_code: str
     prison_pay_band: PayBand
@@ -168,7 +168,7 @@ class _Row(Response):
     prisoner_number: Any = None
 
     def may_follow(self, allocation: Allocation) -> bool:
-        """Whether this row is, or may be, an allocation of the same booking that was made after `allocation`."""
+        """Whether this row is, or may be, an allocation that was made after `allocation` for the same booking."""
         if isinstance(self.id, int) and self.id <= allocation.id:
             return False
         if self.booking_id is not None:
@@ -268,7 +268,7 @@ def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
 
 
 def later_allocations(activities: ServiceClient, allocation: Allocation) -> tuple[Allocation, ...]:
-    """The allocations of the same booking to the same schedule that were made after `allocation`.
+    """The allocations that were made after `allocation` for the same booking and schedule.
 
     Of all other rows, only the ids are read, so it does no harm if the rest of such a row is malformed. Empty for an
     unknown schedule. Raises `UpstreamError`.
