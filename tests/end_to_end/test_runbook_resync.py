@@ -290,7 +290,7 @@ def test_a_record_deleted_in_dps_is_deleted_after_confirmation(app: App, sandbox
     sandbox.drop(kind, event.dps_id)
     no = app.run("resync", kind, event.dps_id, answer="n\n")
     assert (no.code, len(sandbox.nomis(kind)), f"This will delete {kind} {event.dps_id}" in no.out) == (1, 1, True)
-    assert "delete: it is deleted in DPS" in app.run_ok("resync", kind, event.dps_id, answer="y\n")
+    assert "delete: it has been deleted in DPS" in app.run_ok("resync", kind, event.dps_id, answer="y\n")
     assert (sandbox.nomis(kind), sandbox.mappings(MAPPED[kind][2])) == ([], [])
     event.publish()
     app.drain_out(event.queue)

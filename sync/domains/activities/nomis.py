@@ -11,7 +11,7 @@ from sync.upstream.transport import ServiceClient
 
 
 class PayRate(Body):
-    """The pay for half a day at an incentive level and pay band, in pounds."""
+    """The pay in pounds for half a day, at one incentive level and in one pay band."""
 
     incentive_level: str
     pay_band: str
@@ -19,7 +19,7 @@ class PayRate(Body):
 
 
 class CourseSchedule(Body):
-    """One dated session; times are `HH:mm`."""
+    """A session on one date; times have the form `HH:mm`."""
 
     date: date
     start_time: str
@@ -42,7 +42,7 @@ class ScheduleRule(Body):
 
 
 class UpdateActivity(Body):
-    """The parts of a course activity that may change."""
+    """The parts of a course activity that can be changed."""
 
     start_date: date
     end_date: date | None
@@ -68,7 +68,7 @@ class CreateActivity(UpdateActivity):
 class UpsertAllocation(Body):
     """A booking's place on a course activity. NOMIS uses the start date only for a new allocation.
 
-    An allocation without a pay band is unpaid, which NOMIS does not accept for every activity.
+    An allocation without a pay band is unpaid. NOMIS refuses unpaid allocations to some activities.
     """
 
     booking_id: int
@@ -82,7 +82,7 @@ class UpsertAllocation(Body):
 
 
 class AttendanceSession(Body):
-    """Identifies a session of a course activity; times are `HH:mm`."""
+    """Identifies a session within a course activity; times have the form `HH:mm`."""
 
     schedule_date: date
     start_time: str
@@ -114,7 +114,7 @@ class ScheduleUpdated(Response):
 
 
 class AllocationUpserted(Response):
-    """The id of the allocation, and whether it was created rather than changed."""
+    """The id of the allocation, and whether the allocation was created rather than changed."""
 
     offender_program_reference_id: RecordNumber
     created: bool
@@ -129,7 +129,7 @@ class AttendanceUpserted(Response):
 
 
 class AttendanceStatus(Response):
-    """The status of an attendance: a code of the domain `EVENT_STS`."""
+    """The status of an attendance: a code of the reference domain `EVENT_STS`."""
 
     event_status: str
 
@@ -204,17 +204,20 @@ def delete_activity(nomis: ServiceClient, course_activity_id: int) -> None:
 
 
 def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseSchedule) -> int:
-    """Cancels a session or schedules it again. Returns the id of the session."""
+    """Cancels a session, or reinstates a cancelled one. Returns the id of the session."""
     return UPDATE_SCHEDULE.call(nomis, course_activity_id, body=body).course_schedule_id
 
 
 def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
-    """Creates or changes a booking's allocation. If concurrent calls create two rows, every later change fails."""
+    """Creates or changes a booking's allocation to a course activity.
+
+    If concurrent calls create two rows for the allocation, every later call fails.
+    """
     return UPSERT_ALLOCATION.call(nomis, course_activity_id, body=body)
 
 
 def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
-    """Deletes an allocation and its attendances, for repairs; an unknown id is ignored."""
+    """Deletes an allocation and its attendances, as a repair; an unknown id is ignored."""
     DELETE_ALLOCATION.call(nomis, allocation_id)
 
 
@@ -229,10 +232,13 @@ def attendance_status(
 def upsert_attendance(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, body: UpsertAttendance
 ) -> AttendanceUpserted:
-    """Creates or changes a booking's attendance. If concurrent calls create two rows, every later change fails."""
+    """Creates or changes a booking's attendance at a session.
+
+    If concurrent calls create two rows for the attendance, every later call fails.
+    """
     return UPSERT_ATTENDANCE.call(nomis, course_activity_id, booking_id, body=body)
 
 
 def delete_attendance(nomis: ServiceClient, event_id: int) -> None:
-    """Deletes an attendance, for repairs; an unknown id is ignored."""
+    """Deletes an attendance, as a repair; an unknown id is ignored."""
     DELETE_ATTENDANCE.call(nomis, event_id)

@@ -1,4 +1,4 @@
-"""Repairs of activities.
+"""How course activities in NOMIS are repaired, and how DPS records are written to NOMIS again.
 
 NOMIS has an endpoint that reads the status of an attendance, but none that reads a course activity or an allocation.
 """
@@ -68,7 +68,7 @@ class ActivityRepair(RemovingRepair):
         return f"a course activity with code {body['code']} at {body['prisonId']}, from {body['startDate']}"
 
     def search_sql(self, request: Mapping[str, Any]) -> str:
-        """The SQL that finds the prison's course activities that have the id of the schedule as their code."""
+        """The SQL that finds course activities by the code (the id of the schedule) and the prison in the request."""
         body = request["body"]
         conditions = {"CODE": nomis_sql.code(body["code"]), "AGY_LOC_ID": nomis_sql.code(body["prisonId"])}
         return nomis_sql.select("COURSE_ACTIVITIES", "CRS_ACTY_ID", conditions)
@@ -79,7 +79,7 @@ class ActivityRepair(RemovingRepair):
 
 
 class ActivityResync(Resync):
-    """Creates or changes the course activity of a schedule, with its sessions."""
+    """Creates or changes a schedule's course activity, including the sessions."""
 
     kind = "activity"
     creation = CREATION
@@ -88,7 +88,8 @@ class ActivityResync(Resync):
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
         """Reads the schedule and its mapping.
 
-        If there is a mapping, the plan is to amend the course activity, otherwise to create one.
+        The plan amends the course activity if there is a mapping, and otherwise creates one. It writes nothing if DPS
+        does not have the schedule.
         """
         api = services[UpstreamName.ACTIVITIES]
         schedule = read_if_there(lambda: activities_api.schedule(api, int(dps_id)))
@@ -125,7 +126,7 @@ class ActivityResync(Resync):
 
 
 class AllocationResync(Resync):
-    """Writes an allocation to the course activity of its schedule."""
+    """Writes a DPS allocation to NOMIS, for the course activity of its schedule."""
 
     kind = "allocation"
     creation = CREATION
@@ -133,7 +134,10 @@ class AllocationResync(Resync):
     tracked = "activity-allocation-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the allocation and the mapping of its schedule. NOMIS decides whether to create or update the row."""
+        """Reads the allocation and the mapping of its schedule.
+
+        NOMIS itself decides whether to create or update its allocation.
+        """
         api = services[UpstreamName.ACTIVITIES]
         allocation = read_if_there(lambda: activities_api.allocation(api, int(dps_id)))
         properties = {"dpsAllocationId": dps_id}
@@ -153,7 +157,7 @@ class AllocationResync(Resync):
 
 
 class AttendanceResync(Resync):
-    """Writes an attendance to its session of a course activity."""
+    """Writes a DPS attendance to NOMIS, for its session of a course activity."""
 
     kind = "attendance"
     creation = CREATION
@@ -191,7 +195,7 @@ class AttendanceResync(Resync):
 def _plan_gone(noun: str, properties: Mapping[str, object]) -> ResyncPlan:
     """The plan for an allocation or attendance that DPS does not have.
 
-    Nothing is written: no event deletes its NOMIS record, and only DPS knows which record that is.
+    Nothing is written: no event deletes the NOMIS record, and without the DPS record it is not known which one that is.
     """
     (dps_id,) = properties.values()
     return ResyncPlan(

@@ -32,15 +32,15 @@ def course_description(summary: str) -> str:
 
 
 def pay_rate(pay: Pay) -> PayRate:
-    """The NOMIS pay rate for a pay line, in pounds. Raises `RuleError` for piece work, which has no rate."""
+    """The NOMIS pay rate in pounds for a pay line. Raises `RuleError` for piece work, which has no rate."""
     band = str(pay.prison_pay_band.nomis_pay_band)
     if pay.rate is None:
-        raise RuleError(f"the pay line of level {pay.incentive_nomis_code} and band {band} has no rate (piece work)")
+        raise RuleError(f"the pay line for level {pay.incentive_nomis_code} and band {band} has no rate (piece work)")
     return PayRate(incentive_level=pay.incentive_nomis_code, pay_band=band, rate=Decimal(pay.rate) / 100)
 
 
 def _course_session(instance: Instance) -> CourseSchedule:
-    """The NOMIS session for a dated session of a schedule."""
+    """The NOMIS session for one session of a DPS schedule."""
     return CourseSchedule(
         date=instance.date,
         start_time=with_minutes(instance.start_time),
@@ -84,7 +84,7 @@ def _amended_course(schedule: Schedule, activity: Activity) -> UpdateActivity:
 
 
 def new_course(schedule: Schedule, activity: Activity) -> CreateActivity:
-    """The new NOMIS course for a schedule. The dates and the minimum level are those of the activity."""
+    """The new NOMIS course for a schedule. The dates and the minimum incentive level are those of the activity."""
     amended = dict(_amended_course(schedule, activity))
     of_activity = {
         "code": str(schedule.id),
@@ -130,7 +130,7 @@ class ActivityCreation(Creation):
         return {"dpsActivityScheduleId": self.dps_id(event)}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Reads the schedule and its activity, and makes the request for one course activity from both."""
+        """Reads the schedule and its activity, and combines them in the request for a course activity."""
         schedule = _read_schedule(event, context)
         context.bind(description=schedule.description)
         activity = _read_activity(schedule, context)
@@ -156,7 +156,7 @@ class ActivityCreation(Creation):
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
         """A mapping that differs from `mapping` but has one of its ids, or None.
 
-        This method is needed because the service responds with 400, not 409, to a second mapping of an activity.
+        This method is needed because the mapping service responds to an activity's second mapping with 400, not 409.
         """
         existing = MAPPINGS.find(services.mapping, mapping["activityScheduleId"])
         if existing is None:

@@ -2,8 +2,8 @@
 
 What is special about them:
 
-- NOMIS has two families of adjustments: to sentences and to key dates. Their ids overlap, so an id identifies an
-  adjustment only together with its family.
+- In NOMIS, the two kinds are separate families. Their ids overlap, so an id identifies an adjustment only together with
+  its family.
 - Events with the source NOMIS are ignored, since NOMIS already has the adjustment.
 - If NOMIS has two equal adjustments, both count, so a duplicate makes the release date wrong.
 - If DPS deletes an adjustment, the NOMIS adjustment and its mapping are deleted too.

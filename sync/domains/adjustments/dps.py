@@ -32,9 +32,9 @@ class Adjustment(Response):
 class PersonAdjustment(Response):
     """An adjustment in the list of a prisoner's adjustments.
 
-    adjustment_type: the name of the type, as the service shows it to people. effective_days: the number of days that
-    count in the end, or None if the service does not say. Versions of the service that date from 2023 nest all fields
-    except the id one level deeper.
+    adjustment_type: the name of the type, as the service displays it. effective_days: the number of days that take
+    effect, or None if the service does not say. The 2023 versions of the service nest all fields except the id one
+    level deeper.
     """
 
     id: str
@@ -48,7 +48,7 @@ class PersonAdjustment(Response):
 
     @property
     def changed_at(self) -> datetime | None:
-        """The time of the last change, or else of the creation, in London time; None if the service does not say."""
+        """The time of the last change, or else of the creation, in London time; None if the service gives neither."""
         return self.last_updated_date or self.created_date
 
     @model_validator(mode="before")
@@ -93,10 +93,10 @@ def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
 
 
 def person_adjustments(adjustments: ServiceClient, offender_no: str) -> tuple[PersonAdjustment, ...]:
-    """The active adjustments in a prisoner's current period of custody.
+    """The active adjustments for a prisoner's current period of custody.
 
-    Versions of the service that date from 2023 list all adjustments of the prisoner. The result is empty for a prisoner
-    who is unknown to the service (404) or is not serving a sentence (422). Raises `UpstreamError`.
+    The 2023 versions of the service list all adjustments of the prisoner. The result is empty for a prisoner who is
+    unknown to the service (404) or is not serving a sentence (422). Raises `UpstreamError`.
     """
     try:
         return PERSON_ADJUSTMENTS.call(adjustments, query={"person": offender_no})

@@ -45,7 +45,7 @@ class ChangedAdjustment(AdjustmentBody):
 
 
 class AdjustmentCreated(Response):
-    """The id of a new adjustment, which is unique only within its family."""
+    """The id of a new adjustment. Ids are unique only within a family."""
 
     id: RecordNumber
 
@@ -75,7 +75,7 @@ class NomisAdjustment(Response):
 class BookingAdjustment(Response):
     """An adjustment in the list of a booking's adjustments.
 
-    prison_id: the prison where the prisoner is now, or `OUT` after a release.
+    prison_id: the prison where the prisoner is now, or `OUT` if the prisoner has been released.
     """
 
     id: RecordNumber
@@ -205,7 +205,7 @@ def booking_adjustments(nomis: ServiceClient, booking_id: int, *, active_only: b
 
 
 def adjustment_ids(nomis: ServiceClient, category: Category, created_from: date) -> Iterator[int]:
-    """The ids of the family's adjustments that were created on `created_from` or later."""
+    """The ids of the adjustments of the family `category` that were created on `created_from` or later."""
     return (number for family, number in created_adjustments(nomis, created_from) if family == category)
 
 

@@ -64,7 +64,7 @@ class AdjustmentRepair(RemovingRepair):
         nomis_adjustments.delete_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
 
     def objections(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """A warning if NOMIS hides the adjustment, which means that NOMIS itself created it."""
+        """An objection if NOMIS hides the adjustment from users, since NOMIS itself created it."""
         if record.get("hidden") == "yes":
             yield f"adjustment {ids.nomis_text} was created by NOMIS itself: investigate"
 
@@ -117,9 +117,10 @@ class AdjustmentResync(Resync):
     tracked = "to-nomis-synch-adjustment-repair"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the adjustment on both sides.
+        """Reads the adjustment in DPS and in NOMIS.
 
-        The plan creates or updates it in NOMIS, or deletes it there if DPS has deleted it.
+        The plan creates or updates it in NOMIS, or deletes it there if DPS has deleted it. If DPS does not have the
+        adjustment and there is no mapping either, nothing is written.
         """
         api = services[UpstreamName.SENTENCE_ADJUSTMENTS]
         adjustment = read_if_there(lambda: adjustments_api.adjustment(api, dps_id))
@@ -148,9 +149,10 @@ class AdjustmentResync(Resync):
 
 
 def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
-    """A sentence that says why NOMIS may already have the adjustment.
+    """A sentence that says why NOMIS may already have the adjustment, or None if nothing suggests that it does.
 
-    A user or another program may have created it in NOMIS. None if NOMIS lists no equal adjustment without a mapping.
+    If a user or another program created the adjustment in NOMIS, NOMIS has an equal one that is not mapped. If NOMIS
+    does not list adjustments, the sentence says that the program could not check this.
     """
     booking_id = adjustment.booking_id
     try:
@@ -179,7 +181,9 @@ def _plan_gone(plan: "partial[ResyncPlan]", ids: MappingIds | None, deleted: Dom
     if ids is None:
         objection = "the adjustments API does not have this adjustment, and there is no mapping for it: check the id"
         return plan(effect=Effect.NOTHING, because="the adjustments API does not have it", objection=objection)
-    because = "it is deleted in DPS, so the NOMIS adjustment and its mapping are deleted; a release date may change"
+    because = (
+        "it has been deleted in DPS, so the NOMIS adjustment and its mapping are deleted; a release date may change"
+    )
     return plan(effect=Effect.DELETE, because=because, events=(deleted,))
 
 

@@ -165,7 +165,7 @@ def _plan_gone(plan: "partial[ResyncPlan]", dps_id: str, ids: MappingIds | None)
             "is that of an attendee"
         )
         return plan(effect=Effect.NOTHING, because="the activities API does not have it", objection=objection)
-    because = "it is deleted in DPS, so the NOMIS appointment and its mapping are deleted"
+    because = "it has been deleted in DPS, so the NOMIS appointment and its mapping are deleted"
     return plan(effect=Effect.DELETE, because=because, events=(_event("deleted", dps_id),))
 
 
