@@ -1,4 +1,4 @@
-"""The classes by which a domain declares its events and everything that belongs to them.
+"""The classes with which a domain declares its events and everything that belongs to them.
 
 Each domain is one package with one `DOMAIN`. The pipeline, the creation protocol and `sync.repair` use a domain only
 through its `DOMAIN`. In `sync`, only the registry and a domain's own modules import modules of that domain.
@@ -30,14 +30,14 @@ class Coalesce(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """Handles the events of one type, which change, cancel, delete or upsert a record; a repeated event does no harm.
+    """Changes, cancels, deletes or upserts a record for each event of one type; a repeated event does no harm.
 
     entity: returns the entity of an event. start: returns the telemetry properties that come from the event itself.
     apply: makes the change, and raises an error on failure. It may return the name of a telemetry event to track
     instead of `success`, such as the one for an ignored event. success, failed: the telemetry events for success and
     failure, with the properties that `apply` bound; `failed` may be None. others: the other telemetry events that
-    `apply` may return or track. rows: the kind of row that the events change, or None if NOMIS cannot hold such a row
-    twice. If it holds a row twice, it refuses every change to either row.
+    `apply` may return or track. rows: the kind of row that the events change, or None if NOMIS cannot hold two such
+    rows for one key. If it does hold two, it refuses every change to either of them.
     """
 
     event_type: str
@@ -95,7 +95,7 @@ class Domain:
 
     @property
     def upstreams(self) -> tuple[UpstreamName, ...]:
-        """The services that are needed to handle any of the domain's messages."""
+        """The services that are needed to handle the domain's messages."""
         return UpstreamName.NOMIS, UpstreamName.MAPPING, self.publisher
 
 
@@ -108,12 +108,12 @@ def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored
     """Wraps `apply` so that an event about a record that no longer exists is ignored instead of failing.
 
     The event is ignored if `apply` fails with a 404, DPS does not have the record of the event, and the mapping service
-    does not have its mapping. The properties `dps-error` and `mapping-error` then hold the two responses, and the
-    telemetry event that `ignored` names is tracked.
+    does not have the record's mapping. The properties `dps-error` and `mapping-error` then hold the two responses, and
+    the telemetry event that `ignored` names is tracked.
 
     If only the record or only the mapping is missing, the event fails. A later attempt ignores the event if both are
-    missing by then. The event also fails while a creation of the record is under way, since NOMIS may already have the
-    record.
+    missing by then. The event also fails while the creation of the record is under way, since NOMIS may already have
+    the record.
     """
 
     @functools.wraps(apply)
@@ -137,7 +137,7 @@ def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored
 
 
 def _absence(read: Callable[[], object]) -> str | None:
-    """The text of the 404 if the service does not have the record, or None if it does. Raises every other error."""
+    """The text of the 404 if the service does not have the record, or None if it does. Raises any other error."""
     try:
         read()
     except UpstreamError as error:

@@ -1,6 +1,6 @@
-"""Recognises two rows in NOMIS where only one is allowed, and finds the rows that the program's telemetry names.
+"""Recognises that NOMIS has two rows where only one is allowed, and finds those that the program's telemetry names.
 
-If two calls create such a row at the same moment, NOMIS has two rows, and refuses every later change to them.
+If two calls create such a row at the same moment, NOMIS keeps both rows, and refuses every later change to either.
 """
 
 import re
@@ -26,7 +26,7 @@ CANDIDATES = "candidateIds"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowKind:
-    """A kind of row that NOMIS should hold only once for each key, although NOMIS does not enforce this.
+    """A kind of row of which NOMIS should hold only one for each key, although NOMIS does not enforce this.
 
     domain: the word for the domain in findings. what: the word that people use for a row.
     key: the telemetry properties that identify the one row that is allowed. number, dps: the telemetry properties with
@@ -60,7 +60,7 @@ class RowKind:
 
     @property
     def key_prefix(self) -> str:
-        """The prefix of the keys for findings of this kind."""
+        """The prefix of the keys for findings about rows of this kind."""
         return f"non-unique:{self.what}:"
 
 
@@ -114,9 +114,9 @@ def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
 
 
 def free_key(connection: Connection, rows: DuplicateRows) -> str | None:
-    """The key for a new finding about `rows`, or None while such a finding is open.
+    """The key for a new finding about `rows`, or None while a finding about them is open.
 
-    The second and later findings get a number at the end of the key, since rows may be duplicated again after a repair.
+    The keys of the second and later findings end with a number, since rows may be duplicated again after a repair.
     """
     key, times = rows.finding_key, 1
     while (found := findings.find(connection, key)) is not None:
@@ -130,9 +130,9 @@ def free_key(connection: Connection, rows: DuplicateRows) -> str | None:
 def record_duplicate_rows(
     connection: Connection, key: str, kind: RowKind, properties: Mapping[str, object], rows: list[int]
 ) -> bool:
-    """Records a finding under `key`, with its alert and the numbers of the known `rows`.
+    """Records a finding under `key`, with its alert and with `rows`, the numbers of the known rows.
 
-    key: a key from `free_key`. Returns False if the key is taken.
+    key: a key from `free_key`. Returns False if the key is already taken.
     """
     stated = {**text_properties(properties), CANDIDATES: ", ".join(map(str, rows))}
     return record_finding(

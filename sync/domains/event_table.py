@@ -1,7 +1,7 @@
 """Prints a table of all event types, each with its queue, handler, telemetry events and switch.
 
 `python -m sync.domains.event_table` prints the table. `--write FILE` writes it to FILE, and `--check FILE` checks that
-FILE has the current table.
+FILE contains the current table.
 """
 
 import argparse
@@ -19,7 +19,7 @@ _HEADER = """\
 
 This page lists each event type with its queue, its handler, the telemetry events that the handler tracks, and the
 variable that switches the event off. (`FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>`, with the queue before the type, works
-too.) Telemetry events with names that end in `-failed` have the property `reason`.
+too.) Telemetry events whose names end in `-failed` have the property `reason`.
 `make docs` generates this page from the code.
 
 | event type | queue | handler | telemetry events | feature switch |
@@ -39,8 +39,8 @@ _FOOTER = """
 
 ## Events of a resync
 
-`prisoner-to-nomis resync` tracks one of these telemetry events, in addition to those of the event type whose work it
-does:
+For a record of one of these kinds, `prisoner-to-nomis resync` tracks the telemetry event in the table, in addition to
+those of the event type whose work it does:
 
 | kind | telemetry event |
 | --- | --- |
@@ -79,7 +79,7 @@ def _of_update(handler: Update) -> Iterator[str]:
 
 
 def event_table() -> str:
-    """The table of all events as a Markdown page."""
+    """The Markdown page with the table of all events."""
     resyncs = (f"| {kind} | `{resync.tracked}` |\n" for kind, (_, resync) in resync_kinds().items() if resync.tracked)
     return _HEADER + "".join(f"| {' | '.join(row)} |\n" for row in _rows()) + _FOOTER + "".join(resyncs)
 
@@ -96,11 +96,11 @@ def _rows() -> Iterator[tuple[str, ...]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the table, writes it to a file, or checks that a file has it. Returns 1 if the check fails, or else 0."""
+    """Prints the table, writes it to a file, or checks a file against it. Returns 1 if the check fails, or else 0."""
     parser = argparse.ArgumentParser(description="The table of all events.")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--write", type=Path, metavar="FILE", help="write the table to FILE")
-    group.add_argument("--check", type=Path, metavar="FILE", help="exit 1 unless FILE has the current table")
+    group.add_argument("--check", type=Path, metavar="FILE", help="exit 1 unless FILE contains the current table")
     chosen = parser.parse_args(arguments)
     table = event_table()
     if chosen.write is not None:

@@ -1,4 +1,4 @@
-"""Creates, changes and deletes adjustments in NOMIS as DPS does, unless the change came from NOMIS."""
+"""Writes adjustments to NOMIS when DPS creates, changes or deletes them, unless the change came from NOMIS."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -31,15 +31,15 @@ def _came_from_nomis(event: DomainEvent) -> bool:
 
 
 def category_of(adjustment: Adjustment) -> Category:
-    """The family of an adjustment: `SENTENCE` if it names a sentence, otherwise `KEY-DATE`."""
+    """The family of an adjustment: `SENTENCE` if the adjustment names a sentence, otherwise `KEY-DATE`."""
     return "KEY-DATE" if adjustment.sentence_sequence is None else "SENTENCE"
 
 
 def category_conflict(adjustment: Adjustment, category: Category) -> str | None:
     """Why `adjustment` must not be written to its NOMIS record, or None if it may be written.
 
-    category: the family in the mapping of the adjustment. The ids of the two families overlap, so a write to the wrong
-    family could change another prisoner's adjustment.
+    category: the family that the adjustment's mapping names. The ids of the two families overlap, so a write to the
+    wrong family could change another prisoner's adjustment.
     """
     if category_of(adjustment) == category:
         return None
@@ -49,8 +49,8 @@ def category_conflict(adjustment: Adjustment, category: Category) -> str | None:
 def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
     """The request body for the adjustment in NOMIS; `today` is the date in London.
 
-    A missing adjustment date becomes `today`. NOMIS requires a from-date for an adjustment to a key date; if it is
-    missing, the adjustment date is used.
+    A missing adjustment date becomes `today`. NOMIS requires a from-date for an adjustment to a key date, so a
+    missing from-date becomes the adjustment date.
     """
     adjustment_date = adjustment.adjustment_date or today
     from_date = adjustment.adjustment_from_date
@@ -67,7 +67,7 @@ def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
 
 
 def _changed_adjustment(adjustment: Adjustment, today: date) -> ChangedAdjustment:
-    """The body that changes an existing adjustment, which may have moved to another sentence."""
+    """The request body for a change to an adjustment, which may have moved to another sentence."""
     body = dict(nomis_adjustment(adjustment, today))
     return ChangedAdjustment(**body, sentence_sequence=adjustment.sentence_sequence)
 
@@ -181,7 +181,7 @@ class AdjustmentCreation(Creation):
         return {"nomisAdjustmentId": retry.number("nomisAdjustmentId"), "nomisAdjustmentCategory": category}
 
     def retry_mapping(self, retry: MappingRetry) -> Json:
-        """The mapping with every field that the message has."""
+        """The mapping, with every field of the message that is not null."""
         # A message that was written by hand may have a different type or label, which is kept.
         given = {name: value for name, value in retry.mapping.items() if value is not None}
         return {**super().retry_mapping(retry), **given, **self.retry_nomis_ids(retry)}

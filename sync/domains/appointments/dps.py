@@ -1,7 +1,7 @@
 """The activities API for appointments, used as a service with its own address and credentials.
 
-In 2023, an attendee was called an allocation of an occurrence, and the fields with the times of changes had other
-names. Both the old and the new form are read.
+Until September 2023, an attendee was called an allocation of an occurrence, and the fields with the times of changes
+had other names. The program reads responses with the old names and with the new ones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,8 +27,8 @@ class Attendee:
     """The appointment of one prisoner, from a search or a single read.
 
     id: the id of the appointment instance. cancelled: whether the appointment is cancelled, or None after a single
-    read, which does not show this. changed_at: when it was created, or last changed or cancelled, in London time, or
-    None if the service does not say.
+    read, which does not show this. changed_at: when the appointment was created, changed or cancelled, whichever came
+    last, in London time, or None if the service does not say.
     """
 
     id: int
@@ -185,10 +185,10 @@ def search_attendees(
 ) -> list[Attendee]:
     """The attendees of a prison's appointments from `first` to `last`, except those of deleted appointments.
 
-    prisoner_numbers: the prisoners to search for; if it is empty, all prisoners.
+    prisoner_numbers: the prisoners to search for; if there are none, all prisoners are searched for.
 
-    The service responds with 400 to a request for a whole calendar month, and to one for a prison without appointments
-    in DPS. Raises `UpstreamError`.
+    The service responds with 400 if `last` is a month or more after `first`, or if the prison does not yet use DPS for
+    its appointments. Raises `UpstreamError`.
     """
     body = _Search(start_date=first, end_date=last, prisoner_numbers=tuple(prisoner_numbers) or None)
     try:

@@ -155,7 +155,7 @@ def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | 
 
 
 def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str) -> Iterator[int]:
-    """The ids of the appointments on `event_date` (`yyyy-MM-dd`), at one prison unless `prison_id` is None."""
+    """The ids of the appointments on `event_date` (`yyyy-MM-dd`) at a prison, or at all if `prison_id` is None."""
     query = {"prisonIds": prison_id, "fromDate": event_date, "toDate": event_date}
     return (each.event_id for each in EVENT_IDS.pages(nomis, query=query))
 
@@ -163,7 +163,7 @@ def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str
 def event_id_page(nomis: ServiceClient, prison_id: str, days: tuple[date, date], number: int, size: int) -> EventIdPage:
     """Page `number` (from 0) of the ids of a prison's appointments, including cancelled ones.
 
-    days: the first and the last day of the appointments. size: the maximum number of ids on a page.
+    days: the first and the last day of the period. size: the maximum number of ids on a page.
     """
     query = {"prisonIds": prison_id, "fromDate": days[0].isoformat(), "toDate": days[1].isoformat()}
     page = EVENT_IDS.page(nomis, query=query, number=number, size=size)
@@ -172,7 +172,7 @@ def event_id_page(nomis: ServiceClient, prison_id: str, days: tuple[date, date],
 
 
 def _refusal(location_id: int | None) -> Refusal | None:
-    """The refusal with which NOMIS responds to every appointment without a location; None if there is a location."""
+    """The refusal with which NOMIS responds to a request without a location; None if there is a location."""
     if location_id is not None:
         return None
     return Refusal(

@@ -38,7 +38,7 @@ class AppointmentRepair(RemovingRepair):
     noun = "appointment"
     given = "event id"
     proof: ClassVar = {"start": True, "location": False, "type": True}
-    harm = "The prison's lists show the appointment twice until one of the two is deleted."
+    harm = "The prison's lists show the appointment twice until one of the two records is deleted."
     dps_property = "appointmentInstanceId"
     time_of = ("date", "start")
 
@@ -59,7 +59,7 @@ class AppointmentRepair(RemovingRepair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Deletes the appointment, so that it disappears from the lists of the prison."""
+        """Deletes the appointment, so that it disappears from the prison's lists."""
         nomis_appointments.delete_appointment(services.nomis, int(ids.nomis_ids[0]))
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -87,7 +87,7 @@ class AppointmentRepair(RemovingRepair):
         return nomis_sql.select("OFFENDER_IND_SCHEDULES", "EVENT_ID", conditions)
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
-        """The booking of the request."""
+        """The booking that the request names."""
         return str(request["body"]["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
@@ -118,9 +118,10 @@ class AppointmentResync(Resync):
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
         """Reads the appointment on both sides.
 
-        The plan creates, updates or cancels it in NOMIS, or deletes it there if DPS has deleted it.
+        The plan is to create, update or cancel it in NOMIS, or to delete it there if DPS has deleted it.
 
-        Raises `RuleError` if the appointment has no prison, because only a search by prison shows a cancellation.
+        Raises `RuleError` if the appointment has no prison, because only a search by prison shows whether it is
+        cancelled.
         """
         appointments = services[UpstreamName.APPOINTMENTS]
         appointment = appointments_api.find_appointment(appointments, int(dps_id))
@@ -171,16 +172,19 @@ def _plan_gone(plan: "partial[ResyncPlan]", dps_id: str, ids: MappingIds | None)
 
 def _plan_cancelled(plan: "partial[ResyncPlan]", cancel: DomainEvent, nomis: Record | None) -> ResyncPlan:
     if nomis is None:
-        return plan(effect=Effect.NOTHING, because="it is cancelled, and NOMIS no longer has the appointment")
+        return plan(effect=Effect.NOTHING, because="it is cancelled in DPS, and NOMIS no longer has it")
     if nomis["status"] == _CANCELLED:
         return plan(effect=Effect.NOTHING, because="it is cancelled on both sides")
     return plan(effect=Effect.CANCEL, because="it is cancelled in DPS", events=(cancel,))
 
 
 def _is_cancelled(appointment: AppointmentInstance, appointments: ServiceClient) -> bool:
-    """Whether the appointment is cancelled, which only a search shows. Raises `RuleError` if it has no prison."""
+    """Whether the appointment is cancelled, which only a search by prison shows.
+
+    Raises `RuleError` if the appointment has no prison.
+    """
     if appointment.prison_code is None:
-        raise RuleError(f"appointment {appointment.id} has no prison, so it is not known whether it is cancelled")
+        raise RuleError(f"appointment {appointment.id} has no prison, so nothing shows whether it is cancelled")
     day, number = appointment.appointment_date, appointment.prisoner_number
     numbers = [] if number is None else [number]
     attendees = appointments_api.search_attendees(appointments, appointment.prison_code, day, day, numbers)
@@ -206,10 +210,10 @@ def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
 
 
 def _expected(appointment: AppointmentInstance, nomis: Record | None, *, cancelled: bool) -> Record:
-    """The fields that NOMIS must show: only the status if the appointment is cancelled.
+    """The fields that NOMIS must show. For a cancelled appointment, only the status counts.
 
-    Otherwise they are the booking, the type and the times, the prison if both sides name one, and the location if the
-    appointment has one and is not in a cell.
+    For any other appointment, they are the booking, the type and the times, the prison if both sides name one, and the
+    location if the appointment has one and is not in a cell.
     """
     if cancelled:
         return {"status": _CANCELLED}

@@ -104,15 +104,15 @@ class AppointmentCreation(Creation):
         )
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates the appointment in the request and returns its NOMIS id."""
+        """Creates the appointment that the request describes, and returns its NOMIS id."""
         return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
         """The NOMIS ids of the appointments that are equal to the request and may have been created after `since`.
 
-        None if the request has no location. NOMIS shows whether the booking has an appointment at the location and
-        start time, but older versions do not show the id. So if there is such an appointment, the program reads all
-        appointments of that day at the prison, whose ids NOMIS lists.
+        Returns None if the request has no location. NOMIS shows whether the booking has an appointment at the location
+        and start time, but older versions do not show its id. So if there is such an appointment, the program lists the
+        ids of all appointments at the prison on that day, and reads the recent appointments.
         """
         body, earliest = request["body"], earliest_creation(since)
         location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"

@@ -2,11 +2,12 @@
 
 What is special about them:
 
-- A review becomes an IEP record, which is identified by the booking and a sequence that NOMIS assigns.
+- A review becomes an IEP record, which is identified by the booking and a sequence number that NOMIS assigns.
 - NOMIS keeps the records of one day in the order in which they were written, so the reviews of a prisoner are handled
   one at a time.
 - Reviews that a user made in NOMIS are ignored.
-- Only the NOMIS support team can delete a duplicate. A duplicate is harmless if both records have the same level.
+- Only the NOMIS support team can delete a duplicate IEP record. A duplicate is harmless if both records have the same
+  level.
 - Levels, both global ones and those of each prison, are reference data without mappings (see the module `levels`).
 """
 

@@ -14,7 +14,7 @@ from sync.upstream.transport import ServiceClient
 
 
 class Review(Response):
-    """One incentive review; `user_id` is `INCENTIVES_API` for reviews that the service itself made."""
+    """One incentive review; `user_id` is `INCENTIVES_API` if the service itself made the review."""
 
     id: int
     iep_code: str
@@ -127,7 +127,7 @@ def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details:
 
 
 def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSummary | None:
-    """The current level and all reviews of a prisoner across all bookings, or None if the prisoner has no reviews."""
+    """A prisoner's current level and all reviews, from every booking, or None if the prisoner has no reviews."""
     summary = PRISONER_SUMMARY.call(incentives, offender_no)
     if summary is not None and summary.prisoner_number not in (None, offender_no):
         path = PRISONER_SUMMARY.path_of(offender_no)

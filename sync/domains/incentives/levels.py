@@ -47,8 +47,8 @@ def _keep_order(code: str, held: HeldLevel | None, context: HandlerContext) -> N
     The event `incentives.levels.reordered` sets the order; a change to a level normally does not. But NOMIS skips
     unknown levels when it sets an order, and puts a new level last. If the event about a new level came after the event
     about the order, the level would stay last. So the order is sent again for a level that was just created, unless it
-    belongs last. If that call is lost, the place of the level in NOMIS is greater than the number of levels in DPS, and
-    the next event about the level sends the order again. In all other cases, nothing is sent.
+    belongs last. If that call fails, the level keeps a place in NOMIS that is greater than the number of levels in DPS,
+    and the next event about the level sends the order again. In all other cases, nothing is sent.
     """
     with context.lease(f"write:{ORDER}"):
         context.step("read the order of levels")
