@@ -30,7 +30,10 @@ def number(value: object) -> str:
 
 
 def code(value: object) -> str:
-    """The literal for a code of letters, digits, hyphens and underscores. Raises `ValueError` for anything else."""
+    """The literal for a code of up to 40 letters, digits, hyphens and underscores.
+
+    Raises `ValueError` for anything else.
+    """
     return f"'{_checked(_CODE, value)}'"
 
 
@@ -40,12 +43,15 @@ def day(value: object) -> str:
 
 
 def minute(value: object) -> str:
-    """The literal for a time of day, to the minute, to compare with `clock`. Raises `ValueError` for anything else."""
+    """The literal for a time of day, to the minute, for a comparison with the expression that `clock` returns.
+
+    Raises `ValueError` for anything else.
+    """
     return f"'{time.fromisoformat(str(value)):%H:%M}'"
 
 
 def clock(column: str) -> str:
-    """The expression for the time of day, to the minute, of a column with a date and a time."""
+    """The expression for the time of day, to the minute, of a column that holds a date and a time."""
     return f"TO_CHAR({column}, 'HH24:MI')"
 
 

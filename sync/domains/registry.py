@@ -1,4 +1,4 @@
-"""Lists the domains, and derives queues, event types, roles, switches, duplicate rows and resyncs from them."""
+"""Lists the domains, and collects what they declare and require, such as queues, event types, roles and resyncs."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -81,7 +81,7 @@ def resync_kinds() -> Mapping[str, tuple[Domain, Resync]]:
 
 
 def operations(*further: ModuleType) -> tuple[Operation[Any], ...]:
-    """Every operation that the program calls: those of the mappings, and those that the client modules declare.
+    """All operations that the program calls: those of the mappings, and those that the client modules declare.
 
     further: packages with client modules, in addition to `sync.domains` and `sync.upstream`.
     """
@@ -105,7 +105,7 @@ def probes() -> Mapping[UpstreamName, ContractProbe]:
 def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
     """All objects of `type_` in module variables, directly or in a dict or tuple.
 
-    The modules are those of `sync.domains`, `sync.upstream` and of the packages in `further`.
+    The modules are those of `sync.domains`, `sync.upstream` and the packages in `further`.
     """
     for package in (sync.domains, sync.upstream, *further):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
@@ -132,7 +132,7 @@ def missing_roles(service: UpstreamName, authorities: frozenset[str]) -> list[st
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:
     """The variables that look like event switches but match no event type, with their values.
 
-    They have no effect. A variable that is false was meant to switch an event off, but does not.
+    They have no effect. A variable that is false was probably meant to switch an event off, but does not.
     """
     known = {
         name for domain in DOMAINS.values() for event_type in domain.handlers for name in feature_variables(event_type)
@@ -146,5 +146,5 @@ def warn_of_unknown_switches(settings: Settings) -> None:
     void = [name for name, on in unknown_switches(settings).items() if not on]
     if void:
         structlog.get_logger("sync.domains.registry").warning(
-            "unknown-feature-switch", variables=void, reason="it matches no event; doc/events.md lists the events"
+            "unknown-feature-switch", variables=void, reason="they match no event; doc/events.md lists the events"
         )

@@ -1,4 +1,4 @@
-"""The classes by which a domain declares how to repair its NOMIS records and write DPS records to NOMIS again.
+"""The classes by which a domain declares how to repair NOMIS records, and how to write DPS records to NOMIS again.
 
 A `Repair` decides which duplicates may be removed, and how a creation with an unknown outcome is resolved. An `Advice`
 says what to do about a failed message. A `Resync` decides which events bring NOMIS into step with the current DPS
@@ -33,13 +33,13 @@ class Repair(ABC):
     """What an operator can do about the NOMIS records of a domain; see `RemovingRepair` and `AdvisingRepair`.
 
     noun: the word for a NOMIS record. given: the word for the id that a person types, such as `visit id`.
-    owner: the field of a record that names its prisoner or booking. readable: whether NOMIS has an endpoint that reads
-    a record.
+    owner: the field of a record that names its prisoner or booking.
+    readable: whether NOMIS has an endpoint that reads such a record.
     removal: a phrase for the removal of a duplicate, with `{record}` for the noun and the id.
     harm: the consequence of a duplicate, as a sentence.
     dps_property: the telemetry property with the id of the DPS record.
-    time_of: the telemetry properties with the time of the visit, appointment or review: either a date-time, or a date
-        and a time.
+    time_of: the telemetry properties with the time of the visit, appointment or review, either as a date-time or as
+        a date and a time.
     """
 
     noun: ClassVar[str]
@@ -52,7 +52,7 @@ class Repair(ABC):
     time_of: ClassVar[tuple[str, ...]] = ()
 
     def removal_of(self, record: str) -> str:
-        """The phrase for the removal of `record`, a noun with an id: `delete appointment 7`."""
+        """The phrase for the removal of `record` (a noun with an id), such as `delete appointment 7`."""
         return self.removal.format(record=record)
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Repair(ABC):
 
     @abstractmethod
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The NOMIS ids of the record that a person found, by their names in the mapping.
+        """The NOMIS ids of the record that a person found, each under its name in the mapping.
 
         number: the id that the person typed. request: the request of the creation.
         """
@@ -89,11 +89,11 @@ class Repair(ABC):
         return None
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
-        """The value of the field `owner` in a record that was created from the request."""
+        """The value that a record created from the request has in the field that `owner` names."""
         return None
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """The expected fields of a record that was created from the request, by the names that `read` uses."""
+        """The fields expected in a record that was created from the request, under the names that `read` uses."""
         return {}
 
     def differences(self, dps_id: str, request: Mapping[str, Any], record: Record) -> Iterator[str]:
@@ -145,8 +145,8 @@ class AdvisingRepair(Repair):
 class Advice:
     """One line of advice for a kind of failed message.
 
-    fits: whether the advice applies to a failure of an event type. when: the same condition in words, for the runbook.
-    may_succeed_later: whether the message may succeed later, so that it must not be purged.
+    fits: whether the advice applies to an event type and a failure. when: the same condition in words, for the runbook.
+    may_succeed_later: whether the message may succeed later. If so, it must not be purged.
     """
 
     fits: Callable[[str, Failure], bool]
@@ -156,7 +156,7 @@ class Advice:
 
 
 def refused(service: str, *statuses: int, path: str = "", words: str = "") -> Callable[[str, Failure], bool]:
-    """A test for refusals by `service` with one of the statuses, `path` in the path and `words` in the reason.
+    """A test for refusals by `service` with one of `statuses`, `path` in the path and `words` in the reason.
 
     The case of `words` does not matter.
     """
@@ -212,16 +212,16 @@ class Effect(StrEnum):
 class ResyncPlan:
     """How to bring NOMIS into step with a DPS record, according to the current records on both sides.
 
-    effect: what the resync does in NOMIS. because: a sentence that says why, or what the effect means. events: the
-    events to handle, in this order. objection: a sentence that says why nothing may be written, or None. creation_id:
-    the DPS id of the record that needs a mapping; for an allocation, the id of its schedule. ids: the ids in the
-    mapping of that record, or None if it is not mapped. mapping_is_stale: whether NOMIS lacks the mapped record, so
-    that the mapping must be deleted first. dps: the DPS record, or None if DPS does not have it. nomis: the NOMIS
-    record, or None if it does not exist or NOMIS cannot read it. expected: the values that fields of `nomis` must have.
-    unchecked: a sentence that says what the program could not check before a creation, or None. made_at: when DPS
-    created the record (an aware time), or None if this is unknown or NOMIS cannot be searched for a record that another
-    program created. properties: the telemetry properties that identify the record, for the telemetry event that the
-    replaced service tracked.
+    effect: what the resync does in NOMIS. because: a clause that gives the reason for the effect, and may say what the
+    effect means. events: the events to handle, in this order. objection: a sentence that says why nothing may be
+    written, or None. creation_id: the DPS id of the record that needs a mapping; for an allocation, the id of its
+    schedule. ids: the ids in the mapping of that record, or None if it is not mapped. mapping_is_stale: whether NOMIS
+    lacks the mapped record. If so, the mapping must be deleted first. dps: the DPS record, or None if DPS does not have
+    it. nomis: the NOMIS record, or None if it does not exist or NOMIS cannot read it. expected: the values that fields
+    of `nomis` must have. unchecked: a sentence that says what the program could not check before a creation, or None.
+    made_at: when DPS created the record (an aware time), or None if this is unknown or NOMIS cannot be searched for a
+    record that another program created. properties: the telemetry properties that identify the record, for the
+    telemetry event that the replaced service tracked.
     """
 
     effect: Effect
@@ -240,7 +240,7 @@ class ResyncPlan:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """Sentences that say how the NOMIS record differs from the DPS record; empty if `nomis` is None."""
+        """Phrases that say how the NOMIS record differs from the DPS record; empty if `nomis` is None."""
         if self.nomis is None:
             return ()
         return tuple(
@@ -255,7 +255,7 @@ class Resync(ABC):
 
     kind: the word that an operator types, such as `visit`. creation: the `Creation` of the records that have the
     mapping. readable: whether NOMIS can read a single record. agreement: a phrase for the result if NOMIS shows the
-    expected fields. numeric: whether DPS ids are numbers. tracked: the telemetry event that the replaced service
+    expected values. numeric: whether DPS ids are numbers. tracked: the telemetry event that the replaced service
     tracked for a resync, or None if there was no such event.
     """
 

@@ -199,7 +199,7 @@ def test_duplicate_incentive_with_the_same_level_needs_no_change(app: App, sandb
     )
     assert "they do no harm" in shown["proposal"]
     booking, sequence = shown["surplusNomisId"].split()
-    assert f"delete IEP record sequence {sequence} of prisoner" in shown["supportRequest"]
+    assert f"delete the IEP record with sequence {sequence} of prisoner" in shown["supportRequest"]
     assert f"booking {booking}" in shown["supportRequest"]
     before = sandbox.nomis("incentive")
     resolve(app, finding)

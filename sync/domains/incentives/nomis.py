@@ -49,7 +49,7 @@ class CreateIep(Body):
     comments: Comment | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The body as plain JSON. `userId` is always present, since NOMIS requires the key even if it is null."""
+        """The body as plain JSON. `userId` is always present: NOMIS requires the key even if its value is null."""
         return {**super().as_json(), "userId": self.user_id}
 
 
@@ -158,12 +158,12 @@ def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
 
 
 def create_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
-    """Creates a global level, which NOMIS puts last in the order. If the level exists, nothing changes."""
+    """Creates a global level, which NOMIS puts last in the order. If the level already exists, nothing changes."""
     CREATE_GLOBAL_LEVEL.call(nomis, body=level)
 
 
 def update_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
-    """Changes the description of a global level, and whether it is active."""
+    """Sets the description of a global level, and whether the level is active."""
     UPDATE_GLOBAL_LEVEL.call(nomis, level.code, body=level)
 
 
@@ -179,10 +179,10 @@ def prison_level_exists(nomis: ServiceClient, prison_id: str, code: str) -> bool
 
 
 def create_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:
-    """Sets up a level in a prison, or changes it if it exists."""
+    """Sets up a level in a prison, or changes the level if the prison already has it."""
     CREATE_PRISON_LEVEL.call(nomis, prison_id, body=level)
 
 
 def update_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:
-    """Changes a level of a prison, or creates it if it is missing."""
+    """Changes a level of a prison, or sets up the level if the prison does not have it."""
     UPDATE_PRISON_LEVEL.call(nomis, prison_id, level.level_code, body=level)

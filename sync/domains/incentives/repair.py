@@ -1,4 +1,7 @@
-"""How IEP records in NOMIS are repaired or written late. Only the NOMIS support team can delete an IEP record."""
+"""Says what to do about duplicate IEP records in NOMIS, and writes reviews to NOMIS late or again.
+
+Only the NOMIS support team can delete an IEP record.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +36,7 @@ class IncentiveRepair(AdvisingRepair):
     removal = f"ask {SUPPORT_CHANNEL} to delete {{record}}"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The booking, prisoner, level, date and prison of the record.
+        """The booking, prisoner, level, date and time, and prison of the record.
 
         `current` says whether it is the current record of the booking.
         """
@@ -51,22 +54,22 @@ class IncentiveRepair(AdvisingRepair):
         }
 
     def advice(self, duplicate: Record | None, mapped: Record | None) -> str:
-        """A sentence that says whether the records differ in level and so do harm, and what to do."""
+        """A phrase that says whether the records differ in level, which does harm, and what to do."""
         same = self.is_harmless(duplicate, mapped)
         level = "both records have the same level, so they do no harm" if same else "the records differ in level"
-        return f"{level}; if a prison complains, send the request"
+        return f"{level}; if a prison complains, send the support request"
 
     def is_harmless(self, duplicate: Record | None, mapped: Record | None) -> bool:
-        """Whether both records have the same level, so that the duplicate changes nothing for the prisoner."""
+        """Whether both records have the same level. If so, the duplicate changes nothing for the prisoner."""
         return duplicate is not None and mapped is not None and duplicate["level"] == mapped["level"]
 
     def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
         """The request to delete the duplicate of the mapped record."""
         booking_id, sequence = duplicate.nomis_ids
         return (
-            f"To {SUPPORT_CHANNEL}: please delete IEP record sequence {sequence} of prisoner "
-            f"{offender_no or 'unknown'}, booking {booking_id}. It repeats sequence {mapped.nomis_ids[1]}; both "
-            f"come from DPS review {duplicate.dps_id}."
+            f"To {SUPPORT_CHANNEL}: please delete the IEP record with sequence {sequence} of prisoner "
+            f"{offender_no or 'unknown'}, booking {booking_id}. It repeats the record with sequence "
+            f"{mapped.nomis_ids[1]}; both records come from DPS review {duplicate.dps_id}."
         )
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -74,7 +77,7 @@ class IncentiveRepair(AdvisingRepair):
         return {"nomisBookingId": request["bookingId"], "nomisIncentiveSequence": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
-        """The booking, the level, the time and the prison; the person then types the sequence of the record."""
+        """A phrase with the booking, level, date and time, and prison. It asks for the sequence of the record."""
         body = request["body"]
         return (
             f"an IEP record of booking {request['bookingId']}: level {body['iepLevel']}, {body['iepDateTime']}, "
@@ -86,7 +89,7 @@ class IncentiveRepair(AdvisingRepair):
         return str(request["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """The level, the date and the prison."""
+        """The level, the date and time, and the prison."""
         body = request["body"]
         return {"level": body["iepLevel"], "date": body["iepDateTime"], "prisonId": body["prisonId"]}
 
@@ -97,7 +100,7 @@ class IncentiveRepair(AdvisingRepair):
 
 
 def create_late(creations: CreationProtocol, context: HandlerContext, review_id: int, offender_no: str) -> Outcome:
-    """Creates the IEP record of a review that NOMIS never had, as the event about the review would.
+    """Creates the IEP record that NOMIS never had for a review, as the handler of the event about the review would.
 
     If that event arrives later, it counts as a duplicate.
     """

@@ -1,4 +1,4 @@
-"""Writes incentive reviews of prisoners to NOMIS, as IEP records."""
+"""Writes prisoners' incentive reviews to NOMIS, as IEP records."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -67,7 +67,7 @@ class IncentiveCreation(Creation):
         return f"{OF_PRISONER}{offender_no}" if offender_no else f"{OF_REVIEW}{self.dps_id(event)}"
 
     def start(self, event: DomainEvent) -> Properties:
-        """The id of the review, and the prisoner number, or `unknown` if the event does not have it."""
+        """The id of the review, and the prisoner number (`unknown` if the event does not contain one)."""
         return {"id": self.dps_id(event), "offenderNo": event.optional_text("nomsNumber") or "unknown"}
 
     def is_ignored(self, event: DomainEvent) -> bool:
@@ -75,7 +75,7 @@ class IncentiveCreation(Creation):
         return event.optional_text("reason") == _MADE_IN_NOMIS
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Makes the request from the current review in DPS. The create also needs the lease of the booking.
+        """Makes the request from the review as DPS has it now. The create also needs the lease of the booking.
 
         Raises `RuleError` if the review does not name a prison.
         """
@@ -129,16 +129,16 @@ class IncentiveCreation(Creation):
         }
 
     def retry_properties(self, retry: MappingRetry) -> Properties:
-        """All ids, in the form that the replaced service used in telemetry."""
+        """The ids of both records, in the form that the replaced service used in telemetry."""
         ids = {**self.retry_nomis_ids(retry), "incentiveId": self.retry_dps_id(retry)}
         return {"id": f"IncentiveMapping({', '.join(f'{name}={value}' for name, value in ids.items())})"}
 
 
 def _records_since(booking_id: int, earliest: datetime, services: Services) -> Iterator[IepRecord]:
-    """The records of the booking that were created since `earliest`, which is in London time.
+    """The records of the booking that were created at or after `earliest`, which is in London time.
 
     Sequences increase with the time of writing, but the current record is the one with the latest date. So a record
-    that was written later, but has an earlier date, has a higher sequence than the current record.
+    that was written after the current record, but has an earlier date, has a higher sequence than the current record.
     """
     current = nomis_incentives.current_iep(services.nomis, booking_id)
     if current is None:

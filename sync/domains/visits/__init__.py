@@ -2,12 +2,12 @@
 
 What is special about them:
 
-- The comment of a NOMIS visit contains the booking's reference, which identifies the visit if the outcome of its
-  creation is unknown.
+- When the program creates a visit in NOMIS, it puts the booking's reference in the comment. The reference identifies
+  the visit if the outcome of the creation is unknown.
 - NOMIS refuses a new visit if it already has an equal one. If the existing visit belongs to the same booking, the
   program uses that visit, and the creation succeeds.
 - NOMIS does not delete visits, so a duplicate is cancelled instead.
-- A NOMIS visit that is no longer scheduled does not have to be cancelled: the event succeeds.
+- A NOMIS visit that is no longer scheduled does not have to be cancelled: the event about its cancellation succeeds.
 - The mapping service cannot delete the mapping of a visit.
 """
 

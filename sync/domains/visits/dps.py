@@ -33,7 +33,7 @@ class Visit(Response):
 
 
 class BookedVisit(Visit):
-    """A visit with more fields, for a comparison: its status (such as `BOOKED`) and the times of its changes."""
+    """A visit with further fields: its status (such as `BOOKED`), and when it was created and last changed."""
 
     visit_status: str
     created_timestamp: LocalDateTime | None = None
@@ -90,7 +90,7 @@ def visits_page(
     """Page `number` (from 0) of the visits from the first to the last of `days` (inclusive), latest first.
 
     whose: the query parameter `prisonId` or `prisonerId`, with its value. The records on the page are not checked, and
-    some may be visits on other days, since a service ignores parameters that it does not know. The parameters for the
+    some may be visits on other days, since the service ignores parameters that it does not know. The parameters for the
     days were renamed in February 2024, so the program sends the days under both the old and the new names.
     """
     first, last = days

@@ -82,7 +82,7 @@ class NomisVisit(Response):
 
 
 class NomisVisitor(Response):
-    """A visitor of a visit in NOMIS."""
+    """A visitor in a NOMIS visit, identified by their person number."""
 
     person_id: int
 
@@ -108,7 +108,7 @@ class VisitDetails(NomisVisit):
 
     @property
     def restriction(self) -> str | None:
-        """The restriction that the room of the visit shows (`OPEN` or `CLOSED`), or None if it does not show one."""
+        """The restriction in the description of the visit's room (`OPEN` or `CLOSED`), or None if it contains none."""
         room = "" if self.agency_internal_location is None else self.agency_internal_location.code
         found = re.search(_RESTRICTED_ROOM, room)
         return None if found is None else ROOM_RESTRICTIONS[found[1]]
@@ -166,9 +166,9 @@ def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]
 
 
 def existing_visit(error: UpstreamError) -> int | None:
-    """The id of the equal visit that made NOMIS respond with 409 to a new visit.
+    """The id of the equal visit because of which NOMIS refused a new visit with 409.
 
-    None if an older version of NOMIS does not name that visit, or if `error` is any other error.
+    None if `error` is any other error, or if it comes from an older version of NOMIS, which does not name that visit.
     """
     if error.status != 409 or not error.from_service:
         return None
@@ -202,7 +202,7 @@ def find_details(nomis: ServiceClient, visit_id: int) -> VisitDetails | None:
 def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_from: datetime) -> Iterator[int]:
     """The ids of a prison's visits of one type that were created at or after `created_from`, in order of creation.
 
-    created_from: in London time. An offset is ignored.
+    created_from: a London time; its offset, if any, is ignored.
     """
     query = {
         "prisonIds": prison_id,

@@ -215,7 +215,7 @@ def test_the_request_has_only_the_ids_of_the_records() -> None:
     text = IncentiveRepair().support_request(one, other, "A1234BC")
     assert text is not None
     assert "sequence 8 of prisoner A1234BC, booking 1249358" in text
-    assert "repeats sequence 7" in text
+    assert "repeats the record with sequence 7" in text
     assert "DPS review 700536" in text
     assert set(re.findall(r"\w*\d\w*", text)) == {"8", "A1234BC", "1249358", "7", "700536"}
 
