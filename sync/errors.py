@@ -1,10 +1,11 @@
 """The errors of the program, and whether a retry can help.
 
-*Recoverable* errors are timeouts, connection errors, responses that were not understood, rejected credentials (401, 403
-or no token), the statuses 408, 423, 425, 429 and 499, and any 5xx except a known refusal (`NeverAccepted`) and NOMIS's
-response about rows that should be unique. An error response that does not come from the service itself, such as a
-redirect or the 404 of a gateway, is recoverable too, and so are an open breaker and a busy lease. All other errors,
-such as a broken rule or a 400, 404 or 409 from the service itself, need a change to the data.
+*Recoverable* errors are timeouts, connection errors, responses that were not understood (`NotUnderstood`), rejected
+credentials (401, 403 or no token), the statuses 408, 423, 425, 429 and 499, and any 5xx except a known refusal
+(`NeverAccepted`) and NOMIS's response that it found two rows where only one is allowed. An error response that does not
+come from the service itself, such as a redirect or the 404 of a gateway, is recoverable too, and so are an open breaker
+and a busy lease. After any other error, such as a broken rule or a 400, 404 or 409 from the service itself, a retry
+does not help unless the data changes.
 """
 
 import re
@@ -38,14 +39,14 @@ class SyncError(Exception):
 class UpstreamError(SyncError):
     """A call to an upstream service failed.
 
-    status: the status of the response, or None if there was no response. unreachable: whether the request was not even
-    sent. outcome_unknown: whether a write may have been applied although the call failed, because the response was lost
-    or does not say that the write was rejected. from_service: whether the response comes from the service itself, that
-    is, it has the error body of the HMPPS services and is about the request. This is false for a response from a
-    gateway, a proxy or another server at the address, and for a path that the service does not have. more_info: the
-    `moreInfo` of the error body. retry_after: the wait that the service asks for, in seconds. error_code: the service's
-    number for the reason, where one status can have several reasons. no_route: whether the service says that it does
-    not have the path.
+    status: the status of the response, or None if there was no response. unreachable: whether the request could not
+    even be sent. outcome_unknown: whether a write may have been applied although the call failed, because the response
+    was lost or does not say that the write was rejected. from_service: whether the response comes from the service
+    itself, that is, it has the error body of the HMPPS services (or fields of the record) and is about the request.
+    This is false for a response from a gateway, a proxy or another server at the address, and for a path that the
+    service does not have. more_info: the `moreInfo` of the error body. retry_after: the wait that the service asks for,
+    in seconds. error_code: the service's number for the reason, where one status can have several reasons. no_route:
+    whether the service says that it does not have the path.
     """
 
     def __init__(
@@ -108,9 +109,10 @@ class UpstreamError(SyncError):
 
     @property
     def unavailable(self) -> bool:
-        """Whether the service is at fault, not the record.
+        """Whether the service, rather than the record, is at fault.
 
-        A service that is unreachable, refuses calls or did not respond itself counts as at fault.
+        This is the case if the service is unreachable, refuses calls (such as those with wrong credentials), or did not
+        respond itself.
         """
         if self.status is None or self.status in _UNAVAILABLE_STATUSES or self.credentials_refused:
             return True
@@ -212,7 +214,7 @@ class Failure:
 
 
 def describe_failure(error: BaseException, step: str | None = None) -> Failure:
-    """Describes `error`, which occurred at `step`. An error that is not a `SyncError` counts as not recoverable."""
+    """Describes `error`, which occurred during `step`. An error that is not a `SyncError` counts as not recoverable."""
     if isinstance(error, UpstreamError):
         return Failure(step, error.service, error.method, error.path, error.status, error.message, error.recoverable)
     if isinstance(error, BreakerOpen):

@@ -65,10 +65,10 @@ class FailureLog:
     def worked(self, began_at: float = math.inf) -> None:
         """Records a success. The first success after an outage is logged.
 
-        The logged event has the length of the outage in seconds and the number of failures in it.
+        The logged event gives the length of the outage in seconds, and the number of failures during the outage.
 
         began_at: when the work began, on the monotonic clock. The success of work that began before the outage does not
-        end it.
+        end the outage.
         """
         if self._since is None:
             return

@@ -18,7 +18,7 @@ class HandlerContext:
     """The services, leases and telemetry for the handling of one event, and the progress of the handling.
 
     properties: the telemetry properties, which are also tracked for a failed attempt. current_step: the step that is
-    under way. request_seconds: for how many seconds a request may be under way after it is sent.
+    under way. request_seconds: the number of seconds for which a request may be under way after it is sent.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class HandlerContext:
         self._request_seconds = request_seconds
 
     def step(self, name: str) -> None:
-        """Sets the name of the step that begins now, a few plain words such as `read visit`."""
+        """Sets the name of the step that begins now: a few plain words, such as `read visit`."""
         self.current_step = name
 
     def bind(self, **properties: object) -> None:
-        """Adds telemetry properties by their exact names. Those with the value None are not tracked."""
+        """Adds telemetry properties under exactly these names. Those with the value None are not tracked."""
         self.properties.update(properties)
 
     @contextmanager

@@ -1,8 +1,8 @@
 """Parses the body of an SQS message into a domain event, a mapping retry, or a message of an unknown type.
 
-The body is the SNS envelope. Its `Message` is text that contains JSON, which is parsed as well. With raw message
-delivery, the body is the event itself. The event type is not read from the message attributes, since mapping retries
-do not have any.
+The body is normally an SNS envelope. Its `Message` is text that contains JSON, which is parsed as well. With raw
+message delivery, the body is the event itself. The event type is not read from the message attributes, since mapping
+retries do not have any.
 """
 
 import hashlib
@@ -42,8 +42,8 @@ def message_key(sns_message_id: str | None, body: str) -> str:
 class DomainEvent:
     """An event that a DPS service published.
 
-    `occurred_at` has the UTC offset from the event, or is in London time if the event has no offset. It is None if the
-    time is missing or malformed. `malformed_time` is the beginning of a malformed time.
+    `occurred_at` has the UTC offset that the event gives, or is in London time if the event does not give one. It is
+    None if the time is missing or malformed. `malformed_time` is the beginning of a malformed time.
     """
 
     event_type: str
@@ -62,7 +62,10 @@ class DomainEvent:
         return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
 
     def number(self, name: str) -> int:
-        """`additionalInformation.<name>` as a number, which may be written as text. Raises `MalformedMessage`."""
+        """`additionalInformation.<name>` as a number, which may be written as text.
+
+        Raises `MalformedMessage` if it is missing or is not a number.
+        """
         return _number(self.additional_information, name, f"{self.event_type}: additionalInformation")
 
     def required_prisoner_id(self) -> str:
@@ -92,7 +95,10 @@ class MappingRetry:
         return _text(self.mapping, name, "mapping retry: mapping")
 
     def number(self, name: str) -> int:
-        """`mapping.<name>` as a number, which may be written as text. Raises `MalformedMessage`."""
+        """`mapping.<name>` as a number, which may be written as text.
+
+        Raises `MalformedMessage` if it is missing or is not a number.
+        """
         return _number(self.mapping, name, "mapping retry: mapping")
 
 
@@ -105,7 +111,7 @@ class Unhandled:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A parsed message body. `sns_message_id` is the same in all deliveries of one published event.
+    """A parsed message body. `sns_message_id` is the same for all deliveries of one published event.
 
     `traceparent` is the trace context, which the publisher sets as an attribute of the message.
     """
@@ -134,7 +140,7 @@ def read_envelope(body: str) -> Envelope:
 
 
 def is_mapping_retry(body: str) -> bool:
-    """Whether a message is a mapping retry, even if it is malformed."""
+    """Whether `body` has the type of a mapping retry, even if the rest of it is malformed."""
     try:
         outer = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -144,7 +150,7 @@ def is_mapping_retry(body: str) -> bool:
 
 
 def write_mapping_retry(mapping: Mapping[str, Any], telemetry_attributes: Mapping[str, str]) -> str:
-    """The body of a mapping retry, in the form that `read_envelope` and the replaced service can read."""
+    """The body of a mapping retry, in a form that both `read_envelope` and the replaced service can read."""
     message = orjson.dumps({"mapping": mapping, "telemetryAttributes": telemetry_attributes}).decode()
     return orjson.dumps({"Type": MAPPING_RETRY, "Message": message, "MessageId": None}).decode()
 
@@ -155,9 +161,9 @@ def write_domain_event(
     prisoner_id: str | None = None,
     occurred_at: str | None = None,
 ) -> str:
-    """The body of a message that repeats an event, in the form that `read_envelope` can read.
+    """The body of a message that repeats an event, in a form that `read_envelope` can read.
 
-    It does not have an SNS message id.
+    The body does not have an SNS message id.
     """
     event = {
         "eventType": event_type,

@@ -1,4 +1,4 @@
-"""Repairs visits: cancels duplicates, since NOMIS does not delete visits, and writes visits to NOMIS again."""
+"""Repairs visits: cancels duplicates (NOMIS does not delete visits), and writes visits to NOMIS again."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -31,12 +31,12 @@ class VisitRepair(RemovingRepair):
     owner = "offenderNo"
     proof: ClassVar = {"start": True, "prisonId": True}
     removal = f"cancel {{record}} with the outcome {_OUTCOME}"
-    harm = "A sentenced prisoner loses a visit in the week of the duplicate until it is cancelled."
+    harm = "A sentenced prisoner loses a visit in the week of the duplicate until the duplicate is cancelled."
     dps_property = "visitId"
     time_of = ("startDateTime",)
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The visit; `namesReference` says whether the comment contains the reference of the DPS visit."""
+        """The NOMIS visit; `namesReference` says whether its comment contains the reference of the DPS visit."""
         visit = nomis_visits.find_visit(services.nomis, int(ids.nomis_ids[0]))
         if visit is None:
             return None
@@ -69,7 +69,7 @@ class VisitRepair(RemovingRepair):
         return record is None or record.get("status") == _CANCELLED
 
     def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """A sentence if the comment does not contain the reference, and one if the visit is not scheduled."""
+        """A sentence if the comment does not contain the reference, and another if the visit is not scheduled."""
         if record.get("namesReference") == "no":
             yield f"the comment of visit {ids.nomis_text} does not name {ids.dps_id}"
         if record.get("status") != _SCHEDULED:
@@ -80,7 +80,7 @@ class VisitRepair(RemovingRepair):
         return {"nomisId": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
-        """A phrase with the prisoner, the prison, the start, and the reference that the comment contains."""
+        """A phrase with the prisoner, prison and start of the visit, and the reference that its comment contains."""
         body = request["body"]
         return (
             f"a visit of {request['offenderNo']} at {body['prisonId']} on {body['startDateTime']}, with a comment that "
@@ -88,11 +88,11 @@ class VisitRepair(RemovingRepair):
         )
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
-        """The prisoner of the request."""
+        """The prisoner number in the request."""
         return str(request["offenderNo"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """The prison and the start. A person may have changed anything else in the meantime."""
+        """The prison and the start. A person may have changed any other field since the visit was created."""
         body = request["body"]
         return {"prisonId": body["prisonId"], "start": body["startDateTime"]}
 
@@ -103,9 +103,9 @@ class VisitRepair(RemovingRepair):
             yield f"its comment does not name {dps_id}"
 
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The reference, the prisoner, and a time on the date on which the visit order was issued.
+        """The reference, the prisoner number, and 12:00 UTC on the issue date of the visit order.
 
-        Only the date of that time goes to NOMIS.
+        Only the date goes to NOMIS.
         """
         occurred_at = f"{record.request['body']['issueDate']}T12:00:00Z"
         return {"reference": record.dps_id}, record.request["offenderNo"], occurred_at
@@ -173,7 +173,7 @@ def _plan_booked(
     elif nomis["status"] == _CANCELLED:
         objection = (
             f"visit {ids.nomis_text} was cancelled in NOMIS, where it cannot be scheduled again: ask the prison to "
-            f"cancel it in DPS or to book it again"
+            f"cancel the booking in DPS and, if the visit is to take place, to book it again"
         )
     events = (_event("prison-visit.changed", visit),)
     return plan(effect=Effect.UPDATE, because="it is booked", events=events, objection=objection)
@@ -196,7 +196,7 @@ def _plan_cancelled(
 
 
 def _event(event_type: str, visit: BookedVisit) -> DomainEvent:
-    """An event with today's date, which becomes the date of a new visit order in NOMIS."""
+    """An event with today's date, which becomes the issue date of a new visit order in NOMIS."""
     noon = london_now().replace(hour=12, minute=0, second=0, microsecond=0)
     return DomainEvent(event_type, noon, visit.prisoner_id, {"reference": visit.reference})
 
@@ -225,10 +225,10 @@ def _shown(visit: BookedVisit) -> Record:
 
 
 def _expected(visit: BookedVisit, nomis: Record | None) -> Record:
-    """The fields that NOMIS must show: only the status for a cancelled visit, and all but the status for any other.
+    """The fields that NOMIS must show: only the status if the visit is cancelled, otherwise all but the status.
 
-    The status of any other visit changes in NOMIS on the day of the visit. The restriction is left out too if NOMIS
-    does not have the visit, if its room there does not show a restriction, or if the restriction is unknown in DPS.
+    The status is left out because it changes in NOMIS on the day of the visit. The restriction is left out too if NOMIS
+    does not have the visit, if the room in NOMIS does not show a restriction, or if the restriction is unknown in DPS.
     """
     if visit.visit_status == "CANCELLED":
         return {"status": _CANCELLED}

@@ -91,7 +91,10 @@ MAPPING_PROBE = ContractProbe(MAPPINGS.operations["get"], ("contract-probe",), r
 
 
 class VisitCreation(Creation):
-    """Creates a NOMIS visit for a booked visit, with the booking's reference in its comment."""
+    """Creates a NOMIS visit for a visit that is booked in DPS.
+
+    The comment of the NOMIS visit contains the booking's reference.
+    """
 
     event_type = "prison-visit.booked"
     name = "visit"
@@ -106,7 +109,7 @@ class VisitCreation(Creation):
         return {"visitId": self.dps_id(event), "offenderNo": event.required_prisoner_id()}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Makes the request from the current visit in visit-scheduler.
+        """Makes the request from the visit as it is now in visit-scheduler.
 
         The issue date of the visit order is the date of the event.
         """
@@ -144,7 +147,7 @@ class VisitCreation(Creation):
             return {"nomisId": existing}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The ids of visits at the requested prison, of the requested type, whose comments contain the reference.
+        """The ids of visits with the prison and type of the request, and with the reference in their comments.
 
         Only visits that were created after `since`, or shortly before it, are read.
         """

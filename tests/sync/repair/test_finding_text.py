@@ -35,7 +35,7 @@ SESSION = {
             (
                 "NOMIS has two records of visit bq-te-ke-ol of prisoner A1234BC at MDI on 2 June 2023 at 14:00: visit "
                 "8811001 is mapped, and visit 8811002 is one too many. A sentenced prisoner loses a visit in the "
-                "week of the duplicate until it is cancelled."
+                "week of the duplicate until the duplicate is cancelled."
             ),
         ),
         (
