@@ -8,7 +8,10 @@ from jobs.errors import WorkError
 from sync.alerting import command
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from jobs.operations.reconcile import Reconciled
+    from reports.engine.interrupted_runs import InterruptedRun
     from reports.engine.result import Mismatch, ReconciliationResult
     from reports.presentation.view import View
 
@@ -43,6 +46,13 @@ def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
         say(line, err=True)
     if done.problem:
         raise WorkError(done.problem)
+
+
+def show_interrupted(run: "InterruptedRun", zone: "ZoneInfo") -> None:
+    """Prints when a run was interrupted and how far it was, with times in `zone`, and the command that resumes it."""
+    from jobs.operations.status_lines import interruption
+
+    say(f"{run.run_id} {interruption(run, zone)}; to resume it: {run.command}")
 
 
 def _print_result(result: "ReconciliationResult") -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import WorkError
 from jobs.health.deadline import ReadResult, late_text, read_all, reading_of
@@ -26,6 +26,9 @@ from sync.store.telemetry import count_due_events
 from sync.store.waiting_messages import Wait, count_waits
 from sync.upstream.breaker import read_breakers
 from sync.upstream.breaker_rules import BreakerState
+
+if TYPE_CHECKING:
+    from reports.engine.interrupted_runs import InterruptedRun
 
 #: Deliveries are tried for fourteen days; a delivery that was given up on is shown for another week.
 _GIVEN_UP_SHOWN = timedelta(days=21)
@@ -92,15 +95,6 @@ class DrainFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class InterruptedRun:
-    """A run without a result, because its process died or was stopped. shards: the number of its shards."""
-
-    run_id: str
-    started_at: datetime
-    shards: int
-
-
-@dataclass(frozen=True, slots=True)
 class ReconciliationFigures:
     """A reconciliation, with its last finished run and its last complete run for everyone; each None if there is none.
 
@@ -112,7 +106,7 @@ class ReconciliationFigures:
 
     name: str
     on_schedule: bool = False
-    interrupted: InterruptedRun | None = None
+    interrupted: "InterruptedRun | None" = None
     last_run_id: str | None = None
     last_status: str | None = None
     last_unread: int | None = None
@@ -276,18 +270,15 @@ def _scheduler(run: JobRun) -> SchedulerFigures:
 
 
 def _read_reconciliation(application: Application, name: str) -> ReconciliationFigures:
-    from reports.engine.run_start import find_interrupted
+    from reports.engine.interrupted_runs import last_interrupted
     from reports.engine.runs import last_runs
 
     with application.database.read() as connection:
         last, complete = last_runs(connection, name)
-    interrupted = find_interrupted(application.database, name)
     return ReconciliationFigures(
         name=name,
         on_schedule=_runs_on_schedule(application, RECONCILIATIONS[name]),
-        interrupted=None
-        if interrupted is None
-        else InterruptedRun(interrupted.id, interrupted.started_at, interrupted.shards),
+        interrupted=last_interrupted(application.database, name),
         last_run_id=None if last is None else last.run_id,
         last_status=None if last is None else last.status,
         last_unread=None if last is None else last.unread + last.gaps,

@@ -16,6 +16,7 @@ from jobs.runtime.cron import parse_schedule
 from jobs.runtime.job_runs import SCOPE, ActiveRun, RunStatus, Trigger
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
+from reports.engine.interrupted_runs import InterruptedRun, last_interrupted
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationOutcome
 from reports.engine.run_start import LAST, ReconciliationParameters, UnknownRun, check_named_run
@@ -240,9 +241,10 @@ class Overview:
     """One reconciliation as `reconcile list` shows it.
 
     schedule: its cron expression with the zone. scheduled: whether the scheduler runs it. last_run, status,
-    differences: the id, the status and the number of differences of the last run for everyone. complete_age_seconds:
-    the seconds since the end of the last complete run for everyone. Each of the last four is None if there is no such
-    run.
+    differences: the id, the status and the number of differences of the last run for everyone. A run that was
+    interrupted has the status `interrupted` and no number. complete_age_seconds: the seconds since the end of the last
+    complete run for everyone. Each of the last four is None if there is no such run. interrupted: the last run, if it
+    was interrupted; otherwise None.
     """
 
     name: str
@@ -253,6 +255,7 @@ class Overview:
     status: str | None
     differences: int | None
     complete_age_seconds: float | None
+    interrupted: InterruptedRun | None
 
     def as_dict(self) -> dict[str, Any]:
         """The reconciliation as a JSON object."""
@@ -270,22 +273,28 @@ class Overview:
 
 def overview(application: Application) -> list[Overview]:
     """Every reconciliation with its schedule and its last runs."""
-    settings, moment = application.settings, clock.now()
-    found = []
-    for entry in RECONCILIATIONS.values():
-        with application.database.read() as connection:
-            last, complete = last_runs(connection, entry.name)
-        ended = None if complete is None else complete.finished_at
-        found.append(
-            Overview(
-                name=entry.name,
-                title=entry.title,
-                schedule=str(parse_schedule(entry.schedule_setting, entry.cron_of(settings), settings.zone)),
-                scheduled=entry.is_on(settings),
-                last_run=None if last is None else last.run_id,
-                status=None if last is None else last.status,
-                differences=None if last is None else last.mismatches,
-                complete_age_seconds=None if ended is None else round((moment - ended).total_seconds(), 1),
-            )
-        )
-    return found
+    return [_overview_of(application, entry) for entry in RECONCILIATIONS.values()]
+
+
+def _overview_of(application: Application, entry: Entry) -> Overview:
+    settings = application.settings
+    with application.database.read() as connection:
+        last, complete = last_runs(connection, entry.name)
+    interrupted = last_interrupted(application.database, entry.name)
+    last_run = status = differences = None
+    if interrupted is not None:
+        last_run, status = interrupted.run_id, str(RunStatus.INTERRUPTED)
+    elif last is not None:
+        last_run, status, differences = last.run_id, last.status, last.mismatches
+    ended = None if complete is None else complete.finished_at
+    return Overview(
+        name=entry.name,
+        title=entry.title,
+        schedule=str(parse_schedule(entry.schedule_setting, entry.cron_of(settings), settings.zone)),
+        scheduled=entry.is_on(settings),
+        last_run=last_run,
+        status=status,
+        differences=differences,
+        complete_age_seconds=None if ended is None else round((clock.now() - ended).total_seconds(), 1),
+        interrupted=interrupted,
+    )

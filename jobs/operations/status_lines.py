@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from jobs.health.deadline import ReadResult
 from jobs.health.figures import (
     BreakerFigures,
     DrainFigures,
     Figures,
-    InterruptedRun,
     QueueFigures,
     ReconciliationFigures,
     SchedulerFigures,
@@ -31,6 +31,9 @@ from sync.store.findings import FindingKind, OpenFindings
 from sync.store.outbox import DeliveryState, Unsent
 from sync.store.waiting_messages import Wait
 from sync.upstream.breaker_rules import BreakerState
+
+if TYPE_CHECKING:
+    from reports.engine.interrupted_runs import InterruptedRun
 
 #: A failed message waits for up to ten minutes before it is tried again, so a queue may be a little behind.
 _OLDEST_MESSAGE = timedelta(minutes=30)
@@ -281,18 +284,20 @@ def reconciliation_line(
 ) -> StatusLine:
     """The line for the reconciliation with the figures `found`. jobs: the scheduled jobs by name.
 
-    A person is needed if the last run failed or was incomplete, if it was interrupted and the scheduler does not resume
-    it, or if no run has completed since one was due. A run does not count as missed if it was due before the first
+    A person is needed if the last run failed or was incomplete, if it was interrupted and no live scheduler resumes it,
+    or if no run has completed since one was due. A run does not count as missed if it was due before the first
     recorded run of any job, or if nothing runs the reconciliation on a schedule.
     """
     entry = RECONCILIATIONS[found.name]
     job, cut_off = jobs[entry.job], found.interrupted
     needs = []
     if cut_off is not None:
-        resumed = entry.is_on(settings) and _is_resumed(job, settings, cut_off.run_id, moment)
+        drains = figures.drains.value
+        scheduler_lives = drains is not None and bool(drains.schedulers)
+        resumed = scheduler_lives and entry.is_on(settings) and _is_resumed(job, settings, cut_off.run_id, moment)
         # If nothing runs the reconciliation on a schedule, somebody may have stopped the run for good.
         if not resumed and (found.on_schedule or moment - cut_off.started_at < _OLDEST_INTERRUPTED):
-            needs.append(Need("the last run was interrupted", _resume(found.name, cut_off)))
+            needs.append(Need(f"the last run {interruption(cut_off, settings.zone)}", cut_off.command))
     elif found.last_status == "incomplete" and found.last_run_id != found.run_id:
         resume = command("reconcile", found.name, "--resume", found.last_run_id)
         needs.append(Need("the last run could not read everything", resume))
@@ -334,14 +339,10 @@ def _is_resumed(job: ScheduledJob, settings: Settings, run_id: str, moment: date
     return due is not None and scheduled_run_id(job.name, due) == run_id
 
 
-def _resume(name: str, run: InterruptedRun) -> str:
-    """The command that resumes `run`, or, if `run` has several shards, the command that lists them.
-
-    Shards are resumed one by one, each on the machine where it ran.
-    """
-    if run.shards > 1:
-        return command("runs", "list", "--job", RECONCILIATIONS[name].job)
-    return command("reconcile", name, "--resume", run.run_id)
+def interruption(run: "InterruptedRun", zone: ZoneInfo) -> str:
+    """When a run was interrupted and how far it was, as a clause about the run, with the time in `zone`."""
+    read = "nothing" if run.percent_read is None else f"{run.percent_read}%"
+    return f"was interrupted after {run.progress_at.astimezone(zone):%H:%M on %d/%m}, with {read} read"
 
 
 def finding_lines(found: Sequence[OpenFindings]) -> list[StatusLine]:

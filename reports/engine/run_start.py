@@ -179,21 +179,6 @@ def write_as_holder(database: Database, leases: Leases) -> Iterator[Connection]:
         yield connection
 
 
-def find_interrupted(database: Database, name: str) -> RunRecord | None:
-    """The newest run for everyone of the reconciliation `name`, if that run was interrupted; otherwise None.
-
-    A run was interrupted if it has no result and no live process is working on it.
-    """
-    with database.read() as connection:
-        newest = runs.newest_over_everyone(connection, name)
-    if newest is None or not newest.is_open or newest.id in _under_way(database, name):
-        return None
-    with database.read() as connection:
-        # The run may have ended since the first query.
-        now_recorded = runs.find_run(connection, newest.id)
-    return now_recorded if now_recorded is not None and now_recorded.is_open else None
-
-
 def _find_resumable(
     database: Database, name: str, parameters: ReconciliationParameters, recorded: Mapping[str, Any]
 ) -> RunRecord | None:
@@ -259,14 +244,25 @@ def _under_way(database: Database, name: str) -> list[str]:
 
     Runs for chosen prisoners are not among them.
     """
-    columns = lease_rows.c
     prefix = f"{_lease(name)}:run:"
+    return [key.removeprefix(prefix).rpartition("/")[0] for key in _live_leases(database, prefix)]
+
+
+def is_under_way(database: Database, record: RunRecord) -> bool:
+    """Whether a live process is working on a run, or on one of its shards."""
+    prefix = _lease(record.reconciliation)
+    return any(_live_leases(database, f"{prefix}:{kind}:{record.id}/") for kind in ("run", "prisoners"))
+
+
+def _live_leases(database: Database, prefix: str) -> list[str]:
+    """The keys of the leases that begin with `prefix` and have a live holder."""
+    columns = lease_rows.c
     query = select(columns.key, columns.owner).where(
         columns.key.startswith(prefix, autoescape=True), columns.expires_at > now()
     )
     with database.read() as connection:
         rows = connection.execute(query).all()
-    return [row.key.removeprefix(prefix).rpartition("/")[0] for row in rows if not holder_is_gone(row.owner)]
+    return [row.key for row in rows if not holder_is_gone(row.owner)]
 
 
 def _begin(

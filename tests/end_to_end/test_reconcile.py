@@ -231,7 +231,10 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
 def test_stopped_reconciliation_is_resumed(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """A run that is stopped by SIGTERM says how it can be resumed. The resumed run skips the finished pages."""
+    """A run that is stopped by SIGTERM says how it can be resumed, and the list of runs says how much it has read.
+
+    The resumed run skips the finished pages.
+    """
     sandbox.reset(prisoners=120)
     installed.make_queues()
     settings = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
@@ -242,6 +245,8 @@ def test_stopped_reconciliation_is_resumed(
         sandbox.latency(300, "nomis")
         process.send_signal(signal.SIGTERM)
     run_id = interrupted(installed, process)
+    last = installed.run("runs", "list").out.splitlines()[-1]
+    assert re.search(rf"^{run_id} was interrupted after .*, with (50|66|83)% read; to resume it: .* {run_id}$", last)
     sandbox.latency(0, "nomis")
     resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
     assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err

@@ -271,32 +271,52 @@ def test_overdue_incomplete_and_failed_reconciliations_are_marked(app: App, sand
     assert (incentives["lastComplete"], incentives["differences"]) == (complete, 2)
 
 
-def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sandbox) -> None:
-    """If the last run of a reconciliation never ended, `status` gives the command that resumes it.
-
-    After the resumed run, the reconciliation no longer needs a person. Nor does a reconciliation that is switched off,
-    if a person began its interrupted run more than a week ago.
-    """
+@pytest.fixture
+def killed_run(app: App, sandbox: Sandbox) -> str:
+    """The id of a run of the incentives reconciliation that has read nothing, and has no process."""
     sandbox.reset(prisoners=40)
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
+    run_id, began = "20300101-030000-abcd", now()
+    parameters = ReconciliationParameters(notify=False).recorded()
     with open_application_of(app) as application, application.database.begin() as connection:
-        parameters = ReconciliationParameters(notify=False).recorded()
-        create_run(connection, "incentives", "20300101-030000-abcd", parameters, shards=1, started_at=now())
+        create_run(connection, "incentives", run_id, parameters, shards=1, started_at=began)
+        row = {"id": run_id, "job": "reconcile-incentives", "trigger": "manual", "status": "running", "host": "pod"}
+        values = {"parameters": {"resume": None}, "counts": {}, "started_at": began}
+        connection.execute(job_runs.insert().values(**row, **values))
+    return run_id
+
+
+def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, killed_run: str) -> None:
+    """If the last run of a reconciliation never ended, every list of runs says so, although no scheduler runs.
+
+    `status`, `reconcile list`, `runs list` and `runs show` say when the run was interrupted and how far it was, and
+    give the command that resumes it. After the resumed run, they no longer do. Nor does a reconciliation that is
+    switched off need a person, if a person began its interrupted run more than a week ago.
+    """
+    resume = f"prisoner-to-nomis reconcile incentives --resume {killed_run}"
     shown = app.run("status", "--json")
     (line,) = [line for line in shown.json()["reconciliations"] if line["name"] == "incentives"]
-    assert (shown.code, line["lastRun"], line["lastStatus"]) == (1, "20300101-030000-abcd", "interrupted")
-    assert [need["reason"] for need in line["needs"]] == ["the last run was interrupted"]
+    assert (shown.code, line["lastRun"], line["lastStatus"]) == (1, killed_run, "interrupted")
+    (need,) = line["needs"]
+    assert re.fullmatch(r"the last run was interrupted after \d\d:\d\d on \d\d/\d\d, with nothing read", need["reason"])
+    assert need["command"] == resume
+    sentence = f"{killed_run} {need['reason'].removeprefix('the last run ')}; to resume it: {resume}\n"
+    for command in ("reconcile list", "runs list", f"runs show {killed_run}"):
+        assert app.run_ok(*command.split()).endswith(f"\n{sentence}"), command
+    (row,) = [each for each in app.read_json("reconcile", "list") if each["name"] == "incentives"]
+    assert (row["lastRun"], row["status"], row["differences"]) == (killed_run, "interrupted", None)
+    assert app.read_json("runs", "show", killed_run)["status"] == "interrupted"
     with open_application_of(app) as application, application.database.begin() as connection:
         connection.execute(reconciliation_runs.update().values(started_at=now() - timedelta(days=8)))
     # A run within an hour of the scheduled time counts as a CronJob's run, so the schedule is on another day.
     on_another_day = {"RECONCILIATION_SCHEDULE": f"0 4 * * {(now().isoweekday() + 3) % 7}"}
     forgotten = app.run("status", "--json", SCHEDULER_RECONCILIATION="false", **on_another_day).json()
     assert needs(forgotten, "reconciliations", "incentives") == []
-    resume = command_of(shown.json(), "reconciliations", "incentives")
-    assert resume == "prisoner-to-nomis reconcile incentives --resume 20300101-030000-abcd"
     assert run_here(shlex.split(resume)[1:], app.settings).code == 0
     assert needs(app.run("status", "--json").json(), "reconciliations", "incentives") == []
+    for command in ("reconcile list", "runs list", f"runs show {killed_run}"):
+        assert "to resume it" not in app.run_ok(*command.split()), command
 
 
 def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App, sandbox: Sandbox) -> None:

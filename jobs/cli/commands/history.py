@@ -35,13 +35,19 @@ def list_runs(
 ) -> None:
     """Lists the latest runs, newest first.
 
-    A run whose process died is shown as interrupted.
+    A run whose process died is shown as interrupted. If the last run of a reconciliation was interrupted, the text says
+    how far the run was, and gives the command that resumes it.
     """
+    from jobs.cli.reconciliation_text import show_interrupted
     from jobs.runtime.application import open_application
+    from reports.engine.interrupted_runs import last_interrupted
+    from reports.reconciliations.registry import entry_of_job
 
     with open_application() as application:
         recent = application.job_runs.recent(limit, job)
         zone = application.settings.zone
+        entries = filter(None, map(entry_of_job, dict.fromkeys(run.job for run in recent)))
+        interrupted = () if as_json else [last_interrupted(application.database, entry.name) for entry in entries]
     if as_json:
         print_json([run.as_dict() for run in recent])
         return
@@ -61,16 +67,28 @@ def list_runs(
         ],
         nothing=f"No runs of {job} are recorded." if job else "No runs are recorded.",
     )
+    for each in filter(None, interrupted):
+        show_interrupted(each, zone)
 
 
 @runs.command("show")
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
-    """Shows one run in full: its parameters, counts, times and error."""
+    """Shows one run in full: its parameters, counts, times and error.
+
+    If it was interrupted, and can be resumed, the text says how far it was, and gives the command that resumes it.
+    """
+    from jobs.cli.reconciliation_text import show_interrupted
     from jobs.runtime.application import open_application
+    from jobs.runtime.job_runs import RunStatus
+    from reports.engine.interrupted_runs import find_interrupted
+    from reports.engine.run_start import LAST
 
     with open_application() as application:
         run = application.job_runs.find(run_id)
         zone = application.settings.zone
+        resumed = run.parameters.get("resume")
+        begun = run.id if resumed in (None, LAST) else resumed
+        interrupted = find_interrupted(application.database, begun) if run.status == RunStatus.INTERRUPTED else None
     if as_json:
         print_json(run.as_dict())
         return
@@ -90,6 +108,8 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
             **pairs_of("count", run.shown_counts),
         }
     )
+    if interrupted is not None:
+        show_interrupted(interrupted, zone)
 
 
 @runs.command("rerun")

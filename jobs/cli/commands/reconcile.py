@@ -13,7 +13,7 @@ from jobs.cli.commands import incentives as incentive_commands
 from jobs.cli.completion import complete_reconciled
 from jobs.cli.confirmation import confirm
 from jobs.cli.output import duration_text, print_json, print_table, say
-from jobs.cli.reconciliation_text import show_reconciliation
+from jobs.cli.reconciliation_text import show_interrupted, show_reconciliation
 from jobs.errors import UsageError
 from reports.reconciliations.registry import RECONCILIATIONS, Days, Entry
 
@@ -203,13 +203,13 @@ def list_reconciliations(
     """Lists the reconciliations.
 
     It shows when each reconciliation runs, how its last run for everyone ended, and how long ago its last complete run
-    ended.
+    ended. If the last run was interrupted, it says how far the run was, and gives the command that resumes it.
     """
     from jobs.operations.reconcile import overview
     from jobs.runtime.application import open_application
 
     with open_application() as application:
-        rows = overview(application)
+        rows, zone = overview(application), application.settings.zone
     if as_json:
         print_json([each.as_dict() for each in rows])
         return
@@ -225,6 +225,9 @@ def list_reconciliations(
         for each in rows
     ]
     print_table(("RECONCILIATION", "SCHEDULE", "LAST RUN", "STATUS", "DIFFERENCES", "LAST COMPLETE"), table)
+    for each in rows:
+        if each.interrupted is not None:
+            show_interrupted(each.interrupted, zone)
 
 
 app.command("explain")(incentive_commands.explain)
