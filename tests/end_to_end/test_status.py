@@ -20,6 +20,7 @@ from jobs.cli.app import PROGRAM
 from jobs.health.page import HealthPage
 from jobs.health.probes import list_probes
 from jobs.runtime.application import Application
+from jobs.runtime.job_runs import scheduled_run_id
 from reports.engine.run_start import ReconciliationParameters
 from reports.engine.runs import create_run
 from sandbox import Sandbox
@@ -317,6 +318,21 @@ def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, killed_run: s
     assert needs(app.run("status", "--json").json(), "reconciliations", "incentives") == []
     for command in ("reconcile list", "runs list", f"runs show {killed_run}"):
         assert "to resume it" not in app.run_ok(*command.split()), command
+
+
+def test_only_a_live_scheduler_resumes_its_interrupted_run(app: App) -> None:
+    """An interrupted run of the schedule needs a person unless a scheduler is there, which resumes the run."""
+    due = (now() - timedelta(hours=1)).astimezone(LONDON).replace(second=0, microsecond=0)
+    schedule = {"RECONCILIATION_SCHEDULE": f"{due.minute} {due.hour} * * *"}
+    run_id = scheduled_run_id("reconcile-incentives", due)
+    with open_application_of(app) as application:
+        with application.database.begin() as connection:
+            parameters = ReconciliationParameters().recorded()
+            create_run(connection, "incentives", run_id, parameters, shards=1, started_at=due)
+        with application.job_runs.run("scheduler", {}):
+            assert needs(app.run("status", "--json", **schedule).json(), "reconciliations", "incentives") == []
+    resume = command_of(app.run("status", "--json", **schedule).json(), "reconciliations", "incentives")
+    assert resume == f"prisoner-to-nomis reconcile incentives --resume {run_id}"
 
 
 def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App, sandbox: Sandbox) -> None:
