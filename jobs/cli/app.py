@@ -107,7 +107,7 @@ def main() -> None:
         sys.exit(BAD_USAGE)
     except Exception as error:  # every error ends as one line with the right exit code
         code, line = exit_code_for(error)
-        _print_error(error, line)
+        _print_error(error, _with_remedy(error, line))
         sys.exit(code)
     sys.exit(ended if isinstance(ended, int) else SUCCESS)
 
@@ -117,6 +117,17 @@ def _print_usage_error(error: TyperException) -> None:
 
     for line in str(error).splitlines() if is_help(error) else [f"{PROGRAM}: {usage_text(error)}"]:
         say(line, err=True)
+
+
+def _with_remedy(error: Exception, line: str) -> str:
+    from sync.errors import SyncError
+    from sync.settings.loading import load_settings
+
+    if not isinstance(error, SyncError):
+        return line
+    from jobs.health.remedies import with_remedy
+
+    return with_remedy(load_settings(), error, line)
 
 
 def _print_error(error: Exception, line: str) -> None:

@@ -23,7 +23,12 @@ _SAMPLES = 3
 
 
 def print_states(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
-    """Prints a line for each queue, then the reasons for failures with their counts, and what the classes mean."""
+    """Prints a line for each queue, then the reasons for failures with their counts, and what the classes mean.
+
+    Prints nothing if there are no states, because no queue could be read.
+    """
+    if not states:
+        return
     print_table(
         ("QUEUE", "MESSAGES", "IN FLIGHT", "OLDEST", "CLASSES", "TYPES", "DLQ"),
         [

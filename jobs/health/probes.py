@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from jobs.health.deadline import late_text, start
 from jobs.health.figures import read_breaker_states, read_due_events, read_waits
+from jobs.health.remedies import DATABASE_REMEDY, service_remedy
 from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive
 from reports.delivery.channels import NEEDED_SETTINGS, Channel, TryLater, is_set_up
@@ -174,7 +175,7 @@ def _probe_database(application: Application) -> ProbeResult:
 
 
 def _database_down(error: SyncError) -> _Down:
-    return _Down(f"{one_line(error)}; set DATABASE_URL, or start the database")
+    return _Down(f"{one_line(error)}; {DATABASE_REMEDY}")
 
 
 def _probe_queue(application: Application, queue: str) -> ProbeResult:
@@ -217,7 +218,7 @@ def _probe_upstream(settings: Settings, services: Services, name: UpstreamName) 
     reason = services.ping(name, CALL_SECONDS)
     if reason is None:
         return ProbeResult(True, address)
-    text = f"{address}/health/ping: {reason}; wait until the service is up, or set {name.address_variable}"
+    text = f"{address}/health/ping: {reason}; {service_remedy(name)}"
     raise _Down(text, {"error": reason}, _auth_down(settings) if name is UpstreamName.OAUTH else None)
 
 
@@ -225,7 +226,7 @@ def _auth_down(settings: Settings) -> str:
     """The text shown once if HMPPS Auth is down, for its own part and for the parts that get no token because of it."""
     name = UpstreamName.OAUTH
     address = settings.upstream(name).base_url
-    return f"{address} gives no tokens; wait until the service is up, or set {name.address_variable}"
+    return f"{address} gives no tokens; {service_remedy(name)}"
 
 
 def _probe_credentials(settings: Settings, services: Services, name: UpstreamName) -> ProbeResult:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import structlog
 
 from jobs.errors import UsageError, WorkError
+from jobs.health.remedies import joined_errors, with_remedy
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import HOUSEKEEPING_JOB
 from sync import clock
@@ -33,10 +34,11 @@ def dead_letter_queue(application: Application, queue: str) -> DeadLetterQueue:
     )
 
 
-def for_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], dict[str, str]]:
+def for_each_queue(application: Application, work: Callable[[str], Result]) -> tuple[dict[str, Result], dict[str, str]]:
     """Calls `work` for each queue. Returns its results, and the reasons for its failures, both by queue id.
 
-    A failure at one queue does not stop the work on the others.
+    A reason also says what to change if a queue or the database cannot be used. A failure at one queue does not stop
+    the work on the others.
     """
     results: dict[str, Result] = {}
     errors: dict[str, str] = {}
@@ -44,7 +46,7 @@ def for_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], di
         try:
             results[queue] = work(queue)
         except (SyncError, WorkError) as error:
-            errors[queue] = one_line(error)
+            errors[queue] = with_remedy(application.settings, error, one_line(error))
         except Exception as error:
             structlog.get_logger("jobs.operations.dead_letters").exception("dead-letter-queue-failed", queue=queue)
             errors[queue] = type(error).__name__
@@ -54,10 +56,7 @@ def for_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], di
 def check_errors(errors: Mapping[str, str]) -> None:
     """If any queues failed, raises a `WorkError` that names them, grouped by the reason."""
     if errors:
-        queues: dict[str, list[str]] = {}
-        for queue, reason in errors.items():
-            queues.setdefault(reason, []).append(queue)
-        raise WorkError("; ".join(f"{', '.join(named)}: {reason}" for reason, named in queues.items()))
+        raise WorkError(joined_errors(errors))
 
 
 def find_ids(queue: str, messages: Sequence[DeadLetterMessage], named: Collection[str]) -> set[str]:
@@ -168,7 +167,7 @@ def list_dlqs(application: Application, seconds: float) -> tuple[list[DlqState],
 
     seconds: the maximum time for reading each queue.
     """
-    states, errors = for_each_queue(lambda queue: read_dlq(application, queue, seconds=seconds))
+    states, errors = for_each_queue(application, lambda queue: read_dlq(application, queue, seconds=seconds))
     return list(states.values()), errors
 
 

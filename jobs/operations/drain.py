@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 
 from jobs.errors import exit_code_for
+from jobs.health.remedies import joined_errors
 from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import DRAIN_JOB, RunStatus, Trigger
@@ -59,16 +60,16 @@ class DrainParameters:
 class DrainResult:
     """The result of the drains.
 
-    errors: the queues whose drain failed, with the reason on one line. hints: advice on unavailable queues. reasons:
-    why messages failed, with the number of failed attempts for each reason, the most frequent first. failed_messages:
-    the number of messages that failed for each reason; a message may have had several attempts. deferrals: why messages
-    were deferred, with the number of messages for each reason, the most frequent first.
+    errors: the queues whose drain failed, with the reason on one line. hints: what to change so that a queue can be
+    used, by queue. reasons: why messages failed, with the number of failed attempts for each reason, the most frequent
+    first. failed_messages: the number of messages that failed for each reason; a message may have had several attempts.
+    deferrals: why messages were deferred, with the number of messages for each reason, the most frequent first.
     """
 
     run_id: str
     summaries: Mapping[str, BatchSummary]
     errors: Mapping[str, str]
-    hints: Sequence[str] = ()
+    hints: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     failed_messages: Mapping[str, int] = field(default_factory=dict)
     deferrals: Mapping[str, int] = field(default_factory=dict)
@@ -88,11 +89,11 @@ class DrainResult:
 
         Failures of individual messages are not included, because the queue retries them.
         """
-        queues: dict[str, list[str]] = {}
-        for queue, reason in self.errors.items():
-            queues.setdefault(reason, []).append(queue)
-        reasons = [f"{', '.join(names)}: {reason}" for reason, names in queues.items()]
-        return "; ".join([*reasons, *self.hints]) if reasons else None
+        reasons = {
+            queue: f"{reason}; {self.hints[queue]}" if queue in self.hints else reason
+            for queue, reason in self.errors.items()
+        }
+        return joined_errors(reasons) or None
 
     def as_dict(self) -> dict[str, Any]:
         """The totals, the same figures for each queue, the errors, and the reasons for failures and deferrals."""
@@ -159,13 +160,12 @@ class _Drains:
         failures = [drain.failures for drain in self._drains.values()]
         reasons: Counter[str] = reduce(add, (each.counts() for each in failures), Counter())
         messages: Counter[str] = reduce(add, (each.messages() for each in failures), Counter())
-        hints = tuple(dict.fromkeys(self._hints.values()))
         deferrals: Counter[str] = reduce(add, (drain.deferrals for drain in self._drains.values()), Counter())
         return DrainResult(
             run_id,
             done,
             {name: self._errors[name] for name in queues if name in self._errors},
-            hints,
+            dict(self._hints),
             dict(reasons.most_common()),
             messages,
             dict(deferrals.most_common()),

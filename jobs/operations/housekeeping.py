@@ -94,7 +94,7 @@ def preview_housekeeping(application: Application) -> tuple[dict[str, list[DeadL
         left = _rules(application, queue).why_left(messages)
         return [message for message in messages if message.message_id not in left]
 
-    return for_each_queue(preview)
+    return for_each_queue(application, preview)
 
 
 def housekeep(
@@ -122,7 +122,7 @@ def housekeep(
         if problems:
             raise WorkError(f"{count(len(problems), 'message')} failed: {problems[0]}")
 
-    result.errors |= for_each_queue(redrive)[1]
+    result.errors |= for_each_queue(application, redrive)[1]
     application.telemetry.flush()
     active_run.counts |= result.counts()
     if stop_requested():

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from sync.queues.queue import QueueUnavailable
 from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError
+from sync.settings.queues import QUEUES
 
 _CONNECTIONS = 50
 _CONNECT_SECONDS = 5
@@ -13,8 +14,10 @@ _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 #: Options that botocore must not read for a local endpoint, so none of them has a source.
 _NO_PROFILE = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
-#: Error codes of AWS and of its client that mean that the keys are wrong or missing.
-_KEY_ERRORS = frozenset(
+#: Error codes of AWS and of its client that mean that the process has no keys.
+_NO_KEYS = frozenset({"MissingAuthenticationToken", "NoCredentialsError", "PartialCredentialsError"})
+#: Error codes of AWS that mean that the keys are wrong.
+_WRONG_KEYS = frozenset(
     {
         "AccessDenied",
         "AccessDeniedException",
@@ -23,9 +26,6 @@ _KEY_ERRORS = frozenset(
         "IncompleteSignature",
         "InvalidAccessKeyId",
         "InvalidClientTokenId",
-        "MissingAuthenticationToken",
-        "NoCredentialsError",
-        "PartialCredentialsError",
         "SignatureDoesNotMatch",
         "UnauthorizedSSOTokenError",
         "UnrecognizedClientException",
@@ -145,8 +145,18 @@ class Aws:
         return self._session
 
 
+def queue_of(settings: Settings, error: QueueUnavailable) -> str:
+    """The id of the queue that `error` names, or `<QUEUE>` if it does not name one."""
+    name = str(error).removeprefix("queue ").partition(": ")[0]
+    pairs = ((queue, settings.queue(queue)) for queue in QUEUES)
+    return next((queue for queue, each in pairs if name in (each.queue_name, each.dlq_name)), "<QUEUE>")
+
+
 def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
-    """A line for people: where the program tried to reach a queue, and which settings may fix the problem."""
+    """A line for people: where the program tried to reach a queue, and which settings may fix the problem.
+
+    queue: the id of the queue, or `<QUEUE>`.
+    """
     code = str(error).rpartition(": ")[2]
     prefix = f"HMPPS_SQS_QUEUES_{queue.upper()}_"
     if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
@@ -154,11 +164,17 @@ def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
         return f"there is no such queue at {place}; set {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or create the queue"
     if settings.hmpps_sqs_provider == "localstack":
         return f"{_place(settings)} does not respond; set HMPPS_SQS_LOCALSTACK_URL, or start that endpoint"
-    if code in _KEY_ERRORS:
+    if code in _NO_KEYS | _WRONG_KEYS:
         keys = ", ".join(
             f"{prefix}{part}_{key}" for part in ("QUEUE", "DLQ") for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
         )
-        return f"AWS in {_place(settings)} rejected the keys; set {keys}, or give the process a web identity"
+        remedy = f"set {keys}, or give the process a web identity"
+        if code in _WRONG_KEYS:
+            return f"AWS in {_place(settings)} rejected the keys; {remedy}"
+        return (
+            f"the process has no keys for AWS in {_place(settings)}; {remedy}; for a local endpoint, set "
+            "HMPPS_SQS_PROVIDER=localstack"
+        )
     return (
         f"AWS in {_place(settings)} did not respond; check HMPPS_SQS_REGION and the network, or set HMPPS_SQS_PROVIDER"
     )

@@ -187,11 +187,39 @@ def test_an_unavailable_queue_exits_1(bare: App) -> None:
     assert "hmpps_prisoner_to_nomis_visit_queue" in run["error"]
 
 
-def test_missing_aws_keys_are_named(bare: App) -> None:
-    """Without AWS keys, a command exits 1, and names the region and the settings for the keys."""
-    ended = bare.run("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
+NO_KEYS = "get_queue_url: NoCredentialsError; the process has no keys for AWS in eu-west-2; set HMPPS_SQS_QUEUES_"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("drain", "visit"),
+        ("dlq", "show", "visit"),
+        ("dlq", "retry", "visit", "--yes"),
+        ("dlq", "purge", "visit", "--dry-run"),
+    ],
+)
+def test_missing_aws_keys_are_named(bare: App, arguments: tuple[str, ...]) -> None:
+    """Without AWS keys, a command exits 1, and names the region and the settings for the keys of the queue."""
+    ended = bare.run(*arguments, AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
     assert ended.code == 1
-    assert "AWS in eu-west-2 rejected the keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.error
+    assert f"queue hmpps_prisoner_to_nomis_visit_queue: {NO_KEYS}VISIT_QUEUE_ACCESS_KEY_ID, " in ended.error
+
+
+@pytest.mark.parametrize("arguments", [("drain",), ("dlq", "list"), ("dlq", "retry-all", "--yes")])
+def test_a_problem_of_all_queues_is_reported_once(bare: App, arguments: tuple[str, ...]) -> None:
+    """If no queue can be used for the same reason, a command gives the reason, and what to change, once."""
+    ended = bare.run(*arguments, AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
+    assert (ended.code, ended.out) == (1, "drained nothing\n" if arguments == ("drain",) else "")
+    assert f": visit, incentive, activity, appointment, sentencing: {NO_KEYS}<QUEUE>_QUEUE_ACCESS_KEY_ID" in ended.error
+    assert ended.error.count("NoCredentialsError") == 1
+
+
+def test_an_unavailable_service_exits_1_and_names_its_address(bare: App) -> None:
+    """If a service cannot be reached, the error names the setting with its address."""
+    ended = bare.run("resync", "visit", "ab-cd-ef-gh", "--dry-run", API_BASE_URL_OAUTH="http://127.0.0.1:1/auth")
+    assert ended.code == 1
+    assert ended.error.endswith("; wait until the service is up, or set API_BASE_URL_OAUTH")
 
 
 def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
