@@ -1,4 +1,4 @@
-"""Creates all AWS clients of the program."""
+"""Creates the program's AWS clients, and advises on a queue that cannot be reached."""
 
 import threading
 from typing import Any, Literal
@@ -48,10 +48,11 @@ class Aws:
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
     ) -> Any:
-        """A client of `service` with the given keys or, without them, with keys from the AWS credential chain.
+        """A client for `service` with the given keys or, without them, with keys from the AWS credential chain.
 
         With the provider `localstack`, the keys in the settings replace that chain. Raises `SettingsError` if the AWS
-        configuration cannot be used, if `AWS_PROFILE` names an unknown profile, or if only one of the two keys is set.
+        configuration cannot be used, if `AWS_PROFILE` names an unknown profile, or if the settings have only one of the
+        two keys for a local endpoint.
         """
         with self._lock:
             found = self._clients.get((service, access_key_id))
@@ -153,7 +154,7 @@ def queue_of(settings: Settings, error: QueueUnavailable) -> str:
 
 
 def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
-    """A line for people: where the program tried to reach a queue, and which settings may fix the problem.
+    """A line that says where the program tried to reach a queue, and which settings may fix the problem.
 
     queue: the id of the queue, or `<QUEUE>`.
     """
@@ -161,7 +162,7 @@ def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
     prefix = f"HMPPS_SQS_QUEUES_{queue.upper()}_"
     if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
         place = _place(settings)
-        return f"there is no such queue at {place}; set {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or create the queue"
+        return f"{place} has no such queue; set {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or create the queue"
     if settings.hmpps_sqs_provider == "localstack":
         return f"{_place(settings)} does not respond; set HMPPS_SQS_LOCALSTACK_URL, or start that endpoint"
     if code in _NO_KEYS | _WRONG_KEYS:

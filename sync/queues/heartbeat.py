@@ -106,7 +106,7 @@ class Browse:
         self.deleted: set[str] = set()
 
     def receive(self, most: int | None = None, seconds: float | None = None) -> Iterator[list[Message]]:
-        """Yields new messages a few at a time, until there are no more, `most` have come, or `seconds` have passed.
+        """Yields new messages a few at a time, until none are left, `most` have been read, or `seconds` have passed.
 
         None means no limit. Makes at least one receive, however small `seconds` is. Raises `QueueUnavailable`.
         """

@@ -38,8 +38,8 @@ class QueueUnavailable(SyncError):
 class Message:
     """A received message. `receive_count` includes this receive.
 
-    `sent_at` and `first_received_at` come from the clock of SQS. `received_at` is the time of this receive on the
-    monotonic clock.
+    `sent_at` and `first_received_at` come from the SQS clock. `received_at` is the time of this receive on the
+    monotonic clock of this machine.
     """
 
     message_id: str
@@ -54,7 +54,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """The approximate numbers of messages that SQS reports."""
+    """The approximate numbers of messages in each state, as reported by SQS."""
 
     visible: int
     in_flight: int
@@ -62,7 +62,7 @@ class QueueCounts:
 
     @property
     def total(self) -> int:
-        """The number of messages in all three states."""
+        """The number of messages in the three states together."""
         return self.visible + self.in_flight + self.delayed
 
 
@@ -119,10 +119,10 @@ class Queue:
     def copy(
         self, messages: Sequence[Message], attributes: Callable[[Message], Mapping[str, Any]], delay_seconds: int
     ) -> list[Message]:
-        """Sends copies of messages. Each copy is delivered after `delay_seconds`, and its receive count starts at zero.
+        """Sends copies of messages. The receive count of each copy starts at zero.
 
-        `attributes` returns the attributes for the copy of a message. Returns the messages that could not be copied
-        after several attempts.
+        Each copy is delivered after `delay_seconds`, or after 15 minutes if that is sooner. `attributes` returns the
+        attributes for the copy of a message. Returns the messages that could not be copied after several attempts.
         """
         delay = max(0, min(delay_seconds, _MOST_DELAY_SECONDS))
         left: list[Message] = []
@@ -142,7 +142,7 @@ class Queue:
         return left
 
     def counts(self) -> QueueCounts:
-        """The approximate numbers of messages. Raises `QueueUnavailable`."""
+        """The approximate numbers of messages on the queue, by state. Raises `QueueUnavailable`."""
         names = ("", "NotVisible", "Delayed")
         wanted = [f"ApproximateNumberOfMessages{name}" for name in names]
         response = self._call("get_queue_attributes", AttributeNames=wanted)["Attributes"]

@@ -4,8 +4,8 @@ SQS counts every receive, and after a few receives a message becomes a dead lett
 yet for a reason outside the message, a copy replaces it. The copy says what the message waits for, and since when.
 
 If a message begins to wait for something else, a new wait begins. A message that alternates between two waits could
-wait for ever, so its copies also say when its first wait began. Such a message fails like any other once the time since
-its first wait began reaches `LONGEST_WAIT_SECONDS`, or the limit of its current wait if that is longer.
+wait for ever, so its copies also say when its first wait began. Once the time since then reaches
+`LONGEST_WAIT_SECONDS`, or the limit of its current wait if that is longer, the message fails instead of waiting again.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from sync.settings import times
 class WaitsFor(StrEnum):
     """What a message waits for on the queue.
 
-    Each value is the name of the message attribute with the time at which the wait began, in ISO form.
+    Each value is the name of the message attribute that holds the time at which the wait began, in ISO format.
     `sync.pipeline.group_runner.Missing` is the counterpart for a message group that waits in a batch.
     """
 
@@ -59,7 +59,7 @@ def has_waited(message: Message, waits_for: WaitsFor) -> bool:
 def may_wait(message: Message, waits_for: WaitsFor, longest: float) -> bool:
     """Whether a message may still wait for `waits_for`, for which the limit is `longest` seconds.
 
-    The time since the first of its waits began has a limit too.
+    The time since the message's first wait began has a limit too.
     """
     total = _seconds_since(message, _WAITS_SINCE)
     return seconds_waited(message, waits_for) < longest and total < max(longest, times.LONGEST_WAIT_SECONDS)
@@ -116,7 +116,7 @@ def _seconds_since(message: Message, attribute: str) -> float:
 
 
 def _since(message: Message, attribute: str, now: datetime) -> datetime:
-    """The time in an attribute of a message; `now` if there is no valid time."""
+    """The time in an attribute of a message, or `now` if the attribute is missing or holds no valid time."""
     given = message.attributes.get(attribute, {}).get("StringValue")
     try:
         since = datetime.fromisoformat(given or "")

@@ -85,7 +85,7 @@ class _Topic:
         return ":".join((arn, partition, "sqs", region, account, queue.name))
 
     def subscribe(self, queue: Queue, event_types: Iterable[str]) -> None:
-        """Subscribes `queue` to events of `event_types`, unless it is already subscribed to the topic."""
+        """Subscribes `queue` to the topic for events of `event_types`, unless it is already subscribed."""
         arn = self.arn_of(queue)
         if arn in self._subscribed:
             return

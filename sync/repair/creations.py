@@ -1,7 +1,7 @@
 """Helps a person to resolve a creation with an unknown outcome.
 
-`search_text` and `search_sql` say what to search for, `compare_with_request` compares a NOMIS record that the person
-found, and `event_again` makes a message that starts the creation again.
+`search_text` and `search_sql` say what to search for, `compare_with_request` compares the request with a NOMIS record
+that the person found, and `event_again` makes a message that starts the creation again.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from sync.upstream.services import Services
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The result of comparing a NOMIS record that a person found with the request of a creation.
+    """The result of comparing the request of a creation with a NOMIS record that a person found.
 
     found: the record, or None if NOMIS does not have it or no service can read it. objections: sentences that say why
     the record must not be mapped. differences: sentences that say how the record differs from the request; a person may
@@ -32,7 +32,8 @@ class Comparison:
 def compare_with_request(services: Services, record: CreationRecord, nomis_ids: Mapping[str, Any]) -> Comparison:
     """Compares the request of a creation with the NOMIS record that has `nomis_ids`, if a service can read that record.
 
-    A mapping of that record to another DPS record is always an objection. Raises `UpstreamError`.
+    A mapping of that record to another DPS record is an objection even if no service can read the record. Raises
+    `UpstreamError`.
     """
     domain = domain_of_record(record.domain)
     mappings, repair = domain.mappings, domain.repair
@@ -65,7 +66,7 @@ def search_text(record: CreationRecord) -> str:
 def search_sql(record: CreationRecord) -> str | None:
     """The SQL that shows the record in the NOMIS database.
 
-    None if a service shows the record, if no request was recorded, or if a value in the request is not an id.
+    None if a service can show the record, if no request was recorded, or if a value in the request is not an id.
     """
     if not record.request:
         return None

@@ -113,7 +113,7 @@ class DeadLetterQueue:
         return self.queue if owner is None or self._main_queue is None else owner
 
     def peek(self, most: int | None = None, seconds: float | None = None) -> list[DeadLetterMessage]:
-        """Reads messages and returns them, oldest first. All of them are visible again when this returns.
+        """Reads messages and returns them, oldest first. All of them are visible again afterwards.
 
         Reads at most `most` messages, for at most `seconds`; None means no limit. Raises `QueueUnavailable`.
         """
@@ -127,7 +127,7 @@ class DeadLetterQueue:
 
         `why_left` is called with a few messages at a time. At most `most` messages are read; None means no limit.
         Findings about the messages are closed under the name `who`. A message keeps its body and its attributes, except
-        for those about its waits. If a message cannot be sent, it stays, and the result has the reason. Raises
+        for those about its waits. If a message cannot be sent, it stays, and the result says why. Raises
         `QueueUnavailable` or `StoreUnavailable`; some messages may have been sent by then.
         """
         result = RetryResult(self.queue, self.name)
@@ -149,9 +149,9 @@ class DeadLetterQueue:
     ) -> Generator[RetriedBatch, None, None]:
         """Sends messages back as `retry` does, `size` at a time, and yields each batch once it has been sent.
 
-        Messages that have been read but not sent stay hidden until the generator is closed. The caller tracks the whole
-        redrive with `track_retry`. If `is_followed` is true, an attribute marks the messages, and each is recorded as
-        waiting for its turn until it is handled or fails.
+        Messages that have been read but not sent stay hidden until the generator ends or is closed. The caller tracks
+        the whole redrive with `track_retry`. If `is_followed` is true, an attribute marks the messages, and each is
+        recorded as waiting for its turn until it is handled or fails.
         """
         sent_ids: set[str] = set()
         batch = RetriedBatch()
@@ -207,7 +207,7 @@ class DeadLetterQueue:
                 with self._database.begin() as connection:
                     resolve_given_up(connection, self.queue, keys, who, "removed by dlq purge")
         left += [
-            KeptMessage(each, "it arrived after the messages were listed")
+            KeptMessage(each, "it was not among the messages to remove")
             for each in dead_letters
             if each.message_id not in only
         ]
@@ -268,8 +268,8 @@ class DeadLetterQueue:
     ) -> None:
         """Sends messages back and deletes them from the dead letter queue. Adds each to `batch`, as sent or as left.
 
-        Raises `QueueUnavailable` if two messages in a row cannot be sent, since the cause is then the queue rather than
-        a message.
+        Raises `QueueUnavailable` if two messages in a row cannot be sent: the cause is then probably the queue rather
+        than the messages.
         """
         unrecorded = self._record(dead_letters, who, is_followed=is_followed)
         attributes = attributes_of_followed if is_followed else attributes_anew
@@ -299,7 +299,7 @@ class DeadLetterQueue:
                         end_waits(connection, self.target_of(each), [each.key])
 
     def _record(self, dead_letters: Sequence[DeadLetterMessage], who: str, *, is_followed: bool) -> list[KeptMessage]:
-        """Records that messages are about to be sent back. Returns the messages that cannot be recorded."""
+        """Records that messages are about to be sent back. Returns those for which this fails."""
         if not dead_letters:
             return []
         keys = [each.key for each in dead_letters]
@@ -315,7 +315,11 @@ class DeadLetterQueue:
         except Exception as error:  # one of the messages, or all of them, may be the cause
             if len(dead_letters) == 1:
                 self._log.exception("dead-letter-failed", queue=self.queue)
-                return [KeptMessage(dead_letters[0], f"it could not be recorded: {type(error).__name__}", failed=True)]
+                return [
+                    KeptMessage(
+                        dead_letters[0], f"its redrive could not be recorded: {type(error).__name__}", failed=True
+                    )
+                ]
             return [
                 each
                 for dead_letter in dead_letters

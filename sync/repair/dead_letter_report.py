@@ -19,8 +19,8 @@ from sync.store.failed_attempts import Attempts, FailedAttempt, attempts_at, red
 from sync.store.findings import Finding, FindingKind, given_up_messages, list_findings
 
 UNFINISHED_HINT = (
-    "the last attempt may have created the record in NOMIS: send the message back, and the next attempt searches "
-    "for the record"
+    "the last attempt may have created the record in NOMIS: send the message back, and the next attempt will "
+    "search for the record"
 )
 NO_FAILURE_HINT = (
     "no failure was recorded (the process died, or a person put the message on this queue): send the message back"
@@ -34,7 +34,7 @@ _UNFINISHED = (CreationState.INTENDED, CreationState.CREATED)
 
 
 class FailureClass(StrEnum):
-    """The classes of failures, by whether a retry may help."""
+    """The class of a failure, which says whether a retry may help."""
 
     RECOVERABLE = "recoverable"
     #: NOMIS holds two rows where it should hold one. A retry helps once one of them is deleted.
@@ -45,12 +45,12 @@ class FailureClass(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """The meaning of the class, for people."""
+        """What the class means, for people."""
         return _TEXTS[self][0]
 
     @property
     def action(self) -> str:
-        """The action for messages of this class, for people. `QUEUE` stands for the queue, and `ID` for the message."""
+        """What to do about messages of this class. `QUEUE` stands for the queue, and `ID` for the message."""
         return _TEXTS[self][1]
 
 
@@ -71,7 +71,7 @@ _TEXTS = {
         "NOMIS has two rows where it should have one",
         (
             "delete one of the two rows (see `duplicates list`). Leave the message: it is sent back once the finding "
-            "is closed"
+            "about the rows is closed"
         ),
     ),
     FailureClass.UNRECOVERABLE: (
@@ -83,7 +83,7 @@ _TEXTS = {
     ),
     FailureClass.UNREADABLE: (
         "the message is not valid",
-        "housekeeping gives up on it. Inform the publisher's team, then run `dlq purge QUEUE --message ID`",
+        "housekeeping gives up on the message. Inform the publisher's team, then run `dlq purge QUEUE --message ID`",
     ),
     FailureClass.UNKNOWN: (
         "no failure was recorded: the process died, or a person put the message on the queue",
@@ -102,9 +102,9 @@ class DeadLetterReport:
 
     failure: its last failed attempt, or None if no failure was recorded. attempts: the number of failed attempts in all
     its deliveries. redrives, redriven_at: how many times it was sent back, and when it was last sent back. given_up:
-    whether housekeeping no longer sends it back. unfinished: whether NOMIS has, or may have, the record that the
-    message creates, without a mapping. finding: the open finding about the two rows in NOMIS because of which the
-    message failed, or None; housekeeping leaves the message until the finding is closed.
+    whether housekeeping no longer sends it back. unfinished: whether the record that the message creates is, or may be,
+    in NOMIS without a mapping. finding: if the message failed because of two rows in NOMIS, the open finding about
+    them; otherwise None. Housekeeping leaves the message until the finding is closed.
     """
 
     dead_letter: DeadLetterMessage
@@ -143,7 +143,7 @@ class DeadLetterReport:
 
     @property
     def reason(self) -> str:
-        """The reason for the failure, with `…` for ids, so that messages with the same cause have the same reason."""
+        """The reason for the failure. `…` replaces ids, so that messages with the same cause have the same reason."""
         if self.failure is not None:
             return fingerprint(self.failure.failure)
         return self.dead_letter.problem or "no failure was recorded"
@@ -158,7 +158,7 @@ class DeadLetterReport:
 
     @property
     def may_be_redriven(self) -> bool:
-        """Whether housekeeping sends the message back, provided that it has not come back too often."""
+        """Whether housekeeping may send the message back. How often it has come back does not matter here."""
         worth_it = self.failure_class in (*WORTH_A_RETRY, FailureClass.REPAIRABLE)
         return worth_it or self.dead_letter.is_mapping_retry
 
@@ -197,7 +197,7 @@ class SameReason:
 
     @property
     def first(self) -> DeadLetterReport:
-        """The oldest of the messages, as an example."""
+        """The report on the oldest message, as an example."""
         return self.reports[0]
 
     def as_dict(self) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetterM
 def not_chosen(
     database: Database, queue: str, message_ids: Collection[str] | None, *, recoverable_only: bool
 ) -> Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]:
-    """A `WhyLeft` that keeps all messages except those with `message_ids`, or keeps none if `message_ids` is None.
+    """A `WhyLeft` that keeps all messages except those named in `message_ids`, or keeps none if `message_ids` is None.
 
     recoverable_only: whether to keep, in addition, the messages that a retry alone cannot help. The `WhyLeft` raises
     `StoreUnavailable`.
@@ -293,7 +293,7 @@ def _report(
 
 
 def _unfinished(connection: Connection, dead_letters: Sequence[DeadLetterMessage]) -> dict[str, frozenset[str]]:
-    """The ids of the DPS records that the messages create and whose creation is unfinished, by event type.
+    """By event type: the ids of the DPS records that the messages create in NOMIS, if the creation is unfinished.
 
     Messages on the wrong queue count too: they are sent to the right queue, and the creation is finished there.
     """

@@ -52,7 +52,7 @@ class DeadLetterMessage:
 
     @property
     def is_mapping_retry(self) -> bool:
-        """Whether the message is a mapping retry. Purging such a message leaves its NOMIS record without a mapping."""
+        """Whether the message is a mapping retry. Purging one leaves the NOMIS record without a mapping."""
         return self.type == MAPPING_RETRY
 
     @property
@@ -69,9 +69,9 @@ class DeadLetterMessage:
 
     @property
     def creates(self) -> str | None:
-        """The id of the DPS record that the event creates in NOMIS, in the form in which creations store it.
+        """The id of the DPS record that the event creates in NOMIS, in the form that stored creations use.
 
-        None if the event does not create a record, or if its id cannot be read.
+        None if the event does not create a record, or if the id cannot be read.
         """
         domain = self.domain
         if domain is None or self.type.lower() != domain.creation.event_type:

@@ -274,7 +274,7 @@ def test_an_action_in_a_pod_needs_the_name_of_a_person(app: App) -> None:
 def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
     """A dead letter is sent back if its last attempt may have created the record, whatever failure is recorded.
 
-    The advice says that the next attempt searches for the record.
+    The advice says that the next attempt will search for the record.
     """
     app.queues()["visit"].main.send(write_domain_event(BOOKED, {"reference": "visit-1"}, "A1234BC", TIME))
     app.drain_out("visit")
@@ -282,7 +282,7 @@ def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
     assert refused["class"] == "unrecoverable"
     intend(app, "visits", "visit-1")
     (unfinished,) = app.read_json("dlq", "show", "visit")
-    assert (unfinished["class"], "searches for the record" in unfinished["hint"]) == ("recoverable", True)
+    assert (unfinished["class"], "search for the record" in unfinished["hint"]) == ("recoverable", True)
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
 
 
@@ -306,7 +306,7 @@ def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
     app.drain_out(lies_on)
     intend(app, domain, dps_id)
     (message,) = app.read_json("dlq", "show", lies_on)
-    assert (message["class"], "searches for the record" in message["hint"]) == ("recoverable", True)
+    assert (message["class"], "search for the record" in message["hint"]) == ("recoverable", True)
     app.run_ok("dlq", "retry-all")
     assert app.messages(lies_on) == 0
     (sent,) = app.queues()[DOMAINS[domain].queue].main.receive(10)
@@ -337,7 +337,7 @@ def test_a_message_that_the_database_refuses_stops_no_other_queue(app: App) -> N
     app.queues()["incentive"].dlq.send(write_mapping_retry({"incentiveId": 1}, {}))
     done = app.run("dlq", "retry-all")
     assert (done.code, app.messages("visit"), app.messages("incentive")) == (1, 0, 1)
-    assert "incentive: 1 message failed: it could not be recorded: IntegrityError" in done.error
+    assert "incentive: 1 message failed: its redrive could not be recorded: IntegrityError" in done.error
 
 
 class Failing(Queue):

@@ -75,7 +75,7 @@ def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
     output = app.run_ok("dlq", "list")
     assert "unrecoverable 13, unknown 2, unreadable 1" in output
     assert "visit  13        unrecoverable  visits: status 404" in output
-    assert "unreadable: the message is not valid. What to do: housekeeping gives up on it." in output
+    assert "unreadable: the message is not valid. What to do: housekeeping gives up on the message." in output
     assert "read" not in output.partition("Next")[2]
 
 
