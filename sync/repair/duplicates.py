@@ -1,7 +1,7 @@
-"""Decides whether the second of two NOMIS records for one DPS record may be removed, and lists any objections.
+"""Decides whether the NOMIS record of a refused mapping is a duplicate, and lists the reasons not to remove it.
 
-A finding has two pairs, each of a DPS id and its NOMIS ids: the pair that the mapping service has (`existing…`) and the
-pair that it refused (`duplicate…`).
+A finding of kind `duplicate` has two pairs, each of a DPS id and NOMIS ids: the pair that the mapping service refused
+(`duplicate…`), and the pair that it has instead (`existing…`), which may be missing.
 """
 
 from collections.abc import Mapping
@@ -31,10 +31,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """The refused pair of ids, and the existing one (None if the finding does not have it).
+    """The refused pair of ids, and the existing one (None if it is not known).
 
-    belongs_to: the id of the DPS record to which the refused NOMIS record is mapped, or None if it is not mapped or if
-    that is not known.
+    belongs_to: the id of the DPS record to which the refused NOMIS record is mapped. None if this NOMIS record is not
+    mapped, or if its mapping is not known.
     """
 
     duplicate: MappingIds
@@ -115,7 +115,7 @@ def _reasons_to_keep(repair: Repair, duplicate: MappingIds, existing: MappingIds
 def unproved(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
     """Sentences that say why it is not proved that the refused record is a duplicate of the mapped one.
 
-    A person may know better, since the mapped record may have been changed in the meantime.
+    A person may know better, since the mapped record may have been changed after the duplicate was created.
     """
     if view.duplicate is None or view.mapped is None or not isinstance(repair, RemovingRepair):
         return []
@@ -127,12 +127,15 @@ def unproved(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: 
         if value != mapped:
             found.append(f"the two records differ in {name} ({value} and {mapped})")
         elif required and value is None:
-            found.append(f"neither record has a {name}")
+            found.append(f"neither record has a value for {name}")
     return [*found, *repair.doubts(duplicate, view.duplicate), *repair.doubts(existing, view.mapped)]
 
 
 def differences(view: NomisView) -> dict[str, tuple[str | None, str | None]]:
-    """The fields in which the two records differ, each with its two values (duplicate, mapped)."""
+    """The fields in which the two records differ, each with its values in the duplicate and in the mapped record.
+
+    Empty if either record is missing.
+    """
     if view.duplicate is None or view.mapped is None:
         return {}
     names = dict.fromkeys((*view.duplicate, *view.mapped))

@@ -1,4 +1,4 @@
-"""Explains a finding in sentences: what happened to which record, and the consequence until a person acts.
+"""Explains a finding in sentences: what happened to which record, and what follows until a person acts.
 
 The sentences are made from the properties of the finding's event, so that alerts, lists and `show` use the same words.
 """
@@ -39,8 +39,8 @@ def _duplicate(domain: Domain, properties: Properties) -> str:
     verdict = Duplicate(duplicate, existing).verdict
     if existing is None or verdict is Verdict.NOT_MAPPED:
         return (
-            f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, and does "
-            f"not name the other mapping. {repair.harm}"
+            f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, and did "
+            f"not name the mapping that it has instead. {repair.harm}"
         )
     if verdict is Verdict.DUPLICATE:
         return (
@@ -78,7 +78,7 @@ def _two_rows(kind: RowKind, properties: Properties) -> str:
     whose = "" if offender_no is None else f" (prisoner {offender_no})"
     return (
         f"NOMIS has two {kind.what}s for {pair}{whose} but should have only one. Until one of them is deleted, NOMIS "
-        f"refuses every change to this {kind.what}."
+        f"refuses every change to either {kind.what}."
     )
 
 
@@ -95,7 +95,7 @@ def _given_up(properties: Properties) -> str:
     reason = f" ({example}{properties['reason'].rstrip('.')})" if properties.get("reason") else ""
     queue, advice = properties.get("queue", "dead letter"), properties.get("advice", UNRECOVERABLE)
     return (
-        f"{messages}{about}{whose} on the {queue} queue cannot be applied to NOMIS{reason}. Housekeeping no "
+        f"{messages}{about}{whose} from the {queue} queue cannot be applied to NOMIS{reason}. Housekeeping no "
         f"longer sends {'it' if one else 'them'} back, so NOMIS lacks {'this change' if one else 'these changes'}. "
         f"What to do: {advice}."
     )
@@ -109,7 +109,7 @@ def _of_whom(properties: Properties) -> str:
 
 
 def _when(time_of: tuple[str, ...], properties: Properties) -> str:
-    """The prison and the time of the record, if the properties have them, as part of a sentence."""
+    """A phrase with the prison and the time of the record, each only if the properties have it; it may be empty."""
     where = f" at {properties['prisonId']}" if properties.get("prisonId") else ""
     values = [properties[name] for name in time_of if properties.get(name)]
     try:

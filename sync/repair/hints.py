@@ -6,7 +6,7 @@ from sync.errors import Failure
 from sync.events.envelope import MAPPING_RETRY
 from sync.pipeline.handle import ROUTING_STEP
 
-RECOVERABLE = "another service was unavailable or overloaded: leave the message, since housekeeping sends it back"
+RECOVERABLE = "a service was unavailable or overloaded: leave the message, since housekeeping sends it back"
 UNRECOVERABLE = (
     "the request was refused, and would be refused again: correct the data and run `dlq retry`, or purge the message"
 )
@@ -68,19 +68,20 @@ ADVICE = (
     Advice(
         _credentials,
         "401 or 403, or HMPPS Auth gave no token",
-        "credentials or their roles are wrong: correct the client (`check` names it), then leave the message",
+        "credentials or their roles are wrong: correct the client (`check` names it), then leave the message to "
+        "housekeeping",
     ),
     Advice(
         lambda event_type, _: event_type == MAPPING_RETRY,
         "any failure of a `RETRY_CREATE_MAPPING` message",
-        "NOMIS has the record and only its mapping is missing: never purge the message, or the record is created "
-        "a second time; correct the mapping service or the data that it refuses, then run `dlq retry`",
+        "NOMIS has the record and only its mapping is missing: never purge the message, since the record could "
+        "then be created a second time; correct the mapping service or the data that it refuses, then run `dlq retry`",
     ),
     Advice(
         lambda _, failure: is_missing_mapping(failure),
         "mapping 404 on a change",
-        "the record was never created in NOMIS: find its creation, which may be switched off, on the DLQ or "
-        "ambiguous, or may have failed; this message succeeds once the record exists",
+        "the record is not mapped, and was probably never created in NOMIS: find its creation, which may have failed, "
+        "be ambiguous, be on the DLQ or be switched off; this message succeeds once the record is mapped",
     ),
     *_of_domains(may_succeed_later=True),
     Advice(lambda _, failure: failure.recoverable, "5xx, 429, a time-out, or no response", RECOVERABLE),

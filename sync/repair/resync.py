@@ -1,4 +1,4 @@
-"""Writes the current state of one DPS record of any domain to NOMIS, using the handlers of its events."""
+"""Writes the current state of one DPS record, of any domain, to NOMIS by means of the domain's event handlers."""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from sync.store.creations import CreationRecord, CreationState, find_record
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """An event that a resync handled: its outcome, and its telemetry properties."""
+    """An event that a resync handled, with its outcome and its telemetry properties."""
 
     event_type: str
     outcome: Outcome
@@ -46,7 +46,7 @@ def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: Cre
 
 
 def entity_of(queue_context: QueueContext, plan: ResyncPlan) -> str:
-    """The entity of a plan's events, which is the same as for events from the queue."""
+    """The entity of a plan's events. Events from the queue about the same record have the same entity."""
     event = plan.events[0]
     return queue_context.domain.handlers[event.event_type].entity(event)
 
@@ -54,8 +54,8 @@ def entity_of(queue_context: QueueContext, plan: ResyncPlan) -> str:
 def carry_out(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> Iterator[Handled]:
     """Handles the events of a plan one by one and yields the results. Stops after the first event that is not applied.
 
-    Deletes the mapping first if it is stale. Raises any error that makes an event fail. The caller must hold the lease
-    of the entity, and must have made the plan while holding it.
+    If the mapping of the record is stale, deletes it before the first event. Raises any error that makes this deletion
+    or an event fail. The caller must hold the lease of the events' entity, and must have made the plan under it.
     """
     if plan.mapping_is_stale:
         with queue_context.leases.held(creation_lease(resync.creation.name, plan.creation_id)):

@@ -23,9 +23,10 @@ class ScheduledRedrive:
     """Decides which messages the scheduled redrive leaves on one dead letter queue, and why. Raises `StoreUnavailable`.
 
     The redrive sends back the messages that a retry may help: those with a recoverable failure or no recorded failure,
-    mapping retries, and those that failed because NOMIS has two rows. The last kind is sent back only once the finding
-    about the rows is closed. The pause between two redrives of a message grows each time. The redrive gives up on all
-    other messages, and on messages that have come back more than `most_returns` times. `moment` is the current time.
+    mapping retries, and those that failed because NOMIS has two rows where only one is allowed. Messages of this last
+    kind are sent back only once the finding about the rows is closed. The pause between two redrives of a message grows
+    each time, up to a limit. The redrive gives up on all other messages, and on messages that have come back more than
+    `most_returns` times. `moment` is the current time.
     """
 
     def __init__(self, database: Database, queue: str, most_returns: int, moment: datetime) -> None:
@@ -61,10 +62,10 @@ class ScheduledRedrive:
         return len(self._new)
 
     def record(self, telemetry: Telemetry) -> int:
-        """Records a finding for each message that this redrive gave up on. Returns how many could not be recorded.
+        """Records a finding about each message that this redrive gave up on. Returns how many could not be recorded.
 
-        There is one alert for each combination of event type and advice that no earlier open finding has. The alert
-        gives the number of messages that share both.
+        Each combination of event type and advice causes one alert, unless an earlier finding with that combination is
+        still open. The alert gives the number of these messages that have the combination.
         """
         properties = [(found, _properties(self._queue, found)) for found in self._new]
         numbers = Counter(_cause(each) for _, each in properties)
@@ -102,11 +103,11 @@ class ScheduledRedrive:
 
     def _why_later(self, found: DeadLetterReport) -> str | None:
         if found.finding is not None:
-            return "NOMIS holds two rows: the message is sent back once the finding about them is closed"
+            return "NOMIS has two rows where it should have one: the message waits until their finding is closed"
         last, following = found.redriven_at, found.next_redrive
-        # SNS may have delivered a message twice. The second copy is not held back because of the first.
+        # SNS may have delivered a message twice. If the first copy was sent back in this run, the second follows it.
         if last is not None and following is not None and last < self._moment < following:
-            return f"it came back {_times(found.redrives)}, and is sent back again later"
+            return f"it came back {_times(found.redrives)}, and will be sent back again later"
         return None
 
 

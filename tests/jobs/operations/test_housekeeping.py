@@ -65,7 +65,7 @@ def test_messages_that_no_retry_can_fix_are_given_up_and_alerted_once(app: App) 
     (alert,) = app.alerts()
     assert "need attention" in alert
     assert "dlq show visit" in alert
-    assert f"3 {BOOKED} messages on the visit queue cannot be applied to NOMIS (for example Visit not found" in alert
+    assert f"3 {BOOKED} messages from the visit queue cannot be applied to NOMIS (for example Visit not found" in alert
     assert "so NOMIS lacks these changes. What to do: DPS has no such record" in alert
     found = findings(app)
     assert [status for status, _ in found] == ["open"] * 3

@@ -138,7 +138,7 @@ def test_missing_values_on_both_sides_prove_nothing() -> None:
     """Two records are not equal merely because both of them lack a start."""
     record = {**APPOINTMENT, "start": None}
     view = NomisView(record, dict(record), readable=True)
-    assert unproved(DOMAINS["appointments"].repair, ONE, OTHER, view) == ["neither record has a start"]
+    assert unproved(DOMAINS["appointments"].repair, ONE, OTHER, view) == ["neither record has a value for start"]
 
 
 def test_a_cancelled_visit_needs_no_proof() -> None:

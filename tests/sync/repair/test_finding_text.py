@@ -69,7 +69,7 @@ SESSION = {
             SESSION,
             (
                 "NOMIS has two allocations for booking 1204417 in course activity 540112 (prisoner A1234BC) but should "
-                "have only one. Until one of them is deleted, NOMIS refuses every change to this allocation."
+                "have only one. Until one of them is deleted, NOMIS refuses every change to either allocation."
             ),
         ),
         (
@@ -78,7 +78,7 @@ SESSION = {
             (
                 "NOMIS has two attendances for booking 1204417 in the session of course activity 540112 on 2023-06-02, "
                 "09:00 to 12:00 (prisoner A1234BC) but should have only one. Until one of them is deleted, NOMIS "
-                "refuses every change to this attendance."
+                "refuses every change to either attendance."
             ),
         ),
         (
@@ -91,8 +91,8 @@ SESSION = {
                 "advice": "purge the message if this does not change",
             },
             (
-                "3 prison-visit.booked messages on the visit queue cannot be applied to NOMIS (for example Not found). "
-                "Housekeeping no longer sends them back, so NOMIS lacks these changes. What to do: purge the "
+                "3 prison-visit.booked messages from the visit queue cannot be applied to NOMIS (for example Not "
+                "found). Housekeeping no longer sends them back, so NOMIS lacks these changes. What to do: purge the "
                 "message if this does not change."
             ),
         ),
@@ -107,7 +107,7 @@ SESSION = {
                 "advice": "purge it",
             },
             (
-                "1 prison-visit.booked message about visit bq-te-ke-ol of prisoner A1234BC on the visit queue cannot "
+                "1 prison-visit.booked message about visit bq-te-ke-ol of prisoner A1234BC from the visit queue cannot "
                 "be applied to NOMIS. Housekeeping no longer sends it back, so NOMIS lacks this change. What to "
                 "do: purge it."
             ),
