@@ -41,8 +41,8 @@ from sync.tracing import traced
 class TaskEnd:
     """How a task ended, and when its messages are delivered again if they are not deleted.
 
-    The wait before that is `wait_seconds` if it is set, or else the pause for `waits_for` if that is set, or else the
-    configured wait or `least_seconds`, whichever is longer.
+    The wait before the next delivery is `wait_seconds` if it is set, or else the pause for `waits_for` if that is set,
+    or else the configured wait or `least_seconds`, whichever is longer.
 
     failure: how the task failed. This is recorded, unless the task waits for a creation: in that case, nothing has
         failed yet.
@@ -51,8 +51,8 @@ class TaskEnd:
     least_seconds: the minimum wait after a failure, in seconds.
     is_copied: whether the messages are returned as copies although they wait for nothing.
     failure_at_last_receive: the failure to record if the message reaches its last receive a second time. The first
-        time, a copy replaces the message; the second time, it becomes a dead letter.
-    cause: the failure because of which the task waits: its own failure, or that of an earlier task in its group.
+        time, a copy replaces the message; the second time, that copy becomes a dead letter.
+    cause: the failure that makes the task wait: its own failure, or that of an earlier task in its group.
     was_handled: whether the task was handled to the end, but the database could not record that.
     """
 
@@ -69,7 +69,7 @@ class TaskEnd:
 
     @property
     def awaited(self) -> WaitsFor | None:
-        """What the messages of the task wait for on the queue, as copies or as originals, or None."""
+        """What the messages of the task wait for on the queue, as copies or originals; None if nothing is awaited."""
         if self.outcome is not Outcome.DEFERRED:
             return None
         return WaitsFor.LEASE if self.failure_at_last_receive else self.waits_for
@@ -147,11 +147,11 @@ class Acknowledger:
     def acknowledge(self, ends: Sequence[TaskEnd]) -> Counter[Outcome]:
         """Records how tasks ended and deletes or returns their messages. Returns the number of messages by outcome.
 
-        Copies are sent first. Only then is it known which messages become dead letters, which is recorded too.
+        Copies are sent first: only then is it known which messages become dead letters, and this is recorded too.
 
         While the database is unavailable, no message is deleted unless a copy replaces it, because telemetry could be
-        lost. The messages are delivered again, and their next handler finds that the work is done. A message that was
-        not handled to the end, or whose failure is not recorded, must not become a dead letter: at its last receive, a
+        lost. The messages are delivered again, and their next handler finds any work that was done. A message that was
+        not handled to the end, or whose outcome is not recorded, must not become a dead letter: at its last receive, a
         copy replaces it.
         """
         ends = [self._fail_if_copied_before(end) for end in ends]
@@ -178,7 +178,7 @@ class Acknowledger:
     def _fail_if_copied_before(self, end: TaskEnd) -> TaskEnd:
         """Turns `end` into a failure if it has a `failure_at_last_receive` and its message is to become a dead letter.
 
-        That is so if the message is at its last receive, and is itself a copy that has waited for a lease.
+        This message becomes a dead letter if it is at its last receive, and is a copy that has waited for a lease.
         """
         if end.failure_at_last_receive is None or not self._is_last_receive(end.task.message):
             return end
@@ -204,8 +204,8 @@ class Acknowledger:
     ) -> tuple[list[TaskEnd], Set[str]]:
         """Sends the copies that replace messages of `ends`; skips messages whose receipt handles are in `copied`.
 
-        Returns the ends, and the receipt handles of all messages that are now copied. If a message could not be copied,
-        its end is returned as a failure.
+        Returns the ends, and the receipt handles of all messages copied so far. If a message could not be copied, its
+        end is returned as a failure.
         """
         wanted = [
             (message, copy)
@@ -371,7 +371,7 @@ class Acknowledger:
         return max(self._queue_context.seconds_after_failure(end.task.event_type, message), end.least_seconds)
 
     def _finish(self, done: Sequence[Message], waiting: Mapping[int, Sequence[Message]]) -> None:
-        """Deletes the messages in `done`, and hides those in `waiting` for the number of seconds that is their key."""
+        """Deletes the messages in `done`, and hides those in `waiting`, for as many seconds as their key says."""
         self._heartbeat.release(done)
         # If SQS does not delete a message, it is delivered again, and the next handler finds that the work is done.
         if done:
@@ -401,7 +401,7 @@ def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
 
 
 def _note(log: FailureLog, left: Sequence[Message]) -> None:
-    """Notes in `log` whether a call to SQS succeeded; `left` are the messages for which it failed."""
+    """Notes in `log` whether a call to SQS succeeded. `left`: the messages for which it failed."""
     if left:
         log.failed("SQS did not accept the change", len(left))
     else:

@@ -94,7 +94,7 @@ class Batch:
             workers.close()
 
     def _takes_more(self) -> bool:
-        """Whether the next batch may join: threads would soon be idle, and no group waits for an outage to end.
+        """Whether the next batch may join: it may if threads will soon be idle and no group waits for an outage to end.
 
         No batch joins while this batch has at least `DRAIN_BATCH_SIZE` messages, since each of them has to be kept
         hidden.
@@ -169,7 +169,7 @@ class Batch:
     def _note_database(self, group: MessageGroup, result: GroupResult) -> None:
         """Notes whether the database is available, if the turn shows that.
 
-        A turn shows that the database is available again only if the group had found the database unavailable before.
+        A turn shows that the database is available again only if its group had found the database unavailable.
         """
         missing = None if result.parked is None else result.parked.missing
         if result.parked is not None and missing is Missing.DATABASE:
@@ -198,7 +198,7 @@ class Batch:
                 self._followers[group.entity] = followers
 
     def _acknowledge(self, acknowledging: ThreadPoolExecutor) -> None:
-        """Acknowledges finished tasks in a separate thread, so that no group waits for SQS."""
+        """Acknowledges the messages of finished tasks in a separate thread, so that no group waits for SQS."""
         if self._acknowledging is not None:
             if not self._acknowledging.done():
                 return
@@ -262,7 +262,7 @@ class Batch:
     def _return(self, groups: Iterable[MessageGroup], *, is_copied: bool = False) -> None:
         """Returns groups to the queue, from which their messages can be received again at once.
 
-        Later groups of the same entities are returned too, since they must not be handled first.
+        Later groups of the same entities are returned too, since they must not be handled before the earlier ones.
         """
         self._ended.extend(
             TaskEnd(task, Outcome.DEFERRED, wait_seconds=0, is_copied=is_copied)

@@ -22,8 +22,8 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 class Task:
     """One message to handle, together with the earlier messages that were coalesced into it.
 
-    `content` is the parsed event or mapping retry. It is None for a message of an unknown type, and for a message that
-    cannot be parsed; in that case, `malformed` says why. `handler` is None for everything except an event of the
+    `content` is the parsed event or mapping retry. It is None for a message that is neither, and for a malformed
+    message; `malformed` says what is wrong with the latter. `handler` is None for everything except an event of the
     domain; the creation protocol handles a mapping retry. `properties` are the telemetry properties from the event
     itself.
     """
@@ -51,7 +51,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """An id that the copies of the message keep."""
+        """An id that is the same for all copies of the message."""
         return message_key(self.sns_message_id, self.message.body)
 
     @property
@@ -64,8 +64,9 @@ class Task:
 class MessageGroup:
     """The tasks of one entity, handled one after another, as in a message group of an SQS FIFO queue.
 
-    `key` names the lease that is held while they are handled, or is None if they do not need a lease. `busy_since`:
-    when, on the monotonic clock, they began to wait for a lease that is held elsewhere, or None.
+    `key` names the lease that is held while they are handled, or is None if no lease is held for the group.
+    `busy_since`: when, on the monotonic clock, the group began to wait for a lease that is held elsewhere. It is None
+    if the group does not wait for one.
     """
 
     key: str | None

@@ -1,9 +1,9 @@
-"""Drains one queue: receive, parse, group, handle and acknowledge.
+"""Drains one queue: receives, groups, handles and acknowledges its messages.
 
 | step | module | what it does |
 | --- | --- | --- |
 | receive | `receive` | receives a micro-batch; the heartbeat keeps its messages hidden from then on |
-| group | `coalesce` | parses each body (`envelope`) and makes one group for each entity, in the order of its events |
+| group | `coalesce` | parses each body (`envelope`), and makes one group for each entity, in the order of the events |
 | handle | `batch`, `group_runner`, `handle` | handles the groups in parallel, according to the rules of the domain |
 | acknowledge | `acknowledge` | deletes finished messages, and returns failed ones to the queue after a wait |
 
@@ -71,8 +71,8 @@ class UpstreamsUnavailable(SyncError):
     recoverable = True
 
     def __init__(self, names: list[str]) -> None:
-        verbs = "is unavailable or fails" if len(names) == 1 else "are unavailable or fail"
-        super().__init__(f"{' and '.join(names)} {verbs} the calls for the messages, which wait on the queue")
+        verbs = "is unavailable, or calls to it fail" if len(names) == 1 else "are unavailable, or calls to them fail"
+        super().__init__(f"{' and '.join(names)} {verbs}, so the messages wait on the queue")
 
 
 class Drain:
@@ -115,10 +115,10 @@ class Drain:
     def stop(self) -> None:
         """Asks the drain to stop.
 
-        The drain receives no more messages. For up to `DRAIN_GRACE_SECONDS`, it handles those that it has, and then it
-        returns the rest. Groups that are ready are still started during the grace period. Parked groups are returned at
-        once, except for groups that wait because their first event is too recent. If a service is unavailable, all
-        groups that are not running are returned at once.
+        The drain receives no more messages. For up to `DRAIN_GRACE_SECONDS`, it handles those that it has. Then it
+        returns the rest to the queue. Groups that are ready are still started during the grace period. Parked groups
+        are returned at once, except those that wait because their first event is too recent. If a service is
+        unavailable, all groups that are not running are returned at once.
         """
         self._control.stop()
 
@@ -235,7 +235,7 @@ class Drain:
             raise self._unavailable()
 
     def _groups(self, messages: list[Message]) -> list[MessageGroup]:
-        """The groups of a batch; also starts to receive the next batch while they are handled."""
+        """Returns the groups of a batch, and starts to receive the next batch in the meantime."""
         self._batches += 1
         self._receive_ahead()
         return coalesce(messages, self._queue_context.domain)
@@ -257,8 +257,8 @@ class Drain:
     def _receive_again_later(self, error: BaseException) -> None:
         """Receives again after a pause, because a receive in advance failed with `error`.
 
-        If no receive has succeeded by the time the current groups have ended, or if `error` is not a `SyncError`,
-        `_receive` raises the error.
+        If no receive has succeeded by the time the current groups end, or if `error` is not a `SyncError`, `_receive`
+        raises the error.
         """
         if not isinstance(error, SyncError):
             return
@@ -285,7 +285,7 @@ class Drain:
         return error
 
     def _return_to_queue(self) -> None:
-        """Returns to the queue a batch that was received in advance, so that it can be received again at once."""
+        """Returns to the queue any batch received in advance, so that its messages can be received again at once."""
         if self._ahead is None:
             return
         ahead, self._ahead = self._ahead, None

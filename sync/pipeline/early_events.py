@@ -1,8 +1,9 @@
 """Handles events that come too early: before the publisher has committed the change, or before the record exists.
 
-An event may be sent before the transaction behind it is committed, so it is parked until it is a few seconds old.
+An event may be sent before the transaction behind it is committed, so each event is parked until it is a few seconds
+old.
 
-SQS does not keep messages in order, and several processes drain one queue. So a change may arrive before the creation
+SQS does not keep messages in order, and several processes drain one queue. So an update may arrive before the creation
 of its record, and an attendance before its allocation. Such an event waits on the queue (`sync.queues.requeue`) while
 the creation may still come. After `CREATION_WAIT_SECONDS`, it fails in the usual way. Only the time after the last
 outage counts, because nothing is created during an outage.
@@ -86,9 +87,9 @@ def _unmapped_id(error: UpstreamError) -> str | None:
 def seconds_until_old_enough(message: Message, minimum_age: float) -> float:
     """The seconds until the event of `message` is `minimum_age` seconds old, from 0 to `minimum_age`.
 
-    The age is that of the message, because the clocks of the publishers may be wrong. If the message was received for
-    the first time, its age at the receive is measured by the clock of SQS alone. Otherwise, its age is measured by our
-    clock, but is at least the time since the receive.
+    The age is that of the message, because the clocks of the publishers may be wrong. If this is the first receive of
+    the message, its age at that receive is measured by the clock of SQS alone. Otherwise, its age is measured by our
+    clock, but is at least the time since the latest receive.
     """
     since_receive = time.monotonic() - message.received_at
     age = since_receive

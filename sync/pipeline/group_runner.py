@@ -130,7 +130,7 @@ class GroupRunner:
         return _end_first(group, TaskEnd(task, outcome))
 
     def _park_if_young(self, group: MessageGroup) -> GroupResult | None:
-        """Parks a group if the publisher of its first event may not have committed the change yet.
+        """Parks a group if its first event is so recent that the publisher may not have committed the change yet.
 
         Returns None if the group does not have to be parked.
         """
@@ -141,7 +141,7 @@ class GroupRunner:
         return _park(group, Missing.AGE, seconds) if seconds > 0 else None
 
     def _fail(self, group: MessageGroup, error: Exception, step: str) -> GroupResult:
-        """Decides what the failure of the first task means for it and for the other tasks in the group."""
+        """Decides what the failure of the first task means for that task and for the others in the group."""
         task, failure = group.tasks[0], describe_failure(error, step)
         if isinstance(error, SyncError):
             if is_outage(error, task.message, self._queue_context):
@@ -159,10 +159,10 @@ class GroupRunner:
         )
 
     def _fail_creation(self, group: MessageGroup, failure: Failure) -> GroupResult:
-        """Ends a failed creation. The tasks that depend on it wait on the queue for the same time.
+        """Ends a failed creation. The tasks that depend on it wait on the queue for as long as it does.
 
         Updates need the record, so they always wait. Other creations in the group wait only if the failed one may still
-        succeed: a creation that needs a person must not hold them up.
+        succeed: a creation that fails until a person acts must not hold them up.
         """
         first, *others = group.tasks
         wait = self._queue_context.seconds_after_failure(first.event_type, first.message)
@@ -222,7 +222,7 @@ def _end_first(group: MessageGroup, end: TaskEnd) -> GroupResult:
 def _wait_on_queue(
     tasks: Sequence[Task], waits_for: WaitsFor, failure: Failure | None = None, wait_seconds: int | None = None
 ) -> tuple[TaskEnd, ...]:
-    """A `TaskEnd` for each of `tasks`, which wait on the queue, for `wait_seconds` if that is known.
+    """A `TaskEnd` for each of `tasks`. They wait on the queue, for `wait_seconds` if that is set.
 
     failure: how the first task failed, or None if it did not fail.
     """

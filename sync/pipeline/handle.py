@@ -129,8 +129,8 @@ def _retry_mapping(queue_context: QueueContext, retry: MappingRetry, context: Ha
 def _pass_over(queue_context: QueueContext, task: Task, context: HandlerContext) -> Outcome:
     """Tracks and logs a message of an unknown type. Its outcome is `UNHANDLED`, so it is acknowledged.
 
-    Raises `RuleError` for an event that belongs on another queue, since the event would be lost if it
-    were acknowledged.
+    Raises `RuleError` for an event that belongs on another queue, since the event would be lost if it were
+    acknowledged.
     """
     # The text comes from outside and may have any length.
     event_type = (task.event_type or "").replace("\x00", "")[:_LONGEST_TYPE]

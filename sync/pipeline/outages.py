@@ -5,9 +5,9 @@ Suppose that NOMIS responds to every call with 503:
 1. **The call fails** with an `UpstreamError`, and the breaker for NOMIS counts it (`sync.upstream.breaker`). When most
 calls fail, the breaker opens, and no further call to NOMIS is made: `BreakerOpen` is raised instead.
 2. **The message that failed** goes back to the queue: `is_outage` decides that the service is to blame, not the record.
-A copy of the message is sent with a delay, and the original is deleted (`sync.queues.requeue`). A copy has a receive
-count of zero, so the wait does not bring the message nearer to the dead letter queue. The messages behind it in its
-group go back with it. Each failure is recorded nevertheless.
+A copy of the message is sent with a delay, and the original is deleted (`sync.queues.requeue`). A copy starts with a
+receive count of zero, so the wait does not bring the message nearer to the dead letter queue. The messages behind it in
+its group go back with it. Each failure is recorded nevertheless.
 3. **Messages that have not been tried yet** stay in the batch, parked (`sync.pipeline.batch`) and kept hidden by the
 heartbeat (`sync.queues.heartbeat`).
 4. **Nothing is received** while the breaker is open (`sync.pipeline.receive`).
@@ -19,9 +19,9 @@ drain continues. If several calls fail instead, the breaker opens again.
 The limits of these waits:
 
 - A message waits on the queue for up to `LONGEST_OUTAGE_SECONDS`, or `LONGEST_REFUSED_SECONDS` when NOMIS refuses our
-  credentials. The delays of its copies grow to a minute. Once this limit is reached, the message fails in the usual
-  way: if NOMIS responds to pings but to no other calls for two hours, the messages that were tried early on move to the
-  dead letter queue, with each failure recorded. Housekeeping sends them back later.
+  credentials. The delays of its copies grow to a minute. Once the limit is reached, the message fails in the usual way.
+  If NOMIS responds to pings but to no other calls for two hours, the messages that were tried early on move to the dead
+  letter queue, with each failure recorded. Housekeeping sends them back later.
 - A message that has not been tried stays in the batch for up to `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for
   no longer than 12 hours. After that, it is replaced by a copy, which starts with a receive count of zero.
 - The scheduler waits without a limit. A `drain` command waits for a service or the database for `hold_seconds`, then
@@ -31,10 +31,10 @@ The limits of these waits:
 While the database is unavailable, nothing is received, since a receive would only bring messages nearer to the dead
 letter queue. Groups in the batch are parked until the database is back. The outage counts as over only when one of
 these groups, or a receive, has used the database successfully: while the database hangs, a group that tries it again
-looks like work in progress. A message is deleted only after its outcome has been recorded in the database, as
-`sync.pipeline.acknowledge` explains.
+looks like work in progress. Unless a copy replaces it, a message is deleted only after its outcome has been recorded in
+the database, as `sync.pipeline.acknowledge` explains.
 
-All these times are in `sync.settings.times`.
+The times in capitals are in `sync.settings.times`.
 """
 
 import time
@@ -47,7 +47,7 @@ from sync.settings import times
 
 
 def is_outage(error: SyncError, message: Message, queue_context: QueueContext) -> bool:
-    """Whether `error` is the fault of the service, not of the record, so that the message waits on the queue.
+    """Whether `error` is the fault of a service, not of the record, so that the message waits on the queue.
 
     False once the message has waited for as long as it may.
     """
@@ -91,7 +91,7 @@ class OutageWatch:
         return self._breakers.all_up(self._upstreams)
 
     def most_to_receive(self) -> int | None:
-        """The most messages to receive at once: 1 while a service is being tried, or None for a full batch."""
+        """The maximum number of messages to receive at once: 1 while a service is tried, or None for a full batch."""
         return 1 if self._breakers.trying(self._upstreams) else None
 
     def groups_to_start(self, running: int, limit: int) -> int:
@@ -115,8 +115,8 @@ class OutageWatch:
     def note(self) -> None:
         """Notes whether a service or the database is unavailable, so that the length of the outage can be measured.
 
-        A successful ping alone does not end an outage: a service may respond to pings although all other calls
-        to it fail.
+        A successful ping alone does not end an outage: a service may respond to pings although all other calls to it
+        fail.
         """
         if self.all_up() and not self._database_unavailable:
             self._since = None
@@ -130,13 +130,13 @@ class OutageWatch:
         return time.monotonic() - self._since > self._hold_seconds
 
     def restart(self) -> None:
-        """Restarts the measurement of the outage, so that the next drain waits for the full time."""
+        """Restarts the measurement of the outage, so that the drain may wait for the full time again."""
         self._since = None
 
     def unavailable(self) -> list[str]:
         """The names of what is unavailable, for people: the database, and the services that are not known to be up.
 
-        If everything is available by now, the names of all services that the queue needs.
+        If everything is available by now, these are the names of all services that the queue needs.
         """
         names: list[str] = ["the database"] if self._database_unavailable else []
         return names + list(self._breakers.not_up(self._upstreams)) or list(self._upstreams)

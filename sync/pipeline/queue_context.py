@@ -27,8 +27,8 @@ OnMessageEnd = Callable[[str, Outcome, int], None]
 class QueueContext:
     """The domain of one queue, with the services and stores that its messages need.
 
-    upstreams: the services without which no message of the queue can be handled. on_message_end: updates the metrics;
-    it is called for every message that is acknowledged or returned to the queue.
+    upstreams: the services without which no message of the queue can be handled.
+    on_message_end: updates the metrics; it is called for every message that is acknowledged or returned to the queue.
     """
 
     domain: Domain

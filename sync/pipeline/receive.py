@@ -41,7 +41,7 @@ class Receiver:
     def wait_for_services(self) -> bool:
         """Waits while a required service is unavailable. Returns whether messages may be received now.
 
-        Returns False if the drain is stopping, or if an outage has lasted for longer than the drain may wait. If the
+        Returns False if the drain is stopping, or if the outage has lasted for longer than the drain may wait. If the
         drain may wait without a limit, returns False after the usual pause between two batches, so that the caller can
         react.
         """
@@ -65,7 +65,7 @@ class Receiver:
         return self._threads.submit(self.receive_batch)
 
     def receive_batch(self) -> list[Message]:
-        """Receives until a receive comes back empty, the batch is full, or `BATCH_RECEIVE_SECONDS` have passed.
+        """Receives messages until a receive is empty, the batch is full, or `BATCH_RECEIVE_SECONDS` have passed.
 
         While a service is being tried, receives at most one message. Returns early if the drain is asked to stop.
 
@@ -88,7 +88,7 @@ class Receiver:
         return messages
 
     def _receive_at_once(self) -> list[list[Message]]:
-        """Makes several receives in parallel. Returns the messages of each; a failed receive has no messages.
+        """Makes several receives in parallel. Returns the messages of each, or none for a failed receive.
 
         A failed receive does not affect the messages of the other receives. If the fault persists, receiving the next
         batch fails.

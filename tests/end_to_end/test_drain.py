@@ -115,7 +115,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
     installed.settings["API_TIMEOUT_SECONDS"] = "2"
     drained = installed.run_process("drain", "visit", "--json", "--wait-seconds", "0.5")
     assert drained.code == 1
-    assert "visit: nomis is unavailable or fails the calls for the messages, which wait on the queue" in drained.error
+    assert "visit: nomis is unavailable, or calls to it fail, so the messages wait on the queue" in drained.error
     assert drained.json()["applied"] == 0
     checked = installed.run("check")
     assert checked.code == 1
@@ -139,8 +139,8 @@ def test_an_outage_is_named_once_for_all_queues(installed: App, sandbox: Sandbox
         drained = installed.run("drain", "visit", "appointment", "--until-empty", "--wait-seconds", "0.5")
     assert drained.code == 1
     assert drained.errors[-1] == (
-        "prisoner-to-nomis: visit, appointment: nomis is unavailable or fails the calls for the messages, "
-        "which wait on the queue"
+        "prisoner-to-nomis: visit, appointment: nomis is unavailable, or calls to it fail, "
+        "so the messages wait on the queue"
     )
 
 
