@@ -16,10 +16,17 @@ class _KeptAlive(MotoRequestHandler):  # type: ignore[misc]  # moto is not typed
     #: The headers and the body of a response are sent together.
     wbufsize = -1
 
+    def handle_expect_100(self) -> bool:
+        """Asks a client that has sent `Expect: 100-continue` to send the body of its request. Returns True."""
+        super().handle_expect_100()
+        # A client of S3 waits for this response for a second before it sends the body anyway.
+        self.wfile.flush()
+        return True
+
     def run_wsgi(self) -> None:
         """Lets the application respond to one request."""
-        if "Expect" in self.headers or "Transfer-Encoding" in self.headers:
-            super().run_wsgi()  # for an upload with `Expect` or in chunks, the original method closes the connection
+        if "Transfer-Encoding" in self.headers:
+            super().run_wsgi()  # for an upload in chunks, the original method closes the connection
             return
         environ = self.make_environ()
         environ["wsgi.input"] = io.BytesIO(self.rfile.read(int(self.headers.get("Content-Length", 0))))

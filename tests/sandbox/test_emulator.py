@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 
@@ -22,6 +24,17 @@ def test_connections_stay_open(sandbox: Sandbox) -> None:
         assert response.status == status
     assert len(sockets) == 1
     connection.close()
+
+
+def test_an_upload_need_not_wait_for_permission(sandbox: Sandbox) -> None:
+    """A client that asks for permission to send the body of its request gets it at once, as from S3."""
+    where = urlsplit(sandbox.emulator_url)
+    assert where.hostname is not None
+    head = "PUT /reports HTTP/1.1\r\nHost: reports\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection((where.hostname, where.port or 80), timeout=30) as connection:
+        connection.sendall(head.encode())
+        # The body has not been sent, so nothing but the permission can be the first line.
+        assert connection.makefile("rb").readline() == b"HTTP/1.1 100 Continue\r\n"
 
 
 def test_objects_of_any_size_are_stored(sandbox: Sandbox) -> None:
