@@ -6,8 +6,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -21,15 +20,20 @@ from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.tables import telemetry_events
 from sync.upstream.application_insights import CustomEvent, Ingestion, envelope
+from tests.harness.http_servers import served
 
 KEY = "00000000-0000-0000-0000-000000000001"
 Respond = Callable[[list[dict[str, Any]]], tuple[int, dict[str, str], bytes]]
 
 
 class Endpoint:
-    """An ingestion endpoint that responds as `respond` says. `batches` has the number of events in each request."""
+    """An ingestion endpoint that responds as `respond` says. `batches` has the number of events in each request.
+
+    `url` is the address at which `handler` is served.
+    """
 
     def __init__(self) -> None:
+        self.url = ""
         self.respond: Respond = lambda items: response(items, {})
         self.batches: list[int] = []
         endpoint = self
@@ -51,14 +55,7 @@ class Endpoint:
             def log_message(self, *_: object) -> None:
                 """Does nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Ends the server."""
-        self._server.shutdown()
-        self._server.server_close()
+        self.handler = Handler
 
 
 def response(
@@ -78,8 +75,8 @@ def response(
 def endpoint() -> Iterator[Endpoint]:
     """An endpoint that accepts everything unless a test says otherwise."""
     made = Endpoint()
-    yield made
-    made.close()
+    with served(made.handler) as made.url:
+        yield made
 
 
 def sender(database: Database, url: str, clock: Callable[[], float] = time.monotonic) -> TelemetryExport:

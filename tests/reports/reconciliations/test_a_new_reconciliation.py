@@ -7,9 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ import pytest
 from sync.store.database import Database
 from sync.store.telemetry import read_events
 from tests.harness.examples import add_example, touched
+from tests.harness.http_servers import served
 from tests.harness.processes import started
 
 MODULE = Path("reports/reconciliations/pay_bands.py")
@@ -140,26 +140,23 @@ def program(copied: Program, tmp_path: Path) -> Iterator[Program]:
         "/pay-bands/LEI": bands(b3="1"),
         "/synchronisation/pay-bands/LEI": bands(),
     }
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Services)
-    Thread(target=server.serve_forever, daemon=True).start()
     names = ("OAUTH", "NOMIS", "ACTIVITIES")
     credentials = {
         f"{name}_CLIENT_{part}": "x" for name in ("SYSTEM", "MAPPING", "ACTIVITIES") for part in ("ID", "SECRET")
     }
-    copied.environment = {
-        **{f"API_BASE_URL_{name}": f"http://127.0.0.1:{server.server_port}" for name in names},
-        **credentials,
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}",
-        "REPORTS_LOCATION": str(tmp_path / "reports-out"),
-        "RECONCILIATION_RECHECK_SECONDS": "0",
-        # No queue can be checked, which adds a remark to the report but does not fail the run.
-        "HMPPS_SQS_PROVIDER": "localstack",
-        "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1",
-        "LOG_LEVEL": "ERROR",
-    }
-    yield copied
-    server.shutdown()
-    server.server_close()
+    with served(Services) as address:
+        copied.environment = {
+            **{f"API_BASE_URL_{name}": address for name in names},
+            **credentials,
+            "DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}",
+            "REPORTS_LOCATION": str(tmp_path / "reports-out"),
+            "RECONCILIATION_RECHECK_SECONDS": "0",
+            # No queue can be checked, which adds a remark to the report but does not fail the run.
+            "HMPPS_SQS_PROVIDER": "localstack",
+            "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1",
+            "LOG_LEVEL": "ERROR",
+        }
+        yield copied
 
 
 def test_only_the_registry_names_a_reconciliation(program: Program) -> None:

@@ -12,10 +12,9 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import takewhile
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +26,7 @@ from sync.store.database import Database
 from sync.store.telemetry import read_events
 from tests.harness.app import QUICK
 from tests.harness.examples import ROOT, add_example, touched
+from tests.harness.http_servers import served
 
 PACKAGE = Path("sync/domains/certificates")
 #: The files outside the domain's package that have to name it: the registry and the settings.
@@ -150,11 +150,8 @@ class Services(BaseHTTPRequestHandler):
 def services() -> Iterator[str]:
     """The address at which `Services` are served. The publisher has one certificate."""
     Services.records = {"/certificates/c-1": {"id": "c-1", "title": "Bricklaying", "awardedOn": "2023-05-22"}}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Services)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(Services) as address:
+        yield address
 
 
 @pytest.fixture
