@@ -31,7 +31,7 @@ HEARTBEAT_SECONDS = 15.0
 OUTBOX_SECONDS = 3.0
 #: How often to check whether a job is due, and how soon to check again after it failed or while it runs in another
 #: process, in seconds.
-_DUE_SECONDS = 1
+DUE_SECONDS = 1.0
 _RECHECK_SECONDS = 20
 #: If a batch or a job takes longer than its interval, the next one starts late. Two of the same kind never run at once.
 _JOB_DEFAULTS = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
@@ -68,10 +68,10 @@ class DueJob:
 class Workload:
     """What a scheduler runs: the drain of each queue, jobs on their schedules, and the deliveries of the outbox.
 
-    drain_interval_seconds: the interval between the batches of a queue. send_due: sends the deliveries that are due,
-    and returns their number by result. export_telemetry: sends due events to Application Insights. outbox_seconds: the
-    interval between calls to each of these two functions. record_heartbeat: gets the result of `Scheduler.heartbeat`
-    every `heartbeat_seconds`.
+    drain_interval_seconds: the interval between the batches of a queue. due_seconds: the interval between the checks
+    whether a job is due. send_due: sends the deliveries that are due, and returns their number by result.
+    export_telemetry: sends due events to Application Insights. outbox_seconds: the interval between calls to each of
+    these two functions. record_heartbeat: gets the result of `Scheduler.heartbeat` every `heartbeat_seconds`.
     """
 
     queues: tuple[str, ...]
@@ -79,6 +79,7 @@ class Workload:
     drain_interval_seconds: float
     jobs: Sequence[DueJob]
     send_due: Callable[[], Mapping[str, int]]
+    due_seconds: float = DUE_SECONDS
     outbox_seconds: float = OUTBOX_SECONDS
     export_telemetry: Callable[[], object] = lambda: None
     record_heartbeat: Callable[[Mapping[str, Any]], None] = lambda _: None
@@ -174,7 +175,7 @@ class Scheduler:
         for queue in self._workload.queues:
             repeat(f"drain {queue}", "drains", self._workload.drain_interval_seconds, self._drain, queue)
         for job in self._workload.jobs:
-            repeat(job.name, "default", _DUE_SECONDS, self._run_due, job)
+            repeat(job.name, "default", self._workload.due_seconds, self._run_due, job)
         repeat("outbox", "outbox", self._workload.outbox_seconds, self._send)
         repeat("telemetry", "telemetry", self._workload.outbox_seconds, self._export)
         repeat("heartbeat", "heartbeat", self._workload.heartbeat_seconds, self._record_heartbeat)

@@ -110,7 +110,9 @@ def start() -> Iterator[Callable[..., Running]]:
         now: Callable[[], datetime] = clock.now,
     ) -> Running:
         known = drains or {}
-        workload = Workload(tuple(known), known.__getitem__, 0.02, jobs, send_due, outbox_seconds=0.05)
+        workload = Workload(
+            tuple(known), known.__getitem__, 0.02, jobs, send_due, due_seconds=0.02, outbox_seconds=0.05
+        )
         running.append(Running(Scheduler(workload, job_runs, now)))
         return running[-1]
 
