@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 from pydantic.fields import FieldInfo
 
+from sync.settings import times
 from sync.settings.parsing import (
     YEAR_SECONDS,
     Address,
@@ -36,7 +37,6 @@ from sync.settings.parsing import (
     parse_waits,
 )
 from sync.settings.queues import QueueSettings, Variable
-from sync.settings.times import MOST_VISIBILITY_SECONDS, SEND_WITHIN_SECONDS
 from sync.settings.upstreams import CONNECT_SECONDS, UpstreamName, UpstreamSettings
 from sync.settings.variables import (
     DELETE_ALL_VARIABLE,
@@ -92,7 +92,7 @@ class Settings(BaseModel):
     hmpps_sqs_visibility_timeout_seconds: int = Field(
         120,
         ge=1,
-        le=MOST_VISIBILITY_SECONDS,
+        le=times.MOST_VISIBILITY_SECONDS,
         description="visibility timeout of received messages; the heartbeat renews it",
     )
 
@@ -355,7 +355,7 @@ class Settings(BaseModel):
     @property
     def longest_create_seconds(self) -> float:
         """The longest time in seconds from the intent of a create to the end of its call."""
-        return SEND_WITHIN_SECONDS + self.longest_call_seconds
+        return times.SEND_WITHIN_SECONDS + self.longest_call_seconds
 
     @property
     def longest_request_seconds(self) -> float:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from sync.settings.times import MOST_VISIBILITY_SECONDS
+from sync.settings import times
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
@@ -61,8 +61,8 @@ def _parse_codes(text: str) -> tuple[str, ...]:
 def parse_waits(text: str) -> tuple[int, ...]:
     """Waits in seconds before a message is visible again, separated by commas, each within the limit of SQS."""
     seconds = _parse_numbers(text)
-    if max(seconds) > MOST_VISIBILITY_SECONDS:
-        raise ValueError(f"SQS hides a message for at most {MOST_VISIBILITY_SECONDS} seconds")
+    if max(seconds) > times.MOST_VISIBILITY_SECONDS:
+        raise ValueError(f"SQS hides a message for at most {times.MOST_VISIBILITY_SECONDS} seconds")
     return seconds
 
 

@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from sqlalchemy import make_url, update
@@ -30,6 +31,7 @@ from sync.domains.registry import event_types
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
 from sync.queues.setup import QueueOpener, QueuePair
+from sync.settings import times
 from sync.settings.loading import load_settings
 from sync.settings.queues import QUEUES
 from sync.store.database import Database
@@ -250,8 +252,8 @@ def open_application(
 ) -> Iterator[Application]:
     """The parts of the program, which are closed at the end of the `with` block.
 
-    A message becomes a dead letter after three receives. If the SQLite file does not exist, it is created with the
-    current schema.
+    A message becomes a dead letter after three receives. A receive does not wait for messages. If the SQLite file does
+    not exist, it is created with the current schema.
     """
     file = Path(make_url(database_url).database or "")
     if database_url.startswith("sqlite:") and not file.exists():
@@ -262,7 +264,8 @@ def open_application(
         load_settings({**environment, **quick, "DATABASE_URL": database_url, **settings}), metrics=metrics
     )
     try:
-        yield application
+        with mock.patch.object(times, "LONG_POLL_SECONDS", 0):
+            yield application
     finally:
         application.close()
 

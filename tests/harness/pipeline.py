@@ -70,8 +70,10 @@ def draining(application: Application, name: str) -> Iterator[None]:
     def work() -> None:
         while not over.is_set():
             try:
-                drain.run_batch()
+                received = drain.run_batch().received
             except Exception:  # the scheduler logs the error and continues
+                received = 0
+            if not received:
                 over.wait(0.05)
 
     working = in_thread(work)

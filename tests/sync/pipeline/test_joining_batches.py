@@ -80,16 +80,16 @@ def test_event_that_waits_for_a_slow_record_is_returned_with_it(sandbox: Sandbox
 def test_batches_join_only_up_to_the_limit_of_messages(sandbox: Sandbox, application: Application) -> None:
     """Once `DRAIN_BATCH_SIZE` messages are being handled, no further batch joins them, however few groups they form."""
     publish(sandbox, BOOKED, "slow")
+    for number in range(60):
+        publish(sandbox, CHANGED, "slow", start=f"2023-06-02T14:{number:02}:00")
     queue = application.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS) as slow:
         working = in_thread(application.open_drain("visit").run_until_empty)
         slow.wait_for_request()
-        for number in range(60):
-            publish(sandbox, CHANGED, "slow", start=f"2023-06-02T14:{number:02}:00")
         until(lambda: queue.counts().in_flight >= 20, "the batch is full, and the next one is received")
         polls = iter(range(20))
-        until(lambda: queue.counts().in_flight > 40 or next(polls, None) is None, "more would have joined by now")
-        assert queue.counts().in_flight <= 40
+        until(lambda: queue.counts().in_flight > 20 or next(polls, None) is None, "more would have joined by now")
+        assert queue.counts().in_flight == 20
         slow.release()
         result_of(working)
 
