@@ -48,6 +48,12 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def quick_creates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a create be sent only within a second of its intent, so that an unknown outcome can soon be resolved."""
+    monkeypatch.setattr(times, "SEND_WITHIN_SECONDS", 1.0)
+
+
+@pytest.fixture
 def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the program pause only for a moment before it pings or tries a service, or tries a parked message."""
     pings = ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS")

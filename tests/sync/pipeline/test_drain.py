@@ -116,7 +116,9 @@ def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) 
         assert (summary.switched_off, summary.unreadable) == (1, 0)
 
 
-def test_a_lost_response_makes_no_second_visit(sandbox: Sandbox, application: Application) -> None:
+def test_a_lost_response_makes_no_second_visit(
+    sandbox: Sandbox, application: Application, impatient_breaker: None, quick_creates: None
+) -> None:
     """If NOMIS creates a visit but the response is lost, the next delivery finds the visit.
 
     No second visit is created.
@@ -129,7 +131,9 @@ def test_a_lost_response_makes_no_second_visit(sandbox: Sandbox, application: Ap
     assert application.queue_pair("visit").dlq.counts().total == 0
 
 
-def test_a_retry_message_saves_a_mapping_that_failed(sandbox: Sandbox, application: Application) -> None:
+def test_a_retry_message_saves_a_mapping_that_failed(
+    sandbox: Sandbox, application: Application, impatient_breaker: None
+) -> None:
     """If the mapping service fails, the record is created once, and a retry message saves its mapping."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("mapping", "POST", "/mapping/visits", kind="status", status=500, times=4)
@@ -142,7 +146,9 @@ def test_a_retry_message_saves_a_mapping_that_failed(sandbox: Sandbox, applicati
     assert sandbox.verify()["problems"] == []
 
 
-def test_an_outage_of_nomis_makes_no_dead_letters(sandbox: Sandbox, application: Application) -> None:
+def test_an_outage_of_nomis_makes_no_dead_letters(
+    sandbox: Sandbox, application: Application, impatient_breaker: None
+) -> None:
     """While NOMIS responds with 503, messages are parked.
 
     Once it is up again, they are handled, and none becomes a dead letter.

@@ -60,7 +60,7 @@ def test_ten_minutes_of_503_only_delay_messages(
     nothing_lost(sandbox, application, "visit")
 
 
-def test_messages_wait_while_auth_is_down(sandbox: Sandbox, application: Application) -> None:
+def test_messages_wait_while_auth_is_down(sandbox: Sandbox, application: Application, impatient_breaker: None) -> None:
     """While HMPPS Auth responds with 503 and tokens have expired, messages wait.
 
     Afterwards, all of them are handled.
@@ -76,7 +76,9 @@ def test_messages_wait_while_auth_is_down(sandbox: Sandbox, application: Applica
     nothing_lost(sandbox, application, "visit")
 
 
-def test_a_service_without_a_ping_is_tried_by_calls(sandbox: Sandbox, application: Application) -> None:
+def test_a_service_without_a_ping_is_tried_by_calls(
+    sandbox: Sandbox, application: Application, impatient_breaker: None
+) -> None:
     """If the pings of a service get 404, an outage of the service ends once other calls to it succeed again."""
     sandbox.traffic(events=10, seed=21, queues=["visit"])
     sandbox.fault(path="/health/ping", status=404)
@@ -145,7 +147,9 @@ def test_a_stop_during_an_outage_returns_young_events(sandbox: Sandbox, database
 GOOD_SECONDS = 30
 
 
-def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(sandbox: Sandbox, application: Application) -> None:
+def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(
+    sandbox: Sandbox, application: Application, impatient_breaker: None
+) -> None:
     """While NOMIS responds with 500 to four reviews, a visit on another queue is written within half a minute."""
     fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
     for place in range(4):
@@ -159,7 +163,9 @@ def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(sandbox: Sandbo
         assert time.monotonic() - published < GOOD_SECONDS
 
 
-def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(sandbox: Sandbox, application: Application) -> None:
+def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(
+    sandbox: Sandbox, application: Application, impatient_breaker: None
+) -> None:
     """While four allocations cannot be read, an attendance on the same queue is written within half a minute."""
     application.queue_pair("activity")
     schedule = schedule_created(sandbox)
@@ -180,7 +186,9 @@ def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(sandbox: Sand
 
 
 @pytest.mark.parametrize("service", ["mapping", "visits"])
-def test_an_outage_of_another_service_is_waited_for(sandbox: Sandbox, application: Application, service: str) -> None:
+def test_an_outage_of_another_service_is_waited_for(
+    sandbox: Sandbox, application: Application, impatient_breaker: None, service: str
+) -> None:
     """While the mapping service or the publisher responds with 503, messages wait.
 
     Afterwards, all of them are handled.

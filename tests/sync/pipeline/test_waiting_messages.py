@@ -48,7 +48,9 @@ def test_a_message_waits_if_calls_fail_and_pings_succeed(
     nothing_lost(sandbox, application, "visit")
 
 
-def test_a_single_message_survives_an_outage(sandbox: Sandbox, application: Application) -> None:
+def test_a_single_message_survives_an_outage(
+    sandbox: Sandbox, application: Application, impatient_breaker: None
+) -> None:
     """If only a single message is tried during an outage of NOMIS, it waits, and is applied afterwards."""
     sandbox.traffic(events=12, seed=4, queues=["visit"])
     application.open_drain("visit").run_until_empty()
@@ -85,12 +87,17 @@ def test_a_message_waits_if_a_gateway_responds(sandbox: Sandbox, application: Ap
     ids=["create without response", "change without response", "create with an unknown outcome"],
 )
 def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, response: dict[str, Any]
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quick_creates: None,
+    method: str,
+    response: dict[str, Any],
 ) -> None:
     """If the outcome of a write is always unknown, each receive counts, so the message becomes a dead letter."""
     monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
-    settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "1"}
+    settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "0.2"}
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/doubt.db", **settings) as application:
         pair, event = application.queue_pair("visit"), visit_booked(sandbox)
         event.publish()
