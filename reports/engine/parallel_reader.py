@@ -27,16 +27,12 @@ Value = TypeVar("Value")
 
 #: How long a service may be down in total before its reads are abandoned.
 OUTAGE_SECONDS = 600.0
-#: How long every thread pauses while the breaker for the service is open.
-_BREAKER_PAUSE_SECONDS = 1.0
 #: How long a thread waits while another thread probes the service.
 _PROBE_SECONDS = 0.05
 #: How often `get_with_heartbeat` calls `tick` while it waits.
 _TICK_SECONDS = 0.5
 #: The longest `Retry-After` that is honoured.
 _LONGEST_ASKED_SECONDS = 60.0
-#: Seconds between calls to `read` in `retry` while the breaker for the service is open, without jitter.
-_HOLD_STEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +232,8 @@ class ParallelReader(Generic[Item, Value]):
 
     def _failed(self, item: Item, attempt: int, error: Exception) -> None:
         if isinstance(error, BreakerOpen) and self._worth_waiting(error.service) and not self._stopped:
-            self._limit.pause(_BREAKER_PAUSE_SECONDS)
-            self._again(item, attempt, _BREAKER_PAUSE_SECONDS)
+            self._limit.pause(times.OPEN_BREAKER_PAUSE_SECONDS)
+            self._again(item, attempt, times.OPEN_BREAKER_PAUSE_SECONDS)
             return
         if self._down_since is not None and not isinstance(error, BreakerOpen):
             self._up_again()  # the breaker let the call through, whatever came of it
@@ -303,7 +299,7 @@ def retry(
             return read()
         except SyncError as error:
             if isinstance(error, BreakerOpen) and held < hold_seconds:
-                pause = _with_jitter(_HOLD_STEP_SECONDS)
+                pause = _with_jitter(times.OPEN_BREAKER_PAUSE_SECONDS)
                 held += pause
             else:
                 again_in = seconds_to_retry(error, attempt, pauses)

@@ -87,6 +87,8 @@ READ_RETRY_SECONDS = (0.1, 0.4, 1.6)
 #: The corresponding pauses for a page of a list. They are longer, since part of the population would be missing
 #: without the page.
 PAGE_RETRY_SECONDS = (1.0, 5.0, 20.0)
+#: The pause before a read is tried again while the breaker for its service is open.
+OPEN_BREAKER_PAUSE_SECONDS = 1.0
 
 # SQS.
 #: The longest time for which SQS hides a message. This is a limit of SQS, so it must not be changed here.

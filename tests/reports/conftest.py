@@ -38,3 +38,4 @@ def open_app(upstream: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterat
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failed reads are tried again as many times as in production, but after shorter waits."""
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", tuple(each / 20 for each in times.READ_RETRY_SECONDS))
+    monkeypatch.setattr(times, "OPEN_BREAKER_PAUSE_SECONDS", times.OPEN_BREAKER_PAUSE_SECONDS / 20)

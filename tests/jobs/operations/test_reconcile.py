@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
+import pytest
+
 from jobs.operations.reconcile import reconcile_on_schedule
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import RunStatus
 from reports.engine import runs
 from reports.reconciliations.registry import RECONCILIATIONS
+from sync.settings import times
 from sync.settings.loading import load_settings
 from tests.harness.app import App
 from tests.harness.results import visit_result
@@ -19,11 +22,12 @@ class Killed(BaseException):
     """Represents the sudden end of the process."""
 
 
-def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App) -> None:
+def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a process dies after storing an incomplete result, the next process records the run as incomplete too.
 
     The run keeps its reason and its counts, and does not count as a success.
     """
+    monkeypatch.setattr(times, "READ_RETRY_SECONDS", (0.0, 0.0, 0.0))
     app.sandbox.reset(prisoners=20)
     app.sandbox.switch_agencies("ACTIVITY", "LEI", "MDI")
     app.sandbox.fault("nomis", path="^/allocations/reconciliation/MDI$", status=500)
