@@ -17,7 +17,8 @@ from sqlalchemy.types import TypeEngine
 
 from sync.store.shared_clock import shared_clock
 
-#: The largest number that is stored as a number in a column or in JSON. Larger numbers are stored as text.
+#: The largest number that a column of 64 bits holds. In JSON, larger numbers, and those below -LARGEST_INTEGER, are
+#: stored as text, because SQLite returns them as inexact floating-point numbers.
 LARGEST_INTEGER = 2**63 - 1
 _HASH_LENGTH = 24
 
@@ -118,10 +119,11 @@ class SharedDateTime(UtcDateTime):
 def written_json(value: object) -> str:
     """The text for `value` in a JSON column, without characters that a database or a JSON parser rejects.
 
-    Dataclass instances become JSON objects with the same fields.
+    Dataclass instances become JSON objects with the same fields, and numbers beyond `LARGEST_INTEGER` become text.
     """
     try:
-        written = orjson.dumps(value)
+        # Without this option, orjson writes numbers up to 2**64 - 1; with it, it refuses any that need over 53 bits.
+        written = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
     except TypeError:
         written = orjson.dumps(_storable_json(value))
     if b"\\u0000" in written:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
@@ -216,16 +217,32 @@ def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None
     assert len(ours) == 2
 
 
-def test_numbers_beyond_a_database_are_kept_as_text(database: Database) -> None:
-    """A number that is too large for a database is stored as text."""
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, 2**64, 2**70, -(2**63) - 1])
+def test_numbers_beyond_a_database_are_kept_as_text(database: Database, number: int) -> None:
+    """A number that is too large for a database is stored as text, and a NOMIS id that is so large is found again.
+
+    SQLite would return such a number of a JSON column as an inexact one.
+    """
     store = empty_store(database)
-    assert store.intend(VISIT, "big", {"body": {"number": 2**70}}, {}, None) == 1
+    assert store.intend(VISIT, "big", {"body": {"number": number}}, {}, None) == 1
     record = store.read(VISIT, "big")
     assert record is not None
-    assert record.request == {"body": {"number": str(2**70)}}
-    ids = {"nomisId": 2**70}
+    assert record.request == {"body": {"number": str(number)}}
+    ids = {"nomisId": number}
     store.created(VISIT, "big", 1, ids)
-    assert store.unclaimed(VISIT, "other", [ids, {"nomisId": 2**70 + 1}]) == [{"nomisId": 2**70 + 1}]
+    assert store.unclaimed(VISIT, "other", [ids, {"nomisId": number + 1}]) == [{"nomisId": number + 1}]
+
+
+def test_the_largest_numbers_of_a_database_stay_numbers(database: Database) -> None:
+    """A number that fits a column of 64 bits is stored as a number, and a NOMIS id with that number is found again."""
+    store = empty_store(database)
+    ids = {"nomisId": 2**63 - 1}
+    assert store.intend(VISIT, "big", ids, {}, None) == 1
+    record = store.read(VISIT, "big")
+    assert record is not None
+    assert record.request == ids
+    store.created(VISIT, "big", 1, ids)
+    assert store.unclaimed(VISIT, "other", [ids, {"nomisId": 2**63 - 2}]) == [{"nomisId": 2**63 - 2}]
 
 
 def test_a_text_that_fits_its_column_is_unchanged(database: Database) -> None:
