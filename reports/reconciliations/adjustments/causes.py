@@ -12,6 +12,7 @@ from reports.reconciliations.adjustments.counting import (
     NOMIS_COUNTERS,
     adjustments_of,
     counters_of,
+    counts_in_dps,
     dps_days,
     mapped_to,
 )
@@ -51,10 +52,11 @@ ON_OTHER_BOOKING = Cause(
     "unknown",
     "Check both bookings. Usually there is nothing to do.",
 )
-UNDER_OTHER_NUMBER = Cause(
-    "the adjustment is under another prisoner number in DPS, after a merge",
+UNLISTED_IN_DPS = Cause(
+    "DPS has the adjustment, but does not list it for the prisoner",
     "unknown",
-    "Check both prisoner numbers. Usually there is nothing to do.",
+    "Check whether DPS has it under another prisoner number, after a merge, and whether the prisoner has an active "
+    "sentence. Usually there is nothing to do.",
 )
 NOT_IN_NOMIS = Cause(
     "the adjustment was never created in NOMIS",
@@ -65,6 +67,12 @@ NOT_IN_NOMIS = Cause(
 )
 INACTIVE_IN_NOMIS = Cause("the adjustment is inactive in NOMIS and active in DPS", "DPS", _WRITE, _RESYNC)
 ZERO_IN_NOMIS = Cause("the adjustment has no days in NOMIS and some in DPS", "DPS", _WRITE, _RESYNC)
+NO_EFFECTIVE_DAYS = Cause(
+    "the adjustment has no days in NOMIS, and DPS does not say how many of its days take effect",
+    "unknown",
+    "Ask the DPS team to work out the effective days of the adjustment. If there are none, it no longer counts.",
+    who="the DPS team",
+)
 DELETED_IN_NOMIS = Cause(
     "the adjustment was deleted in NOMIS, and DPS still has it",
     "unknown",
@@ -121,7 +129,7 @@ def explain(services: Services, booking: ListedBooking, difference: Difference) 
     if not booking.created:
         mapped = {record.dps_id for record in records}
         unpaired = [each for each in person if each.booking_id == booking.id and each.id not in mapped]
-        found += [causes.of_dps(each) for each in unpaired if dps_days(each) != 0]
+        found += [causes.of_dps(each) for each in unpaired if counts_in_dps(each)]
     known = [each for each in found if each is not None]
     if not known:
         return None
@@ -156,10 +164,12 @@ class _Causes:
         if in_dps.booking_id != self.booking_id:
             return ON_OTHER_BOOKING if record.counts else None
         if not record.counts:
-            if dps_days(in_dps) == 0:
+            if not counts_in_dps(in_dps):
                 return None
-            return INACTIVE_IN_NOMIS if days else ZERO_IN_NOMIS
-        if dps_days(in_dps) == 0:
+            if days:
+                return INACTIVE_IN_NOMIS
+            return ZERO_IN_NOMIS if dps_days(in_dps) else NO_EFFECTIVE_DAYS
+        if not counts_in_dps(in_dps):
             return NO_LONGER_IN_DPS
         if not same_type:
             return OTHER_TYPE
@@ -172,7 +182,7 @@ class _Causes:
             return DELETED_IN_DPS
         if adjustment.booking_id != self.booking_id:
             return ON_OTHER_BOOKING
-        return UNDER_OTHER_NUMBER if adjustment.active else NO_LONGER_IN_DPS
+        return UNLISTED_IN_DPS if adjustment.active else NO_LONGER_IN_DPS
 
     def of_dps(self, adjustment: PersonAdjustment) -> Found | None:
         """Why the booking has no NOMIS adjustment for a DPS adjustment; None if nothing differs for its type."""

@@ -85,6 +85,11 @@ def dps_days(adjustment: PersonAdjustment) -> int | None:
     return adjustment.days if adjustment.effective_days is None else adjustment.effective_days
 
 
+def counts_in_dps(adjustment: PersonAdjustment) -> bool:
+    """Whether an adjustment counts in DPS: unless its effective days are 0. If they are not known, it counts."""
+    return adjustment.effective_days != 0
+
+
 def count(
     adjustments: Mapping[str, Mapping[int, Iterable[CountedAdjustment]]], bookings: Sequence[int]
 ) -> pd.DataFrame:
@@ -191,7 +196,7 @@ def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> Dp
     counted = tuple(
         CountedAdjustment(each.id, DPS_COUNTERS[each.adjustment_type], dps_days(each))
         for each in of_booking
-        if each.effective_days != 0
+        if counts_in_dps(each)
         and (not booking.created or each.id in nomis.mapped)
         and _is_compared(each.adjustment_type, DPS_COUNTERS)
     )

@@ -20,7 +20,7 @@ def reconcile(app: App) -> dict[int, dict[str, Any]]:
 def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, sandbox: Sandbox) -> None:
     """After the proposed resyncs, the only differences left in adjustments are those that no resync can fix.
 
-    They concern adjustments that DPS does not have, or has on another booking or under another prisoner number.
+    They concern adjustments that DPS does not have, has on another booking, or does not list for the prisoner.
     """
     sandbox.reset(prisoners=40, plant=["adjustments"], every_cause=True)
     before = reconcile(app)
@@ -34,4 +34,4 @@ def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, san
     for command in commands:
         assert "read again: NOMIS agrees with DPS" in app.run_ok(*command, "--yes", "--as", "jane")
     after = {each["diagnosis"]["cause"] for each in reconcile(app).values()}
-    assert after == {cause.name for cause in (causes.NOT_IN_DPS, causes.ON_OTHER_BOOKING, causes.UNDER_OTHER_NUMBER)}
+    assert after == {cause.name for cause in (causes.NOT_IN_DPS, causes.ON_OTHER_BOOKING, causes.UNLISTED_IN_DPS)}

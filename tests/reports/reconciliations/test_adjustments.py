@@ -11,6 +11,7 @@ import pytest
 
 from reports.engine.causes import Cause, Explanation
 from reports.engine.frame import columns_of, records
+from reports.engine.result import Diagnosis
 from reports.engine.units import Population, Scope
 from reports.reconciliations.adjustments import causes
 from reports.reconciliations.adjustments.counting import differences_text
@@ -35,7 +36,7 @@ TOLD = {
     planted.NOT_IN_DPS: causes.NOT_IN_DPS,
     planted.DELETED_IN_DPS: causes.DELETED_IN_DPS,
     planted.ON_OLD_BOOKING: causes.ON_OTHER_BOOKING,
-    planted.UNDER_OLD_NUMBER: causes.UNDER_OTHER_NUMBER,
+    planted.UNDER_OLD_NUMBER: causes.UNLISTED_IN_DPS,
     planted.NOT_IN_NOMIS: causes.NOT_IN_NOMIS,
     planted.INACTIVE: causes.INACTIVE_IN_NOMIS,
     planted.DELETED_IN_NOMIS: causes.DELETED_IN_NOMIS,
@@ -127,29 +128,47 @@ def test_released_prisoners_are_compared_only_on_request(upstream: Sandbox, make
     assert (active.total, everyone.total) == (200, 220)
 
 
-def sentence_adjustment(caller: Caller, booking_id: int, code: str, days: int) -> None:
-    """Creates an adjustment in NOMIS, for the first sentence of a booking."""
+def sentence_adjustment(caller: Caller, booking_id: int, code: str, days: int) -> int:
+    """Creates an adjustment in NOMIS, for the first sentence of a booking, and returns its id."""
     body = {"adjustmentTypeCode": code, "adjustmentFromDate": "2026-01-10", "adjustmentDays": days}
     path = f"/prisoners/booking-id/{booking_id}/sentences/1/adjustments"
-    assert caller.call("nomis", "POST", path, body).status_code == 201
+    made = caller.call("nomis", "POST", path, body)
+    assert made.status_code == 201
+    return int(made.json()["id"])
 
 
-def dps_adjustment(sandbox: Sandbox, number: int, booking_id: int, offender_no: str, code: str, days: int) -> str:
-    """Creates an adjustment in DPS, and returns its id."""
+def map_adjustment(caller: Caller, nomis_id: int, dps_id: str) -> None:
+    """Maps an adjustment of a NOMIS sentence to a DPS adjustment."""
+    body = {
+        "nomisAdjustmentId": nomis_id,
+        "nomisAdjustmentCategory": "SENTENCE",
+        "adjustmentId": dps_id,
+        "mappingType": "SENTENCING_CREATED",
+    }
+    assert caller.call("mapping", "POST", "/mapping/sentencing/adjustments", body).status_code == 201
+
+
+def dps_adjustment(
+    sandbox: Sandbox, number: int, booking_id: int, offender_no: str, code: str, days: int, **more: object
+) -> str:
+    """Creates an adjustment in DPS, and returns its id. more: values that replace those of the adjustment."""
     dps_id = f"{DPS_ADJUSTMENTS}{number:02}"
     sandbox.put(
         "adjustment",
-        id=dps_id,
-        booking_id=booking_id,
-        offender_no=offender_no,
-        sentence=None if code == "ADA" else 1,
-        type=code,
-        day="2026-01-10",
-        start="2026-01-10",
-        days=days,
-        effective_days=days,
-        comment=None,
-        changed="2026-01-10T09:00:00",
+        **{
+            "id": dps_id,
+            "booking_id": booking_id,
+            "offender_no": offender_no,
+            "sentence": None if code == "ADA" else 1,
+            "type": code,
+            "day": "2026-01-10",
+            "start": "2026-01-10",
+            "days": days,
+            "effective_days": days,
+            "comment": None,
+            "changed": "2026-01-10T09:00:00",
+            **more,
+        },
     )
     return dps_id
 
@@ -337,6 +356,59 @@ def test_only_an_adjustment_that_dps_has_is_resynced(upstream: Sandbox, make: Ma
     assert causes.NOT_IN_NOMIS.name in explanation.diagnosis.explanation
     sides = Counter(each.side for each in explanation.evidence)
     assert sides == {"NOMIS": 2, "DPS": 2}
+
+
+def diagnosed(make: Make) -> Diagnosis:
+    """The diagnosis of the only difference."""
+    reconciliation = make()
+    [row] = compare(reconciliation).differing
+    explanation = explain(reconciliation, row)
+    assert isinstance(explanation, Explanation)
+    assert explanation.diagnosis is not None
+    return explanation.diagnosis
+
+
+@pytest.mark.parametrize(
+    ("nomis_days", "days", "effective_days", "cause"),
+    [
+        (None, 0, None, causes.NOT_IN_NOMIS),
+        (0, 0, None, causes.NO_EFFECTIVE_DAYS),
+        (5, 0, None, causes.OTHER_DAYS),
+        (0, 7, None, causes.ZERO_IN_NOMIS),
+        (0, 7, 7, causes.ZERO_IN_NOMIS),
+        (5, 5, 0, causes.NO_LONGER_IN_DPS),
+    ],
+)
+def test_an_adjustment_counts_unless_it_has_no_effective_days(
+    upstream: Sandbox, make: Make, nomis_days: int | None, days: int, effective_days: int | None, cause: Cause
+) -> None:
+    """A DPS adjustment counts unless its effective days are 0, so one whose effective days are unknown counts.
+
+    The cause of the difference says so, whether the adjustment has 5 days in NOMIS, none, or no NOMIS record.
+    """
+    caller = Caller(upstream)
+    [prisoner, *_] = upstream.prisoners()
+    booking_id = prisoner["bookingId"]
+    dps_id = dps_adjustment(upstream, 0, booking_id, prisoner["offenderNo"], "RX", days, effective_days=effective_days)
+    if nomis_days is not None:
+        map_adjustment(caller, sentence_adjustment(caller, booking_id, "RX", nomis_days), dps_id)
+    assert diagnosed(make).cause == cause.name
+
+
+@pytest.mark.parametrize("status", [404, 422])
+def test_an_adjustment_that_dps_does_not_list_has_no_certain_cause(upstream: Sandbox, make: Make, status: int) -> None:
+    """If DPS has a mapped adjustment, but lists none for the prisoner, the cause is that DPS does not list it.
+
+    The prisoner may have been merged, or have no active sentence.
+    """
+    caller = Caller(upstream)
+    [prisoner, *_] = upstream.prisoners()
+    booking_id, offender_no = prisoner["bookingId"], prisoner["offenderNo"]
+    dps_id = dps_adjustment(upstream, 0, booking_id, offender_no, "RX", 5)
+    map_adjustment(caller, sentence_adjustment(caller, booking_id, "RX", 5), dps_id)
+    body = {"status": status, "userMessage": "No active sentences found", "developerMessage": "none"}
+    upstream.fault("adjustments", query=f"person={offender_no}", status=status, body=body)
+    assert diagnosed(make).cause == causes.UNLISTED_IN_DPS.name
 
 
 def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
