@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from reports.engine.causes import Cause
 from reports.reconciliations.activities.counting import (
-    NOMIS_ONLY,
     CountReconciliation,
     kinds_of,
     not_synchronised,
@@ -37,7 +36,8 @@ _IN_NOMIS_ALONE = Cause(
     "NOMIS has an allocation that DPS does not have",
     "unknown",
     "Check in NOMIS who made the allocation, and ask the prison whether it is correct.",
-    sentence="DPS has no allocation for the booking at this prison, not even one that has ended.",
+    sentence="NOMIS counts {nomis_count}. DPS has no further allocation for the booking at this prison, not even one "
+    "that has ended.",
     confidence="medium",
 )
 #: The booking is no longer at the prison, so one of the two sides did not end the allocation.
@@ -56,7 +56,7 @@ _LEFT_IN_NOMIS = replace(
 #: The request to NOMIS support.
 _END_ALLOCATION = (
     f"To {SUPPORT_CHANNEL}: please end the allocation of prisoner {{offender_no}}, booking {{booking_id}}, at "
-    "{prison_id}. The booking is now at {nomis_location}, and the allocation has ended in DPS."
+    "{prison_id}. The booking is now at {nomis_location}, and DPS does not count the allocation as active."
 )
 
 
@@ -126,7 +126,7 @@ class Allocations(CountReconciliation):
                 request=_END_ALLOCATION.format_map(row),
                 lookup=_open_allocations(row["booking_id"]),
             )
-        if difference.kind == NOMIS_ONLY and not records and row["dps_unread"] is None:
+        if not more_in_dps and row["dps_unread"] is None and all(each["status"] == "PENDING" for each in others):
             return _IN_NOMIS_ALONE.diagnosis(difference)
         lacking, over, other_status = self.causes
         if more_in_dps:

@@ -56,6 +56,14 @@ _PAY_LOST = not_synchronised("the attendance with pay did not reach NOMIS", "att
 _PAY_TAKEN_BACK = not_synchronised(
     "DPS withdrew the pay, and NOMIS did not get the change or had already paid", "attendance"
 )
+_IN_NOMIS_ALONE = Cause(
+    "NOMIS has an attendance with pay that DPS does not have",
+    "unknown",
+    "Check in NOMIS who recorded the attendance, and ask the prison whether it is correct.",
+    sentence="NOMIS counts {nomis_count}. DPS has no further attendance of the prisoner on the day, not even one "
+    "without pay.",
+    confidence="medium",
+)
 
 
 #: The field with the prisoner's other booking, on which NOMIS paid.
@@ -152,6 +160,8 @@ class Attendances(CountReconciliation):
             paid = [each for each in records if each["paid"]]
             return self.to_synchronise(difference, _PAY_LOST, paid)
         unpaid = [each for each in records if not each["paid"]]
+        if not unpaid and row["dps_unread"] is None:
+            return _IN_NOMIS_ALONE.diagnosis(difference)
         return self.to_synchronise(difference, _PAY_TAKEN_BACK, unpaid)
 
 

@@ -95,6 +95,13 @@ _OTHER_BOOKING: Final = Cause(
     confidence="medium",
     who="nobody",
 )
+_OTHER_NUMBER: Final = Cause(
+    "the prisoner has another number in NOMIS",
+    "unknown",
+    "If the prisoner was merged in NOMIS, there is nothing to do. Otherwise, compare both appointments by hand.",
+    sentence="Both appointments belong to the same booking.",
+    confidence="medium",
+)
 _OTHER_PRISON: Final = Cause(
     "the appointment is at another prison in NOMIS",
     "DPS",
@@ -159,8 +166,10 @@ def _cause_of(difference: Difference) -> Cause:
 def _cause_of_fields(difference: Difference) -> Cause:
     """The cause of different values, for an appointment that both sides have."""
     row, differs = difference.row, difference.differs
-    if "booking_id" in differs or "offender_no" in differs:
+    if "booking_id" in differs:
         return _OTHER_BOOKING
+    if "offender_no" in differs:
+        return _OTHER_NUMBER
     if "prison" in differs:
         return _OTHER_PRISON
     if differs == ("cancelled",) and row["dps_cancelled"]:

@@ -90,6 +90,23 @@ def test_planted_differences_of_allocations_are_found(
     assert causes == {tuple(each["key"]): CAUSES[kind][each["cause"]] for each in reported}
 
 
+@pytest.mark.parametrize(("counts", "kind"), [((1, 0), NOMIS_ONLY), ((2, 1), DIFFERENT)])
+def test_an_allocation_in_nomis_alone_has_not_lost_its_end(
+    upstream: Sandbox, counts: tuple[int, int], kind: str
+) -> None:
+    """If NOMIS has more allocations, and DPS has none that has ended, the cause is not a lost end."""
+    in_nomis, in_dps = counts
+    respond_with_counts(upstream, {1204417: in_nomis}, {1204417: in_dps} if in_dps else {})
+    respond_with_bookings(upstream, b1204417="LEI")
+    with open_reconciliation(Allocations, upstream) as allocations:
+        found = compare(allocations)
+    assert [each.kind for each in found.differences] == [kind]
+    diagnosis = found.explanation(booking_id=1204417).diagnosis
+    assert diagnosis is not None
+    assert diagnosis.cause == "NOMIS has an allocation that DPS does not have"
+    assert f"NOMIS counts {in_nomis}." in diagnosis.explanation
+
+
 CAUSES = {
     Allocations: {
         "creation failed": "the allocation did not reach NOMIS",

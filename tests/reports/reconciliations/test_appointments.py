@@ -164,6 +164,21 @@ def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: 
     }
 
 
+@pytest.mark.parametrize(
+    ("booking", "cause"), [(None, "the prisoner has another number in NOMIS"), (7, "the prisoner has another booking")]
+)
+def test_another_number_is_not_another_booking(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], booking: int | None, cause: str
+) -> None:
+    """If only the prisoner's number differs, as after a merge, the cause does not claim another booking."""
+    old = {**prisoner, "offenderNo": "A0001AA", "bookingId": booking or prisoner["bookingId"]}
+    put_in_dps(upstream, old, 71, "09:00", "10:00")
+    put_in_nomis(upstream, prisoner, 9071, "09:00", "10:00", 71)
+    ((_, explanation),) = compare(appointments(open_app)).explained().items()
+    assert explanation.diagnosis is not None
+    assert explanation.diagnosis.cause == cause
+
+
 def test_locations_are_translated_or_in_a_cell(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
     """If DPS gives a location by its DPS id, the id is translated before the comparison.
 

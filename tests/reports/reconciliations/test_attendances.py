@@ -211,6 +211,12 @@ def test_each_difference_has_its_fix(upstream: Sandbox) -> None:
         assert (again in commands) == fixable
 
 
+def test_an_attendance_in_nomis_alone_has_no_withdrawn_pay(upstream: Sandbox) -> None:
+    """If NOMIS has more attendances with pay, and DPS has none without pay, the cause is not withdrawn pay."""
+    found = compared(upstream, {1204430: 2}, {1204430: 1}, {1204430: ("A1111AA", "MDI")})
+    assert cause(found, booking_id=1204430) == "NOMIS has an attendance with pay that DPS does not have"
+
+
 def test_a_difference_that_payroll_has_paid_has_no_resync(upstream: Sandbox) -> None:
     """If NOMIS refused the change because payroll had paid, the cause says so and no resync is proposed."""
     upstream.reset(**PLANTED)
