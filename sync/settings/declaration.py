@@ -52,7 +52,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    api_timeout_seconds: Seconds = Field(60, description="time limit of one call to a service")
+    api_timeout_seconds: Seconds = Field(60, description="time limit for one call to a service")
     api_ca_bundle: Certificates | None = Field(
         None, description="file of certificate authorities for the upstream services; unset: those of the system"
     )
@@ -93,7 +93,7 @@ class Settings(BaseModel):
         120,
         ge=1,
         le=times.MOST_VISIBILITY_SECONDS,
-        description="visibility timeout of received messages; the heartbeat renews it",
+        description="visibility timeout of received messages; a heartbeat renews it while they are handled",
     )
 
     database_url: DatabaseUrl = Field(
@@ -116,7 +116,8 @@ class Settings(BaseModel):
         2,
         ge=0,
         le=60,
-        description="minimum age of an event before its record is read, since the publisher may commit the change late",
+        description="minimum age of an event before its record is read, since the publisher may commit the change only "
+        "after it has published the event",
     )
     creation_settling_seconds: Seconds = Field(
         10,
@@ -127,8 +128,8 @@ class Settings(BaseModel):
         300,
         ge=0,
         le=86_400,
-        description="how long an event waits for a missing mapping, since the creation may still be on the queue (six "
-        "times as long once the creation has started)",
+        description="how long an event waits for a missing mapping, since the message that creates the record may "
+        "still be on the queue (six times as long once the creation has started)",
     )
     lease_seconds: Seconds = Field(60, description="how long a lease lasts after its holder's last renewal")
 
@@ -140,7 +141,8 @@ class Settings(BaseModel):
         40,
         ge=1,
         le=200,
-        description="maximum number of calls in flight to one service; with many more, NOMIS responds with 500",
+        description="maximum number of calls in flight to one service; NOMIS responds with status 500 if there are "
+        "many more",
     )
     reports_incentives_reconciliation_page_size: int = Field(
         500, ge=1, le=20_000, description="number of prisoners per page in the incentives reconciliation"
@@ -154,20 +156,21 @@ class Settings(BaseModel):
         "those of active prisoners",
     )
     reconciliation_recheck_seconds: float = Field(
-        15, ge=0, le=86_400, description="wait before the differences are read again"
+        15, ge=0, le=86_400, description="pause before records that differ are read again"
     )
     reconciliation_in_flight_minutes: float = Field(
         10,
         ge=0,
         le=YEAR_SECONDS / 60,
-        description="a difference is in flight, and does not count, "
-        "if the record on either side was changed less than this long ago",
+        description="a difference is in flight, and does not count, if the record on either side was changed within "
+        "this time",
     )
     reconciliation_near_hours: float = Field(
         24,
         gt=0,
         le=YEAR_SECONDS / 3600,
-        description="how close in time two records must be for the diagnosis to count them as the same event",
+        description="maximum time between two records that the diagnosis counts as records of the same event; records "
+        "from the same day always count as such",
     )
     reconciliation_exclusions: str | None = Field(
         None, description="CSV file of excluded bookings (`bookingId,reason,date`), or its lines separated by `;`"
@@ -183,30 +186,35 @@ class Settings(BaseModel):
     )
     activity_prisons: Codes = Field(
         (),
-        description="prisons for which allocations and attendances are reconciled, separated by commas; unset: "
-        "those that NOMIS has switched on for activities, or else those in the DPS rollout",
+        description="codes, separated by commas, of the prisons for which allocations and attendances are reconciled; "
+        "unset: those that NOMIS has switched on for activities, or else those in the DPS rollout",
     )
     appointment_prisons: Codes = Field(
         (),
-        description="prisons for which appointments are reconciled, separated by commas; unset: those in the DPS "
-        "rollout",
+        description="codes, separated by commas, of the prisons for which appointments are reconciled; unset: those in "
+        "the DPS rollout",
     )
     reports_appointments_reconciliation_page_size: int = Field(
         200, ge=1, le=20_000, description="number of ids per page in the appointments reconciliation"
     )
     reports_appointments_reconciliation_lookahead_days: int = Field(
-        26, ge=0, le=366, description="how many days ahead appointments are reconciled"
+        26,
+        ge=0,
+        le=366,
+        description="how many days after today the reconciliation of appointments covers; yesterday and today are "
+        "always included",
     )
     visit_prisons: Codes = Field(
         (),
-        description="prisons for which visits are reconciled, separated by commas; unset: those for which staff or the "
-        "public can book in visit-scheduler",
+        description="codes, separated by commas, of the prisons for which visits are reconciled; unset: those for "
+        "which staff or the public can book visits in visit-scheduler",
     )
     visit_reconciliation_days_ahead: int = Field(
         35,
         ge=0,
         le=366,
-        description="how many days ahead visits are reconciled; yesterday's and today's visits are always included",
+        description="how many days after today the reconciliation of visits covers; yesterday and today are always "
+        "included",
     )
     reconciliation_suspicious_percent: float = Field(
         2,
@@ -226,28 +234,28 @@ class Settings(BaseModel):
         ge=0,
         le=1_000_000,
         description=(
-            "maximum number of difference events of a run, except for incentives; one more event gives the number of "
-            "further differences"
+            "maximum number of difference events that a run sends, except for incentives; one more event gives the "
+            "number of further differences"
         ),
     )
     job_completion_index: int | None = Field(
         None,
         ge=0,
         le=1_000_000,
-        description="number of a pod's shard, set by Kubernetes in an Indexed Job; `--shard` overrides it",
+        description="index of a pod's shard, set by Kubernetes in an Indexed Job; `--shard` overrides it",
     )
-    reports_location: Location = Field("./reports-out", description="folder of the reports, or `s3://bucket/prefix`")
+    reports_location: Location = Field("./reports-out", description="folder for the reports, or `s3://bucket/prefix`")
     reports_url: Link | None = Field(
         None,
-        description="address at which people reach the reports folder, for links in Slack and email; unset: the page "
-        "itself is sent",
+        description="address below which people reach the reports, for links in Slack and email; unset: the page of a "
+        "report is sent instead of a link, unless `REPORTS_LINK_HOURS` applies",
     )
     reports_link_hours: int = Field(
         0,
         ge=0,
         le=168,
-        description="for reports in a bucket: number of hours for which the presigned address in Slack and email is "
-        "valid; with 0, or with `ALERTS_MASK_PRISONERS`, the page itself is sent",
+        description="for reports in a bucket, if `REPORTS_URL` is unset: number of hours for which presigned addresses "
+        "in Slack and email are valid; with 0, or with `ALERTS_MASK_PRISONERS`, the page of a report is sent instead",
     )
 
     housekeeping_schedule: str = Field("*/10 * * * *", description="cron expression for the DLQ housekeeping, in `TZ`")
@@ -271,14 +279,13 @@ class Settings(BaseModel):
     scheduler_contracts: bool = Field(
         True, description="whether the scheduler runs the contract check (false: a CronJob does)"
     )
-    health_port: int = Field(
-        8080, ge=0, le=65535, description="port of the scheduler's health pages; 0 picks a free one"
-    )
+    health_port: int = Field(8080, ge=0, le=65535, description="port of the scheduler's health pages; 0: any free port")
     health_host: str = Field("0.0.0.0", description="address at which the health pages are served")  # noqa: S104 - a pod's probes come from outside
     health_stall_seconds: Seconds = Field(
         600,
         description=(
-            "time without progress after which a drain counts as hung: liveness fails, and Kubernetes restarts the pod"
+            "time without progress after which a drain counts as hung: the liveness probe then fails, and Kubernetes "
+            "restarts the pod"
         ),
     )
 
@@ -286,21 +293,22 @@ class Settings(BaseModel):
         None,
         ge=7,
         le=36_500,
-        description="age after which telemetry and failed attempts are removed; unset: all are kept",
+        description="age after which telemetry events and the records of failed attempts are removed; unset: all are "
+        "kept",
     )
     runs_keep_days: int | None = Field(
         None,
         ge=7,
         le=36_500,
-        description="age after which job runs and the records of sent alerts and reports are removed; unset: all are "
-        "kept",
+        description="age after which the records of job runs, and of sent alerts and reports, are removed; each job's "
+        "last run and last successful run are always kept; unset: all are kept",
     )
     reports_keep_days: int | None = Field(
         None,
         ge=7,
         le=36_500,
         description="age after which reconciliation runs are removed from the database, and their reports from "
-        "`REPORTS_LOCATION` if it is a folder, except for the last complete run of each reconciliation; unset: all are "
+        "`REPORTS_LOCATION` if it is a folder; each reconciliation's last complete run is always kept; unset: all are "
         "kept",
     )
 
@@ -312,7 +320,7 @@ class Settings(BaseModel):
     smtp_url: MailServer | None = Field(
         None, description="mail server, as `smtp://user:password@host:port` or `smtps://…`; unset: no email"
     )
-    reports_email_to: MailAddresses = Field((), description="recipients of the reports, separated by commas")
+    reports_email_to: MailAddresses = Field((), description="email addresses that get the reports, separated by commas")
     reports_email_from: MailAddress | None = Field(
         None, description="sender of the reports; unset: the first recipient"
     )
@@ -333,23 +341,25 @@ class Settings(BaseModel):
     )
 
     mock_visits_prison_id: str = Field(
-        "MDI", description="prison of the fixed visit in `python -m sandbox --mock-publishers`"
+        "MDI", description="prison of the fixed visit that `python -m sandbox --mock-publishers` serves"
     )
     mock_visits_visitors: Numbers = Field(
-        (4729570, 4729550), description="visitors of the fixed visit in `python -m sandbox --mock-publishers`"
+        (4729570, 4729550), description="visitors of the fixed visit that `python -m sandbox --mock-publishers` serves"
     )
     log_format: Literal["json", "console"] | None = Field(
         None, description="`json` or `console`; unset: `console` on a terminal, otherwise `json`"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="lowest level that is logged; unset on a terminal: `WARNING`, except for `scheduler`"
+        "INFO",
+        description="lowest level that is logged; if unset, a terminal shows `WARNING` and above, except for "
+        "`scheduler`",
     )
 
     _environment: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def longest_call_seconds(self) -> float:
-        """The longest time in seconds that one call can take, including its connection."""
+        """The longest time in seconds that one call can take, including the time to connect."""
         return min(CONNECT_SECONDS, self.api_timeout_seconds) + self.api_timeout_seconds
 
     @property
@@ -375,7 +385,7 @@ class Settings(BaseModel):
         return UpstreamSettings(name, base_url, client_id, client_secret, name.credential_variables)
 
     def queue(self, name: str) -> QueueSettings:
-        """The names, keys and waits of the queue `name`, one of `QUEUES`."""
+        """The names, keys and waits of a queue and its dead letter queue. `name` is one of `QUEUES`."""
         prefix = f"{QUEUE_PREFIX}{name.upper()}_"
         get = self._environment.get
         waits = get(waits_variable(name))
@@ -400,9 +410,9 @@ class Settings(BaseModel):
         return self._environment.get(variable, "").strip() or None
 
     def event_enabled(self, event_type: str) -> bool:
-        """Whether events of the type `event_type` are handled, which is the default.
+        """Whether events of the type `event_type` are handled.
 
-        They are not handled if `FEATURE_EVENT_<EVENT_TYPE>` or `FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>` is false.
+        They are, unless `FEATURE_EVENT_<EVENT_TYPE>` or `FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>` is false.
         """
         return all(self._flag(name, default=True) for name in feature_variables(event_type))
 
@@ -410,7 +420,7 @@ class Settings(BaseModel):
     def event_switches(self) -> dict[str, bool]:
         """The values of the event switches that are set, by variable.
 
-        Some of the variables may match no event type (`registry.unknown_switches`).
+        Some of the variables may match no event type (see `registry.unknown_switches`).
         """
         switches = sorted((name, text) for name, text in self._environment.items() if is_event_switch(name))
         return {name: parse_flag(text) for name, text in switches if text.strip()}
@@ -431,7 +441,7 @@ class Settings(BaseModel):
 
 
 def variables() -> list[Variable]:
-    """Every variable with a fixed name: those of the upstream services, then the fields of `Settings`."""
+    """All variables with fixed names: those of the upstream services, then those of the fields of `Settings`."""
     addresses = [Variable(name.address_variable, f"`{name.default_url}`", name.meaning) for name in UpstreamName]
     credentials = [
         Variable(variable, "", f"credentials for {name.meaning}")
@@ -445,7 +455,7 @@ def variables() -> list[Variable]:
 
 
 def _default(info: FieldInfo) -> str:
-    """The default in the form in which it would be set."""
+    """The default of a field, in Markdown, as the environment variable would contain it; empty if there is none."""
     match info.default:
         case None | "" | ():
             return ""

@@ -35,7 +35,7 @@ _LONGEST_SHOWN = 80
 
 
 class SettingsError(Exception):
-    """One or more settings cannot be used. The text has a line for each: its name, what is wrong and what to change."""
+    """One or more settings cannot be used. A line for each gives its name, what is wrong and what to change."""
 
 
 def load_settings(
@@ -44,8 +44,8 @@ def load_settings(
 ) -> Settings:
     """Reads the settings from `environment`, or from the environment of the process if it is None.
 
-    Raises `SettingsError` with a line for each value that cannot be used. In that case, `further_errors` adds the lines
-    about values that only other parts of the program can check, so that a single start reports everything.
+    Raises `SettingsError` with a line for each value that cannot be used. In that case, `further_errors` adds lines
+    about wrong values that only other parts of the program can detect, so that a single start reports all of them.
     """
     variables = {key.upper(): value for key, value in (os.environ if environment is None else environment).items()}
     # Kubernetes and compose files may set variables to an empty string, which counts as unset.
@@ -63,9 +63,9 @@ def load_settings(
 
 
 def _family_errors(variables: Mapping[str, str]) -> list[str]:
-    """An error line for each variable that has a wrong value and is not a field of `Settings`.
+    """An error line for each wrong value among the variables that are checked without a field of `Settings`.
 
-    Such variables are the addresses of upstream services, the switches, and the waits before retries.
+    These are the variables for the addresses of upstream services, the switches, and the waits before retries.
     """
     addresses = {name.address_variable for name in UpstreamName}
     errors = []
@@ -91,7 +91,7 @@ def _error_line(name: str, value: str | None, error: Mapping[str, Any]) -> str:
 
 
 def _shown(name: str, value: str | None) -> str:
-    """The wrong value, for an error message, or an empty string if it may contain a secret."""
+    """A wrong value as an error message shows it, or an empty string if it is unset or may contain a secret."""
     if value is None or _SECRET.search(name) or "@" in value or "?" in value:
         return ""
     return f"{value[:_LONGEST_SHOWN]!r}{'…' if len(value) > _LONGEST_SHOWN else ''}: "
@@ -109,6 +109,6 @@ def forget_proxies() -> None:
 
 
 def log_more() -> None:
-    """Sets `LOG_LEVEL` to INFO in the environment of this process, unless it is DEBUG there."""
+    """Sets `LOG_LEVEL` to INFO in the environment of this process, unless it is already DEBUG."""
     if os.environ.get("LOG_LEVEL") != "DEBUG":
         os.environ["LOG_LEVEL"] = "INFO"
