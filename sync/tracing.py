@@ -19,9 +19,9 @@ _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
 def trace_of(identity: str, traceparent: str | None = None) -> str:
-    """The W3C trace context of a message or run: `traceparent` if it is valid, or one derived from `identity`.
+    """The W3C trace context of a message or run: `traceparent` if that is valid, or else one made from `identity`.
 
-    The same `identity` always gives the same trace, so that all attempts to handle a message share one operation id.
+    The same `identity` always makes the same trace, so that all attempts to handle a message share one operation id.
     """
     if traceparent is not None and _FORM.fullmatch(traceparent):
         return traceparent

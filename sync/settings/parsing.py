@@ -1,6 +1,6 @@
-"""Parsers for the values of settings, and the field types that use them.
+"""Parsers for the values of settings, and field types that use these parsers.
 
-Each parser returns the value, or raises a `ValueError` that says what to change.
+Each parser returns the value, or raises a `ValueError` that says what is wrong or what to change.
 """
 
 import re
@@ -19,7 +19,7 @@ from sync.settings import times
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
-#: A year in seconds. A longer time is a mistake, and may be too long to add to a date.
+#: A year in seconds. A longer time counts as a mistake, and may be too long to add to a date.
 YEAR_SECONDS = 366 * 86_400
 
 #: A host name, or an IPv4 or IPv6 address without brackets.
@@ -30,7 +30,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
 def parse_flag(text: str) -> bool:
-    """True for `true`, `1`, `yes` or `on`, and False for `false`, `0`, `no` or `off`, in upper or lower case."""
+    """True for `true`, `1`, `yes` or `on`, and False for `false`, `0`, `no` or `off`, regardless of case."""
     text = text.strip().lower()
     if text in ("true", "1", "yes", "on"):
         return True
@@ -59,7 +59,7 @@ def _parse_codes(text: str) -> tuple[str, ...]:
 
 
 def parse_waits(text: str) -> tuple[int, ...]:
-    """Waits in seconds before a message is visible again, separated by commas, each within the limit of SQS."""
+    """Comma-separated waits, in seconds, before a message becomes visible again, each within the limit of SQS."""
     seconds = _parse_numbers(text)
     if max(seconds) > times.MOST_VISIBILITY_SECONDS:
         raise ValueError(f"SQS hides a message for at most {times.MOST_VISIBILITY_SECONDS} seconds")
@@ -76,13 +76,13 @@ def _parse_time_zone(text: str) -> str:
 
 
 def parse_address(text: str) -> str:
-    """The HTTP address of a service. A trailing slash is removed, except after `/api`."""
+    """The HTTP address of a service. Trailing slashes are removed, unless the address ends with `/api/`."""
     _parse_link(text)
     return text.rstrip("/") if not text.endswith("/api/") else text
 
 
 def _parse_link(text: str) -> str:
-    """An HTTP address without secrets, so that it can be shown."""
+    """An HTTP address that contains no secrets and can therefore be shown."""
     _reject_blanks(text)
     parts = _split(text, "give an address such as https://host.example")
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -90,7 +90,7 @@ def _parse_link(text: str) -> str:
     if "@" in parts.netloc:
         raise ValueError("remove the user and password; give an address such as https://host.example")
     if parts.query or parts.fragment:
-        raise ValueError("remove what follows ? or #; give an address such as https://host.example")
+        raise ValueError("remove the ? or # and everything after it; give an address such as https://host.example")
     if not _HOST.fullmatch(parts.hostname):
         raise ValueError("its host is not a valid host name; give an address such as https://host.example")
     _reject_wrong_port(parts)
@@ -105,7 +105,7 @@ def _parse_mail_address(text: str) -> str:
 
 
 def _parse_mail_addresses(text: str) -> tuple[str, ...]:
-    """Email addresses, separated by commas; empty for an empty string."""
+    """Email addresses, separated by commas. An empty string gives an empty tuple."""
     return tuple(_parse_mail_address(part.strip()) for part in text.split(",") if part.strip())
 
 
@@ -130,11 +130,11 @@ def _parse_location(text: str) -> str:
     scheme = _SCHEME.match(text)
     if scheme is None:
         return text
-    parts = _split(text, "the bucket is missing; give s3://bucket/prefix or a folder")
+    parts = _split(text, "the bucket is missing or not valid; give s3://bucket/prefix or a folder")
     if not text.startswith("s3://"):
         raise ValueError(f"reports cannot be written to {scheme.group()}…; give a folder, or s3://bucket/prefix")
     if not _BUCKET.fullmatch(parts.netloc):
-        raise ValueError("the bucket is missing; give s3://bucket/prefix or a folder")
+        raise ValueError("the bucket is missing or not valid; give s3://bucket/prefix or a folder")
     return text
 
 
@@ -146,7 +146,7 @@ def _parse_region(text: str) -> str:
 
 
 def _parse_certificates(text: str) -> str:
-    """The path of a readable file of certificate authorities."""
+    """The path of a readable file with the certificates of certificate authorities."""
     try:
         ssl.create_default_context(cafile=text)
     except ssl.SSLError as error:
@@ -165,7 +165,7 @@ def _parse_connection_string(text: str) -> str:
 def ingestion_parts(text: str) -> tuple[str, str]:
     """The instrumentation key and the ingestion endpoint (without a trailing slash) in a connection string.
 
-    Raises `ValueError`, which says what to change but does not quote the text.
+    Raises a `ValueError` that says what is wrong or what to change, but does not quote `text`.
     """
     parts = dict(part.strip().partition("=")[::2] for part in text.split(";") if part.strip())
     named = {name.lower(): value for name, value in parts.items()}
@@ -236,7 +236,7 @@ _NOT_IN_NAME = re.compile(r"[;&#=\s\x00-\x1f]")
 def parse_database_address(text: str) -> URL:
     """The address of a database, with the driver to use.
 
-    Raises `ValueError`, which says what to change but does not quote `text`.
+    Raises a `ValueError` that says what is wrong or what to change, but does not quote `text`.
     """
     try:
         address = make_url(text.strip())
@@ -252,7 +252,7 @@ def parse_database_address(text: str) -> URL:
     backend = address.get_backend_name()
     if backend == "sqlite":
         if address.host or address.username or address.password or address.port:
-            raise ValueError(f"a SQLite file needs a third slash; {_ADVICE}")
+            raise ValueError(f"the address of a SQLite file needs a third slash; {_ADVICE}")
         if not _is_a_time(address.query.get("timeout", "0")):
             raise ValueError(f"timeout must be a number of seconds from 0 to {_LONGEST_WAIT_SECONDS}")
         return address.set(drivername="sqlite")
@@ -269,7 +269,7 @@ def parse_database_address(text: str) -> URL:
 
 
 def shown_address(address: URL) -> str:
-    """The driver, host, port and name in the address of a database, without the user, the password or the options."""
+    """The driver, host, port and database name in `address`, without the user, the password or the options."""
     hosts = address.host or ",".join(_as_tuple(address.query.get("host", "")))
     if address.port is not None and hosts:
         hosts = f"{hosts}:{address.port}"
@@ -277,7 +277,7 @@ def shown_address(address: URL) -> str:
 
 
 def without_secrets(text: str, address: URL) -> str:
-    """The text of an error, with the passwords of `address` replaced by `***`."""
+    """The text of an error, in which `***` replaces every password that `address` contains."""
     queried = [each for name, value in address.query.items() if "password" in name for each in _as_tuple(value)]
     for secret in (address.password, *queried):
         if secret:

@@ -46,7 +46,7 @@ class Variable:
     meaning: str
 
 
-#: The variables of each queue; `<QUEUE>` stands for its name in upper case.
+#: The variables of each queue; `<QUEUE>` stands for the name of the queue in upper case.
 QUEUE_VARIABLES = (
     Variable("HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_NAME", "`hmpps_prisoner_to_nomis_<queue>_queue`", "name of the queue"),
     Variable(
@@ -55,12 +55,12 @@ QUEUE_VARIABLES = (
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_ACCESS_KEY_ID, …_QUEUE_SECRET_ACCESS_KEY",
         "",
-        "keys for this queue only; unset: the usual AWS chain (web identity)",
+        "keys for this queue only; unset: the usual AWS credential chain (web identity)",
     ),
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_DLQ_ACCESS_KEY_ID, …_DLQ_SECRET_ACCESS_KEY",
         "",
-        "keys for this dead letter queue only; unset: the usual AWS chain (web identity)",
+        "keys for this dead letter queue only; unset: the usual AWS credential chain (web identity)",
     ),
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT",

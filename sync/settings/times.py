@@ -1,7 +1,7 @@
 """Waits, limits and poll intervals that are not settings but may have to be tuned.
 
-All values are in seconds. Times with an environment variable are in `sync.settings.declaration` instead. Other code
-refers to the values here as `times.NAME`, so that tests can replace them.
+All values are in seconds. Times that have an environment variable are in `sync.settings.declaration` instead. Code
+outside `sync.settings` refers to the values here as `times.NAME`, so that tests can replace them.
 """
 
 # Receiving.

@@ -14,8 +14,8 @@ CONNECT_SECONDS = 5.0
 class UpstreamName(StrEnum):
     """The upstream services. The value of a member is the service's name in logs, errors and health pages.
 
-    Each member also has a default address, a meaning (the description of the service on the settings page), and the
-    prefix of the credential variables, unless that is the name of the member.
+    Each member also has a default address and a meaning (the description of the service on the settings page). Its
+    credential variables begin with the name of the member, unless a different prefix is given.
     """
 
     def __new__(cls, value: str, default_url: str, meaning: str, credentials: str | None = None) -> Self:
@@ -42,7 +42,7 @@ class UpstreamName(StrEnum):
     PRISONER_SEARCH = (
         "prisoner-search",
         "http://localhost:8080",
-        "prisoner-offender-search, which publishes a missed received event again",
+        'prisoner-offender-search, which can publish a missed "prisoner received" event again',
     )
 
     @property
@@ -52,14 +52,14 @@ class UpstreamName(StrEnum):
 
     @property
     def credential_variables(self) -> tuple[str, ...]:
-        """The variables with the client id and secret; empty for HMPPS Auth, which issues the tokens."""
+        """The variables with the client id and secret; none for HMPPS Auth, which issues the tokens."""
         prefix = self.name if self._credentials is None else self._credentials
         return (f"{prefix}_CLIENT_ID", f"{prefix}_CLIENT_SECRET") if prefix else ()
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """The address and credentials of one upstream service, and the names of the variables for the credentials."""
+    """The address and credentials of one upstream service, and the names of its credential variables."""
 
     name: UpstreamName
     base_url: str

@@ -1,4 +1,4 @@
-"""Builds the names of variables that contain the name of an event type, a queue or a reconciliation."""
+"""Builds and recognises the names of the variables for event types, queues and reconciliations."""
 
 from functools import lru_cache
 
@@ -16,7 +16,10 @@ _WAITS_SUFFIX = "_ERROR_VISIBILITY_TIMEOUT"
 
 
 def feature_variable(event_type: str) -> str:
-    """The variable that can switch an event type off. It contains the type in upper case, with `_` for `.` and `-`."""
+    """The variable that can switch an event type off for all queues.
+
+    Its name contains the event type in upper case, with `_` for `.` and `-`.
+    """
     return f"{_SWITCH}{_upper(event_type)}"
 
 
@@ -50,7 +53,7 @@ def is_reconciliation_switch(variable: str) -> bool:
 
 
 def waits_variable(queue: str, event_type: str | None = None) -> str:
-    """The variable for the waits before retries of the messages on `queue`, or only of its messages of `event_type`."""
+    """The variable for the waits before the messages on `queue`, or only those of `event_type`, are retried."""
     suffix = "" if event_type is None else f"_{_upper(event_type)}"
     return f"{QUEUE_PREFIX}{queue.upper()}{_WAITS_SUFFIX}{suffix}"
 

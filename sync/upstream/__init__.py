@@ -1,4 +1,4 @@
-"""The upstream services over HTTP.
+"""Calls the upstream services over HTTP.
 
 A call goes from an `operation` through the `transport` to `http`.
 
@@ -8,8 +8,8 @@ A call goes from an `operation` through the `transport` to `http`.
 - `http`: one request and its response; `response_head` parses the head of the response
 - `sockets`: the time limit of a whole request
 - `tokens`: the tokens of HMPPS Auth
-- `breaker`: stops the calls to a service that is down; `breaker_rules` holds the rules for this
-- `concurrency_limit`: how many calls may be in flight to a service
+- `breaker`: stops the calls to a service that is down; `breaker_rules` decides when a service counts as down
+- `concurrency_limit`: how many calls to a service may be in flight
 - `error_bodies`: reads the bodies of failed responses
 - `responses`: the models of bodies, responses and pages
 - `mappings`: the mapping service

@@ -44,7 +44,10 @@ _WRONG_KEY = "the instrumentation key is not known"
 
 @dataclass(frozen=True, slots=True)
 class CustomEvent:
-    """A tracked event. `id`: the id of its row; `operation_id`: 32 hexadecimal digits, None outside a trace."""
+    """A tracked event.
+
+    id: the id of its row in the database. operation_id: 32 hexadecimal digits, or None outside a trace.
+    """
 
     id: int
     name: str
@@ -55,11 +58,10 @@ class CustomEvent:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of the events of a batch. Events that are neither sent nor refused must be sent again.
+    """What became of the events of a batch. Events in neither `sent` nor `refused` must be sent again.
 
-    sent: the ids of the events that were accepted. refused: the reasons why events can never be accepted, by event id.
-    problem: why some events must be sent again, or None. retry_after: the wait that the service asks for, in seconds,
-    or None.
+    sent: the ids of the events that were accepted. refused: why an event can never be accepted, by its id. problem: why
+    some events must be sent again, or None. retry_after: the wait that the service asks for, in seconds, or None.
     """
 
     sent: frozenset[int] = frozenset()
@@ -90,11 +92,11 @@ class Ingestion:
         seconds: float = LONGEST_SECONDS,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> Accepted:
-        """Sends events, of which there may be at most `BATCH`. Never raises. One request takes `seconds` at most.
+        """Sends `events`, of which there may be at most `BATCH`. Never raises. Each request takes at most `seconds`.
 
         A batch that is refused without a reason is sent again in halves, so that one bad event does not hold back the
         others. No more halves are sent once `stop_requested` returns true. If every event is refused without a reason,
-        the fault is assumed not to be in the events, and none of them counts as refused.
+        the events are assumed not to be at fault, and none of them counts as refused.
         """
         accepted = self._send(events, seconds, stop_requested)
         if len(accepted.refused) == len(events) and set(accepted.refused.values()) == {_UNEXPLAINED}:
@@ -107,7 +109,7 @@ class Ingestion:
         return self._configured
 
     def ping(self, seconds: float) -> str | None:
-        """Returns None if the endpoint responds within `seconds` without a server error, or else what the problem is.
+        """Returns None if the endpoint responds within `seconds` without a server error, or else the problem.
 
         No event is sent, so a ping does not show whether the instrumentation key is known.
         """
@@ -221,7 +223,9 @@ def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
     sent = frozenset(event.id for number, event in enumerate(events) if number not in errors)
     refused = {events[number].id: f"status {status}" for number, status in errors.items() if status not in _LATER}
     later = sorted({status for status in errors.values() if status in _LATER})
-    problem = f"{len(events) - len(sent) - len(refused)} events not accepted yet: status {later[0]}" if later else None
+    problem = (
+        f"events not accepted yet: {len(events) - len(sent) - len(refused)} (status {later[0]})" if later else None
+    )
     return Accepted(sent, refused, problem, parse_retry_after(response.headers.get("retry-after")))
 
 

@@ -1,10 +1,11 @@
-"""A breaker for each upstream service: when most of the latest calls have failed, the service counts as down.
+"""A breaker for each upstream service: when most of the recent calls have failed, the service counts as down.
 
-Only recoverable errors count as failures. While a breaker is open, the service is not called and the drain receives
-nothing. Messages therefore wait on the queue during an outage instead of moving to the dead letter queue. After a
-successful health ping, one call at a time tries the service, and the breaker closes when such a call succeeds. The
-state is kept in the database, so that each process learns of outages and failed trials from the others. A process that
-starts during an outage pings before it receives. `breaker_rules.py` has the rules for opening and closing.
+Only recoverable errors count as failures. While a breaker is open, its service is not called, and a drain that needs
+the service receives nothing. Messages therefore wait on the queue during an outage instead of moving to the dead letter
+queue. After a successful health ping, one call at a time tries the service, and the breaker closes when such a call
+succeeds. The state of each breaker is kept in the database, so that each process learns of outages and failed trials
+from the others. A process that starts during an outage pings the service before it receives messages.
+`breaker_rules.py` contains the rules for opening and closing a breaker.
 """
 
 import threading
@@ -29,7 +30,7 @@ from sync.upstream.breaker_rules import BreakerState, Circuit
 
 
 class Breakers:
-    """The breakers of all upstream services, which observe every call. Threads can share an instance."""
+    """The breakers of all upstream services. They observe every call. Threads can share an instance."""
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class Breakers:
         ping: Callable[[UpstreamName], str | None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Starts from the state in the database. `ping` returns None if a service is up, or else why it is not."""
+        """Starts from the state in the database. `ping` returns None if a service is up, or else the problem."""
         self._database = database
         self._telemetry = telemetry
         self._ping = ping
@@ -69,7 +70,7 @@ class Breakers:
         """Raises `BreakerOpen` while the service counts as down, or while a call by another thread tries the service.
 
         If a ping of the service is due, it is made first, so that a process that drains nothing also notices the end of
-        the outage. Returns whether this is the first call since the breaker closed.
+        an outage. Returns whether this is the first call since the breaker closed.
         """
         circuit = self._circuits[service]
         if circuit.state is BreakerState.CLOSED and not circuit.just_closed:
@@ -116,7 +117,7 @@ class Breakers:
             self._announce(service, after, str(error) if error else None)
 
     def not_called(self, service: UpstreamName) -> None:
-        """Leaves the trial to the next call, since this call was not made."""
+        """Notes that this thread did not make its call. If the call was to try the service, the next call does so."""
         circuit = self._circuits[service]
         with self._lock:
             if circuit.trial_thread == threading.get_ident():
@@ -138,7 +139,7 @@ class Breakers:
         return not self.not_up(services)
 
     def trying(self, services: Iterable[UpstreamName]) -> bool:
-        """Whether one of `services` is being tried. In that case, work should start one message at a time."""
+        """Whether one of `services` is being tried. In that case, messages should be started one at a time."""
         return any(self._circuits[name].state is BreakerState.HALF_OPEN for name in services)
 
     def tried_elsewhere(self, services: Iterable[UpstreamName]) -> bool:
@@ -146,9 +147,10 @@ class Breakers:
         return any(self._is_tried_elsewhere(self._circuits[name]) for name in services)
 
     def probe(self, services: Iterable[UpstreamName]) -> bool:
-        """Pings those of `services` that are down and due for a ping. Returns whether all `services` can be called.
+        """Pings those of `services` that are down and due for a ping. Returns whether none of `services` is down now.
 
-        From time to time, also reads what other processes have found out.
+        Also closes the breaker of a service that responds to pings but has not been called for `UNTRIED_SECONDS`. From
+        time to time, reads what other processes have found out.
         """
         services = tuple(services)
         if self._monotonic() >= self._next_reading:
@@ -293,6 +295,6 @@ def set_breaker(
 
 
 def note_failed_trial(connection: Connection, service: str) -> None:
-    """Updates the time of an open breaker, so that other processes see that a call tried the service and failed."""
+    """Updates `changed_at` of an open breaker, so that other processes see that a call tried the service and failed."""
     still_open = (breakers.c.service == service) & (breakers.c.state == "open")
     connection.execute(update(breakers).where(still_open).values(changed_at=now()))

@@ -1,7 +1,8 @@
 """The rules that decide when a service counts as down. `breaker.py` handles the threads, the pings and the database.
 
-A record that a service cannot handle does not show that the service is down, however many calls for it fail. Therefore,
-only the first failure of each record counts. A record that has not failed for `FAILED_RECORD_SECONDS` counts again.
+A record that a service cannot handle does not show that the service is down, however many calls for that record fail.
+Therefore, only the first failure of each record counts. A record that has not failed for `FAILED_RECORD_SECONDS` counts
+again at its next failure.
 """
 
 from collections import deque
@@ -55,7 +56,7 @@ class Circuit:
     def open(self, moment: float, retry_after: float | None) -> None:
         """Marks the service as down. If it was being tried, the pause before the next ping doubles, up to a maximum.
 
-        The next ping comes no earlier than `retry_after` seconds after `moment`, up to `MAX_RETRY_AFTER_SECONDS`.
+        The next ping comes at least `retry_after` seconds after `moment`, or `MAX_RETRY_AFTER_SECONDS` if that is less.
         """
         tried = self.state is BreakerState.HALF_OPEN
         self.pause = min(self.pause * 2, times.MAX_PING_SECONDS) if tried else times.PING_SECONDS
@@ -90,7 +91,7 @@ class Circuit:
                 self.open(moment, error.retry_after)
 
     def call_failed(self, moment: float, record: str, method: str, retry_after: float | None) -> None:
-        """Records a failed call, and opens the breaker if enough recent calls failed.
+        """Records a failed call, and opens the breaker if enough recent calls have failed.
 
         A call that was in flight when the breaker opened only adds its record to `failed`.
         """
@@ -110,7 +111,7 @@ class Circuit:
     def recovered(self, record: str, method: str) -> None:
         """Records that a call for `record` succeeded.
 
-        If the last failure of `record` was with the same `method`, the service was to blame, so all failed records are
+        If the last failed call for `record` used the same `method`, the service was to blame, so all failed records are
         forgotten.
         """
         if record in self.failed and self.failed[record][0] == method:
@@ -138,7 +139,10 @@ class Circuit:
         self.failed_in_a_row += 1
 
     def _is_failing(self, moment: float) -> bool:
-        """Whether three or more calls failed: most of the recent ones, or all for at least `BREAKER_QUIET_SECONDS`."""
+        """Whether three or more calls have failed, and enough of them to count as an outage.
+
+        It is enough if they are most of the recent calls, or every call for at least `BREAKER_QUIET_SECONDS`.
+        """
         outcomes = [failed for time_, failed in self.recent if time_ >= moment - times.BREAKER_WINDOW_SECONDS]
         failures = sum(outcomes)
         if failures >= _FAILURES_TO_OPEN and 2 * failures > len(outcomes):

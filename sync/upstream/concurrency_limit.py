@@ -1,8 +1,8 @@
 """Limits how many calls to one service are in flight: the maximum while the service is well, fewer while it struggles.
 
-Each service has one limit, shared by everything in the process that calls the service. The limit increases additively
-and decreases multiplicatively (AIMD), as in TCP: it halves when the service throttles calls or becomes slow, and grows
-back to the maximum step by step. After an outage, it starts from a few calls and grows by one with each success.
+Each service has one limit, which all its callers in the process share. The limit increases additively and decreases
+multiplicatively (AIMD), as in TCP: it halves when the service throttles calls or becomes slow, and grows back to the
+maximum step by step. After an outage, it starts from a few calls and grows by one with each success.
 """
 
 import math
@@ -39,15 +39,15 @@ _POLL_SECONDS = 0.5
 
 
 class ConcurrencyLimit:
-    """A fair semaphore whose size adapts to the state of `service`, between `maximum` and 1.
+    """A fair semaphore whose size adapts to the state of `service`, between 1 and `maximum`.
 
     It is safe to share between threads. A call is made inside a `with` block of the limit. A released slot goes to the
     thread that has waited longest. A `threading` semaphore is not fair in this way: a thread that makes one call after
     another would take its slot again before a waiting thread had woken up.
 
-    The threads of a parallel reader do not all queue for slots, since a single call by any other caller would then wait
-    for the calls of all of them. Instead, they are numbered from 0 and use `wait_until_allowed` before each call to the
-    service.
+    The threads of a parallel reader do not all queue for slots, since a call by another caller would then wait until
+    each of these threads had made a call. Instead, the threads are numbered from 0 and use `wait_until_allowed` before
+    each call to the service.
     """
 
     def __init__(self, service: str, maximum: int, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -154,7 +154,7 @@ class ConcurrencyLimit:
     def pause(self, seconds: float) -> None:
         """Holds the threads in `wait_until_allowed` for `seconds`, but for at most `MAX_PAUSE_SECONDS`.
 
-        It does not hold back other calls; those are left to the breaker.
+        Does not hold back other threads: their calls are left to the breaker.
         """
         with self._lock:
             self.paused_until = max(self.paused_until, self._monotonic() + min(seconds, MAX_PAUSE_SECONDS))
