@@ -13,6 +13,9 @@ from jobs.cli.output import print_json, print_pairs, print_table, say
 from jobs.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobs.operations.reported_differences import ReportedDifferences
     from jobs.runtime.application import Application
     from reports.reconciliations.incentives.fixes import Plan
     from reports.reconciliations.incentives.mismatches import ExplainedPrisoner
@@ -29,19 +32,32 @@ def explain(
     offender_no: OffenderNo,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Explains why a prisoner's levels differ.
+    """Explains why a prisoner's incentive levels differ.
 
     It also shows which side is right, what to do, and both histories, newest record first, with the origin of each
-    record.
+    record. It explains incentive levels only. The causes of all other differences are in the reports: if the last run
+    of another reconciliation lists the prisoner, the command says where its report is.
     """
     from jobs.operations.incentive_fixes import explain_prisoner
+    from jobs.operations.reported_differences import reported_differences
     from jobs.runtime.application import open_application
 
-    prisoner = parse_offender_no(offender_no)
+    try:
+        prisoner = parse_offender_no(offender_no)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}; `reconcile explain` is for incentive levels, and the report has the causes of other differences"
+        ) from error
     with open_application() as application:
+        others = reported_differences(application, prisoner, other_than="incentives")
+        if not as_json:
+            _print_others(prisoner, others)
         found = explain_prisoner(application, prisoner)
     if as_json:
-        print_json({"equal": found.equal, **found.mismatch.model_dump(mode="json", by_alias=True)})
+        listed = [each.as_dict() for each in others]
+        print_json(
+            {"equal": found.equal, **found.mismatch.model_dump(mode="json", by_alias=True), "otherDifferences": listed}
+        )
     else:
         _print_explanation(found)
 
@@ -234,6 +250,18 @@ def _verify(application: "Application", plan: "Plan", wait_seconds: float) -> No
     levels = f"NOMIS {seen.nomis_level or 'none'}, DPS {seen.dps_level or 'none'}"
     again = command("reconcile", "incentives", "--prisoner", plan.offender_no, "--no-notify")
     say(f"both sides still differ ({levels}); compare again when the queue is drained: {again}")
+
+
+def _print_others(offender_no: str, others: "Sequence[ReportedDifferences]") -> None:
+    from sync.alerting import command
+
+    for each in others:
+        rows = f"row{'' if len(each.rows) == 1 else 's'} {', '.join(map(str, each.rows))}"
+        render = command("report", "render", each.run_id)
+        report = f"its report is {each.place}" if each.place else f"to make its report: {render}"
+        say(f"the last run of {each.reconciliation} lists {offender_no} ({rows}), with causes and commands; {report}")
+    if others:
+        say("")
 
 
 def _print_explanation(found: "ExplainedPrisoner") -> None:

@@ -6,12 +6,14 @@ import os
 
 import pytest
 
+from reports.engine.runs import create_run, save_result
 from sandbox import Sandbox
 from sync.clock import LONDON, now
-from tests.harness.app import App, differing
+from tests.harness.app import App, differing, open_application
 from tests.harness.commands import Terminal
 from tests.harness.faults import faulty, held
 from tests.harness.processes import start_command
+from tests.harness.results import allocation_result
 
 POST_IEP = "/prisoners/booking-id/{id}/incentives"
 
@@ -39,6 +41,49 @@ def test_a_repair_writes_the_dps_level(app: App, cause: int) -> None:
     assert "comments" not in action["details"]["body"]
     again = app.run("incentives", "repair", offender_no, "--yes")
     assert (again.code, "already" in again.error, writes(app.sandbox)) == (1, True, 1)
+
+
+def test_an_explanation_says_where_other_differences_are(app: App) -> None:
+    """`reconcile explain` explains incentive levels, and says where the other reports list the prisoner.
+
+    It does so even if it finds no level to explain. If the report was not made, it gives the command that makes it.
+    """
+    offender_no = app.sandbox.prisoners()[0]["offenderNo"]
+    made = allocation_result()
+    numbers = (offender_no, None, "A0000AA")
+    mismatches = tuple(
+        each.model_copy(update={"offender_no": number}) for each, number in zip(made.mismatches, numbers, strict=True)
+    )
+    result = made.model_copy(update={"mismatches": mismatches})
+    database = app.settings["DATABASE_URL"]
+    with open_application(app.settings, database) as opened, opened.database.begin() as connection:
+        create_run(connection, "allocations", result.run_id, {"notify": False}, shards=1)
+        save_result(connection, result)
+    render = f"prisoner-to-nomis report render {result.run_id}"
+    rows_of = {number: row for row, each in result.rows if (number := each.offender_no) is not None}
+
+    def sentence(number: str) -> str:
+        where = f"the last run of allocations lists {number} (row {rows_of[number]})"
+        return f"{where}, with causes and commands; to make its report: {render}\n"
+
+    assert app.run_ok("reconcile", "explain", offender_no).startswith(sentence(offender_no))
+    (other,) = app.read_json("reconcile", "explain", offender_no)["otherDifferences"]
+    assert other == {
+        "reconciliation": "allocations",
+        "runId": result.run_id,
+        "rows": [rows_of[offender_no]],
+        "report": None,
+    }
+    unknown = app.run("reconcile", "explain", "A0000AA")
+    assert (unknown.code, unknown.out.startswith(sentence("A0000AA"))) == (1, True)
+    app.run_ok("report", "render", result.run_id)
+
+
+def test_an_explanation_needs_a_prisoner_number(app: App) -> None:
+    """If the argument is the id of a visit, the error says that `reconcile explain` is for incentive levels."""
+    refused = app.run("reconcile", "explain", "bq-te-ke-ol")
+    assert refused.code == 2
+    assert "`reconcile explain` is for incentive levels" in refused.error
 
 
 def review_of(app: App, offender_no: str) -> dict[str, object]:
