@@ -72,10 +72,10 @@ _WRITTEN = re.compile(r"comment|description|text|note|name|detail", re.IGNORECAS
 class ErrorBody:
     """The body of a failed response.
 
-    message: its message for people, or the beginning of the body if that is not JSON. texts: all its messages.
-    more_info: its `moreInfo`. error_code: the service's number for the reason, where one status can have several
-    reasons. from_service: whether the service itself wrote the body. no_route: whether the body says that the service
-    does not have the path. empty: whether the body is empty, as it is when Spring refuses a token.
+    message: the first of its messages, or the beginning of the body if the body is not JSON. texts: all its messages.
+    more_info: its `moreInfo`. error_code: the service's number for the cause of the failure, where one status can have
+    several causes. from_service: whether the service itself wrote the body. no_route: whether the body says that the
+    service does not have the path. empty: whether the body is empty, as it is when Spring refuses a token.
     """
 
     message: str = ""
@@ -88,7 +88,7 @@ class ErrorBody:
 
 
 def is_error_body(body: object) -> bool:
-    """Whether `body` (decoded JSON) has the form of the error bodies that the HMPPS services share."""
+    """Whether `body` (decoded JSON) has the form that the error bodies of the HMPPS services share."""
     return isinstance(body, dict) and "status" in body and not _OWN_FIELDS.isdisjoint(body)
 
 
@@ -116,17 +116,17 @@ def parse_error_body(data: bytes) -> ErrorBody:
 
 
 def may_have_been_applied(status: int, body: ErrorBody, *, no_look_up: bool) -> bool:
-    """Whether a write that ended with `status`, which is not from 200 to 299, may have been applied.
+    """Whether a write that ended with `status`, which is outside the range 200 to 299, may have been applied.
 
     A write was certainly not applied after a 401, 403 or 429 that comes from the service itself or has no body: the
     service sends these before it does any work. A 503 is different: a gateway also sends it when the service stops in
     the middle of its work. Any other 4xx from the service itself is a refusal, except a 408, 425 or 499. A 500 whose
     text is known to mean a rollback, and does not mention the commit or a connection, is a refusal as well. After any
-    other 5xx, and after any other response that the service did not write itself, the outcome is unknown.
+    other response, the outcome is unknown.
 
-    `no_look_up` means that no later look-up can show the outcome either. After a 500 from the service itself, the write
-    then counts as rolled back, as it nearly always is, unless the text mentions the commit or a connection. After a
-    401, 403 or 429, the write counts as not applied, no matter which server sent the response.
+    `no_look_up` means that no later look-up can show the outcome either. In that case, unless the text mentions the
+    commit or a connection, a write counts as rolled back after a 500 from the service itself: it nearly always was.
+    After a 401, 403 or 429, it counts as not applied, no matter which server sent the response.
     """
     if status in _REFUSED_BEFORE_WORK and (body.from_service or body.empty or no_look_up):
         return False
@@ -160,9 +160,9 @@ def parse_retry_after(value: str | None) -> float | None:
 
 
 def own_words(message: str, sent: object = None) -> str:
-    """`message` on one line, shortened, without what a person may have written in `sent`, the body of the request.
+    """`message` on one line, shortened, without the texts in `sent` that a person may have written.
 
-    Everything that the message itself calls a rejected value is removed too.
+    `sent` is the body of the request. Any value that the message itself calls rejected is removed too.
     """
     beginning = message[:_READ_CHARACTERS]
     line, plain = beginning.encode(errors="ignore").decode(), _unescaped(beginning)
@@ -198,7 +198,7 @@ def _without_all(line: str, texts: Iterable[str]) -> str:
 
 
 def _without(line: str, text: str) -> str:
-    """`line` with `_LEFT_OUT` for `text`, and for any part of `text` that has at least `_PART` characters."""
+    """`line` with `text`, and any part of it that has at least `_PART` characters, replaced by `_LEFT_OUT`."""
     words = r"\s+".join(re.escape(word) for word in text.split())
     if len(text) < _PART:
         # Short text may be part of another word.

@@ -1,8 +1,8 @@
 """HTTP with urllib3, within the limits that calls between services need.
 
-Calls for tokens, pings and documents use the requests library instead. Neither library limits how long a whole response
-may take or how large a body may be, and neither reports whether a request was certainly not sent. This module does all
-three. It sends nothing twice, follows no redirects and uses no proxy.
+Pings, and the calls that fetch tokens and documents, use the requests library instead. Neither library limits how long
+a whole response may take or how large a body may be, and neither reports whether a request was certainly not sent. This
+module does all three. It sends nothing twice, follows no redirects and uses no proxy.
 """
 
 import socket
@@ -88,8 +88,9 @@ class _TlsConnection(HTTPSConnection):
 class _Pool(urllib3.HTTPConnectionPool):
     """A pool of urllib3 connections over which `send` writes each request in one piece and reads the whole response.
 
-    urllib3 keeps, checks and drops the connections. Its own code for requests, which would write the header fields one
-    by one and copy the response into objects that `send` does not need, would take twice as much CPU time.
+    urllib3 keeps, checks and drops the connections. Its own code for making a request would take twice as much CPU time
+    as this class: it writes the header fields one by one, and copies the response into objects that `send` does not
+    need.
     """
 
     def _make_request(  # type: ignore[override]
@@ -132,7 +133,7 @@ class _TlsPool(_Pool, urllib3.HTTPSConnectionPool):
 def _request(
     connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes | None
 ) -> bytes:
-    """The bytes of a request. `send` has already checked its characters."""
+    """The bytes of a request. `send` has already checked the characters of the target and the headers."""
     host = f"[{connection.host}]" if ":" in connection.host else connection.host
     if connection.port != connection.default_port:
         host = f"{host}:{connection.port}"
@@ -146,9 +147,9 @@ def _request(
 def _whole(response: HeadResponse) -> HttpResponse:
     """Reads the body of `response`, and returns the whole response.
 
-    Reads it in one go if it is not compressed and its stated length is within the limit, otherwise in pieces. Raises
-    `TooLarge`, and `ConnectionLost` for a response that states two lengths, since nobody knows where it ends and the
-    next one begins.
+    Reads it in one go if it is not compressed and its stated length is within the limit, and otherwise in pieces.
+    Raises `TooLarge`. Raises `ConnectionLost` for a provisional response, and for one that states two different
+    lengths, since it is not known where that response ends.
     """
     if len(set(response.headers.get_all("content-length", ()))) > 1:
         raise ConnectionLost("two lengths")
@@ -162,7 +163,7 @@ def _whole(response: HeadResponse) -> HttpResponse:
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """A TLS context that verifies certificates against `ca_bundle` or, if that is None, the system's certificates."""
+    """A TLS context that verifies certificates against `ca_bundle`, or against the system's if that is None."""
     context = ssl.create_default_context(cafile=ca_bundle)
     context.sslsocket_class = TlsSocket
     return context
@@ -171,7 +172,7 @@ def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
 def connection_pool(base_url: str, tls: ssl.SSLContext | None, size: int, seconds: float) -> urllib3.HTTPConnectionPool:
     """A pool that keeps at most `size` connections to the host of `base_url`. Safe to share between threads.
 
-    `seconds` limits each call as a whole: connecting, if that is necessary, the request and the response.
+    `seconds` limits each call as a whole: connecting (if necessary), the request and the response.
     """
     parts = urlsplit(base_url)
     assert parts.hostname is not None
@@ -210,10 +211,10 @@ def send(
 
 
 def fetch(method: str, url: str, tls: ssl.SSLContext | None, seconds: float, **options: Any) -> HttpResponse:
-    """Makes one request, for a token, ping or document, over its own connection; `options` are those of `requests`.
+    """Sends one ping, or fetches one token or document, over its own connection.
 
-    `seconds` limits the time for the whole response. Before that, connecting may take `seconds` or `CONNECT_SECONDS`,
-    whichever is less. Raises the same errors as `send`.
+    `options` are those of `requests`. `seconds` limits the time for the whole response. Before that, connecting may
+    take `seconds` or `CONNECT_SECONDS`, whichever is less. Raises the same errors as `send`.
     """
     with requests.Session() as session:
         session.trust_env = False
@@ -247,7 +248,7 @@ class _Adapter(HTTPAdapter):
 
 @contextmanager
 def _connecting(connection: HTTPConnection) -> Iterator[None]:
-    """Limits the time to connect. Raises `NotSent` for every failure, since the request has not been sent by then."""
+    """Limits the time to connect. Raises `NotSent` for any failure, since the request has not been sent by then."""
     whole, started = connection.timeout, time.monotonic()
     assert isinstance(whole, int | float)
     # A separate connect timeout in urllib3 would also apply to every request over a kept connection.
@@ -284,18 +285,18 @@ def _read(response: urllib3.BaseHTTPResponse) -> HttpResponse:
 
 
 def _refuse_provisional(status: int) -> None:
-    """Raises `ConnectionLost` for a provisional response: the real response may still follow on this connection.
+    """Raises `ConnectionLost` for the status of a provisional response: the real one may follow on this connection.
 
-    `http.client` skips only provisional responses with status 100.
+    `http.client` itself skips only provisional responses with status 100.
     """
     if status < 200:
         raise ConnectionLost(f"status {status}")
 
 
 def _failure(error: BaseException) -> Exception:
-    """The error of this module to raise for `error`, which urllib3 or requests raised on an open connection.
+    """The error that this module raises for `error`, which urllib3 or requests raised on an open connection.
 
-    An error of these libraries that wraps a second error has the second one as its last argument.
+    Where these libraries wrap one error in another, the inner error is the last argument of the outer one.
     """
     while not isinstance(error, ReadTimeoutError | TimeoutError | DecodeError):
         if not (error.args and isinstance(error.args[-1], Exception)):
@@ -322,7 +323,10 @@ class Health:
 
     @property
     def problem_unless_not_offered(self) -> str | None:
-        """As `problem`, but None if the service does not offer the ping: only calls can then show whether it is up."""
+        """As `problem`, but None if the service does not offer the ping.
+
+        Only calls can then show whether the service is up.
+        """
         return None if self.status in _NOT_OFFERED else self.problem
 
 

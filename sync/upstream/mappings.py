@@ -3,10 +3,10 @@
 The service accepts a POST of a pair of ids that it already has. To a different pair that contains either id, it
 responds with status 409 (400 for activities).
 
-A look-up returns the mapping as the service wrote it, since findings and telemetry name its fields. A mapping is
-accepted only if it names both records and, after a look-up by id, one of them is the record that was asked for.
-Anything else raises `NotUnderstood`, because a mapping prevents a creation and decides which record is changed or
-deleted.
+A look-up returns the mapping as the service wrote it, since findings and telemetry use the service's names for the
+fields. A mapping is accepted only if it names both records and, after a look-up by id, one of them is the record that
+was asked for. Any other mapping raises `NotUnderstood`, because a mapping prevents a creation and decides which record
+is changed or deleted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -110,7 +110,7 @@ class Mappings:
         return next((each for each in self.list_all(client) if self.ids(each).nomis_ids == wanted), None)
 
     def list_all(self, client: ServiceClient) -> Sequence[MappingBody]:
-        """All mappings of this kind; only a few kinds have this endpoint."""
+        """All mappings of this kind. Only for kinds with `is_listed`."""
         body = self.operations["list"].call(client)
         if not isinstance(body, list):
             raise NotUnderstood(client.name, "GET", self.path, status=200, message="the response is not a list")
@@ -119,19 +119,19 @@ class Mappings:
     def post(self, client: ServiceClient, body: MappingBody) -> None:
         """Saves the mapping `body`, without the fields that are None.
 
-        The service responds with an empty body. Any other body raises `NotUnderstood`: the mapping may or may not have
-        been saved.
+        The service responds with an empty body. Any other response body raises `NotUnderstood`: the mapping may or may
+        not have been saved.
         """
         posted = {
             name: int(value) if name in self.numbers else value for name, value in body.items() if value is not None
         }
         response = self.operations["post"].call(client, body=posted)
         if response is not None:
-            message = "the response is not that of a saved mapping"
+            message = "the response is not empty, so the mapping may not have been saved"
             raise NotUnderstood(client.name, "POST", self.path, status=201, message=message, outcome_unknown=True)
 
     def delete(self, client: ServiceClient, dps_id: int | str) -> None:
-        """Deletes the mapping of a DPS record, if there is one; only some kinds have this endpoint."""
+        """Deletes the mapping of a DPS record, if there is one. Only for kinds with `is_deleted`."""
         self.operations["delete"].call(client, dps_id)
 
     def ids(self, mapping: Mapping[str, object]) -> MappingIds:

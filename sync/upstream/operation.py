@@ -27,9 +27,10 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 class ResponseSpec(Generic[T]):
     """Which parts of a response are read, and how.
 
-    shape: the model of one record: a `Response`, a `TypedDict` or a plain type. form: how the records are laid out.
+    shape: the model of one record (a `Response`, a `TypedDict` or a plain type). form: how the records are laid out.
     parse: converts the decoded JSON to the result. none_on_404: whether the result for an absent record is None.
-    or_list: whether newer services respond with a list instead of one record; the program then reads both.
+    or_list: whether newer versions of the service respond with a list instead of one record; the program then reads
+    both forms.
     """
 
     shape: Any
@@ -143,7 +144,7 @@ class Operation(Generic[T]):
         """Makes the call and reads the response.
 
         ids: the values of the path's parameters. body: the body of the request, as a `Body` or as JSON. asked: the
-        values that the response must repeat, by the JSON names of its fields, because the request named them. Raises
+        values that the request named and the response must repeat, by the JSON names of the response's fields. Raises
         `UpstreamError`, as `ServiceClient.call` and `parse_response` do.
         """
         path = self.path_of(*ids)
@@ -160,7 +161,7 @@ class Operation(Generic[T]):
     def page(self, client: ServiceClient, *ids: object, query: Mapping[str, object], number: int, size: int) -> Page:
         """Page `number` (from 0) of a list; the service may make the pages smaller than `size`.
 
-        Raises `UpstreamError`: `NotUnderstood` if the response is not a page or contradicts itself.
+        Raises `UpstreamError`: `NotUnderstood` if the response is not that page or contradicts itself.
         """
         path = self.path_of(*ids)
         response = self._send(client, path, {**query, "page": number, "size": size}, None, None)
@@ -220,8 +221,8 @@ class Operation(Generic[T]):
 class MappedValues:
     """The values that a rule knows or sends for a field.
 
-    field: the field's name (`visitRestriction`), with dots for an inner field. has_default: whether the rule covers any
-    other value too. older: the values that only older services have.
+    field: the field's name (`visitRestriction`), with dots for an inner field. has_default: whether the rule also
+    covers any other value. older: the values that only older versions of the service have.
     """
 
     operation: Operation[Any]
@@ -233,10 +234,10 @@ class MappedValues:
 
 @dataclass(frozen=True, slots=True)
 class ContractProbe:
-    """A harmless read that shows whether the client has the required role and the response has the declared form.
+    """A harmless read that shows whether the client has the required role, and whether the response is as declared.
 
     ids, query: the parameters of the call. record: the name of a domain, or None. If it is set, the probe reads the
-    last record of this domain that the program created in NOMIS; `ids` are used if there is none.
+    last record of this domain that the program created in NOMIS; `ids` are used if there is no such record.
     """
 
     operation: Operation[Any]

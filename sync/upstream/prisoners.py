@@ -1,6 +1,6 @@
 """NOMIS's lists of prisoners' bookings, and the "prisoner received" events of prisoner-offender-search.
 
-If a received event was missed, the fix is to publish it again.
+If such an event was missed, the remedy is to publish it again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PrisonerId:
 
 
 class _Row(TypedDict, total=False):
-    """A booking in one of NOMIS's lists. A row that lacks a field is unusable."""
+    """A booking in one of NOMIS's lists. A row that lacks either field is unusable."""
 
     bookingId: int
     offenderNo: str
@@ -80,8 +80,8 @@ class PrisonerPage:
     """One page of active bookings, in ascending order of booking id.
 
     total_elements: the number of bookings on all pages at the time of the call. size: the number of rows in a full
-    page: what the service states, or the requested number if what it states is not possible. unusable: the rows that
-    have no usable booking id or no usable prisoner number.
+    page, as the service states it, or the requested number if the service states none or an impossible one. unusable:
+    the rows that have no usable booking id or no usable prisoner number.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -96,9 +96,9 @@ class PrisonerPage:
 def prisoner_page(nomis: ServiceClient, page: int, size: int) -> PrisonerPage:
     """Page `page` (from 0) of the active prisoners; NOMIS silently caps `size` at 20,000.
 
-    A page that has more rows than its total allows is accepted, but does not count as the last page: the prisoners on
-    it are known, and the list as a whole shows whether anybody is missing. Raises `UpstreamError`: `NotUnderstood` if
-    the response is not a page of prisoners, is a different page, or has a total above `MAX_ELEMENTS`.
+    A page that has more rows than its total allows is accepted, but does not count as the last page: its prisoners can
+    be used, and the list as a whole shows whether anybody is missing. Raises `UpstreamError`: `NotUnderstood` if the
+    response is not a page of prisoners, is a different page, or has a total above `MAX_ELEMENTS`.
     """
     query = {"active": "true", "sort": "bookingId,ASC", "page": page, "size": size}
     response = PRISONER_IDS.call(nomis, query=query)
@@ -220,14 +220,14 @@ _BOOKINGS = Operation(
 
 
 def bookings(nomis: ServiceClient, booking_ids: Sequence[int]) -> dict[int, BookingDetails]:
-    """The bookings among `booking_ids` (at most `MOST_BOOKINGS`) that NOMIS knows, by id.
+    """The bookings in NOMIS that have one of the `booking_ids` (at most `MOST_BOOKINGS`), by id.
 
     NOMIS has had this endpoint since October 2023. Raises `UpstreamError`: `NotUnderstood` for a booking that was not
     asked for.
     """
     found = {each.booking_id: each for each in _BOOKINGS.call(nomis, body=list(booking_ids))}
     if not found.keys() <= set(booking_ids):
-        message = "the response is about other bookings"
+        message = "the response includes bookings that were not requested"
         raise NotUnderstood(nomis.name, "POST", _BOOKINGS.path, status=200, message=message)
     return found
 
@@ -238,7 +238,7 @@ REASONS = (*REVIEWED_REASONS, "RETURN_FROM_COURT", "TEMPORARY_ABSENCE_RETURN")
 
 
 class ReceivedEvent(Body):
-    """A prisoner was received at a prison; `occurred_at` is in London time, to the second."""
+    """The body of a "prisoner received" event; `occurred_at` is in London time, to the second."""
 
     reason: str
     prison_id: str
@@ -256,11 +256,11 @@ _PUBLISH_RECEIVED = Operation(
 
 
 def received_event(reason: str, prison_id: str, occurred_at: datetime) -> ReceivedEvent:
-    """The body of a received event for a movement at `occurred_at`, in London time."""
+    """The "prisoner received" event for a movement at `occurred_at`, which is in London time."""
     moment = occurred_at.replace(tzinfo=None).isoformat(timespec="seconds")
     return ReceivedEvent(reason=reason, prison_id=prison_id, occurred_at=moment)
 
 
 def publish_received(prisoner_search: ServiceClient, offender_no: str, event: ReceivedEvent) -> None:
-    """Publishes `event`, and does so again with every call. Raises `UpstreamError`, with status 400 for bad values."""
+    """Publishes `event`. Another call publishes it again. Raises `UpstreamError`, with status 400 for bad values."""
     _PUBLISH_RECEIVED.call(prisoner_search, offender_no, body=event)

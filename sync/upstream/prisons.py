@@ -63,8 +63,8 @@ PROBE = ContractProbe(_ROLLOUT_PLAN, ("MDI",))
 def switched_on(nomis: ServiceClient, service: str) -> tuple[str, ...]:
     """The agencies for which NOMIS has switched `service` on; `EVERY_PRISON` stands for all prisons.
 
-    Raises `UpstreamError`: with `no_route` if NOMIS is a version from before June 2025, or else with status 404 for an
-    unknown service.
+    Raises `UpstreamError`: with `no_route` if NOMIS is a version from before June 2025, and with status 404 but without
+    `no_route` for an unknown service.
     """
     return tuple(each.agency_id for each in _AGENCY_SWITCHES.call(nomis, service))
 
@@ -75,7 +75,7 @@ def service_prisons(nomis: ServiceClient, service: str) -> tuple[str, ...]:
 
 
 def rollout_plans(activities: ServiceClient) -> tuple[RolloutPlan, ...]:
-    """The plans of all prisons that use any part of the activities API.
+    """The rollout plans of all prisons that use any part of the activities API.
 
     The API has had this endpoint since November 2024.
     """

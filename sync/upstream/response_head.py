@@ -1,7 +1,7 @@
 """The head of an HTTP response, parsed line by line rather than with a mail parser.
 
-`http.client` leaves the header fields of a response to the package `email`, which allows for everything that mail can
-contain. Parsing with `email` takes a fifth of the CPU time of a call, and more with each field.
+`http.client` leaves the parsing of the header fields to the package `email`, which allows for everything that mail can
+contain. Parsing with `email` would take a fifth of the CPU time of a call, and more with each field.
 """
 
 import http.client
@@ -37,7 +37,7 @@ def parse_headers(stream: BinaryIO, **_limits: object) -> http.client.HTTPMessag
 
 
 class HeadResponse(http.client.HTTPResponse):
-    """A response of the standard library, except that it parses its header fields with `parse_headers` above."""
+    """The standard library's HTTP response, except that `parse_headers` above parses the header fields."""
 
     begin = FunctionType(
         http.client.HTTPResponse.begin.__code__, {**vars(http.client), "parse_headers": parse_headers}, "begin"

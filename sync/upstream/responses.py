@@ -4,8 +4,8 @@ A body is camelCase JSON on the wire. In the program, it is a frozen model that 
 sent.
 
 Spring writes a page in one of two forms. In the first, `number`, `size`, `totalElements`, `totalPages` and `last` are
-fields of the page itself. In the second, all of them except `last` are fields of an object `page` inside it. A page
-that contradicts itself is refused, so that a list never counts as complete because of such a page.
+fields of the page itself. In the second, there is no `last`, and the others are fields of an object `page` inside the
+page. A page that contradicts itself is refused, so that a list never counts as complete because of such a page.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ LocalDateTime = Annotated[datetime, AfterValidator(_in_london)]
 
 def _no_offset(moment: time) -> time:
     if moment.tzinfo is not None:
-        raise ValueError("a time of day has no offset")
+        raise ValueError("a time of day must not have an offset")
     return moment
 
 
@@ -78,7 +78,7 @@ class Since:
 
 @dataclass(frozen=True, slots=True)
 class AlsoRead:
-    """Marks a field that newer services write as `shape`. The program reads the older form as well."""
+    """Marks a field that newer versions of the service write as `shape`. The program reads the older form as well."""
 
     shape: Any
 
@@ -112,10 +112,10 @@ def parse_response(
     """Parses `response` as `model`; `asked` has the values that fields must have, by the JSON names of the fields.
 
     Raises `UpstreamError` with the service, the method, the path and the names of the fields that do not fit, but never
-    their values. The error is `NotUnderstood` if the response has none of the fields of `model`, which makes it a
-    different kind of record, or if it is a different record from the requested one. If the call `writes`, the error is
-    always `NotUnderstood` with an unknown outcome: something was created or changed, but the response does not say
-    which record.
+    their values. The error is `NotUnderstood` if the response has none of the fields of `model`, and so is a different
+    kind of record, or if it is a different record from the requested one. If the call `writes`, the error is always
+    `NotUnderstood` with an unknown outcome: something was created or changed, but the response does not say which
+    record.
     """
     status = 201 if method == "POST" and writes else 200
     try:
@@ -159,7 +159,7 @@ class Page:
 
 
 def parse_page(response: Any, number: int, size: int) -> Page:
-    """Parses `response` as page `number` of at most `size` elements. Raises `ValueError` if it is not that page.
+    """Parses `response` as page `number`, with at most `size` elements. Raises `ValueError` if it is not that page.
 
     If the response lacks `last`, the totals decide whether the page is the last one. A response without
     `totalElements` is refused.
@@ -173,7 +173,7 @@ def parse_page(response: Any, number: int, size: int) -> Page:
     if counts.get("number", number) != number:
         raise ValueError(f"it is page {counts['number']}")
     if counts.get("numberOfElements", len(content)) != len(content):
-        raise ValueError(f"it has {len(content)} elements and says {counts['numberOfElements']}")
+        raise ValueError(f"it has {len(content)} elements, but says that it has {counts['numberOfElements']}")
     if "totalElements" not in counts:
         raise ValueError("it does not say how many elements there are")
     total, real_size = counts["totalElements"], counts.get("size", size)

@@ -1,4 +1,4 @@
-"""The upstream services: a client for each, their pings, and the documents that they publish."""
+"""The upstream services: their clients, their pings, and the documents that they publish."""
 
 import ssl
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Services:
         self._pools: list[HTTPConnectionPool] = []
 
     def __getitem__(self, name: UpstreamName) -> ServiceClient:
-        """The client of the service `name`. All callers share its connections, its token and its limit."""
+        """The client of the service `name`. All callers share its connections, its token and its concurrency limit."""
         if name not in self._clients:
             self._clients.setdefault(name, self._new_client(name))
         return self._clients[name]
@@ -77,7 +77,7 @@ class Services:
     def reach(self, name: UpstreamName) -> str | None:
         """Checks whether calls are worth trying.
 
-        Returns the same as `ping`, but None if the service does not offer us a ping.
+        Returns the same as `ping`, but also None if the service does not offer the ping.
         """
         base_url = self._settings.upstream(name).base_url
         return ping(base_url, self._tls_for(base_url), _PING_SECONDS).problem_unless_not_offered

@@ -14,7 +14,8 @@ _CLOSE_ENOUGH = 1.05
 class _TotalTimeout(socket.socket):
     """A socket with a timeout that covers everything sent or received after it was set.
 
-    A timeout for each piece is not enough: a server that sends or accepts a few bytes now and then never exceeds it.
+    A timeout for each piece would not be enough: a server that sends or accepts a few bytes now and then would never
+    exceed it.
     """
 
     _deadline = math.inf
@@ -59,9 +60,9 @@ class TlsSocket(_TotalTimeout, ssl.SSLSocket):
 class PlainSocket(_TotalTimeout):
     """A socket without TLS, with a timeout that covers everything sent or received after it was set.
 
-    The kernel enforces the limit of each piece. With an ordinary timeout, Python first waits for the socket and then
-    receives, and the thread queues for the interpreter after each of these two steps. With 64 messages in flight, this
-    slows a drain by a twentieth.
+    The kernel enforces the limit for each piece. With an ordinary timeout, Python would first wait for the socket and
+    then receive, and the thread would queue for the interpreter lock after each of these two steps. With 64 messages in
+    flight, that would slow a drain by a twentieth.
     """
 
     def recv_into(self, *args: Any) -> int:
