@@ -73,7 +73,8 @@ class Control:
 
 
 def _respond(status: int, body: object) -> web.Response:
-    content = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+    # The line ends, so that after `curl` the prompt of a shell is on a new line.
+    content = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE)
     return web.Response(body=content, status=status, headers={"Content-Type": "application/json"})
 
 

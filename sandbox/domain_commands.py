@@ -149,6 +149,18 @@ def list_mappings(engine: Engine, body: Body, domain: str) -> object:
     return [table.object_of(row) for row in table.by_dps.values()]
 
 
+def duplicate_next(engine: Engine, body: Body, queue: str) -> object:
+    """Makes another installation create, a moment earlier, the next record that is created for a queue.
+
+    NOMIS then has the record twice, and the mapping service refuses the mapping of the second one.
+    """
+    domains = {domain.queue: domain.mapping.domain for domain in DOMAINS}
+    if queue not in domains:
+        raise ValueError(f"there is no queue {queue!r}: choose from {', '.join(domains)}")
+    engine.world.mapping.duplicates.add(domains[queue])
+    return {}
+
+
 def duplicate_allocation(engine: Engine, body: Body, number: str) -> object:
     """Adds to NOMIS a second row for an allocation, so that every change to the allocation fails."""
     return {"id": nomis_allocations.plant_duplicate(engine.world, int(number)).id}
@@ -212,6 +224,7 @@ COMMANDS: Final = (
     Command("DELETE", "/entities/{kind}/{dps_id}", drop_entity),
     Command("GET", "/nomis/{kind}", list_nomis),
     Command("GET", "/mappings/{domain}", list_mappings),
+    Command("POST", "/duplicates/{queue}", duplicate_next),
     Command("POST", "/nomis/duplicates/allocation/{number}", duplicate_allocation),
     Command("POST", "/nomis/duplicates/attendance/{number}", duplicate_attendance),
     Command("POST", "/nomis/paid/{number}", pay_attendance),

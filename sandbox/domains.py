@@ -18,7 +18,7 @@ from sandbox.dps.appointments import AppointmentInstance
 from sandbox.dps.visits import BookedVisit
 from sandbox.hmpps import mapping_shapes
 from sandbox.hmpps.auth import MAPPING_SYNCHRONISATION, NOMIS_SYNCHRONISATION, Client
-from sandbox.hmpps.mapping_shapes import Shape
+from sandbox.hmpps.mapping_shapes import Key, Shape
 from sandbox.http.serving import Route
 from sandbox.nomis import activity_counts as nomis_activity_counts
 from sandbox.nomis import adjustments as nomis_sentencing
@@ -80,6 +80,7 @@ class Domain:
         nomis_records: the kinds of records in NOMIS.
         scenarios: generates traffic.
         share: the share of the traffic that belongs to the domain, in per cent.
+        plant_duplicate: adds to NOMIS a copy of the record with the given key, and returns the key of the copy.
         verify: compares NOMIS and the mappings with what was published.
     """
 
@@ -92,6 +93,7 @@ class Domain:
     unknown_event: str
     scenarios: Callable[[World, People, random.Random], Scenarios]
     share: int
+    plant_duplicate: Callable[[World, Key], Key]
     verify: Callable[[World, Discrepancies], None]
     names_prisoner: bool = False
     records: Mapping[str, RecordKind] = field(default_factory=dict)
@@ -138,6 +140,7 @@ VISITS: Final = Domain(
     nomis_records={"visit": lambda world: world.nomis_visits.visits.values()},
     scenarios=VisitScenarios,
     share=20,
+    plant_duplicate=lambda world, key: (nomis_visits.plant_duplicate(world, int(key[0])),),
     verify=visits.verify,
 )
 INCENTIVES: Final = Domain(
@@ -166,6 +169,7 @@ INCENTIVES: Final = Domain(
     },
     scenarios=IncentiveScenarios,
     share=10,
+    plant_duplicate=lambda world, key: (key[0], nomis_incentives.plant_duplicate(world, int(key[0]), int(key[1]))),
     verify=incentives.verify,
 )
 ACTIVITIES: Final = Domain(
@@ -205,6 +209,7 @@ ACTIVITIES: Final = Domain(
     },
     scenarios=ActivityScenarios,
     share=45,
+    plant_duplicate=lambda world, key: (nomis_courses.plant_duplicate(world, int(key[0])),),
     verify=activities.verify,
 )
 _INSTANCE_ID: Final = ("appointmentInstanceId",)
@@ -225,6 +230,7 @@ APPOINTMENTS: Final = Domain(
     nomis_records={"appointment": lambda world: world.nomis_appointments.appointments.values()},
     scenarios=AppointmentScenarios,
     share=15,
+    plant_duplicate=lambda world, key: (nomis_appointments.plant_duplicate(world, int(key[0])),),
     verify=appointments.verify,
 )
 ADJUSTMENTS: Final = Domain(
@@ -247,6 +253,7 @@ ADJUSTMENTS: Final = Domain(
     },
     scenarios=AdjustmentScenarios,
     share=10,
+    plant_duplicate=lambda world, key: (nomis_sentencing.plant_duplicate(world, int(key[0]), str(key[1])), key[1]),
     verify=adjustments.verify,
 )
 DOMAINS: Final = (VISITS, INCENTIVES, ACTIVITIES, APPOINTMENTS, ADJUSTMENTS)

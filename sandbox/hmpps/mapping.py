@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from sandbox.clock import london_now
-from sandbox.domains import DOMAINS
+from sandbox.domains import DOMAINS, Domain
 from sandbox.hmpps.auth import MAPPING_SYNCHRONISATION
 from sandbox.hmpps.mapping_shapes import Column, Id, Key, Shape
 from sandbox.http.serving import Refused, Reply, Request, Route
@@ -82,11 +82,15 @@ class MappingState:
     it is refused with 500, as the database constraint would refuse it. If `race_ms` is above 0, this also happens to a
     post that arrives up to `race_ms` milliseconds after the row was posted, unless the row has already made a post
     fail.
+
+    `duplicates` has the domains of which the next record is created twice: when its mapping is posted, another
+    installation has already created a copy of the record, and has posted the mapping of that copy.
     """
 
     def __init__(self, race_ms: float = 0) -> None:
         """Starts with empty tables."""
         self.race_ms = race_ms
+        self.duplicates: set[str] = set()
         self.tables = {domain.mapping.domain: Table(domain.mapping) for domain in DOMAINS}
 
     def add(self, domain: str, dps_id: Id, nomis_id: Key, mapping_type: str, created: datetime | None = None) -> None:
@@ -116,7 +120,7 @@ def routes(world: World) -> list[Route]:
     """Returns the endpoints of the mapping service for all domains and for locations, each with its role."""
     made: list[Route] = []
     for domain in DOMAINS:
-        made.extend(_routes_of(world, domain.mapping))
+        made.extend(_routes_of(world, domain))
 
     def location(request: Request, dps_location_id: str) -> Reply:
         found = world.places.location_of_dps(dps_location_id)
@@ -130,11 +134,13 @@ def routes(world: World) -> list[Route]:
     return made
 
 
-def _routes_of(world: World, shape: Shape) -> Iterator[Route]:
+def _routes_of(world: World, domain: Domain) -> Iterator[Route]:
+    shape = domain.mapping
+
     def table() -> Table:
         return world.mapping.tables[shape.domain]
 
-    yield Route("POST", shape.path, _poster(world, shape), shape.role, writes=True)
+    yield Route("POST", shape.path, _poster(world, domain), shape.role, writes=True)
     yield Route("GET", shape.dps_path, _by_dps(table), shape.role, writes=False)
     if shape.nomis_path is not None:
         yield Route("GET", shape.nomis_path, _by_nomis(table), shape.role, writes=False)
@@ -144,7 +150,9 @@ def _routes_of(world: World, shape: Shape) -> Iterator[Route]:
         yield Route("GET", shape.path, _lister(table), shape.role, writes=False)
 
 
-def _poster(world: World, shape: Shape) -> Callable[[Request], Reply]:
+def _poster(world: World, domain: Domain) -> Callable[[Request], Reply]:
+    shape = domain.mapping
+
     def post(request: Request) -> Reply:
         body = request.json()
         if not isinstance(body, dict):
@@ -159,6 +167,9 @@ def _poster(world: World, shape: Shape) -> Callable[[Request], Reply]:
             posted_at=time.perf_counter(),
         )
         table = world.mapping.tables[shape.domain]
+        if row.dps_id not in table.by_dps and shape.domain in world.mapping.duplicates:
+            world.mapping.duplicates.remove(shape.domain)
+            world.mapping.add(shape.domain, row.dps_id, domain.plant_duplicate(world, row.nomis_id), mapping_type)
         for found in (table.by_dps.get(row.dps_id), table.by_nomis.get(row.nomis_id)):
             if found is None:
                 continue

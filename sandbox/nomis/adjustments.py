@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -99,6 +99,16 @@ class NomisSentencing:
     def _remove(self, deleted: NomisAdjustment | None) -> None:
         if deleted is not None:
             self._by_booking[deleted.booking_id].remove(deleted)
+
+
+def plant_duplicate(world: World, adjustment_id: int, category: str) -> int:
+    """Adds a copy of an adjustment, as another installation would have made it; returns the id of the copy.
+
+    `category` is `SENTENCE` or `KEY-DATE`, since the two families have separate numbers.
+    """
+    held = world.nomis_sentencing
+    family = held.sentence if category == "SENTENCE" else held.key_date
+    return held.add(replace(family[adjustment_id])).id
 
 
 def routes(world: World) -> list[Route]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +63,14 @@ class NomisAppointments:
         """Starts without appointments."""
         self.appointments: dict[int, NomisAppointment] = {}
         self.event_ids = event_ids
+
+
+def plant_duplicate(world: World, event_id: int) -> int:
+    """Adds a copy of an appointment, as another installation would have made it; returns the id of the copy."""
+    held = world.nomis_appointments
+    second = replace(held.appointments[event_id], event_id=next(held.event_ids))
+    held.appointments[second.event_id] = second
+    return second.event_id
 
 
 def routes(world: World) -> list[Route]:

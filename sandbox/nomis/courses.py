@@ -5,6 +5,7 @@ The code of a course is not unique, so a creation request that is sent twice mak
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -228,6 +229,17 @@ def create_course(world: World, fields: Fields) -> Course:
     )
     courses.courses[course.id] = course
     return course
+
+
+def plant_duplicate(world: World, course_id: int) -> int:
+    """Adds a copy of a course with its sessions, as another installation would have made it; returns its id."""
+    courses = world.nomis_courses
+    second = copy.deepcopy(courses.courses[course_id])
+    second.id = next(courses.course_ids)
+    for session in second.sessions.values():
+        session.id = next(courses.session_ids)
+    courses.courses[second.id] = second
+    return second.id
 
 
 def update_course(world: World, course_id: int, fields: Fields) -> None:

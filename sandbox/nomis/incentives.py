@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -117,6 +117,14 @@ class NomisIncentives:
             return False
         del self._posted[booking_id]
         return True
+
+
+def plant_duplicate(world: World, booking_id: int, sequence: int) -> int:
+    """Adds a copy of an IEP record, as another installation would have made it; returns the sequence of the copy."""
+    records = world.nomis_incentives.records[booking_id]
+    first = next(each for each in records if each.sequence == sequence)
+    records.append(replace(first, sequence=records[-1].sequence + 1))
+    return records[-1].sequence
 
 
 def routes(world: World) -> list[Route]:

@@ -5,6 +5,7 @@ NOMIS does not check for an identical visit: two identical posts make two visits
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from dataclasses import dataclass, field
@@ -112,6 +113,15 @@ class NomisVisits:
     def next_order_id(self) -> int:
         """Returns a number that no visit order has had before."""
         return next(self._order_ids)
+
+
+def plant_duplicate(world: World, visit_id: int) -> int:
+    """Adds a copy of a visit, as another installation would have booked it; returns the id of the copy."""
+    held = world.nomis_visits
+    second = copy.deepcopy(held.visits[visit_id])
+    second.id = held.next_visit_id()
+    held.visits[second.id] = second
+    return second.id
 
 
 def routes(world: World) -> list[Route]:
