@@ -97,3 +97,20 @@ def test_lists_of_commands_fit_the_screen(group: str, columns: int) -> None:
     listed = shown.partition("\nCommands:\n")[2].splitlines()
     assert listed
     assert [line for line in listed if line.endswith("...") or len(line) > columns] == []
+
+
+def test_each_command_that_acts_under_a_name_can_be_tried_without_a_change() -> None:
+    """Each command that records who acted has `--dry-run` and `--yes`, as the runbook and the README say.
+
+    Of the other commands, only a reconciliation can ask for confirmation (with `--accept`), so only it has `--yes`.
+    """
+    options = {
+        words: {option for parameter in command.params for option in parameter.opts}
+        for words, command in walk(typer.main.get_command(app))
+        if not hasattr(command, "commands")
+    }
+    acting = {words for words, found in options.items() if "--as" in found}
+    assert len(acting) > 10
+    assert {words for words, found in options.items() if "--dry-run" in found} == acting
+    asking = {words for words, found in options.items() if "--yes" in found}
+    assert asking == acting | {words for words, found in options.items() if "--accept" in found}
