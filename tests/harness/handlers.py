@@ -20,6 +20,7 @@ from sync.events.envelope import write_domain_event
 from sync.pipeline.coalesce import read_task
 from sync.pipeline.handle import handle, start_context
 from sync.queues.queue import Message
+from sync.settings import times
 from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
@@ -136,8 +137,11 @@ def prisoner_at(sandbox: Sandbox, place: int) -> Prisoner:
 
 
 @pytest.fixture
-def harness(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[Harness]:
-    """A harness with the handlers of all queues and a separate database."""
+def harness(
+    sandbox: Sandbox, tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Harness]:
+    """A harness with the handlers of all queues and a separate database. A handler waits only briefly for a lease."""
+    monkeypatch.setattr(times, "HANDLER_LEASE_WAIT_SECONDS", 0.1)
     made = Harness(sandbox, f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'sync.db')}")
     yield made
     made.close()

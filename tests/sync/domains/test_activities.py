@@ -10,6 +10,7 @@ import pytest
 from sync.domains.activities.rules import course_description
 from sync.errors import LeaseBusy, RuleError, UpstreamError
 from sync.events.context import Outcome
+from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from tests.harness.activities import (
     ACTIVITY,
@@ -26,7 +27,7 @@ from tests.harness.activities import (
     sessions,
 )
 from tests.harness.handlers import Harness, Prisoner
-from tests.harness.waiting import until
+from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def test_schedule_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
@@ -185,7 +186,13 @@ def cancel_session(harness: Harness) -> Outcome | str:
     return harness.handle("activities.scheduled-instance.amended", scheduledInstanceId=INSTANCE)
 
 
-def test_an_amendment_does_not_restore_a_cancelled_session(running: Harness) -> None:
+@pytest.fixture
+def patient(running: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a handler wait until a lease is free, however slow the machine is."""
+    monkeypatch.setattr(times, "HANDLER_LEASE_WAIT_SECONDS", LONGEST_SECONDS)
+
+
+def test_an_amendment_does_not_restore_a_cancelled_session(running: Harness, patient: None) -> None:
     """A session that is cancelled between the read and the write of an amendment stays cancelled."""
     running.sandbox.fault("activities", "GET", "/activities/{id}", kind="delay", ms=500, times=1)
     with ThreadPoolExecutor(1) as pool:
@@ -196,7 +203,7 @@ def test_an_amendment_does_not_restore_a_cancelled_session(running: Harness) -> 
     assert [each["status"] for each in sessions(running)] == ["CANC"]
 
 
-def test_a_session_is_read_again_after_waiting_for_its_course(running: Harness) -> None:
+def test_a_session_is_read_again_after_waiting_for_its_course(running: Harness, patient: None) -> None:
     """A session is read again once the lease of its course is free, and its new state is written."""
     event, course = "activities.scheduled-instance.amended", f"write:activity:{SCHEDULE}"
     assert running.leases.acquire(course)

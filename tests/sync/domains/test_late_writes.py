@@ -96,13 +96,13 @@ def test_a_response_of_the_service_ends_the_wait(harness: Harness) -> None:
 
 def test_a_late_write_overwrites_no_newer_one(sandbox: Sandbox, tmp_path: Path) -> None:
     """If NOMIS applies a change late, after a newer change was published, NOMIS still ends up with the newer change."""
-    quick = {"API_TIMEOUT_SECONDS": "1", "CREATION_SETTLING_SECONDS": "2", "DRAIN_INTERVAL_SECONDS": "0.2"}
+    quick = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "1.5", "DRAIN_INTERVAL_SECONDS": "0.2"}
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/late.db", **quick) as application:
         pair, drain = application.queue_pair("visit"), application.open_drain("visit")
         who = put_visit(sandbox, "late", room="First room")
         send(pair.main, BOOKED, "late", 0, prisonerId=who)
         drain.run_until_empty()
-        late = sandbox.fault("nomis", "PUT", kind="delay", ms=2500, times=1)
+        late = sandbox.fault("nomis", "PUT", kind="delay", ms=800, times=1)
         with draining(application, "visit"):
             put_visit(sandbox, "late", room="Second room")
             send(pair.main, CHANGED, "late", 1, prisonerId=who)

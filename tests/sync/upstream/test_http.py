@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import zlib
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from sync.upstream.http import (
 )
 from tests.harness.certificates import server_context, write_certificate
 from tests.harness.scripted_host import Host, host, pool_of
+from tests.harness.waiting import failure_of, in_thread, result_of
 
 #: The offset in `struct tcp_info` of the number of received packets with data.
 _DATA_SEGMENTS_IN = 152
@@ -217,24 +219,23 @@ def test_excess_bytes_are_never_the_next_response(response: bytes) -> None:
         assert send(pool, "POST", "/", {}, b"{}").data == b"hi"
 
 
-@pytest.mark.parametrize(
-    "beginning",
-    [
-        b"",
-        b"HTTP/1.1 200 OK\r\nX: ",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n",
-    ],
-    ids=["status line", "header", "body", "body without a length", "length of a chunk", "chunk"],
-)
+#: The beginnings of a response, each of which is followed by single bytes without end.
+BEGINNINGS = {
+    "status line": b"",
+    "header": b"HTTP/1.1 200 OK\r\nX: ",
+    "body": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n",
+    "body without a length": b"HTTP/1.1 200 OK\r\n\r\n",
+    "length of a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n",
+}
+
+
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
-def test_the_time_limit_applies_to_the_whole_call(certificate: Path, beginning: bytes, secure: bool) -> None:
+def test_the_time_limit_applies_to_the_whole_call(certificate: Path, secure: bool) -> None:
     """If a response arrives byte by byte, the call still ends when it takes too long as a whole."""
     over = threading.Event()
 
-    def drip(listening: socket.socket) -> None:
+    def drip(listening: socket.socket, beginning: bytes) -> None:
         connection, _ = listening.accept()
         spoken = server_context(certificate).wrap_socket(connection, server_side=True) if secure else connection
         with suppress(OSError), spoken:
@@ -243,16 +244,24 @@ def test_the_time_limit_applies_to_the_whole_call(certificate: Path, beginning: 
             while not over.wait(0.05):
                 spoken.sendall(b"1")
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        dripping = threading.Thread(target=drip, args=(listening,), daemon=True)
-        dripping.start()
-        base_url = f"{'https' if secure else 'http'}://localhost:{listening.getsockname()[1]}"
-        started = time.monotonic()
-        with pytest.raises(TimedOut):
-            get(connection_pool(base_url, tls_context(str(certificate)) if secure else None, 1, 1.0))
-        assert time.monotonic() - started < 30
-        over.set()
-        dripping.join()
+    def call(beginning: bytes) -> HttpResponse:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            dripping = in_thread(drip, listening, beginning)
+            base_url = f"{'https' if secure else 'http'}://localhost:{listening.getsockname()[1]}"
+            try:
+                return get(connection_pool(base_url, tls_context(str(certificate)) if secure else None, 1, 1.0))
+            finally:
+                ended.append(dripping)
+
+    ended: list[Future[None]] = []
+    started = time.monotonic()
+    # The calls run out of time together, so that the test waits only once.
+    calls = {name: in_thread(call, beginning) for name, beginning in BEGINNINGS.items()}
+    assert {name: type(failure_of(each)) for name, each in calls.items()} == dict.fromkeys(BEGINNINGS, TimedOut)
+    assert time.monotonic() - started < 30
+    over.set()
+    for dripping in ended:
+        result_of(dripping)
 
 
 @pytest.mark.parametrize("secure", [False, True])
