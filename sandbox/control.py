@@ -94,9 +94,11 @@ def emulator(engine: Engine, body: Body) -> object:
     return {}
 
 
-def reset(engine: Engine, body: Body) -> object:
+async def reset(engine: Engine, body: Body) -> object:
     """Replaces the world with a new one, made from the options in the body."""
     engine.reset(Options.read(body))
+    # The events of the previous world are published before anybody makes queues for the new one.
+    await asyncio.wrap_future(engine.topic.work(lambda: 0))
     return where(engine, {})
 
 

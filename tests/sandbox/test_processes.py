@@ -17,7 +17,9 @@ import requests
 
 from sandbox import Sandbox, SandboxError
 from sync.settings.upstreams import UpstreamName
+from tests.harness.app import App
 from tests.harness.processes import started
+from tests.harness.sandboxes import Caller
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 HOLDER = """
@@ -133,6 +135,20 @@ def test_reset_empties_everything(sandbox: Sandbox) -> None:
     assert sandbox.prisoners() == before
     assert (sandbox.faults(), sandbox.requests(), sandbox.journal()) == ([], [], [])
     assert "QueueUrls" not in sqs.list_queues()
+
+
+def test_no_event_of_an_earlier_world_arrives_after_a_reset(app: App, sandbox: Sandbox, caller: Caller) -> None:
+    """Events that were not published yet when the world was replaced do not reach the queues of the new world."""
+    arrival = {"reason": "NEW_ADMISSION", "prisonId": "MDI", "occurredAt": "2023-05-22T10:00:00"}
+    for each in sandbox.prisoners()[:30]:
+        path = f"/events/prisoner/received/{each['offenderNo']}"
+        assert caller.call("prisoner-search", "PUT", path, arrival).status_code == 202
+    sandbox.reset()
+    app.forget_queues()
+    app.make_queues()
+    # Events are published in order, so any earlier event would arrive before this one.
+    sandbox.publish("incentives.iep-review.inserted", {"id": 1, "nomsNumber": "A1234BC"})
+    assert app.main_queue("incentive").counts().total == 1
 
 
 def test_wrong_options_are_named(sandbox: Sandbox) -> None:
