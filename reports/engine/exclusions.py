@@ -1,4 +1,4 @@
-"""The list of exclusions: records with known differences that are not reported."""
+"""The list of exclusions: records whose known differences are not reported."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ _MOST_SHOWN = 60
 class Exclusion:
     """An entry on the list: a record with a known difference.
 
-    key: the booking id, if that identifies a record. Otherwise the values of the key columns joined by `/`, or the name
-    and the value of one column joined by `=`. reason: why the difference is accepted. since: the date of the entry.
+    key: the booking id, if that identifies a record; otherwise the values of the key columns, joined by `/`, or the
+    name and the value of one column, joined by `=`. reason: why the difference is accepted. since: the date of the
+    entry, or None if it has none.
     """
 
     key: int | str
@@ -51,11 +52,11 @@ class Exclusion:
 
 
 class _InvalidEntry(Exception):
-    """An entry is invalid; the text says why."""
+    """An entry is invalid; the text of the error says why."""
 
 
 class _InvalidList(Exception):
-    """The list cannot be read; the text says why, and can be followed by advice on how to write the list."""
+    """The list cannot be read; the text of the error says why, and can be followed by advice on writing the list."""
 
 
 class Exclusions:
@@ -83,9 +84,9 @@ class Exclusions:
         return next((self._entries[text] for text in (whole, *single) if text in self._entries), None)
 
     def among(self, frame: pd.DataFrame, key_columns: Iterable[str]) -> pd.Series[bool]:
-        """A mask of the rows that could be on the list: one of `key_columns` has a value that an entry contains.
+        """A mask of the rows whose records could be on the list: a key column has a value that an entry contains.
 
-        `find` decides whether such a row is on the list.
+        `find` decides whether such a record is on the list. key_columns: the names of the key columns.
         """
         values = {part.rpartition("=")[2] for text in self._entries for part in text.split("/")}
         found = frame[next(iter(key_columns))].astype("string").isin(values)
@@ -115,9 +116,9 @@ def read_exclusions(
 
     setting: the name of a CSV file with lines `bookingId,reason,date`, or the lines themselves, which can also be
     separated by `;`. The date is optional. A heading, empty lines, and lines that begin with `#` are skipped. variable:
-    the name of the setting, for errors. bookings: whether keys are booking ids; otherwise any printable text is a key.
-    Raises `SettingsError` with one line that names the invalid entry, or the file that cannot be read, and shows how to
-    write the list.
+    the name of the setting, for error messages. bookings: whether keys are booking ids; if not, any printable text can
+    be a key. Raises `SettingsError` with one line that names the invalid entry, or the file that cannot be read, and
+    shows how to write the list.
     """
     text = (setting or "").replace("\ufeff", "").strip()
     if not text:
@@ -149,7 +150,7 @@ def read_exclusions(
 
 
 def _entries(text: str) -> Iterator[tuple[str, str]]:
-    """Yields the position of each entry in words, and the entry; empty entries and comments are skipped."""
+    """Yields, for each entry, its position in words and its text; empty entries and comments are skipped."""
     content = _file_content(text)
     if content is None:
         parts = [part for line in _LINE_END.split(text) for part in _split_entries(line)]
@@ -184,14 +185,14 @@ def _file_content(text: str) -> str | None:
         if _OF_ENTRIES.search(text):
             return None
         why = error.strerror if isinstance(error, OSError) else "it is not the name of a file"
-        raise _InvalidList(f"the file {_shown(text)} cannot be read: {why}; or ") from None
+        raise _InvalidList(f"the file {_shown(text)} cannot be read: {why}; name a readable file, or ") from None
 
 
 def _cells(entry: str) -> list[str]:
     try:
         (cells,) = csv.reader([entry], strict=True, skipinitialspace=True)
     except csv.Error:
-        raise _InvalidEntry(f"{_shown(entry)} has a quote that is not closed, or text after a quote") from None
+        raise _InvalidEntry(f"{_shown(entry)} has a quote that is not closed, or text after a closing quote") from None
     cells = [cell.strip() for cell in cells]
     while len(cells) > 1 and not cells[-1]:
         cells.pop()

@@ -1,4 +1,4 @@
-"""The fields of a record that are compared or shown, and where the record of each side has their values."""
+"""The fields of a record that are compared or shown, and where to find their values in the record of each side."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Field:
     """A field to compare or to show, with its values in the columns `nomis_<name>` and `dps_<name>` of the frame.
 
     label: its name in reports. dtype: the pandas dtype of both columns, one that supports NA (`Int64`, `string`,
-    `category`, `datetime64[s]`). compared: false for a field that is only shown with a difference. nomis, dps: where
-    `side_frame` finds the value in the record of a side; None if the side does not have the value, or if the
-    reconciliation does not make its frame with `side_frame`.
+    `category`, `datetime64[s]`). compared: false for a field that is not compared, but shown if the record differs.
+    nomis, dps: where `side_frame` finds the value in the record of that side; None if that side does not have the
+    value, or if the reconciliation does not make its frame with `side_frame`.
     """
 
     name: str
@@ -50,7 +50,7 @@ def side_frame(
 
     records: the records by id; ids with None instead of a record are left out. key: the name and the dtype of the
     column for the ids. changed_at: returns when a record was last changed, in London time, or None if unknown.
-    further: by name, columns in addition to the fields, each with its dtype and the source of its values.
+    further: columns in addition to those of the fields: by name, the dtype and the source of the values.
 
     The frame has the column of the ids; `in_<side>` (`boolean`, true); `<side>_<name>` for each field that the side
     has, with the dtype of the field; the further columns; and `<side>_changed_at` (`datetime64[s, UTC]`). It has all

@@ -35,7 +35,7 @@ COMMON: Mapping[str, str] = {
 def columns_of(reconciliation: type[Reconciliation] | Reconciliation) -> dict[str, str]:
     """The columns of a reconciliation's frame, with their dtypes.
 
-    The key columns come first, then `COMMON`, the fields of both sides, and the `extra` columns.
+    The key columns come first, then the columns in `COMMON`, those of the fields of both sides, and those in `extra`.
     """
     sides = {f"{side}_{field.name}": field.dtype for field in reconciliation.fields for side in ("nomis", "dps")}
     # A key column keeps its place and its dtype, even if it is also a common column.
@@ -46,7 +46,7 @@ def typed(
     reconciliation: type[Reconciliation] | Reconciliation,
     rows: pd.DataFrame | Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]],
 ) -> pd.DataFrame:
-    """`rows` as a frame with all columns of the reconciliation, in their order and in their dtypes.
+    """`rows` as a frame with all columns of the reconciliation, in their order and with their dtypes.
 
     rows: a frame, the columns by name, or for each row a mapping of column names to values. Missing columns and values
     become NA, except that `in_nomis` and `in_dps` become false. Raises `ValueError` for a column that the
@@ -90,7 +90,7 @@ def concatenated(reconciliation: type[Reconciliation] | Reconciliation, frames: 
 
 
 def keys_of(frame: pd.DataFrame, key: Iterable[str]) -> pd.Series[str]:
-    """The key of each row as text, as `key_text` writes it, with the index of the frame.
+    """The key of each row, as the text that `key_text` writes, in a series with the index of the frame.
 
     key: the names of the key columns.
     """
@@ -130,10 +130,12 @@ def _by_column(
 
 
 def _column(given: pd.Series[Any] | None, dtype: str, length: int) -> ExtensionArray:
-    """The values of a column in the dtype `dtype`, in an array that no other frame shares; NA if there is no column.
+    """The values of a column as an array of the dtype `dtype`, or NA in every row if there is no column.
 
-    Converting a column has a fixed cost, as high as that of converting a hundred values. So a column is not converted
-    if it already has the dtype, or if all its values are None.
+    No other frame shares the array.
+
+    Converting a column has a fixed cost, about as high as the cost of converting a hundred values. So a column is not
+    converted if it already has the dtype, unless that is `category`, or if all its values are None.
     """
     if given is None or (given.dtype == object and all(value is None for value in given.array)):
         return _missing(dtype).take(np.zeros(length, dtype=np.intp))
@@ -146,7 +148,7 @@ def _column(given: pd.Series[Any] | None, dtype: str, length: int) -> ExtensionA
 
 @cache
 def _missing(dtype: str) -> ExtensionArray:
-    """An array in the dtype `dtype` with one missing value."""
+    """An array of the dtype `dtype` with one missing value."""
     return _converted(pd.Series([None], dtype=object), dtype)
 
 

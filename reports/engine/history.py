@@ -35,10 +35,10 @@ _OF_THE_RUN = frozenset({"run_id", "reconciliation", "since", "standing", "cause
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A mismatch of the last run for everyone that read the record.
+    """A mismatch that was found when a run for everyone last read the record.
 
     key: the key of the record, as text. since: when the difference was first seen, aware. values: the values of the
-    record, by the names of the fields of `reports.engine.result.Record`.
+    record, each by the name of its field in `reports.engine.result.Record`.
     """
 
     key: str
@@ -50,7 +50,7 @@ class Earlier:
 class Baseline:
     """What is known about each record from the earlier runs for everyone, by the text of its key (`key_text`).
 
-    run_id, started_at: the id of the last of those runs, and when it began (aware), or None if there is none yet.
+    run_id, started_at: the id of the last of those runs, and when it began (aware); both None if there is no run yet.
     mismatches: the mismatches that were open after that run. in_flight: the keys of the records with a difference that
     was in flight then.
     """
@@ -65,7 +65,7 @@ class Baseline:
         return key in self.mismatches or key in self.in_flight
 
     def classify(self, key: str, started_at: datetime) -> tuple[Standing, datetime]:
-        """Whether the mismatch `key` is new or persisting, and when it was first seen.
+        """Whether the mismatch of the record `key` is new or persisting, and when it was first seen.
 
         started_at: when the run that found the mismatch began, aware.
         """
@@ -75,11 +75,12 @@ class Baseline:
     def resolved(
         self, equal: Callable[[str], bool], gone: Callable[[str], bool], examined: Callable[[Earlier], bool]
     ) -> Iterator[tuple[Earlier, Literal["equal", "gone"]]]:
-        """Yields the mismatches of earlier runs that are resolved, sorted by booking id, each with how it was resolved.
+        """Yields the earlier mismatches that are resolved, and how each was resolved, in order of booking id.
 
-        equal, gone: return whether both sides of the record with the given key now agree, and whether that record is no
-        longer in the population. If neither is true, the mismatch is not resolved. examined: returns whether this run
-        can say anything about the record of a mismatch; if not, the mismatch is not resolved either.
+        equal: returns whether both sides of the record with the given key now agree. gone: returns whether the record
+        with the given key is no longer in the population. If neither is true, the mismatch is not resolved. examined:
+        returns whether this run can say anything about the record of a mismatch; if not, the mismatch is not resolved
+        either.
         """
         for key, earlier in sorted(self.mismatches.items(), key=_in_order):
             if not examined(earlier):
@@ -98,9 +99,10 @@ class EarlierRuns(Generic[AResult]):
     """What a run is compared with: its reconciliation's earlier runs for everyone.
 
     baseline: what is known about each record. trend: the runs that listed the whole population, oldest first. last: the
-    result of the last run that did not fail. listed: how many records were listed by the run that this run accepts, or
-    else by the last run of the trend. listed_before: how many were listed by the last run that began at least a day
-    before this run, however it ended. `last`, `listed` and `listed_before` are None if there is no such run.
+    result of the last run that did not fail. listed: how many records were listed by the failed run whose data this
+    run accepts, or else by the last run of the trend. listed_before: how many were listed by the last run that began at
+    least a day before this run, however it ended. `last`, `listed` and `listed_before` are None if there is no such
+    run.
     """
 
     baseline: Baseline
@@ -111,7 +113,7 @@ class EarlierRuns(Generic[AResult]):
 
 
 def read_earlier_runs(connection: Connection, record: RunRecord, of: type[AResult]) -> EarlierRuns[AResult]:
-    """What the run `record` is compared with; `of` is its reconciliation's result class."""
+    """What the run `record` is compared with; `of` is the class of the run's result."""
     name, before = record.reconciliation, record.started_at
     trend = read_trend(connection, name, before)
     listed_by = record.accepts or (trend[-1].run_id if trend else None)
@@ -149,7 +151,7 @@ def read_baseline(connection: Connection, reconciliation: str, before: datetime)
 
 
 def read_trend(connection: Connection, reconciliation: str, before: datetime) -> tuple[TrendPoint, ...]:
-    """The runs among the last `TREND_RUNS` that listed the whole population, oldest first.
+    """Of the last `TREND_RUNS` runs, those that listed the whole population, oldest first.
 
     Only runs of `reconciliation` that covered everyone, began before `before` (aware), and did not fail are considered.
     """
@@ -209,7 +211,10 @@ def _read_listed_before(connection: Connection, reconciliation: str, before: dat
 
 
 def ended_differently(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
-    """Whether the `result` of a resumed run has different findings from the `previous` one; if so, it is sent again."""
+    """Whether the `result` of a resumed run has different findings from the `previous` result of that run.
+
+    If so, the new result is sent too.
+    """
     return _findings(result) != _findings(previous)
 
 
@@ -242,7 +247,7 @@ def _earlier_runs(
 
 
 def _keys(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """The keys of `records`, from a stored result, as text; an unread unit has no key and is left out."""
+    """The keys, as text, of `records` from a stored result; an unread unit has no key and is left out."""
     return frozenset(orjson.dumps(key).decode() for each in records if (key := each.get("key")))
 
 

@@ -80,7 +80,7 @@ def _numbered(
 
 
 def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.intp] | None:
-    """The place of each of `wanted` in `numbers`, or -1 if it is not there; None if `numbers` has a number twice."""
+    """The place in `numbers` of each number in `wanted`, or -1 if lacking; None if `numbers` has a number twice."""
     highest = max(wanted.max(initial=0), numbers.max(initial=0))
     if min(wanted.min(initial=0), numbers.min(initial=0)) < 0 or highest > _SPARSE * (len(wanted) + len(numbers)):
         index = pd.Index(numbers)

@@ -1,4 +1,4 @@
-"""Lists that may change while their pages are read: such a list is read until two readings in a row are the same."""
+"""Lists that may change while their pages are read: they are read until two readings in a row find the same ids."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WholeList(Generic[Id, Item]):
     """What was read of a list.
 
     items: every item that was on a page, including items that may have gone since. failed: by page number, counted from
-    0, why a page could not be read. If the list changed each time it was read, the only page number is None.
+    0, why a page could not be read. If the list changed each time it was read, the only key is None.
     """
 
     items: dict[Id, Item]
@@ -45,10 +45,10 @@ def read_moving_list(
 ) -> WholeList[Id, Item]:
     """Every item of a list whose pages are numbered from 0.
 
-    Items that come and go while the pages are read move the other items from page to page, and the total does not
-    always show this. So a list of several pages is read up to `_READINGS` times, until two readings in a row are the
-    same or a page fails. Raises the `SyncError` of the call if the first page cannot be read, or if the service does
-    not have the route.
+    Items that come and go while the pages are read move the other items from page to page, and the total number of
+    items does not always show this. So a list of several pages is read up to `_READINGS` times, until two readings in a
+    row find the same ids, or a page cannot be read. Raises the `SyncError` of the call if the first page cannot be
+    read, or if the service does not have the route.
     """
     found: dict[Id, Item] = {}
     before: set[Id] | None = None

@@ -1,4 +1,4 @@
-"""Reads many items in parallel within the limit of a service, retries failed reads and waits out an outage."""
+"""Reads many items in parallel within a service's concurrency limit, retries failed reads and waits out an outage."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class ParallelReader(Generic[Item, Value]):
     """A pool of threads that call `read(item)` for every item, and pass the value or the failed read to `on_result`.
 
     `on_result` is called from many threads, exactly once for each item unless the reader is stopped. Reads that fail
-    with a recoverable error are retried, and an outage of the service is waited out. An unexpected exception of `read`
+    with a recoverable error are retried, and an outage of the service is waited out. An unexpected exception in `read`
     does not end the thread, but becomes a failed read.
 
     A few items that always fail are not an outage. So if only items that have failed are left, or if the service seems
-    to be down, the witness is read first: an item that could be read before. If it can be read again, the breaker
-    learns that the service works, and items that still fail are abandoned after their attempts.
+    to be down, the witness is read first: an item that was read successfully earlier. If the witness can be read
+    again, the breaker learns that the service works, and items that still fail are abandoned after their last attempt.
     """
 
     def __init__(
@@ -67,7 +67,8 @@ class ParallelReader(Generic[Item, Value]):
         """Starts no thread yet.
 
         name: the name of the service, for the names of the threads. limit: the concurrency limit of the service.
-        outage_seconds: how long the service may be down in total. witness: an item that could be read before, or None.
+        outage_seconds: how long the service may be down in total. witness: an item that was read successfully earlier,
+        or None.
         """
         self._name = name
         self._read = read
@@ -244,7 +245,7 @@ class ParallelReader(Generic[Item, Value]):
             self._again(item, attempt + 1, again_in)
 
     def _worth_waiting(self, service: str) -> bool:
-        """Whether the outages so far are shorter than `outage_seconds` in total; notes when an outage begins."""
+        """Whether the outages so far have lasted less time in total than is allowed; notes when an outage begins."""
         now = time.monotonic()
         with self._changed:
             if self._down_since is None:
@@ -287,11 +288,11 @@ def retry(
     hold_seconds: float = 0.0,
     pauses: Sequence[float] | None = None,
 ) -> Value:
-    """Calls `read` until it succeeds or retrying is pointless; raises the `SyncError` of the last attempt.
+    """Calls `read` until it succeeds. Raises the `SyncError` of the last call if retrying is pointless.
 
-    wait: sleeps for the given number of seconds until the next attempt; if it returns true, there is no next attempt.
-    hold_seconds: how long to wait in total while the breaker is open. A call that an open breaker stops does not count
-    as an attempt, because nothing was sent. pauses: as for `seconds_to_retry`.
+    wait: sleeps for the given number of seconds before the next call; if it returns true, the error is raised instead.
+    hold_seconds: how long to wait in total while the breaker is open. During that time, a call that the breaker stops
+    does not count as an attempt, because nothing was sent. pauses: as for `seconds_to_retry`.
     """
     attempt, held = 0, 0.0
     while True:
@@ -312,7 +313,7 @@ def retry(
 
 
 def _with_jitter(seconds: float) -> float:
-    """`seconds`, or randomly up to twice as long, so that threads do not retry in step."""
+    """A random time from `seconds` to twice as long, so that threads do not retry in step."""
     return seconds * (1 + random.random())
 
 
@@ -321,14 +322,14 @@ class Waiting(Protocol):
 
     @property
     def waits_for(self) -> str | None:
-        """What it is waiting for, as text for the progress report, or None in normal operation."""
+        """What the reader is waiting for, as text for the progress report, or None in normal operation."""
 
 
 def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:
     """The next of the `results`; waits for it if necessary.
 
-    tick: called periodically during the wait with what one of the `readers` is waiting for, or None if none of them is
-    waiting. It may raise an error to end the wait.
+    tick: called periodically during the wait with what one of the `readers` is waiting for, or with None if none of
+    them is waiting. It may raise an error to end the wait.
     """
     while True:
         try:

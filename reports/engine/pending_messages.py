@@ -67,7 +67,7 @@ class PendingMessages:
         return None if self.failed.isdisjoint(entities) and self.begun.isdisjoint(entities) else "queue"
 
     def why_given_up(self, entities: Collection[str]) -> str | None:
-        """Why a message about one of the entities stays on the dead letter queue, as a clause; None if none does."""
+        """Why a message about one of the entities stays on the dead letter queue, as a clause, or None if none does."""
         return next((self.given_up[entity] for entity in entities if entity in self.given_up), None)
 
 

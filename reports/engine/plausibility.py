@@ -1,8 +1,8 @@
-"""Decides whether a run is plausible, by how much is unread, how small the population is, and how much differs.
+"""Decides whether a run is plausible, from how much is unread, how small the population is, and how much differs.
 
-If everything is gone, the service has lost its data, or something else responds instead of it. If too much differs, the
-likely cause is a deployment, a data refresh, a changed contract or wrong credentials, rather than a separate cause for
-each difference.
+If everything is gone, the service has probably lost its data, or something else responds in its place. If too much
+differs, the likely cause is a deployment, a data refresh, a changed contract or wrong credentials, rather than a
+separate cause for each difference.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
 
     It is implausible if it is empty although an earlier one was not, or if it is less than half as large as an earlier
     one of at least `FEWEST_LISTED` records. Accepting it would resolve every difference of the records that are missing
-    from it. A population with gaps is not judged. counted: what is counted, in the plural. earlier: how many records an
-    earlier run listed, or None if there is no such run. listed_before: how many records were listed by the last run
-    that began at least a day before this run, or None if there is no such run. If that run also listed less than half
-    of `earlier`, a population that is not empty is plausible. If no service says how many records there are, there must
-    be at least one unit, unless `earlier` is 0.
+    from it. If no service says how many records there are, there must be at least one unit, unless `earlier` is 0. A
+    population with gaps is not judged.
+
+    counted: what is counted, in the plural. earlier: how many records an earlier run listed, or None if there is no
+    such run. listed_before: how many records were listed by the last run that began at least a day before this run, or
+    None if there is no such run. If that run also listed less than half of `earlier`, a population that is not empty is
+    plausible.
     """
     if population.gaps:
         return None

@@ -1,4 +1,4 @@
-"""The recheck reads each differing record again, and decides which differences are confirmed or in flight."""
+"""The recheck reads differing records again, and decides which differences are confirmed and which are in flight."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Rechecked:
     """What the recheck found about each record that differed, by the text of its key.
 
     rows: the frame of all records that could be read again, equal or not. Each record is in exactly one of the other
-    parts. confirmed: it still differs. in_flight: it still differs, but the sides are expected to agree soon, with the
-    reason as a clause. agreed: the sides now agree. ignored: it differs in a way that is not reported, with the reason.
-    gone: it no longer exists. unread: it could not be read.
+    parts. confirmed: it still differs. in_flight: it still differs, but the sides are expected to agree soon; the
+    second value is the reason, as a clause. agreed: the sides now agree. ignored: it differs in a way that is not
+    reported; the value is the reason. gone: it no longer exists. unread: it could not be read.
     """
 
     rows: pd.DataFrame
@@ -70,10 +70,10 @@ class Rechecked:
 class Recheck:
     """Reads differing records again, and sorts them into the parts of a `Rechecked`.
 
-    in_flight: a difference is in flight if the record on either side was changed less than this long ago. find_pending:
+    in_flight: a difference is in flight if the record was changed on either side less than this long ago. find_pending:
     finds the pending messages of the domain; called at most once, and only if something still differs. clock: returns
-    the current time, aware. earlier: what is known from earlier runs; if a record already differed then, a pending
-    message may no longer explain its difference.
+    the current time, aware. earlier: what is known from earlier runs, which helps to decide whether a pending message
+    still explains a difference.
     """
 
     reconciliation: Reconciliation
@@ -141,7 +141,7 @@ class Recheck:
             return Reading(rows.iloc[:0], (UnreadRecord({}, None, None, why.reason, why.network),))
 
     def _with_descriptions(self, rows: pd.DataFrame, described: pd.DataFrame) -> pd.DataFrame:
-        """The rows, with the values that `describe` added to those that differ."""
+        """The rows, with the values that `describe` added to those of them that differ."""
         reconciliation = self.reconciliation
         others = rows[~keys_of(rows, reconciliation.key).isin(list(keys_of(described, reconciliation.key)))]
         completed = typed(reconciliation, described[list(_columns_known(described, reconciliation))])
@@ -182,9 +182,9 @@ class Recheck:
     def _stuck(self, key: str, difference: Difference, where: Literal["queue", "dlq"]) -> bool:
         """Whether a pending message no longer explains the difference of the record `key`.
 
-        That is so if the message stays on the dead letter queue, or if the record already differed in an earlier run
-        and has not changed in DPS since that run began. A message on the main queue still explains the difference until
-        a day after that run began. where: the queue of the message.
+        That is so if the message stays on the dead letter queue, or if the record already differed after the last run
+        and has not changed in DPS since that run began. In the second case, a message on the main queue still explains
+        the difference until a day after that run began. where: the queue of the message.
         """
         if difference.given_up is not None:
             return True
@@ -214,7 +214,7 @@ def _waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:
 
 
 def _columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[str]:
-    """The columns of a frame that its reconciliation declares, without the columns added by a comparison."""
+    """The names of the columns of `frame` that the reconciliation declares, without those that a comparison added."""
     from reports.engine.frame import columns_of
 
     return [name for name in columns_of(reconciliation) if name in frame.columns]
