@@ -145,6 +145,8 @@ def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
     if found.failure is not None:
         failure = found.failure.failure
         say(f"  failed    {local_time(found.failure.time, zone)}{_where(failure)}: {failure.reason}")
+    elif not message.problem and found.failure_class is FailureClass.UNKNOWN:
+        say(f"  failed    {found.failure_class.meaning}")
     if found.next_redrive is not None:
         say(f"  waits     until {local_time(found.next_redrive, zone)}; then housekeeping sends it back")
     _say_advice(found)
@@ -162,7 +164,9 @@ def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
     sent = oldest if oldest == newest else f"{oldest} to {newest}"
     say(f"  sent      {sent}{f'; {given_up} given up on by housekeeping' if given_up else ''}")
     failure = reason.first.failure
-    if failure is None:
+    if reason.first.failure_class is FailureClass.UNKNOWN:
+        say(f"  failed    {reason.first.failure_class.meaning}")
+    elif failure is None:
         say(f"  failed    {reason.first.reason}")
     else:
         step = f"at {failure.failure.step}: " if failure.failure.step else ""
@@ -170,7 +174,8 @@ def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
     waiting = [each.next_redrive for each in reports if each.next_redrive is not None]
     if waiting:
         until = local_time(min(waiting), zone)
-        say(f"  waits     {len(waiting)} of them until {until} or later; then housekeeping sends them back")
+        them = "it" if len(waiting) == 1 else "them"
+        say(f"  waits     {len(waiting)} of them until {until} or later; then housekeeping sends {them} back")
     _say_advice(reason.first)
     for each in reports[:_SAMPLES]:
         say(f"  {each.dead_letter.message_id}  {_ids(each.dead_letter)}".rstrip())

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.demo.earlier_runs import EarlierRuns
 from reports.engine.result import ReconciliationResult, Record
 from reports.engine.units import key_text
+from reports.presentation.text import count
 from reports.reconciliations.incentives.result import IncentiveResult
 
 #: Identifies a record: the values of the key columns, None for a column that it lacks.
@@ -157,7 +158,7 @@ class DemoOutcome:
         if self.accepted != self.tracked:
             lines.append("Application Insights does not have exactly the events that were tracked")
         if self.truth["surplus"]:
-            lines.append(f"NOMIS holds {len(self.truth['surplus'])} records that belong to no DPS record")
+            lines.append(f"NOMIS has {count(len(self.truth['surplus']), 'record')} without a DPS record")
         return lines
 
     def _found_text(self, found: int, causes: int) -> str:

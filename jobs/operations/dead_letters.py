@@ -34,14 +34,16 @@ def dead_letter_queue(application: Application, queue: str) -> DeadLetterQueue:
     )
 
 
-def for_each_queue(application: Application, work: Callable[[str], Result]) -> tuple[dict[str, Result], dict[str, str]]:
+def for_each_queue(
+    application: Application, work: Callable[[str], Result], errors: dict[str, str] | None = None
+) -> tuple[dict[str, Result], dict[str, str]]:
     """Calls `work` for each queue. Returns its results, and the reasons for its failures, both by queue id.
 
     A reason also says what to change if a queue or the database cannot be used. A failure at one queue does not stop
-    the work on the others.
+    the work on the others. errors: receives each reason at once, so that it is known even if the work is interrupted.
     """
     results: dict[str, Result] = {}
-    errors: dict[str, str] = {}
+    errors = {} if errors is None else errors
     for queue in QUEUES:
         try:
             results[queue] = work(queue)

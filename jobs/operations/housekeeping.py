@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
 from jobs.errors import StopRequested, WorkError
+from jobs.health.remedies import joined_errors
 from jobs.operations.dead_letters import check_errors, dead_letter_queue, for_each_queue
 from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.operations.retention import remove_expired
@@ -105,10 +108,10 @@ def housekeep(
 ) -> None:
     """Sends back the messages that may succeed on a retry, queue by queue, and records the figures in `result`.
 
-    The counts go into `active_run`. Stops before the next queue once `stop_requested` returns true, and raises
-    `StopRequested`. A message or queue that fails does not stop the work on other messages and queues. At the end, it
-    removes the data that has been kept long enough (`jobs.operations.retention`), and raises `WorkError` if anything
-    failed at a queue.
+    The counts and errors go into `active_run`, even if the work is interrupted. Stops before the next queue once
+    `stop_requested` returns true, and raises `StopRequested`, whose text has the errors so far. A message or queue that
+    fails does not stop the work on other messages and queues. At the end, it removes the data that has been kept long
+    enough (`jobs.operations.retention`), and raises `WorkError` if anything failed at a queue.
     """
 
     def redrive(queue: str) -> None:
@@ -122,11 +125,18 @@ def housekeep(
         if problems:
             raise WorkError(f"{count(len(problems), 'message')} failed: {problems[0]}")
 
-    result.errors |= for_each_queue(application, redrive)[1]
-    application.telemetry.flush()
-    active_run.counts |= result.counts()
+    try:
+        for_each_queue(application, redrive, result.errors)
+    except BaseException:
+        _log_errors(result)
+        raise
+    finally:
+        application.telemetry.flush()
+        active_run.counts |= result.counts()
     if stop_requested():
-        raise StopRequested("stopped before the end of the redrive")
+        _log_errors(result)
+        failed = f"; {joined_errors(result.errors)}" if result.errors else ""
+        raise StopRequested(f"stopped before the end of the redrive{failed}")
     with application.database.begin() as connection:
         forget_redrives(connection, clock.now() - _REDRIVES_KEPT)
         resolve_expired(connection, clock.now() - _GIVEN_UP_KEPT)
@@ -136,6 +146,13 @@ def housekeep(
     if removed.reports_kept:
         active_run.counts["reportsNotRemoved"] = removed.reports_kept
     check_errors(result.errors)
+
+
+def _log_errors(result: HousekeepingResult) -> None:
+    """Logs what failed before a redrive was interrupted. The error of a redrive that reaches its end says so itself."""
+    log = structlog.get_logger("jobs.operations.housekeeping")
+    for queue, reason in result.errors.items():
+        log.error("redrive-failed", queue=queue, reason=reason)
 
 
 def _rules(application: Application, queue: str) -> ScheduledRedrive:

@@ -112,7 +112,8 @@ class BookingList:
             if isinstance(page, UnlistedPart):
                 gaps.append(page)
                 if len(gaps) > self.max_gaps:
-                    raise SyncError(f"more than {len(gaps) - 1} parts could not be listed; last reason: {page.reason}")
+                    parts = "1 part" if self.max_gaps == 1 else f"{self.max_gaps} parts"
+                    raise SyncError(f"more than {parts} could not be listed; last reason: {page.reason}")
                 continue
             chosen = [each for each in page if not wanted or each.offender_no in wanted]
             missing.difference_update(each.offender_no for each in chosen)

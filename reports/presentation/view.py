@@ -98,7 +98,7 @@ class View:
     def differ(self) -> str:
         """A clause, in the past tense, saying how many of the compared records differed, and how."""
         different, compared = len(self.result.mismatches), self.result.compared
-        who = f"{thousands(different)} of {thousands(compared)} {self.result.counted}"
+        who = f"{thousands(different)} of {self.count(compared)}"
         kinds = self.kinds()
         if len(kinds) == 1 and kinds[0].name in self._kinds.values():
             return f"{who} {'was' if different == 1 else 'were'} {kinds[0].name}"
@@ -138,7 +138,7 @@ class View:
         It also says how many no longer existed, and how many agreed, when they were read again.
         """
         result = self.result
-        everything = f"{thousands(result.everything)} {result.counted}"
+        everything = self.count(result.everything)
         sides = ""
         if result.compared and result.in_nomis is not None and result.in_dps is not None:
             sides = f" ({thousands(result.in_nomis)} in NOMIS, {thousands(result.in_dps)} in DPS)"

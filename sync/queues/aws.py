@@ -163,7 +163,9 @@ def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
     if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
         place = _place(settings)
         return f"{place} has no such queue; set {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or create the queue"
-    if settings.hmpps_sqs_provider == "localstack":
+    local = settings.hmpps_sqs_provider == "localstack"
+    responded = isinstance(getattr(error.__cause__, "response", None), dict)
+    if local and not responded:
         return f"{_place(settings)} does not respond; set HMPPS_SQS_LOCALSTACK_URL, or start that endpoint"
     if code in _NO_KEYS | _WRONG_KEYS:
         keys = ", ".join(
@@ -176,6 +178,9 @@ def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
             f"the process has no keys for AWS in {_place(settings)}; {remedy}; for a local endpoint, set "
             "HMPPS_SQS_PROVIDER=localstack"
         )
+    if responded:
+        place = _place(settings) if local else f"AWS in {_place(settings)}"
+        return f"{place} refused the call; check {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or try again later"
     return (
         f"AWS in {_place(settings)} did not respond; check HMPPS_SQS_REGION and the network, or set HMPPS_SQS_PROVIDER"
     )

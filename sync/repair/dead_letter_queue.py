@@ -30,7 +30,10 @@ WhyLeft = Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class KeptMessage:
-    """A message that stays on the dead letter queue, and the reason. `failed`: whether the reason is an error."""
+    """A message that stays on the dead letter queue, and why. `failed`: whether the reason is an error.
+
+    reason: a phrase that fits one message and several, since messages with the same reason are shown together.
+    """
 
     dead_letter: DeadLetterMessage
     reason: str
@@ -201,13 +204,13 @@ class DeadLetterQueue:
             if removed:
                 export(removed)
                 undeleted = self._delete(browse, removed)
-                left = [KeptMessage(each, "SQS did not delete it", failed=True) for each in undeleted]
+                left = [KeptMessage(each, "not deleted by SQS", failed=True) for each in undeleted]
                 removed = _without(removed, left)
                 keys = [each.key for each in removed]
                 with self._database.begin() as connection:
                     resolve_given_up(connection, self.queue, keys, who, "removed by dlq purge")
         left += [
-            KeptMessage(each, "it was not among the messages to remove")
+            KeptMessage(each, "not among the messages to remove")
             for each in dead_letters
             if each.message_id not in only
         ]
@@ -224,7 +227,7 @@ class DeadLetterQueue:
         `sent_ids`: the ids of the messages that were sent back earlier in the same redrive.
         """
         # A message that fails again at once may come back while the queue is still being read.
-        again = [KeptMessage(each, "it failed again just now") for each in dead_letters if each.message_id in sent_ids]
+        again = [KeptMessage(each, "failed again just now") for each in dead_letters if each.message_id in sent_ids]
         dead_letters = _without(dead_letters, again)
         reasons, failed = self._reasons_to_keep(why_left, dead_letters)
         return [
@@ -247,7 +250,7 @@ class DeadLetterQueue:
         except Exception as error:  # one of the messages, or all of them, may be the cause
             if len(dead_letters) == 1:
                 self._log.exception("dead-letter-failed", queue=self.queue)
-                reason = f"it could not be checked: {type(error).__name__}"
+                reason = f"could not be checked: {type(error).__name__}"
                 return {}, [KeptMessage(dead_letters[0], reason, failed=True)]
         reasons: dict[str, str] = {}
         failed: list[KeptMessage] = []
@@ -315,11 +318,8 @@ class DeadLetterQueue:
         except Exception as error:  # one of the messages, or all of them, may be the cause
             if len(dead_letters) == 1:
                 self._log.exception("dead-letter-failed", queue=self.queue)
-                return [
-                    KeptMessage(
-                        dead_letters[0], f"its redrive could not be recorded: {type(error).__name__}", failed=True
-                    )
-                ]
+                reason = f"the redrive could not be recorded: {type(error).__name__}"
+                return [KeptMessage(dead_letters[0], reason, failed=True)]
             return [
                 each
                 for dead_letter in dead_letters

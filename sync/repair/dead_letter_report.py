@@ -19,12 +19,10 @@ from sync.store.failed_attempts import Attempts, FailedAttempt, attempts_at, red
 from sync.store.findings import Finding, FindingKind, given_up_messages, list_findings
 
 UNFINISHED_HINT = (
-    "the last attempt may have created the record in NOMIS: send the message back, and the next attempt will "
+    "the last attempt may have created the record in NOMIS: wait, or send the message back; the next attempt will "
     "search for the record"
 )
-NO_FAILURE_HINT = (
-    "no failure was recorded (the process died, or a person put the message on this queue): send the message back"
-)
+_NO_FAILURE = "no failure was recorded"
 #: A message that came back once is sent back again after the first pause, which is a little less than the ten minutes
 #: between two runs of housekeeping. Each pause is twice as long as the one before, up to the longest.
 _FIRST_PAUSE = timedelta(minutes=9)
@@ -86,12 +84,14 @@ _TEXTS = {
         "housekeeping gives up on the message. Inform the publisher's team, then run `dlq purge QUEUE --message ID`",
     ),
     FailureClass.UNKNOWN: (
-        "no failure was recorded: the process died, or a person put the message on the queue",
+        f"{_NO_FAILURE}: the process died, or a person put the message on the queue",
         "wait. Housekeeping sends the message back. To send it back sooner, run `dlq retry QUEUE`",
     ),
 }
+#: The advice for a message without a recorded failure: its class says all that is known.
+NO_FAILURE_HINT = FailureClass.UNKNOWN.action
 #: Why a message stays if only other messages were to be sent back.
-NOT_REQUESTED = "it was not requested"
+NOT_REQUESTED = "not requested"
 #: The classes for which a retry may help without a repair.
 WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
 
@@ -146,7 +146,7 @@ class DeadLetterReport:
         """The reason for the failure. `…` replaces ids, so that messages with the same cause have the same reason."""
         if self.failure is not None:
             return fingerprint(self.failure.failure)
-        return self.dead_letter.problem or "no failure was recorded"
+        return self.dead_letter.problem or _NO_FAILURE
 
     @property
     def sql(self) -> tuple[str, ...]:
@@ -261,7 +261,7 @@ def not_chosen(
         if recoverable_only:
             for each in report_on(database, queue, dead_letters):
                 if each.failure_class not in WORTH_A_RETRY:
-                    reasons[each.dead_letter.message_id] = f"it is {each.failure_class}"
+                    reasons[each.dead_letter.message_id] = f"class {each.failure_class}"
         return reasons
 
     return why_left

@@ -96,22 +96,23 @@ class ScheduledRedrive:
 
     def _why_given_up(self, found: DeadLetterReport) -> str | None:
         if found.redrives > self._most_returns:
-            return f"it came back {_times(found.redrives)}"
+            return _failed_again(found.redrives)
         if found.may_be_redriven:
             return None
-        return f"it is {found.failure_class}, and a retry alone does not help"
+        return f"a retry alone does not help (class {found.failure_class})"
 
     def _why_later(self, found: DeadLetterReport) -> str | None:
         if found.finding is not None:
-            return "NOMIS has two rows where it should have one: the message waits until their finding is closed"
+            return "NOMIS has two rows where it should have one: sent back once their finding is closed"
         last, following = found.redriven_at, found.next_redrive
         # SNS may have delivered a message twice. If the first copy was sent back in this run, the second follows it.
         if last is not None and following is not None and last < self._moment < following:
-            return f"it came back {_times(found.redrives)}, and will be sent back again later"
+            return f"{_failed_again(found.redrives)}: will be sent back again later"
         return None
 
 
-_GIVEN_UP = "housekeeping gave up on it: `dlq show` says what to do"
+#: Each reason fits one message and several.
+_GIVEN_UP = "housekeeping gave up: `dlq show` says what to do"
 
 
 def _properties(queue: str, found: DeadLetterReport) -> dict[str, str]:
@@ -135,5 +136,5 @@ def _cause(properties: Mapping[str, str]) -> tuple[str | None, str | None]:
     return properties.get("eventType"), properties.get("advice")
 
 
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number} times"
+def _failed_again(redrives: int) -> str:
+    return f"failed again after {redrives} {'redrive' if redrives == 1 else 'redrives'}"

@@ -173,7 +173,7 @@ def parse_page(response: Any, number: int, size: int) -> Page:
     if counts.get("number", number) != number:
         raise ValueError(f"it is page {counts['number']}")
     if counts.get("numberOfElements", len(content)) != len(content):
-        raise ValueError(f"it has {len(content)} elements, but says that it has {counts['numberOfElements']}")
+        raise ValueError(f"its numberOfElements is {counts['numberOfElements']}, but its content has {len(content)}")
     if "totalElements" not in counts:
         raise ValueError("it does not say how many elements there are")
     total, real_size = counts["totalElements"], counts.get("size", size)

@@ -233,7 +233,11 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
 def _dead_letters(status: "StatusReport", line: "StatusLine") -> Iterable[str]:
     """Says how many dead letters there are in each class, and what housekeeping gave up on or has just sent back."""
     values = line.values
-    parts = [f"{number} {name}" for name, number in values.get("classes", {}).items()]
+    # Only the name of this class would be misunderstood without the word.
+    parts = [
+        f"{number} of class {name}" if name == "unknown" else f"{number} {name}"
+        for name, number in values.get("classes", {}).items()
+    ]
     if values.get("givenUp"):
         parts.append(f"{values['givenUp']} given up on")
     if sent_back := values.get("sentBack"):

@@ -186,7 +186,8 @@ class IncentiveView(View):
         """A sentence with NOMIS's count of prisoners and the numbers listed, compared and released."""
         result = self.result
         compared = thousands(result.compared) if result.compared else "none"
-        listed = f"{thousands(result.total or 0)} active prisoners by NOMIS’s count, {thousands(result.listed)} listed"
+        active = count(result.total or 0, "active prisoner")
+        listed = f"{active} by NOMIS’s count, {thousands(result.listed)} listed"
         return f"{listed}, {compared} compared{self._left_out('released during the run')}."
 
     def how_resolved(self, resolved: Resolved) -> str:

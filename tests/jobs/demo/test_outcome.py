@@ -153,11 +153,11 @@ def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutco
 def test_wrong_records_in_nomis_are_problems(good: DemoOutcome) -> None:
     """A record that is missing from NOMIS is a problem, named by its id, and does not count as existing once.
 
-    Records in NOMIS that belong to no DPS record are also a problem.
+    Records in NOMIS without a DPS record are also a problem.
     """
     truth = TRUTH | {"problems": [{"domain": "visit", "dps_id": "v1", "problem": "missing"}], "surplus": [{}]}
     wrong = replace(good, truth=truth)
-    assert wrong.problems() == ["visit v1: missing", "NOMIS holds 1 records that belong to no DPS record"]
+    assert wrong.problems() == ["visit v1: missing", "NOMIS has 1 record without a DPS record"]
     assert wrong.once == 6
 
 

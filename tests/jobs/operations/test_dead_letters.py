@@ -222,7 +222,7 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
     assert app.messages("visit") == 3
     result = json.loads(app.run_ok("dlq", "retry", "visit", "--message", ids[1], "--json"))
     assert (result["messagesFoundCount"], result["messagesRetriedCount"]) == (3, 1)
-    assert [each["reason"] for each in result["left"]] == ["it was not requested"] * 2
+    assert [each["reason"] for each in result["left"]] == ["not requested"] * 2
     assert "visit-2" in on_main_queue(app)[0].body
     assert app.messages("visit") == 2
     (action,) = app.actions()
@@ -337,7 +337,7 @@ def test_a_message_that_the_database_refuses_stops_no_other_queue(app: App) -> N
     app.queues()["incentive"].dlq.send(write_mapping_retry({"incentiveId": 1}, {}))
     done = app.run("dlq", "retry-all")
     assert (done.code, app.messages("visit"), app.messages("incentive")) == (1, 0, 1)
-    assert "incentive: 1 message failed: its redrive could not be recorded: IntegrityError" in done.error
+    assert "incentive: 1 message failed: the redrive could not be recorded: IntegrityError" in done.error
 
 
 class Failing(Queue):

@@ -1,6 +1,7 @@
 """The output of `dlq list` and `dlq show` about the dead letter queues."""
 
 import json
+import re
 import sqlite3
 from datetime import datetime
 from pathlib import Path
@@ -53,6 +54,37 @@ def test_showing_dead_letters_hides_none(app: App) -> None:
     assert one == first[7]
     unknown = app.run("dlq", "show", "visit", "--message", "no-such-id")
     assert (unknown.code, "holds no message no-such-id" in unknown.error) == (2, True)
+
+
+def test_a_message_without_a_recorded_failure_has_one_text(app: App) -> None:
+    """`dlq list` and `dlq show` give the same meaning and the same advice for the class `unknown`.
+
+    The advice is to wait, since housekeeping sends the message back. `status` names the class too.
+    """
+    put_on_dlq(app, "visit-1")
+    meaning = "no failure was recorded: the process died, or a person put the message on the queue"
+    advice = "wait. Housekeeping sends the message back. To send it back sooner, run `dlq retry QUEUE`"
+    assert f"unknown: {meaning}. What to do: {advice}.\n" in app.run_ok("dlq", "list")
+    one = app.run_ok("dlq", "show", "visit")
+    put_on_dlq(app, "visit-2")
+    for shown in (one, app.run_ok("dlq", "show", "visit")):
+        assert f"  failed    {meaning}\n" in shown
+        assert f"  advice    {advice}\n" in shown
+    assert "  2 of class unknown\n" in app.run("status").out
+
+
+def test_reasons_fit_one_message_and_several(app: App) -> None:
+    """The reason why messages stay reads well for one message and for several."""
+    dlq = app.queues()["visit"].dlq
+    dlq.send("no JSON")
+    assert "  unreadable: a retry alone does not help (class unreadable)\n" in app.run_ok(
+        "dlq", "retry-all", "--as", "A"
+    )
+    dlq.send("no JSON either")
+    dlq.send("nor this")
+    output = app.run_ok("dlq", "retry-all", "--as", "A")
+    assert "  left 2 messages: a retry alone does not help (class unreadable); see: " in output
+    assert re.search(r"  left \S+  unreadable: housekeeping gave up: `dlq show` says what to do\n", output)
 
 
 def test_list_counts_the_reasons_of_all_messages(app: App) -> None:

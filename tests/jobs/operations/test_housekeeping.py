@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import StopRequested
+from jobs.operations.housekeeping import HousekeepingResult, housekeep
 from jobs.operations.run_scheduler import due_jobs
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import RunStatus
@@ -217,6 +218,7 @@ def test_an_unavailable_queue_does_not_hide_the_others(app: App, sandbox: Sandbo
     for arguments in (("list",), ("retry-all", "--dry-run"), ("retry-all",)):
         done = app.run("dlq", *arguments, **unreachable)
         assert (done.code, "incentive: " in done.error, "visit: " in done.error) == (1, True, False)
+        assert "refused the call; check HMPPS_SQS_QUEUES_INCENTIVE_QUEUE_NAME and " in done.error
         assert "visit" in done.out
     assert app.messages("visit") == 0
 
@@ -247,7 +249,7 @@ def test_housekeeping_leaves_a_message_that_returned_too_often(app: App) -> None
         dlq.send(message.body)
     left = app.run_ok("dlq", "retry-all", HOUSEKEEPING_MAX_RETURNS="2")
     assert "0 of 1 message sent back" in left
-    assert "it came back 3 times" in left
+    assert "failed again after 3 redrives" in left
     (message_shown,) = app.read_json("dlq", "show", "visit")
     assert message_shown["returns"] == 3
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit")
@@ -279,6 +281,46 @@ def test_a_redrive_that_is_stopped_is_interrupted(app: App) -> None:
     finally:
         program.close()
     assert app.messages("visit") == 1
+
+
+def test_a_redrive_that_is_stopped_reports_its_errors(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    """If a redrive is stopped between two queues, its run and its log have the errors of the queues before the stop."""
+    app.make_queues()
+    settings = {**app.settings, "HMPPS_SQS_QUEUES_VISIT_DLQ_NAME": "not/a/name"}
+    program = Application(load_settings(settings))
+    # The redrive asks before each queue. It is stopped before the second one.
+    requests = iter([False])
+    try:
+        with pytest.raises(StopRequested, match="; visit: queue not/a/name: "), program.job_runs.run("j", {}) as run:
+            housekeep(program, run, HousekeepingResult(), lambda: next(requests, True))
+        recorded = program.job_runs.find(run.id)
+    finally:
+        program.close()
+    assert (recorded.status, list(recorded.counts["errors"])) == (RunStatus.INTERRUPTED, ["visit"])
+    assert "visit: queue not/a/name: " in str(recorded.error)
+    (logged,) = [line for line in capsys.readouterr().out.splitlines() if "redrive-failed" in line]
+    assert "queue=visit" in logged
+
+
+def test_a_redrive_that_is_interrupted_keeps_its_errors(app: App) -> None:
+    """If a signal interrupts the work on a queue, the run has the errors of the queues before it."""
+    app.make_queues()
+    settings = {**app.settings, "HMPPS_SQS_QUEUES_VISIT_DLQ_NAME": "not/a/name"}
+    program = Application(load_settings(settings))
+    requests = iter([False])
+
+    def stop_requested() -> bool:
+        if next(requests, True):
+            raise StopRequested("a signal came")
+        return False
+
+    try:
+        with pytest.raises(StopRequested), program.job_runs.run("j", {}) as run:
+            housekeep(program, run, HousekeepingResult(), stop_requested)
+        recorded = program.job_runs.find(run.id)
+    finally:
+        program.close()
+    assert (recorded.status, list(recorded.counts["errors"])) == (RunStatus.INTERRUPTED, ["visit"])
 
 
 def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
