@@ -37,7 +37,7 @@ def complete_kinds(incomplete: str) -> list[str]:
 def complete_runs(incomplete: str) -> list[Proposal]:
     """The ids of the latest runs of all jobs, each with its job and status."""
     return _stored(
-        lambda application: [(run.id, f"{run.job} {run.status}") for run in application.job_runs.recent(_MOST)],
+        lambda application: [(run.id, f"{run.job} {run.shown_status}") for run in application.job_runs.recent(_MOST)],
         incomplete,
     )
 
@@ -50,7 +50,7 @@ def complete_reconciled(incomplete: str) -> list[Proposal]:
 
         for entry in RECONCILIATIONS.values():
             for run in application.job_runs.recent(_MOST // 5, entry.job):
-                yield str(run.counts.get("reconciliation", run.id)), f"{entry.name} {run.status}"
+                yield str(run.counts.get("reconciliation", run.id)), f"{entry.name} {run.shown_status}"
 
     return _stored(read, incomplete)
 

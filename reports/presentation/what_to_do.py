@@ -201,8 +201,13 @@ def _commands(
     )
     if bulk is None or not certain:
         return first, row, len(found) - 1
-    shared = tuple(one for one in first if all(one in commands for commands in found.values()))
-    return (*shared, *(command(*bulk.split(), "--from", run_id, "--cause", cause) for cause in causes)), None, 0
+    # What precedes the fix in a row, such as a look-up, precedes it here too; a comparison follows it.
+    at = next((place for place, one in enumerate(first) if _IN_BULK.match(one)), len(first))
+    before, after = (
+        [one for one in part if all(one in each for each in found.values())] for part in (first[:at], first[at:])
+    )
+    fixes = [command(*bulk.split(), "--from", run_id, "--cause", cause) for cause in causes]
+    return (*before, *fixes, *after), None, 0
 
 
 def _who(diagnosis: Diagnosis | None) -> str:

@@ -119,6 +119,18 @@ def test_a_shared_command_is_shown_once() -> None:
     assert (only.commands, only.more, only.elsewhere) == ((retry,), 0, "")
 
 
+def test_shared_commands_stay_in_order_around_the_fix_of_a_group() -> None:
+    """In the commands of a group, a look-up stays before the command that fixes all rows, and a comparison after it."""
+    show, compare = "prisoner-to-nomis dlq show activity", "prisoner-to-nomis reconcile allocations --prison LEI"
+    rows = [
+        visit(number, "Write it again.", show, f"prisoner-to-nomis resync allocation {number}", compare)
+        for number in (1, 2)
+    ]
+    (found,) = actions(*rows)
+    fix = "prisoner-to-nomis resync --from visits-of-today --cause 'cause of Write it again.'"
+    assert found.commands == (show, fix, compare)
+
+
 def test_each_row_has_its_commands_if_none_is_shared() -> None:
     """If no single command fixes all differences of a group, the commands of one row are shown with its number.
 
