@@ -30,8 +30,8 @@ class Purged:
 
 def plan_purge(
     application: Application, queue: str, named: Collection[str], *, include_retries: bool
-) -> tuple[list[DeadLetterMessage], int]:
-    """The messages to be removed (all, or the `named` ones), and how many others there are.
+) -> tuple[list[DeadLetterMessage], list[DeadLetterMessage]]:
+    """The messages to be removed (all, or the `named` ones), and the others.
 
     Raises `UsageError` if a name does not match exactly one message on the dead letter queue, or if there are mapping
     retries among the messages to be removed and `include_retries` is not set.
@@ -46,7 +46,7 @@ def plan_purge(
             f"{where} holds {_mapping_retries(retries)}: use `dlq retry` when the mapping service is back, purge other "
             "messages with --message, or give --include-retries to lose those mappings"
         )
-    return chosen, len(messages) - len(chosen)
+    return chosen, [message for message in messages if named and message.message_id not in ids]
 
 
 def _mapping_retries(number: int) -> str:
@@ -54,9 +54,16 @@ def _mapping_retries(number: int) -> str:
 
 
 def purge(
-    application: Application, queue: str, messages: Sequence[DeadLetterMessage], export: Export, who: str
+    application: Application,
+    queue: str,
+    messages: Sequence[DeadLetterMessage],
+    others: Sequence[DeadLetterMessage],
+    export: Export,
+    who: str,
 ) -> Purged:
     """Removes `messages`, which were listed before, once `export` has stored them safely.
+
+    others: the messages that were listed with them and stay.
 
     The action is recorded under the name `who`. If `QueueUnavailable` or an error from `export` is raised, nothing has
     been removed. Raises `WorkError` if SQS did not delete some of the messages.
@@ -71,7 +78,8 @@ def purge(
     undeleted = sum(each.failed for each in left)
     if undeleted:
         raise WorkError(f"{count(removed, 'message')} removed, {undeleted} not deleted by SQS; all are in {place}")
-    return Purged(removed, len(left), place)
+    listed = ids | {message.message_id for message in others}
+    return Purged(removed, sum(each.dead_letter.message_id not in listed for each in left), place)
 
 
 def check_export(application: Application, file: Path | None) -> None:

@@ -105,7 +105,9 @@ def _reasons_to_keep(repair: Repair, duplicate: MappingIds, existing: MappingIds
         )
     if view.duplicate is not None and view.mapped is not None:
         whose, owner = view.duplicate.get(repair.owner), view.mapped.get(repair.owner)
-        if whose is None or whose != owner:
+        if whose is None and owner is None:
+            found.append(f"neither record has a value for {repair.owner}: investigate")
+        elif whose != owner:
             found.append(f"the two records do not have the same {repair.owner} ({whose} and {owner}): investigate")
     if view.duplicate is not None:
         found.extend(repair.objections(duplicate, view.duplicate))

@@ -130,9 +130,9 @@ def _parse_location(text: str) -> str:
     scheme = _SCHEME.match(text)
     if scheme is None:
         return text
-    parts = _split(text, "the bucket is missing or not valid; give s3://bucket/prefix or a folder")
     if not text.startswith("s3://"):
         raise ValueError(f"reports cannot be written to {scheme.group()}…; give a folder, or s3://bucket/prefix")
+    parts = _split(text, "the bucket is missing or not valid; give s3://bucket/prefix or a folder")
     if not _BUCKET.fullmatch(parts.netloc):
         raise ValueError("the bucket is missing or not valid; give s3://bucket/prefix or a folder")
     return text
@@ -174,8 +174,8 @@ def ingestion_parts(text: str) -> tuple[str, str]:
         raise ValueError("give InstrumentationKey=<uuid>;IngestionEndpoint=https://<region>.in.applicationinsights.…/")
     try:
         return key, _parse_link(endpoint).rstrip("/")
-    except ValueError:
-        raise ValueError("its IngestionEndpoint is not an HTTP address") from None
+    except ValueError as error:
+        raise ValueError(f"its IngestionEndpoint is not valid: {error}") from None
 
 
 def _reject_blanks(text: str) -> None:

@@ -131,7 +131,7 @@ def parse_response(
         has = found.model_dump(by_alias=True, include={to_snake(name) for name in asked})
         others = [name for name, value in asked.items() if str(has[name]) != str(value)]
         if others:
-            message = f"the response is about another record: {', '.join(others)} is not the requested one"
+            message = f"the response is about another record: it differs in {', '.join(others)}"
             raise NotUnderstood(client.name, method, path, status=status, message=message, outcome_unknown=writes)
     return found
 

@@ -217,3 +217,13 @@ def test_an_invalid_connection_string_is_refused(app: App, text: str) -> None:
     assert ended.code == 2
     assert "APPLICATIONINSIGHTS_CONNECTION_STRING: give InstrumentationKey=<uuid>" in ended.err
     assert text not in ended.err
+
+
+def test_the_error_about_an_endpoint_says_what_to_change(app: App) -> None:
+    """The error about an invalid endpoint in the connection string says what is wrong with it, and does not show it."""
+    key = "00000000-5a4d-4b0c-8a11-000000000000"
+    text = f"InstrumentationKey={key};IngestionEndpoint=https://jane:secret@host.example/"
+    ended = app.run("drain", "visit", APPLICATIONINSIGHTS_CONNECTION_STRING=text)
+    assert ended.code == 2
+    assert "its IngestionEndpoint is not valid: remove the user and password" in ended.err
+    assert "secret" not in ended.err

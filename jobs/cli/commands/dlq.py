@@ -264,18 +264,19 @@ def purge_dlq(
         messages, others = plan_purge(application, queue, message or [], include_retries=include_retries)
         say_dry_run(messages, "would be removed" if dry_run else "to remove", as_json=False)
         if others:
-            say(f"{count(others, 'other message')} {'stays' if others == 1 else 'stay'}")
+            say(f"{count(len(others), 'other message')} {'stays' if len(others) == 1 else 'stay'}")
         if messages:
             check_export(application, export)
         question = f"This removes {count(len(messages), 'message')} for good, after writing a copy to a file. Continue?"
         if not messages or not confirm(question, yes=yes, dry_run=dry_run):
             return
-        done = purge(application, queue, messages, write, who)
+        done = purge(application, queue, messages, others, write, who)
     if done.removed == 0:
         raise WorkError("nothing was removed: the messages left the dead letter queue before you confirmed")
     say(f"{count(done.removed, 'message')} removed; the export is {done.place}")
-    if (arrived := done.arrived_since - others) > 0:
-        say(f"{count(arrived, 'message')} left in the dead letter queue, having arrived after the list was made")
+    if done.arrived_since:
+        arrived = count(done.arrived_since, "message")
+        say(f"{arrived} left in the dead letter queue, having arrived after the list was made")
 
 
 def _retry_question(queue: str, choice: "Choice", batch: int | None) -> str:

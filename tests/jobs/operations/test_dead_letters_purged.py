@@ -116,6 +116,24 @@ def test_an_export_never_overwrites_a_file_that_appears_meanwhile(app: App, tmp_
     assert (export.read_text(), app.messages("visit")) == ("precious", 1)
 
 
+def test_a_purge_counts_the_messages_that_arrive_meanwhile(app: App) -> None:
+    """A purge says how many messages arrived after its list was made, even if as many others left the queue since."""
+    put_on_dlq(app, "visit-1", "visit-2")
+    named = next(each for each in app.read_json("dlq", "show", "visit") if "visit-1" in str(each["body"]))
+    dlq = app.queues()["visit"].dlq
+
+    def exchange() -> None:
+        held = dlq.receive(10, 0, 30)
+        dlq.delete([each for each in held if "visit-2" in each.body])
+        dlq.change_visibility([each for each in held if "visit-2" not in each.body], 0)
+        put_on_dlq(app, "visit-3")
+
+    done = app.run("dlq", "purge", "visit", "--message", named["messageId"], answer=Terminal("y\n", before=exchange))
+    assert done.code == 0, done.error
+    assert "1 message removed" in done.out
+    assert "1 message left in the dead letter queue, having arrived after the list was made" in done.out
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_only_the_owner_can_read_an_export(app: App, tmp_path: Path, named: bool) -> None:
     """Only the owner of an export can read it, since it contains whole messages."""

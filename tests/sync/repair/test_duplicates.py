@@ -161,7 +161,7 @@ def test_a_proven_duplicate_has_no_objection() -> None:
     [
         ({"offenderNo": "A1234BC"}, None, "may be the only one"),
         ({"offenderNo": "A1234BC"}, {"offenderNo": "B1234BC"}, "do not have the same offenderNo"),
-        ({"offenderNo": None}, {"offenderNo": None}, "do not have the same offenderNo"),
+        ({"offenderNo": None}, {"offenderNo": None}, "neither record has a value for offenderNo"),
     ],
 )
 def test_a_record_that_may_be_needed_is_never_removed(

@@ -42,6 +42,7 @@ from sync.store.database import Database
             "ftp://host/folder",
             "reports cannot be written to ftp:/…; give a folder, or s3://bucket/prefix",
         ),
+        ("REPORTS_LOCATION", "http://[x", "reports cannot be written to http:/"),
         ("REPORTS_LOCATION", "s3:/bucket/prefix", "reports cannot be written to s3:/"),
         ("REPORTS_LOCATION", "s3://", "the bucket is missing or not valid"),
         ("REPORTS_LOCATION", "s3:///prefix", "the bucket is missing or not valid"),

@@ -96,7 +96,7 @@ def test_only_the_requested_mapping_is_accepted(
     for name in asked:
         other = "SENTENCE" if name == "nomisAdjustmentCategory" else "99"
         respond_with(sandbox, {**found, name: other})
-        assert refused(mapping, look_up) == (f"the response is about another record: {name} is not the requested one")
+        assert refused(mapping, look_up) == f"the response is about another record: it differs in {name}"
     respond_with(sandbox, {**found, "whenCreated": "2023-05-22T10:14:33.912", "added": {"later": 1}})
     assert found.items() <= look_up(mapping).items()
 
