@@ -1,7 +1,7 @@
-"""The archive of reports: a folder or a bucket, with a folder for each run and an index of all runs.
+"""The archive of reports: a folder or a bucket, with a folder for each run and an index of the runs.
 
-The folders of incentive runs are at the root, as they were before there were other reconciliations. The run folders of
-every other reconciliation are in a folder with the name of that reconciliation.
+The run folders of the incentives reconciliation are at the root, as they were before there were other reconciliations.
+Those of any other reconciliation are in a folder named after it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ _FOLDER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
 
 
 class ArchiveUnavailable(SyncError):
-    """The folder or the bucket cannot be read or written to. Trying again may help."""
+    """The folder or the bucket cannot be read or written to, or an address in the bucket cannot be signed.
+
+    Trying again may help.
+    """
 
     recoverable = True
 
@@ -81,7 +84,7 @@ class Archive(Protocol):
         ...
 
     def report_folders(self) -> set[str]:
-        """The folders that hold the report of a run, relative to the root. Raises `ArchiveUnavailable`."""
+        """The paths, relative to the root, of the folders that hold reports. Raises `ArchiveUnavailable`."""
         ...
 
     def location(self, name: str) -> str:
@@ -109,7 +112,7 @@ def open_archive(settings: Settings, make_s3: Callable[[], Any]) -> Archive:
 def store_report(archive: Archive, result: ReconciliationResult) -> str:
     """Writes the three files of the run with this `result`, and returns the place of the report.
 
-    Raises `ArchiveUnavailable`, and `ValueError` if the run id or the name of the reconciliation cannot name a folder.
+    Raises `ArchiveUnavailable`, or `ValueError` if the run id or the name of the reconciliation cannot name a folder.
     """
     for name in (result.run_id, result.reconciliation):
         if not _FOLDER.match(name):
@@ -158,7 +161,10 @@ def report_link(settings: Settings, result: ReconciliationResult, make_s3: Calla
 
 
 def report_path(settings: Settings, result: ReconciliationResult) -> str:
-    """Where the report of a run is kept, as shown to people: its address if `REPORTS_URL` is set, or else its place."""
+    """The place of the report of a run, as shown to people.
+
+    This is its address below `REPORTS_URL` if that is set, or else its path or its `s3://` address in the archive.
+    """
     if settings.reports_url:
         return f"{settings.reports_url.rstrip('/')}/{run_folder(result.reconciliation, result.run_id)}/{REPORT}"
     location = settings.reports_location
@@ -190,7 +196,7 @@ class Folder:
             raise ArchiveUnavailable(f"{target} cannot be written: {error.strerror}") from error
 
     def report_folders(self) -> set[str]:
-        """The folders that hold a report, at the root or in the folder of their reconciliation."""
+        """The folders that hold reports. Each is at the root or in the folder of a reconciliation."""
         found = (report for depth in ("*", "*/*") for report in self._root.glob(f"{depth}/{REPORT}"))
         try:
             return {report.parent.relative_to(self._root).as_posix() for report in found}
@@ -202,7 +208,7 @@ class Folder:
         return str((self._root / name).resolve())
 
     def probe(self) -> str | None:
-        """Creates a file in the folder, and first the folder itself if it is missing. Then removes what it created."""
+        """Creates the folder if it is missing, and a file in it. Then removes what it created."""
         missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
         try:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -247,7 +253,7 @@ class Bucket:
             raise ArchiveUnavailable(f"{self.location(name)} cannot be written: {_reason(error)}") from error
 
     def report_folders(self) -> set[str]:
-        """The folders under the prefix that hold a report."""
+        """The folders under the prefix that hold reports."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         found: set[str] = set()
@@ -267,8 +273,8 @@ class Bucket:
     def presigned(self, name: str, lifetime: timedelta) -> str:
         """An address at which anybody can read the object `name` for `lifetime`.
 
-        It stops working earlier if this process's credentials expire earlier. Raises `ArchiveUnavailable` if there are
-        no credentials.
+        The address stops working earlier if this process's credentials expire earlier. Raises `ArchiveUnavailable` if
+        signing fails, for example because there are no credentials.
         """
         from botocore.exceptions import BotoCoreError
 

@@ -26,10 +26,10 @@ NEEDED_SETTINGS: Mapping[str, str] = {"slack": "SLACK_TOKEN", "email": "SMTP_URL
 
 
 class TryLater(SyncError):
-    """The delivery failed for now, or is not complete.
+    """The delivery failed but may succeed later, or it is not complete yet.
 
     seconds: how long until the next attempt, or None for the usual wait. whole_channel: whether the channel is
-    unavailable, so that other deliveries to it need not be tried now.
+    unavailable, so that other deliveries for it need not be tried now.
     """
 
     recoverable = True

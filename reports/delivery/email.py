@@ -38,7 +38,7 @@ _MOST_LISTED = 3
 
 
 class Mail:
-    """The mail server of `SMTP_URL`."""
+    """The mail server at `SMTP_URL`."""
 
     def __init__(self, settings: Settings) -> None:
         """Does not connect yet. `settings.smtp_url` must be set."""
@@ -61,9 +61,10 @@ class Mail:
 
         key: the key of the delivery. written: the date of the message, aware. progress: what an earlier attempt
         recorded with `note`. Each recipient has a separate connection and outcome. All copies have the same message id,
-        so that a mail client shows only one copy if a recipient was sent two because of a crash. Returns the recipients
-        who were refused for good, with the reasons. Raises `TryLater` if a copy must be sent later, or if every
-        recipient was refused. The latter counts as a fault of the server, so all recipients are tried again.
+        so that a mail client shows only one copy if a recipient was sent two because of a crash or a lost connection.
+        Returns the recipients who were refused for good, each with the reason. Raises `TryLater` if a copy must be sent
+        later, or if every recipient was refused for good. The second case counts as a fault of the server, so all
+        recipients are tried again.
         """
         message = self._message(key, report, written)
         sent: list[str] = list(progress.get("sent", ()))
@@ -190,7 +191,7 @@ def _refusal(status: int, text: bytes | str) -> _Refusal:
 
 
 def _listed(reasons: Mapping[str, str]) -> str:
-    """The first few of the recipients in `reasons`, with their reasons, and the number of the others."""
+    """The first few recipients in `reasons`, each with the reason, and the number of other recipients."""
     named = [f"{address}: {reason}" for address, reason in list(reasons.items())[:_MOST_LISTED]]
     left = len(reasons) - len(named)
     return "; ".join([*named, f"and {left} more"] if left else named)

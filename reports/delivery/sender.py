@@ -51,7 +51,7 @@ class SendCounts:
     given_up: int = 0
 
     def __add__(self, other: SendCounts) -> SendCounts:
-        """The sum of both counts."""
+        """These counts and those of `other`, added up."""
         return SendCounts(self.sent + other.sent, self.later + other.later, self.given_up + other.given_up)
 
 
@@ -59,7 +59,8 @@ class OutboxSender:
     """Sends deliveries to Slack, email and the archive. Several senders may run at once.
 
     A sender claims each delivery before sending it, so that no other sender sends it too. Deliveries for a channel that
-    is not set up in this process are left to a process in which it is set up.
+    is not set up in this process are left to a process in which it is set up. Once such a delivery is older than
+    `GIVEN_UP_AFTER`, this process gives up on it.
 
     make_s3: makes an S3 client; called only if the archive is a bucket. clock: returns the current time, aware.
     """
@@ -203,7 +204,7 @@ class OutboxSender:
         with self._database.read() as connection:
             result = load_result(connection, run_id)
         if result is None:
-            raise Undeliverable(f"there is no result of reconciliation {run_id}")
+            raise Undeliverable(f"run {run_id} has no result")
         return result
 
     def _slack_client(self) -> Slack:
@@ -216,7 +217,7 @@ class OutboxSender:
         return self._slack
 
     def _warn_off(self, left_alone: Sequence[Delivery]) -> None:
-        """Warns once about each channel that is off although deliveries are waiting for it."""
+        """Warns once about each channel that is off and has deliveries waiting."""
         for channel in {delivery.channel for delivery in left_alone} - self._warned_off:
             self._warned_off.add(channel)
             self._log.warning(f"{channel}-off", reason=f"{_off_text(channel)}; its deliveries wait")

@@ -1,9 +1,9 @@
-"""Slack: posts messages, threads and files, each exactly once despite rate limits, outages and crashes.
+"""Slack: posts messages and files, each exactly once despite rate limits, outages and crashes.
 
 Progress is recorded before and after each post. If it is not known whether a post succeeded, the channel is searched
 for the message, by a key in the message's metadata, or for the file, by its name, before anything is posted again. If
-Slack refuses the content of a part, the other parts are still sent. A refused message is sent again as plain text; if
-Slack refuses that too, the reason is recorded.
+Slack refuses one part of a delivery, the other parts are still sent. A refused message is sent again as plain text. If
+Slack refuses that too, or refuses a file, the reason is recorded.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ class Slack:
     def post_report(self, key: str, report: SlackReport, progress: Mapping[str, Any], note: Note) -> Mapping[str, str]:
         """Posts the first message of a report, and everything else in the thread of that message.
 
-        The other arguments, the result and the errors are those of `post_alert`.
+        If Slack refuses the first message, the rest is posted in the channel, without a thread. The other arguments,
+        the result and the errors are those of `post_alert`.
         """
         steps = _Steps(self._client, self._channel, key, progress, note)
         first, *others = report.posts
@@ -129,8 +130,8 @@ class _Refused(Exception):
 class _Steps:
     """The steps of one delivery.
 
-    Their progress consists of the id of the channel, the time stamp of each finished step (for an upload, the id of the
-    file), the step in progress, and the steps that were refused.
+    The recorded progress consists of the id of the channel, the time stamp of each finished step (for an upload, the id
+    of the file or the time stamp of its message), the step in progress, and the steps that were refused.
     """
 
     def __init__(self, client: Any, channel: str, key: str, progress: Mapping[str, Any], note: Note) -> None:
@@ -184,7 +185,10 @@ class _Steps:
         return self._once(step, send, is_ours, thread, _REFUSED_CONTENT)
 
     def upload(self, file: ReportFile, thread: str | None) -> None:
-        """Uploads a file into `thread`, unless it has already been uploaded. No two files have the same name."""
+        """Uploads a file to `thread` unless it has already been uploaded.
+
+        The file is recognised by its name, which must be unique in the thread.
+        """
         step, name = file.kind, file.name
         if step in self.refused:
             return
@@ -212,11 +216,11 @@ class _Steps:
         thread: str | None,
         of_this_alone: Collection[str],
     ) -> str:
-        """Calls `send` unless the step has already been taken. Returns the time stamp of the step, or the id of a file.
+        """Calls `send` unless the step has already been taken. Returns what the progress records for a finished step.
 
-        is_ours: whether a message in `thread` (in the channel if None) is the result of an earlier attempt at the step.
-        Raises `_Refused` if Slack refuses the step for a reason in `of_this_alone`, and `TryLater` for any other error
-        from Slack.
+        is_ours: whether a message is the result of an earlier attempt at the step. The messages of `thread` are
+        searched, or those of the channel if `thread` is None. Raises `_Refused` if Slack refuses the step for a reason
+        in `of_this_alone`, and `TryLater` for any other error from Slack.
         """
         if step in self._done:
             return self._done[step]
@@ -273,7 +277,8 @@ class _Steps:
     def _pages(self, method: Callable[..., Any], **options: Any) -> Iterator[Any]:
         """Yields the pages that `method` returns, at most the first `_MOST_PAGES`.
 
-        Stops if Slack refuses a call, for example because a permission is missing. Raises `TryLater`.
+        Stops if Slack refuses a call, for example because a permission is missing. Raises `TryLater` if Slack is
+        unavailable or limits the rate.
         """
         cursor = None
         for _ in range(_MOST_PAGES):
@@ -303,7 +308,10 @@ class _Steps:
 
 
 def _explained(error: Exception) -> tuple[TryLater | None, bool]:
-    """The `TryLater` for an error (None if the error is not Slack's), and whether the call may have taken effect."""
+    """The `TryLater` for an error, and whether the call may have taken effect.
+
+    The `TryLater` is None if neither Slack nor the connection to it caused the error.
+    """
     from slack_sdk.errors import SlackClientError
 
     response = getattr(error, "response", None)

@@ -50,7 +50,7 @@ class BookingList:
     max_gaps: int
 
     def population(self, reads: Reads) -> Population:
-        """The bookings in pages, and a gap for each part of the list that cannot be read.
+        """The bookings, page by page, and a gap for each part of the list that cannot be read.
 
         Raises the errors of `walk_bookings` and of `population_of`.
         """
@@ -88,7 +88,7 @@ class BookingList:
         return ListedBooking(booking.id, listed[0].offender_no)
 
     def locations(self, bookings: Sequence[int], reads: Reads) -> Mapping[int, str | None]:
-        """The location of the prisoner of each booking, by booking id. Raises `SyncError` if NOMIS cannot be read."""
+        """The location of each booking's prisoner, by booking id. Raises `SyncError` if NOMIS cannot be read."""
         size = nomis_prisoners.MOST_BOOKINGS
         slices = [bookings[start : start + size] for start in range(0, len(bookings), size)]
         found: dict[int, str | None] = {}
@@ -99,9 +99,9 @@ class BookingList:
         return found
 
     def population_of(self, pages: Iterable[list[ListedBooking] | UnlistedPart], reads: Reads) -> Population:
-        """The bookings on `pages` that are in the scope. A chosen prisoner without a booking counts as unread.
+        """Those bookings on `pages` that are in the scope. A chosen prisoner without a booking counts as unread.
 
-        Raises `SyncError` if more than `max_gaps` parts could not be listed, or if locations cannot be read.
+        Raises `SyncError` if more than `max_gaps` parts of the list, or any locations, could not be read.
         """
         wanted = dict.fromkeys(self.scope.offender_nos)
         missing = set(wanted)

@@ -42,7 +42,7 @@ class Difference:
     @property
     def given_up_text(self) -> str:
         """A sentence that says why a message about the record stays on the dead letter queue, or an empty text."""
-        return f"Its message stays on the dead letter queue: {self.given_up}." if self.given_up else ""
+        return f"A message about the record stays on the dead letter queue: {self.given_up}." if self.given_up else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A cause of a difference, the side that is then right, and what fixes the difference.
+    """A cause of differences, the side that is right if the cause applies, and what fixes such a difference.
 
     name: a clause, the same for every difference with this cause. right_side: the side that has the correct values.
     action: what a person should do about the difference, as a sentence. command: the words of the command that fixes
@@ -85,9 +85,9 @@ class Cause:
     def of_lost_message(
         cls, name: str, action: str, command: tuple[str, ...], sentence: str = "", **values: Any
     ) -> Self:
-        """The cause that NOMIS does not have the current DPS values of a record, because a message was lost or failed.
+        """A cause: NOMIS does not have the current DPS values of a record, because a message was lost or failed.
 
-        values: further fields of the cause; its confidence is medium by default.
+        values: further fields of the cause; `confidence` is medium by default.
         """
         return cls(name, "DPS", action, command, sentence, **{"confidence": "medium", **values}, of_message=True)
 
@@ -128,8 +128,8 @@ def explained(
 ) -> Explanation:
     """The explanation of `difference` by `cause`; the evidence says when each side's record was last changed, if known.
 
-    mapping: a clause on what the mapping service links, as further evidence, or None. notes: a remark on the last
-    change to the record of each side, by side (`NOMIS` or `DPS`). values: further values of the mismatch in the result.
+    mapping: a clause on what the mapping service links, as further evidence, or None. notes: remarks on the last change
+    to each side's record, by side (`NOMIS` or `DPS`). values: further values of the mismatch in the result.
     special: fields of the diagnosis that are specific to this difference (see `Cause.diagnosis`).
     """
     evidence = [*_last_changes(difference.row, notes)]
@@ -141,7 +141,7 @@ def explained(
 def _last_changes(row: Mapping[str, Any], notes: Mapping[str, str | None] | None = None) -> Iterator[EvidenceRow]:
     """For each side, yields an evidence row that says when its record was last changed, if that is known.
 
-    notes: a remark on each change, by side (`NOMIS` or `DPS`).
+    notes: remarks on these changes, by side (`NOMIS` or `DPS`).
     """
     for side in ("NOMIS", "DPS"):
         moment = row[f"{side.lower()}_changed_at"]

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: its population and each finished unit, from which an interrupted run is resumed."""
+"""Checkpoints of a run: its population and each finished unit, from which the run is resumed if it is interrupted."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def save_population(connection: Connection, run_id: str, population: Population)
 
 
 def load_population(connection: Connection, run_id: str) -> Population | None:
-    """The population of a run, or None if it is not listed yet.
+    """The population of a run, or None if it has not been listed yet.
 
     Also None if an earlier version of the program stored it in another format.
     """
@@ -78,10 +78,11 @@ def list_again_on_resume(connection: Connection, run_id: str) -> None:
 def save_unit(
     connection: Connection, run_id: str, shard: int, number: int, unit: str, reading: Reading, *, part: bool = False
 ) -> None:
-    """Records the `reading` of the finished unit with the id `unit` under `number`, the next number of the shard.
+    """Records the `reading` of a finished unit.
 
-    part: whether `reading` covers only the records that an earlier reading of the unit left unread. If so, only those
-    records are replaced; otherwise the whole earlier reading is replaced, if there is one.
+    number: the next number of the shard. unit: the id of the unit. part: whether `reading` covers only the records that
+    an earlier reading of the unit left unread. If so, only those records are replaced; otherwise the whole earlier
+    reading is replaced, if there is one.
     """
     content = {
         "unit": unit,
@@ -111,7 +112,10 @@ def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRec
 
 
 def single_records(unread: tuple[UnreadRecord, ...], gaps: Sequence[object]) -> tuple[UnreadRecord, ...] | None:
-    """`unread`, the unread records of a unit; None if there are `gaps`, or if an unread record has no key."""
+    """The `unread` records of a unit, or None if they cannot be read again one by one.
+
+    They cannot if the unit has `gaps`, or if an unread record has no key.
+    """
     return None if gaps or not all(each.key for each in unread) else unread
 
 

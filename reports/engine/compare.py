@@ -25,11 +25,12 @@ def differing(
 ) -> pd.DataFrame:
     """The rows with a record on one side only, or with a compared field that differs between the sides.
 
-    frame: as described in `reports.engine.units.Reading`. kinds: the kinds for a record that only NOMIS has, for a
-    record that only DPS has, and for a record that differs. same: by field name, a column that says for each row
-    whether unequal values of the field count as the same. NA counts as false, and so does any value in a row with a
-    record on one side only. Two NA values are always the same. Returns the rows in the order of the frame and with its
-    index, and adds the columns `kind` (`string`) and `differs` (tuples of the names of the fields that differ).
+    frame: in the form that `reports.engine.units.Reading` describes. kinds: the kind for a record that only NOMIS has,
+    the kind for one that only DPS has, and the kind for one that differs. same: by field name, a column that says for
+    each row whether unequal values of the field count as the same. NA counts as false, and so does any value in a row
+    with a record on one side only. Two NA values are always the same. The rows keep the order and the index of the
+    frame, and have the additional columns `kind` (`string`) and `differs` (tuples of the names of the fields that
+    differ).
     """
     compared = [field for field in fields if field.compared]
     in_nomis, in_dps = (frame[side].to_numpy(dtype=bool) for side in ("in_nomis", "in_dps"))
@@ -61,7 +62,7 @@ def with_kinds(rows: pd.DataFrame, choices: Sequence[tuple[str, pd.Series[Any]]]
 
 
 def is_true(column: pd.Series[Any]) -> pd.Series[bool]:
-    """A column of truth values in the dtype `bool`, with false for NA."""
+    """A column of truth values, converted to the dtype `bool`; NA becomes false."""
     return column.astype("boolean").fillna(value=False).astype(bool)
 
 

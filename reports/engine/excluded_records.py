@@ -30,8 +30,8 @@ def excluded_records(
 ) -> list[results.Excluded]:
     """The excluded records that a run compared or could not read, sorted by booking id, then by the key of the entry.
 
-    final: all rows compared. unread: all records and units that could not be read. first: the rows that differed in the
-    first reading, with the columns `kind` and `differs`.
+    final: all rows that were compared. unread: all records and units that could not be read. first: the rows that
+    differed in the first reading, with the columns `kind` and `differs`.
     """
     if not exclusions:
         return []
@@ -74,7 +74,9 @@ def unneeded_exclusions(
     rechecked: Rechecked,
     unread: Sequence[UnreadRecord],
 ) -> tuple[str, ...]:
-    """A line for each entry that can be removed because both sides agree or the record certainly no longer exists.
+    """A line for each entry that can be removed from the list.
+
+    An entry can be removed if the sides agree on its record, or if the record is certainly no longer in the population.
 
     excluded: what `excluded_records` found. listed: all rows that were read, or None if they are not the whole
     population. unread: all records and units that could not be read.

@@ -51,7 +51,7 @@ class TokenSource:
         self._renew_at = 0.0
 
     def token(self) -> str:
-        """The current token, renewed if it is about to expire. Raises `NoToken` (service `hmpps-auth`)."""
+        """The current token, renewed if it is about to expire. Raises `NoToken`, whose service is `hmpps-auth`."""
         token = self._token
         if token is not None and self._monotonic() < self._renew_at:
             return token
@@ -93,7 +93,7 @@ class TokenSource:
 
 
 def authorities(token: str) -> frozenset[str] | None:
-    """The authorities (`ROLE_…`) in a token, unverified, or None if the token is not a JWT."""
+    """The authorities (`ROLE_…`) in a token, or None if the token is not a JWT. The token is not verified."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -121,7 +121,10 @@ def _json_object(data: bytes) -> Mapping[str, Any]:
 
 
 def _lifetime(expires_in: object) -> float | None:
-    """The lifetime of a token in seconds. The default if `expires_in` is None; None if it is not a positive number."""
+    """The lifetime of a token in seconds.
+
+    This is the default if `expires_in` is None, and None if `expires_in` is not a positive number.
+    """
     if expires_in is None:
         return DEFAULT_LIFETIME_SECONDS
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | str):

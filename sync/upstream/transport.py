@@ -42,7 +42,7 @@ _ESCAPES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A response with status 500 that means that the service can never accept the request.
+    """Describes a response with status 500 which means that the service can never accept the request.
 
     text: the part of the service's message by which such a response is recognised. reason: what the error says before
     that message.
@@ -53,7 +53,7 @@ class Refusal:
 
 
 class CallObserver(Protocol):
-    """Something that observes every call, such as the breakers and the metrics."""
+    """Observes every call, as the breakers and the metrics do."""
 
     def before_call(self, service: UpstreamName) -> bool:
         """Returns whether an outage of the service has only just ended. Raises `BreakerOpen` to prevent the call."""
@@ -105,16 +105,17 @@ class ServiceClient:
         """Makes one call. Returns the decoded JSON of the response, or None for the empty body of a write.
 
         `path` begins with `/` and is already quoted (see `segment`). With `none_on_404`, the result is None for a 404
-        from the service itself (see `UpstreamError.absent`), and for nothing else: a read with an empty or `null`
-        response raises `NotUnderstood`. If the service refuses the token with a 401, the call is repeated once with a
-        new token. If the connection is lost, a read is repeated once. A write is not repeated then, since only the
-        caller knows whether that is safe.
+        from the service itself (see `UpstreamError.absent`), and for nothing else. An empty or `null` response to a
+        read, or to any call with `none_on_404`, raises `NotUnderstood`. If the service refuses the token with a 401,
+        the call is repeated once with a new token. If the connection is lost, a read is repeated once. A write is then
+        not repeated, since only the caller knows whether that is safe.
 
-        Raises `UpstreamError`: `NeverAccepted` if the response is the `refusal`. Before it sends the request, it raises
-        `BreakerOpen` if the service counts as down, or `LeaseBusy` if the lease for a write has expired. `no_look_up`
-        means that nobody can find out later whether the write was applied, so after a 500 it counts as rolled back
-        where possible (see `may_have_been_applied`). `may_lack_route` means that the caller has a different route for
-        other versions of the service, so a missing route (`no_route`) does not count as an outage.
+        Raises `UpstreamError`, which is `NeverAccepted` if the response matches `refusal`. Without sending the request,
+        raises `BreakerOpen` if the service counts as down, or `LeaseBusy` if the lease for a write has expired.
+        `no_look_up` means that nobody can find out later whether the write was applied, so the write counts as not
+        applied wherever the response allows it (see `may_have_been_applied`). `may_lack_route` means that the caller
+        has a different route for other versions of the service, so a missing route (`no_route`) does not count as an
+        outage.
         """
         just_back = [observer.before_call(self.name) for observer in self._observers]
         if any(just_back):
@@ -226,7 +227,7 @@ class ServiceClient:
         return response
 
     def _no_response(self, method: str, path: str, reason: str) -> UpstreamError:
-        """The error for a call that was sent, but whose response did not arrive or cannot be read."""
+        """The error for a call that was sent but whose response did not arrive or could not be read."""
         return UpstreamError(self.name, method, path, status=None, message=reason, outcome_unknown=method != "GET")
 
     def _decode(
@@ -276,7 +277,7 @@ def _query(query: Mapping[str, object] | None) -> str:
 
 
 def segment(value: object) -> str:
-    """`value` as one segment of a path. Colons, as in a time, are not quoted: paths give them no special meaning."""
+    """`value` as one segment of a path. Colons, as in a time, are not quoted: they have no special meaning there."""
     return str(value) if type(value) is int else quote(str(value), safe=":")
 
 
