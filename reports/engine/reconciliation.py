@@ -46,7 +46,7 @@ class ServiceTooOld(SyncError):
 
 
 class Reads(Protocol):
-    """A run's calls to services: they are retried, keep within the limits of the services, and wait out outages.
+    """Makes a run's calls to services. It retries them, keeps within the limit of each service, and waits out outages.
 
     The engine reads several units at a time and shares the permitted calls to a service among them, so a reconciliation
     can make one call after another and still keep the services busy.
@@ -55,10 +55,11 @@ class Reads(Protocol):
     def each(
         self, service: UpstreamName, read: Callable[[Item], Value], items: Iterable[Item]
     ) -> list[tuple[Item, Value | FailedRead]]:
-        """Calls `read` for every item in parallel; returns each item with its value or failed read, in the given order.
+        """Calls `read` for every item in parallel.
 
-        `read` may call other services too, but must not call this method. Raises `ServiceTooOld` if a service lacks the
-        route of a call.
+        Returns each item, in the given order, with the value that `read` returned or a `FailedRead`. `read` may call
+        other services too, but must not call this method. Raises `ServiceTooOld` if a service lacks the route of a
+        call.
         """
         ...
 
@@ -71,18 +72,18 @@ class Reads(Protocol):
         ...
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """Like `one`, for a page of a list. Retries for longer, because some records are lost without the page."""
+        """Like `one`, for a page of a list. Retries for longer, because the run would miss records without the page."""
         ...
 
     def begin(self, unit: Unit) -> None:
         """Begins to read a unit while other units are still being listed.
 
-        The reading is dropped if the final population does not have the unit.
+        The reading is dropped if the final population does not contain the unit.
         """
         ...
 
     def listed(self, done: int, total: int) -> None:
-        """Reports that `done` of the `total` records of the population are listed."""
+        """Reports that `done` of the population's `total` records have been listed."""
         ...
 
 
@@ -148,7 +149,7 @@ class Reconciliation(ABC):
 
     @property
     def days(self) -> tuple[date, date]:
-        """The first and the last day that the run covers: the days of its scope, or else of today's window.
+        """The first and the last day that the run covers, each from the run's scope or else from today's window.
 
         Raises `TypeError` for a reconciliation without a window.
         """
@@ -164,14 +165,14 @@ class Reconciliation(ABC):
     def listed_again(self, population: Population, reads: Reads) -> Population:
         """Lists the population again, and adds the units that were missed before.
 
-        Called for a `moving` population, while its units are read, and for the population of a resumed run. By default,
-        only a population with gaps or unread records is listed again.
+        Called for a `moving` population, possibly while its units are being read, and for the population of a resumed
+        run. By default, only a population with gaps or unread records is listed again.
         """
         return self.population(reads) if population.gaps or population.unread else population
 
     @abstractmethod
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """Reads both sides of a unit. If it raises a `SyncError`, the whole unit is unread."""
+        """Reads both sides of a unit. If this method raises a `SyncError`, the whole unit is unread."""
 
     def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit | None:
         """A unit with the id of `unit` and only its `unread` records; None if the whole unit is to be read again."""
@@ -196,7 +197,7 @@ class Reconciliation(ABC):
         return differing(frame, self.fields, (nomis_only, dps_only, different))
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds to differing rows the values that need further calls, such as the prisoner number and the location.
+        """Adds to differing rows the values that take further calls, such as the prisoner number and the location.
 
         A column `ignored` (`string`) may be added. It gives the reason why a row must not be reported, and is NA for
         the other rows.
@@ -204,7 +205,7 @@ class Reconciliation(ABC):
         return rows
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names that identify the record in failures, messages and creations of the domain; empty if it has none.
+        """The names that identify the record in the domain's failures, messages and creations; empty if there are none.
 
         They are written like the `entity` of the domain's events in `sync/domains/<domain>/rules.py`; a creation is
         `<record>:<DPS id>`, such as `visit:bq-te-ke-ol`. By default, the only name is that of the creation for the id
@@ -225,9 +226,10 @@ class Reconciliation(ABC):
         return {}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the values that were read are implausible, as a clause, or None. A run with implausible values fails.
+        """Why the values that were read are implausible, as a clause, or None if they are plausible.
 
-        earlier: the result of the last run for everyone that did not fail, or None if there is none.
+        A run with implausible values fails. earlier: the result of the last run for everyone that did not fail, or None
+        if there is none.
         """
         return None
 

@@ -94,8 +94,8 @@ class Record(Part):
 class EvidenceRow(Part):
     """A piece of evidence about a difference, as the report shows it.
 
-    side: where it was found: `NOMIS`, `DPS`, `mapping` or `queue`. at: when it happened, naive, in London time, or
-    None if unknown. text: what was found. note: a remark on it.
+    side: where it was found: `NOMIS`, `DPS`, `mapping` or `queue`. at: the date and time of what was found, naive, in
+    London time, or None if unknown. text: what was found. note: a remark on it.
     """
 
     side: str
@@ -107,12 +107,12 @@ class EvidenceRow(Part):
 class Diagnosis(Part):
     """Why a record differs, which side is right, and what fixes it.
 
-    cause: a clause, the same for every difference with this cause. right_side: the side that has the correct values.
-    who: who fixes the difference, or None in results of versions of the program that did not record this. explanation:
-    the evidence for the cause, as sentences. action: what to do, as a sentence. commands: the commands to run, in
-    order. request: the text of a request to the NOMIS support team, if nobody else can fix the difference. nomis_ids:
-    the ids of the NOMIS records that the request is about. lookup: the SQL that finds those records in NOMIS, if their
-    ids are not known.
+    cause: a clause, worded identically for every difference with this cause. right_side: the side that has the correct
+    values. who: who fixes the difference, or None in results of earlier versions of the program, which did not record
+    this. explanation: the evidence for the cause, as sentences. action: what to do, as a sentence. commands: the
+    commands to run, in order. request: the text of a request to the NOMIS support team, if nobody else can fix the
+    difference. nomis_ids: the ids of the NOMIS records that the request is about. lookup: the SQL that finds those
+    records in NOMIS, if their ids are not known.
     """
 
     cause: str
@@ -162,8 +162,8 @@ class Excluded(Record):
     """A record on the list of exclusions. It still differs, or could not be read, or its entry is no longer needed.
 
     reason: why it is on the list, or a clause saying that its entry is no longer needed. since: the date of the entry.
-    unread: why the record could not be read, or None if it could. If it could not, its entry stays, and its differences
-    are those of the first reading, if any.
+    unread: why the record could not be read, or None if it could. If it could not, its entry stays on the list, and
+    its differences are those of the first reading, if any.
     """
 
     reason: str
@@ -212,7 +212,7 @@ class Unread(Part):
 
 
 class Unconfirmed(Record):
-    """A difference of the first reading whose record could not be read again: seen, but not confirmed.
+    """A difference that the first reading found, but that is not confirmed: the record could not be read again.
 
     standing, since: as for a mismatch. reason: why the record could not be read again. The record is also in `unread`.
     """
@@ -230,7 +230,7 @@ class Gap(Part):
 
 
 class PrisonCount(Part):
-    """How many records of a prison were compared, how many of them are mismatches, and how many mismatches are new."""
+    """How many records of a prison were compared, how many of them are mismatches, and how many of those are new."""
 
     prison_id: str | None
     compared: int
@@ -242,7 +242,7 @@ class TrendPoint(Part):
     """The figures of an earlier run for everyone, or of this run.
 
     started_at: aware. compared, mismatches, unread, new, resolved: numbers of records. `new` and `resolved` are None in
-    results of versions of the program that did not count them.
+    results of earlier versions of the program, which did not count them.
     """
 
     run_id: str
@@ -263,19 +263,19 @@ class ReconciliationResult(Part):
     """Everything that a run found. `to_json` and `model_validate_json` are inverses of each other.
 
     reconciliation: the name of the reconciliation. counted, counted_singular: what is counted as compared, in the
-    plural and in the singular; the latter is empty in results of earlier versions of the program. key_columns: the
-    columns that identify a record. fields: the fields that are compared or shown. kinds: how records can differ.
+    plural and in the singular; `counted_singular` is empty in results of earlier versions of the program. key_columns:
+    the columns that identify a record. fields: the fields that are compared or shown. kinds: how records can differ.
     started_at, finished_at: aware. failure: why the run failed, as a clause, or None if it did not. implausible:
-    whether the run failed because the data that it read is implausible; an operator can accept such a run. suspicious:
+    whether the run failed because the data that it read is implausible; an operator can accept such data. suspicious:
     why the number of differences is implausible, as a clause, or None if it is plausible.
 
-    total: how many records the services say there are, or None if no service says. listed: how many records were
-    listed. compared: the number of records whose state on both sides is known. in_nomis, in_dps: how many of the
-    compared records each side has. settled_on_recheck: how many records differed, but were equal when they were read
-    again. released: the records that differed, but no longer existed when they were read again, as prisoner numbers or
-    else as keys. unconfirmed: the differences whose records could not be read again. empty_prisons: the requested
-    prisons without records. compared_with: the id of the previous run for everyone, with which this run was compared,
-    or None if there was none.
+    total: how many records there are according to the services, or None if no service gives a total. listed: how many
+    records were listed. compared: the number of records whose state on both sides is known. in_nomis, in_dps: how many
+    of the compared records each side has. settled_on_recheck: how many records differed, but were equal when they were
+    read again. released: the records that differed, but no longer existed when they were read again, as prisoner
+    numbers or else as keys. unconfirmed: the differences whose records could not be read again. empty_prisons: the
+    requested prisons without records. compared_with: the id of the run with which this run was compared: the last
+    earlier run for everyone that did not fail. None if there was no such run.
     """
 
     reconciliation: str

@@ -43,8 +43,9 @@ class RunContext:
     """What is known about a run apart from what it read.
 
     record: the run as recorded. population: what the run listed. failure: why the run failed, as a clause, or None if
-    it did not. earlier: the earlier runs with which it is compared. exclusions: the list of exclusions; its records are
-    not reported as mismatches. implausible: whether the run failed because the data that it read is implausible.
+    it did not. earlier: the earlier runs with which the run is compared. exclusions: the list of exclusions; its
+    records are not reported as mismatches. implausible: whether the run failed because the data that it read is
+    implausible.
     """
 
     record: RunRecord
@@ -170,7 +171,7 @@ class ResultBuilder:
         return found.only(self._at_prisons(found.rows, unknown_too=False), self._reconciliation.key)
 
     def _final(self, frame: pd.DataFrame, first: pd.DataFrame, rechecked: Rechecked) -> pd.DataFrame:
-        """The rows of all compared records: those that agreed at the first reading, and those that were read again."""
+        """The rows of all compared records: those that agreed in the first reading, and those that were read again."""
         reconciliation = self._reconciliation
         agreed = self._at_prisons(frame.drop(index=first.index), unknown_too=False)
         if not len(rechecked.rows):
@@ -237,7 +238,7 @@ class ResultBuilder:
         return found
 
     def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
-        """The explanation of each difference, in the same order, or None if the cause is not known.
+        """For each difference, in the same order, its explanation, or None if the cause is not known.
 
         A difference beyond the first `MOST_EXPLAINED`, or one that could not be explained because of an error, has a
         `FailedRead` instead of an explanation, so that it is still reported.

@@ -20,15 +20,16 @@ _APart = TypeVar("_APart", bound="Part")
 
 
 class ResultParts:
-    """Makes the parts of the results of one reconciliation, in the classes that it declares for them."""
+    """Makes the parts of a reconciliation's results, using the reconciliation's own classes if it declares any."""
 
     def __init__(self, reconciliation: Reconciliation) -> None:
         self.reconciliation = reconciliation
 
     def part(self, kind: type[_APart], values: Mapping[str, Any]) -> _APart:
-        """The part of a result that has the fields `values`.
+        """A part of a result.
 
         kind: the general class of the part; if the reconciliation declares a subclass, the part is of that subclass.
+        values: the values of the part's fields, by name.
         """
         return cast("_APart", self.reconciliation.parts.get(kind, kind).model_validate(values))
 
@@ -83,7 +84,7 @@ def _shown(value: Any) -> Any:
 def prison_counts(final: pd.DataFrame, mismatches: Sequence[results.Mismatch]) -> tuple[results.PrisonCount, ...]:
     """The numbers of compared records, mismatches and new mismatches at each prison, sorted by prison code.
 
-    The numbers for an unknown prison come last. final: the rows of everything compared; only the column `prison_id`
+    The numbers for an unknown prison come last. final: the rows of all compared records; only the column `prison_id`
     (`string`) is read.
     """
     found = pd.Series([each.prison_id for each in mismatches], dtype="string")

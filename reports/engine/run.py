@@ -116,7 +116,8 @@ class ReconciliationRunner:
 
         Raises `ReconciliationBusy` if the same reconciliation is in progress elsewhere, or if another process may have
         taken the run over while this process was suspended. Also raises `UnknownRun` if the parameters name a run or a
-        shard that cannot be used, `SettingsError` if the list of exclusions is invalid, and `StoreUnavailable`.
+        shard that cannot be used, `SettingsError` if the list of exclusions is invalid, and `StoreUnavailable` if the
+        database is unavailable.
         """
         _exempt_imports_from_collection()
         if not 0 <= parameters.shard < parameters.shards:
@@ -142,7 +143,7 @@ class ReconciliationRunner:
         except LeaseBusy as error:
             raise ReconciliationBusy(
                 f"this process was suspended for too long, and another process may have taken over the reconciliation "
-                f"of {kind.name}; if so, the other process continues after the last finished page"
+                f"of {kind.name}; if so, the other process reads what is still unread"
             ) from error
         finally:
             leases.stop()
@@ -242,7 +243,7 @@ class _Run:
         refused = failure is None and bool(emptied or implausible)
         if refused and record.covers_everyone:
             accept = command("reconcile", reconciliation.name, "--accept", record.id)
-            failure = f"{emptied or implausible}. If that is right, accept it once with `{accept}`"
+            failure = f"{emptied or implausible}. If the data is right, accept it once with `{accept}`"
         failure = failure or implausible
         context = RunContext(
             record, settings, reconciliation.listed, failure, earlier, self._exclusions, implausible=refused
@@ -278,7 +279,7 @@ class _Run:
         return result
 
     def _why_emptied(self, population: Population | None, earlier: EarlierRuns[ReconciliationResult]) -> str | None:
-        """Why the population is implausible; None if it is plausible or not listed, or if the run is partial."""
+        """Why the population is implausible; None if it is plausible or was not listed, or if the run is partial."""
         if population is None or not self._record.covers_everyone:
             return None
         return why_emptied(population, self._reconciliation.counted, earlier.listed, earlier.listed_before)

@@ -168,8 +168,8 @@ class RunReader:
     def _read_units(self, population: Population, *, repeat: bool = True) -> None:
         """Reads what is still unread in the units of this shard, and records each unit when it is finished.
 
-        repeat: whether unread records are tried once more at the end, except those of units that had been read before
-        this call.
+        repeat: whether unread records are tried once more at the end, except those of units that were read before this
+        call.
         """
         record, shards = self._record, self._record.shards
         mine = [unit for place, unit in enumerate(population.units) if place % shards in self._run.shares]
@@ -226,8 +226,9 @@ class RunReader:
     def _readings(self, units: Sequence[tuple[Unit, bool]], repeated: Set[str]) -> Iterator[tuple[Unit, Reading, bool]]:
         """Reads units in parallel, and yields each with its reading when it is finished.
 
-        Units that failed as a whole are read once more at the end, and so are the unread records of the units whose ids
-        are in `repeated`. units: each unit, and whether it is only a part of a unit; this is yielded too.
+        Units that failed as a whole are tried once more at the end, and so are the unread records of the units whose
+        ids are in `repeated`. units: each unit, and whether it is only a part of a listed unit; this flag is yielded
+        too.
         """
         again: list[tuple[Unit, bool]] = []
         read: set[str] = set()
@@ -250,7 +251,7 @@ class RunReader:
     def _read_all(self, units: Sequence[tuple[Unit, bool]]) -> Iterator[tuple[Unit, Reading | BaseException, bool]]:
         """Reads units in parallel, and yields each with its reading or its error when it is finished.
 
-        units: each unit, and whether it is only a part of a unit; this is yielded too.
+        units: each unit, and whether it is only a part of a listed unit; this flag is yielded too.
         """
         for unit, _ in units:
             if self._begun.pop(unit.id, None) != unit:

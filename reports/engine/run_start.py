@@ -53,7 +53,7 @@ class ReconciliationParameters:
     and the last day (London); None for the first or last day that the reconciliation covers by default. shards: how
     many shards the run has. shard: the number of the shard to read, counted from 0. resume: the id of the run to
     resume, `LAST`, or None. accept: the id of a run that failed because the data that it read was implausible, and
-    whose data is now accepted. notify: whether the result is sent.
+    whose data is now accepted, or None. notify: whether the result is sent.
     """
 
     prisons: tuple[str, ...] = ()
@@ -94,9 +94,9 @@ class ReconciliationParameters:
 class AcquiredRun:
     """A run, or a shard of it, that this process holds.
 
-    record: the run as recorded; if it is not open, the run is already complete. shard: the number of the shard of this
-    process. shares: the numbers of the shards whose units this process reads. resumed: whether this process resumes the
-    run; a shard that only joins an open run does not.
+    record: the run as recorded; if it is not open, the run is already complete. shard: the number of this process's
+    shard. shares: the numbers of the shards whose units this process reads. resumed: whether this process resumes the
+    run; false if it only joins an open run as a shard.
     """
 
     record: RunRecord
@@ -138,10 +138,10 @@ def acquire_run(
 ) -> Iterator[AcquiredRun]:
     """Holds a run of the reconciliation `name`, or a shard of the run, during the `with` block.
 
-    A new run gets the id `run_id`, and covers the days of `window` if none are chosen. A shard joins the newest run
-    that has the same parameters, or resumes that run if it ended incomplete or failed. sleep: waits for the given
-    number of seconds. Raises `UnknownRun` if the run to resume cannot be resumed, and `ReconciliationBusy` if another
-    run of the reconciliation, or the same shard in another process, is in progress.
+    A new run gets the id `run_id`, and covers the days of `window` if none are chosen. A shard joins the newest recent
+    run (`_STARTED_WITHIN`) that has the same parameters, or resumes that run if it ended incomplete or failed. sleep:
+    waits for the given number of seconds. Raises `UnknownRun` if the run to resume cannot be resumed, and
+    `ReconciliationBusy` if another run of the reconciliation, or the same shard in another process, is in progress.
     """
     recorded = parameters.recorded(window)
     with wait_for_lease(leases, f"{_lease(name)}:opening", sleep):
@@ -201,9 +201,11 @@ def _check_resumable(record: RunRecord | None, name: str, parameters: Reconcilia
         resume = command("reconcile", record.reconciliation, "--resume", record.id)
         raise UnknownRun(f"{record.id} is a run of {record.reconciliation}; resume it with: {resume}")
     if parameters.prisons or parameters.offender_nos:
-        raise UnknownRun(f"a resumed run covers the same prisoners: resume {record.id} without --prison and --prisoner")
+        raise UnknownRun(
+            f"a resumed run covers the same prisoners as before: resume {record.id} without --prison and --prisoner"
+        )
     if (parameters.from_date, parameters.to_date) != (None, None):
-        raise UnknownRun(f"a resumed run covers the same days: resume {record.id} without dates")
+        raise UnknownRun(f"a resumed run covers the same days as before: resume {record.id} without dates")
     if record.status == "complete":
         raise UnknownRun(f"reconciliation {record.id} is complete; there is nothing to resume")
     if record.shards != parameters.shards:
@@ -218,12 +220,12 @@ def _shards(number: int) -> str:
 
 
 def _lease(name: str) -> str:
-    """The prefix of the lease keys of a reconciliation."""
+    """The prefix of a reconciliation's lease keys."""
     return f"reconciliation:{name}"
 
 
 def _enter(database: Database, leases: Leases, name: str, run_id: str, shard: int, *, single: bool) -> str:
-    """Takes the lease of a shard of a run, and returns the key of the lease. Raises `ReconciliationBusy`.
+    """Takes the lease for a run's shard, and returns the key of the lease. Raises `ReconciliationBusy`.
 
     single: whether the run covers only chosen prisoners, and so may begin while other runs are in progress.
     """
@@ -255,7 +257,7 @@ def is_under_way(database: Database, record: RunRecord) -> bool:
 
 
 def _live_leases(database: Database, prefix: str) -> list[str]:
-    """The keys of the leases that begin with `prefix` and have a live holder."""
+    """The lease keys that begin with `prefix` and whose lease has a live holder."""
     columns = lease_rows.c
     query = select(columns.key, columns.owner).where(
         columns.key.startswith(prefix, autoescape=True), columns.expires_at > now()

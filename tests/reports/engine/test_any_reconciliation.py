@@ -194,7 +194,7 @@ def test_a_smaller_population_can_be_accepted(open_app: OpenApp, left: int) -> N
     failed = reconciled(app)
     assert failed.implausible
     assert str(failed.failure).endswith(
-        f". If that is right, accept it once with `prisoner-to-nomis reconcile made-up --accept {failed.run_id}`"
+        f". If the data is right, accept it once with `prisoner-to-nomis reconcile made-up --accept {failed.run_id}`"
     )
     assert "read nothing implausible" in refused(app, first.run_id)
     assert "not a run of made-up" in refused(app, "another")

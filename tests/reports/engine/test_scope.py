@@ -51,7 +51,7 @@ def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app
     assert (emptied.status, emptied.resolved) == ("failed", ())
     why = "no prisoners are listed, but an earlier run listed 20"
     accept = f"prisoner-to-nomis reconcile incentives --accept {emptied.run_id}"
-    assert emptied.failure == f"{why}. If that is right, accept it once with `{accept}`"
+    assert emptied.failure == f"{why}. If the data is right, accept it once with `{accept}`"
 
 
 def test_a_list_that_empties_during_the_run_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
