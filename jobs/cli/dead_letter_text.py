@@ -127,7 +127,7 @@ def say_retried(result: "RetryResult") -> None:
         elif len(messages) == 1:
             say(f"  left {messages[0].message_id}  {messages[0].type}: {reason}")
         else:
-            say(f"  left {len(messages)} messages: {reason}; see: prisoner-to-nomis dlq show {result.queue}")
+            say(f"  left {count(len(messages), 'message')}: {reason}; see: prisoner-to-nomis dlq show {result.queue}")
 
 
 def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:

@@ -156,7 +156,7 @@ def _doubt(queue: str, waiting: int, hidden_dead: int, dead: int) -> str | None:
 
 
 def _messages(number: int) -> str:
-    return "1 message" if number == 1 else f"{number} messages"
+    return "1 message" if number == 1 else f"{number:,} messages"
 
 
 def _entity(domain: Domain, dead_letter: DeadLetterMessage) -> str | None:

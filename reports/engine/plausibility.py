@@ -34,7 +34,7 @@ def check_unread_share(unread: int, total: int, counted: str, settings: Settings
     """
     most = settings.reconciliation_max_unreadable_percent
     if unread >= min(_SHARE_CHECKED_FROM, total) and unread * 100 > most * total:
-        raise RunGaveUp(f"more than {most:g}% of {total} {counted} could not be read")
+        raise RunGaveUp(f"more than {most:g}% of {total:,} {counted} could not be read")
 
 
 def why_emptied(population: Population, counted: str, earlier: int | None, listed_before: int | None) -> str | None:
@@ -57,7 +57,7 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
     listed = sum(unit.size for unit in population.units) + len(population.unread)
     total = listed if population.total is None else population.total
     if not total and listed:
-        return f"no {counted} are listed, but this run had found {listed} before"
+        return f"no {counted} are listed, but this run had found {listed:,} before"
     if not total and earlier:
         return f"no {counted} are listed, but an earlier run listed {earlier:,}"
     if not listed and population.total is None and earlier != 0:

@@ -72,7 +72,7 @@ class ActiveBookingLookup:
     def _check_not_empty(self, total: int) -> None:
         if self._known and not total:
             # A whole population is not released within minutes.
-            raise ListingFailed(f"NOMIS lists no active prisoners, but it listed {len(self._known)} before")
+            raise ListingFailed(f"NOMIS lists no active prisoners, but it listed {len(self._known):,} before")
 
     def _on_page(self, booking_id: int) -> bool:
         lowest, highest = 0, self._last_page
