@@ -100,8 +100,9 @@ class ReconciliationFigures:
 
     on_schedule: whether the scheduler runs it, or a CronJob has run it within the last two months. interrupted: the
     newest run, if it has no result and no process is working on it. last_run_id, last_status: the id and status of the
-    last finished run. last_unread: the number of records and lists that this run could not read. run_id, completed_at,
-    differences, new: the id, the end and the counts of the last complete run.
+    last finished run. last_unread: the number of records and lists that this run could not read. last_shards: the
+    number of its shards. run_id, completed_at, differences, new: the id, the end and the counts of the last complete
+    run.
     """
 
     name: str
@@ -110,6 +111,7 @@ class ReconciliationFigures:
     last_run_id: str | None = None
     last_status: str | None = None
     last_unread: int | None = None
+    last_shards: int = 1
     run_id: str | None = None
     completed_at: datetime | None = None
     differences: int | None = None
@@ -282,6 +284,7 @@ def _read_reconciliation(application: Application, name: str) -> ReconciliationF
         last_run_id=None if last is None else last.run_id,
         last_status=None if last is None else last.status,
         last_unread=None if last is None else last.unread + last.gaps,
+        last_shards=1 if last is None else last.parameters.get("shards", 1),
         run_id=None if complete is None else complete.run_id,
         completed_at=None if complete is None else complete.finished_at,
         differences=None if complete is None else complete.mismatches,

@@ -299,7 +299,8 @@ def reconciliation_line(
         if not resumed and (found.on_schedule or moment - cut_off.started_at < _OLDEST_INTERRUPTED):
             needs.append(Need(f"the last run {interruption(cut_off, settings.zone)}", cut_off.command))
     elif found.last_status == "incomplete" and found.last_run_id != found.run_id:
-        resume = command("reconcile", found.name, "--resume", found.last_run_id)
+        of_shards = ("--shards", found.last_shards) if found.last_shards > 1 else ()
+        resume = command("reconcile", found.name, "--resume", found.last_run_id, *of_shards)
         needs.append(Need("the last run could not read everything", resume))
     elif found.last_status == "failed":
         needs.append(Need("the last run failed", command("runs", "show", found.last_run_id)))

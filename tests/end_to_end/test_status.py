@@ -22,7 +22,7 @@ from jobs.health.probes import list_probes
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import scheduled_run_id
 from reports.engine.run_start import ReconciliationParameters
-from reports.engine.runs import create_run
+from reports.engine.runs import create_run, save_result
 from sandbox import Sandbox
 from sync.alerting import Severity
 from sync.clock import LONDON, now
@@ -40,6 +40,7 @@ from tests.harness.app import App, open_application
 from tests.harness.commands import Ended, run_here
 from tests.harness.faults import faulty
 from tests.harness.publishing import appointment_created, visit_booked
+from tests.harness.results import visit_result
 from tests.harness.waiting import until
 
 PARTS = ("queues", "schedulers", "reconciliations", "breakers", "waits", "findings", "creations", "deliveries")
@@ -270,6 +271,16 @@ def test_overdue_incomplete_and_failed_reconciliations_are_marked(app: App, sand
     (incentives,) = [line for line in shown["reconciliations"] if line["name"] == "incentives"]
     assert (incentives["lastStatus"], incentives["lastRun"]) == ("failed", failed["runId"])
     assert (incentives["lastComplete"], incentives["differences"]) == (complete, 2)
+
+
+def test_the_command_that_resumes_a_run_in_shards_has_their_number(app: App) -> None:
+    """For an incomplete run in shards, `status` gives a command with `--shards`, without which it would be refused."""
+    result = visit_result(0, reconciliation="visits", status="incomplete", parameters={"shards": 2})
+    with open_application_of(app) as application, application.database.begin() as connection:
+        create_run(connection, "visits", result.run_id, result.parameters, shards=2)
+        save_result(connection, result)
+    resume = command_of(app.run("status", "--json").json(), "reconciliations", "visits")
+    assert resume == f"prisoner-to-nomis reconcile visits --resume {result.run_id} --shards 2"
 
 
 @pytest.fixture
