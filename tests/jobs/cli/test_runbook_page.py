@@ -8,14 +8,22 @@ import pytest
 import typer.main
 
 from jobs.cli.app import app
+from jobs.operations.status_lines import wait_lines
 from reports.presentation.alerts import TEXTS
 from reports.presentation.view import view_of
 from reports.reconciliations.visits.causes import CAUSES
 from sync.alerting import Severity
+from sync.clock import now
 from sync.domains.declaration import Domain
 from sync.domains.registry import DOMAINS
+from sync.events.context import Outcome
+from sync.pipeline.acknowledge import TaskEnd
+from sync.pipeline.coalesce import Task
+from sync.queues.queue import Message
+from sync.queues.requeue import WaitsFor
 from sync.settings.declaration import variables
 from sync.store.creations import CreationState
+from sync.store.waiting_messages import Wait
 from tests.harness.results import made_result, mismatch
 
 PAGE = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
@@ -103,3 +111,18 @@ def test_each_state_of_a_creation_is_explained() -> None:
     section = PAGE.partition("\n## A creation whose outcome is unknown\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)
     assert set(rows) == {state.value for state in CreationState}
+
+
+@pytest.mark.parametrize("waits_for", [WaitsFor.CREATION, WaitsFor.LEASE, WaitsFor.TURN])
+def test_each_wait_is_explained(waits_for: WaitsFor) -> None:
+    """The runbook explains what `status` says about messages that wait for no service."""
+    moment = now()
+    (line,) = wait_lines([Wait(waits_for.stored, None, 1, moment, moment, None)], [], moment)
+    assert re.search(rf"^\| [^|]+ \| `{line.name}` \| ", PAGE, re.MULTILINE)
+
+
+def test_a_record_in_use_is_explained() -> None:
+    """The runbook explains what `drain` says about messages that wait for a record that is in use."""
+    task = Task(Message("m", "r", "{}", 1), None, None, None)
+    end = TaskEnd(task, Outcome.DEFERRED, waits_for=WaitsFor.LEASE)
+    assert f"| `… {end.why_deferred.partition(' ')[2]}` | " in PAGE
