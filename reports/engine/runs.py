@@ -195,7 +195,10 @@ def find_run(connection: Connection, run_id: str) -> RunRecord | None:
 def newest_run(
     connection: Connection, reconciliation: str, parameters: Mapping[str, Any], since: datetime
 ) -> RunRecord | None:
-    """The newest run of a reconciliation that has these parameters and began at `since` (aware) or later, or None."""
+    """The newest of a reconciliation's runs that have these parameters and began at `since` (aware) or later.
+
+    None if there is none.
+    """
     query = select(*_RECORD).where(
         _RUNS.reconciliation == reconciliation, _RUNS.scope == Coverage.of(parameters), _RUNS.started_at >= since
     )
@@ -205,7 +208,7 @@ def newest_run(
 
 
 def newest_over_everyone(connection: Connection, reconciliation: str) -> RunRecord | None:
-    """The newest run for everyone of a reconciliation, whether or not the run has ended; None if there is none."""
+    """A reconciliation's newest run for everyone, whether or not that run has ended; None if there is none."""
     everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
     query = select(*_RECORD).where(everyone).order_by(_RUNS.started_at.desc(), _RUNS.id.desc()).limit(1)
     row = connection.execute(query).one_or_none()
@@ -237,8 +240,8 @@ def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
 def save_result(connection: Connection, result: ReconciliationResult) -> None:
     """Records the result of a run, with its mismatches.
 
-    If the run is complete, its units are deleted. If it also covers everyone, the units of the earlier runs for
-    everyone are deleted too, as those runs are no longer worth resuming.
+    If the run is complete, its units are deleted. If it also covers everyone, the units of the reconciliation's earlier
+    runs for everyone are deleted too, as those runs are no longer worth resuming.
     """
     run_id = result.run_id
     values: dict[str, Any] = {
@@ -264,7 +267,7 @@ def save_result(connection: Connection, result: ReconciliationResult) -> None:
 
 
 def _mismatch_row(result: ReconciliationResult, mismatch: Mismatch) -> dict[str, Any]:
-    """The row of a mismatch: a value for each column, or None if the mismatch has no value for the column."""
+    """The row of a mismatch, with a value for each column; the value is None if the mismatch has none."""
     values = {column.name: getattr(mismatch, column.name, None) for column in reconciliation_mismatches.columns}
     return values | {
         "run_id": result.run_id,
@@ -276,7 +279,7 @@ def _mismatch_row(result: ReconciliationResult, mismatch: Mismatch) -> dict[str,
 
 
 def load_result(connection: Connection, run_id: str, of: type[AResult]) -> AResult | None:
-    """The result of a run, in the class `of`; None if the run has no result yet or is unknown."""
+    """The result of a run as an instance of `of`; None if the run has no result yet or is unknown."""
     text = result_text(connection, run_id)
     return None if text is None else of.model_validate_json(text)
 
@@ -288,12 +291,15 @@ def result_text(connection: Connection, run_id: str) -> bytes | None:
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run, which must have one, as parsed JSON; not validated, because validation is slow."""
+    """The result of a run as parsed JSON. The run must have a result.
+
+    The result is not validated, because validation is slow.
+    """
     return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
 
 
 def ended_runs(connection: Connection) -> list[EndedRun]:
-    """The last runs that have ended, newest first.
+    """The most recent of the runs that have ended, newest first.
 
     The number of partial runs, and for each reconciliation the number of runs for everyone, are limited separately, so
     that partial and daily runs do not displace weekly runs.

@@ -30,7 +30,7 @@ class ReadingStopped(SyncError):
 
 
 class _Batch:
-    """The calls that one `SharedReads.each` makes, and their results."""
+    """The calls to a service that one call of `SharedReads.each` makes, and their results."""
 
     def __init__(self, read: Callable[[Any], Any], items: list[Any]) -> None:
         self.read = read
@@ -87,8 +87,8 @@ class SharedReads:
         outage_seconds: for how many seconds in total a service may be down. sleep: waits for the given number of
         seconds before a call is tried again. tick: called periodically in the thread that constructed this object, with
         what the run is waiting for, or None. `sleep` and `tick` may raise to stop the run. listed: called with how much
-        of the population is listed, and how large the population is. begin: called with a unit that can already be
-        read.
+        of the population is listed, and how large the population is. begin: called with each unit that can be read
+        while other units are still being listed.
         """
         self._services = services
         self._outage_seconds = outage_seconds
@@ -105,7 +105,7 @@ class SharedReads:
     def each(
         self, service: UpstreamName, read: Callable[[Item], Value], items: Iterable[Item]
     ) -> list[tuple[Item, Value | FailedRead]]:
-        """Calls `read` for every item in parallel, as `Reads.each` says. Raises `ReadingStopped` after `stop`."""
+        """Calls `read` for every item in parallel, as `Reads.each` describes. Raises `ReadingStopped` after `stop`."""
         batch = _Batch(read, list(items))
         if not batch.items:
             return []
@@ -127,11 +127,11 @@ class SharedReads:
         return list(zip(batch.items, batch.values, strict=True))
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:  # noqa: ARG002 - as in `each`
-        """Makes a single call, as `Reads.one` says."""
+        """Makes a single call, as `Reads.one` describes."""
         return retry(read, self._pause, self._outage_seconds)
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:  # noqa: ARG002 - as in `each`
-        """Reads a page of a list, as `Reads.page` says."""
+        """Reads a page of a list, as `Reads.page` describes."""
         return retry(read, self._wait, min(self._outage_seconds, _LONGEST_PAGE_HOLD_SECONDS), times.PAGE_RETRY_SECONDS)
 
     @property

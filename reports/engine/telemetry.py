@@ -26,9 +26,10 @@ class Event(NamedTuple):
 
 
 class Events(ABC):
-    """The telemetry events of a run. Events that the replaced service also sent keep the names and properties they had.
+    """The telemetry events of a run.
 
-    If a method returns None, no event is sent. The engine decides how many mismatch events are sent.
+    Events that the replaced service also sent keep the names and properties that they had there. If a method returns
+    None, no event is sent. The engine decides how many mismatch events are sent.
     """
 
     #: The prefix of the names of the events.
@@ -71,7 +72,7 @@ class Events(ABC):
         """The events for a run that has ended, complete or not; `units` are all the units of its population."""
 
     def crashed(self) -> Event | None:
-        """The event for a run that an unexpected error ended without a result.
+        """The event for a run that ended without a result because of an unexpected error.
 
         By default, this is the event `report`, with `success` false.
         """
@@ -95,7 +96,7 @@ def track_result(
 ) -> None:
     """Tracks what a run found: gaps, unread records, excluded records, mismatches, and the summary.
 
-    Each mismatch event is an alert. So at most `most` of them are tracked (None: no limit); if there are more
+    Each mismatch event causes an alert, so at most `most` of them are tracked (None: no limit). If there are more
     mismatches, one further event says how many there are. If the run is suspicious and there is a limit, that event
     replaces all mismatch events. previous: the earlier result of a resumed run; mismatches that had an event then and
     have not changed are not tracked again.

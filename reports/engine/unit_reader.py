@@ -39,7 +39,7 @@ class UnitReader:
 
     @property
     def unread(self) -> tuple[UnreadRecord, ...]:
-        """The records that could not be read, once for each side that failed."""
+        """The records that could not be read. A record that could not be read on two sides is listed twice."""
         return tuple(self._unread.values())
 
     def each(
@@ -51,9 +51,9 @@ class UnitReader:
     ) -> dict[Record, Value]:
         """The values that `read` returns, by item.
 
-        An item that cannot be read is left out, and is among `unread` until it can be read. read: called with the
-        client of `side` and the item. items: the key of each item's row, by item. offender_no: returns the
-        prisoner number of an item, or None if the number is unknown.
+        An item that cannot be read is left out, and is among `unread` until a later call reads it. read: called with
+        the client of `side` and the item. items: the key of each item's row, by item. offender_no: returns the prisoner
+        number of an item, or None if the number is unknown.
         """
         service = {"NOMIS": UpstreamName.NOMIS, "DPS": self.dps, "mapping": UpstreamName.MAPPING}[side]
         client = self.services[service]
@@ -102,7 +102,7 @@ class UnitReader:
         """Every item, by id, of a list that may change while it is read. Pages that cannot be read are added to `gaps`.
 
         gap: makes a gap from the number of the page (None if the list changed each time it was read) and the reason.
-        Raises the errors of `read_moving_list`.
+        Raises the same errors as `read_moving_list`.
         """
         listed = read_moving_list(self.reads, service, read_page)
         self.gaps += [gap(number, reason) for number, reason in listed.failed.items()]
@@ -116,5 +116,8 @@ class UnitReader:
 
 
 def _identity(item: Hashable, key: Mapping[str, Any]) -> tuple[str, Hashable]:
-    """The name of the last column in `key`, and `item`; equal ids from different columns belong to different reads."""
+    """What identifies an item among the unread ones: the name of the last column in `key`, and `item` itself.
+
+    Equal ids in different columns identify different records.
+    """
     return [*key][-1], item

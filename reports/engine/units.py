@@ -20,9 +20,10 @@ SideName = Literal["NOMIS", "DPS", "mapping"]
 class Scope:
     """What a run covers.
 
-    prisons: prison codes; offender_nos: prisoner numbers; both are empty for everyone. from_date, to_date: the first
-    and the last day (London), or None for a reconciliation without days. days_chosen: whether an operator chose the
-    days; otherwise they are those of the window on the day that the run began, even if the run is resumed later.
+    prisons: prison codes; offender_nos: prisoner numbers; both are empty if the run covers all prisoners. from_date,
+    to_date: the first and the last day (London), or None for a reconciliation without days. days_chosen: whether an
+    operator chose the days; if not, they are the days of the reconciliation's window on the day that the run began,
+    even if the run is resumed later.
     """
 
     prisons: tuple[str, ...] = ()
@@ -47,7 +48,7 @@ class Unit:
     """A part of the population, such as a prison or a page of bookings, that is read and recorded as a whole.
 
     id: unique in a run, and the same when the run is resumed. content: what the unit consists of, as plain JSON. size:
-    how many records it has, for the progress and for the share of unread records; 1 if unknown.
+    how many records it has, for the progress report and for the share of unread records; 1 if unknown.
     """
 
     id: str
@@ -59,7 +60,8 @@ class Unit:
 class UnlistedPart:
     """A gap: a part of the population that could not be listed, such as a page or a prison.
 
-    what: the part, in words. reason: a clause. detail: values for events, such as the page number, as plain JSON.
+    what: the part, in words. reason: why it could not be listed, as a clause. detail: values for events, such as the
+    page number, as plain JSON.
     """
 
     what: str
@@ -69,11 +71,12 @@ class UnlistedPart:
 
 @dataclass(frozen=True, slots=True)
 class UnreadRecord:
-    """A record, or a whole unit, that could not be read on at least one side, and so is neither equal nor different.
+    """A record, or a whole unit, that could not be read on at least one side.
 
-    key: the key columns as far as they are known; empty for a unit. offender_no: the prisoner number, or None if
-    unknown. side: the side that could not be read, or None if neither could be read or the side is unknown. reason: a
-    clause. network: whether no response was received. detail: further fields for the result, as plain JSON.
+    It counts as neither equal nor different. key: the key columns as far as they are known; empty for a unit.
+    offender_no: the prisoner number, or None if unknown. side: the side that could not be read, or None if neither
+    could be read or the side is unknown. reason: why it could not be read, as a clause. network: whether no response
+    was received. detail: further fields for the result, as plain JSON.
     """
 
     key: Mapping[str, Any]
@@ -88,10 +91,10 @@ class UnreadRecord:
 class Population:
     """The units that a run reads.
 
-    total: how many records (`Reconciliation.counted`) the services say there are, or None if no service says. gaps: the
-    parts that could not be listed. unread: records that are already known to be unreadable, for example because their
-    rows are invalid. moving: whether units may be missing because the list changed while it was read; if so,
-    `Reconciliation.listed_again` is called.
+    total: how many records (`Reconciliation.counted`) there are according to the services, or None if no service gives
+    a number. gaps: the parts that could not be listed. unread: records that are already known to be unreadable, for
+    example because their rows are invalid. moving: whether units may be missing because the list changed while it was
+    read; if so, `Reconciliation.listed_again` is called.
     """
 
     units: tuple[Unit, ...]
@@ -109,10 +112,10 @@ class Reading:
 
     rows: a frame made by `reports.engine.frame.typed`: the key columns; `prison_id` and `offender_no` (`string`) and
     `booking_id` (`Int64`), NA where unknown; `in_nomis` and `in_dps` (`boolean`), whether the side has the record;
-    `nomis_changed_at` and `dps_changed_at` (`datetime64[us, UTC]`), when the record of the side was last changed, NaT
-    where unknown; `nomis_<field>` and `dps_<field>` for each field, NA if the side does not have the record; and the
-    further columns that the reconciliation names in `extra`. unread: records that could not be read. gaps: parts that
-    could not be listed.
+    `nomis_changed_at` and `dps_changed_at` (`datetime64[us, UTC]`), when the side's record was last changed, NaT where
+    unknown; `nomis_<field>` and `dps_<field>` for each field, NA if the side does not have the record; and the further
+    columns that the reconciliation names in `extra`. unread: records that could not be read. gaps: parts that could not
+    be listed.
     """
 
     rows: pd.DataFrame
@@ -121,5 +124,5 @@ class Reading:
 
 
 def key_text(key: Mapping[str, Any]) -> str:
-    """The key of a record as text: JSON with camelCase names in the order of the columns, omitting None."""
+    """The key of a record as text: JSON with camelCase names in column order, without the columns that are None."""
     return orjson.dumps({to_camel(name): value for name, value in key.items() if value is not None}).decode()

@@ -1,6 +1,6 @@
 """The presentation of results.
 
-Each of these modules makes something that people receive, or a part of it:
+Each of these modules makes something that people receive, or part of it:
 
 - `page`: the report of a run as HTML
 - `index`: the overview of all reconciliations and their runs as HTML

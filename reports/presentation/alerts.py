@@ -1,4 +1,7 @@
-"""The Slack message for an alert: what happened, what it means and which command to run, with the ids below."""
+"""The Slack message for an alert: what happened, what it means and which command to run.
+
+The details of the event, such as ids, follow in small print.
+"""
 
 from __future__ import annotations
 

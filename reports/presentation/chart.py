@@ -1,7 +1,7 @@
 """The trend of the differences as a chart, as block characters, and in words.
 
-Each run has a bar: persisting differences, new differences on top of them, and resolved differences below the base
-line.
+Each run has a bar: persisting differences, new differences on top of them, and resolved differences below the
+baseline.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LINE_HEIGHT = 23.0
 _WIDEST_BAR = 44.0
 #: The most bars that all have labels; the labels of more bars would overlap.
 _MOST_LABELS = 6
-#: The most steps of the scale, above and below the base line together.
+#: The most steps of the scale, above and below the baseline together.
 _MOST_TICKS = 5
 
 
@@ -44,7 +44,7 @@ class Bar:
 
     parts: the persisting, new and resolved differences. value: the number of differences. label: the day of the run, or
     empty if the bar has no label. time: the time of the run, if the bar has a label and another run began on the same
-    day; otherwise empty. minor: whether narrow screens leave the label out.
+    day; otherwise empty. minor: whether the labels are left out on narrow screens.
     """
 
     x: float
@@ -74,8 +74,8 @@ class Tick:
 class Trend:
     """The drawing of the trend; `text` gives the same figures in words.
 
-    base: the y coordinate of the base line. bottom: the y coordinate of the end of the lowest bar. left: the x
-    coordinate at which the bars begin. height, width: the size of the drawing. All these are in drawing units.
+    base: the y coordinate of the baseline. bottom: the y coordinate of the end of the lowest bar. left: the x
+    coordinate at which the bars begin. height, width: the size of the drawing. All of these are in drawing units.
     """
 
     bars: tuple[Bar, ...]
@@ -99,10 +99,10 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """A block for each value; the height of the block shows the value as a share of the largest value: `▁▂▅█`.
+    """A block for each value, for example `▁▂▅█`: its height shows the value as a share of the largest value.
 
-    The blocks are for places that cannot show a drawing. Arial, Segoe UI and all terminal fonts have them, so Outlook
-    and Gmail show them too.
+    The blocks are for places that cannot show a drawing. Arial, Segoe UI and common terminal fonts have them, so
+    Outlook and Gmail show them too.
     """
     highest = max(values, default=0)
     steps = len(_HEIGHTS) - 1
@@ -157,7 +157,7 @@ def _parts(point: TrendPoint, base: float, unit: float) -> tuple[BarPart, ...]:
 
 
 def _ticks(highest: int, deepest: int, base: float, unit: float) -> tuple[Tick, ...]:
-    """The lines of the scale: the base line, which stands for zero, and those at round numbers above and below it."""
+    """The lines of the scale: the baseline, which stands for zero, and those at round numbers above and below it."""
     step = _round_step(highest + deepest)
     values = [*range(-(deepest // step) * step, 0, step), *range(0, highest + 1, step)]
     return tuple(Tick(round(base - value * unit, 1), thousands(abs(value))) for value in values)

@@ -38,7 +38,7 @@ def slug(text: str) -> str:
 
 
 def code(value: str | None, none: str = "unknown") -> str:
-    """A code of another system as a value in a link, with hyphens for spaces; `none` if it is missing or empty."""
+    """A code from another system as a value in a link, with hyphens for spaces; `none` if it is missing or empty."""
     return none if value is None else "-".join(value.split()) or none
 
 
@@ -98,8 +98,8 @@ def ages(result: ReconciliationResult) -> list[Count]:
 class CauseRow:
     """A cause of differences.
 
-    slug: its name in links. right_side: the side that is right, `unknown`, or `differs` if that varies between the
-    differences.
+    slug: its name in links. right_side: the side that is right, `unknown`, or `differs` if that varies from one
+    difference to another.
     """
 
     count: Count
@@ -156,7 +156,7 @@ class PrisonRow:
 
 
 def prison_rows(result: ReconciliationResult) -> list[PrisonRow]:
-    """A row for each prison of the run, in alphabetical order; the row of records with an unknown prison comes last."""
+    """A row for each prison of the run, in alphabetical order; the row for the unknown prison comes last."""
     return [
         PrisonRow(
             each.prison_id or "unknown",

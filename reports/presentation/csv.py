@@ -32,8 +32,8 @@ def render_csv(result: ReconciliationResult, masking: Masking = UNMASKED) -> str
 def packed_csv(result: ReconciliationResult, masking: Masking) -> str:
     """The lines of the CSV as a JSON list, compressed with gzip, in hexadecimal digits.
 
-    The digits take an eighth of the space of the lines. They form a single word, so the masking of a page finds no
-    prisoner number or booking id in them.
+    The digits take up about an eighth of the space that the lines would. They form a single word, so the masking of a
+    page finds no prisoner number or booking id in them.
     """
     lines = json.dumps(_csv_lines(result, masking), ensure_ascii=False)
     return gzip.compress(lines.encode(), mtime=0).hex()

@@ -87,9 +87,9 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
 
 
 def _subject(result: ReconciliationResult, severity: Severity) -> str:
-    """The status unless it is complete, the numbers of differences and of new differences, and the severity.
+    """The end of the subject: the numbers of differences and of new differences, and the severity.
 
-    This is short enough for a subject line. For a failed run, it gives only the status and the severity.
+    The status comes first unless the run is complete. For a failed run, there are only the status and the severity.
     """
     if result.status == "failed":
         return f"failed ({severity})"

@@ -1,4 +1,4 @@
-"""The index of all runs as HTML: a card for each reconciliation with its state, then the list of runs."""
+"""The index of the runs as HTML: a card with the state of each reconciliation, then the list of runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def render_index(
     environment_name: str,
     made_at: datetime,
 ) -> str:
-    """The index as HTML: a card for each reconciliation, and the list of all runs with links to their files.
+    """The index as HTML: a card for each reconciliation, and a list of `runs` with links to their files.
 
     titles: the titles of the reconciliations by name. runs: newest first. newest: the result of each reconciliation's
     newest run for everyone, by run id. made_at: the current time, aware.
@@ -55,13 +55,13 @@ def render_index(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The card of a reconciliation, made from its last run for everyone.
+    """The card of a reconciliation, made from its runs for everyone.
 
-    folder: the folder of that run, or None if there is no run. state: the state of the reconciliation in a few words.
-    tone: the style of the state: `good`, `plain` or `new`. figure: how many records differ, or None if the run has no
-    meaningful figures. note: what the figure counts, and how much could not be read. complete_at: the end of the last
-    complete run, aware, or None if there is none. age: the time from `complete_at` until the page was made, in words.
-    to_do: what to do first, on one line; empty if there is nothing to do.
+    folder: the folder of the last of these runs, or None if there is none. state: the state of the reconciliation in a
+    few words. tone: the style of the state: `good`, `plain` or `new`. figure: how many records differ in the last run,
+    or None if that run has no meaningful figures. note: what the figure counts, and how much could not be read.
+    complete_at: the end of the last complete run, aware, or None if there is none. age: the time from `complete_at`
+    until the page was made, in words. to_do: what to do first, on one line; empty if there is nothing to do.
     """
 
     title: str

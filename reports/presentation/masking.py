@@ -38,7 +38,7 @@ class Masking:
         return _HIDDEN + str(booking_id)[-2:] if self.on else str(booking_id)
 
     def text(self, text: str) -> str:
-        """Text or a command, with the prisoner numbers and booking ids in it masked if masking is on."""
+        """`text`, with the prisoner numbers and booking ids in it masked if masking is on."""
         if not self.on:
             return text
         return _BOOKING.sub(rf"\1{_HIDDEN}\2", _OFFENDER_NO.sub(rf"{_HIDDEN}\1", text))
