@@ -253,30 +253,23 @@ _IDS = re.compile(r"[\w:.-]*\d[\w:.-]*|\b[a-z]{2}(?:-[a-z]{2}){3}\b")
 
 
 class FailureCounts:
-    """Counts failed attempts, and the messages that they are about, by reason."""
+    """Counts failed attempts by reason."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._messages: dict[str, set[str]] = {}
 
-    def add(self, failure: Failure, message_id: str) -> None:
+    def add(self, failure: Failure) -> None:
         """Counts a failed attempt under its fingerprint.
 
         Once there are `MOST_REASONS` fingerprints, a new fingerprint counts as `OTHERS`.
         """
         reason = fingerprint(failure)
         known = reason in self._counts or len(self._counts) < MOST_REASONS
-        counted = reason if known else OTHERS
-        self._counts[counted] += 1
-        self._messages.setdefault(counted, set()).add(message_id)
+        self._counts[reason if known else OTHERS] += 1
 
     def counts(self) -> Counter[str]:
         """The number of failed attempts by reason."""
         return Counter(self._counts)
-
-    def messages(self) -> Counter[str]:
-        """The number of different messages with a failed attempt, by reason."""
-        return Counter({reason: len(ids) for reason, ids in self._messages.items()})
 
 
 def fingerprint(failure: Failure) -> str:

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -259,13 +260,14 @@ def _probe_breakers(application: Application) -> ProbeResult:
     except StoreUnavailable as error:
         raise _database_down(error) from error
     details = {str(each.service): str(each.state) for each in found}
+    zone = application.settings.zone
     down = [
-        f"{each.service} since {each.opened_at:%Y-%m-%d %H:%M}Z" if each.opened_at else str(each.service)
+        f"{each.service} counts as down{_since(each.opened_at, zone) if each.opened_at else ''}"
         for each in found
         if each.state is not BreakerState.CLOSED
     ]
     if down:
-        raise _Down(f"down: {', '.join(down)}; messages wait until the service is up", details)
+        raise _Down(f"{', '.join(down)}, so the messages wait on their queues", details)
     return ProbeResult(True, "all closed", details)
 
 
@@ -284,17 +286,20 @@ def _probe_waits(application: Application) -> ProbeResult:
         f"{each.service}-waiting": {"messages": each.number, "since": each.since.isoformat(timespec="seconds")}
         for each in waits
     }
-    long = [wait_text(each, application.settings.zone) for each in waits if each.is_long(now())]
+    long = [_wait_text(each, application.settings.zone) for each in waits if each.is_long(now())]
     if long:
         raise _Down("; ".join(long), details)
     return ProbeResult(True, "no message has been waiting long for a service", details)
 
 
-def wait_text(wait: Wait, zone: ZoneInfo) -> str:
+def _wait_text(wait: Wait, zone: ZoneInfo) -> str:
     """A line that says how many messages have been waiting for a service, since when (in `zone`) and why."""
-    since = f"{wait.since.astimezone(zone):%d %b %H:%M}"
     waits = "has been waiting" if wait.number == 1 else "have been waiting"
-    return f"{count(wait.number, 'message')} {waits} for {wait.service} since {since}: {wait.reason}"
+    return f"{count(wait.number, 'message')} {waits} for {wait.service}{_since(wait.since, zone)}: {wait.reason}"
+
+
+def _since(moment: datetime, zone: ZoneInfo) -> str:
+    return f" since {moment.astimezone(zone):%d %b %H:%M}"
 
 
 def _probe_exclusions(settings: Settings) -> ProbeResult:

@@ -299,8 +299,8 @@ def _check_ended(application: Application, record: CreationRecord) -> None:
     seconds = application.creations.seconds_under_way(record)
     if seconds > 0:
         raise WorkError(
-            f"the create of {_target(record)} may still be under way in NOMIS: wait {math.ceil(seconds)} s, "
-            "check NOMIS again, then settle the creation"
+            f"the create of {_target(record)} may still be under way in NOMIS: wait {math.ceil(seconds)} s, since "
+            "NOMIS could add the record after your search; then search again, and settle the creation"
         )
 
 

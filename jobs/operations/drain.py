@@ -1,9 +1,11 @@
 """The `drain` job: drains one or more queues in micro-batches, one thread per queue, and records this as one run."""
 
+import itertools
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, Self
@@ -17,11 +19,15 @@ from jobs.runtime.application import Application
 from jobs.runtime.job_runs import DRAIN_JOB, RunStatus, Trigger
 from jobs.runtime.logging import bound, traces_wanted
 from jobs.runtime.signals import stopping
-from sync.pipeline.drain import BatchSummary, UpstreamsUnavailable
+from sync.pipeline.drain import BatchSummary
+from sync.pipeline.outages import OnWait, UpstreamsUnavailable
+from sync.pipeline.returned import ReturnedMessage
 from sync.queues.aws import queue_hint
 from sync.queues.queue import QueueUnavailable
 from sync.settings.loading import SettingsError
 from sync.settings.queues import QUEUES
+from sync.store.database import StoreUnavailable
+from sync.store.waiting_messages import due_later
 
 if TYPE_CHECKING:
     from sync.pipeline.drain import Drain
@@ -62,8 +68,10 @@ class DrainResult:
 
     errors: the queues whose drain failed, with the reason on one line. hints: what to change so that a queue can be
     used, by queue. reasons: why messages failed, with the number of failed attempts for each reason, the most frequent
-    first. failed_messages: the number of messages that failed for each reason; a message may have had several attempts.
-    deferrals: why messages were deferred, with the number of messages for each reason, the most frequent first.
+    first. deferrals: why messages were deferred, with the number of deliveries for each reason, the most frequent
+    first. returned: the messages that are on their queues again, each once. due_later: by queue, the times at which the
+    messages that wait on it since an earlier drain are tried, if these times have not come yet; only queues with such
+    messages.
     """
 
     run_id: str
@@ -71,8 +79,9 @@ class DrainResult:
     errors: Mapping[str, str]
     hints: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
-    failed_messages: Mapping[str, int] = field(default_factory=dict)
     deferrals: Mapping[str, int] = field(default_factory=dict)
+    returned: Sequence[ReturnedMessage] = ()
+    due_later: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -82,6 +91,12 @@ class DrainResult:
         totals = reduce(add, self.summaries.values()).as_dict()
         totals.pop("queue", None)
         return totals | {"seconds": round(max(summary.seconds for summary in self.summaries.values()), 3)}
+
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        """When the first message that waits on one of the queues is tried, as an aware time; None if none waits."""
+        returned = (each.due_at for each in self.returned if not each.is_dead)
+        return min(itertools.chain(returned, *self.due_later.values()), default=None)
 
     @property
     def problem(self) -> str | None:
@@ -112,13 +127,17 @@ def run_drain(
     *,
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
+    on_wait: OnWait = lambda _line: None,
 ) -> DrainResult:
     """Drains the queues, sends the alerts and records the run.
+
+    `on_wait` is called, with a line for people, when a drain begins to wait for an outage to end; the drains of several
+    queues call it from their threads, often with the same line.
 
     On SIGTERM, it receives no more messages, but finishes those in flight. Raises `SettingsError` if a setting that
     every queue needs cannot be used.
     """
-    drains = _Drains(application, parameters)
+    drains = _Drains(application, parameters, on_wait)
     with (
         stopping(drains.stop),
         application.job_runs.run(DRAIN_JOB, parameters.as_dict(), trigger=trigger, rerun_of=rerun_of) as active_run,
@@ -136,9 +155,10 @@ def run_drain(
 class _Drains:
     """The drains of the queues, one thread each. `stop` may be called from any thread."""
 
-    def __init__(self, application: Application, parameters: DrainParameters) -> None:
+    def __init__(self, application: Application, parameters: DrainParameters, on_wait: OnWait) -> None:
         self._application = application
         self._parameters = parameters
+        self._on_wait = on_wait
         self._stop_requested = threading.Event()
         self._drains: dict[str, Drain] = {}
         self._summaries: dict[str, BatchSummary] = {}
@@ -157,9 +177,7 @@ class _Drains:
         if self._wrong_settings:
             raise self._wrong_settings[0]
         done = {name: self._summaries[name] for name in queues if name in self._summaries}
-        failures = [drain.failures for drain in self._drains.values()]
-        reasons: Counter[str] = reduce(add, (each.counts() for each in failures), Counter())
-        messages: Counter[str] = reduce(add, (each.messages() for each in failures), Counter())
+        reasons: Counter[str] = reduce(add, (drain.failures.counts() for drain in self._drains.values()), Counter())
         deferrals: Counter[str] = reduce(add, (drain.deferrals for drain in self._drains.values()), Counter())
         return DrainResult(
             run_id,
@@ -167,9 +185,19 @@ class _Drains:
             {name: self._errors[name] for name in queues if name in self._errors},
             dict(self._hints),
             dict(reasons.most_common()),
-            messages,
             dict(deferrals.most_common()),
+            tuple(each for drain in self._drains.values() for each in drain.returned.values()),
+            self._due_later(),
         )
+
+    def _due_later(self) -> dict[str, list[datetime]]:
+        """The times at which messages of earlier drains are tried, by queue; empty if the database is unavailable."""
+        try:
+            with self._application.database.read() as connection:
+                times = {name: due_later(connection, name, drain.returned) for name, drain in self._drains.items()}
+        except StoreUnavailable:
+            return {}
+        return {name: each for name, each in times.items() if each}
 
     def stop(self) -> None:
         """Makes the drains receive no more messages, and end once the messages in flight are finished."""
@@ -180,7 +208,8 @@ class _Drains:
     def _drain(self, queue: str) -> None:
         with bound(queue=queue):
             try:
-                drain = self._drains[queue] = self._application.open_drain(queue, self._parameters.wait_seconds)
+                wait_seconds = self._parameters.wait_seconds
+                drain = self._drains[queue] = self._application.open_drain(queue, wait_seconds, self._on_wait)
                 if not self._stop_requested.is_set():
                     self._run_batches(drain)
                     self._summaries[queue] = drain.summary

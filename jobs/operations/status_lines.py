@@ -204,7 +204,9 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
         StatusLine(
             str(each.service),
             {"state": str(each.state), "openedAt": _iso(each.opened_at)},
-            (Need("nothing is lost: messages wait for the service", CHECK),) if each.state is BreakerState.OPEN else (),
+            (Need("it counts as down: messages wait, nothing is lost", CHECK),)
+            if each.state is BreakerState.OPEN
+            else (),
         )
         for each in breakers
     ]
@@ -229,7 +231,7 @@ def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures], moment
             },
             ()
             if each.service is None or each.service in is_open or not each.is_long(moment)
-            else (Need(f"{each.reason}; nothing is lost, since the messages are tried again", CHECK),),
+            else (Need(f"{each.reason}; the messages wait, nothing is lost", CHECK),),
         )
         for each in waits
     ]

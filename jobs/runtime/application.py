@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sync.creation.store import CreationStore
     from sync.domains.declaration import Domain
     from sync.pipeline.drain import Drain
+    from sync.pipeline.outages import OnWait
     from sync.pipeline.queue_context import QueueContext
     from sync.queues.aws import Aws
     from sync.queues.setup import QueueOpener, QueuePair
@@ -219,14 +220,17 @@ class Application:
         trace = {name: {"DataType": "String", "StringValue": value} for name, value in trace_headers().items()}
         return self.queue_pair(queue).main.send(body, trace)
 
-    def open_drain(self, queue: str, hold_seconds: float | None = None) -> "Drain":
+    def open_drain(
+        self, queue: str, hold_seconds: float | None = None, on_wait: "OnWait" = lambda _line: None
+    ) -> "Drain":
         """The drain of `queue`, which the first call opens.
 
         While a service or the database is unavailable, messages are held for `hold_seconds` and then returned to the
-        queue; None holds them until the outage is over. There is one drain for each queue: once the drain is open,
-        `hold_seconds` is ignored. Raises `QueueUnavailable`.
+        queue; None holds them until the outage is over. With a limit, `on_wait` is called with a line for people when
+        the drain begins to wait. There is one drain for each queue: once the drain is open, `hold_seconds` and
+        `on_wait` are ignored. Raises `QueueUnavailable`.
         """
-        return self.build_once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds))
+        return self.build_once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds, on_wait))
 
     def seconds_since_progress(self) -> dict[str, float]:
         """The seconds since each open drain last made progress, by queue."""
@@ -282,12 +286,12 @@ class Application:
                 "database-made", database=database.url_without_password
             )
 
-    def _make_drain(self, queue: str, hold_seconds: float | None) -> "Drain":
+    def _make_drain(self, queue: str, hold_seconds: float | None, on_wait: "OnWait") -> "Drain":
         from sync.domains.registry import warn_of_unknown_switches
         from sync.pipeline.drain import Drain
 
         self.build_once("warning of unknown switches", lambda: warn_of_unknown_switches(self.settings))
-        drain = Drain(self.queue_context(queue), self.queue_pair(queue).main, hold_seconds)
+        drain = Drain(self.queue_context(queue), self.queue_pair(queue).main, hold_seconds, on_wait)
         self._drains[queue] = self._closing.enter_context(drain)
         return drain
 

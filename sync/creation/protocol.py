@@ -154,9 +154,13 @@ class CreationProtocol:
 
     def seconds_under_way(self, record: CreationRecord) -> float:
         """For how many seconds the last create may still be under way in NOMIS; 0 once it has certainly ended."""
-        if record.state not in _OUTCOME_UNKNOWN:
-            return 0.0
-        return max(0.0, (self._ended_at(record) - clock.now()).total_seconds())
+        until = self.under_way_until(record)
+        return 0.0 if until is None else max(0.0, (until - clock.now()).total_seconds())
+
+    def under_way_until(self, record: CreationRecord) -> datetime | None:
+        """The time until which the last create may be under way in NOMIS, or None once it has certainly ended."""
+        until = self._ended_at(record) if record.state in _OUTCOME_UNKNOWN else None
+        return until if until is not None and until > clock.now() else None
 
     def _create(
         self,

@@ -21,6 +21,7 @@ from sync.events.envelope import MAPPING_RETRY
 from sync.failure_log import FailureLog
 from sync.pipeline.coalesce import Task
 from sync.pipeline.queue_context import QueueContext
+from sync.pipeline.returned import ReturnedMessage
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.requeue import (
@@ -76,19 +77,19 @@ class TaskEnd:
 
     @property
     def why_deferred(self) -> str:
-        """Why the messages of the task are deferred: a clause that is the same for all messages with the same cause."""
+        """Why the messages of the task are deferred: a text that is the same for all messages with the same cause."""
         if self.was_handled:
-            return "they were handled, but the database could not record that, so they are delivered again"
+            return "handled, but the database could not record that"
         cause = "" if self.cause is None else fingerprint(self.cause)
         if self.awaited is WaitsFor.SERVICE:
             return cause
         if self.awaited is WaitsFor.CREATION:
-            return f"their record has not been created yet: {cause}"
+            return f"the record has not been created yet: {cause}"
         if self.awaited is WaitsFor.LEASE:
-            return "their record is in use elsewhere, or an earlier request for it may still be under way"
+            return "the record is in use elsewhere, or an earlier request for it may still be under way"
         if self.cause is not None:
-            return f"an earlier message about their record failed: {cause}"
-        return "they were received, but not tried before the drain stopped or had to wait for too long"
+            return f"an earlier message about the record failed: {cause}"
+        return "not tried before the drain stopped or had waited for too long"
 
     @property
     def has_failed(self) -> bool:
@@ -119,7 +120,8 @@ class _Copy:
 class Acknowledger:
     """Acknowledges the messages of one queue.
 
-    `failures` counts the failed attempts by reason, and `deferrals` the deferred messages by reason.
+    `failures` counts the failed attempts by reason, and `deferrals` the deliveries that were deferred, by reason.
+    `returned` has the messages that are on the queue again, by the key that their copies keep.
     """
 
     def __init__(self, queue_context: QueueContext, main: Queue, heartbeat: Heartbeat) -> None:
@@ -128,6 +130,7 @@ class Acknowledger:
         self._heartbeat = heartbeat
         self.failures = FailureCounts()
         self.deferrals: Counter[str] = Counter()
+        self.returned: dict[str, ReturnedMessage] = {}
         self._max_receives: int | None = None
         self._reading_policy = self._failure_log("redrive-policy-not-read", "redrive-policy-read-again")
         self._deleting = self._failure_log("messages-not-deleted", "messages-deleted-again")
@@ -166,7 +169,7 @@ class Acknowledger:
         done: list[Message] = []
         waiting: defaultdict[int, list[Message]] = defaultdict(list)
         for end in ends:
-            self._count(end, outcomes)
+            self._count(end, outcomes, copied)
             for message in end.task.messages:
                 if end.outcome.is_final or message.receipt_handle in copied:
                     done.append(message)
@@ -192,8 +195,7 @@ class Acknowledger:
         `recorded`: whether the effect or the failure of the message is in the database, or will be.
         """
         if end.waits_for is not None:
-            pause = pause_seconds(message, end.waits_for) if end.wait_seconds is None else end.wait_seconds
-            return _Copy(end.waits_for, pause)
+            return _Copy(end.waits_for, self._wait(end, message))
         must_not_die = end.outcome is Outcome.DEFERRED or not recorded
         if end.is_copied or (must_not_die and self._is_last_receive(message)):
             return _Copy(WaitsFor.LEASE if end.failure_at_last_receive else None, self._wait(end, message))
@@ -249,8 +251,7 @@ class Acknowledger:
         ]
         try:
             for task, attempt in failed:
-                # A copy of a message has a different id on the queue.
-                self.failures.add(attempt.failure, task.sns_message_id or task.message.message_id)
+                self.failures.add(attempt.failure)
                 with traced(task.trace):
                     self._queue_context.telemetry.track("message-failed", attempt.properties())
             self._queue_context.telemetry.flush()
@@ -296,8 +297,6 @@ class Acknowledger:
             self._log.exception("failures-not-recorded", queue=self._queue_context.queue, messages=len(attempts))
 
     def _waiting(self, end: TaskEnd, task: Task, awaited: WaitsFor) -> WaitingMessage:
-        copy = self._copy_of(end, task.message, recorded=True)
-        seconds = self._wait(end, task.message) if copy is None else copy.delay
         return WaitingMessage(
             queue=self._queue_context.queue,
             key=task.key,
@@ -305,7 +304,7 @@ class Acknowledger:
             service=end.cause.service if end.cause is not None and awaited is WaitsFor.SERVICE else None,
             reason=None if end.cause is None else fingerprint(end.cause),
             since=waits_since(task.message, awaited),
-            next_attempt_at=now() + timedelta(seconds=seconds),
+            next_attempt_at=now() + timedelta(seconds=self._wait(end, task.message)),
         )
 
     def _attempt(self, end: TaskEnd, task: Task) -> FailedAttempt:
@@ -356,18 +355,42 @@ class Acknowledger:
             self._max_receives = sys.maxsize if most is None else most
         return self._max_receives
 
-    def _count(self, end: TaskEnd, outcomes: Counter[Outcome]) -> None:
+    def _count(self, end: TaskEnd, outcomes: Counter[Outcome], copied: Set[str]) -> None:
+        """Counts the messages of a task in `outcomes` and the metrics, and notes whether they are on the queue again.
+
+        `copied`: the receipt handles of the messages that a copy replaces, which do not become dead letters.
+        """
         coalesced = Outcome.COALESCED if end.outcome.is_final else end.outcome
         for task, outcome in (*((each, coalesced) for each in end.task.coalesced), (end.task, end.outcome)):
             outcomes[outcome] += 1
             if outcome is Outcome.DEFERRED:
                 self.deferrals[end.why_deferred] += 1
+            if outcome.is_final:
+                self.returned.pop(task.key, None)
+            else:
+                self.returned[task.key] = self._returned(end, task, copied)
             if self._queue_context.on_message_end is not None:
                 self._queue_context.on_message_end(self._queue_context.queue, outcome, task.message.receive_count)
 
+    def _returned(self, end: TaskEnd, task: Task, copied: Set[str]) -> ReturnedMessage:
+        """A message of a task that ended with an outcome that is not final."""
+        message, is_deferred = task.message, end.outcome is Outcome.DEFERRED
+        assert is_deferred or end.failure is not None
+        return ReturnedMessage(
+            queue=self._queue_context.queue,
+            outcome=end.outcome,
+            reason=end.why_deferred if end.failure is None or is_deferred else fingerprint(end.failure),
+            call_failed=is_deferred and end.has_failed,
+            due_at=now() + timedelta(seconds=self._wait(end, message)),
+            is_dead=message.receipt_handle not in copied and self._is_last_receive(message),
+        )
+
     def _wait(self, end: TaskEnd, message: Message) -> int:
+        """The seconds before a message of a task is delivered again, as itself or as a copy."""
         if end.wait_seconds is not None:
             return end.wait_seconds
+        if end.waits_for is not None:
+            return pause_seconds(message, end.waits_for)
         return max(self._queue_context.seconds_after_failure(end.task.event_type, message), end.least_seconds)
 
     def _finish(self, done: Sequence[Message], waiting: Mapping[int, Sequence[Message]]) -> None:

@@ -127,6 +127,8 @@ class Batch:
         # After a stop, groups that wait for a service are not tried again, but returned.
         services_usable = self._outage.all_up() if self._control.stopping else self._outage.services_usable()
         if not services_usable or any(each.missing is Missing.DATABASE for each in self._parked):
+            if not self._control.stopping and not self._outage.too_long():
+                self._outage.announce()
             # Waiting for an outage to end does not count as a hang.
             self._control.note_progress()
         moment = time.monotonic()

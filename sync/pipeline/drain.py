@@ -12,9 +12,10 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -25,9 +26,10 @@ from sync.errors import FailureCounts, SyncError
 from sync.pipeline.acknowledge import Acknowledger
 from sync.pipeline.batch import Batch
 from sync.pipeline.coalesce import MessageGroup, coalesce
-from sync.pipeline.outages import OutageWatch
+from sync.pipeline.outages import OnWait, OutageWatch, UpstreamsUnavailable
 from sync.pipeline.queue_context import DrainControl, QueueContext
 from sync.pipeline.receive import Receiver
+from sync.pipeline.returned import ReturnedMessage
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue
 from sync.settings import times
@@ -36,7 +38,10 @@ from sync.store.database import StoreUnavailable
 
 @dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """The number of messages in one or more batches, by outcome. Each received message has exactly one outcome."""
+    """The number of messages in one or more batches, by outcome. Each received message has exactly one outcome.
+
+    seconds: how long the drain took, including its waits.
+    """
 
     queue: str
     received: int = 0
@@ -65,31 +70,28 @@ class BatchSummary:
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 
 
-class UpstreamsUnavailable(SyncError):
-    """A required service or the database was unavailable for too long, so the messages were returned to the queue."""
-
-    recoverable = True
-
-    def __init__(self, names: list[str]) -> None:
-        verbs = "is unavailable, or calls to it fail" if len(names) == 1 else "are unavailable, or calls to them fail"
-        super().__init__(f"{' and '.join(names)} {verbs}, so the messages wait on the queue")
-
-
 class Drain:
     """Drains the main queue of one domain. It is a context manager; any thread may call `stop`.
 
     `summary` has the outcomes of the last call to `run_batch` or `run_until_empty`, even if that call raised an error.
     `hold_seconds`: how long messages are held during an outage of a required service or the database before they are
-    returned to the queue; None holds them until the outage ends.
+    returned to the queue; None holds them until the outage ends. `on_wait`: called, with a line for people, when a
+    drain with a limit begins to wait for an outage to end.
     """
 
-    def __init__(self, queue_context: QueueContext, main: Queue, hold_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        queue_context: QueueContext,
+        main: Queue,
+        hold_seconds: float | None = None,
+        on_wait: OnWait = lambda _line: None,
+    ) -> None:
         settings = queue_context.settings
         self.queue = queue_context.queue
         self.summary = BatchSummary(self.queue)
         self._queue_context = queue_context
         self._control = DrainControl(settings.drain_grace_seconds)
-        self._outage = OutageWatch(queue_context, hold_seconds)
+        self._outage = OutageWatch(queue_context, hold_seconds, on_wait)
         self._heartbeat = Heartbeat(main, settings.hmpps_sqs_visibility_timeout_seconds)
         self._receiver = Receiver(queue_context, main, self._heartbeat, self._outage, self._control)
         self._acknowledger = Acknowledger(queue_context, main, self._heartbeat)
@@ -129,11 +131,19 @@ class Drain:
 
     @property
     def deferrals(self) -> Counter[str]:
-        """The number of messages deferred since the last call to `run_batch` or `run_until_empty` began, by reason.
+        """The number of deferred deliveries since the start of the last call to `run_batch` or `run_until_empty`.
 
-        A reason is a clause.
+        They are counted by reason.
         """
         return self._acknowledger.deferrals
+
+    @property
+    def returned(self) -> Mapping[str, ReturnedMessage]:
+        """The messages that the last call to `run_batch` or `run_until_empty` left on the queue.
+
+        The keys are those of `sync.store.waiting_messages`, which the copies of a message keep.
+        """
+        return self._acknowledger.returned
 
     def seconds_since_progress(self) -> float:
         """The seconds since the drain last received or handled messages, or waited for an outage to end."""
@@ -146,14 +156,14 @@ class Drain:
         lasts for longer than the limit, or if messages were deferred and a service is not up yet. A drain without a
         limit raises `StoreUnavailable` if it cannot receive because the database is unavailable.
         """
-        self._begin(1)
-        started = monotonic()
-        if not self._receiver.wait_for_services():
-            self._end_if_too_long()
-            return self.summary
-        self._work(self._receive(), started)
-        if self._outage.has_limit and self.summary.deferred and not self._outage.all_up():
-            raise self._unavailable()
+        with self._counted(1):
+            if not self._receiver.wait_for_services():
+                self._end_if_too_long()
+            else:
+                self._work(self._receive())
+                self._outage.note()
+                if self._outage.has_limit and self.summary.deferred and not self._outage.all_up():
+                    raise self._unavailable()
         return self.summary
 
     def run_until_empty(self, max_batches: int | None = None) -> BatchSummary:
@@ -162,31 +172,40 @@ class Drain:
         While one batch is handled, the next is received, and its messages are handled as soon as threads are free.
         Returns the outcomes of all messages. Raises the same errors as `run_batch`.
         """
-        self._begin(math.inf if max_batches is None else max_batches)
-        try:
-            while not self._control.stopping and self._batches < self._most_batches:
-                started = monotonic()
-                received_now = self._ahead is None
-                if received_now and not self._receiver.wait_for_services():
+        with self._counted(math.inf if max_batches is None else max_batches):
+            try:
+                while not self._control.stopping and self._batches < self._most_batches:
+                    received_now = self._ahead is None
+                    if received_now and not self._receiver.wait_for_services():
+                        self._end_if_too_long()
+                        continue
+                    messages = self._receive()
+                    if not messages and received_now and (self._outage.all_up() or not self._outage.has_limit):
+                        break
+                    self._work(messages)
+                    self._outage.note()
                     self._end_if_too_long()
-                    continue
-                messages = self._receive()
-                if not messages and received_now and (self._outage.all_up() or not self._outage.has_limit):
-                    break
-                self._work(messages, started)
-                self._outage.note()
-                self._end_if_too_long()
-        finally:
-            self._return_to_queue()
+            finally:
+                self._return_to_queue()
         return self.summary
 
-    def _begin(self, most_batches: float) -> None:
-        """Resets the counts, so that a long-lived drain does not keep the ids of all failed messages."""
+    @contextmanager
+    def _counted(self, most_batches: float) -> Iterator[None]:
+        """Resets the counts, so that a long-lived drain does not keep all failed messages. Measures how long it took.
+
+        The summary has the seconds even if the block raises an error.
+        """
+        began = monotonic()
         self.summary = BatchSummary(self.queue)
         self._acknowledger.failures = FailureCounts()
         self._acknowledger.deferrals = Counter()
+        self._acknowledger.returned = {}
         self._batches, self._most_batches = 0, most_batches
         self._receive_again_at = math.inf
+        try:
+            yield
+        finally:
+            self.summary = replace(self.summary, seconds=monotonic() - began)
 
     def _receive(self) -> list[Message]:
         """Receives the next batch, or waits for it if it is already being received.
@@ -204,6 +223,7 @@ class Drain:
                 self._end_if_too_long()
                 if self._control.stopping:
                     return []
+                self._outage.announce()
                 # Waiting for an outage to end does not count as a hang.
                 self._control.note_progress()
                 self._control.wait(times.DATABASE_POLL_SECONDS)
@@ -211,7 +231,7 @@ class Drain:
                 self._outage.note_database(available=True)
                 return messages
 
-    def _work(self, messages: list[Message], started: float) -> None:
+    def _work(self, messages: list[Message]) -> None:
         """Handles a batch and the batches that join it. Adds the outcomes of their messages to the summary."""
         if not messages:
             return
@@ -228,7 +248,6 @@ class Drain:
                 self.queue,
                 received=batch.outcomes.total(),
                 batches=self._batches - before,
-                seconds=monotonic() - started,
                 **{outcome.value: number for outcome, number in batch.outcomes.items()},
             )
         if batch.gave_up:
@@ -280,7 +299,7 @@ class Drain:
             raise self._unavailable()
 
     def _unavailable(self) -> UpstreamsUnavailable:
-        error = UpstreamsUnavailable(self._outage.unavailable())
+        error = self._outage.error()
         self._outage.restart()
         return error
 

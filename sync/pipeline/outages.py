@@ -25,7 +25,7 @@ The limits of these waits:
 - A message that has not been tried stays in the batch for up to `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for
   no longer than 12 hours. After that, it is replaced by a copy, which starts with a receive count of zero.
 - The scheduler waits without a limit. A `drain` command waits for a service or the database for `hold_seconds`, then
-  returns its messages to the queue and ends with `UpstreamsUnavailable` (`sync.pipeline.drain`).
+  returns its messages to the queue and ends with `UpstreamsUnavailable`.
 - On SIGTERM, messages parked because of an outage are returned at once.
 
 While the database is unavailable, nothing is received, since a receive would only bring messages nearer to the dead
@@ -38,12 +38,18 @@ The times in capitals are in `sync.settings.times`.
 """
 
 import time
+from collections.abc import Callable, Sequence
 
 from sync.errors import SyncError, UpstreamError
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, may_wait
 from sync.settings import times
+
+#: Called when a drain begins to wait for an outage to end, with a line for people.
+OnWait = Callable[[str], None]
+
+_DATABASE = "the database"
 
 
 def is_outage(error: SyncError, message: Message, queue_context: QueueContext) -> bool:
@@ -59,18 +65,34 @@ def is_outage(error: SyncError, message: Message, queue_context: QueueContext) -
     return blames_service and may_wait(message, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
 
 
+class UpstreamsUnavailable(SyncError):
+    """A required service or the database was unavailable for too long, so the messages were returned to the queue."""
+
+    recoverable = True
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"{_outage_text(names)}, so the messages wait on the queue")
+
+
 class OutageWatch:
     """Watches whether the drain of one queue has to wait for a service or the database, and for how long it has waited.
 
     `hold_seconds`: how long the drain may wait before its messages are returned to the queue, or None if there is no
-    limit. Only the thread of the drain calls the methods, except `most_to_receive`, which any thread may call.
+    limit. `on_wait`: called once for each outage for which a drain with a limit waits. Only the thread of the drain
+    calls the methods, except `most_to_receive`, which any thread may call.
     """
 
-    def __init__(self, queue_context: QueueContext, hold_seconds: float | None) -> None:
+    def __init__(
+        self, queue_context: QueueContext, hold_seconds: float | None, on_wait: OnWait = lambda _line: None
+    ) -> None:
         self._breakers = queue_context.breakers
         self._upstreams = queue_context.upstreams
         self._hold_seconds = hold_seconds
+        self._on_wait = on_wait
         self._since: float | None = None
+        self._is_announced = False
+        #: What was unavailable when the current outage was last noted.
+        self._noted: list[str] = []
         self._database_unavailable = False
         self._next_trial = 0.0
 
@@ -118,10 +140,19 @@ class OutageWatch:
         A successful ping alone does not end an outage: a service may respond to pings although all other calls to it
         fail.
         """
-        if self.all_up() and not self._database_unavailable:
-            self._since = None
-        elif self._since is None:
+        unavailable = self._unavailable_now()
+        if not unavailable:
+            self.restart()
+            return
+        self._noted = unavailable
+        if self._since is None:
             self._since = time.monotonic()
+
+    def announce(self) -> None:
+        """Says that the drain waits for the current outage to end, unless this was said before or there is no limit."""
+        if self._hold_seconds and self._since is not None and not self._is_announced:
+            self._is_announced = True
+            self._on_wait(f"waiting up to {self._hold_seconds:g} s: {_outage_text(self._noted)}")
 
     def too_long(self) -> bool:
         """Whether the outage has lasted for longer than the drain may wait."""
@@ -132,11 +163,21 @@ class OutageWatch:
     def restart(self) -> None:
         """Restarts the measurement of the outage, so that the drain may wait for the full time again."""
         self._since = None
+        self._is_announced = False
 
-    def unavailable(self) -> list[str]:
-        """The names of what is unavailable, for people: the database, and the services that are not known to be up.
+    def error(self) -> UpstreamsUnavailable:
+        """The error for messages that go back to the queue: it names what is, or was last noted to be, unavailable."""
+        return UpstreamsUnavailable(self._unavailable_now() or self._noted)
 
-        If everything is available by now, these are the names of all services that the queue needs.
-        """
-        names: list[str] = ["the database"] if self._database_unavailable else []
-        return names + list(self._breakers.not_up(self._upstreams)) or list(self._upstreams)
+    def _unavailable_now(self) -> list[str]:
+        """The names of what is unavailable: the database, and the services that are not known to be up."""
+        return [*([_DATABASE] if self._database_unavailable else []), *self._breakers.not_up(self._upstreams)]
+
+
+def _outage_text(names: Sequence[str]) -> str:
+    """What is unavailable, as a clause. names: `the database`, or services."""
+    services = [name for name in names if name != _DATABASE]
+    clauses = [f"{_DATABASE} is unavailable"] if _DATABASE in names else []
+    if services:
+        clauses.append(f"{' and '.join(services)} {'counts' if len(services) == 1 else 'count'} as down")
+    return " and ".join(clauses)

@@ -55,6 +55,7 @@ class Receiver:
             self._outage.note()
             if self._outage.too_long():
                 return False
+            self._outage.announce()
             if not self._outage.has_limit and monotonic() - since > self._queue_context.settings.drain_interval_seconds:
                 return False
             self._control.wait(times.POLL_SECONDS)
@@ -119,6 +120,6 @@ class Receiver:
         if paused == self._paused:
             return
         self._paused = paused
-        down = self._queue_context.breakers.open_services(self._queue_context.upstreams)
+        down = [str(name) for name in self._queue_context.breakers.open_services(self._queue_context.upstreams)]
         event = "receiving-paused" if paused else "receiving-resumed"
         self._log.warning(event, queue=self._queue_context.queue, down=down)

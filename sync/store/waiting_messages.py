@@ -6,7 +6,7 @@ deleted when the message is handled or fails. A message can also be removed from
 for a command that follows its messages for longer than that.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -101,6 +101,17 @@ def waiting_among(connection: Connection, queue: str, keys: Iterable[str]) -> di
                 queue, key, row.waits_for, row.service, row.reason, row.since, row.next_attempt_at
             )
     return found
+
+
+def due_later(connection: Connection, queue: str, left_out: Collection[str] = ()) -> list[datetime]:
+    """The times at which the messages that wait on `queue` are next tried, if these times have not come yet.
+
+    left_out: the keys of messages to leave out.
+    """
+    query = select(_WAITS.message_key, _WAITS.next_attempt_at)
+    query = query.where(_WAITS.queue == queue, _WAITS.next_attempt_at > now())
+    unwanted = {_KEY.stored(key) for key in left_out}
+    return [row.next_attempt_at for row in connection.execute(query) if row.message_key not in unwanted]
 
 
 def count_waits(connection: Connection) -> list[Wait]:

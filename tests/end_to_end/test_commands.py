@@ -1,9 +1,6 @@
 """What all commands share: exit codes, one-line errors and help."""
 
-import contextlib
 import json
-import os
-import pty
 import signal
 import sqlite3
 from contextlib import closing
@@ -13,7 +10,7 @@ import pytest
 
 from sandbox import Sandbox
 from tests.harness.app import App
-from tests.harness.processes import start_command
+from tests.harness.terminals import shown_on_terminal
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
@@ -243,23 +240,6 @@ def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
     assert (refused.code, "cannot be repeated" in refused.error) == (2, True)
 
 
-def on_terminal(app: App, *arguments: str, **more: str) -> str:
-    """Runs a command on a terminal, and returns everything that appears there, both output and log."""
-    settings = {name: value for name, value in app.environment(**more).items() if name != "LOG_LEVEL" or name in more}
-    shown, side = pty.openpty()
-    terminal = Path(os.ttyname(side))
-    command = start_command(arguments, settings, app.folder, out=terminal, err=terminal)
-    text = b""
-    with os.fdopen(shown, "rb", buffering=0) as reader:
-        code = command.wait()
-        os.close(side)
-        with contextlib.suppress(OSError):
-            while part := reader.read(65536):
-                text += part
-    assert code == 0, text
-    return text.decode()
-
-
 def test_a_terminal_shows_the_result_without_the_log(installed: App, sandbox: Sandbox) -> None:
     """On a terminal, a command does not log its events unless `-v` or LOG_LEVEL=INFO requests them.
 
@@ -268,12 +248,12 @@ def test_a_terminal_shows_the_result_without_the_log(installed: App, sandbox: Sa
     settings = {"LOG_FORMAT": "console"}
     installed.make_queues()
     sandbox.traffic(events=2, queues=["visit"])
-    quiet = on_terminal(installed, "drain", "visit", **settings)
+    quiet = shown_on_terminal(installed, "drain", "visit", **settings)
     assert quiet.startswith("drained visit: received ")
     sandbox.traffic(events=2, queues=["visit"], seed=2)
-    assert "visit-create-success" in on_terminal(installed, "-v", "drain", "visit", **settings)
+    assert "visit-create-success" in shown_on_terminal(installed, "-v", "drain", "visit", **settings)
     sandbox.traffic(events=2, queues=["visit"], seed=3)
-    assert "visit-create-success" in on_terminal(installed, "drain", "visit", LOG_LEVEL="INFO", **settings)
+    assert "visit-create-success" in shown_on_terminal(installed, "drain", "visit", LOG_LEVEL="INFO", **settings)
     sandbox.traffic(events=2, queues=["visit"], seed=4)
     piped = installed.run("drain", "visit")
     assert "visit-create-success" in piped.err

@@ -1,16 +1,25 @@
 """The `drain` command: its effect on NOMIS, its output, and its record in the ledger and the telemetry."""
 
+import re
 import signal
+import sqlite3
 from collections.abc import Callable
+from datetime import timedelta
 
 from benchmarks.forked_command import ForkedCommand
-from reports.presentation.text import count
 from sandbox import Sandbox
+from sync.clock import now
 from sync.settings.queues import QUEUES
 from tests.harness.app import App
 from tests.harness.faults import faulty, held
 from tests.harness.publishing import schedule_created, visit_booked
+from tests.harness.terminals import on_terminal
 from tests.harness.waiting import LONGEST_SECONDS, until
+
+#: A body as NOMIS sends it. Without its status it would count as the response of a gateway.
+REFUSAL = {"status": 400, "userMessage": "No room"}
+#: What tries a waiting message again; the command follows.
+BY = "by a scheduler or with:"
 
 
 def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, sandbox: Sandbox) -> None:
@@ -113,11 +122,16 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
     sandbox.fault("nomis", kind="status", status=503)
     drained = installed.run_process("drain", "visit", "--json", "--wait-seconds", "0.5")
     assert drained.code == 1
-    assert "visit: nomis is unavailable, or calls to it fail, so the messages wait on the queue" in drained.error
+    assert "visit: nomis counts as down, so the messages wait on the queue" in drained.error
     assert drained.json()["applied"] == 0
     checked = installed.run("check")
     assert checked.code == 1
-    assert "down: nomis since" in checked.out
+    assert re.search(
+        r"nomis counts as down since \d\d \w+ \d\d:\d\d, so the messages wait on their queues", checked.out
+    )
+    # Nothing is received now, and the result has the time that the drain waited.
+    again = installed.run("drain", "visit", "--json", "--wait-seconds", "0.5").json()
+    assert (again["received"], again["seconds"] >= 0.5, again["queues"]["visit"]["seconds"] >= 0.5) == (0, True, True)
     sandbox.clear_faults()
     # The outcome of a create that was sent when NOMIS went down is unknown until the longest possible call has ended.
     installed.let_creates_end()
@@ -139,9 +153,12 @@ def test_an_outage_is_named_once_for_all_queues(installed: App, sandbox: Sandbox
         drained = installed.run("drain", "visit", "appointment", "--until-empty", "--wait-seconds", "0.5")
     assert drained.code == 1
     assert drained.errors[-1] == (
-        "prisoner-to-nomis: visit, appointment: nomis is unavailable, or calls to it fail, "
-        "so the messages wait on the queue"
+        "prisoner-to-nomis: visit, appointment: nomis counts as down, so the messages wait on the queue"
     )
+    received, deferred = _numbers(drained.out, r"received (\d+) messages in \d+ batch.*: deferred (\d+); ")
+    assert received == deferred
+    waits = f"wait on their queues; they are tried again after the outage, {BY}"
+    assert f"{received} messages {waits} prisoner-to-nomis drain visit appointment" in drained.errors
 
 
 def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:
@@ -162,13 +179,102 @@ def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox)
     shown = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
     counts = shown["counts"]
     assert (counts["failed"], counts["deferred"]) == (0, 3)
-    assert "deferred 3" in drained.out
+    assert "received 3 messages in 1 batch: deferred 3; " in drained.out
     tried = counts["reasons"][reason]
     assert counts["reasons"] == {reason: tried}
-    failed, *deferred = drained.errors
-    assert failed.endswith(f" with {count(tried, 'failed attempt')}: {reason}")
-    assert deferred == [
-        f"3 messages deferred: {reason}",
-        "deferred messages are tried again; see: prisoner-to-nomis status",
+    some = "" if tried == 3 else f", {tried} of them"
+    assert drained.errors == [
+        f"3 messages deferred{some} after a failed call: {reason}",
+        f"3 messages wait on the queue; they are tried again in 2 s, {BY} prisoner-to-nomis drain visit",
     ]
     assert f"{tried} × {reason}" in installed.run("runs", "show", shown["id"]).out
+
+
+def _numbers(text: str, pattern: str) -> list[int]:
+    """The numbers in the groups of `pattern`, which must match within `text`."""
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return [int(each) for each in found.groups()]
+
+
+def test_a_terminal_shows_that_the_drain_waits(installed: App, sandbox: Sandbox) -> None:
+    """As soon as the drain waits for a service, one line says so on a terminal, for all queues.
+
+    Once the service is up, the drain continues. Without a terminal, or with `--json`, the line is not printed.
+    """
+    installed.make_queues()
+    sandbox.traffic(events=20, queues=["visit", "appointment"])
+    drain = ("drain", "visit", "appointment", "--wait-seconds")
+    line = "waiting up to {} s: nomis counts as down"
+    with faulty(sandbox, "nomis", kind="status", status=503):
+        for piped in (installed.run(*drain, "0.5"), installed.run(*drain, "0.5", "--json")):
+            assert "waiting up to" not in piped.err
+        with on_terminal(installed, *drain, "0.5", "--json") as as_json:
+            assert (as_json.wait(), "waiting up to" in as_json.shown) == (1, False)
+    with faulty(sandbox, "nomis", kind="status", status=503), on_terminal(installed, *drain, "60") as command:
+        until(lambda: line.format(60) in command.shown, "the line that says that the drain waits")
+        sandbox.clear_faults()
+        assert command.wait() == 0, command.shown
+    assert command.shown.count(line.format(60)) == 1
+    assert "drained visit, appointment: " in command.shown.partition(line.format(60))[2]
+
+
+def test_the_result_says_what_happens_to_the_messages(installed: App, sandbox: Sandbox) -> None:
+    """Each message counts once, by its last delivery, and the next lines say when those on the queue are tried again.
+
+    A second delivery of a creation counts as already created. After its last attempt, a message moves to the dead
+    letter queue, and the output names the command that shows it.
+    """
+    installed.make_queues()
+    first, refused = visit_booked(sandbox), visit_booked(sandbox)
+    first.publish()
+    installed.drain("visit")
+    for event in (first, refused):
+        event.publish()
+    waits = {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0,30"}
+    with faulty(sandbox, "nomis", "POST", "/visits$", kind="status", status=400, body=REFUSAL):
+        drained = installed.run("drain", "visit", "--until-empty", **waits)
+    reason = "nomis: status 400: No room"
+    assert drained.out.startswith("drained visit: received 2 messages in ")
+    assert ": already created 1, failed 1; " in drained.out
+    failed, next_attempt = drained.errors
+    assert failed == f"1 message failed: {reason}"
+    (seconds,) = _numbers(
+        next_attempt, r"^1 message waits on the queue; it is tried again in (\d+) s, by a scheduler or with: "
+    )
+    assert 25 <= seconds <= 30
+    assert next_attempt.endswith("prisoner-to-nomis drain visit")
+    run = installed.run("runs", "list", "--limit", "1")
+    assert "already created 1, failed 2" in run.out, "`runs` counts deliveries"
+
+
+def test_a_drain_says_which_messages_of_earlier_drains_wait(installed: App, sandbox: Sandbox) -> None:
+    """A drain that receives nothing still says when the messages that wait since an earlier drain are tried again."""
+    installed.make_queues()
+    visit_booked(sandbox).publish()
+    with faulty(sandbox, "nomis", "POST", kind="status", status=503):
+        installed.run("drain", "visit")
+    with sqlite3.connect(installed.database) as connection:
+        late = (now() + timedelta(seconds=300)).replace(tzinfo=None).isoformat(" ")
+        connection.execute("UPDATE waiting_messages SET next_attempt_at = ?", (late,))
+    drained = installed.run("drain", "incentive", "visit")
+    assert "nothing received" in drained.out
+    (seconds,) = _numbers(
+        drained.error, r"^1 message waits on the queue; it is tried again in (\d) min \d+ s, by a scheduler or with: "
+    )
+    assert seconds in (4, 5)
+    assert installed.run("drain", "incentive").errors == []
+
+
+def test_the_last_attempt_of_a_message_is_announced(installed: App, sandbox: Sandbox) -> None:
+    """If a message fails at its last attempt, the output says that it becomes a dead letter, and how to show it."""
+    installed.make_queues()
+    visit_booked(sandbox).publish()
+    with faulty(sandbox, "nomis", "POST", "/visits$", kind="status", status=400, body=REFUSAL):
+        drained = installed.run("drain", "visit", "--until-empty", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0,60")
+    (seconds,) = _numbers(
+        drained.errors[-1],
+        r"^1 message has used up its attempts; the next drain in (\d+) s or later moves it to the dead letter queue; ",
+    )
+    assert 55 <= seconds <= 60
+    assert drained.errors[-1].endswith("; see: prisoner-to-nomis dlq show visit")

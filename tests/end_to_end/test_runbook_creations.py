@@ -1,10 +1,14 @@
 """The runbook on creations whose outcome is unknown: the alerts, a person's search, and both ways to settle them."""
 
+import re
 from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from sandbox import Sandbox
+from sync.clock import now
 from sync.settings.queues import QUEUES
 from tests.harness.app import App
 from tests.harness.commands import Ended, Terminal
@@ -22,6 +26,7 @@ from tests.harness.publishing import (
 from tests.harness.sandboxes import Caller
 from tests.harness.waiting import until
 
+LONDON = ZoneInfo("Europe/London")
 MAKERS = {
     "visit": visit_booked,
     "incentive": review_inserted,
@@ -54,7 +59,7 @@ def lose(app: App, event: DpsEvent, *, applied: bool) -> None:
 
 def _drained_ambiguous(app: App) -> Ended | None:
     drained = app.run("drain", "activity")
-    return drained if " ambiguous 1," in drained.out else None
+    return drained if " unknown outcome 1;" in drained.out else None
 
 
 def ambiguous(app: App) -> dict[str, object]:
@@ -138,6 +143,10 @@ def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sand
         assert sandbox.nomis("course") == []
         early = app.run(*settle, "--not-created")
         assert (early.code, "may still be under way in NOMIS: wait" in early.error) == (1, True)
+        (not_before,) = [line.split() for line in early.out.splitlines() if line.startswith("not before")]
+        until_then = datetime.fromisoformat(f"{not_before[2]} {not_before[3].rstrip(',')}").replace(tzinfo=LONDON)
+        wait_seconds = int(re.findall(r"wait (\d+) s, since NOMIS could add the record", early.error)[0])
+        assert abs(until_then - now() - timedelta(seconds=wait_seconds)) < timedelta(seconds=2)
         assert app.drain("activity")["received"] == 0
         hold.release()
         (course,) = until(lambda: sandbox.nomis("course"), "the create that was under way")

@@ -176,7 +176,7 @@ def test_an_outage_of_writes_alone_is_shown(app: App, sandbox: Sandbox) -> None:
     with faulty(sandbox, "nomis", "POST", status=503, kind="status", body={"userMessage": "read-only", "status": 503}):
         drained = app.run("drain", "visit", "appointment")
         assert (drained.code, "deferred 2" in drained.out) == (0, True)
-        assert f"2 messages deferred: {reason}" in drained.err.splitlines()
+        assert f"2 messages deferred after a failed call: {reason}" in drained.err.splitlines()
         assert needs(app.run("status", "--json").json(), "waits", "nomis") == []
         assert app.run("check").code == 0
         with open_application_of(app) as application, application.database.begin() as connection:

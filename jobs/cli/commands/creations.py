@@ -22,6 +22,9 @@ app = typer.Typer(
 )
 
 
+#: Why a creation cannot be settled as not created yet.
+_UNDER_WAY = "since the create may still be under way, and NOMIS could add the record after your search"
+
 CreationId = Annotated[
     int,
     typer.Argument(
@@ -196,6 +199,7 @@ def _show(application: "Application", record: "CreationRecord") -> None:
     is_open = record.state in OPEN_STATES
     again = may_be_settled(record, not_created=True)
     ambiguous = record.state is CreationState.AMBIGUOUS
+    until = application.creations.under_way_until(record) if again else None
     what = finding_text(f"{record.domain}-create-ambiguous", record.properties) if ambiguous else None
     if record.state is CreationState.INTENDED:
         what = "its message is retried automatically; act only if the creation is still not settled after twelve hours"
@@ -209,6 +213,7 @@ def _show(application: "Application", record: "CreationRecord") -> None:
             "look for": search_text(record),
             **({"if there": f"{settle} --nomis-id {given}"} if is_open else {}),
             **({"if not": f"{settle} --not-created"} if again else {}),
+            **({"not before": f"{local_time(until, application.settings.zone)}, {_UNDER_WAY}"} if until else {}),
         }
     )
     statement = search_sql(record) if is_open else None

@@ -1,20 +1,10 @@
 """`drain` and `scheduler`: handle the events on the queues, once or continuously."""
 
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jobs.cli.arguments import Queues, parse_queues
-from jobs.cli.output import counts_text, duration_text, print_json, say
-from jobs.errors import WorkError
-from reports.presentation.text import count
-
-if TYPE_CHECKING:
-    from jobs.operations.drain import DrainResult
-
-#: How many reasons for failed messages are named at the end of a command; the telemetry has the rest.
-_MOST_REASONS = 5
 
 
 def drain(
@@ -30,7 +20,8 @@ def drain(
     wait_seconds: Annotated[
         float,
         typer.Option(
-            min=0, help="Seconds to wait for a service that is down before the messages for it go back to the queue."
+            min=0,
+            help="Seconds to wait for a service that counts as down before the messages for it go back to the queue.",
         ),
     ] = 30,
     as_json: Annotated[
@@ -39,16 +30,29 @@ def drain(
 ) -> None:
     """Drains one micro-batch of each named queue, in parallel.
 
-    The counts are of deliveries, so a message that fails and comes back counts again. `coalesced`: a later message
-    about the same record did the work of this message. `duplicate`: a second delivery of an event that was already
-    handled, which changes nothing in NOMIS. `deferred`: the message waits for a service or a record. `ambiguous`: the
-    response to a creation was lost; see `creations list`.
+    The result counts each message once, by how its last delivery in this drain ended, so the counts add up to the
+    number of messages received. JSON and `runs` count deliveries: there, a message that fails and comes back counts
+    again. In JSON, some counts have other names, which are in brackets here.
 
-    A message that fails goes back to its queue and is counted; the command still exits 0, because the queue's own
+    `applied`: the change is in NOMIS. `superseded` (`coalesced`): a later message about the same record did the work of
+    this message. `no change needed` (`ignored`): the event does not change NOMIS. `already created` (`duplicate`): an
+    earlier delivery, or another program, has created the record. `mapping to follow` (`retry_queued`): the record is
+    in NOMIS, and another message saves its mapping. `switched off` and `unknown type` (`unhandled`): events of this
+    type are not handled. `unknown outcome` (`ambiguous`): the response to a creation was lost, and a person has to
+    decide; see `creations list`.
+
+    The other messages are on their queues again, and the last lines say when they are tried again.
+    `failed`: the attempt failed. `unreadable`: the message is not valid. After too many such attempts, the message
+    moves to the dead letter queue. `deferred`: the message waits for a service or a record, or was not tried yet; this
+    uses up none of its attempts.
+
+    While a service that the messages need counts as down, the command waits for it, for up to --wait-seconds. On a
+    terminal, it says so. A message that fails is counted, and the command still exits 0, because the queue's own
     retries and its dead letter queue look after the message. The command exits 1 if the work itself failed: a queue or
-    the database could not be reached, or an upstream service was down and the messages for it were returned to the
+    the database could not be reached, or a service counted as down and the messages for it were returned to the
     queue. On SIGTERM, the command finishes the work in progress; a second SIGTERM ends it at once.
     """
+    from jobs.cli.drain_text import on_wait, show_drain
     from jobs.operations.drain import DrainParameters, run_drain
     from jobs.runtime.application import open_application
 
@@ -56,39 +60,8 @@ def drain(
         parse_queues(queues or []), until_empty or max_batches is not None, max_batches, wait_seconds
     )
     with open_application() as application:
-        show_drain(run_drain(application, parameters), as_json=as_json)
-
-
-def show_drain(result: "DrainResult", *, as_json: bool) -> None:
-    """Prints what a drain did. Raises `WorkError` when the work itself failed."""
-    if as_json:
-        print_json({"run": result.run_id, **result.as_dict()})
-    else:
-        _print_totals(result)
-    if result.problem:
-        raise WorkError(result.problem)
-
-
-def _print_totals(result: "DrainResult") -> None:
-    totals = result.totals
-    seconds, ambiguous = totals.pop("seconds", None), totals.get("ambiguous", 0)
-    queues = ", ".join(result.summaries)
-    if queues:
-        say(f"drained {queues}: {counts_text(totals) or 'nothing received'}; {duration_text(seconds)}")
-    else:
-        say("drained nothing")
-    for reason, number in islice(result.reasons.items(), _MOST_REASONS):
-        messages = count(result.failed_messages[reason], "message")
-        say(f"{messages} with {count(number, 'failed attempt')}: {reason}", err=True)
-    for reason, number in islice(result.deferrals.items(), _MOST_REASONS):
-        say(f"{count(number, 'message')} deferred: {reason}", err=True)
-    if result.deferrals:
-        say("deferred messages are tried again; see: prisoner-to-nomis status", err=True)
-    if ambiguous:
-        have = f"{count(ambiguous, 'creation')} {'has' if ambiguous == 1 else 'have'}"
-        say(f"{have} an unknown outcome; see: prisoner-to-nomis creations list", err=True)
-    if len(result.reasons) > _MOST_REASONS:
-        say("messages also failed for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
+        waits = on_wait(wait_seconds, as_json=as_json)
+        show_drain(run_drain(application, parameters, on_wait=waits), as_json=as_json)
 
 
 def scheduler() -> None:

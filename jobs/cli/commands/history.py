@@ -1,6 +1,7 @@
 """`runs`, `actions` and `telemetry`: what jobs and people did, and what happened to records."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,7 @@ from jobs.cli.output import counts_text, duration_text, local_time, pairs_of, pr
 from jobs.errors import UsageError
 
 if TYPE_CHECKING:
+    from jobs.runtime.job_runs import JobRun
     from sync.store.actions import Action
 
 runs = typer.Typer(name="runs", help="Job runs: what ran, when, why, and how it ended.", no_args_is_help=True)
@@ -61,7 +63,7 @@ def list_runs(
                 local_time(run.started_at, zone),
                 duration_text(run.duration_seconds),
                 run.shown_status,
-                counts_text(run.shown_counts),
+                counts_text(_counts(run)),
             )
             for run in recent
         ],
@@ -105,11 +107,19 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
             "host": run.host,
             "error": run.error,
             **pairs_of("parameter", run.parameters),
-            **pairs_of("count", run.shown_counts),
+            **pairs_of("count", _counts(run)),
         }
     )
     if interrupted is not None:
         show_interrupted(interrupted, zone)
+
+
+def _counts(run: "JobRun") -> Mapping[str, Any]:
+    """The counts of a run as people see them. Those of a drain have the same words as in the output of `drain`."""
+    from jobs.cli.drain_text import in_words
+    from jobs.runtime.job_runs import DRAIN_JOB
+
+    return in_words(run.shown_counts) if run.job == DRAIN_JOB else run.shown_counts
 
 
 @runs.command("rerun")
@@ -119,7 +129,7 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
     The repetition is a new run, which names the run that it repeats.
     """
     from jobs.cli.commands.contracts import show_check
-    from jobs.cli.commands.drain import show_drain
+    from jobs.cli.drain_text import on_wait, show_drain
     from jobs.cli.output import live_progress
     from jobs.cli.reconciliation_text import show_reconciliation
     from jobs.operations import contracts
@@ -134,7 +144,8 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
         earlier = application.job_runs.find(run_id)
         if earlier.job == DRAIN_JOB:
             parameters = DrainParameters.from_dict(earlier.parameters)
-            drained = run_drain(application, parameters, trigger=Trigger.RERUN, rerun_of=earlier.id)
+            waits = on_wait(parameters.wait_seconds, as_json=as_json)
+            drained = run_drain(application, parameters, trigger=Trigger.RERUN, rerun_of=earlier.id, on_wait=waits)
             show_drain(drained, as_json=as_json)
         elif (entry := entry_of_job(earlier.job)) is not None:
             again = parameters_from_dict(earlier.parameters)

@@ -16,7 +16,7 @@ from sandbox import Sandbox
 from sync.creation.creation import creation_lease
 from sync.errors import UpstreamError
 from sync.pipeline import outages
-from sync.pipeline.drain import UpstreamsUnavailable
+from sync.pipeline.outages import UpstreamsUnavailable
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable

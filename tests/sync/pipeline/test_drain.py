@@ -8,7 +8,7 @@ import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
-from sync.pipeline.drain import UpstreamsUnavailable
+from sync.pipeline.outages import UpstreamsUnavailable
 from tests.harness.app import open_application
 from tests.harness.faults import held
 from tests.harness.pipeline import last_failure, settle, tracked

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
+from sync.clock import now
+from sync.events.context import Outcome
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable
@@ -54,14 +58,17 @@ def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, a
 
 
 def test_message_that_fails_in_two_deliveries_is_counted_once(sandbox: Sandbox, application: Application) -> None:
-    """If an event is on the queue twice and fails twice, two failures of one message are counted."""
+    """If an event is on the queue twice and fails twice, two failures are counted, and one message is on its queue."""
     put_visit(sandbox, "tw-ce")
     for _ in range(2):
         send(application.queue_pair("visit").main, BOOKED, "tw-ce")
     sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=400, body=REFUSAL)
     drain = application.open_drain("visit")
     assert drain.run_batch().failed == 2
-    assert (drain.failures.counts().total(), drain.failures.messages().total()) == (2, 1)
+    assert drain.failures.counts().total() == 2
+    (message,) = drain.returned.values()
+    assert (message.queue, message.outcome, message.is_dead) == ("visit", Outcome.FAILED, False)
+    assert timedelta(seconds=50) < message.due_at - now() <= timedelta(seconds=60)
 
 
 def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, application: Application) -> None:

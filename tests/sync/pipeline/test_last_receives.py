@@ -113,7 +113,7 @@ def test_a_handled_message_that_cannot_be_recorded_is_deferred_for_that_reason(
         with event_listener("begin", lost):
             assert acknowledger.acknowledge([TaskEnd(task, Outcome.APPLIED)]) == {Outcome.DEFERRED: 1}
         (reason,) = acknowledger.deferrals
-    assert reason == "they were handled, but the database could not record that, so they are delivered again"
+    assert reason == "handled, but the database could not record that"
     assert application.queue_pair("visit").main.counts().total == 1
 
 

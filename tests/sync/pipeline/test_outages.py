@@ -13,7 +13,7 @@ from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
 from sync.domains.incentives.nomis import current_iep_body
 from sync.errors import UpstreamError
-from sync.pipeline.drain import UpstreamsUnavailable
+from sync.pipeline.outages import UpstreamsUnavailable
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from tests.harness.app import open_application

@@ -15,8 +15,9 @@ from sandbox import Sandbox
 from sync.errors import UpstreamError
 from sync.events.context import Outcome
 from sync.pipeline.coalesce import coalesce
-from sync.pipeline.drain import Drain, UpstreamsUnavailable
+from sync.pipeline.drain import Drain
 from sync.pipeline.group_runner import GroupRunner, Missing
+from sync.pipeline.outages import UpstreamsUnavailable
 from sync.queues.queue import Queue
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
