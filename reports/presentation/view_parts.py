@@ -20,7 +20,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
 
 @dataclass(frozen=True, slots=True)
 class ShownValue:
-    """A value of one side. label: the name of its field, or empty if obvious. remark: a note on the value, or empty."""
+    """A value that one side has. label: the name of its field, or empty if obvious. remark: a note on it, or empty."""
 
     label: str
     value: str
@@ -49,7 +49,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """The codes of one kind in a report. rows: each code with its meaning, or with an empty text. note: a remark."""
+    """The codes of one kind in a report.
+
+    rows: each code with its meaning, which is empty if unknown. note: a remark on the codes, or empty.
+    """
 
     title: str
     rows: tuple[tuple[str, str], ...]
@@ -67,7 +70,7 @@ class Codes:
 
 
 def named_codes(title: str, meanings: Mapping[str, str], found: Iterable[str | None]) -> Codes:
-    """The codes in `found` except None and empty texts: those in `meanings`, in that order, then the others, sorted."""
+    """The codes in `found` except None and empty texts: those in `meanings`, in its order, then the others, sorted."""
     occurring = {code for code in found if code}
     usual = [code for code in meanings if code in occurring]
     return Codes(title, tuple((code, meanings.get(code, "")) for code in [*usual, *sorted(occurring - {*usual})]))

@@ -1,7 +1,8 @@
 """What to do about the differences of a run; the page, the index, the email and the Slack message show this first.
 
 The differences are grouped by who acts, and by what to do. Each group says how many differences it has, how many of
-them are new, how long the oldest difference has been open, and which commands to type. Texts are plain and not masked.
+them are new, how long the oldest of them has been open, and which commands to type. The texts are plain, and prisoner
+numbers and booking ids are not masked in them.
 """
 
 from __future__ import annotations
@@ -113,9 +114,9 @@ class WhatToDo:
     """What a reader sees first about a run.
 
     headline: a clause that stays true when it is read later. change: a sentence that compares the number of differences
-    with that of the last complete run; empty if there is no such run, or if this run is not complete or does not cover
-    everyone. jump: a sentence saying that there are many more differences than a week earlier; empty if there are not.
-    severity: how serious the run is. actions: what to do, grouped by who acts.
+    with that of the last complete run; empty if there is no such run, or if this run is not complete, compared nothing
+    or does not cover everyone. jump: a sentence saying that there are many more differences than a week earlier; empty
+    if there are not. severity: how serious the run is. actions: what to do, grouped by who acts.
     """
 
     headline: str
@@ -133,13 +134,16 @@ def what_to_do(result: ReconciliationResult) -> WhatToDo:
 
 
 def more_groups(todo: WhatToDo, shown: int) -> str:
-    """A sentence saying how many groups the report has in addition to the first `shown`; empty if it has none."""
+    """A sentence saying how many groups the report has in addition to the first `shown`; empty if it has no more."""
     more = len(todo.actions) - shown
     return f"The report has {count(more, 'more group')} of differences, with what to do about each." if more > 0 else ""
 
 
 def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:
-    """The differences in groups, sorted by who acts (in the order of `WHO`), severity and number of new differences."""
+    """What to do about each group of differences.
+
+    The groups are sorted by who acts (in the order of `WHO`), severity and number of new differences.
+    """
     view, levels = view_of(result), list(Severity)
     groups: dict[tuple[str, str], list[_Row]] = {}
     for number, each in result.rows:
@@ -211,9 +215,9 @@ def _commands(
 
 
 def _who(diagnosis: Diagnosis | None) -> str:
-    """Who acts on a difference; this team if the cause is unknown.
+    """Who acts on a difference; this team if the difference has no diagnosis.
 
-    Results of earlier versions do not say who acts: there, a difference with a request is for NOMIS support, and any
+    Results of earlier versions do not say who acts: in these, a difference with a request is for NOMIS support, and any
     other is for this team.
     """
     if diagnosis is not None and diagnosis.who is not None:
@@ -254,16 +258,16 @@ def _jump(result: ReconciliationResult) -> str:
 
 
 def _earlier(result: ReconciliationResult) -> tuple[TrendPoint, ...]:
-    """The earlier runs of the trend, oldest first."""
+    """The earlier runs in the trend, oldest first."""
     return tuple(each for each in result.trend if each.run_id != result.run_id)
 
 
 def _severity(result: ReconciliationResult, actions: tuple[Recommendation, ...], jump: str) -> Severity:
     """How serious the run is.
 
-    A failed or suspicious run is `SERIOUS`. An incomplete run, or one with a difference that somebody acts on, is at
-    least `MEDIUM`; if such a difference is new and serious, the run is `SERIOUS`. Otherwise, the run is `INFO`. A jump
-    in the number of differences makes an `INFO` run `MEDIUM`, because somebody has to look for the cause, and makes a
+    A failed or suspicious run is `SERIOUS`. An incomplete run, or one with a difference that somebody has to act on, is
+    at least `MEDIUM`; if such a difference is new and serious, the run is `SERIOUS`. Any other run is `INFO`. A jump in
+    the number of differences makes an `INFO` run `MEDIUM`, because somebody has to look for the cause, and makes a
     `MEDIUM` run `SERIOUS`.
     """
     if result.status == "failed" or result.suspicious:

@@ -1,4 +1,4 @@
-"""The reconciliations, each in a package. `registry` lists them.
+"""The reconciliations, in one package for each domain. `registry` lists them.
 
 The `reconciliation` module of a package says what is read and compared; activities has `allocations` and `attendances`
 instead. Why records differ, and what fixes the differences, is in `causes`, or else in the module that compares the

@@ -1,7 +1,7 @@
 """Active and suspended allocations to activities: how many each booking has in NOMIS and in DPS.
 
 Unlock lists and pay depend on the allocations in NOMIS. Without an allocation there, no attendance of the prisoner can
-be written. A suspended allocation must be suspended in NOMIS too, or it leads to attendances with pay.
+be written. A suspended allocation must be suspended in NOMIS too; otherwise, it leads to attendances with pay.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _IN_NOMIS_ALONE = Cause(
     "NOMIS has an allocation that DPS does not have",
     "unknown",
     "Check in NOMIS who made the allocation, and ask the prison whether it is correct.",
-    sentence="NOMIS counts {nomis_count}. DPS has no further allocation for the booking at this prison, not even one "
-    "that has ended.",
+    sentence="NOMIS counts {nomis_count}. DPS has no further allocation that has begun for the booking at this prison, "
+    "not even one that has ended.",
     confidence="medium",
 )
 #: The booking is no longer at the prison, so one of the two sides did not end the allocation.
 _LEFT_IN_DPS = Cause(
     "the prisoner moved or was released, and DPS still has the allocation",
     "NOMIS",
-    "Check again tomorrow, because DPS ends the allocation overnight. If it is still there, ask the DPS team.",
+    "Check again tomorrow, because DPS ends the allocation overnight. If DPS still has it then, ask the DPS team why.",
     sentence="The booking is at {nomis_location}, not at {prison_id}.",
 )
 _LEFT_IN_NOMIS = replace(
@@ -85,15 +85,15 @@ class Allocations(CountReconciliation):
     )
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
-        """The number of allocations to the prison's activities that NOMIS has, by booking."""
+        """The number of allocations in NOMIS to the prison's activities, by booking."""
         return counts.nomis_allocations(self.services.nomis, prison_id, suspended=self.suspended)
 
     def read_dps(self, prison_id: str) -> dict[int, int]:
-        """The number of allocations to the prison's activities that DPS has, by booking."""
+        """The number of allocations in DPS to the prison's activities, by booking."""
         return counts.dps_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, suspended=self.suspended)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
-        """Every allocation, ended or not, of the prisoners in `rows`, by booking.
+        """Every allocation at the prison, ended or not, of the prisoners in `rows`, by booking.
 
         Each has its `id`, `status`, `schedule`, `start` and `end`.
         """
@@ -113,7 +113,10 @@ class Allocations(CountReconciliation):
         return f"allocation {record['id']} to schedule {record['schedule']}: {record['status']}, {dates}"
 
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """The diagnosis, based on where the booking is, which side has more allocations, and their statuses in DPS."""
+        """The diagnosis of a difference.
+
+        It is based on where the booking is, which side has more allocations, and the statuses of the DPS allocations.
+        """
         row = difference.row
         others = [each for each in records if each["status"] not in self.statuses]
         more_in_dps = (row["dps_count"] or 0) > (row["nomis_count"] or 0)

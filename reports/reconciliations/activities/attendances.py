@@ -60,7 +60,7 @@ _IN_NOMIS_ALONE = Cause(
     "NOMIS has an attendance with pay that DPS does not have",
     "unknown",
     "Check in NOMIS who recorded the attendance, and ask the prison whether it is correct.",
-    sentence="NOMIS counts {nomis_count}. DPS has no further attendance of the prisoner on the day, not even one "
+    sentence="NOMIS counts {nomis_count}. DPS has no further attendance of the prisoner on that day, not even one "
     "without pay.",
     confidence="medium",
 )
@@ -97,19 +97,19 @@ class Attendances(CountReconciliation):
 
     @property
     def further_key(self) -> Mapping[str, str]:
-        """The day that is compared, as `date` (ISO), because a booking has different counts on different days."""
+        """The day that is compared, as `date` (ISO): a booking has different counts on different days."""
         return {"date": self.day.isoformat()}
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
-        """The number of attendances with pay that NOMIS has at the prison, by booking."""
+        """How many attendances with pay NOMIS has at the prison on the day, by booking."""
         return counts.nomis_attendances(self.services.nomis, prison_id, self.day)
 
     def read_dps(self, prison_id: str) -> dict[int, int]:
-        """The number of attendances with pay that DPS has at the prison, by booking."""
+        """How many attendances with pay DPS has at the prison on the day, by booking."""
         return counts.dps_attendances(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
-        """Every attendance of the prisoners in `rows` on the day, by booking.
+        """Every attendance at the prison on the day, paid or not, of the prisoners in `rows`, by booking.
 
         Each has its `id`, `status`, `reason` and `paid`.
         """
@@ -138,7 +138,7 @@ class Attendances(CountReconciliation):
         return found
 
     def events(self) -> Events:
-        """The events of a run, as the replaced service sent them; each has the `date`."""
+        """The events of a run, as the replaced service sent them; each has the property `date`."""
         return _AttendanceEvents(self.events_begin, self.further_key)
 
     def evidence(self, record: Mapping[str, Any]) -> str:
@@ -149,7 +149,7 @@ class Attendances(CountReconciliation):
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
         """The diagnosis of a difference.
 
-        It is based on the prisoner's other booking, a refusal by NOMIS, or which side has more attendances.
+        It is based on the prisoner's other booking, on a refusal by NOMIS, or on which side has more attendances.
         """
         row = difference.row
         if row[f"nomis_{OTHER_BOOKING}"] is not None:
@@ -166,9 +166,9 @@ class Attendances(CountReconciliation):
 
 
 def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of rows with the same prisoner, prison and count: one booking is in DPS only, the other in NOMIS only.
+    """Pairs of rows with the same prisoner, prison and count: one row is `DPS_ONLY`, the other `NOMIS_ONLY`.
 
-    The columns `dps` and `nomis` hold the index of the row on that side.
+    The columns `dps` and `nomis` hold the index of the row of that kind.
     """
     sides = []
     for name, kind, count in (("dps", DPS_ONLY, "dps_count"), ("nomis", NOMIS_ONLY, "nomis_count")):

@@ -126,7 +126,7 @@ class CountReconciliation(Reconciliation):
         return Population(tuple(Unit(prison_id) for prison_id in prisons if prison_id in wanted), None, gaps)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """Reads the count of every booking of a prison on both sides."""
+        """Reads the counts of a prison's bookings from both sides."""
         nomis = reads.one(UpstreamName.NOMIS, lambda: self.read_nomis(unit.id))
         dps = reads.one(UpstreamName.ACTIVITIES, lambda: self.read_dps(unit.id))
         return Reading(self._frame(unit.id, nomis, dps))
@@ -172,7 +172,7 @@ class CountReconciliation(Reconciliation):
         return self._with_records(rows, reads)
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The entities of the DPS records behind the counts."""
+        """The entities of the DPS records behind the counts, such as `allocation:6120`."""
         return tuple(f"{self.record}:{each['id']}" for each in records_of(row))
 
     def events(self) -> Events:
@@ -186,7 +186,7 @@ class CountReconciliation(Reconciliation):
     def to_synchronise(self, difference: Difference, cause: Cause, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
         """The diagnosis that DPS is right, and that the DPS `records`, if any are known, must be synchronised again."""
         row = difference.row
-        which = f" Only NOMIS shows which {self.record} differs; it is safe to write all of them again."
+        which = f" Only NOMIS shows which {self.record} differs; it is safe to write all these {self.record}s again."
         return cause.diagnosis(
             difference,
             confidence="high" if len(records) == 1 else "medium",
@@ -248,8 +248,8 @@ NO_DETAILS = "Details not found in NOMIS"
 class CountEvents(Events):
     """The events of a run, with the names and properties that the replaced service used.
 
-    about: the properties that every event has. The replaced service had no event for the whole run (`report`). This
-    program sends one, which says whether anything was left unread.
+    about: the properties that every event has. The replaced service had no event for the whole run. This program sends
+    one (`report`), which says whether anything was left unread.
     """
 
     def __init__(self, prefix: str, about: Mapping[str, str]) -> None:
@@ -267,7 +267,7 @@ class CountEvents(Events):
         return self.event("error", {"prison": gap.detail["prison"]})
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for a booking with different counts, with its current location."""
+        """The event for a booking with different counts; it gives the booking's current location."""
         return self.failed(mismatch, mismatch.kind, mismatch.booking_id)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
@@ -300,7 +300,7 @@ class CountEvents(Events):
         return self.event("error")
 
     def failed(self, mismatch: Mismatch, kind: str, booking_id: object) -> Event:
-        """The event that reports a mismatch as a difference of `kind` for the booking `booking_id`."""
+        """The event that reports a mismatch as a difference of the kind `kind` for the booking `booking_id`."""
         known = next((each.nomis for each in mismatch.other_fields if each.field == "location"), None)
         return self.event(
             "failed",

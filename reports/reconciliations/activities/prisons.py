@@ -1,4 +1,4 @@
-"""The prisons to compare: those in the setting, or else those that NOMIS lists, or else those that DPS lists."""
+"""The prisons to compare: those in `ACTIVITY_PRISONS`, else those that NOMIS lists, else those that DPS lists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def prisons_with_activities(
     services: Services, settings: Settings, reads: Reads
 ) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
-    """The prisons that use activities, in alphabetical order, and gaps for the prisons in the setting that do not.
+    """The prisons that use activities, in alphabetical order, and gaps for prisons in the setting that do not use them.
 
     Raises `SyncError` if the prisons cannot be listed: an `UpstreamError` with `no_route` if no service has such a
     list.
@@ -35,7 +35,7 @@ def prisons_with_activities(
 
 
 def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
-    """The agencies that NOMIS lists, or None if NOMIS is too old to list any."""
+    """The agencies for which NOMIS has switched activities on, or None if NOMIS is too old to list them."""
     for read in (prisons.switched_on, prisons.service_prisons):
         try:
             return reads.one(UpstreamName.NOMIS, partial(read, services.nomis, prisons.ACTIVITY))
@@ -48,7 +48,10 @@ def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
 def _checked(
     wanted: tuple[str, ...], services: Services, reads: Reads
 ) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
-    """The `wanted` prisons that use activities, and the others as gaps; a prison is kept if its plan cannot be read."""
+    """The `wanted` prisons that use activities, and the others as gaps.
+
+    A prison is kept if its rollout plan cannot be read.
+    """
     client = services[UpstreamName.ACTIVITIES]
     found, gaps = [], []
     for prison_id, plan in reads.each(

@@ -1,4 +1,7 @@
-"""The bookings with adjustments created in NOMIS since a given day, for versions of NOMIS without lists by booking."""
+"""The bookings with adjustments created in NOMIS since a given day.
+
+This is for versions of NOMIS that do not list adjustments by booking.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class CreatedSince(BookingList):
-    """Lists bookings with adjustments created in NOMIS on the days of the scope, and the ids of these adjustments."""
+    """Lists the bookings with adjustments created in NOMIS on the days of the scope, and the ids of the adjustments."""
 
     def population(self, reads: Reads) -> Population:
         """The bookings with adjustments created on the days of the scope, in pages.
@@ -48,7 +51,7 @@ class CreatedSince(BookingList):
     def listed_again(self, population: Population, reads: Reads) -> Population:
         """The population, plus the bookings of the adjustments that were its gaps.
 
-        A booking that it already contained is read again, with these adjustments too.
+        A booking that was already in the population is read again, with these adjustments too.
         """
         if not (population.gaps or population.unread):
             return population
@@ -63,7 +66,7 @@ class CreatedSince(BookingList):
     def _bookings_with(
         self, ids: Iterable[tuple[Category, int]], known: Mapping[int, tuple[str, ...]], reads: Reads
     ) -> Iterator[list[ListedBooking] | UnlistedPart]:
-        """Yields pages of the bookings of the adjustments in `ids`, and a gap for each adjustment that cannot be read.
+        """Yields the bookings of the adjustments in `ids`, in pages, and a gap for each adjustment that cannot be read.
 
         known: the adjustments that are already known for each booking; the pages include them.
         """
