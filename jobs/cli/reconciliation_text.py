@@ -127,7 +127,7 @@ def _differences(mismatch: "Mismatch") -> str:
 
 
 def _print_missing_causes(result: "ReconciliationResult", view: "View") -> None:
-    """If the causes of some differences could not be found out, prints the command that tries again."""
+    """If the causes of some differences could not be found, prints the command that tries again."""
     failed = [each for each in result.mismatches if view.look_up_failed(each)]
     if not failed:
         return
@@ -135,7 +135,7 @@ def _print_missing_causes(result: "ReconciliationResult", view: "View") -> None:
     if result.reconciliation == "incentives" and len(failed) == 1:
         again = command("reconcile", "explain", failed[0].offender_no)
     causes = "the cause of 1 difference was" if len(failed) == 1 else f"the causes of {len(failed)} differences were"
-    say(f"{causes} not found out; to try again: {again}")
+    say(f"{causes} not found; to try again: {again}")
 
 
 def _cause(mismatch: "Mismatch", view: "View") -> str:

@@ -1,4 +1,4 @@
-"""What the email and the Slack messages about a run share: the newest differences as lines of text, and the files."""
+"""What the email and the Slack messages about a run share: the newest differences, and the files to attach."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reports.presentation.masking import Masking
     from reports.presentation.view import View
 
-#: The most differences in a message, new ones first; the files that are sent with it have all of them.
+#: The most differences in a message, new ones first; the files that are sent with the message have all differences.
 MOST_LISTED = 20
 MASKED = (
     "Prisoner numbers and booking ids are masked here. The report in the archive shows them in full, in the same rows."
@@ -32,9 +32,9 @@ class Line:
 
     row: its number in the report. name: what identifies the record. details: the prisoner, the booking and the day.
     prison: the code of the prison, or `prison unknown`. kind: how the record differs, or empty if the values show this.
-    nomis, dps: the values on each side. since: `new`, or when the difference was first seen. cause: why the record
-    differs, which side is right, and what to do. request: the text for NOMIS support, or empty if there is none.
-    commands: the commands to run, in order.
+    nomis, dps: the values on each side. since: `new`, or `since` and the day on which the difference was first seen.
+    cause: why the record differs, which side is right, and what to do; or why the cause is not known. request: the
+    text for NOMIS support, or empty if there is none. commands: the commands to run, in order.
     """
 
     row: int
@@ -51,13 +51,13 @@ class Line:
 
 
 def newest_lines(result: ReconciliationResult, masking: Masking) -> list[Line]:
-    """The first `MOST_LISTED` differences of the report, new ones first."""
+    """The first `MOST_LISTED` differences in the report, new ones first."""
     view = view_of(result)
     return [_line(view, number, each, masking) for number, each in result.rows[:MOST_LISTED]]
 
 
 def unconfirmed_lines(result: ReconciliationResult, masking: Masking) -> list[str]:
-    """The first `MOST_LISTED` unconfirmed differences, which could not be read again, each as a line."""
+    """The first `MOST_LISTED` unconfirmed differences as lines of text, each saying why it is not confirmed."""
     view = view_of(result)
     return [
         f"{' '.join(filter(None, (view.name(each, masking), view.details(each, masking))))}"

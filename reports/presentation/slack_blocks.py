@@ -1,8 +1,8 @@
 """Slack messages in Block Kit: texts are escaped, cut to Slack's limits and spread over as few messages as possible.
 
 Every message also contains its words as text without blocks. Notifications show this text, and it is sent alone if
-Slack refuses the blocks. The limits are those of https://docs.slack.dev/reference/block-kit; the limit for a whole
-message is the length that Slack recommends for the text of a message.
+Slack refuses the blocks. The limits are those given at https://docs.slack.dev/reference/block-kit; the limit for a
+whole message is the length that Slack recommends for the text of a message.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class MessageBlock:
 
 @dataclass(frozen=True, slots=True)
 class SlackMessage:
-    """A message. text: what notifications show. blocks: what Slack shows in the channel, in the format of Block Kit."""
+    """A message. text: what notifications show. blocks: what Slack shows in the conversation, in Block Kit."""
 
     text: str
     blocks: tuple[dict[str, Any], ...]
@@ -100,7 +100,7 @@ def context(*lines: str, longest: int = LONGEST_PART) -> MessageBlock:
 
 
 def messages(parts: Iterable[MessageBlock]) -> tuple[SlackMessage, ...]:
-    """The parts in their order, in as few messages as the limits allow."""
+    """The parts in the given order, in as few messages as the limits allow."""
     packed: list[list[MessageBlock]] = []
     length = 0
     for part in parts:

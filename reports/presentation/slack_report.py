@@ -1,4 +1,4 @@
-"""The Slack messages about a run: what to do is in the channel, the newest differences and the files in a thread."""
+"""The Slack messages about a run: the channel shows what to do; a thread has the newest differences and the files."""
 
 from __future__ import annotations
 

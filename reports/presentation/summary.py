@@ -1,4 +1,4 @@
-"""What a run found, in sentences and figures that the report, the email and Slack share."""
+"""What a run found, in sentences and figures that the report, the email and the Slack messages share."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _not_counted(result: ReconciliationResult) -> str:
 
 
 def _of_listed(result: ReconciliationResult) -> str:
-    """`of 87,012`: how many records the run set out to compare; empty if unknown or if all of them were compared."""
+    """`of 87,012`: how many records the run set out to compare; empty if that is unknown or all were compared."""
     set_out = 0 if result.parameters.get("prisons") else result.listed
     return f"of {thousands(set_out)}" if set_out > result.compared else ""
 
@@ -159,7 +159,7 @@ def reach(result: ReconciliationResult) -> str | None:
 
 
 def none_found(result: ReconciliationResult) -> str:
-    """Sentences saying that no difference was found, among which records, and what is not known about the others."""
+    """Sentences saying among which records no difference was found, and what is not known about the others."""
     view = view_of(result)
     limits = reach(result)
     if limits is None:
@@ -168,7 +168,7 @@ def none_found(result: ReconciliationResult) -> str:
     who = f"the {view.count(result.compared)} compared"
     if result.unconfirmed:
         seen = count(len(result.unconfirmed), "difference")
-        others = f"The first reading saw {seen} among the other {result.counted}, which could not be read again."
+        others = f"The first reading found {seen} among the other {result.counted}, which could not be read again."
         return f"No difference was found among {who}. {others}"
     return f"No difference was found among {who}. Nothing is known about the other {result.counted}."
 
@@ -254,7 +254,7 @@ def scope(parameters: Mapping[str, object]) -> str:
 
 
 def days(parameters: Mapping[str, object]) -> str:
-    """The days that a run covers, from its parameters: `22 May 2023 to 24 May 2023`; empty if they have none."""
+    """The days that a run covered, as its parameters say: `22 May 2023 to 24 May 2023`; empty if they give none."""
     first, last = (_day(parameters.get(name)) for name in ("from_date", "to_date"))
     if first is None or last is None:
         return first or last or ""
@@ -281,9 +281,9 @@ class Figure:
     """A figure at the top of the report.
 
     label: what it counts. value: the number. note: words that explain the number, such as the total that it is part of,
-    or since when it counts. query: the filter that shows the differences counted, empty for all differences, or None if
-    the list of differences does not contain what is counted. part: if `query` is None, the id of the part of the page
-    that lists what is counted.
+    or the day since which differences count as new. query: the filter that shows the differences counted, empty for all
+    differences, or None if the list of differences does not contain what is counted. part: if `query` is None, the id
+    of the part of the page that lists what is counted, or empty if no part lists it.
     """
 
     label: str
@@ -294,7 +294,7 @@ class Figure:
 
 
 def figures(result: ReconciliationResult) -> list[Figure]:
-    """The figures at the top of the report, without zeros for what an incomplete run cannot know."""
+    """The figures at the top of the report, without zeros for what an incomplete or failed run leaves unknown."""
     complete, different = result.status == "complete", len(result.mismatches)
     found = []
     if result.status == "failed" and result.compared:

@@ -1,4 +1,4 @@
-"""The request to the NOMIS support team for the changes that only it can make, as text to paste and CSV to attach."""
+"""The request to NOMIS support for the changes that only that team can make, as text to paste and CSV to attach."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDRESS = f"To {SUPPORT_CHANNEL}: "
 
 
 def request_rows(rows: Iterable[tuple[int, Mismatch]]) -> list[dict[str, Any]]:
-    """The changes to ask NOMIS support for: a row for each difference that only that team can fix, sorted by cause.
+    """The changes to ask NOMIS support for, sorted by cause: a row for each difference that only that team can fix.
 
     Columns: `cause`, `row` (the number in the report), `prison_id`, `offender_no`, `booking_id`, `nomis_ids` (a list),
     `change` (a sentence) and `lookup` (SQL that finds the NOMIS records, or None if `nomis_ids` identifies them).
@@ -44,7 +44,7 @@ def request_rows(rows: Iterable[tuple[int, Mismatch]]) -> list[dict[str, Any]]:
 def request_text(result: ReconciliationResult, rows: Sequence[dict[str, Any]]) -> str:
     """The request in words: a paragraph for each cause, with a numbered line for each record.
 
-    If a record has SQL that finds it in NOMIS, the SQL is on the next line.
+    If the ids of the NOMIS records are not known, the next line has the SQL that finds them.
     """
     number = "1 record" if len(rows) == 1 else f"{len(rows):,} records"
     compared = f"found by comparing {result.title.lower()} with DPS on {day(result.started_at)}"

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @cache
 def environment() -> jinja2.Environment:
-    """The Jinja environment of the templates: every value in HTML is escaped, and an undefined name is an error."""
+    """The Jinja environment of the templates.
+
+    In HTML, every value except our own markup is escaped. An undefined name is an error.
+    """
     import jinja2
 
     made = jinja2.Environment(

@@ -1,4 +1,4 @@
-"""Values as texts: numbers, dates, and texts from other systems made safe to show."""
+"""Values as texts: numbers, dates, and texts from other systems, which are made safe to show."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def thousands(number: int) -> str:
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: `1 page`, `2,000 pages`. Without `plural`, the plural of the noun must be regular."""
+    """A number with its noun: `1 page`, `2,000 pages`. Without `plural`, the plural is the noun with an `s`."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
@@ -57,7 +57,7 @@ def local(moment: datetime) -> datetime:
 
 
 def day(moment: datetime | date) -> str:
-    """A day, or the day of a moment in London: `22 May 2023`."""
+    """A day, or the day on which a moment falls in London: `22 May 2023`."""
     here = local(moment) if isinstance(moment, datetime) else moment
     return f"{here.day} {here:%B %Y}"
 
@@ -73,7 +73,7 @@ def exact_moment(moment: datetime) -> str:
 
 
 def distinct_times(moments: Sequence[datetime]) -> list[str]:
-    """The time of each moment, as exact as needed to distinguish the moments; empty for a moment alone on its day."""
+    """The time of each moment, as exact as needed to distinguish the moments; empty for the only moment on a day."""
     days = Counter(day(each) for each in moments)
     minutes = Counter(short_moment(each) for each in moments)
 

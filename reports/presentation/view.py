@@ -1,6 +1,6 @@
 """The view of a result: how the result is worded, and how its records are shown.
 
-A reconciliation may override parts of the view. Everything that a view returns is plain text; the page, the CSV and the
+A reconciliation may override parts of the view. All text that a view returns is plain; the page, the CSV and the
 messages escape it.
 """
 
@@ -105,14 +105,14 @@ class View:
         return f"{who} differed between NOMIS and DPS"
 
     def agree(self) -> str:
-        """A clause, in the past tense, saying that all compared records agreed."""
+        """A clause, in the past tense, saying that NOMIS and DPS agreed on all compared records."""
         if self.result.compared == 1:
-            return f"the {self.noun} agreed in NOMIS and in DPS"
-        return f"all {thousands(self.result.compared)} {self.result.counted} agreed in NOMIS and in DPS"
+            return f"NOMIS and DPS agreed on the {self.noun}"
+        return f"NOMIS and DPS agreed on all {thousands(self.result.compared)} {self.result.counted}"
 
     def everything_agrees(self) -> str:
-        """A sentence saying that every record agrees."""
-        return f"Every {self.noun} agrees in NOMIS and in DPS."
+        """A sentence saying that NOMIS and DPS agree on every record."""
+        return f"NOMIS and DPS agree on every {self.noun}."
 
     def gaps(self, number: int) -> str:
         """How many parts of the population could not be listed, in words: `2 parts of the list of visits`."""
@@ -153,7 +153,7 @@ class View:
         return "".join(parts)
 
     def how_resolved(self, resolved: Resolved) -> str:
-        """A clause saying why an earlier difference no longer exists."""
+        """Why an earlier difference no longer exists, in a few words."""
         return "both sides now agree" if resolved.how == "equal" else f"no longer among the {self.result.counted}"
 
     # Records
@@ -166,7 +166,7 @@ class View:
     def name(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
         """The name of a record in reports: its key, or else its prisoner number, or else its booking id.
 
-        A unit that could not be read, such as a prison, has its own name.
+        For a whole unit that could not be read, such as a prison, it is the name of the unit.
         """
         own = [(column, record.key[column]) for column in self._own_key if column in record.key]
         if own and len(self._own_key) == 1:
@@ -194,14 +194,14 @@ class View:
         return Severity.MEDIUM
 
     def kind(self, record: Record) -> str:
-        """How a record differs, in words that follow "is": `not in NOMIS`."""
+        """How a record differs, in words that can follow "is": `not in NOMIS`."""
         return self._kinds.get(record.kind, column_words(record.kind))
 
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
         """The values that one side has in the fields that differ; empty if that side lacks the record.
 
-        If only that side has the record, these are the values of its first few fields, apart from the prisoner number,
-        the booking and the prison. If no field is left, the only value is `present`.
+        If only that side has the record, the values are those of the record's first few fields, apart from the prisoner
+        number, the booking and the prison. If no field is left, the only value is `present`.
         """
         if record.missing_in == side.upper():
             return ()
@@ -220,8 +220,8 @@ class View:
     def fields_table(self, record: Record) -> Table | None:
         """A table of the fields with the values of both sides; None if the record has fewer than two fields.
 
-        The fields that differ come first and are marked. Equal fields that say nothing are left out: fields without a
-        value, and counts of 0.
+        The fields that differ come first and are marked. The others are left out if they have no value, or if both
+        sides have 0.
         """
         if len(record.differences) + len(record.other_fields) < 2:
             return None
@@ -257,7 +257,7 @@ class View:
         return counts(named) if len(self._labels) > 1 else []
 
     def filter_values(self, mismatch: Mismatch) -> dict[str, str]:
-        """The values that links filter a difference by, in addition to those that `page_rows` sets."""
+        """The values of a difference that links filter by, in addition to those that `page_rows` sets."""
         values = {"kind": code(mismatch.kind)}
         if mismatch.missing_in is None and len(self._labels) > 1:
             values["field"] = " ".join(code(each.field) for each in mismatch.differences)
@@ -280,7 +280,7 @@ class View:
             return NOT_INVESTIGATED
         if missing == TOO_MANY:
             return _TOO_MANY_WORDS
-        return f"not found out: {_CALL.sub('', missing, count=1)}"
+        return f"cause not found: {_CALL.sub('', missing, count=1)}"
 
     def look_up_failed(self, mismatch: Mismatch) -> bool:
         """Whether a mismatch has no diagnosis because its evidence could not be read; a later attempt may succeed."""
@@ -298,7 +298,7 @@ class View:
     # The CSV
 
     def csv_columns(self) -> tuple[str, ...]:
-        """The names of the columns of the CSV, in order."""
+        """The column names of the CSV, in order."""
         keys = tuple(each for each in self.result.key_columns if each not in ("offender_no", "booking_id", "prison_id"))
         sides = tuple(f"{side}_{each.name}" for each in self.result.fields for side in ("nomis", "dps"))
         common = ("offender_no", "booking_id", "prison_id", "kind", "standing", "since")
@@ -329,7 +329,7 @@ class View:
 
 
 def view_of(result: ReconciliationResult) -> View:
-    """The view of a result: the view of its reconciliation in the registry, or else the general view."""
+    """The view of a result: the view that the registry gives for its reconciliation, or else the general view."""
     entry = RECONCILIATIONS.get(result.reconciliation)
     return (View if entry is None else entry.load_view())(result)
 

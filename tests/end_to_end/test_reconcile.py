@@ -355,18 +355,18 @@ def test_a_cause_that_could_not_be_read_is_not_shown_as_a_cause(installed: App, 
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     with faulty(sandbox, "mapping", "GET", kind="status", status=400):
         run = installed.run("reconcile", "incentives", "--no-notify", RECONCILIATION_RECHECK_SECONDS="0")
-        both = [line.split()[1] for line in run.out.splitlines() if "not found out: mapping: status 400" in line]
+        both = [line.split()[1] for line in run.out.splitlines() if "cause not found: mapping: status 400" in line]
         one = installed.run("reconcile", "incentives", "--prisoner", both[0], "--no-notify")
     assert len(both) == 2
     assert "GET /" not in run.out
     run_id = run.out.partition(" ")[0]
     again = f"runs rerun {run_id}"
-    assert f"\nthe causes of 2 differences were not found out; to try again: prisoner-to-nomis {again}\n" in run.out
+    assert f"\nthe causes of 2 differences were not found; to try again: prisoner-to-nomis {again}\n" in run.out
     explain = f"reconcile explain {both[0]}"
-    assert f"\nthe cause of 1 difference was not found out; to try again: prisoner-to-nomis {explain}\n" in one.out
+    assert f"\nthe cause of 1 difference was not found; to try again: prisoner-to-nomis {explain}\n" in one.out
     assert ": new difference\n" in installed.run(*explain.split()).out
     repeated = installed.run(*again.split(), RECONCILIATION_RECHECK_SECONDS="0")
-    assert "not found out" not in repeated.out
+    assert "not found" not in repeated.out
     assert [line.split()[1] for line in repeated.out.splitlines() if " 7. " in line] == both
     explained = installed.run(*explain.split()).out
     assert "cause       7. " in explained

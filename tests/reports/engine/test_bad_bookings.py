@@ -111,7 +111,7 @@ def test_a_run_with_only_unconfirmed_differences_does_not_claim_agreement(upstre
     assert (result.status, result.mismatches, len(result.unconfirmed)) == ("incomplete", (), 2)
     text = render_report(result)
     assert summary.headline(result).endswith(", 2 differences were seen and not confirmed")
-    assert "The first reading saw 2 differences among the other prisoners" in text
+    assert "The first reading found 2 differences among the other prisoners" in text
     assert attached(slack_report(result, None, "x", Masking()), "csv")
 
 

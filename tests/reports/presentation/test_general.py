@@ -261,8 +261,8 @@ def test_the_page_counts_kinds_fields_prisons_and_causes() -> None:
     [
         (visit_result(3), "3 of 40,120 visits differed between NOMIS and DPS; 2 were new"),
         (visit_result(1), "1 of 40,120 visits was not in NOMIS; it was new"),
-        (visit_result(0), "all 40,120 visits agreed in NOMIS and in DPS"),
-        (visit_result(0, compared=1), "the visit agreed in NOMIS and in DPS"),
+        (visit_result(0), "NOMIS and DPS agreed on all 40,120 visits"),
+        (visit_result(0, compared=1), "NOMIS and DPS agreed on the visit"),
         (
             visit_result(0, status="incomplete"),
             "Incomplete: on 22 May 2023, no difference was found among 40,120 visits",
