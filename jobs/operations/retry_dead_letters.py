@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -96,7 +96,7 @@ def retry_messages(application: Application, queue: str, choice: Choice, who: st
     """Sends messages back, however many times they have been redriven, and records the retry under the name `who`.
 
     Before anything is sent, raises `UsageError` if a named message is not on the dead letter queue. Raises `WorkError`
-    if a named message has since left the queue or a message could not be sent, and `QueueUnavailable`.
+    if a message could not be sent, and `QueueUnavailable`.
     """
     return _retry(application, queue, choice, who, BATCH, lambda _: True)
 
@@ -195,19 +195,18 @@ def _retry(
 ) -> RetryResult:
     """Sends messages back until all are sent or `should_continue` returns False after a batch. Records the retry."""
     dlq = dead_letter_queue(application, queue)
-    # SQS delivers the messages in any order, so which of them to send is decided before the first one is sent.
-    listed = dlq.peek() if choice.named or choice.limit is not None else []
-    named = find_ids(queue, listed, choice.named)
-    if choice.limit is None:
-        only = named if choice.named else None
-    else:
-        only = {each.message_id for each in _chosen(application, queue, listed, choice)}
-    chosen = {"named": sorted(named), "recoverableOnly": choice.recoverable_only}
-    stopped = False
-    with recorded_action(application, who, "dlq retry", dlq.name, chosen) as ongoing:
-        result = RetryResult(queue, dlq.name)
+    with ExitStack() as stack:
+        listing, named, only = None, set[str](), None
+        if choice.named or choice.limit is not None:
+            # SQS delivers the messages in any order, so which of them to send is decided before the first one is sent.
+            listing = stack.enter_context(dlq.listing())
+            named = find_ids(queue, listing.dead_letters, choice.named)
+            only = {each.message_id for each in _chosen(application, queue, listing.dead_letters, choice)}
         why_left = not_chosen(application.database, queue, only, recoverable_only=choice.recoverable_only)
-        with closing(dlq.retry_in_batches(why_left, who, size, is_followed=is_followed)) as batches:
+        chosen = {"named": sorted(named), "recoverableOnly": choice.recoverable_only}
+        ongoing = stack.enter_context(recorded_action(application, who, "dlq retry", dlq.name, chosen))
+        result = RetryResult(queue, dlq.name)
+        with closing(dlq.retry_in_batches(why_left, who, size, is_followed=is_followed, listing=listing)) as batches:
             for batch in batches:
                 result = result.with_batch(batch)
                 ongoing.details |= {
@@ -215,16 +214,10 @@ def _retry(
                     "left": len(result.left),
                 }
                 if not should_continue(batch):
-                    stopped = True
                     break
         if result.found:
             dlq.track_retry(result)
         ongoing.outcome = f"{len(result.retried)} of {count(result.found, 'message')} sent back"
-    seen = {message.message_id for message in (*result.retried, *(each.dead_letter for each in result.left))}
-    if (missing := named - seen) and not stopped:
-        raise WorkError(
-            f"these messages are no longer on the dead letter queue of {queue}: {', '.join(sorted(missing))}"
-        )
     if failed := [each.reason for each in result.left if each.failed]:
         sent = count(len(result.retried), "message")
         raise WorkError(f"sent back: {sent}; not sent back: {count(len(failed), 'message')}: {failed[0]}")

@@ -135,6 +135,13 @@ class Browse:
         self._heartbeat.release(messages)
         return self._queue.delete(messages)
 
+    def release(self, messages: Sequence[Message]) -> None:
+        """Makes messages visible again before `browsing` ends. Call this only once nothing more is received."""
+        for message in messages:
+            self.messages.pop(message.message_id, None)
+        self._heartbeat.release(messages)
+        self._queue.change_visibility(messages, 0)
+
 
 @contextmanager
 def browsing(queue: Queue) -> Iterator[Browse]:

@@ -4,8 +4,8 @@ A message is sent to the main queue before it is deleted from the dead letter qu
 message is delivered twice, which does no harm.
 """
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +82,14 @@ class RetryResult:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The messages that were read from a dead letter queue, oldest first. They are hidden while the listing is open."""
+
+    dead_letters: Sequence[DeadLetterMessage]
+    browse: Browse
+
+
 class DeadLetterQueue:
     """The dead letter queue of one main queue.
 
@@ -115,15 +123,25 @@ class DeadLetterQueue:
         owner = queue_of(dead_letter.type)
         return self.queue if owner is None or self._main_queue is None else owner
 
+    @contextmanager
+    def listing(self, most: int | None = None, seconds: float | None = None) -> Iterator[Listing]:
+        """Reads messages, at most `most`, for at most `seconds`, and hides them while the `with` block runs.
+
+        None means no limit. Afterwards, the messages that were not deleted are visible again. Raises
+        `QueueUnavailable`.
+        """
+        with browsing(self._dlq) as browse:
+            for _ in browse.receive(most, seconds):
+                pass
+            yield Listing(sorted(map(read_dead_letter, browse.messages.values()), key=_age), browse)
+
     def peek(self, most: int | None = None, seconds: float | None = None) -> list[DeadLetterMessage]:
         """Reads messages and returns them, oldest first. All of them are visible again afterwards.
 
         Reads at most `most` messages, for at most `seconds`; None means no limit. Raises `QueueUnavailable`.
         """
-        with browsing(self._dlq) as browse:
-            for _ in browse.receive(most, seconds):
-                pass
-            return sorted(map(read_dead_letter, browse.messages.values()), key=_age)
+        with self.listing(most, seconds) as listing:
+            return list(listing.dead_letters)
 
     def retry(self, why_left: WhyLeft, who: str = "housekeeping", most: int | None = None) -> RetryResult:
         """Sends messages back to the main queue, except those for which `why_left` returns a reason to keep them.
@@ -149,19 +167,27 @@ class DeadLetterQueue:
         most: int | None = None,
         *,
         is_followed: bool = False,
+        listing: Listing | None = None,
     ) -> Generator[RetriedBatch, None, None]:
         """Sends messages back as `retry` does, `size` at a time, and yields each batch once it has been sent.
 
         Messages that have been read but not sent stay hidden until the generator ends or is closed. The caller tracks
         the whole redrive with `track_retry`. If `is_followed` is true, an attribute marks the messages, and each is
-        recorded as waiting for its turn until it is handled or fails.
+        recorded as waiting for its turn until it is handled or fails. With `listing`, which must be open, nothing more
+        is read: `why_left` is called once for all its messages, and those that stay are visible again at once.
         """
         sent_ids: set[str] = set()
         batch = RetriedBatch()
-        with browsing(self._dlq) as browse:
-            for messages in browse.receive(most):
-                dead_letters = [read_dead_letter(message) for message in messages]
+        with browsing(self._dlq) if listing is None else nullcontext(listing.browse) as browse:
+            received = (
+                (list(map(read_dead_letter, messages)) for messages in browse.receive(most))
+                if listing is None
+                else [listing.dead_letters]
+            )
+            for dead_letters in received:
                 stay = self._kept_messages(dead_letters, why_left, sent_ids)
+                if listing is not None:
+                    browse.release([each.dead_letter.message for each in stay])
                 batch.left += stay
                 back = _without(dead_letters, stay)
                 while back:
@@ -196,14 +222,12 @@ class DeadLetterQueue:
         `who`: the name under which the findings are closed.
         """
         left: list[KeptMessage] = []
-        with browsing(self._dlq) as browse:
-            for _ in browse.receive():
-                pass
-            dead_letters = [read_dead_letter(message) for message in browse.messages.values()]
+        with self.listing() as listing:
+            dead_letters = listing.dead_letters
             removed = [each for each in dead_letters if each.message_id in only]
             if removed:
                 export(removed)
-                undeleted = self._delete(browse, removed)
+                undeleted = self._delete(listing.browse, removed)
                 left = [KeptMessage(each, "not deleted by SQS", failed=True) for each in undeleted]
                 removed = _without(removed, left)
                 keys = [each.key for each in removed]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
+from jobs.operations.retry_dead_letters import Choice, retry_in_batches
 from sandbox import Sandbox
 from sync.domains.registry import DOMAINS
 from sync.events.envelope import write_domain_event, write_mapping_retry
@@ -154,6 +155,19 @@ def test_a_batch_that_waits_names_its_reason(app: App, sandbox: Sandbox) -> None
         r"1 message was not handled in time: 1 waits until \d\d:\d\d:\d\d for the next attempt", done.error
     )
     assert len(sandbox.nomis("visit")) == 1
+
+
+def test_a_limited_retry_reads_the_queue_once(app: App) -> None:
+    """`--limit` reads each message once, and the messages that stay are visible again while a batch is followed."""
+    put_on_dlq(app, *(f"visit-{number}" for number in range(14)))
+    dlq = app.queues()["visit"].dlq
+    visible = []
+    with open_application(app.settings, app.settings["DATABASE_URL"]) as application:
+        result, _ = retry_in_batches(
+            application, "visit", Choice(limit=3), "A", 5, 0, lambda _: visible.append(dlq.counts().visible)
+        )
+    assert (len(result.retried), len(result.left), visible) == (3, 11, [11])
+    assert [message.receive_count for message in dlq.receive(10)] == [2] * 10
 
 
 def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
