@@ -44,6 +44,7 @@ _RETURNED = {
 }
 #: A shorter time is shown in seconds alone.
 _MANY_SECONDS = 120
+_NOW = "now"
 
 
 def on_wait(wait_seconds: float, *, as_json: bool) -> "OnWait":
@@ -156,7 +157,8 @@ def _print_dead(messages: "Sequence[ReturnedMessage]") -> None:
     have, them = ("has used up its", "it") if len(messages) == 1 else ("have used up their", "them")
     queues = {each.queue for each in messages}
     see = command("dlq", "show", *queues) if len(queues) == 1 else command("dlq", "list")
-    drain = f"the next drain {_in_seconds(max(each.due_at for each in messages))} or later"
+    when = _in_seconds(max(each.due_at for each in messages))
+    drain = "the next drain" if when == _NOW else f"the next drain {when} or later"
     say(
         f"{count(len(messages), 'message')} {have} attempts; {drain} moves {them} to the dead letter queue; see: {see}",
         err=True,
@@ -167,5 +169,5 @@ def _in_seconds(moment: "datetime") -> str:
     """`now`, or how long it is until `moment`: `in 8 s`, `in 10 min 0 s`."""
     seconds = math.ceil((moment - now()).total_seconds())
     if seconds <= 0:
-        return "now"
+        return _NOW
     return f"in {seconds} s" if seconds < _MANY_SECONDS else f"in {duration_text(seconds)}"

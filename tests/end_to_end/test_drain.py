@@ -278,3 +278,8 @@ def test_the_last_attempt_of_a_message_is_announced(installed: App, sandbox: San
     )
     assert 55 <= seconds <= 60
     assert drained.errors[-1].endswith("; see: prisoner-to-nomis dlq show visit")
+    visit_booked(sandbox).publish()
+    with faulty(sandbox, "nomis", "POST", "/visits$", kind="status", status=400, body=REFUSAL):
+        at_once = installed.run("drain", "visit", "--until-empty", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0")
+    moved = "the next drain moves it to the dead letter queue; see: prisoner-to-nomis dlq show visit"
+    assert f"1 message has used up its attempts; {moved}" in at_once.errors
