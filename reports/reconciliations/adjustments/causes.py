@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _RESYNC = ("resync", "adjustment", "{dps_id}")
 _FROM_NOMIS = "Ask the prisoner-from-nomis team to resynchronise the prisoner."
-_CHECK_BOTH_SIDES = "Check both sides; if DPS is right, write its adjustment to NOMIS."
+_CHECK_BOTH_SIDES = "Check both sides. If DPS is right, write the DPS adjustment to NOMIS."
 _WRITE = "Check both sides, then write the DPS adjustment to NOMIS."
 NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not sent to DPS", "NOMIS", _FROM_NOMIS, who="the DPS team")
 DELETED_IN_DPS = Cause(
@@ -46,17 +46,17 @@ DELETED_IN_DPS = Cause(
     "adjustment).",
     _RESYNC,
 )
-NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but does in NOMIS", "DPS", _WRITE, _RESYNC)
+NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but still counts in NOMIS", "DPS", _WRITE, _RESYNC)
 ON_OTHER_BOOKING = Cause(
-    "the adjustment is on another booking in DPS, after a move or a merge",
+    "the adjustment is on different bookings in NOMIS and DPS, after a move or a merge",
     "unknown",
     "Check both bookings. Usually there is nothing to do.",
 )
 UNLISTED_IN_DPS = Cause(
     "DPS has the adjustment, but does not list it for the prisoner",
     "unknown",
-    "Check whether DPS has it under another prisoner number, after a merge, and whether the prisoner has an active "
-    "sentence. Usually there is nothing to do.",
+    "Check whether DPS has the adjustment under another prisoner number, after a merge, and whether the prisoner has "
+    "an active sentence. Usually there is nothing to do.",
 )
 NOT_IN_NOMIS = Cause(
     "the adjustment was never created in NOMIS",
@@ -70,7 +70,8 @@ ZERO_IN_NOMIS = Cause("the adjustment has no days in NOMIS and some in DPS", "DP
 NO_EFFECTIVE_DAYS = Cause(
     "the adjustment has no days in NOMIS, and DPS does not say how many of its days take effect",
     "unknown",
-    "Ask the DPS team to work out the effective days of the adjustment. If there are none, it no longer counts.",
+    "Ask the DPS team to work out the effective days of the adjustment. If there are none, the adjustment "
+    "will no longer count.",
     who="the DPS team",
 )
 DELETED_IN_NOMIS = Cause(
@@ -81,12 +82,12 @@ DELETED_IN_NOMIS = Cause(
     _RESYNC,
 )
 OTHER_TYPE = Cause("the type of the adjustment was changed on one side", "unknown", _CHECK_BOTH_SIDES, _RESYNC)
-OTHER_DAYS = Cause("the days of the adjustment were changed on one side", "unknown", _CHECK_BOTH_SIDES, _RESYNC)
+OTHER_DAYS = Cause("the number of days was changed on one side", "unknown", _CHECK_BOTH_SIDES, _RESYNC)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A cause, the adjustments that are evidence for it, and the DPS id to resync, or None if there is none."""
+    """A cause, the adjustments that are evidence for it, and the id of the DPS adjustment to resync (None if none)."""
 
     cause: Cause
     evidence: tuple[EvidenceRow, ...]
@@ -103,7 +104,7 @@ class _Record:
 
     @property
     def counts(self) -> bool:
-        """Whether the adjustment is counted."""
+        """Whether the adjustment counts in NOMIS."""
         return self.adjustment.active and self.adjustment.adjustment_days != 0
 
     def row(self) -> EvidenceRow:
@@ -185,7 +186,7 @@ class _Causes:
         return UNLISTED_IN_DPS if adjustment.active else NO_LONGER_IN_DPS
 
     def of_dps(self, adjustment: PersonAdjustment) -> Found | None:
-        """Why the booking has no NOMIS adjustment for a DPS adjustment; None if nothing differs for its type."""
+        """Why the booking has no NOMIS counterpart of a DPS adjustment; None if nothing differs for the DPS type."""
         if DPS_COUNTERS.get(adjustment.adjustment_type) not in self.counters:
             return None
         mapping = MAPPINGS.find(self.services.mapping, adjustment.id)
@@ -209,7 +210,7 @@ def _find(services: Services, dps_id: str) -> Adjustment | None:
 
 
 def _diagnosis(offender_no: str, found: Sequence[Found], difference: Difference) -> Diagnosis:
-    """One diagnosis for all causes found: it is named after the first cause, and the explanation lists the others."""
+    """One diagnosis for all the causes found. It is named after the first cause; its explanation lists the others."""
     causes = list(dict.fromkeys(each.cause for each in found))
     first = causes[0]
     resyncs = [

@@ -1,4 +1,4 @@
-"""Counts adjustments on each side by booking and type, without those of zero days."""
+"""Counts the adjustments on each side by booking and type, leaving out those of zero days."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentCounter:
-    """Adjustments that are counted together: their NOMIS codes, their DPS type, and their name in reports."""
+    """Adjustments that are counted together.
+
+    name: the name of the counter, as in results and events. label: the name of the adjustments in reports. nomis: their
+    NOMIS codes. dps: their DPS type.
+    """
 
     name: str
     label: str
@@ -81,12 +85,12 @@ class CountedAdjustment:
 
 
 def dps_days(adjustment: PersonAdjustment) -> int | None:
-    """The number of days of an adjustment in DPS: effective days, or else entered days; None if neither is known."""
+    """An adjustment's number of days in DPS: the effective days, or else the entered days; None if neither is known."""
     return adjustment.days if adjustment.effective_days is None else adjustment.effective_days
 
 
 def counts_in_dps(adjustment: PersonAdjustment) -> bool:
-    """Whether an adjustment counts in DPS: unless its effective days are 0. If they are not known, it counts."""
+    """Whether an adjustment counts in DPS. It does, unless its effective days are known to be 0."""
     return adjustment.effective_days != 0
 
 
@@ -95,9 +99,9 @@ def count(
 ) -> pd.DataFrame:
     """The number of adjustments of each type, and the sum of their days, for each booking and side.
 
-    adjustments: by side (`nomis`, `dps`) and booking. Returns a row for each of `bookings`, in their order:
-    `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), which is NA if the number of
-    days of any of the adjustments is not known.
+    adjustments: those to count, by side (`nomis`, `dps`) and booking id. Returns a row for each of `bookings`, in the
+    same order: `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), which is NA if any
+    of the adjustments has an unknown number of days.
     """
     rows = [
         (booking_id, f"{side}_{each.counter}", each.days)
@@ -122,15 +126,16 @@ def count(
 
 
 def counters_of(fields: Iterable[str]) -> frozenset[str]:
-    """The names of the counters of `fields`, each of which holds either counts or days."""
+    """The names of the counters that `fields` belong to. Each field holds either counts or days."""
     return frozenset(name.removesuffix(_DAYS) for name in fields)
 
 
 def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with different counts, or with different numbers of days.
 
-    The days are compared only if the counts agree and both sides know the days. frame: has the columns of `FIELDS` for
-    both sides. The returned rows also have `kind` (`string`) and `differs` (tuples of field names).
+    The days of a type are compared only if its counts agree and its days are known on both sides. frame: has the
+    columns of `FIELDS` for both sides. The returned rows also have `kind` (`string`) and `differs` (tuples of field
+    names).
     """
     same = {}
     for name in NAMES:
@@ -143,9 +148,9 @@ def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
-    """The DPS figure minus the NOMIS figure for each field that differs, in order: `remand 1, taggedBail -1`.
+    """For each field that differs, in the order of `FIELDS`, the DPS figure minus the NOMIS figure.
 
-    values: the NOMIS figure and the DPS figure, by field.
+    For example: `remand 1, taggedBail -1`. values: the NOMIS figure and the DPS figure, by field.
     """
     ordered = [(field.name, values[field.name]) for field in FIELDS if field.name in values]
     return ", ".join(f"{name} {dps - nomis}" for name, (nomis, dps) in ordered if nomis != dps)
@@ -167,7 +172,7 @@ class NomisSide:
 class DpsSide:
     """The adjustments of a booking that count in DPS.
 
-    changed_at: when any adjustment of the booking, counted or not, was last changed, aware; None if unknown.
+    changed_at: the aware time of the last change to any adjustment of the booking, counted or not; None if unknown.
     """
 
     adjustments: tuple[CountedAdjustment, ...]
@@ -175,7 +180,10 @@ class DpsSide:
 
 
 def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
-    """The adjustments that count in NOMIS. Adjustments of zero days do not: NOMIS, unlike DPS, makes them inactive."""
+    """The adjustments of a booking that count in NOMIS, and the prison of the booking.
+
+    Adjustments of zero days do not count: NOMIS, unlike DPS, makes them inactive.
+    """
     found = adjustments_of(services, booking, active_only=True)
     counted = tuple(
         CountedAdjustment(f"{category} {each.id}", NOMIS_COUNTERS[each.adjustment_type.code], each.adjustment_days)
@@ -205,7 +213,7 @@ def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> Dp
 
 
 def adjustments_of(services: Services, booking: ListedBooking, *, active_only: bool) -> Sequence[InNomis]:
-    """The adjustments of a booking that NOMIS does not hide; for a window, only those created in it.
+    """A booking's adjustments that NOMIS does not hide from users; for a window, only those created in the window.
 
     active_only: whether to leave out inactive adjustments; it has no effect for a window. Raises `SyncError`.
     """

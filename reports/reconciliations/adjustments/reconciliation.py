@@ -44,10 +44,10 @@ class _Reader(UnitReader):
 
 
 class Adjustments(Reconciliation):
-    """Compares the latest booking of each prisoner or, depending on a setting, only of each prisoner who is in prison.
+    """Compares the latest bookings of all prisoners or, depending on a setting, only of those who are in prison.
 
     If a first day is given, a run compares the adjustments that were created in NOMIS since that day, each of which
-    must have its counterpart in DPS. This is for versions of NOMIS without lists by booking. Such a run does not find
+    must have a counterpart in DPS. Such a run is for versions of NOMIS without lists by booking. It does not find
     adjustments that only DPS has.
     """
 
@@ -87,11 +87,11 @@ class Adjustments(Reconciliation):
         )
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """Counts the adjustments of every booking of a page."""
+        """Counts the adjustments of every booking on a page."""
         return self._reading(bookings_of(unit), _Reader(self.services, reads))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Counts the adjustments again, under each prisoner's current number, because a merge changes the number."""
+        """Counts the adjustments again, under each prisoner's current number, which a merge may have changed."""
         reader, wanted = _Reader(self.services, reads), _keys(map(_booking, records(rows)))
         listed = reader.existing("NOMIS", lambda _, each: self._list.present(each), wanted, _offender_no)
         return self._reading(listed.values(), reader)
@@ -113,9 +113,9 @@ class Adjustments(Reconciliation):
     def _prisons(self, rows: pd.DataFrame, reads: Reads) -> pd.Series[Any]:
         """The prison of each booking whose NOMIS adjustments, if any, do not name a prison; NA for the other bookings.
 
-        If the scope has prisons, the prison must be known; otherwise, a booking is compared without it. A run for the
-        adjustments created since a given day does not look up the prisons, because versions of NOMIS without lists by
-        booking do not provide them.
+        If the prisons cannot be read, a run for chosen prisons raises `SyncError`; any other run compares the bookings
+        without them. A run for the adjustments created since a given day does not look up the prisons, because versions
+        of NOMIS without lists by booking do not provide them.
         """
         unknown = [int(each) for each in rows.loc[rows["prison_id"].isna(), "booking_id"]]
         try:
@@ -165,7 +165,7 @@ class Adjustments(Reconciliation):
         return tuple(f"{CREATION.name}:{each}" for each in _split(row["dps_ids"]))
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """Explains each difference, based on the mappings of the booking's adjustments."""
+        """Explains each difference with the help of the mappings of the booking's adjustments."""
         return [found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]
 
     def _explain(self, difference: Difference) -> Explanation | None:
@@ -203,7 +203,7 @@ _MOST_NAMED = 100
 class AdjustmentEvents(Events):
     """The events of a run, as the replaced service sent them.
 
-    That service did not compare the number of days, so differences in it have a separate event and a separate count.
+    That service did not compare numbers of days, so differences in days have a separate event and a separate count.
     Alerts on the other differences work as before.
     """
 
@@ -243,7 +243,8 @@ class AdjustmentEvents(Events):
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
         """The event for the end of a run.
 
-        It has the number of adjustments on each side for bookings with different counts, at most `_MOST_NAMED` of them.
+        For each booking with different counts, but at most `_MOST_NAMED` bookings, it has the number of adjustments on
+        each side.
         """
         if result.status == "failed":
             return [Event(self.report, {"success": False})]

@@ -30,30 +30,30 @@ _MAPPING_LOST_IN_NOMIS: Final = Cause(
     "DPS",
     "Write the appointment to NOMIS again: this finds the existing appointment and maps it.",
     _RESYNC,
-    "Appointment {like} in NOMIS has the same booking, location, start and category, and no mapping.",
+    "Appointment {like} in NOMIS has the same booking, location, start and category, and is not mapped.",
     "medium",
 )
 _MAPPING_LOST_IN_DPS: Final = replace(
     _MAPPING_LOST_IN_NOMIS,
     command=("resync", "appointment", "{like}"),
-    sentence="Appointment {like} in DPS has the same booking, location, start and category, and no mapping.",
+    sentence="Appointment {like} in DPS has the same booking, location, start and category, and is not mapped.",
 )
 _IN_CELL: Final = Cause(
     "the appointment takes place in a cell",
     "DPS",
-    "If NOMIS is a version from before 2024, inform the prison. Otherwise write the appointment to NOMIS again.",
+    "If NOMIS is a version from before 2024, inform the prison. Otherwise, write the appointment to NOMIS.",
     _RESYNC,
-    "Versions of NOMIS from before 2024 refuse an appointment without a location.",
+    "The appointment is written without a location, and versions of NOMIS from before 2024 refuse that.",
     "medium",
 )
 _CREATION_LOST: Final = Cause.of_lost_message(
-    "the event of its creation was lost or failed", "Write the appointment to NOMIS again.", _RESYNC
+    "the event of its creation was lost or failed", "Write the appointment to NOMIS.", _RESYNC
 )
 _MADE_ON_SCREEN: Final = Cause(
     "the appointment was made on the NOMIS screen",
     "unknown",
     "Ask the prison to make the appointment in DPS or to delete it in NOMIS. Until then, exclude it.",
-    sentence="A prison that uses DPS for appointments can make appointments in NOMIS, but must not.",
+    sentence="A prison that uses DPS for appointments can make appointments in NOMIS, but must not do so.",
     confidence="medium",
     who="the prison",
 )
@@ -62,12 +62,12 @@ _CREATED_TWICE: Final = Cause(
     "DPS",
     "Delete the NOMIS appointment that has no mapping.",
     ("duplicates", "remove", "appointment", "{nomis_id}", "--of", "{nomis_duplicate_of}"),
-    "Appointment {nomis_duplicate_of} has the mapping, and the same booking, location, start and category.",
+    "Appointment {nomis_duplicate_of} has the same booking, location, start and category, and is mapped.",
 )
 _DELETED_IN_NOMIS: Final = Cause(
     "the appointment was deleted in NOMIS",
     "DPS",
-    "Write the appointment to NOMIS again, which replaces the mapping, or exclude it until it is past.",
+    "Write the appointment to NOMIS again (this replaces the mapping), or exclude it until it is past.",
     _RESYNC,
     "This appointment is mapped to {nomis_id}, which NOMIS does not have.",
 )
@@ -82,7 +82,7 @@ _CANCELLED_AND_DELETED: Final = replace(
 )
 _DELETION_LOST: Final = Cause.of_lost_message(
     "the event of its deletion was lost or failed",
-    "Delete the appointment in NOMIS too, and its mapping.",
+    "Delete the NOMIS appointment and its mapping.",
     _RESYNC,
     "This appointment is mapped to {dps_id}, which DPS does not have.",
     confidence="high",
@@ -120,8 +120,8 @@ _CANCELLED_IN_NOMIS: Final = Cause(
     "the appointment is cancelled only in NOMIS",
     "unknown",
     "Ask the prison to cancel the appointment in DPS. If the appointment is to take place, the prison must also create "
-    "it again: nothing schedules it again in NOMIS.",
-    sentence="It was cancelled on the NOMIS screen, or the cancellation was reversed in DPS.",
+    "it again: a cancelled appointment is never rescheduled in NOMIS.",
+    sentence="The appointment was cancelled on the NOMIS screen, or the cancellation was reversed in DPS.",
     confidence="medium",
     who="the prison",
 )
@@ -145,7 +145,7 @@ _CAUSES: Final = {
 
 
 def explain(difference: Difference) -> Explanation:
-    """The cause and the fix of a difference. The evidence says when each side was last changed."""
+    """The cause of a difference, and its fix. The evidence says when the record on each side was last changed."""
     nomis_id, dps_id = difference.row["nomis_id"], difference.row["dps_id"]
     mapped = nomis_id is not None and dps_id is not None
     mapping = f"links appointment {nomis_id} in NOMIS to appointment {dps_id} in DPS" if mapped else None

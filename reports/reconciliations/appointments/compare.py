@@ -1,4 +1,4 @@
-"""Which fields of an appointment are compared, and when two appointments are the same."""
+"""Which fields of an appointment are compared, and when two appointments count as the same."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def dps_columns(attendees: Mapping[int, Attendee | None]) -> pd.DataFrame:
 def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.DataFrame:
     """The `pairs` with the columns of both sides; copies are marked.
 
-    pairs: the columns `nomis_id` and `dps_id`, NA for a side that no mapping links. nomis, dps: from `nomis_columns`
-    and `dps_columns`. Pairs with no record on either side are left out. Returns the ids (`Int64`), the columns of
-    `FIELDS` on both sides, `offender_no` (`string`) and `booking_id` (`Int64`), each from NOMIS or else from DPS, and
-    `like`.
+    pairs: the columns `nomis_id` and `dps_id`; without a mapping, one of the two is NA. nomis, dps: from
+    `nomis_columns` and `dps_columns`. Pairs with no record on either side are left out. Returns the ids (`Int64`), the
+    columns of `FIELDS` for both sides, `like`, and `offender_no` (`string`) and `booking_id` (`Int64`), which are taken
+    from NOMIS or else from DPS.
     """
     frame = pairs.merge(nomis, how="left", on="nomis_id").merge(dps, how="left", on="dps_id")
     frame = frame[is_true(frame["in_nomis"]) | is_true(frame["in_dps"])].reset_index(drop=True)
@@ -109,10 +109,10 @@ def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.Data
 
 
 def differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that differ, with the new columns `kind` (`string`, of `KINDS`) and `differs` (tuples of field names).
+    """The rows that differ, plus the columns `kind` (`string`, a key of `KINDS`) and `differs` (tuples of field names).
 
     Without an end in NOMIS, the ends agree if DPS has no end either, or if the DPS appointment ends an hour after its
-    start. Without an end in DPS, they also agree if the NOMIS appointment ends when it starts: NOMIS requires an end,
+    start. Without an end in DPS, they also agree if the NOMIS appointment ends at its start: NOMIS requires an end,
     so the start is written as the end. For an appointment in a cell, NOMIS has the living unit of the prisoner, so the
     location is not compared. The cancellation is compared only if both sides say whether there was one, and the prison
     only if NOMIS names it.

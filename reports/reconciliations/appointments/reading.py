@@ -1,7 +1,7 @@
 """Reads the appointments of NOMIS and of DPS, and the mappings between them.
 
-DPS is searched, because one search returns everything that is compared, for thousands of appointments. Single reads are
-for appointments that a search does not find or does not describe fully, and for appointments that are read again.
+DPS is searched, because one search returns all the compared values of thousands of appointments. Single reads are for
+appointments that a search does not find or does not describe fully, and for appointments that are read again.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ class AppointmentReader(UnitReader):
     dps = UpstreamName.APPOINTMENTS
 
     def event_ids(self, prison_id: str, days: Days, size: int) -> list[int]:
-        """The event ids of a prison's NOMIS appointments, in order; they are read in pages of `size`.
+        """The event ids of a prison's NOMIS appointments, in ascending order.
 
-        A page that cannot be read is a gap. Raises `SyncError` if the first page cannot be read.
+        The list is read in pages of `size` ids. A page that cannot be read is a gap. Raises `SyncError` if the first
+        page cannot be read.
         """
 
         def page(number: int) -> ListPage[int, None]:
@@ -64,7 +65,7 @@ class AppointmentReader(UnitReader):
         return sorted(self.list_whole(UpstreamName.NOMIS, page, gap))
 
     def search(self, prison_id: str, days: Days) -> dict[int, Attendee] | None:
-        """The DPS appointments of a prison by instance id, or None if DPS refuses to search the prison.
+        """The DPS appointments of a prison by instance id, or None if DPS refuses the search.
 
         A refusal adds a gap. Raises `SyncError` if the search fails in another way.
         """
@@ -87,7 +88,7 @@ class AppointmentReader(UnitReader):
         return found
 
     def instances(self, instance_ids: Collection[int], cancellation_of: Collection[int]) -> dict[int, Attendee]:
-        """The appointments among `instance_ids` that exist in DPS, by instance id, from single reads.
+        """Those of the appointments with the ids `instance_ids` that exist in DPS, by instance id, from single reads.
 
         Only a search shows whether an appointment is cancelled, so the days of the appointments in `cancellation_of`
         are also searched.
@@ -118,11 +119,11 @@ class AppointmentReader(UnitReader):
         attendees: Mapping[int, Attendee],
         is_read_elsewhere: Callable[[NomisAppointment | None], bool] = lambda _: False,
     ) -> pd.DataFrame:
-        """The joined rows of NOMIS records, of DPS appointments, and of the records that these are mapped to.
+        """The joined rows of the given NOMIS records and DPS appointments, and of the records that they are mapped to.
 
-        event_ids: the NOMIS records. attendees: the DPS appointments, by instance id. is_read_elsewhere: returns
-        whether another reading has the NOMIS record that a DPS appointment is mapped to and that is not among
-        `event_ids`; it is called with None if NOMIS does not have the record.
+        event_ids: the ids of the NOMIS records. attendees: the DPS appointments, by instance id. is_read_elsewhere: if
+        a DPS appointment is mapped to a NOMIS record that is not among `event_ids`, it is called with this record, or
+        with None if NOMIS does not have it; it returns whether another reading includes the record.
         """
         records = self._nomis(event_ids)
         of_nomis = {each: {"nomis_id": each} for each in event_ids}
@@ -158,7 +159,7 @@ class AppointmentReader(UnitReader):
     def _with_rooms(self, found: Mapping[int, Attendee | None]) -> dict[int, Attendee | None]:
         """The appointments, with the NOMIS location added if only the DPS id of the location is known.
 
-        If the mapping of a location cannot be read, its appointments are left out and count as unread.
+        If the mapping of a location cannot be read, the appointments there are left out and count as unread.
         """
         complete = dict(found)
         unnamed = {
