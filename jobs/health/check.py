@@ -95,7 +95,7 @@ def advice_to_begin(settings: Settings) -> str | None:
         return None
     return (
         "nothing is set up here: set the variables of doc/settings.md, or try the sandbox: "
-        "prisoner-to-nomis demo, python -m sandbox"
+        "prisoner-to-nomis demo, or doc/practice.md"
     )
 
 

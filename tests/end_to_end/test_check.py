@@ -257,7 +257,7 @@ def test_proxies_and_profiles_do_not_affect_a_local_endpoint(installed: App) -> 
 
 HINT = (
     "prisoner-to-nomis: nothing is set up here: set the variables of doc/settings.md, or try the sandbox: "
-    "prisoner-to-nomis demo, python -m sandbox"
+    "prisoner-to-nomis demo, or doc/practice.md"
 )
 
 

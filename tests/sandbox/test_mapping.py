@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
+from sandbox.child_processes import SandboxError
 from tests.harness.sandboxes import Caller
 
 
@@ -199,3 +200,9 @@ def test_a_race_of_two_posts_ends_with_500_once(running_sandbox: Sandbox) -> Non
     statuses = [caller.call("mapping", "POST", visit.path, visit.body).status_code for _ in range(3)]
     assert statuses == [201, 500, 201]
     assert caller.call("mapping", "POST", visit.path, visit.body | visit.nomis).status_code == 409
+
+
+def test_another_installation_is_first_only_for_a_known_queue(sandbox: Sandbox) -> None:
+    """A record can be created twice only for a queue that exists; the refusal names the queues."""
+    with pytest.raises(SandboxError, match="there is no queue 'visits': choose from visit, incentive, activity"):
+        sandbox.control("POST", "/duplicates/visits")
