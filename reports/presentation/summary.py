@@ -155,6 +155,10 @@ def reach(result: ReconciliationResult) -> str | None:
         return "Nothing is known about records that were not read."
     if result.empty_prisons:
         return f"Nothing is known about {' and '.join(result.empty_prisons)}."
+    excluded = sum(each.unread is not None for each in result.excluded)
+    if excluded:
+        records = count(excluded, f"excluded {view_of(result).noun}", f"excluded {result.counted}")
+        return f"{records} could not be read."
     return None
 
 
@@ -162,10 +166,10 @@ def none_found(result: ReconciliationResult) -> str:
     """Sentences saying among which records no difference was found, and what is not known about the others."""
     view = view_of(result)
     limits = reach(result)
+    not_counted = _not_counted(result)
     if limits is None:
-        not_counted = _not_counted(result)
         return f"Nothing differs apart from {not_counted}." if not_counted else view.everything_agrees()
-    who = f"the {view.count(result.compared)} compared"
+    who = f"the {view.count(result.compared)} compared{f', apart from {not_counted}' if not_counted else ''}"
     if result.unconfirmed:
         seen = count(len(result.unconfirmed), "difference")
         others = f"The first reading found {seen} among the other {result.counted}, which could not be read again."

@@ -125,6 +125,21 @@ def test_uncounted_differences_are_mentioned() -> None:
     assert "3 April 2023" in page
 
 
+def test_an_excluded_record_that_could_not_be_read_does_not_agree() -> None:
+    """If an excluded record could not be read, the report does not say that the systems agree about everyone.
+
+    It also mentions the differences in flight and those that are excluded.
+    """
+    everything = with_everything(0)
+    unread = everything.excluded[0].model_copy(update={"unread": "NOMIS responded with 400"})
+    alone = " ".join(Tags(render_report(made_result(0, excluded=(unread,)))).text.split())
+    assert "1 excluded prisoner could not be read." in alone
+    assert "No difference was found among the 87,012 prisoners compared." in alone
+    aside = {"in_flight": everything.in_flight, "excluded": (*everything.excluded, unread)}
+    page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
+    assert "compared, apart from 1 in flight and 1 excluded. Nothing is known about" in page
+
+
 @pytest.mark.parametrize("number", [0, 1, 3, 400])
 def test_every_mismatch_is_shown_with_its_evidence(number: int) -> None:
     """A report has a row for every mismatch, with the probable cause, both histories, and everything that fixes it.
