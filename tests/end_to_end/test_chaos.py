@@ -14,7 +14,7 @@ def test_a_short_storm_on_sqlite(running_sandbox: Sandbox, tmp_path: Path) -> No
     Each dead letter is explained.
     """
     running_sandbox.reset(prisoners=200, seed=5, nomis_duplicates=True)
-    plan = Plan(seed=5, waves=1, events=60, database="sqlite", life=(0.3, 1.5), storm=20.0, housekeepings=1)
+    plan = Plan(seed=5, waves=1, events=60, database="sqlite", life=(0.3, 1.5), storm=10.0, housekeepings=1)
     result = run(plan, tmp_path, running_sandbox)
     assert result.verdict.violations == []
     assert result.figures["entities"] > 20

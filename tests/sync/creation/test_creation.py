@@ -13,6 +13,7 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.errors import BreakerOpen, LeaseBusy, MalformedMessage, NotUnderstood, UpstreamError
 from sync.events.context import Outcome
+from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from sync.store import creations
 from sync.store.creations import CreationState
@@ -194,11 +195,15 @@ def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbo
     assert consumer.tracked() == []
 
 
-def test_an_open_breaker_is_not_a_failed_creation(database: Database, upstream: Sandbox, database_url: str) -> None:
+def test_an_open_breaker_is_not_a_failed_creation(
+    database: Database, upstream: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If an open breaker prevents a create, the create counts as not applied, and no failure is tracked.
 
     Once the breaker lets calls through, the record is created.
     """
+    for name in ("FIRST_PING_SECONDS", "PING_SECONDS"):
+        monkeypatch.setattr(times, name, 0.05)
     booking = visit_booked(upstream)
     with database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, BreakerState.OPEN, opened_at=now(), reason="found elsewhere")
