@@ -128,7 +128,7 @@ def test_an_unknown_outcome_at_the_last_receive_gets_one_copy(
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {
         "API_TIMEOUT_SECONDS": "0.4",
-        "CREATION_SETTLING_SECONDS": "0.2",
+        "CREATION_SETTLING_SECONDS": "1",
         "HMPPS_SQS_MAX_RECEIVE_COUNT": "2",
     }
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/two.db", **settings) as application:
