@@ -35,14 +35,17 @@ _KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
 _NOT_RECORDED = 0
 _MEANINGS = {
     Verdict.DUPLICATE: "one DPS record has two NOMIS records, and the one that is not mapped is the duplicate",
-    Verdict.TWO_CLAIMS: (
-        "two DPS records claim one NOMIS record: delete nothing and investigate. If the existing mapping is older "
-        "than a refresh of the data, have it deleted and the event published again, which saves the refused mapping"
-    ),
+    Verdict.TWO_CLAIMS: "two DPS records claim one NOMIS record",
     Verdict.SAME: "the record is correctly mapped: it is no longer a duplicate",
-    Verdict.NOT_MAPPED: (
-        "neither record is mapped now: delete nothing. Have the event published again, which saves the refused mapping"
+    Verdict.NOT_MAPPED: "neither record is mapped now",
+}
+#: What to do for the verdicts that leave no two records to compare.
+_ADVICE = {
+    Verdict.TWO_CLAIMS: (
+        "delete nothing and investigate. If the existing mapping is older than a refresh of the data, have it deleted "
+        "and the event published again, which saves the refused mapping"
     ),
+    Verdict.NOT_MAPPED: "delete nothing. Have the event published again, which saves the refused mapping",
 }
 
 _UNRELATED_FINDING = "if both mappings are right, close the finding with --by-hand; otherwise, inform the DPS team"
@@ -79,7 +82,8 @@ class Examination:
         if self.verdict is Verdict.UNRELATED and existing is not None:
             mapped = f"{self.repair.noun} {existing.nomis_text}"
             return f"{_target(self)} is mapped to {belongs_to}, so it is not a duplicate of {mapped}"
-        return _MEANINGS[self.verdict]
+        advice = f": {_ADVICE[self.verdict]}" if self.verdict in _ADVICE else ""
+        return f"{_MEANINGS[self.verdict]}{advice}"
 
     @property
     def is_recorded(self) -> bool:
@@ -117,6 +121,8 @@ class Examination:
     @property
     def proposal(self) -> str:
         """What to do about the duplicate, on one line that begins with a verb."""
+        if self.verdict in _ADVICE:
+            return _ADVICE[self.verdict]
         if self.obstacles:
             return "remove nothing: " + "; ".join(self.obstacles)
         if self.unproved:
@@ -240,14 +246,15 @@ def examine(application: Application, finding: Finding) -> Examination:
     duplicate = replace(recorded, existing=existing, belongs_to=belongs_to)
     verdict = duplicate.verdict
     if existing is None or verdict in (Verdict.SAME, Verdict.TWO_CLAIMS):
-        return Examination(finding, duplicate, None, () if verdict is Verdict.SAME else (_MEANINGS[verdict],))
+        found = Examination(finding, duplicate, None, ())
+        return found if verdict is Verdict.SAME else replace(found, obstacles=(found.meaning,))
     view = NomisView(
         duplicate=repair.read(services, pair), mapped=repair.read(services, existing), readable=repair.readable
     )
     if verdict is Verdict.UNRELATED:
-        unrelated = Examination(finding, duplicate, view, ())
-        advice = _UNRELATED_FINDING if unrelated.is_recorded else "check both numbers"
-        return replace(unrelated, obstacles=(f"{unrelated.meaning}: {advice}",))
+        found = Examination(finding, duplicate, view, ())
+        advice = _UNRELATED_FINDING if found.is_recorded else "check both numbers"
+        return replace(found, obstacles=(f"{found.meaning}: {advice}",))
     objections = tuple(obstacles(repair, pair, existing, view))
     return Examination(finding, duplicate, view, objections, tuple(unproved(repair, pair, existing, view)))
 

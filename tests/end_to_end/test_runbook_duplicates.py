@@ -257,6 +257,8 @@ def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
     (finding,) = app.read_json("duplicates", "list")
     shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert (shown["verdict"], shown["mappedDpsId"]) == ("two claims", event.dps_id)
+    assert shown["meaning"].startswith("two DPS records claim one NOMIS record: delete nothing and investigate. ")
+    assert shown["proposal"].startswith("delete nothing and investigate. If the existing mapping is older than ")
     refused = app.run("duplicates", "resolve", str(finding["id"]), "--yes")
     assert (refused.code, "investigate" in refused.error) == (1, True)
     app.run_ok("duplicates", "resolve", str(finding["id"]), "--by-hand", "DPS merged the two visits", "--yes")
