@@ -1,7 +1,7 @@
 """Examines records that NOMIS has twice, removes the duplicate, verifies the removal, and records it.
 
-A duplicate whose mapping was refused already has a finding. A *copy*, which is a duplicate that a reconciliation found,
-gets its finding here.
+A duplicate whose mapping was refused has a finding. A duplicate that a reconciliation found gets its finding in
+`jobs.operations.copies`.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -13,11 +13,8 @@ import structlog
 from jobs.errors import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
-from sync import clock
-from sync.creation.conflicts import Conflict
 from sync.creation.creation import creation_lease
-from sync.creation.store import duplicate_event, duplicate_key
-from sync.domains.registry import DOMAINS, domain_of_record
+from sync.domains.registry import domain_of_record
 from sync.domains.repair_declaration import AdvisingRepair, RemovingRepair, Repair
 from sync.errors import SyncError, one_line
 from sync.repair.duplicates import Duplicate, NomisView, Verdict, obstacles, read_duplicate, unproved
@@ -32,7 +29,7 @@ RESOLVE, REMOVE = "duplicates resolve", "duplicates remove"
 DESPITE = "--although-different"
 _KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
 #: The number of a finding about a copy while the finding is not recorded.
-_NOT_RECORDED = 0
+NOT_RECORDED = 0
 _MEANINGS = {
     Verdict.DUPLICATE: "one DPS record has two NOMIS records, and the one that is not mapped is the duplicate",
     Verdict.TWO_CLAIMS: "two DPS records claim one NOMIS record",
@@ -88,7 +85,7 @@ class Examination:
     @property
     def is_recorded(self) -> bool:
         """Whether the finding is recorded; False for a copy that `duplicates remove` is about to record."""
-        return self.finding.id != _NOT_RECORDED
+        return self.finding.id != NOT_RECORDED
 
     @property
     def gone(self) -> bool:
@@ -355,73 +352,3 @@ def _remove(application: Application, found: Examination) -> str:
         although = f", although {'; '.join(found.unproved)}" if found.unproved else ""
         return f"done and verified: {repair.removal_of(_target(found))}{although}"
     return f"done: {repair.removal_of(_target(found))}; NOMIS cannot show whether it is gone"
-
-
-def copy_kinds() -> tuple[str, ...]:
-    """The kinds of records of which `duplicates remove` can remove a single one.
-
-    NOMIS identifies such a record by one number, which a person can type, and can show it, so that it can be proved to
-    be a duplicate.
-    """
-    return tuple(
-        domain.record for domain in DOMAINS.values() if len(domain.mappings.nomis) == 1 and domain.repair.readable
-    )
-
-
-def describe_copy(application: Application, kind: str, copy: int, original: int) -> Finding:
-    """The open finding about the NOMIS record `copy` as a duplicate of `original`.
-
-    If there is no such finding, returns one that is not recorded and has no number. Raises `UsageError` if `kind` is
-    not one of `copy_kinds()`, if both numbers are equal, or if `original` is not mapped, and `SyncError`.
-    """
-    if kind not in copy_kinds():
-        raise UsageError(f"{kind!r} is not a kind of record that can be named here: choose {' or '.join(copy_kinds())}")
-    if copy == original:
-        raise UsageError(f"{kind} {copy} cannot be a duplicate of itself: give two different numbers")
-    creation = domain_of_record(kind).creation
-    mappings = creation.mappings
-    existing = mappings.find_by_nomis_ids(application.services.mapping, original)
-    if existing is None:
-        raise UsageError(f"{kind} {original} is not mapped, so nothing shows which DPS record {kind} {copy} belongs to")
-    duplicate = {mappings.dps: existing[mappings.dps], mappings.nomis[0]: copy}
-    key = duplicate_key(creation, duplicate)
-    with application.database.read() as connection:
-        recorded = findings.find(connection, key)
-    if recorded is not None and recorded.status == "open":
-        return recorded
-    return Finding(
-        id=_NOT_RECORDED,
-        key=key,
-        kind=FindingKind.DUPLICATE,
-        domain=kind,
-        severity=creation.severity,
-        event_name=duplicate_event(creation),
-        properties=Conflict(existing, duplicate).properties(),
-        status="open",
-        created_at=clock.now(),
-        resolved_at=None,
-        resolved_by=None,
-        resolution=None,
-    )
-
-
-def record_copy(application: Application, described: Finding) -> Finding:
-    """Records the finding `described`, or reopens it if it was resolved. Sends no alert.
-
-    Returns the finding with its number.
-    """
-    with application.database.begin() as connection:
-        findings.record_finding(
-            connection,
-            described.key,
-            described.kind,
-            described.domain,
-            described.severity,
-            described.event_name,
-            described.properties,
-            alert_command=None,
-        )
-        findings.reopen(connection, described.key)
-        recorded = findings.find(connection, described.key)
-    assert recorded is not None
-    return recorded
