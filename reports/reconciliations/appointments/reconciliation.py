@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from sync.settings.declaration import Settings
 
 
-_YEAR_AHEAD = "it is a year or more ahead in NOMIS"
+_YEAR_AHEAD = "it starts a year or more ahead in NOMIS"
 
 
 class Appointments(Reconciliation):
@@ -69,7 +69,7 @@ class Appointments(Reconciliation):
         return today - timedelta(days=1), today + timedelta(days=ahead)
 
     def population(self, reads: Reads) -> Population:
-        """The prisons that manage appointments in DPS, and how many appointments they have in NOMIS in the window.
+        """The prisons that manage appointments in DPS, each with the number of its NOMIS appointments in the window.
 
         A chosen prison that does not manage its appointments in DPS is a gap.
         """
@@ -119,7 +119,8 @@ class Appointments(Reconciliation):
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
         """Reads the appointments of `rows` again, together with the appointments that they duplicate or resemble.
 
-        A row is unread if any of its appointments could not be read. Each row keeps the prison where it was listed.
+        A row is unread if any of its appointments could not be read. Each row keeps the prison under which it was
+        listed.
         """
         only_dps, only_nomis = rows["nomis_id"].isna(), rows["dps_id"].isna()
         linked = {
@@ -147,10 +148,10 @@ class Appointments(Reconciliation):
         return differences(frame)
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds `ignored`: a reason why a difference is not reported, and NA for other rows.
+        """Adds `ignored`: the reason why a difference is not reported, or NA if it is reported.
 
-        An appointment that both sides have and that starts a year or more ahead in NOMIS, for example in 2062, counts
-        as a typing error.
+        If an appointment that both sides have starts a year or more ahead in NOMIS, for example in 2062, the NOMIS date
+        counts as a typing error.
         """
         ahead = year_ahead(rows, london_now().date())
         return rows.assign(ignored=pd.Series(_YEAR_AHEAD, index=rows.index, dtype="string").where(ahead))
@@ -213,7 +214,7 @@ class AppointmentEvents(Events):
     def mismatch(self, mismatch: Mismatch) -> Event:
         """The event for a mismatch; which event it is depends on the kind of mismatch.
 
-        A mapping to a NOMIS record that does not exist has the event `dps-only`, as in the replaced service.
+        A mapping to a NOMIS record that does not exist gets the event `dps-only`, as in the replaced service.
         """
         nomis_id, dps_id = _ids(mismatch)
         prison = {"prisonId": mismatch.prison_id}
@@ -236,7 +237,7 @@ class AppointmentEvents(Events):
     def unread(self, unread: Unread) -> Event:
         """The event for an unread record, with those of its ids that are known.
 
-        An unread prison has the event for an unread first page.
+        An unread prison gets the event for an unread first page.
         """
         nomis_id, dps_id = unread.key.get("nomis_id"), unread.key.get("dps_id")
         if dps_id is not None:

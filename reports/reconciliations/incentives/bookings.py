@@ -1,6 +1,7 @@
 """Looks up active bookings: whether a booking is still active, and which booking of a prisoner is active.
 
-A single page can show that a booking is active; only the whole list shows that it is not.
+A single page of the NOMIS list of active prisoners can show that a booking is active. Only the whole list can show that
+it is not.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _SEARCHED_AT_ONCE = 1_000
 class ActiveBookingLookup:
     """Finds out whether a booking is still active. Threads can share a lookup and the pages that it has read.
 
-    An active booking is found by a binary search over the pages, which are ordered by booking id. The search can miss a
-    row that is out of order, so only the whole list shows that a booking is not active. The whole list is read once,
-    for all bookings that the search does not find. `listing` is an earlier reading of the list, or None; it shows on
-    which page the search for a booking begins.
+    An active booking is found by a binary search over the pages of the NOMIS list, which is ordered by booking id. The
+    search can miss a row that is out of order, so only the whole list shows that a booking is not active. The whole
+    list is read once, for all bookings that the search does not find. `listing` is an earlier reading of the list, or
+    None; it determines the page on which the search for a booking begins.
     """
 
     def __init__(self, nomis: ServiceClient, page_size: int, listing: Listing | None = None) -> None:
@@ -65,7 +66,7 @@ class ActiveBookingLookup:
                 if listing.failed_pages:
                     raise ListingFailed(f"not every active prisoner is known: {listing.failed_pages[0].reason}")
                 if any(each.booking_id is None for each in listing.unusable):
-                    raise ListingFailed("not every active prisoner is known: NOMIS lists some without their booking")
+                    raise ListingFailed("not every active prisoner is known: NOMIS lists some without a booking id")
                 self._everyone = listing.bookings
             return self._everyone
 
@@ -122,8 +123,8 @@ class FoundBookings:
     """The active bookings of chosen prisoners.
 
     not_found: the chosen prisoners who are not on the pages that could be read. failed_pages: the pages of the list
-    that could not be read, if a prisoner was not found. unusable: invalid rows of the list that belong, or may belong,
-    to prisoners who were not found.
+    that could not be read; empty if every prisoner was found. unusable: invalid rows of the list that belong, or may
+    belong, to prisoners who were not found.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -133,8 +134,9 @@ class FoundBookings:
 
 
 def find_bookings(services: Services, offender_nos: Iterable[str], page_size: int) -> FoundBookings:
-    """Finds each prisoner's active booking: that of the newest DPS review if still active, or else the listed one.
+    """Finds each prisoner's active booking.
 
+    It is the booking of the newest DPS review if that booking is still active, or else the one in the NOMIS list.
     Raises `SyncError` if a service cannot be read.
     """
     size = max(page_size, _SEARCHED_AT_ONCE)

@@ -102,7 +102,7 @@ def repair(pair: PrisonerLevels) -> tuple[str, ...]:
 def support_request(pair: PrisonerLevels, duplicates: Sequence[IepRecord], why: str | None = None) -> str:
     """The text of a request to the NOMIS support team to delete `duplicates`: only that team can delete IEP records.
 
-    why: where the records come from, as a sentence without a full stop; by default, that NOMIS made them itself.
+    why: the reason for the request, as a sentence without a full stop; by default, that NOMIS made the records itself.
     """
     records = "; ".join(
         f"sequence {each.incentive_sequence} ({each.iep_level.code}, {each.iep_date_time:%d/%m/%Y %H:%M:%S}, "

@@ -54,7 +54,7 @@ def _message_pending(case: Case) -> IncentiveDiagnosis | None:
             1,
             confidence="high",
             explanation=f"The message of the current DPS review is on the dead letter queue: {given_up}.",
-            action="Find out why the message failed, correct the cause, then send the message back.",
+            action="Find out why the message failed, correct the cause, and then send the message back.",
             commands=(causes.SHOW_DLQ, causes.RETRY_DLQ, causes.reconcile_again(case.evidence.pair)),
         )
     place = "dead letter queue" if pending_on == "dlq" else "incentive queue"
@@ -87,7 +87,7 @@ def _admission_missed(case: Case) -> IncentiveDiagnosis | None:
         3,
         confidence="high" if by_system else "medium",
         explanation=(
-            f"DPS has no review of this booking; NOMIS made its record on {_day(nomis.iep_date_time)} "
+            f"DPS has no review for this booking; NOMIS made its record on {_day(nomis.iep_date_time)} "
             f"at {nomis.prison_id} ({nomis.audit_module or 'module unknown'})."
         ),
         action="Publish the received event again; DPS then makes the review and NOMIS gets it.",
@@ -104,7 +104,7 @@ def _reception_missed(case: Case) -> IncentiveDiagnosis | None:
     last = f"; its newest review is dated {_day(review.iep_time)} at {review.agency_id}" if review else ""
     explanation = (
         f"NOMIS made its current record itself ({nomis.audit_module or 'module unknown'}) on "
-        f"{_day(nomis.iep_date_time)} at {nomis.prison_id}, and DPS has no review of that arrival{last}."
+        f"{_day(nomis.iep_date_time)} at {nomis.prison_id}, and DPS has no review for an arrival at that time{last}."
     )
     reason = {BY_TRANSFER: "TRANSFERRED", BY_ADMISSION: case.admission_reason(nomis)}.get(nomis.audit_module or "")
     if reason is None:
@@ -112,7 +112,7 @@ def _reception_missed(case: Case) -> IncentiveDiagnosis | None:
             4,
             confidence="low",
             explanation=explanation,
-            action="Check the prisoner's movements by hand: no transfer or admission screen made the record.",
+            action="Check the prisoner's movements by hand: the record was not made on a transfer or admission screen.",
             request=causes.support_request(case.evidence.pair, [nomis]),
             nomis_ids=(nomis.incentive_sequence,),
         )
@@ -147,7 +147,7 @@ def _received_twice(case: Case) -> IncentiveDiagnosis | None:
         5,
         confidence="high",
         explanation=(
-            f"DPS made a review of the arrival on {_day(review.iep_time)} at {review.agency_id}, written to NOMIS as "
+            f"DPS made a review for the arrival on {_day(review.iep_time)} at {review.agency_id}, written to NOMIS as "
             f"sequence {made_by_dps.incentive_sequence}; NOMIS itself made sequence {numbers} after it."
         ),
         action=f"Ask NOMIS support to delete sequence {numbers}.",
@@ -170,7 +170,7 @@ def _wrong_order(case: Case) -> IncentiveDiagnosis | None:
         6,
         confidence="high",
         explanation=(
-            f"Both reviews are dated {review.iep_time.day} {review.iep_time:%B %Y}, {behind.iep_time:%H:%M:%S} and "
+            f"Two reviews are dated {review.iep_time.day} {review.iep_time:%B %Y}, at {behind.iep_time:%H:%M:%S} and "
             f"{review.iep_time:%H:%M:%S}; the older one was written last, as sequence {nomis.incentive_sequence}, "
             f"and NOMIS orders records only by day."
         ),
@@ -188,9 +188,9 @@ def _changed_on_screen(case: Case) -> IncentiveDiagnosis | None:
         confidence="high",
         explanation=(
             f"A user entered {nomis.iep_level.code} in NOMIS on {_day(nomis.iep_date_time)}, after the newest DPS "
-            f"review of {_day(review.iep_time)}."
+            f"review, dated {_day(review.iep_time)}."
         ),
-        action="Hand the difference over to the incentives team; there is nothing to do here.",
+        action="Hand the difference over to the incentives team; there is nothing else to do.",
     )
 
 
@@ -305,8 +305,8 @@ def _not_written(case: Case, explanation: str, confidence: Confidence) -> Incent
         return _found(
             2,
             confidence="low",
-            explanation=f"{explanation} Its message may be pending: {doubt}.",
-            action="Compare again in a few minutes, before you write anything to NOMIS.",
+            explanation=f"{explanation} The message of the review may be pending: {doubt}.",
+            action="Compare the levels again in a few minutes, before you write anything to NOMIS.",
             commands=(causes.reconcile_again(case.evidence.pair),),
         )
     return _found(
@@ -319,7 +319,7 @@ def _not_written(case: Case, explanation: str, confidence: Confidence) -> Incent
 
 
 def _would_be_current(nomis: IepRecord, review: Review) -> bool:
-    """Whether a new record of this review would become current: its day must not be before the current record's."""
+    """Whether a new record of `review` would become current. It does not if `nomis` is from a later day."""
     return review.iep_time.date() >= nomis.iep_date_time.date()
 
 
@@ -328,12 +328,12 @@ def _write_again_or_ask(nomis: IepRecord, review: Review) -> str:
         return "Write the current DPS level to NOMIS again."
     return (
         f"Ask NOMIS support to delete sequence {nomis.incentive_sequence}: it is dated after the current DPS "
-        f"review, so the review would not become current if it were written again."
+        f"review, so that review would not become current even if it were written again."
     )
 
 
 def _arrival(nomis: IepRecord, reason: str) -> Arrival:
-    """The received event for a record that NOMIS made on arrival; the time of the record is that of the arrival."""
+    """The received event for a record that NOMIS made on arrival, with the time of the record as the arrival time."""
     return Arrival(prison_id=nomis.prison_id, reason=reason, occurred_at=nomis.iep_date_time.replace(microsecond=0))
 
 

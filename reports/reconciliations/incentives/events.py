@@ -22,7 +22,7 @@ PAGE_ERROR = f"{_PREFIX}-mismatch-page-error"
 EXCLUDED = f"{_PREFIX}-excluded-booking"
 EXCLUDED_RESOLVED = f"{_PREFIX}-mismatch-excluded-booking-resolved"
 REPORT = f"{_PREFIX}-report"
-#: Only the name of the alert for a run without a result; its telemetry event is `REPORT`.
+#: Names only the alert for a run without a result; the telemetry event of such a run is `REPORT`.
 NOT_RUN = f"{_PREFIX}-not-run"
 REPAIR = "incentives-repair"
 #: The texts of alerts by event; operators and dashboards rely on them. `{environment}` is the name of the environment.
@@ -34,7 +34,7 @@ ALERTS = {
 
 
 def level_text(level: str | None) -> str:
-    """A level as events write it: the text `null` for no level."""
+    """A level as it is written in events; the text is `null` if there is no level."""
     return "null" if level is None else level
 
 
@@ -47,7 +47,7 @@ class IncentiveEvents(Events):
     limited = False
 
     def requested(self, population: Population) -> Event:
-        """The event for the start of a run; `active-prisoners` is the number of prisoners that NOMIS counts."""
+        """The event for the start of a run; `active-prisoners` is the number of active prisoners in NOMIS."""
         return Event(REQUESTED, {"active-prisoners": population.total})
 
     def mismatch(self, mismatch: Mismatch) -> Event:

@@ -32,7 +32,7 @@ BY_TRANSFER = "OIDITRAN"
 BY_ADMISSION = "OIDADMIS"
 #: The audit modules of records that may be a prisoner's current level.
 LEGITIMATE = frozenset({BY_API, BY_SCREEN})
-#: The number of sequences below that of the current record that are read at most.
+#: At most this many sequences below that of the current record are read.
 DEEPEST_HISTORY = 10
 
 
@@ -83,9 +83,9 @@ class PrisonerLevels:
 class ReviewMessage:
     """The message about DPS's current review, if it has not been handled yet.
 
-    pending_on: the queue that holds the message, or None if no message is known. given_up: why the message is no longer
-    sent back from the DLQ, or None if it is still sent back. doubt: why a message may be pending although none is
-    known, or None if none can be pending.
+    pending_on: the queue that holds the message, or None if no message is known. given_up: why the message stays on
+    the DLQ, or None if it does not stay there. doubt: why a message may be pending although none is known, or None if
+    there can be no unknown message.
     """
 
     pending_on: Literal["queue", "dlq"] | None = None
@@ -121,7 +121,7 @@ class ReviewMapping:
 class Evidence:
     """Everything that the diagnosis of one difference uses.
 
-    history: NOMIS records with a lower sequence than the current record, highest sequence first, as far back as needed.
+    history: NOMIS records with a lower sequence than the current one, highest sequence first, as far back as needed.
     written: the mapping of DPS's current review, or None if there is none. reviews_of: the id of the review from which
     a NOMIS record was made, by the sequence of the record; None means that the mapping was looked up and does not
     exist. message: the message about DPS's current review.
@@ -135,19 +135,19 @@ class Evidence:
 
     @property
     def reviews(self) -> tuple[Review, ...]:
-        """The reviews of DPS, newest first."""
+        """The DPS reviews, newest first."""
         return self.pair.dps.iep_details if self.pair.dps else ()
 
     @property
     def records(self) -> tuple[IepRecord, ...]:
-        """The records of NOMIS, the current one first."""
+        """The NOMIS records, the current one first."""
         return (self.pair.nomis, *self.history) if self.pair.nomis else ()
 
 
 def read_levels(services: Services, booking_id: int, offender_no: str) -> PrisonerLevels:
-    """Reads both sides of a booking in parallel, by calls for that booking alone.
+    """Reads both sides of a booking in parallel, with calls for that booking alone.
 
-    Raises `SyncError`, including for an invalid code.
+    Raises `SyncError` if a side cannot be read or has an invalid code.
     """
     with TracedThreads(1, thread_name_prefix="dps") as executor:
         dps = executor.submit(incentives_api.booking_summary, services[UpstreamName.INCENTIVES], booking_id)
@@ -167,10 +167,11 @@ def read_levels(services: Services, booking_id: int, offender_no: str) -> Prison
 def collect_evidence(
     services: Services, pair: PrisonerLevels, message: ReviewMessage, near: timedelta, *, whole: bool = False
 ) -> Evidence:
-    """Reads what the decision table needs: mappings, and the NOMIS history back to before both current records.
+    """Reads what the decision table needs: mappings, and the NOMIS history back to a time before both current records.
 
-    At most `DEEPEST_HISTORY` sequences are read. With `whole`, all of these are read, and the mappings of their records
-    too. Mappings are read at the same time as the history. Raises `SyncError`.
+    At most `DEEPEST_HISTORY` sequences are read. With `whole`, the history is read as far as this limit allows, with
+    the mappings of its records. Mappings are read at the same time as the history. Raises `SyncError` if a service
+    cannot be read.
     """
     review = pair.newest_review
     reviews_of: dict[int, Future[int | None]] = {}
@@ -200,7 +201,7 @@ def collect_evidence(
 
 
 def near_each_other(one: datetime, other: datetime, near: timedelta) -> bool:
-    """Whether two times are on the same day or at most `near` apart, so that their records belong to one event."""
+    """Whether two times are on the same day or at most `near` apart, so that their records count as one event."""
     return one.date() == other.date() or abs(one - other) <= near
 
 
@@ -209,7 +210,8 @@ def _history(services: Services, pair: PrisonerLevels, near: timedelta, *, whole
     review = pair.newest_review
     until = min([pair.nomis.iep_date_time, *([review.iep_time] if review else [])]) - near
     current = pair.nomis.incentive_sequence
-    # The current record is the latest by date and may not have the highest sequence; records above it are not current.
+    # The current record is the latest by date and may not have the highest sequence; records with a higher sequence are
+    # not current.
     for sequence in range(current - 1, max(0, current - 1 - DEEPEST_HISTORY), -1):
         record = nomis_incentives.iep_record(services.nomis, pair.booking_id, sequence)
         if record is None:
@@ -244,16 +246,16 @@ class Case:
 
     @property
     def nomis(self) -> IepRecord | None:
-        """The current record of NOMIS."""
+        """The current NOMIS record."""
         return self.evidence.pair.nomis
 
     @property
     def review(self) -> Review | None:
-        """The current review of DPS."""
+        """The current DPS review."""
         return self.evidence.pair.newest_review
 
     def near_review(self, record: IepRecord, *, of_movement: bool = False) -> Review | None:
-        """The DPS review at the prison of `record` that is nearest to it in time, or None if no such review is near.
+        """Of the DPS reviews at the prison of `record`, the one nearest to the record in time; None if none is near.
 
         of_movement: whether only reviews that DPS makes for a movement are considered.
         """
@@ -267,9 +269,9 @@ class Case:
         return min(fitting, key=lambda each: abs(each.iep_time - record.iep_date_time), default=None)
 
     def review_behind(self, record: IepRecord) -> Review | None:
-        """The review from which a record was written, or, if it has no mapping, the one with the same time and prison.
+        """The review from which a record was written, or None if there is no such review.
 
-        None if there is no such review.
+        If the record has no mapping, the review with the same time and prison is used.
         """
         review_id = self.evidence.reviews_of.get(record.incentive_sequence)
         for each in self.evidence.reviews:
@@ -283,8 +285,8 @@ class Case:
     def record_of(self, review: Review) -> IepRecord | None:
         """The NOMIS record that was written from a review, or None if there is none.
 
-        The record of the current review is found by the mapping, if there is one. Otherwise, the record is found by its
-        time.
+        The record of the current review is found by the mapping, if there is one. Otherwise, the record is found by the
+        time of the review.
         """
         written = self.evidence.written
         current = self.review
