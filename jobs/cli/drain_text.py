@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jobs.operations.drain import DrainResult
     from sync.pipeline.outages import OnWait
-    from sync.pipeline.returned import ReturnedMessage
+    from sync.pipeline.task_end import ReturnedMessage
 
 #: How many reasons are named for each outcome; the other messages with that outcome are counted together.
 _MOST_REASONS = 5

@@ -21,7 +21,7 @@ from jobs.runtime.logging import bound, traces_wanted
 from jobs.runtime.signals import stopping
 from sync.pipeline.drain import BatchSummary
 from sync.pipeline.outages import OnWait, UpstreamsUnavailable
-from sync.pipeline.returned import ReturnedMessage
+from sync.pipeline.task_end import ReturnedMessage
 from sync.queues.aws import queue_hint
 from sync.queues.queue import QueueUnavailable
 from sync.settings.loading import SettingsError

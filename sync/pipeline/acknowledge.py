@@ -21,7 +21,7 @@ from sync.events.envelope import MAPPING_RETRY
 from sync.failure_log import FailureLog
 from sync.pipeline.coalesce import Task
 from sync.pipeline.queue_context import QueueContext
-from sync.pipeline.returned import ReturnedMessage
+from sync.pipeline.task_end import ReturnedMessage, TaskEnd
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.requeue import (
@@ -36,66 +36,6 @@ from sync.store.database import StoreUnavailable
 from sync.store.failed_attempts import FailedAttempt, record_failures
 from sync.store.waiting_messages import WaitingMessage, end_waits, record_waits
 from sync.tracing import traced
-
-
-@dataclass(frozen=True, slots=True)
-class TaskEnd:
-    """How a task ended, and when its messages are delivered again if they are not deleted.
-
-    The wait before the next delivery is `wait_seconds` if it is set, or else the pause for `waits_for` if that is set,
-    or else the configured wait or `least_seconds`, whichever is longer.
-
-    failure: how the task failed. This is recorded, unless the task waits for a creation: in that case, nothing has
-        failed yet.
-    wait_seconds: the wait before the messages are delivered again, in seconds.
-    waits_for: what the messages wait for on the queue. They wait as copies, without using up their receives.
-    least_seconds: the minimum wait after a failure, in seconds.
-    is_copied: whether the messages are returned as copies although they wait for nothing.
-    failure_at_last_receive: the failure to record if the message reaches its last receive a second time. The first
-        time, a copy replaces the message; the second time, that copy becomes a dead letter.
-    cause: the failure that makes the task wait: its own failure, or that of an earlier task in its group.
-    was_handled: whether the task was handled to the end, but the database could not record that.
-    """
-
-    task: Task
-    outcome: Outcome
-    failure: Failure | None = None
-    wait_seconds: int | None = None
-    waits_for: WaitsFor | None = None
-    least_seconds: int = 0
-    is_copied: bool = False
-    failure_at_last_receive: Failure | None = None
-    cause: Failure | None = None
-    was_handled: bool = False
-
-    @property
-    def awaited(self) -> WaitsFor | None:
-        """What the messages of the task wait for on the queue, as copies or originals; None if nothing is awaited."""
-        if self.outcome is not Outcome.DEFERRED:
-            return None
-        return WaitsFor.LEASE if self.failure_at_last_receive else self.waits_for
-
-    @property
-    def why_deferred(self) -> str:
-        """Why the messages of the task are deferred: a text that is the same for all messages with the same cause."""
-        if self.was_handled:
-            return "handled, but the database could not record that"
-        cause = "" if self.cause is None else fingerprint(self.cause)
-        if self.awaited is WaitsFor.SERVICE:
-            return cause
-        if self.awaited is WaitsFor.CREATION:
-            return f"the record has not been created yet: {cause}"
-        if self.awaited is WaitsFor.LEASE:
-            return "the record is in use elsewhere, or an earlier request for it may still be under way"
-        if self.cause is not None:
-            return f"an earlier message about the record failed: {cause}"
-        return "not tried before the drain stopped or had waited for too long"
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the task has a failure to record; an awaited creation is not a failure."""
-        return self.failure is not None and self.waits_for is not WaitsFor.CREATION
-
 
 #: The failure of a message that may become a dead letter because no copy of it could be sent.
 _NOT_COPIED = Failure(

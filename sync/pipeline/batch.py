@@ -21,11 +21,12 @@ from queue import Empty, Queue, SimpleQueue  # noqa: TID251 - the SimpleQueue is
 from typing import Any
 
 from sync.events.context import Outcome
-from sync.pipeline.acknowledge import Acknowledger, TaskEnd
+from sync.pipeline.acknowledge import Acknowledger
 from sync.pipeline.coalesce import MessageGroup
 from sync.pipeline.group_runner import GroupResult, GroupRunner, Missing, Parked
 from sync.pipeline.outages import OutageWatch
 from sync.pipeline.queue_context import DrainControl, QueueContext
+from sync.pipeline.task_end import TaskEnd
 from sync.queues.queue import BATCH
 from sync.settings import times
 

@@ -29,7 +29,7 @@ from sync.pipeline.coalesce import MessageGroup, coalesce
 from sync.pipeline.outages import OnWait, OutageWatch, UpstreamsUnavailable
 from sync.pipeline.queue_context import DrainControl, QueueContext
 from sync.pipeline.receive import Receiver
-from sync.pipeline.returned import ReturnedMessage
+from sync.pipeline.task_end import ReturnedMessage
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue
 from sync.settings import times

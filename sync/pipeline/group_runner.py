@@ -16,12 +16,12 @@ from sync.creation.creation import Creation
 from sync.creation.protocol import CreateUnderWay
 from sync.errors import BreakerOpen, Failure, LeaseBusy, MalformedMessage, SyncError, UpstreamError, describe_failure
 from sync.events.context import Outcome
-from sync.pipeline.acknowledge import TaskEnd
 from sync.pipeline.coalesce import MessageGroup, Task
 from sync.pipeline.early_events import CreationAwaited, seconds_until_old_enough
 from sync.pipeline.handle import handle, start_context
 from sync.pipeline.outages import is_outage
 from sync.pipeline.queue_context import DrainControl, QueueContext
+from sync.pipeline.task_end import TaskEnd
 from sync.queues.requeue import WaitsFor
 from sync.settings import times
 from sync.store.database import StoreUnavailable

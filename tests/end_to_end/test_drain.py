@@ -248,6 +248,16 @@ def test_the_result_says_what_happens_to_the_messages(installed: App, sandbox: S
     assert "already created 1, failed 2" in run.out, "`runs` counts deliveries"
 
 
+def test_a_message_that_succeeds_in_the_end_counts_as_applied(installed: App, sandbox: Sandbox) -> None:
+    """If a message fails once and is applied later in the same drain, the result does not list the failure."""
+    installed.make_queues()
+    visit_booked(sandbox).publish()
+    with faulty(sandbox, "nomis", "POST", "/visits$", kind="status", status=400, body=REFUSAL, times=1):
+        drained = installed.run("drain", "visit", "--until-empty", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0")
+    assert re.search(r"received 1 message in 2 batches: applied 1; ", drained.out)
+    assert drained.errors == []
+
+
 def test_a_drain_says_which_messages_of_earlier_drains_wait(installed: App, sandbox: Sandbox) -> None:
     """A drain that receives nothing still says when the messages that wait since an earlier drain are tried again."""
     installed.make_queues()

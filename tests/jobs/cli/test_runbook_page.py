@@ -17,8 +17,8 @@ from sync.clock import now
 from sync.domains.declaration import Domain
 from sync.domains.registry import DOMAINS
 from sync.events.context import Outcome
-from sync.pipeline.acknowledge import TaskEnd
 from sync.pipeline.coalesce import Task
+from sync.pipeline.task_end import TaskEnd
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor
 from sync.settings.declaration import variables
@@ -121,8 +121,10 @@ def test_each_wait_is_explained(waits_for: WaitsFor) -> None:
     assert re.search(rf"^\| [^|]+ \| `{line.name}` \| ", PAGE, re.MULTILINE)
 
 
-def test_a_record_in_use_is_explained() -> None:
-    """The runbook explains what `drain` says about messages that wait for a record that is in use."""
+def test_a_deferred_message_is_explained() -> None:
+    """The runbook explains what `drain` says about messages that wait for a record in use, or that were not tried."""
     task = Task(Message("m", "r", "{}", 1), None, None, None)
     end = TaskEnd(task, Outcome.DEFERRED, waits_for=WaitsFor.LEASE)
-    assert f"| `… {end.why_deferred.partition(' ')[2]}` | " in PAGE
+    assert f"| `{end.why_deferred}` | " in PAGE
+    untried = TaskEnd(task, Outcome.DEFERRED, wait_seconds=0)
+    assert f"| `{untried.why_deferred}` | " in PAGE

@@ -13,8 +13,9 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.errors import Failure
 from sync.events.context import Outcome
-from sync.pipeline.acknowledge import Acknowledger, TaskEnd
+from sync.pipeline.acknowledge import Acknowledger
 from sync.pipeline.coalesce import Task, read_task
+from sync.pipeline.task_end import TaskEnd
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Queue
 from sync.queues.requeue import WaitsFor
