@@ -387,7 +387,7 @@ def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
     run = installed.run("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
     assert run.code == 1
     assert "is incomplete: 1 requested prisoner is not among the active prisoners" in run.err
-    assert "A9999ZZ: not among the active prisoners, and no DPS review of an active booking" in run.out
+    assert "A9999ZZ: not among the active prisoners, and without a DPS review for an active booking" in run.out
 
 
 def test_a_process_that_lost_its_run_ends(

@@ -1,6 +1,7 @@
-"""The two fixes that this program makes: it publishes a received event again, or writes the DPS level to NOMIS again.
+"""The two fixes that this program offers: publishing a received event again, and writing the DPS level to NOMIS again.
 
-Each fix is planned first (what would be sent, and any objection), and verified afterwards by reading both sides.
+A received event reports a prisoner's arrival. Each fix is planned first: the plan shows what would be sent, and any
+objection. The fix is verified afterwards by reading both sides.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ REASONS = prisoners.REVIEWED_REASONS
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a fix would send, as the dry run shows it.
+    """What a fix would send, as a dry run shows it.
 
-    review_id: the current review of DPS, or None if there is none. review_is_mapped: whether that review was written to
-    NOMIS before. objection: why the call should not be sent, or None if there is no objection.
+    review_id: the current review in DPS, or None if there is none. review_is_mapped: whether that review has already
+    been written to NOMIS. objection: why the call should not be sent, or None if there is no objection.
     """
 
     action: str
@@ -73,9 +74,9 @@ class Plan:
         return self.objection is not None and self.objection.startswith(_PENDING)
 
     def change_to(self, again: Plan, *, force: bool) -> str | None:
-        """Why this confirmed plan must no longer be carried out, or None if it may be.
+        """Why this confirmed plan must no longer be carried out, or None if it still may be.
 
-        again: the plan of the same fix, made now. force: whether to accept the objection that was confirmed; any other
+        again: a new plan for the same fix. force: whether to accept the objection of the confirmed plan; any other
         objection still counts.
         """
         accepted = force and (again.objection == self.objection or (again.waits_for_message and self.waits_for_message))
@@ -101,12 +102,12 @@ class Verification:
 
 
 def plan_received(services: Services, offender_no: str, prison_id: str, reason: str, occurred_at: datetime) -> Plan:
-    """Plans to publish a received event again.
+    """Returns the plan for publishing a received event again.
 
     Raises `RuleError` if DPS writes no review for `reason`, and `SyncError` if a service cannot be read.
     """
     if reason not in REASONS:
-        raise RuleError(f"{reason} leads to no review; give one of {', '.join(REASONS)}")
+        raise RuleError(f"{reason} leads to no review: give one of {', '.join(REASONS)}")
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
     review, body = pair.newest_review, prisoners.received_event(reason, prison_id, occurred_at).as_json()
@@ -129,9 +130,9 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
 def propose_received(
     services: Services, find_pending: Callable[[], PendingMessages], offender_no: str, near: timedelta
 ) -> Arrival | None:
-    """The arrival that DPS missed, according to the diagnosis, or None if there is another cause or no difference.
+    """The arrival that, according to the diagnosis, DPS missed.
 
-    Raises `SyncError`.
+    None if the diagnosis gives another cause, or if the levels agree. Raises `SyncError` if a service cannot be read.
     """
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
@@ -143,9 +144,9 @@ def propose_received(
 
 
 def plan_repair(services: Services, offender_no: str) -> Plan:
-    """Plans to write the current DPS level to NOMIS again.
+    """Returns the plan for writing the current DPS level to NOMIS again.
 
-    Raises `RuleError` if there is no DPS review, and `SyncError` if a service cannot be read.
+    Raises `RuleError` if the prisoner has no DPS review, and `SyncError` if a service cannot be read.
     """
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
@@ -163,7 +164,7 @@ def plan_repair(services: Services, offender_no: str) -> Plan:
     if pair.equal:
         objection = f"both sides already have {pair.dps_level}"
     elif not review.agency_id:
-        objection = "the DPS review names no prison, which NOMIS requires"
+        objection = "the DPS review names no prison, but NOMIS requires one"
     elif pair.nomis is not None and pair.nomis.iep_date_time.date() > review.iep_date:
         objection = (
             f"the NOMIS record of {pair.nomis.iep_date_time:%d/%m/%Y} is dated after the DPS review of "
@@ -186,17 +187,17 @@ def plan_repair(services: Services, offender_no: str) -> Plan:
 
 
 def _is_mapped(services: Services, review_id: int) -> bool:
-    """Whether a review was already written to NOMIS, as its mapping shows."""
+    """Whether a review has already been written to NOMIS: if so, it has a mapping."""
     return INCENTIVE_MAPPINGS.find(services.mapping, str(review_id)) is not None
 
 
 def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
-    """The objection that the review's message, which would do the same, is or may be pending; otherwise None."""
+    """The objection that the review's message, which has the same effect, is or may be pending; otherwise None."""
     if plan.review_id is None:
         return None
     where = pending.where(entities(plan.review_id, plan.offender_no))
     if where is not None:
-        place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
+        place = "the incentive queue" if where == "queue" else "the dead letter queue: run `dlq retry incentive`"
         return f"{_PENDING} {plan.review_id} is waiting on {place}"
     if pending.doubt is None or plan.review_is_mapped:
         # The message of a mapped review has been handled; if it is delivered again, it changes nothing.
@@ -205,7 +206,10 @@ def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
 
 
 def publication_objection(plan: Plan, earlier: Iterable[Action], now: datetime) -> str | None:
-    """The objection that this event was published before, or another in the hour before `now`; otherwise None."""
+    """The objection that this event was already published, or another in the hour before `now`; None if neither was.
+
+    earlier: actions of the same kind on this prisoner that were, or may have been, carried out.
+    """
     for action in earlier:
         same = action.details.get("body") == dict(plan.body)
         if same or action.time > now - _REVIEW_EXPECTED:
@@ -217,7 +221,7 @@ def publication_objection(plan: Plan, earlier: Iterable[Action], now: datetime) 
 def unfinished_repair_objection(earlier: Iterable[Action], longest: timedelta, now: datetime) -> str | None:
     """The objection that NOMIS may still be working on an earlier repair, or None if that is impossible.
 
-    longest: the longest time that a repair takes.
+    longest: the longest time that a repair can take.
     """
     for action in earlier:
         if action.state is not ActionState.DONE and action.time > now - longest:
@@ -229,7 +233,7 @@ def unfinished_repair_objection(earlier: Iterable[Action], longest: timedelta, n
 
 
 def ambiguous_creation_objection(plan: Plan, creation: CreationRecord | None) -> str | None:
-    """The objection that nobody knows whether NOMIS already has the review; None if the creation is not ambiguous."""
+    """The objection that nobody knows whether NOMIS has the review; None unless its creation in NOMIS is ambiguous."""
     if creation is None or creation.state is not CreationState.AMBIGUOUS:
         return None
     return f"nobody knows whether NOMIS has review {plan.review_id}: run `creations settle {creation.id}` first"
@@ -258,5 +262,5 @@ def _objection_to_receiving(pair: PrisonerLevels, prison_id: str, occurred_at: d
         return f"the current NOMIS record was made at {pair.nomis.prison_id}, not at {prison_id}"
     again = [each for each in (pair.dps.iep_details if pair.dps else ()) if each.iep_time == moment]
     if again:
-        return f"DPS already has a review with that time ({again[0].id})"
+        return f"DPS already has a review dated at the given time: review {again[0].id}"
     return None

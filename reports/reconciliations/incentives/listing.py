@@ -31,7 +31,7 @@ _LONGEST_HOLD_SECONDS = 60.0
 
 
 def no_progress(_done: int, _total: int) -> None:
-    """Ignores the progress of the listing: the number of prisoners found, and the number that NOMIS counts."""
+    """Ignores the progress of the listing: the number of prisoners found so far, and NOMIS's count of them."""
 
 
 def _everyone_first(_first: Sequence[PrisonerId]) -> None:
@@ -49,7 +49,7 @@ class ListingFailed(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class PageFailure:
-    """A page of the list that could not be read, and why."""
+    """A page that could not be read, or on which the list contradicts itself, and why."""
 
     page: int
     reason: str
@@ -59,10 +59,10 @@ class PageFailure:
 class Listing:
     """The active bookings, each once, in ascending order of booking id.
 
-    total_elements: NOMIS's last count. repeats: how many rows repeated a booking that was already found. found_again:
-    how many bookings only a further reading found. failed_pages: the parts that are missing from the list or contradict
-    it, and why. relisted: whether the list was read a second time. unusable: invalid rows; their bookings are not among
-    `prisoners`.
+    total_elements: NOMIS's latest count of them. repeats: how many rows repeated a booking that had already been found.
+    found_again: how many bookings only a further reading found. failed_pages: the pages that could not be read, or on
+    which the list contradicts itself, and why. relisted: whether the list was read again. unusable: invalid rows; their
+    bookings are not among `prisoners`.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -89,11 +89,11 @@ def list_prisoners(
     read_page: ReadPage = _read_now,
     begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first,
 ) -> Listing:
-    """Lists all active bookings, and lists them again if prisoners moved or NOMIS's count is not the number found.
+    """Lists all active bookings, and lists them again if NOMIS's count changed or differs from the number found.
 
-    Bookings are not listed again if a page failed. read_page: reads a page with retries. begin: called with the
-    prisoners of the first page while the other pages are read. Raises `ListingFailed` if the count cannot be read or
-    more than `max_page_errors` pages fail.
+    They are not listed again if a page failed. read_page: reads a page with retries. begin: called with the prisoners
+    of the first page that can be read, before the other pages are read. Raises `ListingFailed` if the count cannot be
+    read or more than `max_page_errors` pages fail.
     """
     found: dict[int, PrisonerId] = {}
     sweep = _Sweep(nomis, page_size, max_page_errors, read_page, progress)
@@ -111,12 +111,12 @@ def list_prisoners(
 
 
 def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: ReadPage = _read_now) -> Listing:
-    """Adds the prisoners that a listing missed because they moved from one page to the next between two reads.
+    """Adds the prisoners whom a listing missed because they moved from one page to another between two reads.
 
-    The list is read again, in larger pages with other boundaries, until two readings are the same, or until no new
-    prisoner is found below the highest known booking (those above it are receptions) and the number found is NOMIS's
-    count. This takes at most `MOST_SWEEPS` readings. Earlier failed pages are then dropped, because their prisoners
-    have been seen. If a page fails, or the count does not match, `failed_pages` says so.
+    The list is read again, in larger pages with other boundaries, until two successive readings find the same. Reading
+    also ends when the number found is NOMIS's count and no new booking id is below the highest known one (higher ids
+    belong to receptions). There are at most `MOST_SWEEPS` further readings. Earlier failed pages are then dropped,
+    because their prisoners have been seen. If a page fails, or the count does not match, `failed_pages` says so.
     """
     found = {each.booking_id: each for each in listing.prisoners}
     unusable = {_identity(each, page_size): each for each in listing.unusable}
@@ -181,7 +181,7 @@ class _Sweep:
     def run(
         self, found: dict[int, PrisonerId], begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first
     ) -> None:
-        """Adds the prisoners of all pages to `found`, and calls `begin` with the prisoners of the first page."""
+        """Adds the prisoners of all pages to `found`; calls `begin` with those of the first page that can be read."""
         begun = self._begin(found)
         begin(tuple(found.values()))
         with TracedThreads(PAGES_AHEAD, thread_name_prefix="listing") as pool:
@@ -201,7 +201,7 @@ class _Sweep:
                 if isinstance(page, PageFailure):
                     break
                 if self._more_follow and self.count == before:
-                    why = "NOMIS says that more pages follow, but this page has only bookings of other pages"
+                    why = "NOMIS says that more pages follow, but this page has no new bookings"
                     self.failures.append(PageFailure(number, why))
                     break
             number += 1
@@ -213,21 +213,21 @@ class _Sweep:
 
     @property
     def bookings(self) -> tuple[int, frozenset[int]]:
-        """NOMIS's count and the bookings found; if nothing moved, two sweeps have the same count and bookings."""
+        """NOMIS's count and the bookings found. Two sweeps between which nothing changed agree on both."""
         unusable = {each.booking_id for each in self.unusable.values()}
         return self.total, frozenset(self._seen.keys() - unusable)
 
     def miscounted(self, found: int, *, steady: bool) -> tuple[PageFailure, ...]:
-        """A failure if the number of bookings on the pages is not NOMIS's count; otherwise empty.
+        """A failure if the number of bookings on the pages differs from NOMIS's count; otherwise an empty tuple.
 
-        found: how many bookings all sweeps together found; this number decides while prisoners move. steady: whether
-        this sweep found the same bookings as the previous sweep.
+        found: how many bookings all sweeps together found; while prisoners move, NOMIS's count is compared with this
+        number. steady: whether this sweep found the same count and bookings as the previous sweep.
         """
         lacking = self.total - self.count
         if lacking > 0 and not steady:
             lacking = max(self.total - found, self.twice)
         if lacking > 0:
-            reason = f"{lacking} of the {self.total} active prisoners that NOMIS counts are on none of its pages"
+            reason = f"NOMIS counts {self.total} active prisoners, but its pages lack {lacking} of them"
             return (PageFailure(self._pages(), reason),)
         if lacking < 0 and steady:
             reason = f"NOMIS counts {self.total} active prisoners, but its pages have {self.count}"
@@ -235,7 +235,7 @@ class _Sweep:
         return ()
 
     def _begin(self, found: dict[int, PrisonerId]) -> int:
-        """Reads the first page, or the second if the first fails, to learn the total; returns that page's number."""
+        """Learns the total from the first page, or from the second if the first fails; returns the page number."""
         for number in (0, 1):
             page = self._read(number)
             if not isinstance(page, PageFailure):
@@ -290,14 +290,14 @@ class _Sweep:
 
 
 def _identity(row: UnusableRow, page_size: int) -> object:
-    """The identity of a row across sweeps: a booking id or prisoner number, or its position if it has neither."""
+    """What identifies a row across sweeps: its booking id, or else its prisoner number, or else its position."""
     if row.booking_id is not None:
         return "booking", row.booking_id
     return ("prisoner", row.offender_no) if row.offender_no else ("place", row.page * page_size + row.row)
 
 
 def _other_size(page_size: int, turn: int) -> int:
-    """A page size larger than `page_size`: it gives few page boundaries, and none where another sweep has one."""
+    """A page size larger than `page_size`: it gives fewer page boundaries, mostly where other sweeps have none."""
     return min(20_000 - turn, 5 * page_size + max(1, page_size // 3) * (turn + 1))
 
 

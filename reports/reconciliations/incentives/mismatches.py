@@ -43,12 +43,15 @@ _FOR_A_PERSON = frozenset({9, 10})
 
 
 def explanation(evidence: Evidence, diagnosis: IncentiveDiagnosis | None, missing: str | None = None) -> Explanation:
-    """The explanation of a difference with this evidence; `missing` says why evidence could not be read, or is None."""
+    """The explanation of a difference, with the evidence for it.
+
+    missing: why evidence could not be read, or None if nothing is missing.
+    """
     return Explanation(diagnosis, evidence_rows(evidence), missing, sides(evidence.pair))
 
 
 def explain_pair(services: Services, pair: PrisonerLevels, message: ReviewMessage, near: timedelta) -> Explanation:
-    """Explains why the levels of a prisoner differ; if the evidence cannot be read, the explanation says why instead.
+    """Explains why a prisoner's levels differ or, if the evidence cannot be used, why it cannot.
 
     near: how far apart in time two records of the same event may be.
     """
@@ -73,7 +76,7 @@ def sides(pair: PrisonerLevels) -> dict[str, Side | None]:
 
 
 def evidence_rows(evidence: Evidence) -> tuple[IncentiveEvidenceRow, ...]:
-    """The NOMIS records that were read, and at most `_MOST_REVIEWS` DPS reviews; newest first."""
+    """The rows for the NOMIS records that were read and for at most `_MOST_REVIEWS` DPS reviews, newest first."""
     current = evidence.pair.newest_review
     rows = [_record_row(evidence, record) for record in evidence.records]
     rows += [_review_row(evidence, review, current) for review in evidence.reviews[:_MOST_REVIEWS]]

@@ -1,4 +1,4 @@
-"""Reads the levels of many bookings: from NOMIS one by one; from DPS in bulk, or else one by one."""
+"""Reads the levels of many bookings: from NOMIS one by one, and from DPS in bulk or, where that fails, one by one."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
 
 @lru_cache(maxsize=4_000)
 def is_code(text: str, longest: int) -> bool:
-    """Whether a string is a code: printable, without spaces, and at most `longest` characters long."""
+    """Whether a string is a valid code: 1 to `longest` printable characters, none of which is a space."""
     return 0 < len(text) <= longest and text.isprintable() and " " not in text
 
 
 def level_code(code: object, response: str) -> str:
-    """Returns `code` if it is a valid level code; otherwise raises `RuleError`, which names the `response`."""
+    """Returns `code` if it is a valid level code; otherwise raises a `RuleError` that names `response`."""
     if not isinstance(code, str) or not is_code(code, LONGEST_LEVEL):
         raise RuleError(f"{response}: the level is not a code of 1 to {LONGEST_LEVEL} characters")
     return code
 
 
 def prison_code(code: object, response: str) -> str | None:
-    """Returns `code` if it is None or a valid prison code; otherwise raises `RuleError`, which names the `response`."""
+    """Returns `code` if it is None or a valid prison code; otherwise raises a `RuleError` that names `response`."""
     if code is None:
         return None
     if not isinstance(code, str) or not is_code(code, LONGEST_PRISON):
@@ -74,7 +74,7 @@ def prison_code(code: object, response: str) -> str | None:
 def level_of_record(body: object, booking_id: int) -> tuple[str, str | None]:
     """The level code and the prison code of an IEP record in a NOMIS response; the prison code may be None.
 
-    Raises `RuleError` if the record is that of another booking, or has an invalid code.
+    Raises `RuleError` if the response is not a record of this booking, or if the record has an invalid code.
     """
     response = f"nomis: GET /incentives/booking-id/{booking_id}/current"
     if not isinstance(body, dict) or body.get("bookingId") != booking_id:
@@ -92,7 +92,7 @@ _WITHDRAWN = frozenset({404, 405})
 
 
 class LevelReader:
-    """Reads the levels of one run; safe to share between threads."""
+    """Reads the levels for one run. Threads can share a reader."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -102,12 +102,12 @@ class LevelReader:
         self._names_read = False
 
     def nomis_level(self, booking_id: int) -> tuple[str | None, str | None]:
-        """The level of a booking in NOMIS and the prison of its record; both None if there is no record."""
+        """A booking's level in NOMIS and the prison of the current record; both are None if there is no record."""
         body = current_iep_body(self._services.nomis, booking_id)
         return (None, None) if body is None else level_of_record(body, booking_id)
 
     def dps_level(self, booking_id: int) -> str | None:
-        """The level of a booking in DPS, read by a call for it alone, or None if there is none."""
+        """A booking's level in DPS, read by a call for this booking alone; None if there is none."""
         client = self._services[UpstreamName.INCENTIVES]
         summary = incentives_api.booking_summary(client, booking_id, with_details=False)
         if summary is None:
@@ -115,7 +115,7 @@ class LevelReader:
         return level_code(summary.iep_code, f"incentives: GET /iep/reviews/booking/{booking_id}")
 
     def bulk_levels(self, booking_ids: Sequence[int], reads: Reads) -> dict[int, str]:
-        """The level codes of those bookings whose levels the bulk call returns, by booking id.
+        """The level codes of those bookings whose levels the bulk call identifies, by booking id.
 
         The other bookings must be read one by one: the bulk call omits a booking if none of its reviews has the flag
         that the call relies on, and it returns level names, some of which do not identify a level.
@@ -144,7 +144,7 @@ class LevelReader:
             return self._names
 
     def _bulk_call(self, booking_ids: Sequence[int], reads: Reads) -> Mapping[int, str]:
-        """The level names by booking id from one bulk call; empty if the call fails, so that levels are read singly."""
+        """The level names from one bulk call, by booking id; empty if the call fails: levels are then read singly."""
         client = self._services[UpstreamName.INCENTIVES]
         try:
             return reads.one(UpstreamName.INCENTIVES, partial(incentives_api.current_levels, client, booking_ids))
@@ -179,7 +179,7 @@ class MissingLevels:
 
     @classmethod
     def of(cls, cells: Iterable[MatrixCell]) -> MissingLevels:
-        """The numbers of a run, counted from the cells of its matrix."""
+        """The numbers of a run, added up from the cells of its matrix."""
         compared = nomis = dps = 0
         for cell in cells:
             compared += cell.count
@@ -189,9 +189,9 @@ class MissingLevels:
 
 
 def why_without_levels(frame: pd.DataFrame, before: MissingLevels | None) -> str | None:
-    """Why the levels of a run are implausible: too many prisoners have none on one side. None if they are plausible.
+    """Why the levels of a run are implausible (too many prisoners have no level on one side), or None if they are not.
 
-    before: the numbers of the last run that did not fail, or None if there is none.
+    before: the numbers of the last run that did not fail, or None if there is no such run.
     """
     everyone = len(frame)
     sides = (
@@ -209,6 +209,6 @@ def why_without_levels(frame: pd.DataFrame, before: MissingLevels | None) -> str
         if many or (without == everyone >= FEWEST_OF_ALL and believed < 1):
             found = f"{side} has no level for {without:,} of {everyone:,} prisoners"
             if known and before:
-                return f"{found}, but had none for {earlier:,} of {before.compared:,} in the last run that did not fail"
+                return f"{found}, compared with {earlier:,} of {before.compared:,} in the last run that did not fail"
             return f"{found}, more than the {believed:.0%} that a first run accepts"
     return None

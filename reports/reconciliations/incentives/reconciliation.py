@@ -1,4 +1,4 @@
-"""The incentive reconciliation: whether every active prisoner has the same incentive level in NOMIS and in DPS.
+"""The incentive reconciliation: it checks whether every active prisoner has the same level in NOMIS and in DPS.
 
 NOMIS is read booking by booking, and DPS in bulk at the same time. Levels that differ are read again by calls for
 single bookings, which return the records that the decision table needs.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from reports.engine.reconciliation import Reads
     from reports.engine.result import ReconciliationResult
 
-_NOT_FOUND = "not among the active prisoners, and no DPS review of an active booking"
+_NOT_FOUND = "not among the active prisoners, and without a DPS review for an active booking"
 
 
 class Incentives(Reconciliation):
@@ -78,7 +78,7 @@ class Incentives(Reconciliation):
         self._pairs: dict[int, PrisonerLevels] = {}
 
     def population(self, reads: Reads) -> Population:
-        """The active bookings of everyone, in pages, or those of the chosen prisoners."""
+        """The active bookings, in pages: those of all prisoners, or only those of the chosen prisoners."""
         if self.scope.offender_nos:
             return self._chosen(self.scope.offender_nos, ())
         listing = list_prisoners(
@@ -94,7 +94,8 @@ class Incentives(Reconciliation):
     def listed_again(self, population: Population, reads: Reads) -> Population:
         """The known prisoners, and those who have arrived since or were missed.
 
-        All pages are read again, because prisoners move between them.
+        If prisoners were chosen, only those who were not found are looked up again. Otherwise, all pages are read
+        again, because prisoners move between them.
         """
         known = [prisoner for unit in population.units for prisoner in _prisoners(unit)]
         if self.scope.offender_nos:
@@ -125,25 +126,25 @@ class Incentives(Reconciliation):
         return Reading(_with_sides(frame), tuple(unread))
 
     def _dps_levels(self, bookings: Sequence[int], reads: Reads) -> dict[int, str | FailedRead | None]:
-        """The DPS levels of bookings, read in bulk; those that the bulk call omits are then read singly."""
+        """The DPS levels of bookings, read in bulk; any that the bulk call does not identify are then read singly."""
         levels: dict[int, str | FailedRead | None] = dict(self._levels.bulk_levels(bookings, reads))
         missing = [booking_id for booking_id in bookings if booking_id not in levels]
         return levels | dict(reads.each(UpstreamName.INCENTIVES, self._levels.dps_level, missing))
 
     def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit:
-        """A page with only those prisoners of `unit` who could not be read."""
+        """A page with only those prisoners of `unit` whose levels could not be read."""
         bookings = {each.key["booking_id"] for each in unread}
         return _unit(int(unit.id), [each for each in _prisoners(unit) if each.booking_id in bookings])
 
     def unread_unit(self, unit: Unit, why: FailedRead) -> Sequence[UnreadRecord]:
-        """Every prisoner on a page that was not read."""
+        """Every prisoner of a page whose levels could not be read."""
         return tuple(_unread(each.booking_id, each.offender_no, why) for each in _prisoners(unit))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Reads both levels again by calls for single bookings; bookings that are no longer active are left out.
+        """Reads both levels of each booking again, by calls for single bookings.
 
-        A booking does not lose its level. So if a level is gone although the prisoner was not released, the booking
-        counts as unread.
+        Differing bookings that are no longer active are left out. A booking does not lose its level. So if a level is
+        gone although the prisoner was not released, the booking counts as unread.
         """
         wanted = [
             (PrisonerId(int(booking_id), str(offender_no)), (_text(nomis), _text(dps)))
@@ -173,7 +174,7 @@ class Incentives(Reconciliation):
         return Reading(_with_sides(typed(self, map(_row, kept))), tuple(unread))
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names of the current DPS review, and of its prisoner, whose reviews are handled one at a time."""
+        """The names of the current DPS review and of its prisoner; a prisoner's reviews are handled one at a time."""
         return entities(row["review_id"], row["offender_no"])
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
@@ -181,7 +182,7 @@ class Incentives(Reconciliation):
         return [found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]
 
     def events(self) -> Events:
-        """The events that dashboards and alerts rely on."""
+        """The telemetry events that dashboards and alerts rely on."""
         return IncentiveEvents()
 
     def record_values(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -191,12 +192,12 @@ class Incentives(Reconciliation):
         return levels if pair is None else levels | sides(pair)
 
     def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
-        """The matrix of levels, and the pages that could not be listed."""
+        """The matrix of levels, and the pages of the list that could not be read."""
         pages = (own.UnreadPage(page=gap.detail["page"], reason=gap.reason) for gap in gaps)
         return {"matrix": matrix(frame), "unread_pages": tuple(pages)}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the levels are implausible: too many prisoners have no level on one side. None if they are plausible."""
+        """Why the levels are implausible (too many prisoners have no level on one side), or None if they are not."""
         before = MissingLevels.of(earlier.matrix) if isinstance(earlier, own.IncentiveResult) else None
         return why_without_levels(frame, before)
 
@@ -236,8 +237,8 @@ class Incentives(Reconciliation):
     def _released(self, differing: Sequence[PrisonerLevels], reads: Reads) -> frozenset[int]:
         """The ids of those bookings in `differing` that are no longer active.
 
-        The pages of the list are read after all levels, so no page is older than the levels that it is compared with.
-        Nothing is looked up if prisoners were chosen; a booking counts as active if its look-up fails.
+        The pages of the list are read again after all levels, so they are never older than the levels. Nothing is
+        looked up in a run for chosen prisoners. A booking counts as active if its look-up fails.
         """
         if self.scope.offender_nos:
             return frozenset()
@@ -258,7 +259,7 @@ class Incentives(Reconciliation):
 
 
 def matrix(frame: pd.DataFrame) -> tuple[own.MatrixCell, ...]:
-    """How many prisoners have each pair of levels, sorted by NOMIS code, then DPS code; missing levels come first."""
+    """How many prisoners have each pair of levels, sorted by NOMIS code, then by DPS code; missing levels are first."""
     counts = frame.groupby(["nomis_level", "dps_level"], observed=True, dropna=False).size().reset_index(name="count")
     cells = [
         own.MatrixCell(nomis_level=_text(nomis), dps_level=_text(dps), count=int(count))
@@ -317,7 +318,7 @@ def _row(pair: PrisonerLevels) -> dict[str, Any]:
 
 
 def _with_sides(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with `in_nomis` and `in_dps` added: a side without a level has no record."""
+    """Adds the columns `in_nomis` and `in_dps` to a frame: a side without a level has no record."""
     for side in ("nomis", "dps"):
         frame[f"in_{side}"] = frame[f"{side}_level"].notna().astype("boolean")
     return frame
@@ -332,9 +333,9 @@ def _text(level: Any) -> str | None:
 
 
 def _lost(pair: PrisonerLevels, first: tuple[str | None, str | None]) -> str | None:
-    """Why the recheck is implausible: a level of the first reading is gone. None if it is plausible."""
+    """Why the recheck is implausible: it lacks a level that the first reading found. None if it is plausible."""
     sides = (("NOMIS", first[0], pair.nomis_level), ("DPS", first[1], pair.dps_level))
     for side, before, after in sides:
         if before is not None and after is None:
-            return f"{side} had the level {before} when first read and none in the recheck, which is not plausible"
+            return f"{side} had the level {before} when first read, but no level in the recheck, which is not plausible"
     return None

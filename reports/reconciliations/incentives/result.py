@@ -1,4 +1,4 @@
-"""What the incentive reconciliation adds to the general result: levels, both records, and the matrix."""
+"""What the incentive reconciliation adds to the general result: both sides' levels and records, and the matrix."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ KINDS = (
 
 
 class Side(Part):
-    """The current level of one side. `at` is in London time; `origin` is the audit module or the kind of review."""
+    """The current level on one side.
+
+    `at` is in London time; `origin` is the audit module in NOMIS, or the kind of review in DPS.
+    """
 
     level: str
     at: datetime | None = None
@@ -49,7 +52,7 @@ class Side(Part):
 
 
 class IncentiveEvidenceRow(EvidenceRow):
-    """One record of either history, with remarks in `note`."""
+    """One record from the NOMIS or the DPS history, with remarks in `note`."""
 
     side: Literal["NOMIS", "DPS"]
     at: datetime
@@ -70,10 +73,10 @@ class Arrival(Part):
 
 
 class IncentiveDiagnosis(Diagnosis):
-    """Why two levels differ.
+    """Why a prisoner's levels differ.
 
-    number: the row of the decision table, 1 to 10. arrival: the received event to publish again, if that fixes the
-    difference.
+    number: the row of the decision table, 1 to 10. arrival: the received event to publish again, or None if that would
+    not fix the difference.
     """
 
     number: int
@@ -81,7 +84,7 @@ class IncentiveDiagnosis(Diagnosis):
 
     @property
     def known_as(self) -> str:
-        """The number of the row of the decision table, as text."""
+        """The number of the row in the decision table, as text."""
         return str(self.number)
 
 
@@ -138,14 +141,15 @@ class IncentiveResolved(_Levels, Resolved):
 
 
 class IncentiveUnconfirmed(_Levels, Unconfirmed):
-    """A difference in levels that was seen once and could not be read again."""
+    """A difference in levels that is not confirmed: the levels could not be read again."""
 
 
 class IncentiveUnread(Unread):
     """A prisoner whose levels could not be read.
 
-    page, row: the place of an unusable row on the list of active prisoners (pages from 0, rows from 1); None if the row
-    of the prisoner is usable. A missing prisoner number is `unknown`, and a missing booking is None.
+    page, row: the place of an unusable row on the list of active prisoners; None if the list has no unusable row for
+    the prisoner. Pages are counted from 0, and rows from 1. A missing prisoner number is `unknown`, and a missing
+    booking is None.
     """
 
     offender_no: str
@@ -154,7 +158,7 @@ class IncentiveUnread(Unread):
 
     @property
     def listed(self) -> bool:
-        """Whether the prisoner is on the list of active prisoners, so that a resumed run can read the levels."""
+        """Whether the prisoner is on the list of active prisoners: if so, a resumed run can read the levels."""
         return self.booking_id is not None or self.page is not None
 
     @model_validator(mode="before")
@@ -165,7 +169,7 @@ class IncentiveUnread(Unread):
 
 
 class UnreadPage(Part):
-    """A page of the list that could not be read; its prisoners were not checked."""
+    """A page of the list of active prisoners that could not be read; the prisoners on it were not checked."""
 
     page: int
     reason: str
@@ -180,7 +184,7 @@ class MatrixCell(Part):
 
 
 class IncentiveResult(ReconciliationResult):
-    """Everything that a run found. The defaults are for results from when this was the only reconciliation."""
+    """Everything that a run found. The defaults are for results saved when this was the only reconciliation."""
 
     reconciliation: str = NAME
     title: str = TITLE
@@ -200,11 +204,11 @@ class IncentiveResult(ReconciliationResult):
 
     @property
     def rows(self) -> tuple[tuple[int, IncentiveMismatch], ...]:
-        """The mismatches as every view lists them, numbered from 1: new first, then by prison and prisoner."""
+        """The mismatches as every view lists them, numbered from 1: new ones first, then by prison and prisoner."""
         return tuple((number, each) for number, each in super().rows if isinstance(each, IncentiveMismatch))
 
     def counts(self) -> dict[str, int]:
-        """The figures of the run, with `unread_pages` instead of `gaps`: the parts missing from the list are pages."""
+        """The figures of the run, with `unread_pages` instead of `gaps`: the missing parts of the list are pages."""
         counts = super().counts()
         return {("unread_pages" if name == "gaps" else name): count for name, count in counts.items()}
 
@@ -219,7 +223,7 @@ class IncentiveResult(ReconciliationResult):
 
 
 def _general(values: Mapping[str, Any], nomis: str | None, dps: str | None) -> Mapping[str, Any]:
-    """The values of a record, and the general fields that follow from its levels, unless `values` has them."""
+    """The values of a record, with those general fields added that follow from its levels and that `values` lacks."""
     differs = nomis != dps
     found = {
         "key": {"booking_id": _value(values, "booking_id", "bookingId")},

@@ -269,7 +269,7 @@ def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenAp
     lists(upstream, rows)
     result = reconciled(open_app())
     assert (result.status, result.compared) == ("incomplete", 119)
-    assert "1 of the 120 active prisoners that NOMIS counts are on none of its pages" in result.unread_pages[0].reason
+    assert "NOMIS counts 120 active prisoners, but its pages lack 1 of them" in result.unread_pages[0].reason
     assert {each.booking_id for each in result.mismatches} == planted(upstream)
 
 

@@ -60,7 +60,7 @@ def test_a_side_without_any_level_fails_the_run(
     assert claims_nothing(result)
     side = "NOMIS" if "NOMIS" in sides else "DPS"
     most = "10%" if prisoners >= 20 else "20%"
-    against = f"more than the {most} that a first run accepts" if first else "but had none for"
+    against = f"more than the {most} that a first run accepts" if first else "compared with"
     assert f"{side} has no level for {prisoners} of {prisoners} prisoners" in str(result.failure)
     assert against in str(result.failure)
 
@@ -221,4 +221,4 @@ def test_a_level_that_is_missing_at_the_recheck_is_unread(
     result = reconciled(open_app())
     assert (result.status, result.settled_on_recheck, len(result.mismatches)) == ("incomplete", 0, 1)
     assert [each.booking_id for each in result.unread] == [booking_id]
-    assert "when first read and none in the recheck" in result.unread[0].reason
+    assert "when first read, but no level in the recheck" in result.unread[0].reason
