@@ -1,8 +1,8 @@
 """Registers the reconciliations, with an entry for each.
 
 Commands, jobs, settings and documents are derived from the entries. Importing this module does not import the
-reconciliations: pandas takes a long time to import, and most commands do not need it. Nor does it import the settings,
-which the help of the commands does not need.
+reconciliations: they need pandas, which takes a long time to import, and most commands do not need them. Nor does it
+import the settings, which the commands' help does not need.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Days = Literal["none", "one", "range", "since"]
 class Entry:
     """The entry of a reconciliation.
 
-    name, title: as in its class. implementation: where the class is, `module:name`. cron: when it runs by default, in
-    the time zone of the schedules. days: which days can be chosen. of_bookings: whether a booking id alone identifies
-    its records, so that the list of exclusions has booking ids. by_prisoner: whether prisoners can be chosen.
-    own_folder: whether its files are archived in a folder named after it; the files of incentives are at the root,
-    where they were before there were other reconciliations. result, view: where the class of its results and the class
-    of their view are; by default, these are the general classes.
+    name, title: as in the reconciliation's class. implementation: where that class is, as `module:name`. cron: when the
+    reconciliation runs by default, in the time zone of the schedules. days: which days can be chosen. of_bookings:
+    whether a booking id alone identifies its records, so that the list of exclusions has booking ids. by_prisoner:
+    whether prisoners can be chosen. own_folder: whether its files are archived in a folder named after it; the files of
+    incentives are at the root, where they were before there were other reconciliations. result, view: where the class
+    of its results and the class of their view are; by default, these are the general classes.
     """
 
     name: str
@@ -66,17 +66,17 @@ class Entry:
 
     @property
     def switch_setting(self) -> str:
-        """The variable that decides whether the scheduler runs the reconciliation."""
+        """The variable that says whether the scheduler runs the reconciliation."""
         from sync.settings.variables import reconciliation_switch
 
         return reconciliation_switch(self.name)
 
     def cron_of(self, settings: Settings) -> str:
-        """The reconciliation's schedule as a cron line: that of the settings, or else the default."""
+        """The reconciliation's schedule as a cron line: the one in the settings, or else the default."""
         return settings.reconciliation_variable(self.schedule_setting) or self.cron
 
     def is_on(self, settings: Settings) -> bool:
-        """Whether the scheduler runs the reconciliation, according to its separate switch or else the common switch."""
+        """Whether the scheduler runs the reconciliation: as its own switch says, or else the switch for all of them."""
         from sync.settings.parsing import parse_flag
 
         switch = settings.reconciliation_variable(self.switch_setting)

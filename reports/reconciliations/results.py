@@ -39,7 +39,7 @@ def load_result(connection: Connection, run_id: str) -> ReconciliationResult | N
 def newest_results(connection: Connection, ended: Iterable[EndedRun]) -> dict[str, ReconciliationResult]:
     """The result of each reconciliation's newest run for everyone, by run id; runs without a result are left out.
 
-    ended: the runs, newest first.
+    ended: runs that have ended, newest first.
     """
     newest: dict[str, str] = {}
     for run in ended:

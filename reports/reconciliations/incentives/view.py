@@ -32,11 +32,11 @@ LEVELS: Mapping[str, str] = {
 }
 #: What made a record: the audit module in NOMIS, or the kind of the review in DPS.
 ORIGINS: Mapping[str, str] = {
-    "JDBC Thin Client": "NOMIS record written by this synchronisation or another service",
+    "JDBC Thin Client": "NOMIS record written by this program or by another service",
     "OIDOIEPS": "NOMIS record made by a user on the incentive screen",
     "OIDITRAN": "NOMIS record made by NOMIS itself on a transfer",
     "OIDADMIS": "NOMIS record made by NOMIS itself on an admission",
-    "MERGE": "NOMIS record made by the merge of two prisoners",
+    "MERGE": "NOMIS record made by NOMIS itself on a merge of two prisoners",
     "OSIOSEAR": "NOMIS record made by another part of NOMIS",
     "OCUWARNG": "NOMIS record made by another part of NOMIS",
     "PRISON_API": "NOMIS record made through the prison API",
@@ -53,7 +53,7 @@ _STEPS = {level: step for step, level in enumerate(level for level in LEVELS if 
 
 
 def direction_of(mismatch: IncentiveMismatch) -> str:
-    """The direction of a difference, a key of `DIRECTIONS`: for example `nomis-1` if NOMIS is one level higher."""
+    """The direction of a difference, as a key of `DIRECTIONS`: `nomis-1`, for example, if NOMIS is one level higher."""
     if mismatch.nomis_level is None:
         return "no-nomis-level"
     if mismatch.dps_level is None:
@@ -120,7 +120,7 @@ class IncentiveView(View):
     filter_hint: ClassVar[str] = "prisoner, prison, level, cause or “new”"
     prison_caption: ClassVar[str] = (
         "Compared prisoners are counted by the prison of the NOMIS record, and differences by that of the newer "
-        "record; “unknown” means that there is no such record"
+        "record; “unknown” means that no such record names a prison"
     )
 
     result: IncentiveResult
@@ -139,7 +139,7 @@ class IncentiveView(View):
 
     @property
     def csv_name(self) -> str:
-        """The file name of the CSV, unchanged since this was the only reconciliation."""
+        """The file name of the CSV, unchanged since the incentive reconciliation was the only one."""
         return f"incentive-mismatches-{self.result.run_id}.csv"
 
     def title(self) -> str:
@@ -171,7 +171,7 @@ class IncentiveView(View):
         return "Every prisoner has the same level in NOMIS and in DPS."
 
     def gaps(self, number: int) -> str:
-        """How many pages of the list of active prisoners could not be read, in words: `2 pages of prisoners`."""
+        """A phrase saying how many pages of active prisoners could not be read: `2 pages of prisoners`."""
         return f"{count(number, 'page')} of prisoners"
 
     def not_found(self, number: int) -> str:
@@ -183,7 +183,10 @@ class IncentiveView(View):
         return "none of the chosen prisoners" if self.result.parameters.get("offender_nos") else "no active prisoner"
 
     def population(self) -> str:
-        """A sentence with NOMIS's count of prisoners and the numbers listed, compared and released."""
+        """A sentence saying how many active prisoners NOMIS counts, and how many were listed and compared.
+
+        It also says how many were released during the run, and how many agreed when they were read again.
+        """
         result = self.result
         compared = thousands(result.compared) if result.compared else "none"
         active = count(result.total or 0, "active prisoner")
@@ -191,7 +194,7 @@ class IncentiveView(View):
         return f"{listed}, {compared} compared{self._left_out('released during the run')}."
 
     def how_resolved(self, resolved: Resolved) -> str:
-        """Why an earlier difference no longer exists, as a clause: the levels agree, or the prisoner was released."""
+        """In a few words, why a difference no longer exists: the levels agree, or the prisoner was released."""
         return "the levels now agree" if resolved.how == "equal" else "released: no longer on the list"
 
     # Records
@@ -231,7 +234,7 @@ class IncentiveView(View):
     # Counts
 
     def advice(self, diagnosis: Diagnosis) -> str:
-        """The general advice on the cause, because the advice on a single difference names the records in question."""
+        """The general advice on the cause. The advice in the diagnosis may name the records of a single difference."""
         assert isinstance(diagnosis, IncentiveDiagnosis)
         return CAUSES[diagnosis.number].action
 
@@ -284,7 +287,7 @@ class IncentiveView(View):
         return COLUMNS
 
     def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
-        """The values of a difference by column: both levels, and for a mismatch its current records and diagnosis."""
+        """The values of a difference by column: both levels and, for a mismatch, its current records and diagnosis."""
         values: dict[str, Any] = {side: getattr(record, side) for side in ("nomis_level", "dps_level")}
         if not isinstance(record, IncentiveMismatch):
             return values

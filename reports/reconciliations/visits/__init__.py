@@ -1,1 +1,1 @@
-"""The reconciliation of visits: NOMIS must have every booked visit once, on the right day and with the right people."""
+"""The reconciliation of visits: NOMIS must have every booked visit exactly once, with the right details."""

@@ -1,4 +1,7 @@
-"""Why a visit differs, how urgent the difference is, and what fixes it, as far as the records and mapping show."""
+"""Why a visit differs, how urgent the difference is, and what fixes it.
+
+Each of these is given as far as the records and the mapping show it.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ if TYPE_CHECKING:
     from reports.engine.causes import Difference, Explanation
     from reports.reconciliations.visits.result import Weight
 
-#: A visit missing from NOMIS is urgent if it takes place within this time: the prison does not prepare for it.
+#: A visit missing from NOMIS is urgent if it takes place within this time, since the prison will not be prepared.
 _NEAR: Final = timedelta(days=3)
 _RESYNC: Final = ("resync", "visit", "{reference}")
 
 
 @dataclass(frozen=True, slots=True)
 class VisitCause(Cause):
-    """A cause of a difference in visits. weight: how urgent a difference with this cause is."""
+    """A cause of differences between visits. weight: how urgent a difference with this cause is."""
 
     weight: Weight = "high"
 
@@ -30,17 +33,17 @@ class VisitCause(Cause):
 #: The cause of each kind of difference, unless the record shows a more specific one.
 CAUSES: Final[Mapping[str, VisitCause]] = {
     "nomis-visit-missing": VisitCause.of_lost_message(
-        "the event of its booking was lost, or failed", "Write the visit to NOMIS.", _RESYNC, weight="medium"
+        "the event of the booking was lost, or failed", "Write the visit to NOMIS.", _RESYNC, weight="medium"
     ),
     "nomis-visit-gone": VisitCause(
         "the visit was deleted in NOMIS",
         "DPS",
-        "Ask the mapping service team to delete the mapping, then write the visit to NOMIS.",
+        "Ask the mapping service team to delete the mapping. Then write the visit to NOMIS.",
         _RESYNC,
         "This visit is mapped to NOMIS visit {visit_id}, which does not exist.",
     ),
     "not-cancelled-in-nomis": VisitCause.of_lost_message(
-        "the event of its cancellation was lost, or failed", "Cancel the visit in NOMIS too.", _RESYNC
+        "the event of the cancellation was lost, or failed", "Cancel the visit in NOMIS too.", _RESYNC
     ),
     "cancelled-in-nomis-only": VisitCause(
         "the visit was cancelled on the NOMIS screen",
@@ -50,21 +53,21 @@ CAUSES: Final[Mapping[str, VisitCause]] = {
         who="the prison",
     ),
     "details-differ": VisitCause.of_lost_message(
-        "the event of its change was lost, or failed", "Write the visit to NOMIS again.", _RESYNC, weight="medium"
+        "the event of the change was lost, or failed", "Write the visit to NOMIS again.", _RESYNC, weight="medium"
     ),
     "nomis-duplicate": VisitCause(
         "the visit was created twice",
         "DPS",
         "Cancel the NOMIS visit that has no mapping.",
         ("duplicates", "remove", "visit", "{visit_id}", "--of", "{duplicate_of}"),
-        "The comment of NOMIS visit {visit_id} names {reference}, which already belongs to NOMIS visit {duplicate_of}.",
+        "The comment on NOMIS visit {visit_id} names {reference}, which already belongs to NOMIS visit {duplicate_of}.",
     ),
     "mapping-missing": VisitCause(
         "the mapping was never saved",
         "DPS",
         "Save the mapping.",
         _RESYNC,
-        "The comment of NOMIS visit {visit_id} names {reference}, and neither is mapped.",
+        "The comment on NOMIS visit {visit_id} names {reference}, and neither visit has a mapping.",
     ),
     "dps-visit-gone": VisitCause(
         "the visit was removed from DPS",
@@ -76,7 +79,7 @@ CAUSES: Final[Mapping[str, VisitCause]] = {
         who="nobody",
     ),
     "outcome-differs": VisitCause(
-        "the visit was cancelled with another outcome",
+        "the visit was cancelled with different outcomes in NOMIS and in DPS",
         "unknown",
         "There is nothing to do: the visit is cancelled on both sides.",
         confidence="medium",
@@ -88,7 +91,7 @@ CAUSES: Final[Mapping[str, VisitCause]] = {
         "unknown",
         "There is nothing to do if only the comment differs.",
         (),
-        "NOMIS visit {visit_id} names {nomis_reference}.",
+        "The comment on NOMIS visit {visit_id} names {nomis_reference}.",
         weight="low",
         who="nobody",
     ),
@@ -103,23 +106,23 @@ _CANCELLED_AND_GONE: Final = replace(
 _CANCELLED_AND_UNMAPPED: Final = replace(
     CAUSES["mapping-missing"],
     name="the visit was cancelled before its mapping was saved",
-    action="Ask the prison to cancel the visit in NOMIS: this program cannot cancel a visit without a mapping.",
+    action="Ask the prison to cancel the visit in NOMIS: this program cannot cancel a visit that has no mapping.",
     command=(),
     who="the prison",
 )
 _MERGED: Final = VisitCause(
     "the prisoner was merged in NOMIS",
     "NOMIS",
-    "Ask for the prisoner number of the visit to be corrected in DPS.",
+    "Ask the DPS team to correct the prisoner number of the visit.",
     (),
-    "NOMIS no longer knows {dps_prisoner}.",
+    "NOMIS no longer knows the prisoner number {dps_prisoner}.",
     weight="medium",
     who="the DPS team",
 )
 _OTHER_PRISONER: Final = VisitCause(
     "the visit belongs to another prisoner in NOMIS",
     "unknown",
-    "Compare both visits by hand, and inform the prison.",
+    "Compare the two visits by hand, and inform the prison.",
     confidence="medium",
     weight="medium",
 )
@@ -185,5 +188,8 @@ def _cause_of(difference: Difference, *, merged: bool) -> VisitCause:
 
 
 def _changed_on_screen(row: Mapping[str, Any]) -> bool:
-    """Whether a visit was changed by someone other than its creator; NOMIS knows this program as a single user."""
+    """Whether the NOMIS visit was last changed by a user other than its creator.
+
+    This program is always the same NOMIS user, so such a change counts as one made on the screen.
+    """
     return row["changed_by"] is not None and row["changed_by"] != row["created_by"]

@@ -1,7 +1,7 @@
 """Reads the visits of a prison or a prisoner on both sides, and reads single visits again.
 
-First it reads every visit that DPS has in the window, its mapping, and the NOMIS visit that it is mapped to. Then, for
-a prison, it reads the other recent visits of NOMIS: duplicates, and visits without a mapping or a DPS visit.
+The module reads every visit that DPS has in the window, its mapping, and the NOMIS visit that it is mapped to. For a
+prison, it also reads the other recent NOMIS visits, to find duplicates and visits without a mapping or a DPS visit.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ class VisitReader(UnitReader):
     def read_prison(
         self, prison_id: str, days: tuple[date, date], created_from: datetime, known: Iterable[int], *, cut: bool
     ) -> pd.DataFrame:
-        """The rows of a prison (`rules.join`): its DPS visits on `days` (both inclusive), and its other NOMIS visits.
+        """The rows of a prison, as `rules.join` returns them: its DPS visits on `days`, and its other NOMIS visits.
 
-        created_from: other NOMIS visits are examined if they were created at or after this time (London time).
-        known: NOMIS visits to examine regardless of when they were created. cut: whether to leave out other NOMIS
-        visits that are not on `days`. Raises `SyncError` if DPS cannot list the visits, or if NOMIS lacks the route.
+        days: the first and the last day. created_from: other NOMIS visits are examined if they were created at or after
+        this time (London time). known: NOMIS visits to examine regardless of when they were created. cut: whether to
+        leave out other NOMIS visits that are not on `days`. Raises `SyncError` if DPS cannot list the visits, or if
+        NOMIS lacks the route that lists visits.
         """
         visits = self._list_visits({"prisonId": prison_id}, days)
         try:
@@ -65,21 +66,27 @@ class VisitReader(UnitReader):
         return self._rows(visits, list(visits), others, days if cut else None)
 
     def read_prisoner(self, offender_no: str, days: tuple[date, date]) -> pd.DataFrame:
-        """The rows of a prisoner's DPS visits; NOMIS cannot list the visits of a prisoner. Raises `SyncError`."""
+        """The rows of a prisoner's DPS visits; NOMIS cannot list a prisoner's visits.
+
+        Raises `SyncError` if DPS cannot list the visits.
+        """
         visits = self._list_visits({"prisonerId": offender_no}, days)
         return self._rows(visits, list(visits), (), None)
 
     def read_again(self, references: Iterable[str], visit_ids: Iterable[int]) -> pd.DataFrame:
-        """The rows of the DPS visits `references` and the NOMIS visits `visit_ids`.
+        """The rows of the DPS visits with these references, and of the NOMIS visits with these ids.
 
-        Visits that neither side has any longer are left out.
+        Visits that are no longer on either side are left out.
         """
         known = list(dict.fromkeys(references))
         rows = self._rows(self._find_visits(known), known, set(visit_ids), None)
         return rows[rows["in_dps"] | rows["in_nomis"]]
 
     def _list_visits(self, whose: Mapping[str, str], days: tuple[date, date]) -> dict[str, BookedVisit]:
-        """The DPS visits of a prison or prisoner on `days`, by reference. Raises `SyncError`."""
+        """The DPS visits of a prison or a prisoner on `days`, by reference.
+
+        Raises `SyncError` if DPS cannot list the visits.
+        """
         client = self.services[self.dps]
 
         def page(number: int) -> ListPage[str, object]:
@@ -111,7 +118,7 @@ class VisitReader(UnitReader):
     ) -> pd.DataFrame:
         """The rows of the DPS visits `visits`, the mappings of `references`, and the other NOMIS visits `others`.
 
-        days: the days on which other NOMIS visits must be, or None for any day.
+        days: the first and the last day of the other NOMIS visits to include, or None to include those on any day.
         """
         mappings = self._find_mappings(references)
         handled = {*references, *self._unread_visits()}
@@ -145,7 +152,7 @@ class VisitReader(UnitReader):
     def _look_through(self, visit_ids: Collection[int], days: tuple[date, date] | None) -> pd.DataFrame:
         """The social visits among the NOMIS visits `visit_ids`, as `rules.nomis_frame` returns them.
 
-        days: if given, visits on other days are left out.
+        days: the first and the last day; visits on other days are left out. None if all days count.
         """
         found = rules.nomis_frame(self._find_details({visit_id: str(visit_id) for visit_id in sorted(visit_ids)}))
         social = found["nomis_type"] == _SOCIAL
@@ -164,7 +171,7 @@ class VisitReader(UnitReader):
         return {reference: visit_id for reference, visit_id in found.items() if visit_id is not None}
 
     def _find_owners(self, named: Mapping[int, str]) -> dict[int, str]:
-        """The references that NOMIS visits are mapped to, by visit id; empty for a visit without a mapping."""
+        """The reference that each NOMIS visit is mapped to, by visit id; empty for a visit without a mapping."""
         keys = _keys((each, f"{name} {each}") for each, name in named.items())
         found = self.mapped(MAPPINGS, "NOMIS", keys, lambda ids: ids.dps_id)
         return {visit_id: reference or "" for visit_id, reference in found.items()}

@@ -73,14 +73,14 @@ def test_exactly_the_planted_differences_of_visits_are_found(
     diagnoses = {each["cause"]: explained[each["key"][0]].diagnosis for each in planted}
     causes = {cause: diagnosis.cause for cause, diagnosis in diagnoses.items() if diagnosis is not None}
     assert causes == {
-        "created in DPS, never in NOMIS": "the event of its booking was lost, or failed",
-        "created a moment ago": "the event of its booking was lost, or failed",
-        "cancelled only in DPS": "the event of its cancellation was lost, or failed",
-        "cancelled, the event waits": "the event of its cancellation was lost, or failed",
+        "created in DPS, never in NOMIS": "the event of the booking was lost, or failed",
+        "created a moment ago": "the event of the booking was lost, or failed",
+        "cancelled only in DPS": "the event of the cancellation was lost, or failed",
+        "cancelled, the event waits": "the event of the cancellation was lost, or failed",
         "cancelled on the NOMIS screen": "the visit was cancelled on the NOMIS screen",
-        "moved only in DPS": "the event of its change was lost, or failed",
-        "visitors changed only in DPS": "the event of its change was lost, or failed",
-        "restricted only in DPS": "the event of its change was lost, or failed",
+        "moved only in DPS": "the event of the change was lost, or failed",
+        "visitors changed only in DPS": "the event of the change was lost, or failed",
+        "restricted only in DPS": "the event of the change was lost, or failed",
         "prolonged on the NOMIS screen": "the visit was changed on the NOMIS screen",
         "of another type in NOMIS": "the visit was changed on the NOMIS screen",
         "prisoner merged in NOMIS": "the prisoner was merged in NOMIS"
