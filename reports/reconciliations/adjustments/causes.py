@@ -74,6 +74,11 @@ NO_EFFECTIVE_DAYS = Cause(
     "will no longer count.",
     who="the DPS team",
 )
+UNLISTED_IN_NOMIS = Cause(
+    "NOMIS has the adjustment, but does not list it for the booking",
+    "unknown",
+    "Ask NOMIS support whether the adjustment is hidden from users. If so, it belongs to an adjustment to a key date.",
+)
 DELETED_IN_NOMIS = Cause(
     "the adjustment was deleted in NOMIS, and DPS still has it",
     "unknown",
@@ -195,9 +200,9 @@ class _Causes:
         number, family = MAPPINGS.ids(mapping).nomis_ids
         record = nomis_adjustments.find_adjustment(self.services.nomis, nomis_adjustments.category(family), int(number))
         row = _dps_row(adjustment, f"mapped to {family} {number}")
-        if record is not None and record.booking_id != self.booking_id:
-            return Found(ON_OTHER_BOOKING, (row,))
-        return Found(DELETED_IN_NOMIS, (row,), adjustment.id)
+        if record is None:
+            return Found(DELETED_IN_NOMIS, (row,), adjustment.id)
+        return Found(UNLISTED_IN_NOMIS if record.booking_id == self.booking_id else ON_OTHER_BOOKING, (row,))
 
 
 def _find(services: Services, dps_id: str) -> Adjustment | None:

@@ -411,6 +411,22 @@ def test_an_adjustment_that_dps_does_not_list_has_no_certain_cause(upstream: San
     assert diagnosed(make).cause == causes.UNLISTED_IN_DPS.name
 
 
+def test_an_adjustment_that_nomis_does_not_list_is_not_called_deleted(upstream: Sandbox, make: Make) -> None:
+    """If NOMIS has a mapped adjustment, but does not list it for the booking, the cause is not that it was deleted.
+
+    NOMIS does not list adjustments that are hidden from users.
+    """
+    caller = Caller(upstream)
+    [prisoner, *_] = upstream.prisoners()
+    booking_id = prisoner["bookingId"]
+    dps_id = dps_adjustment(upstream, 0, booking_id, prisoner["offenderNo"], "RX", 5)
+    map_adjustment(caller, sentence_adjustment(caller, booking_id, "RX", 5), dps_id)
+    empty = {"sentenceAdjustments": [], "keyDateAdjustments": []}
+    path = f"/prisoners/booking-id/{booking_id}/sentencing-adjustments$"
+    upstream.fault("nomis", method="GET", path=path, status=200, body=empty)
+    assert diagnosed(make).cause == causes.UNLISTED_IN_NOMIS.name
+
+
 def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
     """Resets the sandbox to services of `generation`, with planted differences.
 
