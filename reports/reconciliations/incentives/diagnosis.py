@@ -143,14 +143,15 @@ def _received_twice(case: Case) -> IncentiveDiagnosis | None:
         if each.incentive_sequence > made_by_dps.incentive_sequence and each.audit_module not in LEGITIMATE
     ]
     numbers = ", ".join(str(each.incentive_sequence) for each in duplicates)
+    sequences = f"{'sequence' if len(duplicates) == 1 else 'sequences'} {numbers}"
     return _found(
         5,
         confidence="high",
         explanation=(
             f"DPS made a review for the arrival on {_day(review.iep_time)} at {review.agency_id}, written to NOMIS as "
-            f"sequence {made_by_dps.incentive_sequence}; NOMIS itself made sequence {numbers} after it."
+            f"sequence {made_by_dps.incentive_sequence}; NOMIS itself made {sequences} after it."
         ),
-        action=f"Ask NOMIS support to delete sequence {numbers}.",
+        action=f"Ask NOMIS support to delete {sequences}.",
         commands=(causes.reconcile_again(case.evidence.pair),),
         request=causes.support_request(case.evidence.pair, duplicates),
         nomis_ids=tuple(each.incentive_sequence for each in duplicates),

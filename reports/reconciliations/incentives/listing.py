@@ -303,7 +303,7 @@ def _other_size(page_size: int, turn: int) -> int:
 
 def _named(failures: Iterable[PageFailure], size: int) -> tuple[PageFailure, ...]:
     """The failures of a sweep, with its page size `size` added to each reason."""
-    return tuple(PageFailure(each.page, f"second listing, {size} to a page: {each.reason}") for each in failures)
+    return tuple(PageFailure(each.page, f"repeated listing, {size} to a page: {each.reason}") for each in failures)
 
 
 def _ordered(found: Mapping[int, PrisonerId], unusable: Mapping[object, UnusableRow]) -> tuple[PrisonerId, ...]:

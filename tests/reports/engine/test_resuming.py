@@ -125,7 +125,7 @@ def test_a_failed_second_listing_makes_the_run_incomplete(upstream: Sandbox, ope
     app = open_app()
     outcome = app.reconcile(run_id="short")
     assert outcome.status == "incomplete"
-    assert "second listing, 266 to a page" in result_of(outcome).unread_pages[0].reason
+    assert "repeated listing, 266 to a page" in result_of(outcome).unread_pages[0].reason
     assert app.events("report")[-1]["success"] == "false"
     upstream.clear_faults()
     assert app.reconcile(ReconciliationParameters(resume="short")).status == "complete"

@@ -421,7 +421,7 @@ def test_an_adjustment_that_nomis_does_not_list_is_not_called_deleted(upstream: 
     booking_id = prisoner["bookingId"]
     dps_id = dps_adjustment(upstream, 0, booking_id, prisoner["offenderNo"], "RX", 5)
     map_adjustment(caller, sentence_adjustment(caller, booking_id, "RX", 5), dps_id)
-    empty = {"sentenceAdjustments": [], "keyDateAdjustments": []}
+    empty: dict[str, list[object]] = {"sentenceAdjustments": [], "keyDateAdjustments": []}
     path = f"/prisoners/booking-id/{booking_id}/sentencing-adjustments$"
     upstream.fault("nomis", method="GET", path=path, status=200, body=empty)
     assert diagnosed(make).cause == causes.UNLISTED_IN_NOMIS.name
