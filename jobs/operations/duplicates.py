@@ -88,6 +88,15 @@ class Examination:
         return self.finding.id != NOT_RECORDED
 
     @property
+    def is_supported(self) -> bool:
+        """Whether more than the claim of a person supports the verdict that the record is a duplicate.
+
+        The mapping service refused a record with a finding because of its DPS record. A copy must be proved.
+        """
+        doubtful = self.obstacles or self.unproved or self.harmless is not None
+        return self.is_recorded or self.verdict is not Verdict.DUPLICATE or not doubtful
+
+    @property
     def gone(self) -> bool:
         """Whether NOMIS shows that the duplicate is gone or cancelled; False if NOMIS cannot show such records."""
         view = self.view

@@ -248,7 +248,7 @@ def _show_records(found: "Examination") -> None:
         {
             role: f"{found.repair.noun} {record.nomis_text}{refused_for}, {mapped_to}",
             "mapped": "" if existing is None else f"{found.repair.noun} {existing.nomis_text} for {existing.dps_id}",
-            "verdict": f"{found.verdict}: {found.meaning}",
+            **({"verdict": f"{found.verdict}: {found.meaning}"} if found.is_supported else {}),
         }
     )
     if view is not None and view.readable:

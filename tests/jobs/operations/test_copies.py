@@ -50,6 +50,7 @@ def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
     """
     shown = records.run_ok(*COMMAND, "9002", "--of", "9001", "--dry-run")
     assert "delete appointment 9002" in shown
+    assert re.search("^verdict +surplus: one DPS record has two NOMIS records", shown, re.MULTILINE)
     assert in_nomis(records) == {9001, 9002, 9003}
     assert records.read_json("duplicates", "list", "--all") == []
     assert "done and verified" in records.run_ok(*COMMAND, "9002", "--of", "9001", "--yes", "--as", "A. Operator")
@@ -96,11 +97,15 @@ def test_a_record_that_is_mapped_elsewhere_is_kept(records: App) -> None:
 
 
 def test_the_removal_without_proof_names_its_command(records: App) -> None:
-    """For a record that differs, the output of `duplicates remove` names the command that removes it anyway."""
+    """For a record that differs, the output of `duplicates remove` names the command that removes it anyway.
+
+    It has no verdict, since only the person says that the record is a duplicate.
+    """
     shown = records.run(*COMMAND, "9003", "--of", "9001", "--dry-run")
     assert shown.code == 1
     assert "`duplicates remove` with --although-different will delete appointment 9003" in shown.out
     assert "--although-different removes it anyway" in shown.error
+    assert "verdict" not in shown.out
     assert not re.search("finding|refused", shown.out + shown.err)
 
 
