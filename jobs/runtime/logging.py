@@ -1,7 +1,7 @@
 """Logs events to stderr, since stdout is for results.
 
-An event is one line of JSON for machines, or readable text for terminals. Values bound with `bound`, such as a run id
-or a queue, are in every event that the same thread logs within the `with` block.
+An event is one line of JSON for machines, or readable text for terminals. Every event that a thread logs in a `with`
+block of `bound` has the values given to `bound`, such as a run id or a queue.
 """
 
 import logging
@@ -87,7 +87,7 @@ def configure_logging(
 
 
 def _masked(masking: Masking, name: str, value: object) -> object:
-    """A value of a log line, with prisoner numbers and booking ids in it masked at any depth.
+    """A value of a log line, with the prisoner numbers and booking ids in it masked at any depth.
 
     name: the name of the value, which shows whether a number is a booking id.
     """
@@ -136,9 +136,10 @@ class _ToStderr(logging.StreamHandler[TextIO]):
 
 
 def trace_of(error: BaseException | None) -> str:
-    """The tracebacks of an error and of its causes, the first cause first.
+    """The tracebacks of an error and of its causes, starting with the original cause.
 
-    The text of each error is that of `one_line`, which leaves out texts that may quote personal data or secrets.
+    The text of each error is the one that `one_line` returns, which leaves out texts that may quote personal data or
+    secrets.
     """
     chain: list[BaseException] = []
     while error is not None and error not in chain:

@@ -61,7 +61,7 @@ class Metrics:
 
     def name_build(self, version: str, environment: str) -> None:
         """Sets the metric that says which version runs in which environment."""
-        info = Info(f"{PREFIX}_build", "The running version, and its environment.", registry=self._registry)
+        info = Info(f"{PREFIX}_build", "The running version and its environment.", registry=self._registry)
         info.info({"version": version, "environment": environment})
 
     def before_call(self, _service: UpstreamName) -> bool:
@@ -102,7 +102,7 @@ class _Collected(Collector):
 
 
 def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -> Iterator[Metric]:
-    """The metric for the breaker for each service: 0 if it is closed, 0.5 if it is half-open, 1 if it is open."""
+    """The metric of the state of each service's breaker: 0 means closed, 0.5 half-open, and 1 open."""
     family = GaugeMetricFamily(
         f"{PREFIX}_breaker_state",
         "Whether a service counts as down: 0 no, 0.5 being tried, 1 yes.",
@@ -116,20 +116,20 @@ def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -
 def run_metrics(job_runs: JobRuns, jobs: Iterable[str]) -> Iterator[Metric]:
     """The metrics of each job: the status of its last run, and the age and mismatches of its last successful run.
 
-    Only runs for everyone count. A run that checks a single difference again, for example, does not. There are no
-    metrics while the database is unavailable.
+    Only runs for everyone count. A run that checks a single difference again, for example, does not. The metrics
+    are missing while the database is unavailable.
     """
     status = GaugeMetricFamily(
-        f"{PREFIX}_run_status", "1 for the status of the last run of a job.", labels=["job", "status", SCOPE]
+        f"{PREFIX}_run_status", "1 for the status of a job's last run for everyone.", labels=["job", "status", SCOPE]
     )
     age = GaugeMetricFamily(
         f"{PREFIX}_last_success_age_seconds",
-        "Seconds since the last successful run of a job ended.",
+        "Seconds since the end of a job's last successful run for everyone.",
         labels=["job", SCOPE],
     )
     mismatches = GaugeMetricFamily(
         f"{PREFIX}_mismatches",
-        "Records that differ in the last complete run.",
+        "Records that differed in a job's last successful run for everyone.",
         labels=["job", SCOPE],
     )
     try:

@@ -1,7 +1,8 @@
 """The scheduler: runs the drains, the scheduled jobs and the deliveries in one process, each at the right time.
 
-A job has only one run for each scheduled time, whichever process starts it. A run that was missed while no scheduler
-was running, or was interrupted because a scheduler died, can still be started within the job's `catch_up` time.
+A job has only one run for each scheduled time, whichever process starts it. A run that was missed because no scheduler
+was running can still be started within the job's `catch_up` time. Within that time, a run that was interrupted because
+a scheduler died or was stopped can be resumed.
 """
 
 import threading
@@ -68,10 +69,10 @@ class DueJob:
 class Workload:
     """What a scheduler runs: the drain of each queue, jobs on their schedules, and the deliveries of the outbox.
 
-    drain_interval_seconds: the interval between the batches of a queue. due_seconds: the interval between the checks
+    drain_interval_seconds: the interval between the batches of a queue. due_seconds: the interval between checks of
     whether a job is due. send_due: sends the deliveries that are due, and returns their number by result.
     export_telemetry: sends due events to Application Insights. outbox_seconds: the interval between calls to each of
-    these two functions. record_heartbeat: gets the result of `Scheduler.heartbeat` every `heartbeat_seconds`.
+    these two functions. record_heartbeat: receives the result of `Scheduler.heartbeat` every `heartbeat_seconds`.
     """
 
     queues: tuple[str, ...]
@@ -149,7 +150,7 @@ class Scheduler:
         return {name: log.reason for name, log in self._failures.items() if log.reason is not None}
 
     def heartbeat(self) -> dict[str, Any]:
-        """The record of a live scheduler: the time, the `totals`, the last batch with messages, and failing work."""
+        """The record of a live scheduler: the time, the `totals`, the last batch with messages, and the failures."""
         with self._lock:
             return {
                 **self._totals,
@@ -219,7 +220,7 @@ class Scheduler:
     def _run_due(self, job: DueJob) -> None:
         """Runs `job` for its latest scheduled time, if that is at most `catch_up` ago.
 
-        Does nothing if that run has ended or is in progress, in this process or another.
+        Does nothing if the run for that time has ended or is in progress, in this process or another.
         """
         due = job.schedule.latest(self._now(), job.catch_up)
         if self._stopping.is_set() or due is None or self._done.get(job.name) == due:

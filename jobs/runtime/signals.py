@@ -1,8 +1,8 @@
 """What SIGTERM and SIGINT do to running work.
 
 With `stopping`, the first signal asks the work to finish. With `interrupting`, each signal interrupts it. With
-`interruptible`, the first signal interrupts it only where this is allowed. With `stopping` and `interruptible`, a
-second signal ends the process at once.
+`interruptible`, the first signal interrupts it only where this is allowed. With either `stopping` or
+`interruptible`, a second signal ends the process at once.
 """
 
 import os
@@ -78,7 +78,7 @@ class Interruption:
     def allowed(self) -> Iterator[None]:
         """Raises `StopRequested` in the block at the first signal, even if the block is waiting.
 
-        Raises it at the beginning of the block if that signal has already come.
+        If that signal has already come, raises `StopRequested` before the block begins.
         """
         self._raising = True
         try:
@@ -99,9 +99,9 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Gives the block an `Interruption` that handles the signals, so that the block can record an interruption.
+    """Gives the block an `Interruption` that handles the signals, so that the block can record that it was interrupted.
 
-    Only the main thread receives signals. In any other thread, the signals are handled as before.
+    Signals are handled only in the main thread. If another thread enters the block, the handling does not change.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():

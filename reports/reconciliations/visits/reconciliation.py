@@ -1,4 +1,4 @@
-"""The reconciliation of visits, prison by prison. It is new: none of the replaced services had one."""
+"""The reconciliation of visits, prison by prison. It is new: none of the replaced services reconciled visits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _BELIEVED_AFTER: Final = timedelta(days=3)
 
 
 class Visits(Reconciliation):
-    """Compares the booked and cancelled visits in DPS with those in NOMIS, from yesterday onwards."""
+    """Compares the visits from yesterday onwards that are booked or cancelled in DPS with the visits in NOMIS."""
 
     name = "visits"
     title = "Visits"
@@ -58,11 +58,17 @@ class Visits(Reconciliation):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:
-        """Yesterday, whose visits may only now have ended in NOMIS, and the last day that the settings cover."""
+        """Yesterday, and the last day that the settings cover.
+
+        How yesterday's visits ended may only now have been recorded in NOMIS.
+        """
         return today - timedelta(days=1), today + timedelta(days=settings.visit_reconciliation_days_ahead)
 
     def population(self, reads: Reads) -> Population:
-        """The chosen prisoners or prisons, or else those in the settings, or else those where visits can be booked."""
+        """The chosen prisoners or prisons.
+
+        If none are chosen, the population is the prisons in the settings, or else those where visits can be booked.
+        """
         first, last = self.days
         days = {"from": first.isoformat(), "to": last.isoformat()}
         if self.scope.offender_nos:
@@ -79,7 +85,7 @@ class Visits(Reconciliation):
     def read(self, unit: Unit, reads: Reads) -> Reading:
         """Reads the DPS visits of a prison or a prisoner, with their mappings and NOMIS visits.
 
-        For a prison, it also reads the other recent NOMIS visits, and those that were reported before.
+        For a prison, it also reads the other recent NOMIS visits, and those of `_reported_visits`.
         """
         reader = VisitReader(self.services, reads)
         if self.scope.offender_nos:
@@ -101,7 +107,7 @@ class Visits(Reconciliation):
         return rules.differing(frame, _today())
 
     def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
-        """The numbers of visits on each side, of visits made on the NOMIS screen, and of pages in the DPS list."""
+        """The numbers of visits on each side, of visits made on the NOMIS screen, and of pages in the DPS lists."""
         of_prisons = frame[frame["in_dps"] & ~frame["surplus"]].groupby("prison_id").size()
         return {
             "dps_visits": int(of_prisons.sum()),
@@ -111,10 +117,11 @@ class Visits(Reconciliation):
         }
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the number of DPS visits is implausible: there are none, or fewer than half as many as in the last run.
+        """Why the number of DPS visits is implausible, compared with the number in the last run that did not fail.
 
-        The last run is the last one that did not fail. None if the number is plausible, if prisons or days were chosen,
-        or if the last run began more than `_BELIEVED_AFTER` ago.
+        It is implausible if it is 0 although the earlier number was not, or if it is less than half of an earlier
+        number of at least `FEWEST_LISTED`. None if the number is plausible, if prisons or days were chosen, if there is
+        no such run, or if that run began more than `_BELIEVED_AFTER` ago.
         """
         if self.scope.prisons or self.scope.days_chosen or not isinstance(earlier, VisitResult):
             return None
@@ -126,7 +133,10 @@ class Visits(Reconciliation):
         return f"DPS lists {found:,} visits, but it listed {before:,} in the last run that did not fail"
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """Explains differences. If prisoner numbers differ, looks up whether NOMIS still knows the number in DPS."""
+        """Explains differences.
+
+        If the prisoner numbers of a visit differ, looks up whether NOMIS still knows the one in DPS.
+        """
         numbers = {each.row["dps_prisoner"] for each in differences if "prisoner" in each.differs}
         try:
             found = reads.each(UpstreamName.NOMIS, lambda each: knows_prisoner(self.services.nomis, each), numbers)
@@ -153,9 +163,9 @@ class Visits(Reconciliation):
         return (now - min(before, _LONGEST_WINDOW)).replace(tzinfo=None)
 
     def _reported_visits(self) -> dict[str, list[int]]:
-        """The NOMIS visits to examine again, by prison: those of differences that the last complete run reported.
+        """The NOMIS visits to examine again, by prison: those that differed in the last complete run.
 
-        Differences that have lasted longer than `_LONGEST_WINDOW` are left out.
+        Visits that have differed for longer than `_LONGEST_WINDOW` are left out.
         """
         found: dict[str, list[int]] = {}
         oldest = clock.now() - _LONGEST_WINDOW
@@ -176,14 +186,14 @@ _LISTED: Final = 10
 
 
 class VisitEvents(Events):
-    """The events of a run."""
+    """The telemetry events of a run."""
 
     prefix = "visits-reports-reconciliation"
     report = f"{prefix}-report"
     more = f"{prefix}-more"
 
     def requested(self, population: Population) -> Event:
-        """The event for the start of a run, with the prisons and the days to compare."""
+        """The event for the start of a run, with the prisons and the days that the run covers."""
         prisons = ", ".join(unit.id for unit in population.units)
         days = {name: population.detail[name] for name in ("from", "to")}
         return self.event("requested", {"prisons": f"[{prisons}]", **days})
@@ -215,7 +225,10 @@ class VisitEvents(Events):
         return self._page_error(gap.detail, gap.reason)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The event for the end of a run, with its counts, and the kind of each of the first differences, by visit."""
+        """The event for the end of a run.
+
+        It has the counts of the run and, by visit, the kinds of the first `_LISTED` differences.
+        """
         assert isinstance(result, VisitResult)
         counts = {
             "visit-count": result.dps_visits,

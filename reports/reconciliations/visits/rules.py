@@ -1,8 +1,8 @@
-"""The rules for when and how a visit differs. The records of both sides are made into frames, joined and compared.
+"""The rules that decide whether and how a visit differs.
 
-A row is a visit of visit-scheduler with the NOMIS visit that it is mapped to. A further NOMIS visit with the same
-reference in its comment is a separate row (`surplus`). A visit made on the NOMIS screen, which has no reference, is
-also a separate row.
+The records of both sides are made into frames, joined and compared. A row is a visit of visit-scheduler with the NOMIS
+visit that it is mapped to. A further NOMIS visit with the same reference in its comment is a separate row (`surplus`).
+A visit made on the NOMIS screen has no reference, and is also a separate row.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _listed(person_ids: Iterable[int]) -> str:
 
 
 def _dps_restriction(visit: BookedVisit) -> str | None:
-    """The restriction of a visit, or None if it is unknown and could be either restriction in NOMIS."""
+    """The restriction of a visit, or None if DPS does not know it: NOMIS may then have either restriction."""
     return visit.visit_restriction if visit.visit_restriction in ROOM_RESTRICTIONS.values() else None
 
 
@@ -148,7 +148,7 @@ def nomis_frame(visits: Iterable[VisitDetails]) -> pd.DataFrame:
 
 
 def pairs(references: Iterable[tuple[str, int]]) -> pd.DataFrame:
-    """References with NOMIS visits: `reference` (`string`, NA if it is empty) and `visit_id` (`Int64`)."""
+    """A frame of `references`, with the columns `reference` (`string`, NA if it is empty) and `visit_id` (`Int64`)."""
     listed = [(name or None, visit_id) for name, visit_id in references]
     return pd.DataFrame(listed, columns=["reference", "visit_id"], dtype=object).astype(
         {"reference": "string", "visit_id": "Int64"}
@@ -156,18 +156,18 @@ def pairs(references: Iterable[tuple[str, int]]) -> pd.DataFrame:
 
 
 def is_reference(text: str) -> bool:
-    """Whether a string can only be a visit reference: four pairs of lower-case letters or digits, joined by hyphens."""
+    """Whether a string is formed like a visit reference: four hyphenated pairs of lower-case letters or digits."""
     return re.fullmatch(_WELL_FORMED, text) is not None
 
 
 def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmapped: pd.DataFrame) -> pd.DataFrame:
-    """The rows to compare, one for each visit and one for each duplicate NOMIS visit.
+    """The rows to compare: one for each visit, and a further one for each duplicate of it in NOMIS.
 
     dps, nomis: the frames of `dps_frame` and `nomis_frame`. mappings: the `reference` and `visit_id` of each mapping.
     unmapped: the same columns for NOMIS visits without a mapping; the reference is the one in the comment, or NA. A
-    reference without a mapping gets the first NOMIS visit that names it, but a cancelled one only if all that name it
-    are cancelled. Returns the columns of `KEY` and `EXTRA`, those of `FIELDS` on both sides, `prison_id`,
-    `offender_no`, and `in_nomis` and `in_dps` (`bool`).
+    reference without a mapping is joined to the first NOMIS visit whose comment names it. A cancelled visit is used
+    only if all visits that name the reference are cancelled. Returns the columns of `KEY` and `EXTRA`, those of
+    `FIELDS` on both sides, `prison_id`, `offender_no`, and `in_nomis` and `in_dps` (`bool`).
     """
     state = nomis.set_index("visit_id")["nomis_state"].reindex(unmapped["visit_id"])
     unmapped = unmapped.assign(cancelled=(state == NOMIS_CANCELLED).to_numpy()).sort_values(["cancelled", "visit_id"])
@@ -190,10 +190,10 @@ def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmappe
 
 
 def differing(frame: pd.DataFrame, today: date) -> pd.DataFrame:
-    """The rows that differ, with `kind` (`string`, of `KINDS`) and `differs` (a tuple of field names).
+    """The rows that differ, with `kind` (`string`, one of `KINDS`) and `differs` (a tuple of field names).
 
-    A visit that was cancelled before it was ever in NOMIS does not differ, and a cancelled NOMIS visit is not a
-    duplicate. today: visits on later days cannot have ended.
+    A visit that was cancelled before it was ever in NOMIS does not differ, and a cancelled NOMIS visit does not count
+    as a duplicate. today: visits on later days cannot have ended.
     """
     unequal = compare.differing(frame, FIELDS, ("", "", ""), _same(frame, today))["differs"]
     both = is_true(frame["in_dps"]) & is_true(frame["in_nomis"])
