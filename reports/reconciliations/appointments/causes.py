@@ -47,7 +47,7 @@ _IN_CELL: Final = Cause(
     "medium",
 )
 _CREATION_LOST: Final = Cause.of_lost_message(
-    "the event of its creation was lost or failed", "Write the appointment to NOMIS.", _RESYNC
+    "the event of the creation was lost, or failed", "Write the appointment to NOMIS.", _RESYNC
 )
 _MADE_ON_SCREEN: Final = Cause(
     "the appointment was made on the NOMIS screen",
@@ -81,7 +81,7 @@ _CANCELLED_AND_DELETED: Final = replace(
     who="nobody",
 )
 _DELETION_LOST: Final = Cause.of_lost_message(
-    "the event of its deletion was lost or failed",
+    "the event of the deletion was lost, or failed",
     "Delete the NOMIS appointment and its mapping.",
     _RESYNC,
     "This appointment is mapped to {dps_id}, which DPS does not have.",
@@ -111,7 +111,7 @@ _OTHER_PRISON: Final = Cause(
     who="the prison",
 )
 _CANCELLATION_LOST: Final = Cause.of_lost_message(
-    "the event of its cancellation was lost or failed",
+    "the event of the cancellation was lost, or failed",
     "Cancel the appointment in NOMIS too.",
     _RESYNC,
     confidence="high",
@@ -133,7 +133,7 @@ _CHANGED_IN_NOMIS: Final = Cause(
     "The appointment was changed in NOMIS more than an hour after it was changed in DPS.",
     "low",
 )
-_CHANGE_LOST: Final = replace(_CREATION_LOST, name="the event of a change was lost or failed")
+_CHANGE_LOST: Final = replace(_CREATION_LOST, name="the event of the change was lost, or failed")
 #: By kind, if the row does not decide.
 _CAUSES: Final = {
     DPS_ONLY: _MAPPING_LOST_IN_NOMIS,

@@ -192,4 +192,4 @@ def _changed_on_screen(row: Mapping[str, Any]) -> bool:
 
     This program is always the same NOMIS user, so such a change counts as one made on the screen.
     """
-    return row["changed_by"] is not None and row["changed_by"] != row["created_by"]
+    return None not in (row["created_by"], row["changed_by"]) and row["changed_by"] != row["created_by"]

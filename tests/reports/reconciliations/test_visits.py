@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from reports.engine.causes import Explanation
 from reports.engine.result import FieldName, FieldValues, KindName
 from reports.engine.units import Scope
 from reports.presentation.view import view_of
@@ -176,6 +178,20 @@ def made_result(began: datetime | None = None, **values: Any) -> VisitResult:
         total=None,
         **given,
     )
+
+
+def test_a_change_by_an_unknown_user_is_not_certain(visit_setup: VisitSetup) -> None:
+    """If NOMIS does not say who created a visit, it is not said to be certain that another user changed it."""
+    visit_setup.book("aa-aa", TODAY + timedelta(days=4))
+    visit_setup.write("aa-aa", person_ids=[SECOND])
+    compared = visit_setup.compare()
+    [difference] = compared.differences
+    changed = replace(difference, row={**difference.row, "created_by": None, "changed_by": "X_USER"})
+    [explanation] = compared.reconciliation.explain([changed], compared.reads)
+    assert isinstance(explanation, Explanation)
+    assert explanation.diagnosis is not None
+    assert explanation.diagnosis.cause == "the event of the change was lost, or failed"
+    assert explanation.diagnosis.confidence != "high"
 
 
 def test_a_run_of_visits_tracks_the_documented_events(visit_setup: VisitSetup) -> None:
