@@ -1,4 +1,4 @@
-"""What the shell proposes for an argument: queues, kinds, and the ids that the database knows.
+"""What the shell proposes for an argument: queues, kinds of records, jobs, channels, and ids from the database.
 
 The shell asks for proposals each time the tab key is pressed. If the ids cannot be read within a second, nothing is
 proposed or printed.
@@ -56,7 +56,7 @@ def complete_reconciled(incomplete: str) -> list[Proposal]:
 
 
 def complete_findings(incomplete: str) -> list[Proposal]:
-    """The numbers of the open findings about records that NOMIS holds twice, each with its kind and severity."""
+    """The numbers of the open findings about records that NOMIS has twice, each with its kind, domain and severity."""
 
     def read(application: "Application") -> Iterable[Proposal]:
         from jobs.operations.duplicates import list_duplicates

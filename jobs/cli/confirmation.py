@@ -21,7 +21,7 @@ _OR_DRY_RUN = ", or --dry-run to see what the command would do"
 
 
 def operator_name(settings: "Settings", given: str | None) -> str:
-    """The name of the person who runs the command: as `given`, else OPERATOR, else the login name.
+    """The name of the person who runs the command: `given`, or else OPERATOR, or else the login name.
 
     Raises `UsageError` if none of them names a person.
     """
@@ -85,7 +85,7 @@ def confirm_on_terminal(question: str, *, yes: bool) -> None:
 
 
 def _ask(question: str, *, err: bool, flags: str, has_dry_run: bool = True) -> None:
-    """Asks a question. Raises `UsageError`, which proposes `flags`, if there is nobody to answer it."""
+    """Asks `question`. If there is nobody to answer, raises a `UsageError` that proposes `flags`."""
     advice = _NO_ANSWER.format(flags=flags) + (_OR_DRY_RUN if has_dry_run else "")
     if sys.stdin is None:
         raise UsageError(advice)

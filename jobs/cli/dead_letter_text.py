@@ -1,4 +1,4 @@
-"""What the `dlq` commands print: queues, messages and reasons, what was sent back, and the result."""
+"""What the `dlq` commands print: queues, messages, why they failed, and what happened to those sent back."""
 
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,9 @@ _SAMPLES = 3
 
 
 def print_states(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
-    """Prints a line for each queue, then the reasons for failures with their counts, and what the classes mean.
+    """Prints a line for each queue, then how many messages failed for each reason, and what the classes mean.
 
-    Prints nothing if there are no states, because no queue could be read.
+    If no queue could be read, `states` is empty, and nothing is printed.
     """
     if not states:
         return
@@ -67,12 +67,15 @@ def print_states(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
 
 
 def partial_text(state: DlqState) -> str:
-    """The text that says that only some of the messages were read."""
+    """For a queue that was only partly read, says how many of its messages were read."""
     return f"{state.queue}: {state.read} of about {state.counts.visible} read"
 
 
 def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
-    """For each queue, prints how many messages were read, if not all were, and how many housekeeping just sent back."""
+    """For each queue, prints how many messages were read, if not all were.
+
+    Also prints how many messages housekeeping has just sent back.
+    """
     for state in states:
         if state.is_partial:
             say(partial_text(state))
@@ -102,7 +105,7 @@ def say_batch(batch: BatchResult) -> None:
 
 
 def say_dry_run(messages: "Sequence[DeadLetterMessage]", what: str, *, as_json: bool) -> None:
-    """Prints messages that would be sent back or removed, as `what` says."""
+    """Prints the messages below a line with their number and the text `what`, or prints them as JSON."""
     if as_json:
         print_json([message.as_dict() for message in messages])
         return
@@ -153,7 +156,7 @@ def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
 
 
 def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
-    """Prints the messages that failed for one reason: a single message in full, or their number and some of the ids."""
+    """Prints the messages that failed for one reason: a single message in full, or else their number and some ids."""
     if len(reason.reports) == 1:
         show_message(reason.first, zone)
         return

@@ -38,7 +38,7 @@ def list_runs(
     """Lists the latest runs, newest first.
 
     A run whose process died is shown as interrupted. If the last run of a reconciliation was interrupted, the text says
-    how far the run was, and gives the command that resumes it.
+    how far that run had got, and gives the command that resumes it.
     """
     from jobs.cli.reconciliation_text import show_interrupted
     from jobs.runtime.application import open_application

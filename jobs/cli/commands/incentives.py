@@ -1,4 +1,4 @@
-"""The incentive levels of prisoners: `reconcile explain`, `reconcile fix received` and `incentives repair`."""
+"""The commands for incentive levels: `reconcile explain`, `reconcile fix received` and `incentives repair`."""
 
 from datetime import datetime
 from functools import partial
@@ -32,11 +32,11 @@ def explain(
     offender_no: OffenderNo,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Explains why a prisoner's incentive levels differ.
+    """Explains why NOMIS and DPS have different incentive levels for a prisoner.
 
     It also shows which side is right, what to do, and both histories, newest record first, with the origin of each
     record. It explains incentive levels only. The causes of all other differences are in the reports: if the last run
-    of another reconciliation lists the prisoner, the command says where its report is.
+    of another reconciliation lists the prisoner, the command says where the report of that run is, or how to make it.
     """
     from jobs.operations.incentive_fixes import explain_prisoner
     from jobs.operations.reported_differences import reported_differences
@@ -46,7 +46,7 @@ def explain(
         prisoner = parse_offender_no(offender_no)
     except UsageError as error:
         raise UsageError(
-            f"{error}; `reconcile explain` is for incentive levels, and the report has the causes of other differences"
+            f"{error}; `reconcile explain` is for incentive levels; the reports have the causes of other differences"
         ) from error
     with open_application() as application:
         others = reported_differences(application, prisoner, other_than="incentives")
@@ -74,7 +74,7 @@ def received(
     occurred_at: Annotated[
         str | None, typer.Option(metavar="TIME", help="The real time of the arrival, such as 2023-05-20T15:22:00.")
     ] = None,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 0,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait afterwards for both sides to agree.")] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Publish the event despite objections; one prisoner only.")
     ] = False,
@@ -90,10 +90,10 @@ def received(
     only with --from, and needs --yes or --dry-run.
 
     With --from, it publishes an event for each prisoner for whom the report of a reconciliation run proposes this
-    command, with the arrival from the report. It asks for confirmation once, and then handles the prisoners one by one.
-    A prisoner is skipped if the levels have changed since the run, or if the event has been published since then. The
-    command stops with exit code 1 at the first prisoner whose fix does not end as expected. Run the same command again
-    to continue.
+    command. It takes the arrivals from the report. It asks for confirmation once, and then handles the prisoners one by
+    one. A prisoner is skipped if the levels have changed since the run, or if the event has been published since then.
+    The command stops with exit code 1 at the first prisoner whose fix does not end as expected. Run the same command
+    again to continue.
     """
     from jobs.runtime.application import open_application
 
@@ -136,7 +136,7 @@ def repair(
     offender_no: OptionalOffenderNo = None,
     from_run: FromRun = None,
     cause: OfCause = None,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 5,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait afterwards for both sides to agree.")] = 5,
     force: Annotated[
         bool, typer.Option("--force", help="Write the level despite objections; one prisoner only.")
     ] = False,
@@ -191,9 +191,10 @@ def _repair_one(
 
 
 def parse_arrival(text: str) -> datetime:
-    """Parses the real time of an arrival, and returns it in London time. A time without an offset is London time.
+    """Parses the real time of an arrival, and returns it in London time.
 
-    Raises `UsageError` if `text` is not a time, or if the time is in the future.
+    A time without an offset counts as London time. Raises `UsageError` if `text` is not a time, or if the time is in
+    the future.
     """
     from sync import clock
 
@@ -201,7 +202,7 @@ def parse_arrival(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is not a valid time: give the time of the arrival such as 2023-05-20T15:22:00"
+            f"{text!r} is not a valid time: give the time of the arrival, such as 2023-05-20T15:22:00"
         ) from error
     arrival = (moment if moment.tzinfo is None else moment.astimezone(clock.LONDON)).replace(tzinfo=clock.LONDON)
     if arrival > clock.now():
@@ -249,7 +250,7 @@ def _verify(application: "Application", plan: "Plan", wait_seconds: float) -> No
         return
     levels = f"NOMIS {seen.nomis_level or 'none'}, DPS {seen.dps_level or 'none'}"
     again = command("reconcile", "incentives", "--prisoner", plan.offender_no, "--no-notify")
-    say(f"both sides still differ ({levels}); compare again when the queue is drained: {again}")
+    say(f"both sides still differ ({levels}); compare again once the incentive queue has been drained: {again}")
 
 
 def _print_others(offender_no: str, others: "Sequence[ReportedDifferences]") -> None:

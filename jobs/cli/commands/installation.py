@@ -24,9 +24,9 @@ def check(
     It checks the settings, the database, queues, dead letter queues, every upstream service and its credentials,
     breakers, messages that wait for a service, the lists of exclusions, the location of the reports, Slack, email and
     Application Insights. The output begins with the parts that are `DOWN` and what to change, and gives each cause
-    once. A line for each part that is `ok` follows. The last line says how many parts are down and which, or that all
-    parts are ok. A part that is switched off is `ok` and says `off`. The command exits 1 if anything is down, and 2 if
-    a setting cannot be read.
+    once. A line for each part that is `ok` follows. The last line says how many parts are down and names them, or
+    says that all parts are ok. A part that is switched off counts as `ok`, and its line says `off`. The command exits 1
+    if anything is down, and 2 if a setting cannot be read.
     """
     from jobs.health.check import advice_to_begin, run_checks
     from jobs.runtime.application import open_application
@@ -60,11 +60,11 @@ def _show(results: "Sequence[CheckResult]") -> None:
 
 @db.command("upgrade")
 def upgrade() -> None:
-    """Brings the database to the current schema.
+    """Upgrades the database to the current schema.
 
     If the database does not exist yet, it is created. Several processes can safely run the command at the same time.
-    Unless DATABASE_AUTO_UPGRADE is false, other commands also create or upgrade the database when they first use it,
-    except for `status`, `check` and `db current`.
+    Unless DATABASE_AUTO_UPGRADE is false, all other commands except `status`, `check` and `db current` also create or
+    upgrade the database when they first use it.
     """
     from jobs.runtime.application import open_application
 
@@ -82,7 +82,7 @@ def upgrade() -> None:
 def current() -> None:
     """Shows the version of the database schema.
 
-    It also shows the version that the installed program needs, and exits 1 if the two differ.
+    It also shows the schema version that the installed program needs, and exits 1 if the two versions differ.
     """
     from jobs.runtime.application import open_application
     from sync.store.database import newest_revision
@@ -90,7 +90,7 @@ def current() -> None:
     with open_application(prepare_database=False) as application:
         database = application.database
         found = database.revision()
-        say(f"{database.url_without_password}: schema {found or 'none'}, this version needs {newest_revision()}")
+        say(f"{database.url_without_password}: schema {found or 'none'}, this program needs {newest_revision()}")
         if found != newest_revision():
             advice = database.newer_schema() or "bring the database up to date with: prisoner-to-nomis db upgrade"
             say(f"prisoner-to-nomis: {advice}", err=True)
@@ -106,17 +106,17 @@ def demo(
     events: Annotated[int, typer.Option(min=0, max=100_000, help="Domain events to publish.")] = 500,
     seed: Annotated[int, typer.Option(help="The same seed gives the same data and the same events.")] = 1,
     latency_ms: Annotated[
-        int, typer.Option(min=0, max=10_000, help="How long each fake service takes to respond.")
+        int, typer.Option(min=0, max=10_000, help="How many milliseconds each fake service takes to respond.")
     ] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the report in a browser.")] = False,
 ) -> None:
     """Shows the whole system at work in a sandbox.
 
-    It needs no settings, no server and no network. It starts fake HMPPS services over real HTTP and an SQS/SNS
-    emulator, uses SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR.
-    Each reconciliation has eight earlier weekly runs to compare with. At the end, one table shows what happened, and
-    another where to look next. The demo exits 1 if a planted difference was not found, if a record in NOMIS is
-    duplicated, missing or wrong, or if it was stopped by Ctrl+C or SIGTERM.
+    It needs no settings, no server and no network. It starts an SQS/SNS emulator, and fake HMPPS services that use real
+    HTTP. It uses SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR.
+    Each reconciliation is compared with its eight earlier weekly runs. At the end, one table shows what happened, and
+    another shows where to look next. The command exits 1 if a planted difference was not found, if a record in NOMIS is
+    duplicated, missing or wrong, or if the demo was stopped by Ctrl+C or SIGTERM.
     """
     from jobs.runtime.signals import interrupting
 

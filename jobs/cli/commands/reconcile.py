@@ -1,4 +1,4 @@
-"""`reconcile`: where NOMIS and DPS disagree."""
+"""`reconcile`: finds, explains and fixes differences between NOMIS and DPS."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,7 +33,7 @@ _Shards = Annotated[int, typer.Option(min=1, max=100, help="The number of parts 
 _Shard = Annotated[
     int | None,
     typer.Option(
-        min=0, help="The number of this part, counted from 0; by default 0, or the index of the pod in an Indexed Job."
+        min=0, help="The number of this part, counted from 0; by default 0 or, in an Indexed Job, the index of the pod."
     ),
 ]
 _Resume = Annotated[
@@ -41,15 +41,15 @@ _Resume = Annotated[
     typer.Option(
         metavar="RUN_ID",
         autocompletion=complete_reconciled,
-        help="Resume a run that died or was incomplete. `last` resumes the last such run of the past 12 hours "
-        "with the same scope, or begins a new run.",
+        help="Resume a run that was interrupted, was incomplete or failed. `last` means the latest run of the past 12 "
+        "hours with the same scope; if it is complete, or if there is none, a new run begins.",
     ),
 ]
 _Accept = Annotated[
     str | None,
     typer.Option(
         metavar="RUN_ID",
-        help="Accept, once, the missing records or levels that made run RUN_ID fail, because they are really gone.",
+        help="Accept, once, that the records or levels whose absence made run RUN_ID fail are really gone.",
     ),
 ]
 _Yes = Annotated[bool, typer.Option("--yes", help="With --accept: do not ask for confirmation.")]
@@ -71,8 +71,8 @@ _Since = Annotated[
         "--since",
         formats=_DATE,
         metavar=_DAY,
-        help="Compare only bookings with a record that NOMIS created on or after this day; works only with versions of "
-        "the services in use in 2023.",
+        help="Compare only bookings with a record that NOMIS created on or after this day; works only with the 2023 "
+        "versions of the services.",
     ),
 ]
 #: The parameters of `reconcile` that choose days, by what a reconciliation supports.
@@ -86,10 +86,11 @@ _ALL_DAY_OPTIONS = frozenset[str]().union(*_DAY_OPTIONS.values())
 
 _HELP = """Compares {title} in NOMIS and DPS.
 
-Differences are read again before they count. They are marked as new, persisting or resolved, and their causes are
-looked up. Unless --no-notify is given, the report is delivered. Differences are a result, not a failure: a complete run
-exits 0 with any number of them, and an incomplete run exits 1. SIGTERM or Ctrl+C stops the run promptly, even while
-it waits for a service. Finished parts are kept, and the run can be resumed.
+Records that differ are read again before they count as differences. Differences are marked as new, persisting or
+resolved, and their causes are looked up. Unless --no-notify is given, the report is delivered. Differences are a
+result, not a failure: a complete run exits 0 with any number of them. An incomplete or failed run exits 1. SIGTERM or
+Ctrl+C stops the run promptly, even while it waits for a service. What has been read is kept, and the run can be
+resumed.
 """
 
 
@@ -147,7 +148,7 @@ def reconcile(
         notify=not no_notify,
     )
     if accept is not None and as_json and not yes:
-        raise UsageError("--json cannot ask about --accept: add --yes")
+        raise UsageError("the command cannot ask about --accept when it prints JSON: add --yes")
     _reconcile(entry, parameters, shard, yes=yes, as_json=as_json)
 
 
@@ -173,7 +174,7 @@ def _reconcile(
         if shard is None:
             shard = (application.settings.job_completion_index or 0) if shards > 1 else 0
         if not 0 <= shard < shards:
-            raise UsageError(f"there is no shard {shard} of {shards}: --shard counts from 0 to --shards minus one")
+            raise UsageError(f"there is no shard {shard} of {shards}: --shard ranges from 0 to --shards minus one")
         if parameters.accept is not None and not as_json:
             _confirm_accept(application, entry, parameters, yes=yes)
         with live_progress() as progress:
@@ -189,8 +190,8 @@ def _confirm_accept(
 
     say(f"run {parameters.accept} failed: {failure_to_accept(application, entry, parameters)}")
     confirm(
-        "This begins a new run for everyone, which accepts that these records are really gone. It resolves their "
-        "differences, and later runs are measured against it. Continue?",
+        "This begins a new run for everyone. The run accepts that the missing records or levels are really gone, and "
+        "resolves their differences. Later runs are compared with it. Continue?",
         yes=yes,
         dry_run=None,
     )
@@ -203,7 +204,7 @@ def list_reconciliations(
     """Lists the reconciliations.
 
     It shows when each reconciliation runs, how its last run for everyone ended, and how long ago its last complete run
-    ended. If the last run was interrupted, it says how far the run was, and gives the command that resumes it.
+    ended. If the last run was interrupted, it shows how far that run had got, and the command that resumes it.
     """
     from jobs.operations.reconcile import overview
     from jobs.runtime.application import open_application
@@ -216,7 +217,7 @@ def list_reconciliations(
     table = [
         (
             each.name,
-            each.schedule if each.scheduled else f"{each.schedule}, not by the scheduler",
+            each.schedule if each.scheduled else f"{each.schedule}, not run by the scheduler",
             each.last_run or "never",
             each.status or "",
             "" if each.differences is None else each.differences,

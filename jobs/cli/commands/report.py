@@ -1,4 +1,4 @@
-"""`report`: makes or delivers the report of a reconciliation again, and writes a request to NOMIS support."""
+"""`report`: makes or delivers the report of a reconciliation again, and prints a request to NOMIS support."""
 
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -87,7 +87,7 @@ def send(
 ) -> None:
     """Delivers the report of a run again.
 
-    It shows which report goes to which channels, asks for confirmation, and records the delivery.
+    It shows which channels the report goes to, asks for confirmation, and records the delivery.
     """
     from jobs.operations.report_delivery import plan_sending, send_report
     from jobs.runtime.application import open_application
@@ -99,7 +99,7 @@ def send(
         say(f"the report of {plan.result.run_id} ({plan.result.status}) goes to {', '.join(plan.channels)}")
         if plan.before:
             last = plan.before[0]
-            say(f"the report was sent by hand before, last by {last.who} at {last.time:%d/%m/%Y %H:%M:%S} UTC")
+            say(f"the report has been sent by hand, most recently by {last.who} at {last.time:%d/%m/%Y %H:%M:%S} UTC")
         if confirm(f"This sends the report to {', '.join(plan.channels)}. Continue?", yes=yes, dry_run=dry_run):
             send_report(application, plan, who)
             say("sent")

@@ -1,4 +1,4 @@
-"""`resync`: writes the current DPS state of one record, or of the records of a run, to NOMIS again."""
+"""`resync`: writes the current DPS state of one record, or of many records of a run, to NOMIS again."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -62,7 +62,7 @@ def resync(
     if (kind is None) != (record_id is None):
         raise UsageError("give both KIND and ID")
     if as_json and not (yes or dry_run):
-        raise UsageError("--json cannot ask: add --yes, or --dry-run to see what the command would do")
+        raise UsageError("the command cannot ask when it prints JSON: add --yes, or --dry-run to see what it would do")
     with open_application() as application:
         who = operator_name(application.settings, operator)
         if from_run is not None:
@@ -134,7 +134,7 @@ def _show(planned: "PlannedResync") -> None:
             "record": planned.target,
             "DPS": _text(plan.dps),
             "mapped to": None if plan.ids is None else plan.ids.nomis_text,
-            "NOMIS": _text(plan.nomis) if planned.is_readable or plan.nomis else "cannot be read individually in NOMIS",
+            "NOMIS": _text(plan.nomis) if planned.is_readable or plan.nomis else "cannot be read individually",
             "differs": "; ".join(plan.differences),
             "effect": planned.proposal,
             "by": [event.event_type for event in plan.events],

@@ -24,7 +24,7 @@ _INDENT = "    "
 _CLOSED = "closed"
 #: The name of the line for creations with an unknown outcome, each of which also has a finding.
 _AMBIGUOUS = "ambiguous"
-_ONLY_AMBIGUOUS = "only those of the ambiguous creations are open"
+_ONLY_AMBIGUOUS = "only those about ambiguous creations are open"
 
 
 def status(
@@ -121,7 +121,7 @@ def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
 
 
 def _database(status: "StatusReport", shown: "set[Need]") -> Iterable[str]:
-    """If the database cannot be read, says so in one place, for all parts that are therefore unknown."""
+    """If the database cannot be read, says so once for all the parts that are unknown for that reason."""
     unread = (line for lines in status.parts.values() for line in lines if _is_in_unread_database(status, line))
     line = next(unread, None)
     if line is not None:
@@ -175,7 +175,7 @@ def _wait(status: "StatusReport", line: "StatusLine") -> tuple[str, ...]:
 
 
 def _next_attempt(status: "StatusReport", line: "StatusLine") -> str:
-    """The time of the next attempt, in the zone of the status; `due` if that time has come, `-` if there is none."""
+    """The time of the next attempt, in the zone of the status; `due` if that time has come, `-` if none is planned."""
     if line.values["nextAttemptAt"] is None:
         return "-"
     next_at = datetime.fromisoformat(line.values["nextAttemptAt"])
@@ -196,9 +196,9 @@ def _table(
 ) -> Iterable[str]:
     """Formats a part as aligned columns: each row with its mark, and below the row what a person has to do.
 
-    A reason that is already in `shown` is not repeated: if several lines have the same need, only the first gives the
-    reason. A part that is unknown for a single reason is one line, or is left out if it is unknown because the database
-    cannot be read. `nothing` stands for a part without lines.
+    The reason for a need that is already in `shown` is not repeated: if several lines have the same need, only the
+    first gives the reason. A part that is unknown for a single reason is one line, or is left out if it is unknown
+    because the database cannot be read. `nothing` is shown for a part without lines.
     """
     unknown = {line.unknown for line in lines}
     if not lines:
@@ -231,9 +231,9 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
 
 
 def _dead_letters(status: "StatusReport", line: "StatusLine") -> Iterable[str]:
-    """Says how many dead letters there are in each class, and what housekeeping gave up on or has just sent back."""
+    """Says how many dead letters are in each class, and how many housekeeping gave up on or has just sent back."""
     values = line.values
-    # Only the name of this class would be misunderstood without the word.
+    # Without the words "of class", only the name of this class would be misunderstood.
     parts = [
         f"{number} of class {name}" if name == "unknown" else f"{number} {name}"
         for name, number in values.get("classes", {}).items()
