@@ -1,4 +1,4 @@
-"""The errors of commands, and the exit codes: 0 for success, 1 if the work failed, 2 for bad usage or settings."""
+"""The errors of commands, and the exit codes: 0 for success, 1 if the work failed, 2 for bad usage or bad settings."""
 
 SUCCESS = 0
 WORK_FAILED = 1
@@ -10,7 +10,7 @@ class WorkError(Exception):
 
 
 class OutcomeUnknown(WorkError):
-    """The work failed, but it may nevertheless have been done, wholly or in part."""
+    """The work ended with an error, but may have been done, wholly or in part."""
 
 
 class PlanChanged(WorkError):
@@ -29,7 +29,7 @@ class StopRequested(BaseException):
 
 
 def exit_code_for(error: Exception) -> tuple[int, str]:
-    """The exit code for `error`, and its text for stderr: one line, or one line for each wrong setting."""
+    """The exit code for `error`, and the text for stderr: one line, or one line for each wrong setting."""
     from sync.errors import one_line
     from sync.settings.loading import SettingsError
 

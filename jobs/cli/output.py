@@ -1,7 +1,8 @@
 """What commands print: results on stdout, as JSON or aligned columns; errors and progress on stderr.
 
 Much of the output comes from outside: bodies and ids of messages, reasons, responses from services. Text from outside
-must not control the terminal, so everything printed passes through `plain`. Only this module prints.
+must not control the terminal. Text for people therefore passes through `plain`, and JSON is printed with its control
+characters escaped. Only this module prints.
 """
 
 import json
@@ -40,9 +41,9 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str = "") -> None:
-    """Prints rows under their headings, in columns as wide as their widest cell. Empty cells are shown as `-`.
+    """Prints rows under their headings, with each column as wide as its widest cell. Empty cells are shown as `-`.
 
-    If there are no rows, it prints the sentence `nothing` instead.
+    If there are no rows, prints the sentence `nothing` instead, unless it is empty.
     """
     lines = [tuple(headings), *(tuple(_cell(value) for value in row) for row in rows)]
     if nothing and len(lines) == 1:
@@ -63,7 +64,7 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
 def print_statements(statements: Sequence[str]) -> None:
     """Prints SQL for the NOMIS database, each statement on its own line, ready to be pasted."""
     if statements:
-        say("SQL, for the NOMIS database (it only reads):")
+        say("Read-only SQL for the NOMIS database:")
         for statement in statements:
             say(f"  {statement}")
 
@@ -89,7 +90,7 @@ def _inner_text(name: str, held: object) -> object:
 
 
 def counts_text(counts: Mapping[str, Any], *, in_words: bool = True, always: Collection[str] = ()) -> str:
-    """Counts on one line, without zeros unless they are named in `always`: `received 12, applied 11, failed 1`.
+    """Counts on one line, without those that are zero and not in `always`: `received 12, applied 11, failed 1`.
 
     `in_words` shows the names of the counts as people read them, for example with spaces instead of underscores.
     """
@@ -107,7 +108,7 @@ def local_time(moment: datetime | None, zone: Any) -> str:
 
 
 def duration_text(seconds: float | None) -> str:
-    """A duration in its two largest units: `2 h 5 min`, `3 min 12 s`, `0.4 s`. An empty text for None."""
+    """A duration in at most two units: `2 h 5 min`, `3 min 12 s`, `0.4 s`. An empty text for None."""
     if seconds is None:
         return ""
     if seconds < 10:

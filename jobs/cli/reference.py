@@ -1,7 +1,7 @@
-"""The reference pages of settings and commands, and the tables of the runbook, made from the code.
+"""The reference pages for settings and commands, and the generated tables of the runbook, made from the code.
 
-`python -m jobs.cli.reference --write` writes them below `doc/`; `--check` exits 1 if a page is out of date. Each table
-of the runbook stands between the lines `<!-- made by make docs: NAME -->` and `<!-- end -->`.
+`python -m jobs.cli.reference --write` writes them below `doc/`; `--check` exits 1 if a page is out of date. Each
+generated table of the runbook stands between the lines `<!-- made by make docs: NAME -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -40,7 +40,7 @@ and prints, for each wrong value, a line that says what to change. `prisoner-to-
 _QUEUES_HEAD = """
 ## For each queue
 
-`<QUEUE>` is {queues}.
+`<QUEUE>` is one of {queues}.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -48,9 +48,9 @@ _QUEUES_HEAD = """
 _RECONCILIATIONS_HEAD = """
 ## For each reconciliation
 
-The exclusions are a CSV file of records with a known difference, with the columns `key,reason,date`, or the same lines
-separated by `;`. A key consists of the values that identify a record, joined by `/`, or of one of these values with its
-name, such as `bookingId=1204417`.
+The exclusions list the records with a known difference. The setting is the name of a CSV file with the columns
+`key,reason,date`, or the lines of such a file, separated by `;`. A key consists of the values that identify a record,
+joined by `/`, or of one of these values with its name, such as `bookingId=1204417`.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -59,7 +59,7 @@ _LIBRARIES_HEAD = """
 ## Read by the libraries
 
 These variables are not settings of the program. The libraries that call AWS, Slack and PostgreSQL read them from the
-environment, as the documentation of these libraries says.
+environment, as their documentation describes.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -114,16 +114,17 @@ _COMMANDS_HEAD = """\
 # Commands
 
 Every command exits 0 on success, 1 if the work itself failed, and 2 on bad usage or bad settings. An error is one
-line on stderr. Commands that change an external system ask for confirmation, take `--dry-run` and `--yes`, and are
-recorded with the operator and the time. Without a terminal to ask on, they do nothing and exit 2 unless `--yes` or
-`--dry-run` is given. `dlq retry` and `dlq retry-all` ask for confirmation only on a terminal, and proceed without one.
+line on stderr, or one line for each wrong setting. Commands that change an external system ask for confirmation, take
+`--dry-run` and `--yes`, and are recorded with the operator and the time. Without a terminal to ask on, they do nothing
+and exit 2 unless `--yes` or `--dry-run` is given. `dlq retry` and `dlq retry-all` ask for confirmation only on a
+terminal, and proceed without one.
 
 `make docs` generates this page from the code.
 """
 _SCHEDULE_HEAD = """
 ## Scheduled jobs
 
-If the switch of a job is on, the scheduler runs the job. Otherwise, a CronJob runs its command. A run that was missed
+If the switch of a job is on, the scheduler runs the job. Otherwise, a CronJob runs the command of the job. A missed run
 still begins if no more than the time in the last column has passed since it was due.
 
 | job | command | schedule | switch | still begins within |
@@ -158,10 +159,14 @@ def settings_page() -> str:
 
 
 def _settings_of(entry: Entry) -> tuple[str, ...]:
-    """The table rows for the settings of one reconciliation. The settings of incentives are in the first table."""
+    """The table rows for the settings of one reconciliation. The first table has those of `incentives`."""
     title = entry.title.lower()
     return (
-        _row(entry.schedule_setting, f"`{entry.cron}`", f"cron expression for the reconciliation of {title}, in `TZ`"),
+        _row(
+            entry.schedule_setting,
+            f"`{entry.cron}`",
+            f"cron expression for the reconciliation of {title}, in `TZ`",
+        ),
         _row(
             entry.switch_setting,
             "`SCHEDULER_RECONCILIATION`",
@@ -172,7 +177,7 @@ def _settings_of(entry: Entry) -> tuple[str, ...]:
 
 
 def commands_page() -> str:
-    """Every command with its help, as Markdown."""
+    """The scheduled jobs, and every command with its help, as Markdown."""
     sections = [f"\n## {' '.join(path)}\n\n```\n{_help(command, path)}\n```\n" for path, command in _commands()]
     return _COMMANDS_HEAD + _schedule() + "".join(sections)
 
@@ -187,13 +192,13 @@ def _schedule() -> str:
 
 
 def pages() -> dict[str, str]:
-    """The generated pages, and the pages with generated tables, by file name."""
+    """The generated pages, and the runbook with its generated tables, by file name."""
     runbook = _with_tables((DOCUMENTS / _RUNBOOK).read_text(encoding="utf-8"))
     return {"settings.md": settings_page(), "commands.md": commands_page(), _RUNBOOK: runbook}
 
 
 def _tables() -> dict[str, str]:
-    """The tables of the runbook, by the names in the lines above them."""
+    """The generated tables of the runbook, each by the name in the line above it."""
     classes = "".join(f"| `{each}` | {each.meaning} | {each.action} |\n" for each in FailureClass)
     failures = [(each.when, each.text) for each in (ROUTING, *ADVICE)]
     rows = [
@@ -247,7 +252,7 @@ def _help(command: Any, path: tuple[str, ...]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes the pages, or checks them. Returns 1 if a page is out of date."""
-    parser = argparse.ArgumentParser(description="The reference pages of settings and commands.")
+    parser = argparse.ArgumentParser(description="Write or check the reference pages.")
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--write", action="store_true", help="write the pages")
     group.add_argument("--check", action="store_true", help="exit 1 unless the pages are up to date")

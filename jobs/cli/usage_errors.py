@@ -1,6 +1,6 @@
-"""The text for each error in a typed command: one plain sentence that says what to change.
+"""The text for each error in the words of a command line: one plain sentence that says what to change.
 
-Typer finds these errors before a command begins. Typer's own texts are in terms of its types and validation.
+Typer finds these errors before a command begins. Typer's own texts speak of its types and validation.
 """
 
 import re
@@ -26,12 +26,15 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def is_help(error: TyperException) -> bool:
-    """Whether the error is that a command group was typed without a command. Its text is then the help of the group."""
+    """Whether the error is that a command group was typed without a command.
+
+    The text of such an error is the group's help.
+    """
     return type(error).__name__ == "NoArgsIsHelpError"
 
 
 def usage_text(error: TyperException) -> str:
-    """What is wrong with the words that were typed, and what to change or where that is explained."""
+    """What is wrong with the words that were typed, and what to change or how to find that out."""
     name, context = type(error).__name__, getattr(error, "ctx", None)
     help_text = "" if context is None else f"; `{context.command_path} --help` shows what to type"
     if name == "NoSuchOption":
@@ -54,7 +57,7 @@ def _translated(text: str, texts: tuple[tuple[re.Pattern[str], str], ...]) -> st
 
 
 def _parameter(error: TyperException) -> str:
-    """The argument or option as it is typed: `QUEUE`, `--limit`."""
+    """The name of the argument or option, as the help shows it: `QUEUE`, `--limit`."""
     named = re.search(r"'([^']+)'", str(_attribute(error, "format_message")()))
     return named[1] if named else "a value"
 

@@ -50,7 +50,7 @@ _HANDLED = ("applied", "coalesced", "ignored", "duplicate", "retry_queued", "swi
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """The options of a demo; `latency_ms`: how long each fake service takes to respond, in milliseconds."""
+    """The options of a demo. latency_ms: how long each fake service takes to respond, in milliseconds."""
 
     directory: Path
     prisoners: int
@@ -61,10 +61,11 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions) -> None:
-    """Runs the demo and prints its result. Raises `WorkError` if something is wrong with the result.
+    """Runs the demo and prints its result.
 
-    Raises `UsageError` if the sandbox is not installed or the folder cannot be used. Signals are handled while work is
-    running; signals at other times are left to the caller.
+    Raises `WorkError` if a stage fails or the result is wrong, and `UsageError` if the sandbox is not installed or the
+    folder cannot be used. Signals are handled while the demo drains and reconciles; at other times, they are left to
+    the caller.
     """
     if any(importlib.util.find_spec(name) is None for name in ("aiohttp", "moto")):
         raise UsageError("the demo needs the sandbox: pip install 'prisoner-to-nomis[sandbox]'")
@@ -176,13 +177,16 @@ class _Demo:
         )
 
     def _accepted(self) -> Counter[str]:
-        """How many events of each name Application Insights has accepted, without repetitions."""
+        """How many events of each name Application Insights has accepted, counting each event once."""
         export_telemetry(self._application, _DELIVERY_SECONDS)
         events = {event["properties"]["eventId"]: event["name"] for event in self._sandbox.custom_events()}
         return Counter(events.values())
 
     def _stop(self) -> None:
-        """Ends the current stage. A drain receives no more messages, and soon returns those that it has not handled."""
+        """Ends the current stage.
+
+        Each drain receives no more messages, and soon returns to its queue those that it has not handled.
+        """
         say("stopping; press Ctrl+C again to end at once", err=True)
         with self._lock:
             self._stop_requested.set()
@@ -191,7 +195,7 @@ class _Demo:
             drain.stop()
 
     def _publish(self) -> dict[str, Any]:
-        """Changes records in the services, which publish events, and then makes some of the next calls fail."""
+        """Makes the services change records and publish events, and arranges for some of the drains' calls to fail."""
         events = self._options.events
         self._progress("publishing events", 0, events)
         twice, out_of_order = round(events * _TWICE), round(events * _OUT_OF_ORDER)
@@ -263,7 +267,10 @@ class _Demo:
 
 
 def _show(outcome: DemoOutcome, *, open_report: bool) -> None:
-    """Prints the tables, and opens the report if there is a desktop. Raises `WorkError` if anything is wrong."""
+    """Prints the tables. Opens the report if `open_report` is set and there is a terminal and a desktop.
+
+    Raises `WorkError`, and opens nothing, if anything is wrong.
+    """
     say()
     for line in table_lines([("WHAT", "FIGURE"), *outcome.rows()]):
         say(line)
@@ -282,7 +289,7 @@ _INDENT = "    "
 
 
 def slack_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The messages in order, each with its channel. Replies are indented below their message."""
+    """The messages in order, each below its channel. The replies to a message are indented below it."""
     replies: dict[str, list[Mapping[str, Any]]] = {}
     for each in messages:
         if each["thread_ts"]:
@@ -298,7 +305,7 @@ def slack_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _lines(message: Mapping[str, Any]) -> list[str]:
-    """The text that people read: the blocks, or the plain text of a message without blocks."""
+    """The lines that people read: the text in the blocks, or the plain text of a message without blocks."""
     texts = list(_texts(message["blocks"])) or [str(message["text"])]
     return [line for text in texts for line in text.splitlines()]
 

@@ -1,6 +1,6 @@
 """Earlier runs of a reconciliation for the demo: eight weekly runs, recorded as real runs are.
 
-The sandbox has no past to reconcile, so each earlier run gets the differences that had begun by its time, including
+The sandbox has no past to reconcile, so each earlier run is given the differences that existed at the time, including
 some that have since ended. The engine itself then finds what is new, persisting and resolved in the demo's run.
 """
 
@@ -56,7 +56,7 @@ class EarlierRuns:
     """The earlier runs that were recorded for a reconciliation.
 
     results: the result of each run, oldest first. persisting, resolved: the keys of the differences that must be
-    persisting, and those that must be resolved, in the demo's run.
+    persisting, and of those that must be resolved, in the demo's run.
     """
 
     results: tuple[ReconciliationResult, ...]
@@ -92,9 +92,9 @@ def record_earlier_runs(
 def store_earlier_reports(
     application: Application, recorded: Mapping[str, EarlierRuns], results: Mapping[str, ReconciliationResult]
 ) -> None:
-    """Stores the reports of the earlier runs, and the index with all runs.
+    """Stores the reports of the earlier runs, and the index of all runs.
 
-    recorded, results: the earlier runs, and the result of the demo's run, by the name of the reconciliation.
+    recorded: the earlier runs. results: the result of the demo's run. Both are by the name of the reconciliation.
     """
     archive = open_archive(application.settings, lambda: application.aws.client("s3"))
     for name, now in results.items():
@@ -188,7 +188,7 @@ def _result(
 
 
 def _is_daily(entry: Entry) -> bool:
-    """Whether each run is about a different day."""
+    """Whether each run of the reconciliation is about a different day."""
     return "date" in entry.load().key
 
 

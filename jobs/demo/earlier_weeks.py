@@ -72,7 +72,7 @@ def record_earlier_weeks(
 ) -> dict[str, EarlierRuns]:
     """Records the runs of the earlier weeks, and returns them by the name of their reconciliation.
 
-    prisoners: `offenderNo`, `bookingId` and `prisonId` of everyone. planted: what the sandbox planted.
+    prisoners: the `offenderNo`, `bookingId` and `prisonId` of each prisoner. planted: what the sandbox planted.
     """
     special = {each["bookingId"] for each in planted["mismatches"]} | {
         *planted["excludedBookings"],
@@ -96,9 +96,9 @@ def record_earlier_weeks(
 def _level_episodes(
     application: Application, planted: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
 ) -> list[Episode]:
-    """The episodes of incentive levels: planted differences, and some differences that are over.
+    """The episodes of the incentives reconciliation: planted differences, and some other differences that are over.
 
-    A planted difference began when the sandbox says it did.
+    A planted difference begins at the time that the sandbox gives for it.
     """
     found = []
     for each in planted:
@@ -137,9 +137,9 @@ def _episodes(
 ) -> list[Episode]:
     """The episodes of a reconciliation other than incentives.
 
-    They are two thirds of the planted differences, and some others that are over. The planted ones are persisting in
-    the demo's run. If the key contains the date of a record, each run is about a different day, so no difference
-    persists.
+    They are two thirds of the planted differences that should be reported, and some other differences that are over.
+    The planted ones are persisting in the demo's run. If the key contains a date, each run is about a different day, so
+    no difference persists and no planted difference is included.
     """
     reconciliation = entry.load()
     made = cast("type[Mismatch]", reconciliation.parts.get(Mismatch, Mismatch))
@@ -190,12 +190,12 @@ def _mismatch(made: type[Mismatch], **values: Any) -> Mismatch:
 
 
 def _scattered(prisoners: Sequence[Mapping[str, Any]], number: int) -> Sequence[Mapping[str, Any]]:
-    """About `number` prisoners, spread evenly over the list."""
+    """At least `number` prisoners, or all if there are fewer, spread evenly over the list."""
     return prisoners[:: max(1, len(prisoners) // number)]
 
 
 def _spread(prisoners: Sequence[Mapping[str, Any]], each: float) -> Counter[str]:
-    """How many records each prison has, if a prisoner has `each` on average."""
+    """How many records each prison has, if each prisoner has `each` records on average."""
     counts: Counter[str] = Counter()
     for number, prisoner in enumerate(prisoners):
         counts[str(prisoner["prisonId"])] += int((number + 1) * each) - int(number * each)

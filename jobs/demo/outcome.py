@@ -26,8 +26,9 @@ _WAITS_ON_A_QUEUE = 1
 class Findings:
     """The result of a reconciliation, and every difference that the sandbox planted for it.
 
-    planted: the `key`, `kind` and `outcome` of each difference. The outcome is `reported`, `in flight` or another
-    if the difference must not be reported. earlier: the earlier runs, with which the result must agree.
+    planted: the `key`, `kind` and `outcome` of each planted difference. The outcome is `reported` or `in flight`; any
+    other outcome means that the difference must not be reported. earlier: the earlier runs, with which the result must
+    agree.
     """
 
     result: ReconciliationResult
@@ -46,7 +47,7 @@ class Findings:
 
     @property
     def in_flight(self) -> tuple[set[Key], set[Key]]:
-        """The differences planted as in flight, and those found in flight."""
+        """The keys of the differences planted as in flight, and of those found in flight."""
         planted = {tuple(each["key"]) for each in self.planted if each["outcome"] == "in flight"}
         return planted, {self._key(each) for each in self.result.in_flight}
 
@@ -91,12 +92,13 @@ class DemoOutcome:
     """The figures of a demo.
 
     traffic: what the sandbox planned and published. drained: the number of messages with each outcome. planted: the
-    differences made in the sandbox. bulk_differs: the number of bookings on which both sides agree, although the bulk
-    call returns another level. truth: the sandbox's own verification of NOMIS after the drains. result: the result of
-    the incentives reconciliation. earlier: the earlier runs of incentives, with which the result must agree. others:
-    the other reconciliations with what was planted for each. tracked: the number of telemetry events by name. accepted:
-    how many of them Application Insights has, by name. slack: how many messages were posted; slack_file has them.
-    report: the page of the incentives run. overview: the page of all runs.
+    differences planted for the incentives reconciliation. bulk_differs: the number of bookings for which both sides
+    have the same level, although the bulk call returns another. truth: the sandbox's own verification of NOMIS after
+    the drains. result: the result of the incentives reconciliation. earlier: the earlier runs of that reconciliation,
+    with which the result must agree. others: the results of the other reconciliations, each with what was planted for
+    it. tracked: the number of telemetry events by name. accepted: how many of these events Application Insights has, by
+    name. slack: how many messages were posted to Slack. slack_file: the file that shows them. report: the report of the
+    incentives run. overview: the page that lists all runs.
     """
 
     traffic: Mapping[str, Any]
@@ -117,14 +119,15 @@ class DemoOutcome:
 
     @property
     def planted_bookings(self) -> dict[int, int]:
-        """The bookings that should be reported, each with the number of its planted cause."""
+        """The bookings whose planted difference should be found, each with the number of the planted cause."""
         return {each["bookingId"]: each["cause"] for each in self.planted if isinstance(each["cause"], int)}
 
     @property
     def found_bookings(self) -> dict[int, int | None]:
-        """The bookings that were reported, each with the number of the cause that the report names.
+        """The bookings whose difference was found, each with the number of the cause that the report names.
 
-        A planted difference that has a message waiting on a queue (cause 1) is reported as in flight.
+        A planted difference that has a message waiting on a queue (cause 1) is reported as in flight. It counts as
+        found, with that cause.
         """
         found = {each.booking_id: each.diagnosis.number if each.diagnosis else None for each in self.result.mismatches}
         return found | dict.fromkeys(self.planted_in_flight, _WAITS_ON_A_QUEUE)
@@ -137,7 +140,7 @@ class DemoOutcome:
 
     @property
     def once(self) -> int:
-        """The number of published records that are in NOMIS exactly once, correctly mapped and in the right state."""
+        """How many of the verified records are in NOMIS exactly once, correctly mapped and in the right state."""
         wrong = {(problem["domain"], str(problem["dps_id"])) for problem in self.truth["problems"]}
         return int(self.truth["entities"]) - len(wrong)
 
@@ -149,7 +152,7 @@ class DemoOutcome:
         if missed:
             lines.append(f"planted differences that were not found: {_bookings_text(missed)}")
         if invented:
-            lines.append(f"differences reported that were not planted: {_bookings_text(invented)}")
+            lines.append(f"reported differences that were not planted: {_bookings_text(invented)}")
         lines += against_earlier_runs(self.result, self.earlier)
         if self.result.status != "complete":
             lines.append(f"the reconciliation is {self.result.status}")
@@ -162,9 +165,9 @@ class DemoOutcome:
         return lines
 
     def _found_text(self, found: int, causes: int) -> str:
-        """The number of differences found, and how many have the planted cause.
+        """The number of differences found, and for how many of them the planted cause is named.
 
-        The number is split as in the report, so that the number in the report's headline is among the figures.
+        The first number is split as in the report, so that the number in the report's headline is among the figures.
         """
         planted_in_flight = len(self.planted_in_flight)
         split = (
@@ -186,7 +189,7 @@ class DemoOutcome:
         return f"{text}; {late:,} still in flight" if late else text
 
     def rows(self) -> list[tuple[str, str]]:
-        """The rows of the table: a label and its figure."""
+        """The rows of the table, each a label and its figure."""
         drained, traffic, result = self.drained, self.traffic, self.result
         planted, found = self.planted_bookings, self.found_bookings
         causes = sum(found.get(booking) == cause for booking, cause in planted.items())
@@ -207,7 +210,7 @@ class DemoOutcome:
             ("differences planted", f"{len(planted):,}"),
             ("differences found", self._found_text(len(found.keys() & planted.keys()), causes)),
             (
-                "since the last of eight weeks",
+                "since the last of eight weekly runs",
                 f"{result.new:,} new, {result.persisting:,} persisting, {len(result.resolved):,} resolved",
             ),
             ("differences excluded", f"{sum(each.still_differs for each in result.excluded):,}"),

@@ -1,1 +1,1 @@
-"""Health probes, their HTTP server and the metrics."""
+"""Health probes and metrics, and the HTTP server for both."""

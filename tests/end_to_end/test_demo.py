@@ -92,7 +92,7 @@ def check_the_weeks_before(folder: Path, report: Path, table: dict[str, str]) ->
     assert persisting > 0
     assert resolved > 0
     figures = f"{new} new, {persisting} persisting, {resolved} resolved"
-    assert table["since the last of eight weeks"] == figures
+    assert table["since the last of eight weekly runs"] == figures
     slack = (folder / "slack.txt").read_text("utf-8")
     assert all(f"{count} {name}" in slack for name, count in (("new", new), ("resolved", resolved)))
     trend = result["trend"]

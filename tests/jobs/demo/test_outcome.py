@@ -135,7 +135,7 @@ def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None
     """A planted mismatch that was not found and a reported one that was not planted are problems, named by booking."""
     missed, invented = replace(good, result=result(mismatch(1, 4), mismatch(3, 1))).problems()
     assert missed == "planted differences that were not found: bookings 2"
-    assert invented == "differences reported that were not planted: bookings 3"
+    assert invented == "reported differences that were not planted: bookings 3"
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutcome) -> None:
