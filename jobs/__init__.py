@@ -1,1 +1,1 @@
-"""What decides when and whether work is done: the command line, the scheduler and the ledger of job runs."""
+"""The program around `sync` and `reports`: command line, scheduler, ledger of job runs, health pages and demo."""

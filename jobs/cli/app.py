@@ -95,7 +95,7 @@ app.command("status")(status.status)
 
 
 def main() -> None:
-    """Runs the command that the process was started with, and ends the process with its exit code."""
+    """Runs the command that the process was started with, and ends the process with the exit code of that command."""
     try:
         # Typer would print its own texts for wrong arguments.
         ended = app(prog_name=PROGRAM, standalone_mode=False)

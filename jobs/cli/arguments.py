@@ -1,4 +1,4 @@
-"""Options that several commands share, and the parsers for the texts that people type."""
+"""Options and arguments that several commands share, and the parsers for the texts that people type."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,9 @@ Unchecked = Annotated[
 Operator = Annotated[
     str | None,
     typer.Option(
-        "--as", metavar="NAME", help="Your name, which is recorded. Defaults to OPERATOR, or else to your login name."
+        "--as",
+        metavar="NAME",
+        help="Your name, which is recorded. Defaults to the setting OPERATOR, or else to your login name.",
     ),
 ]
 Queue = Annotated[
@@ -77,7 +79,7 @@ def parse_queue(name: str) -> str:
 
 
 def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
-    """The queues in `names`, each once and in the usual order, or all queues if there are no names.
+    """The queues in `names`, each once and in the order of `QUEUES`, or all queues if there are no names.
 
     Raises `UsageError` for an unknown name.
     """
@@ -88,7 +90,7 @@ def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_time(text: str, zone: ZoneInfo) -> datetime:
-    """Parses a date, a date-time (in `zone` if it has no offset) or an age (`30m`, `2h`, `7d`).
+    """Parses a date or date-time (in `zone` if it has no offset), or an age such as `30m`, `2h` or `7d`.
 
     Returns a time with an offset. Raises `UsageError` for anything else.
     """
@@ -99,6 +101,6 @@ def parse_time(text: str, zone: ZoneInfo) -> datetime:
         moment = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"{text!r} is not a valid time: give a date-time such as 2023-05-22T04:00 or an age such as 30m, 2h, 7d"
+            f"{text!r} is not a valid time: give a date-time such as 2023-05-22T04:00, or an age such as 30m, 2h or 7d"
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)

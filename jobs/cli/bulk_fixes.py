@@ -1,4 +1,7 @@
-"""Fixes many records of a run: lists them, asks for confirmation once, and prints each outcome and the totals."""
+"""Fixes many records that a reconciliation run reported.
+
+It lists them, asks for confirmation once, and prints each outcome and the totals.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -37,9 +40,9 @@ OfCause = Annotated[
 
 
 def check_choice(subject: object, from_run: str | None, cause: str | None, *, named: str) -> None:
-    """Raises `UsageError` for `cause` without `from_run`, and unless exactly one of `subject` and `from_run` is given.
+    """Raises `UsageError` for both or neither of `subject` and `from_run`, and for `cause` without `from_run`.
 
-    `named` is what the error calls the record `subject`.
+    named: what the error calls `subject`.
     """
     if (subject is None) == (from_run is None):
         raise UsageError(f"give either {named} or --from RUN")
@@ -48,10 +51,10 @@ def check_choice(subject: object, from_run: str | None, cause: str | None, *, na
 
 
 def check_json(from_run: str | None, *, as_json: bool, yes: bool, dry_run: bool) -> None:
-    """Raises `UsageError` for --json without --from, and for --json if the command has to ask for confirmation."""
+    """If `as_json` is set, raises `UsageError` unless `from_run` and either `yes` or `dry_run` are given."""
     if as_json and (from_run is None or not (yes or dry_run)):
         raise UsageError(
-            "--json needs --from and either --yes or --dry-run, because the command cannot ask when it prints JSON"
+            "--json needs --from and either --yes or --dry-run, because a command that prints JSON cannot ask questions"
         )
 
 
@@ -70,8 +73,8 @@ def fix_all(
     """Plans every fix, asks for confirmation once, and carries out the fixes.
 
     It stops at the first fix that does not end as expected. The fixes are those for which the report of run `run_id`
-    proposes the command that begins with `names`, limited to those with the cause `cause` if it is given. Raises
-    `WorkError` if a fix did not end as expected, or if there is an objection to a fix.
+    proposes the command that begins with the words `names`, limited to those with the cause `cause` if it is given.
+    Raises `WorkError` if a fix did not end as expected, or if there is an objection to a fix.
     """
     from jobs.operations.bulk_fixes import State, carry_out, proposed_fixes
     from jobs.operations.report_delivery import find_result
@@ -133,7 +136,7 @@ def _question(ready: "list[BulkItem]", wording: "Wording") -> str:
     kinds, (one, several) = Counter(item.what for item in ready), wording.records
     number = f"1 {one}" if len(ready) == 1 else f"{len(ready):,} {several}, one by one,"
     what = ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common())
-    end = "" if len(ready) == 1 else ", and stops at the first that does not end as expected"
+    end = "" if len(ready) == 1 else ", and stops at the first fix that does not end as expected"
     return f"This {wording.verb} {number} {wording.scope} ({what}){end}. Continue?"
 
 

@@ -1,4 +1,4 @@
-"""`activities` and `appointments`: repairs in NOMIS and, for development only, the deletion of all records."""
+"""`activities` and `appointments`: repairs in NOMIS and, for development only, the deletion of all mapped records."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
 from jobs.cli.output import say
 from reports.presentation.text import count
 
-activities = typer.Typer(name="activities", help="Repairs of activities in NOMIS.", no_args_is_help=True)
+activities = typer.Typer(name="activities", help="Repairs to activity records in NOMIS.", no_args_is_help=True)
 appointments = typer.Typer(name="appointments", help="Development only: deletes appointments.", no_args_is_help=True)
 
 
@@ -27,11 +27,12 @@ def delete_allocation(
     yes: Yes = False,
     operator: Operator = None,
 ) -> None:
-    """Deletes an allocation that NOMIS has twice.
+    """Deletes one row of an allocation that NOMIS has twice.
 
     If a booking has two allocations to one activity, NOMIS refuses every change to either. Keep the older one, unless
     only the newer one has attendances. Retrying the failed message shows whether the deletion helped. NOMIS accepts any
-    id, so the command asks twice about a row that the program does not know, and --yes then needs --unchecked.
+    id. Unless the program knows both rows, the command therefore asks for confirmation twice, and --yes needs
+    --unchecked.
     """
     _delete_row("allocation", allocation_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
@@ -44,11 +45,11 @@ def delete_attendance(
     yes: Yes = False,
     operator: Operator = None,
 ) -> None:
-    """Deletes an attendance that NOMIS has twice.
+    """Deletes one row of an attendance that NOMIS has twice.
 
     If a booking has two attendances for one session, NOMIS refuses every change to either. Keep the older one, unless
-    only the newer one is paid. Retrying the failed message shows whether the deletion helped. NOMIS accepts any id, so
-    the command asks twice about a row that the program does not know, and --yes then needs --unchecked.
+    only the newer one is paid. Retrying the failed message shows whether the deletion helped. NOMIS accepts any id.
+    Unless the program knows both rows, the command therefore asks for confirmation twice, and --yes needs --unchecked.
     """
     _delete_row("attendance", event_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
@@ -57,8 +58,8 @@ def delete_attendance(
 def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: Operator = None) -> None:
     """Development only: deletes every mapped activity.
 
-    Each activity is deleted in NOMIS, together with its mapping. Use the command after a reset of the DPS environment.
-    It refuses to run unless FEATURE_EVENT_DELETEALL=true, and always in production.
+    Each activity is deleted in NOMIS, and then its mapping is deleted. Use the command after a reset of the DPS
+    environment. The command never runs in production, and elsewhere only if FEATURE_EVENT_DELETEALL=true.
     """
     _delete_all("activities", "activity record", dry_run=dry_run, yes=yes, operator=operator)
 
@@ -67,8 +68,8 @@ def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: O
 def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, operator: Operator = None) -> None:
     """Development only: deletes every mapped appointment.
 
-    Each appointment is deleted in NOMIS, together with its mapping. Use the command after a reset of the DPS
-    environment. It refuses to run unless FEATURE_EVENT_DELETEALL=true, and always in production.
+    Each appointment is deleted in NOMIS, and then its mapping is deleted. Use the command after a reset of the DPS
+    environment. The command never runs in production, and elsewhere only if FEATURE_EVENT_DELETEALL=true.
     """
     _delete_all("appointments", "appointment record", dry_run=dry_run, yes=yes, operator=operator)
 

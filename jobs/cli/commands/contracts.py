@@ -35,7 +35,7 @@ def check(
         bool,
         typer.Option(
             "--notify",
-            help="Record the result, and post to Slack if it has changed. Exit 1 only if a document cannot be read.",
+            help="Record the result, and post any changes to Slack. Exit 1 only if a document cannot be read.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -92,7 +92,7 @@ def _print(result: "ContractsResult") -> None:
 
 
 def _where(finding: "ContractFinding") -> str:
-    """The operation of `finding`, or how many operations share the finding, with an example. Empty if there is none."""
+    """The operation of `finding`, or the number of its operations with an example. Empty if there is no operation."""
     if len(finding.operations) > 1:
         return f"{len(finding.operations)} operations, such as {finding.operations[0]}"
     return "".join(finding.operations)

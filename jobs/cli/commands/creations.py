@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 
 
-#: Why a creation cannot be settled as not created yet.
+#: Why a creation cannot yet be settled as not created.
 _UNDER_WAY = "since the create may still be under way, and NOMIS could add the record after your search"
 
 CreationId = Annotated[
@@ -35,12 +35,14 @@ CreationId = Annotated[
 
 @app.command("list")
 def list_creations(
-    every: Annotated[bool, typer.Option("--all", help="Include settled creations, up to the last thousand.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Include settled creations. The list has at most 1,000 rows.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Lists creations that were begun but are not settled.
+    """Lists the creations that have been begun but not settled.
 
-    Ambiguous creations, which need a person, come first.
+    Ambiguous creations, which a person has to settle, come first.
     """
     from jobs.operations.creations import creation_as_dict, list_open, person_of
     from jobs.runtime.application import open_application
@@ -74,7 +76,7 @@ def list_creations(
 def show_creation(creation_id: CreationId, as_json: AsJson = False) -> None:
     """Shows what to look for in NOMIS, and which command to type next.
 
-    If no service can show the record, the command also prints the SQL that finds it in the NOMIS database.
+    If no service can show the record, the output includes the SQL that finds it in the NOMIS database.
     """
     from jobs.operations.creations import creation_in_full, find_creation
     from jobs.runtime.application import open_application
@@ -99,13 +101,13 @@ def settle_creation(
         ),
     ] = None,
     not_created: Annotated[
-        bool, typer.Option("--not-created", help="NOMIS does not have the record. Its event will be sent again.")
+        bool, typer.Option("--not-created", help="NOMIS does not have the record. The event will be sent again.")
     ] = False,
     although_different: Annotated[
         bool,
         typer.Option(
             "--although-different",
-            help="Accept the record although it differs from the request, because you checked that it is correct.",
+            help="Accept the record although it differs from the request, because you have checked that it is correct.",
         ),
     ] = False,
     unchecked: Unchecked = False,
@@ -143,7 +145,7 @@ def settle_creation(
         if not_created:
             check_sending(application, record)
             sent = f"This sends the event of {record.domain} {record.dps_id} again"
-            question = f"{sent}, so NOMIS gets the record unless it is mapped first. Continue?"
+            question = f"{sent}, which creates the record in NOMIS unless it has been mapped by then. Continue?"
             if confirm(question, yes=yes, dry_run=dry_run):
                 say(settle_not_created(application, record, who))
             return
@@ -167,10 +169,10 @@ def reopen_creation(
     yes: Yes = False,
     operator: Operator = None,
 ) -> None:
-    """Reverses a settlement that named the wrong record.
+    """Reverses a settlement that mapped a creation to the wrong record.
 
-    It deletes the mapping that `creations settle` saved, and opens the creation again. It does not undo changes that
-    were written to the wrong NOMIS record in the meantime.
+    The command deletes the mapping that `creations settle` saved, and opens the creation again. It does not undo
+    changes that were written to the wrong NOMIS record after the settlement.
     """
     from jobs.operations.creations import plan_reopening, reopen
     from jobs.runtime.application import open_application

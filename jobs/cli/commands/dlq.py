@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jobs.operations.housekeeping import HousekeepingResult
     from jobs.operations.retry_dead_letters import Choice
 
-app = typer.Typer(name="dlq", help="Messages that failed too many times, and what to do.", no_args_is_help=True)
+app = typer.Typer(name="dlq", help="Messages that failed too often, and what to do about them.", no_args_is_help=True)
 
 YesOnTerminal = Annotated[
     bool, typer.Option("--yes", help="Do not ask for confirmation. Without a terminal, the command never asks.")
@@ -35,7 +35,7 @@ ReadSeconds = Annotated[
         "--seconds",
         min=0,
         metavar="N",
-        help="Read the messages of a queue for at most N seconds; the output says if some were not read.",
+        help="Read a dead letter queue for at most N seconds. The output says so if some messages were not read.",
     ),
 ]
 
@@ -75,7 +75,7 @@ def show_dlq(
     """Shows the messages of a dead letter queue, and why they failed.
 
     Messages that failed for the same reason are shown together, with some of their ids. --all and --message show each
-    message separately: its event and ids, its last failure, how many times it failed, and what to do. Other
+    message separately: its event and ids, its last failure, how many times it failed, and what to do about it. Other
     consumers do not see the messages during the read.
     """
     from jobs.cli.dead_letter_text import partial_text, say_notes, show_message, show_reason
@@ -135,7 +135,7 @@ def retry_dlq(
     operator: Operator = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sends messages from a dead letter queue back to their queue.
+    """Sends messages from a dead letter queue back to their queues.
 
     It sends them back however many times they have been redriven. A redrive does no harm, so the command asks for
     confirmation only on a terminal. After an outage or a correction, --batch 10 shows early whether messages now
@@ -184,10 +184,10 @@ def retry_all_dlqs(
     """Sends back messages from all dead letter queues.
 
     It sends back the messages that may succeed on a retry, as housekeeping does every ten minutes by default. A message
-    that comes back waits longer each time. The command gives up on a message that a retry cannot help, or that came
-    back more than HOUSEKEEPING_MAX_RETURNS times. An alert then says what to do, and `dlq retry` can still send the
-    message back. A redrive does no harm, so the command asks for confirmation only on a terminal. The redrive is
-    recorded as a run (`runs list`) and, if a person runs the command, as an action of that person.
+    that returns to its dead letter queue waits longer each time. The command gives up on a message that a retry cannot
+    help, or that has returned more than HOUSEKEEPING_MAX_RETURNS times. An alert then says what to do, and `dlq retry`
+    can still send the message back. A redrive does no harm, so the command asks for confirmation only on a terminal.
+    The redrive is recorded as a run (`runs list`) and, if a person runs the command, as an action of that person.
     """
     from jobs.cli.dead_letter_text import say_dry_run, say_retried
     from jobs.operations.dead_letters import check_errors
@@ -283,7 +283,7 @@ def _retry_question(queue: str, choice: "Choice", batch: int | None) -> str:
     if choice.named:
         which = f"the {len(choice.named)} messages that were named" if len(choice.named) > 1 else "the named message"
     else:
-        which = "the messages that may succeed" if choice.recoverable_only else "all messages"
+        which = "the messages that may succeed on a retry" if choice.recoverable_only else "all messages"
         which = which if choice.limit is None else f"up to {choice.limit} of {which}"
     at_a_time = "" if batch is None else f", {batch} at a time"
     return f"This sends back {which} from the dead letter queue of {queue}{at_a_time}. Continue?"

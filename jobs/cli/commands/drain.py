@@ -11,7 +11,7 @@ def drain(
     queues: Queues = None,
     until_empty: Annotated[
         bool,
-        typer.Option("--until-empty", help="Continue with each named queue until a receive from it finds nothing."),
+        typer.Option("--until-empty", help="Continue with each queue until a receive from it finds nothing."),
     ] = False,
     max_batches: Annotated[
         int | None,
@@ -28,7 +28,7 @@ def drain(
         bool, typer.Option("--json", help="Print one JSON object with the totals, overall and for each queue.")
     ] = False,
 ) -> None:
-    """Drains one micro-batch of each named queue, in parallel.
+    """Drains one micro-batch of each chosen queue, in parallel.
 
     The result counts each message once, by how its last delivery in this drain ended, so the counts add up to the
     number of messages received. JSON and `runs` count deliveries: there, a message that fails and comes back counts
@@ -36,15 +36,15 @@ def drain(
 
     `applied`: the change is in NOMIS. `superseded` (`coalesced`): a later message about the same record did the work of
     this message. `no change needed` (`ignored`): the event does not change NOMIS. `already created` (`duplicate`): an
-    earlier delivery, or another program, has created the record. `mapping to follow` (`retry_queued`): the record is
-    in NOMIS, and another message saves its mapping. `switched off` and `unknown type` (`unhandled`): events of this
+    earlier delivery, or another program, has created the record. `mapping to follow` (`retry_queued`): the record is in
+    NOMIS, and another message will save its mapping. `switched off` and `unknown type` (`unhandled`): events of this
     type are not handled. `unknown outcome` (`ambiguous`): the response to a creation was lost, and a person has to
     decide; see `creations list`.
 
-    The other messages are on their queues again, and the last lines say when they are tried again.
+    The other messages are on their queues again, and the last lines of the output say when they will be tried again.
     `failed`: the attempt failed. `unreadable`: the message is not valid. After too many such attempts, the message
-    moves to the dead letter queue. `deferred`: the message waits for a service or a record, or was not tried yet; this
-    uses up none of its attempts.
+    moves to the dead letter queue. `deferred`: the message waits for a service or a record, or has not been tried yet;
+    this uses up none of its attempts.
 
     While a service that the messages need counts as down, the command waits for it, for up to --wait-seconds. On a
     terminal, it says so. A message that fails is counted, and the command still exits 0, because the queue's own
@@ -67,12 +67,12 @@ def drain(
 def scheduler() -> None:
     """Continuously drains queues, redrives DLQs and reconciles.
 
-    It drains a micro-batch of each queue every DRAIN_INTERVAL_SECONDS. In the time zone TZ, it runs each reconciliation
-    according to its schedule, such as RECONCILIATION_SCHEDULE, redrives the dead letter queues according to
-    HOUSEKEEPING_SCHEDULE, and checks the contracts of the services according to CONTRACTS_SCHEDULE. Each of these jobs
-    can be switched off. If the database, a queue or a service is unavailable, the scheduler says so once in the log,
-    continues, and recovers without help. Health pages and metrics are served on HEALTH_PORT. On SIGTERM, it finishes
-    the work in progress and exits 0; a second SIGTERM ends it at once.
+    It drains a micro-batch of each queue every DRAIN_INTERVAL_SECONDS. It runs each reconciliation according to its
+    schedule, such as RECONCILIATION_SCHEDULE, redrives the dead letter queues according to HOUSEKEEPING_SCHEDULE, and
+    checks the contracts of the services according to CONTRACTS_SCHEDULE. These schedules are in the time zone TZ, and
+    each of these jobs can be switched off. If the database, a queue or a service is unavailable, the scheduler says so
+    once in the log, continues, and recovers without help. Health pages and metrics are served on HEALTH_PORT. On
+    SIGTERM, the scheduler finishes the work in progress and exits 0; a second SIGTERM ends it at once.
     """
     from jobs.operations.run_scheduler import run_scheduler
     from jobs.runtime.application import open_application

@@ -28,8 +28,8 @@ AlthoughDifferent = Annotated[
     bool,
     typer.Option(
         "--although-different",
-        help="Treat the record as a duplicate although it differs from the mapped one, because you checked that it is "
-        "one.",
+        help="Treat the record as a duplicate although it differs from the mapped record, because you have checked "
+        "that it is a duplicate.",
     ),
 ]
 
@@ -75,7 +75,7 @@ def list_findings(
 def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
     """Shows both NOMIS records, and which of them is the duplicate.
 
-    If NOMIS can show such records, the command reads both again. It also shows what `resolve` would do.
+    The command reads both again if NOMIS can show records of this kind. It also shows what `resolve` would do.
     """
     from jobs.operations.duplicates import find_duplicate
     from jobs.runtime.application import open_application
@@ -99,7 +99,8 @@ def resolve_finding(
         typer.Option(
             "--by-hand",
             metavar="NOTE",
-            help="Close the finding without changing NOMIS, because it was dealt with elsewhere, as NOTE says.",
+            help="Close the finding without changing NOMIS, because the duplicate was dealt with elsewhere, as NOTE "
+            "says.",
         ),
     ] = None,
     although_different: AlthoughDifferent = False,
@@ -112,8 +113,8 @@ def resolve_finding(
     The command first shows what it will do. It deletes the duplicate, or cancels it if NOMIS does not allow deletion.
     It never touches a mapped record. A record that only the NOMIS support team can delete stays. A record also stays
     unless it is proved to be a duplicate: its start, place, type, days and dates must be those of the mapped record, as
-    far as such records have them. With --although-different, the duplicate is removed without this proof, and what was
-    not proved is recorded.
+    far as records of that kind have them. With --although-different, the duplicate is removed without this proof, and
+    what was not proved is recorded.
     """
     from jobs.operations.duplicate_rows import TwoRows, resolve_rows
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
@@ -134,7 +135,7 @@ def resolve_finding(
         _show(application, found)
         if isinstance(found, TwoRows):
             if found.row_to_delete is None:
-                raise UsageError(f"finding {finding_id} needs the number of a row, which is not known; see above")
+                raise UsageError(f"finding {finding_id}: the number of the row to delete is not known; see above")
             if confirm(f"This will {found.proposal} in NOMIS. Continue?", yes=yes, dry_run=dry_run):
                 say(resolve_rows(application, found, who))
             return
@@ -260,7 +261,10 @@ def _show_records(found: "Examination") -> None:
 
 
 def _what(finding: "Finding") -> str:
-    """The ids of the duplicate, or of the pair and its known rows, on one line."""
+    """The ids that a finding is about, on one line.
+
+    They are those of the duplicate or, for a pair with two rows, those of the pair and of its known rows.
+    """
     from sync.domains.duplicate_rows import CANDIDATES
     from sync.domains.registry import row_kinds
 

@@ -37,8 +37,8 @@ def list_runs(
 ) -> None:
     """Lists the latest runs, newest first.
 
-    A run whose process died is shown as interrupted. If the last run of a reconciliation was interrupted, the text says
-    how far that run had got, and gives the command that resumes it.
+    A run whose process died is shown as interrupted. If the last run of a reconciliation was interrupted, the output
+    says how far that run had got, and gives the command that resumes it.
     """
     from jobs.cli.reconciliation_text import show_interrupted
     from jobs.runtime.application import open_application
@@ -77,7 +77,7 @@ def list_runs(
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
     """Shows one run in full: its parameters, counts, times and error.
 
-    If it was interrupted, and can be resumed, the text says how far it was, and gives the command that resumes it.
+    If the run was interrupted and can be resumed, the output says how far it had got, and which command resumes it.
     """
     from jobs.cli.reconciliation_text import show_interrupted
     from jobs.runtime.application import open_application
@@ -115,7 +115,7 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
 
 
 def _counts(run: "JobRun") -> Mapping[str, Any]:
-    """The counts of a run as people see them. Those of a drain have the same words as in the output of `drain`."""
+    """The counts of a run as people see them. Those of a drain have the same names as in the output of `drain`."""
     from jobs.cli.drain_text import in_words
     from jobs.runtime.job_runs import DRAIN_JOB
 
@@ -126,7 +126,7 @@ def _counts(run: "JobRun") -> Mapping[str, Any]:
 def rerun(run_id: RunId, as_json: AsJson = False) -> None:
     """Repeats a run with the same parameters.
 
-    The repetition is a new run, which names the run that it repeats.
+    The repetition is a new run, recorded with the id of the run that it repeats.
     """
     from jobs.cli.commands.contracts import show_check
     from jobs.cli.drain_text import on_wait, show_drain
@@ -174,8 +174,9 @@ def actions(
 ) -> None:
     """Lists people's latest actions, and says how they ended.
 
-    It shows who did what, when, and to which record or queue. The state is started, done, failed, refused or unknown.
-    An action that remains in the state started was stopped midway: check NOMIS or the queue to see whether it was done.
+    It shows who did what, when, and to which record or queue. The state of an action is started, done, failed, refused
+    or unknown. An action whose state remains started was stopped midway: check NOMIS or the queue to see whether it was
+    done.
     """
     from jobs.runtime.application import open_application
     from sync.store.actions import list_actions
@@ -215,16 +216,15 @@ def telemetry(
         typer.Option(
             metavar="WHEN",
             help=(
-                "Only events since this time: a date or date-time (in TZ if it has no offset), or an age: 30m, 2h, 7d."
+                "Only events since this time: a date or date-time (in TZ if it has no offset), or an age such as 30m, "
+                "2h or 7d."
             ),
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the newest N events.")] = None,
     as_json: Annotated[
         bool,
-        typer.Option(
-            "--json", help="Print one JSON object per line, with the name, time (UTC) and properties of an event."
-        ),
+        typer.Option("--json", help="Print each event as one line of JSON, with its name, time (UTC) and properties."),
     ] = False,
 ) -> None:
     """Lists the custom events that were tracked, oldest first."""

@@ -69,7 +69,7 @@ def test_one_confirmation_writes_each_level_once(compared: Compared) -> None:
     done = compared.repair(answer=Terminal("y\n"))
     assert (done.code, compared.written()) == (0, 5)
     assert "This writes 5 records, one by one, to NOMIS (" in done.out
-    assert ", and stops at the first that does not end as expected. Continue? [y/N]" in done.out
+    assert ", and stops at the first fix that does not end as expected. Continue? [y/N]" in done.out
     assert done.out.splitlines()[-1] == "5 written"
     actions = compared.app.read_json("actions")
     assert {(each["who"], each["action"], each["state"]) for each in actions} == {("jane", "incentives repair", "done")}
