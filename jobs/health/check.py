@@ -1,4 +1,4 @@
-"""The probes as `check` shows them: one line for each, or for all that have failed for the same reason."""
+"""The probes as `check` shows them: a line for each, or one line for all that have failed for the same reason."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import wait
@@ -22,8 +22,8 @@ DEADLINE_SECONDS = 15.0
 class CheckResult:
     """Whether a part works, with a message that says what was seen or what to change.
 
-    shared: the text that replaces the texts of all parts with the same cause; None if the part works, or if the cause
-    affects this part alone.
+    shared: the text that replaces the texts of all parts that are down for the same reason; None if the part works, or
+    if the reason concerns this part alone.
     """
 
     name: str
@@ -94,7 +94,7 @@ def advice_to_begin(settings: Settings) -> str | None:
     if any(settings.upstream(name).client_id for name in UpstreamName):
         return None
     return (
-        "nothing is set up here: set the variables of doc/settings.md, or try the sandbox: "
+        "nothing is set up here: set the variables that doc/settings.md lists, or try the sandbox: "
         "prisoner-to-nomis demo, or doc/practice.md"
     )
 

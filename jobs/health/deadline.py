@@ -1,4 +1,4 @@
-"""Makes several reads at once, in daemon threads, so that a slow read delays neither the others nor the exit."""
+"""Makes several reads at once, in daemon threads: a slow read delays neither the others nor the program's exit."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -15,14 +15,14 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class ReadResult(Generic[T_co]):
-    """The result of a read: its value, or why it is `unknown`, on one line."""
+    """The result of a read: the value, or a line that says why the value is `unknown`."""
 
     value: T_co | None = None
     unknown: str | None = None
 
 
 def start(name: str, ask: Callable[[], T]) -> "Future[T]":
-    """Calls `ask`, which must not raise, in a daemon thread called `name`. Returns a future with the result."""
+    """Calls `ask`, which must not raise an error, in a daemon thread called `name`. Returns a future for its result."""
     future: Future[T] = Future()
     threading.Thread(target=lambda: future.set_result(ask()), name=name, daemon=True).start()
     return future
@@ -36,7 +36,7 @@ def late_text(deadline_seconds: float) -> str:
 def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[T]:
     """The result of one read.
 
-    It is unknown if the read raises an error, except that errors of the types in `passed_on` are passed on.
+    If the read raises an error, the result is unknown. An error of a type in `passed_on` is raised instead.
     """
     try:
         return ReadResult(ask())
@@ -47,7 +47,10 @@ def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[
 
 
 def read_all(questions: Mapping[str, Callable[[], Any]], deadline_seconds: float) -> dict[str, ReadResult[Any]]:
-    """The result of each read, by its name: unknown if the read fails or takes longer than `deadline_seconds`."""
+    """The result of each read in `questions`, by the name of the read.
+
+    A result is unknown if the read fails or takes longer than `deadline_seconds`.
+    """
     asked = {name: start(f"read {name}", partial(reading_of, ask)) for name, ask in questions.items()}
     wait(asked.values(), deadline_seconds)
     late: ReadResult[Any] = ReadResult(unknown=late_text(deadline_seconds))

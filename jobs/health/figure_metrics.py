@@ -1,4 +1,4 @@
-"""The figures of `jobs.health.figures` as metrics for Prometheus: the same ones that `status` assesses."""
+"""The figures of `jobs.health.figures` as metrics for Prometheus. `status` assesses the same figures."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ _UNSENT = (DeliveryState.PENDING, DeliveryState.FAILED)
 
 
 class FigureMetrics:
-    """The figures as metrics, read at most once every half minute. Safe to share between threads."""
+    """The figures as metrics, read at most once every 30 seconds. Safe to share between threads."""
 
     def __init__(self, read: Callable[[], Figures], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._read = read
@@ -63,10 +63,12 @@ def _metrics(figures: Figures) -> Iterator[Metric]:
     if figures.deliveries.value is not None:
         unsent = {(each.channel, str(each.state)): each.number for each in figures.deliveries.value}
         channels = product(CHANNELS, map(str, _UNSENT))
-        help_text = "Deliveries that are waiting (pending), or were given up on within the last three weeks (failed)."
+        help_text = (
+            "Deliveries that are waiting (pending), or that are at most three weeks old and were given up on (failed)."
+        )
         yield _gauge("unsent_deliveries", help_text, ("channel", "state"), channels, unsent)
     if figures.due_events.value is not None:
-        help_text = "Events that Application Insights has not accepted yet."
+        help_text = "Telemetry events that Application Insights has not accepted yet."
         yield _gauge("unsent_telemetry_events", help_text, (), [()], {(): figures.due_events.value})
     yield _unknown(figures)
 
@@ -99,7 +101,7 @@ def _of_schedulers(drains: ReadResult[DrainFigures]) -> Iterator[Metric]:
         return
     heartbeat = GaugeMetricFamily(
         f"{PREFIX}_scheduler_heartbeat_age_seconds",
-        "Seconds since the scheduler of a host last recorded its heartbeat.",
+        "Seconds since the scheduler on a host last recorded its heartbeat.",
         labels=["host"],
     )
     latest: dict[str, SchedulerFigures] = {each.host: each for each in drains.value.schedulers}
@@ -154,7 +156,7 @@ def _gauge(
     known: Iterable[tuple[str, ...]],
     values: Mapping[Any, float],
 ) -> GaugeMetricFamily:
-    """A family with `values`, and with zero for each `known` combination of labels that has no value."""
+    """A metric family with `values`, and with zero for each `known` combination of labels that has no value."""
     family = GaugeMetricFamily(f"{PREFIX}_{name}", help_text, labels=labels)
     complete: dict[tuple[str, ...], float] = {**dict.fromkeys(known, 0), **values}
     for each, value in complete.items():

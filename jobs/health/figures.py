@@ -30,7 +30,8 @@ from sync.upstream.breaker_rules import BreakerState
 if TYPE_CHECKING:
     from reports.engine.interrupted_runs import InterruptedRun
 
-#: Deliveries are tried for fourteen days; a delivery that was given up on is shown for another week.
+#: Deliveries are tried for up to fourteen days. A delivery that was given up on is shown for three weeks after it was
+#: enqueued.
 _GIVEN_UP_SHOWN = timedelta(days=21)
 #: A scheduled job begins its run within an hour of the scheduled time, and the next run is expected within two months.
 _STARTS_WITHIN = timedelta(hours=1)
@@ -67,7 +68,7 @@ class BreakerFigures:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerFigures:
-    """The scheduler of one process.
+    """One running scheduler.
 
     heartbeat_at: the time of its last heartbeat; None before the first. last_batch: the queue, the number of messages
     and the end of the last batch that had messages; None if there was none. failing: the work that is currently
@@ -96,13 +97,13 @@ class DrainFigures:
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationFigures:
-    """A reconciliation, with its last finished run and its last complete run for everyone; each None if there is none.
+    """A reconciliation, and two of its runs for everyone: the last finished one and the last complete one.
 
-    on_schedule: whether the scheduler runs it, or a CronJob has run it within the last two months. interrupted: the
-    newest run, if it has no result and no process is working on it. last_run_id, last_status: the id and status of the
-    last finished run. last_unread: the number of records and lists that this run could not read. last_shards: the
-    number of its shards. run_id, completed_at, differences, new: the id, the end and the counts of the last complete
-    run.
+    The fields of a run are None if there is no such run. on_schedule: whether the scheduler runs the reconciliation, or
+    a CronJob has run it within the last two months. interrupted: the newest run, if it has no result and no process is
+    working on it. last_run_id, last_status: the id and status of the last finished run. last_unread: the number of
+    records and lists that this run could not read. last_shards: the number of its shards, or 1 if there is no such run.
+    run_id, completed_at, differences, new: the id, the end and the counts of the last complete run.
     """
 
     name: str
@@ -125,8 +126,8 @@ class Figures:
     queues: by queue id. ages: seconds since the oldest message was sent, by the SQS name of its queue. reconciliations:
     by name. due_events: how many telemetry events Application Insights has not accepted yet. known_since: when the
     first run of any job was recorded, or None if no run has been recorded. upgrade_needed: if the database is missing
-    or its schema is old, a clause that says so, which is then also why its figures are unknown; otherwise None.
-    database_unknown: why figures in the database are unknown, or None if all were read.
+    or its schema is old, a clause that says so; otherwise None. database_unknown: why the database could not be read,
+    or only in part; otherwise None. It is the clause in `upgrade_needed` if there is one.
     """
 
     queues: Mapping[str, ReadResult[QueueFigures]]
@@ -195,7 +196,7 @@ def read_queue(application: Application, queue: str) -> QueueFigures:
 
 
 def read_ages(application: Application) -> dict[str, float]:
-    """Seconds since the oldest message of each queue and dead letter queue was sent, by the SQS name of the queue.
+    """Seconds since the oldest message on each queue and dead letter queue was sent, by the SQS name of the queue.
 
     Raises `WorkError` if there is no CloudWatch, as with a local endpoint, and `AgesUnavailable` if CloudWatch cannot
     be read.
@@ -204,7 +205,7 @@ def read_ages(application: Application) -> dict[str, float]:
 
     settings = application.settings
     if settings.hmpps_sqs_provider == "localstack":
-        raise WorkError("a local endpoint has no CloudWatch, which is the only source")
+        raise WorkError("ages come from CloudWatch, which a local endpoint does not have")
     names = [name for queue in map(settings.queue, QUEUES) for name in (queue.queue_name, queue.dlq_name)]
     return oldest_ages(application.aws.client("cloudwatch"), names)
 
@@ -222,7 +223,7 @@ def read_breaker_states(application: Application) -> tuple[BreakerFigures, ...]:
 
 
 def read_waits(application: Application) -> list[Wait]:
-    """What the messages on the queues wait for. Raises `StoreUnavailable`."""
+    """What messages on the queues are waiting for. Raises `StoreUnavailable`."""
     with application.database.read() as connection:
         return count_waits(connection)
 
@@ -230,9 +231,9 @@ def read_waits(application: Application) -> list[Wait]:
 def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) -> str | None:
     """Reads the figures in the database into `found`, one after another, since connections are few.
 
-    Returns None, or, without reading anything, why the database has to be created or upgraded first. Raises
-    `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` if the schema comes
-    from a newer version of the program.
+    If the database has to be created or upgraded first, reads nothing and returns the reason; otherwise returns None.
+    Raises `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` if the schema
+    comes from a newer version of the program.
     """
     database = application.database
     if not database.exists:
@@ -293,7 +294,7 @@ def _read_reconciliation(application: Application, name: str) -> ReconciliationF
 
 
 def _runs_on_schedule(application: Application, entry: Entry) -> bool:
-    """Whether the scheduler, or else a CronJob, runs a reconciliation.
+    """Whether the scheduler or a CronJob runs a reconciliation on a schedule.
 
     A CronJob runs the same command as a person does, so its runs are recognised by the name of the pod, or by the time
     at which they begin. If a person creates a Job from a CronJob, the name of the pod contains no scheduled time.
@@ -309,7 +310,10 @@ def _runs_on_schedule(application: Application, entry: Entry) -> bool:
 
 
 def _is_of_cronjob(run: JobRun) -> bool:
-    """Whether a CronJob began the run: the pod's name contains a scheduled time at most a day before the run began."""
+    """Whether a CronJob began the run.
+
+    It did if the name of the pod contains a scheduled time that is at most a day before the start of the run.
+    """
     began = run.started_at.timestamp() / 60
     latest = _POD_STARTS_WITHIN.total_seconds() / 60
     return any(0 <= began - int(minute) <= latest for minute in _SCHEDULED_MINUTE.findall(run.host))

@@ -30,14 +30,14 @@ DEADLINE_SECONDS = CALL_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class HealthResponse:
-    """The response to a request about health: 200 when all is well, 503 when not."""
+    """The response to a request for a health page: 200 if all is well, and 503 otherwise."""
 
     ok: bool
     body: Mapping[str, Any]
 
     @property
     def status(self) -> int:
-        """The HTTP status: 200, or 503 when something is down."""
+        """The HTTP status: 200, or 503 if something is down."""
         return 200 if self.ok else 503
 
 
@@ -46,7 +46,7 @@ class Liveness:
     """The state of the process itself.
 
     is_ready: returns whether work is being done. progress: returns, for each queue, the seconds since its drain last
-    made progress; a drain hangs if this is more than `stall_seconds`.
+    made progress; a drain counts as hanging if this is more than `stall_seconds`.
     """
 
     is_ready: Callable[[], bool]
@@ -65,7 +65,7 @@ class Liveness:
         return HealthResponse(not hanging, body)
 
     def ready(self) -> HealthResponse:
-        """Up once the work has begun: the database is available and the drains have started."""
+        """Up once the database is available and the drains have started, until a stop is requested."""
         ready = self.is_ready()
         return HealthResponse(ready, {"status": UP if ready else DOWN})
 
@@ -150,7 +150,7 @@ def serve_health(application: Application, jobs: Sequence[str], is_ready: Callab
 def health_pages(
     page: HealthPage, liveness: Liveness, info: Mapping[str, Any]
 ) -> dict[str, Callable[[], tuple[int, Mapping[str, Any]]]]:
-    """A function for each page, by the path of the page. Each returns the HTTP status and the body."""
+    """A function for each page, by the path of the page. Each function returns the HTTP status and the body."""
 
     def of(response: HealthResponse) -> tuple[int, Mapping[str, Any]]:
         return response.status, response.body
@@ -175,7 +175,7 @@ _Content = tuple[int, str, bytes]
 
 
 class HealthServer:
-    """A context manager that serves the JSON `pages` by their paths, and `metrics` at `/metrics`.
+    """A context manager that serves the JSON `pages` at their paths, and `metrics` at `/metrics`.
 
     With `port` 0, it picks a free port. Raises `SettingsError` if the address is not available.
     """
@@ -249,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
-        """Does nothing: requests for health are not logged."""
+        """Does nothing: requests for health pages are not logged."""
 
 
 def _json(status: int, body: Mapping[str, Any]) -> _Content:

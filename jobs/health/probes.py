@@ -1,6 +1,6 @@
 """The one list of health probes: what the program needs, and how each part is checked.
 
-`check` shows every probe as a line; the health page shows the probes with a component (`jobs.health.page`).
+`check` shows all probes; the health page (`jobs.health.page`) shows those with a component.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,8 +44,8 @@ class ProbeResult:
     """The result of a probe: whether the part works, and what is shown about it.
 
     text: the line for `check`, which says what was seen, or what is wrong and what to change. details: the fields for
-    the health page. shared: if several parts are down for the same cause, the text that `check` shows once for all of
-    them; None if the part works, or if the cause affects this part alone.
+    the health page. shared: if several parts are down for the same reason, the text that `check` shows once for all of
+    them; None if the part works, or if the reason concerns this part alone.
     """
 
     ok: bool
@@ -94,9 +94,9 @@ class Probe:
 
 
 def result_of(future: "Future[ProbeResult]", deadline_seconds: float) -> ProbeResult:
-    """The result of a probe. If it has not finished, the part counts as down.
+    """The result of a probe. If the probe has not finished, the part counts as down.
 
-    deadline_seconds: how many seconds the probe had, for the text of such a result.
+    deadline_seconds: how many seconds the probe had; the text gives this number if the probe is late.
     """
     if future.done():
         return future.result()
@@ -108,7 +108,7 @@ def list_probes(application: Application, services: Services) -> list[Probe]:
     """Every probe. A part comes after the parts on which it depends.
 
     `services` is separate from the services of the application, which need other parts, such as the database, to be
-    built first. A ping does not wait for these.
+    built first. A ping through `services` waits for none of these parts.
     """
     settings = application.settings
     probes = [
@@ -155,7 +155,7 @@ def _probe_database(application: Application) -> ProbeResult:
         elif application.settings.database_auto_upgrade:
             database.check_can_be_created()
             return ProbeResult(
-                True, f"{address}, does not exist yet: the next command that uses it creates it", details
+                True, f"{address}, not created yet: the next command that uses the database creates it", details
             )
         current, newer = database.schema_is_current(), database.newer_schema()
         if current:
@@ -171,7 +171,9 @@ def _probe_database(application: Application) -> ProbeResult:
     if newer is not None:
         raise _Down(f"{address}: {newer}")
     if application.settings.database_auto_upgrade:
-        return ProbeResult(True, f"{address}, schema not current: the next command that uses it upgrades it", details)
+        return ProbeResult(
+            True, f"{address}, schema not current: the next command that uses the database upgrades it", details
+        )
     raise _Down(f"{address}: the schema is not current; run prisoner-to-nomis db upgrade")
 
 
@@ -224,7 +226,7 @@ def _probe_upstream(settings: Settings, services: Services, name: UpstreamName) 
 
 
 def _auth_down(settings: Settings) -> str:
-    """The text shown once if HMPPS Auth is down, for its own part and for the parts that get no token because of it."""
+    """The text that is shown once if HMPPS Auth is down: for HMPPS Auth, and for the parts that then get no token."""
     name = UpstreamName.OAUTH
     address = settings.upstream(name).base_url
     return f"{address} gives no tokens; {service_remedy(name)}"
@@ -262,7 +264,7 @@ def _probe_breakers(application: Application) -> ProbeResult:
     details = {str(each.service): str(each.state) for each in found}
     zone = application.settings.zone
     down = [
-        f"{each.service} counts as down{_since(each.opened_at, zone) if each.opened_at else ''}"
+        f"{each.service}: down{_since(each.opened_at, zone) if each.opened_at else ''}"
         for each in found
         if each.state is not BreakerState.CLOSED
     ]
@@ -274,7 +276,7 @@ def _probe_breakers(application: Application) -> ProbeResult:
 def _probe_waits(application: Application) -> ProbeResult:
     """Raises `_Down` if a message has been waiting a long time for a service.
 
-    The breaker for that service may be closed if only some of the calls to it fail.
+    The breaker for that service may nevertheless be closed, if only some of the calls to the service fail.
     """
     try:
         if not application.database.schema_is_current():

@@ -1,1 +1,1 @@
-"""What the commands and the schedule do."""
+"""What the commands and the scheduled jobs do."""

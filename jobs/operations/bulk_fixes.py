@@ -1,10 +1,10 @@
-"""Fixes for many differences of a run: each is planned, all are confirmed together, and each is carried out in turn.
+"""Fixes for many differences of a run: each is planned, all are confirmed together, and they are carried out in turn.
 
 The fixes are the commands that the report of the run proposes for its rows.
 
-Every record goes through the same operation as with the command for a single record: the operation plans again, writes
-once, and records who asked for the fix. The work stops at the first fix that does not end as expected. The next attempt
-skips the records that were already fixed.
+Each fix is carried out just as the command for a single record does it: the program plans the fix again, writes once,
+and records who asked for it. The work stops at the first fix that does not end as expected. The next attempt skips the
+records that have already been fixed.
 """
 
 from collections import Counter
@@ -124,7 +124,7 @@ class ProposedFixes:
 
 
 def records_of_cause(result: ReconciliationResult, cause: str | None) -> tuple[tuple[int, Mismatch], ...]:
-    """The differences of a run, each with its row number. If `cause` is given, only the differences with that cause.
+    """The differences of a run, or only those with the given `cause`, each with its row number.
 
     cause: the text of a cause, or a part of it that no other cause of the run contains. Raises `UsageError` for any
     other text.
@@ -197,7 +197,7 @@ _NOT_AS_SEEN: Final = {
 def plan_repair_item(
     application: Application, result: ReconciliationResult, fix: ProposedFix, who: str, wait_seconds: float
 ) -> BulkItem:
-    """Plans the repair of one prisoner whose levels differed in a run. Raises `SyncError`.
+    """Plans the repair for one prisoner whose levels differed in a run. Raises `SyncError`.
 
     wait_seconds: how long both sides may take to agree after the write.
     """
@@ -356,7 +356,7 @@ def _last_action(application: Application, result: ReconciliationResult, action:
 
 
 def _refused(last: Action | None) -> str | None:
-    """The objection to repeating a fix that was refused after the run: it would be refused again. Otherwise None."""
+    """If a fix was refused after the run, the objection that it would be refused again; otherwise None."""
     if last is None or last.state is not ActionState.REFUSED:
         return None
     return f"{last.outcome} ({_who_and_when(last)}): check the record separately"

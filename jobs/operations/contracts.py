@@ -87,10 +87,10 @@ def check_contracts(
 ) -> ContractsResult:
     """Compares the program's calls with the document of each service, one service at a time.
 
-    A document that cannot be read counts as an error. probe: also makes one harmless read from each service, or checks
-    the roles in the token of a service without such a read. notify: records the results, and puts a message for Slack
-    into the outbox if the differences have changed since the last check. check_stop: called before each service is
-    compared; it may raise an exception to stop the check.
+    A document that cannot be read counts as an error. probe: also makes one harmless read from each service, or, if a
+    service offers none, checks the roles in the client's token for it. notify: records the results, and puts a message
+    for Slack into the outbox if the differences have changed since the last check. check_stop: called before each
+    service is compared; it may raise an exception to stop the check.
     """
     called = operations(reports.reconciliations)
     results, probed = [], {}
@@ -111,7 +111,7 @@ def check_contracts(
 def check_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
     """Runs the scheduled check of every service as the run `active_run`, with `notify` but without probes.
 
-    Raises `StopRequested` before the next service once `stop_requested` is set.
+    Once `stop_requested` is set, raises `StopRequested` before the next service is compared.
     """
 
     def check_stop() -> None:
@@ -188,7 +188,7 @@ def _probed(application: Application, upstream: Services, service: UpstreamName)
 
 
 def _probed_by_token(upstream: Services, service: UpstreamName) -> tuple[list[ContractFinding], str]:
-    """Probes a service that has no harmless call. The client's token shows whether the client has the roles."""
+    """Probes a service that offers no harmless read. The client's token shows whether the client has the roles."""
     try:
         authorities = upstream[service].authorities()
     except UpstreamError as error:
@@ -208,7 +208,7 @@ def _probe_failed(error: UpstreamError, named: tuple[str, ...]) -> tuple[list[Co
 
 
 def _ids(application: Application, probe: ContractProbe) -> tuple[str, ...]:
-    """The id of the last created record of the probe's kind, or else the probe's own ids."""
+    """The id of the newest mapped record of the kind that the probe reads, or else the probe's own ids."""
     if probe.record is None:
         return probe.ids
     last = (
@@ -223,9 +223,9 @@ def _ids(application: Application, probe: ContractProbe) -> tuple[str, ...]:
 
 
 def _record(application: Application, results: Sequence[ServiceResult]) -> None:
-    """Replaces the recorded findings of each service; adds a message to the outbox if any of them have changed.
+    """Replaces the recorded findings of each service. If any findings have changed, adds a message to the outbox.
 
-    A service whose document could not be read keeps its recorded findings: an outage does not change its contract.
+    A service whose document could not be read keeps its recorded findings: an outage does not change the contract.
     """
     read = [each for each in results if not _is_unread(each)]
     with application.database.begin() as connection:

@@ -256,7 +256,7 @@ def test_proxies_and_profiles_do_not_affect_a_local_endpoint(installed: App) -> 
 
 
 HINT = (
-    "prisoner-to-nomis: nothing is set up here: set the variables of doc/settings.md, or try the sandbox: "
+    "prisoner-to-nomis: nothing is set up here: set the variables that doc/settings.md lists, or try the sandbox: "
     "prisoner-to-nomis demo, or doc/practice.md"
 )
 

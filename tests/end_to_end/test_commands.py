@@ -153,7 +153,7 @@ def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:
     path = tmp_path / "typo" / "store.db"
     checked = bare.run("check", DATABASE_URL=f"sqlite:///{path}")
     (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
-    assert line.endswith(f"ok  sqlite:///{path}, does not exist yet: the next command that uses it creates it")
+    assert line.endswith(f"ok  sqlite:///{path}, not created yet: the next command that uses the database creates it")
     assert not path.parent.exists()
     refused = bare.run("check", DATABASE_URL=f"sqlite:///{path}", DATABASE_AUTO_UPGRADE="false")
     (line,) = [line for line in refused.out.splitlines() if line.startswith("database")]

@@ -98,7 +98,7 @@ def test_figures_that_cannot_be_read_are_left_out(app: App) -> None:
 
 
 def test_figures_are_read_twice_a_minute() -> None:
-    """However often the metrics page is requested, the figures are read at most once every half minute."""
+    """However often the metrics page is requested, the figures are read at most once every 30 seconds."""
     moment, reads = 0.0, 0
     unknown: ReadResult[Any] = ReadResult(unknown="away")
 
