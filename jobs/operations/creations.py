@@ -1,4 +1,4 @@
-"""Lists creations that are not settled, settles them according to what a person found, and reopens settled ones."""
+"""Lists creations, settles open ones according to a person's findings, and reopens those that a person mapped."""
 
 import math
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ class MappingPlan:
 
 
 def list_open(application: Application, *, settled_too: bool) -> list[CreationRecord]:
-    """The creations that are not settled or, with `settled_too`, all creations; ambiguous ones first."""
+    """The creations that are not settled, or those in any state if `settled_too` is set; ambiguous ones first."""
     states = frozenset(CreationState) if settled_too else OPEN_STATES
     with application.database.read() as connection:
         return creations.list_creations(connection, states)
@@ -141,9 +141,9 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
     """Saves the mapping to the record that a person found, and settles the creation in the name of `who`.
 
     Returns what was done. If the DPS record is mapped to another NOMIS record, the record that the person found is a
-    duplicate, and a finding for `duplicates` is recorded. Raises `WorkError` if the creation or the plan has changed in
-    the meantime, or if another DPS record claims the same NOMIS record, `LeaseBusy` if the record is being worked on,
-    and `SyncError`.
+    duplicate, and a finding is recorded for the `duplicates` commands. Raises `WorkError` if the creation or the plan
+    has changed in the meantime, or if the mapping is refused and the DPS record is not known to be mapped to another
+    NOMIS record. Raises `LeaseBusy` if the DPS record is being worked on, and `SyncError`.
     """
     record, creation = plan.record, domain_of_record(plan.record.domain).creation
     properties = {**record.properties, **text_properties(plan.mapping)}
@@ -172,7 +172,10 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
 
 
 def check_sending(application: Application, record: CreationRecord) -> None:
-    """Before the operator is asked to confirm, raises any error that sending the event again would raise."""
+    """Checks that the event can be sent again, before the operator is asked to confirm.
+
+    Raises `WorkError` while the create may still be under way, and `SyncError`.
+    """
     _check_ended(application, record)
     mapped_meanwhile(application, record)
     application.queue_pair(domain_of_record(record.domain).queue)
@@ -181,9 +184,10 @@ def check_sending(application: Application, record: CreationRecord) -> None:
 def settle_not_created(application: Application, record: CreationRecord, who: str) -> str:
     """Notes that `who` did not find the record in NOMIS, and sends the event again. Returns what was done.
 
-    If the DPS record has since been mapped, there is nothing to create and nothing is sent. The command can be run
-    again after a crash. Raises `LeaseBusy` and `SyncError`. Raises `WorkError` if the creation has changed in the
-    meantime, or while the create may still be under way, since nobody can know yet whether NOMIS will have the record.
+    If the DPS record has since been mapped, there is nothing to create, so nothing is sent. The command can be run
+    again after a crash. Raises `WorkError` if the creation has changed in the meantime, or while the create may still
+    be under way, since nobody can know yet whether NOMIS will have the record. Raises `LeaseBusy` if the DPS record is
+    being worked on, and `SyncError`.
     """
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if record.state is CreationState.ABANDONED:
@@ -195,7 +199,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
             if mapping is None:
                 outcome = "not in NOMIS: the event was sent again, and its delivery creates the record"
             else:
-                outcome = f"no other record in NOMIS: mapped to {_nomis_text(record, mapping)}"
+                outcome = f"no other record in NOMIS: already mapped to {_nomis_text(record, mapping)}"
             with application.database.begin() as connection:
                 if mapping is None:
                     creations.abandon(connection, record.id, f"not in NOMIS, according to {who}")
@@ -210,7 +214,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
 
 @dataclass(frozen=True, slots=True)
 class Reopening:
-    """The plan to reopen a settled creation, which deletes the mapping that was saved."""
+    """The plan to reopen a creation that a person mapped. Reopening it deletes the mapping that was saved."""
 
     record: CreationRecord
     mapping: Mapping[str, Any]
@@ -218,15 +222,16 @@ class Reopening:
 
     @property
     def target(self) -> str:
-        """The NOMIS record that a person gave, such as `visit 8811001`."""
+        """The NOMIS record to which a person mapped the creation, such as `visit 8811001`."""
         return _nomis_text(self.record, self.mapping)
 
 
 def plan_reopening(application: Application, creation_id: int) -> Reopening:
     """Plans to reopen a creation that a person mapped.
 
-    Raises `UsageError` if no person mapped it or the mapping service cannot delete its mapping, `WorkError` if the
-    mapping has changed, and `SyncError`.
+    Raises `UsageError` if there is no such creation, if it has no mapping that a person saved, or if the mapping
+    service cannot delete that mapping. Raises `WorkError` if the DPS record is now mapped to another NOMIS record, and
+    `SyncError`.
     """
     record = find_creation(application, creation_id)
     with application.database.read() as connection:
@@ -237,7 +242,8 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
     by_hand = settled is not None and mapping is not None and same_records(settled.details["mapping"], mapping)
     if record.state is not CreationState.MAPPED or settled is None or mapping is None or not by_hand:
         raise UsageError(
-            f"creation {creation_id} is {record.state}, and no person mapped it: there is nothing to reverse"
+            f"creation {creation_id} is {record.state} and has no mapping that a person saved: there is nothing to "
+            "reverse"
         )
     if not domain_of_record(record.domain).mappings.is_deleted:
         raise UsageError(
@@ -253,8 +259,8 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
 def reopen(application: Application, plan: Reopening, who: str) -> str:
     """Deletes a mapping that was saved by mistake, and reopens the creation in the name of `who`.
 
-    Returns what was done. Raises `WorkError` if the creation has changed in the meantime, `LeaseBusy` if the record is
-    being worked on, and `SyncError`.
+    Returns what was done. Raises `UsageError` or `WorkError` if the creation has changed in the meantime, `LeaseBusy`
+    if the DPS record is being worked on, and `SyncError`.
     """
     record = plan.record
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
@@ -276,8 +282,8 @@ def reopen(application: Application, plan: Reopening, who: str) -> str:
 def may_be_settled(record: CreationRecord, *, not_created: bool) -> bool:
     """Whether a person may settle the creation.
 
-    not_created: whether it would be settled as not created. This is possible more than once, and sends the event again
-    each time.
+    not_created: whether it would be settled as not created. A person may settle a creation as not created more than
+    once; the event is sent again each time.
     """
     return record.state in OPEN_STATES or (not_created and record.state is CreationState.ABANDONED)
 
@@ -295,7 +301,7 @@ def _check_open(application: Application, record: CreationRecord) -> CreationRec
 
 
 def _check_ended(application: Application, record: CreationRecord) -> None:
-    """Raises `WorkError` while the create may still be under way, since NOMIS may get the record after the check."""
+    """Raises `WorkError` while the create may still be under way, since NOMIS could still add the record."""
     seconds = application.creations.seconds_under_way(record)
     if seconds > 0:
         raise WorkError(

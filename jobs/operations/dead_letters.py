@@ -1,4 +1,4 @@
-"""Reads one dead letter queue, or all of them in turn, for operators, with the reasons why the messages failed."""
+"""Reads one dead letter queue, or each in turn, for operators, and finds the reasons why the messages failed."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -39,8 +39,9 @@ def for_each_queue(
 ) -> tuple[dict[str, Result], dict[str, str]]:
     """Calls `work` for each queue. Returns its results, and the reasons for its failures, both by queue id.
 
-    A reason also says what to change if a queue or the database cannot be used. A failure at one queue does not stop
-    the work on the others. errors: receives each reason at once, so that it is known even if the work is interrupted.
+    If a queue or the database cannot be used, the reason also says what to change. A failure at one queue does not stop
+    the work on the others. errors: receives each reason as soon as the work on a queue fails, so that no reason is lost
+    if the work on the others is interrupted.
     """
     results: dict[str, Result] = {}
     errors = {} if errors is None else errors
@@ -56,7 +57,7 @@ def for_each_queue(
 
 
 def check_errors(errors: Mapping[str, str]) -> None:
-    """If any queues failed, raises a `WorkError` that names them, grouped by the reason."""
+    """If the work on any queues failed, raises a `WorkError` that names those queues, grouped by reason."""
     if errors:
         raise WorkError(joined_errors(errors))
 
@@ -64,7 +65,7 @@ def check_errors(errors: Mapping[str, str]) -> None:
 def find_ids(queue: str, messages: Sequence[DeadLetterMessage], named: Collection[str]) -> set[str]:
     """The ids of the messages that `named` identifies, each by its id or by a prefix that no other id has.
 
-    Raises `UsageError` for a name that matches none or several of `messages`.
+    Raises `UsageError` if an entry of `named` matches none of `messages`, or several of them.
     """
     return {_find_id(queue, [message.message_id for message in messages], name) for name in named}
 
@@ -74,7 +75,7 @@ def _find_id(queue: str, ids: Sequence[str], name: str) -> str:
     if not fitting:
         raise UsageError(f"the dead letter queue of {queue} holds no message {name}")
     if len(fitting) > 1:
-        raise UsageError(f"{len(fitting)} messages begin with {name}: {', '.join(fitting[:5])}; give more of the id")
+        raise UsageError(f"{len(fitting)} message ids begin with {name}: {', '.join(fitting[:5])}; give more of the id")
     return fitting[0]
 
 
@@ -86,7 +87,7 @@ _RUNS_SEEN = 3
 class SentBack:
     """How many messages housekeeping recently sent back from a dead letter queue.
 
-    at: when the run of housekeeping ended. until: the latest time at which the messages may still be on the main queue,
+    at: when the housekeeping run ended. until: the latest time at which the messages may still be on the main queue,
     if every attempt fails.
     """
 
@@ -108,7 +109,7 @@ class DlqState:
     """A dead letter queue with the messages that were read, oldest first.
 
     counts: the figures that SQS gave before the messages were read. sent_back: how many messages housekeeping sent back
-    recently, and until when they may return; None if there are none.
+    recently, and until when they may still be on the main queue; None if it sent back none.
     """
 
     queue: str
@@ -124,7 +125,7 @@ class DlqState:
 
     @property
     def is_partial(self) -> bool:
-        """Whether some messages were not read, because the time ran out or the maximum was reached."""
+        """Whether some messages were not read, for example because the time ran out or the maximum was reached."""
         return self.read < self.counts.visible
 
     @property
@@ -140,7 +141,7 @@ class DlqState:
 
     @property
     def classes(self) -> Counter[str]:
-        """How many messages of each class were read."""
+        """How many messages of each failure class were read."""
         return Counter(report.failure_class.value for report in self.reports)
 
     @property
@@ -165,7 +166,7 @@ class DlqState:
 
 
 def list_dlqs(application: Application, seconds: float) -> tuple[list[DlqState], dict[str, str]]:
-    """The state of each dead letter queue that could be read, and why each of the others could not be read, by queue.
+    """The state of each dead letter queue that could be read, and, by queue id, why each of the others could not.
 
     seconds: the maximum time for reading each queue.
     """
@@ -194,10 +195,10 @@ def find_message(state: DlqState, prefix: str) -> Sequence[DeadLetterReport]:
 
 
 def _just_sent_back(application: Application, queue: str) -> SentBack | None:
-    """What housekeeping sent back in the last run that sent anything back to `queue`.
+    """How many messages were sent back to `queue` by the last run of housekeeping that sent any back to it.
 
-    None if there is no such run among the last few, or once each of the messages must have been handled or have failed
-    again.
+    None if none of the last few runs sent any back, or once each message must have been handled or moved to the dead
+    letter queue again.
     """
     for run in application.job_runs.recent(_RUNS_SEEN, HOUSEKEEPING_JOB):
         counts = run.counts.get("queues", {}).get(queue, {})
@@ -211,7 +212,7 @@ def _just_sent_back(application: Application, queue: str) -> SentBack | None:
 def _longest_retry(application: Application, queue: str) -> timedelta:
     """How long a message that always fails stays on the main queue.
 
-    This is the sum of the waits between its attempts, plus one attempt of maximum length.
+    This is the sum of the waits between its attempts, plus the maximum length of one attempt.
     """
     settings = application.settings
     retries = (application.queue_pair(queue).main.max_receives() or settings.hmpps_sqs_max_receive_count) - 1

@@ -17,13 +17,13 @@ from sync.store import creations
 
 
 def check_allowed(settings: Settings) -> None:
-    """Raises `UsageError` unless the switch is on and the environment is not production."""
+    """Raises `UsageError` in production, or if delete-all is switched off."""
     if settings.environment_name.strip().lower().startswith("prod"):
         raise UsageError(
             f"delete-all never runs in {settings.environment_name}; ENVIRONMENT_NAME names the environment"
         )
     if not settings.delete_all_enabled:
-        raise UsageError("delete-all is for development only and switched off: set FEATURE_EVENT_DELETEALL=true")
+        raise UsageError("delete-all is for development only and is switched off: set FEATURE_EVENT_DELETEALL=true")
 
 
 def mapped_records(application: Application, domain: str) -> Sequence[Mapping[str, Any]]:
@@ -32,11 +32,12 @@ def mapped_records(application: Application, domain: str) -> Sequence[Mapping[st
 
 
 def delete_all(application: Application, domain: str, every: Sequence[Mapping[str, Any]], who: str) -> int:
-    """Deletes the records in `every` and their mappings in the name of `who`. Returns how many records were deleted.
+    """Deletes the NOMIS records in `every` and their mappings, in the name of `who`. Returns how many it deleted.
 
-    every: the mappings as the operator saw them. Raises `UsageError` if the deletion is not allowed, `SyncError` if the
-    current mappings cannot be read, and `WorkError` if they are no longer those in `every`. If some records cannot be
-    deleted, it continues with the others and raises `WorkError` at the end.
+    every: the mappings as the operator saw them. Raises `UsageError` if the deletion is not allowed, `LeaseBusy` if
+    another delete-all of the same kind of record is running, `SyncError` if the current mappings cannot be read, and
+    `WorkError` if they are no longer those in `every`. If some records cannot be deleted, the function continues with
+    the others and raises `WorkError` at the end.
     """
     check_allowed(application.settings)
     record = DOMAINS[domain].record
@@ -55,7 +56,7 @@ def delete_all(application: Application, domain: str, every: Sequence[Mapping[st
         if failed := len(every) - deleted:
             raise OutcomeUnknown(
                 f"{failed} of {count(len(every), 'record')} could not be deleted; "
-                f"see telemetry {record}-DELETE-ALL-failed"
+                f"see the telemetry events {record}-DELETE-ALL-failed"
             )
     return deleted
 

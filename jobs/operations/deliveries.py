@@ -1,4 +1,4 @@
-"""Sends the pending alerts and reports in the outbox, and pending telemetry events to Application Insights."""
+"""Sends the pending alerts and reports in the outbox, and sends telemetry events to Application Insights."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ ALERT_SECONDS = 5.0
 
 
 def send_pending(application: Application, seconds: float) -> None:
-    """Sends pending deliveries, then pending events to Application Insights.
+    """Sends pending deliveries, then sends due telemetry events to Application Insights.
 
     `seconds` is the time allowed for each of the two steps. Anything not sent in that time is left for the next sender.
     """
@@ -36,7 +36,7 @@ def export_telemetry(
 ) -> None:
     """Sends due telemetry events to Application Insights, if a connection string is set.
 
-    Begins no request once `seconds` have passed, or `stop_requested` returns true. Raises `StoreUnavailable`.
+    Begins no request once `seconds` have passed or `stop_requested` returns true. Raises `StoreUnavailable`.
     """
     if application.telemetry_export is not None:
         application.telemetry.flush()

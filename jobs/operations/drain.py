@@ -1,4 +1,4 @@
-"""The `drain` job: drains one or more queues in micro-batches, one thread per queue, and records this as one run."""
+"""The `drain` job: drains queues in micro-batches, with one thread per queue, and records this as one run."""
 
 import itertools
 import threading
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 class DrainParameters:
     """The options of a drain.
 
-    until_empty: whether to drain each queue until it is empty; otherwise, one micro-batch is drained. max_batches: the
-    maximum number of micro-batches per queue with `until_empty`, or None for no maximum. wait_seconds: how long to wait
-    for a service that is down before the messages are returned to the queue.
+    until_empty: whether to drain each queue until it is empty; otherwise, one micro-batch is drained from each queue.
+    max_batches: the maximum number of micro-batches per queue with `until_empty`, or None for no maximum. wait_seconds:
+    how long to wait for a service that is down before the messages are returned to the queue.
     """
 
     queues: tuple[str, ...] = QUEUES
@@ -69,9 +69,9 @@ class DrainResult:
     errors: the queues whose drain failed, with the reason on one line. hints: what to change so that a queue can be
     used, by queue. reasons: why messages failed, with the number of failed attempts for each reason, the most frequent
     first. deferrals: why messages were deferred, with the number of deliveries for each reason, the most frequent
-    first. returned: the messages that are on their queues again, each once. due_later: by queue, the times at which the
-    messages that wait on it since an earlier drain are tried, if these times have not come yet; only queues with such
-    messages.
+    first. returned: the messages that are on their queues again, each once. due_later: by queue, the times at which
+    messages from earlier drains are tried next, if these times have not come yet; only queues with such messages are
+    included.
     """
 
     run_id: str
@@ -94,7 +94,7 @@ class DrainResult:
 
     @property
     def next_attempt_at(self) -> datetime | None:
-        """When the first message that waits on one of the queues is tried, as an aware time; None if none waits."""
+        """The earliest time at which a waiting message is tried next, as an aware time; None if no message waits."""
         returned = (each.due_at for each in self.returned if not each.is_dead)
         return min(itertools.chain(returned, *self.due_later.values()), default=None)
 
@@ -102,7 +102,7 @@ class DrainResult:
     def problem(self) -> str | None:
         """Why drains failed, on one line that gives each reason once, or None if no drain failed.
 
-        Failures of individual messages are not included, because the queue retries them.
+        Failures of individual messages are not included, because those messages are tried again.
         """
         reasons = {
             queue: f"{reason}; {self.hints[queue]}" if queue in self.hints else reason
@@ -134,8 +134,8 @@ def run_drain(
     `on_wait` is called, with a line for people, when a drain begins to wait for an outage to end; the drains of several
     queues call it from their threads, often with the same line.
 
-    On SIGTERM, it receives no more messages, but finishes those in flight. Raises `SettingsError` if a setting that
-    every queue needs cannot be used.
+    On SIGTERM, the drains receive no more messages, but finish those in flight. Raises `SettingsError` if a setting
+    that every queue needs cannot be used.
     """
     drains = _Drains(application, parameters, on_wait)
     with (
@@ -153,7 +153,7 @@ def run_drain(
 
 
 class _Drains:
-    """The drains of the queues, one thread each. `stop` may be called from any thread."""
+    """The drains of the queues, each in its own thread. `stop` may be called from any thread."""
 
     def __init__(self, application: Application, parameters: DrainParameters, on_wait: OnWait) -> None:
         self._application = application
@@ -191,7 +191,7 @@ class _Drains:
         )
 
     def _due_later(self) -> dict[str, list[datetime]]:
-        """The times at which messages of earlier drains are tried, by queue; empty if the database is unavailable."""
+        """By queue, when messages from earlier drains are tried next; empty if the database is unavailable."""
         try:
             with self._application.database.read() as connection:
                 times = {name: due_later(connection, name, drain.returned) for name, drain in self._drains.items()}

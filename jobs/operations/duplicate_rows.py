@@ -19,7 +19,7 @@ _ACCEPTED = "NOMIS accepted the deletion"
 class TwoRows:
     """A pair, such as a booking and an activity, with two rows in NOMIS.
 
-    `rows`: the numbers of the rows that are known and not deleted, the oldest first.
+    `rows`: the numbers of the known rows that have not been deleted, the oldest first.
     """
 
     finding: Finding
@@ -28,7 +28,7 @@ class TwoRows:
 
     @property
     def row_to_delete(self) -> int | None:
-        """The row to delete: the newer of the two, or None if they are not both known."""
+        """The row to delete: the newer of the two, or None unless exactly two rows are known."""
         return self.rows[1] if len(self.rows) == 2 else None
 
     @property
@@ -44,8 +44,8 @@ class TwoRows:
             return f"delete {what} {self.row_to_delete} and keep the older {what} {self.rows[0]}"
         known = ", ".join(map(str, self.rows)) or "none"
         return (
-            f"look up both rows (known: {known}) in the NOMIS database with this SQL, or have the support team do it. "
-            f"Then type {self.command}, where ID is {self.duplicate_rows.kind.column}"
+            f"look up both rows (known: {known}) in the NOMIS database with this SQL, or have the support team do so. "
+            f"Then type {self.command}, where ID is the {self.duplicate_rows.kind.column} of the row to delete"
         )
 
     @property
@@ -67,7 +67,7 @@ class TwoRows:
 
 
 def examine_rows(application: Application, finding: Finding) -> TwoRows:
-    """The pair of a finding, with its undeleted rows that the finding or the telemetry names."""
+    """The pair that a finding is about, with the undeleted rows that the finding or the telemetry names."""
     duplicate_rows = duplicate_rows_of(finding)
     kind = duplicate_rows.kind
     recorded = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
@@ -85,7 +85,8 @@ def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
     """Deletes the duplicate row and closes the finding in the name of `who`. Returns what was done.
 
     seen: the pair as the operator saw it. Raises `UsageError` if the row to delete is not known, `WorkError` if the
-    pair has changed or the row has been deleted, `LeaseBusy` if another operator is deleting the row, and `SyncError`.
+    pair has changed or the row has already been deleted, `LeaseBusy` if another operator is deleting the row, and
+    `SyncError`.
     """
     if seen.row_to_delete is None:
         raise UsageError(f"finding {seen.finding.id}: {seen.proposal}")
@@ -123,7 +124,7 @@ class RowPlan:
 
 
 def plan_row(application: Application, what: str, row: int) -> RowPlan:
-    """Plans to delete the row with the number `row`: finds its pair, and whether the row has already been deleted."""
+    """Plans to delete the row with the number `row`: looks up its pair and any earlier deletion."""
     target = f"{what} {row}"
     with application.database.read() as connection:
         every = [each for action in _deletions(what) for each in actions_on(connection, action, target)]
@@ -143,9 +144,9 @@ def check_row(plan: RowPlan) -> None:
 def delete_row(application: Application, plan: RowPlan, who: str, action: str | None = None) -> str:
     """Deletes the row in NOMIS in the name of `who`, and closes the finding about it, if there is one.
 
-    action: the command that the person typed, under which the deletion is recorded; by default, the command that
-    deletes one row by its number. Returns what happened. Raises `WorkError` if the row has been deleted or the plan has
-    changed, `LeaseBusy` if another operator is deleting the row, and `SyncError`.
+    action: the command under which the deletion is recorded; by default, the command that deletes one row by its
+    number. Returns what was done. Raises `WorkError` if the row has already been deleted or the plan has changed,
+    `LeaseBusy` if another operator is deleting the row, and `SyncError`.
     """
     what, row = plan.what, plan.row
     delete = row_kinds()[what].delete
@@ -166,8 +167,8 @@ def delete_row(application: Application, plan: RowPlan, who: str, action: str | 
         details = {"finding": finding and finding.id, "unchecked": plan.unchecked}
         close_finding(application, finding, action, f"{what} {row}", details, who, act)
     return (
-        f"NOMIS accepted the deletion of {what} {row}, but it accepts unknown numbers too: leave the message, "
-        "since its retry shows whether the deletion helped"
+        f"NOMIS accepted the deletion of {what} {row}, but it accepts unknown numbers too. Leave the failed "
+        "message to housekeeping: a retry shows whether the deletion helped"
     )
 
 
@@ -176,7 +177,7 @@ def _delete_command(what: str) -> str:
 
 
 def _deletions(what: str) -> tuple[str, str]:
-    """The commands that delete a row, as their actions are recorded."""
+    """The commands that delete a row, under the names that the recorded actions have."""
     return _delete_command(what), RESOLVE
 
 

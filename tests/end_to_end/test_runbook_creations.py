@@ -294,7 +294,7 @@ def test_only_a_mapping_by_a_person_can_be_deleted(app: App, sandbox: Sandbox) -
     app.drain("activity")
     (created,) = app.read_json("creations", "list", "--all")
     refused = app.run("creations", "reopen", str(created["id"]), "--yes")
-    assert (refused.code, "no person mapped it" in refused.error) == (2, True)
+    assert (refused.code, "no mapping that a person saved" in refused.error) == (2, True)
     assert app.run("creations", "reopen", str(created["id"]), "--dry-run").code == 2
     assert len(sandbox.mappings("activities")) == 1
 

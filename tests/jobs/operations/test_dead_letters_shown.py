@@ -211,7 +211,7 @@ def test_the_beginning_of_an_id_names_a_message(app: App) -> None:
     first = next(each[0] for each in ids if sum(other[0] == each[0] for other in ids) > 1)
     for command in (("retry",), ("retry", "--dry-run"), ("purge", "--yes")):
         several = app.run("dlq", command[0], "visit", "--message", first, *command[1:])
-        assert (several.code, f"messages begin with {first}" in several.error) == (2, True)
+        assert (several.code, f"message ids begin with {first}" in several.error) == (2, True)
         none = app.run("dlq", command[0], "visit", "--message", "", *command[1:])
         assert (none.code, "holds no message" in none.error) == (2, True)
     assert (app.messages("visit"), app.actions()) == (17, [])
