@@ -32,11 +32,12 @@ def explain(
     offender_no: OffenderNo,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Explains why NOMIS and DPS have different incentive levels for a prisoner.
+    """Explains a difference between incentive levels.
 
-    It also shows which side is right, what to do, and both histories, newest record first, with the origin of each
-    record. It explains incentive levels only. The causes of all other differences are in the reports: if the last run
-    of another reconciliation lists the prisoner, the command says where the report of that run is, or how to make it.
+    It shows why a prisoner has different levels in NOMIS and DPS, which side is right, what to do, and both histories,
+    newest record first, with the origin of each record. It explains incentive levels only. The causes of all other
+    differences are in the reports: if the last run of another reconciliation lists the prisoner, the command says where
+    the report of that run is, or how to make it.
     """
     from jobs.operations.incentive_fixes import explain_prisoner
     from jobs.operations.reported_differences import reported_differences

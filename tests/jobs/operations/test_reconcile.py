@@ -66,7 +66,7 @@ def test_accepting_a_smaller_population_asks_first(app: App) -> None:
         unanswered, declined = app.run(*command), app.run(*command, answer="n\n")
         assert (unanswered.code, declined.code) == (2, 1)
         assert f"run visits-1 failed: {why}" in declined.out
-        assert "accepts that these records are really gone" in declined.out
+        assert "accepts that the missing records or levels are really gone" in declined.out
         silent = app.run(*command, "--json")
         assert (silent.code, "add --yes" in silent.error) == (2, True)
         assert program.job_runs.recent() == []
