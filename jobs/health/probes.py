@@ -264,7 +264,9 @@ def _probe_breakers(application: Application) -> ProbeResult:
     details = {str(each.service): str(each.state) for each in found}
     zone = application.settings.zone
     down = [
-        f"{each.service}: down{_since(each.opened_at, zone) if each.opened_at else ''}"
+        f"{each.service} has counted as down{_since(each.opened_at, zone)}"
+        if each.opened_at
+        else f"{each.service} counts as down"
         for each in found
         if each.state is not BreakerState.CLOSED
     ]

@@ -150,22 +150,22 @@ def proposed_fixes(result: ReconciliationResult, cause: str | None, *words: str)
     report proposes no such command, or if `cause` does not match exactly one cause.
     """
     fixes: dict[tuple[str, ...], ProposedFix] = {}
-    undecided = 0
+    undecided: set[tuple[str, ...]] = set()
     for row, mismatch in records_of_cause(result, cause):
         diagnosis = mismatch.diagnosis
         for line in () if diagnosis is None else diagnosis.commands:
             arguments = arguments_of(line)
             if arguments[: len(words)] != words:
                 continue
-            if diagnosis is not None and diagnosis.right_side != "DPS":
-                undecided += 1
-                continue
             rest = arguments[len(words) :]
-            fixes.setdefault(rest, ProposedFix(row, mismatch, rest))
+            if diagnosis is not None and diagnosis.right_side != "DPS":
+                undecided.add(rest)
+            else:
+                fixes.setdefault(rest, ProposedFix(row, mismatch, rest))
     if not fixes and not undecided:
         among = "" if cause is None else f" with the cause {cause!r}"
         raise UsageError(f"run {result.run_id} proposes `{' '.join(words)}` for no difference{among}")
-    return ProposedFixes(tuple(fixes.values()), undecided)
+    return ProposedFixes(tuple(fixes.values()), len(undecided - fixes.keys()))
 
 
 def carry_out(items: Sequence[BulkItem]) -> Iterator[BulkItem]:

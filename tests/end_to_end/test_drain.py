@@ -126,7 +126,9 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
     assert drained.json()["applied"] == 0
     checked = installed.run("check")
     assert checked.code == 1
-    assert re.search(r"nomis: down since \d\d \w+ \d\d:\d\d, so the messages wait on their queues", checked.out)
+    assert re.search(
+        r"nomis has counted as down since \d\d \w+ \d\d:\d\d, so the messages wait on their queues", checked.out
+    )
     # Nothing is received now, and the result has the time that the drain waited.
     again = installed.run("drain", "visit", "--json", "--wait-seconds", "0.5").json()
     assert (again["received"], again["seconds"] >= 0.5, again["queues"]["visit"]["seconds"] >= 0.5) == (0, True, True)

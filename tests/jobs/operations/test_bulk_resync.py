@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from jobs.operations.bulk_fixes import proposed_fixes
 from tests.harness.app import App
 from tests.harness.faults import faulty
+from tests.harness.results import visit_result
 
 
 def reconciled(app: App, name: str) -> str:
@@ -97,6 +99,18 @@ def test_a_record_with_an_objection_is_left_to_a_person(app: App) -> None:
     changed = app.run("resync", "--from", run_id, "--cause", "the visit was changed on the NOMIS screen", "--yes")
     assert (changed.code, "2 more records are not on the list" in changed.out) == (0, True)
     assert app.sandbox.journal("nomis") == []
+
+
+def test_a_command_that_is_proposed_for_two_rows_counts_once() -> None:
+    """A command counts once, however many rows propose it, and as undecided only if no row says that DPS is right."""
+    (mismatch,) = visit_result(1).mismatches
+    assert mismatch.diagnosis is not None
+    unknown = mismatch.diagnosis.model_copy(update={"right_side": "unknown"})
+    other = unknown.model_copy(update={"commands": ("prisoner-to-nomis resync visit aa-bb",)})
+    rows = (mismatch, *(mismatch.model_copy(update={"diagnosis": each}) for each in (unknown, other, other)))
+    proposed = proposed_fixes(visit_result(0, mismatches=rows), None, "resync")
+    assert [each.arguments for each in proposed.fixes] == [("visit", "bq-te-00-00")]
+    assert proposed.undecided == 1
 
 
 def test_a_mapping_that_cannot_be_saved_ends_the_command(app: App) -> None:
