@@ -1,4 +1,4 @@
-"""Examines records that NOMIS has twice, removes the duplicate, verifies the removal, and records it.
+"""Examines records that NOMIS has twice, removes the duplicate, and verifies and records the removal.
 
 A duplicate whose mapping was refused has a finding. A duplicate that a reconciliation found gets its finding in
 `jobs.operations.copies`.
@@ -23,7 +23,7 @@ from sync.store import findings
 from sync.store.findings import Finding, FindingKind
 from sync.upstream.mappings import MappingIds
 
-#: The commands that remove a duplicate, as their actions are recorded: with and without a finding that an event caused.
+#: The commands that remove a duplicate, as their actions are recorded: the second is for copies.
 RESOLVE, REMOVE = "duplicates resolve", "duplicates remove"
 #: The option with which an operator confirms that a record is a duplicate although it differs from the mapped one.
 DESPITE = "--although-different"
@@ -39,8 +39,8 @@ _MEANINGS = {
 #: What to do for the verdicts that leave no two records to compare.
 _ADVICE = {
     Verdict.TWO_CLAIMS: (
-        "delete nothing and investigate. If the existing mapping is older than a refresh of the data, have it deleted "
-        "and the event published again, which saves the refused mapping"
+        "delete nothing in NOMIS and investigate. If the existing mapping is older than a refresh of the data, have "
+        "that mapping deleted and the event published again, which saves the refused mapping"
     ),
     Verdict.NOT_MAPPED: "delete nothing. Have the event published again, which saves the refused mapping",
 }
@@ -53,7 +53,8 @@ class Examination:
     """A duplicate as it is now.
 
     view: what NOMIS has, or None if nothing was read. obstacles: why nothing may be removed, whatever a person says.
-    unproved: why the refused record is not proved to be a duplicate of the mapped one; a person may overrule this.
+    unproved: why it is not proved that the record is a duplicate of the mapped one. A person may overrule these
+    reasons.
     """
 
     finding: Finding
@@ -69,7 +70,7 @@ class Examination:
 
     @property
     def verdict(self) -> Verdict:
-        """The relation between the refused pair of ids and the pair that is now mapped."""
+        """The relation between the pair of ids of the duplicate and the pair that is mapped now."""
         return self.duplicate.verdict
 
     @property
@@ -84,21 +85,22 @@ class Examination:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the finding is recorded; False for a copy that `duplicates remove` is about to record."""
+        """Whether the finding is recorded; False if it is about a copy and `duplicates remove` has yet to record it."""
         return self.finding.id != NOT_RECORDED
 
     @property
     def is_supported(self) -> bool:
-        """Whether more than the claim of a person supports the verdict that the record is a duplicate.
+        """Whether more than a person's claim supports the verdict that the record is a duplicate.
 
-        The mapping service refused a record with a finding because of its DPS record. A copy must be proved.
+        A recorded finding does: the mapping service refused to map the record, since its DPS record was already mapped.
+        Without a recorded finding, the comparison of both records must prove that the record is a duplicate.
         """
         doubtful = self.obstacles or self.unproved or self.harmless is not None
         return self.is_recorded or self.verdict is not Verdict.DUPLICATE or not doubtful
 
     @property
     def gone(self) -> bool:
-        """Whether NOMIS shows that the duplicate is gone or cancelled; False if NOMIS cannot show such records."""
+        """Whether NOMIS shows that the duplicate is gone or cancelled; False if the records were not read."""
         view = self.view
         return view is not None and view.readable and self.repair.is_gone(view.duplicate)
 
@@ -112,7 +114,7 @@ class Examination:
 
     @property
     def harmless(self) -> str | None:
-        """Why the finding can be closed without a change in NOMIS, as a clause, or None if it cannot."""
+        """A clause that says why the finding can be closed without a change in NOMIS; None if it cannot."""
         if self.obstacles:
             return None
         if self.verdict is Verdict.SAME:
@@ -179,7 +181,7 @@ def list_duplicates(application: Application, *, resolved_too: bool) -> list[Fin
 def find_prisoner(application: Application, finding: Finding) -> str | None:
     """The prisoner whom a finding is about, from its properties or else from the NOMIS record.
 
-    None if neither names a prisoner, or if NOMIS does not respond.
+    None if neither names a prisoner, or if the NOMIS record cannot be read.
     """
     recorded = prisoner_in(finding.properties)
     if recorded is not None or finding.kind != FindingKind.DUPLICATE:
@@ -210,7 +212,7 @@ def find_duplicate(application: Application, finding_id: int) -> Finding:
 
 
 def find_open(application: Application, finding_id: int) -> Finding:
-    """The finding `finding_id`, as in `find_duplicate`. Raises `WorkError` if it has been resolved in the meantime."""
+    """The finding `finding_id`, as `find_duplicate` returns it. Raises `WorkError` if it is already resolved."""
     finding = find_duplicate(application, finding_id)
     if finding.status != "open":
         raise WorkError(f"finding {finding_id} was resolved by {finding.resolved_by} before you confirmed")
@@ -236,7 +238,7 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
 
 
 def examine(application: Application, finding: Finding) -> Examination:
-    """Examines the duplicate of a finding by reading the current mappings and NOMIS records. Raises `SyncError`."""
+    """Reads the current mappings and NOMIS records of the duplicate that a finding is about. Raises `SyncError`."""
     recorded = read_duplicate(finding)
     domain = domain_of_record(finding.domain)
     mappings, repair, services = domain.mappings, domain.repair, application.services
@@ -326,7 +328,7 @@ def close_finding(
 ) -> str:
     """Calls `act`, records who did what and the outcome, and closes `finding`, if there is one, with this outcome.
 
-    act: does the work, and returns the outcome as text. Raises what `act` raises. Returns the outcome.
+    Returns the outcome. Raises what `act` raises. act: does the work, and returns the outcome as text.
     """
     with recorded_action(application, who, action, target, details) as ongoing:
         outcome = ongoing.outcome = act()
@@ -352,7 +354,7 @@ def _remove(application: Application, found: Examination) -> str:
             now, kept = repair.read(application.services, pair), repair.read(application.services, existing)
         except SyncError as error:
             raise OutcomeUnknown(
-                f"the request to {repair.removal_of(_target(found))} was sent, but not verified: {error}"
+                f"the request to {repair.removal_of(_target(found))} was sent, but its effect is not verified: {error}"
             ) from error
         if not repair.is_gone(now):
             raise WorkError(f"{_target(found)} is still there (status {(now or {}).get('status')}): see NOMIS")

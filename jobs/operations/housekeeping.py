@@ -1,6 +1,7 @@
 """The `dlq-housekeeping` job: sends back dead letters that may succeed on a retry.
 
-The messages that it gives up on become findings, with alerts. The job also removes data that has been kept long enough.
+The job records findings, with alerts, about the messages that it gives up on. It also removes data that has been kept
+long enough.
 """
 
 import threading
@@ -90,7 +91,7 @@ def housekeep_on_schedule(application: Application, active_run: ActiveRun, stop_
 
 
 def preview_housekeeping(application: Application) -> tuple[dict[str, list[DeadLetterMessage]], dict[str, str]]:
-    """The messages that a run would send back, by queue, and the reason for each queue that could not be read."""
+    """The messages that a run would send back, by queue, and the errors of the queues that could not be read."""
 
     def preview(queue: str) -> list[DeadLetterMessage]:
         messages = dead_letter_queue(application, queue).peek(_MOST_MESSAGES)
@@ -109,9 +110,9 @@ def housekeep(
     """Sends back the messages that may succeed on a retry, queue by queue, and records the figures in `result`.
 
     The counts and errors go into `active_run`, even if the work is interrupted. Stops before the next queue once
-    `stop_requested` returns true, and raises `StopRequested`, whose text has the errors so far. A message or queue that
-    fails does not stop the work on other messages and queues. At the end, it removes the data that has been kept long
-    enough (`jobs.operations.retention`), and raises `WorkError` if anything failed at a queue.
+    `stop_requested` returns true, and raises `StopRequested`, whose text contains the errors so far. A message or
+    queue that fails does not stop the work on the others. After the last queue, removes the data that has been kept
+    long enough (`jobs.operations.retention`), and raises `WorkError` if anything failed on a queue.
     """
 
     def redrive(queue: str) -> None:
@@ -149,7 +150,7 @@ def housekeep(
 
 
 def _log_errors(result: HousekeepingResult) -> None:
-    """Logs what failed before a redrive was interrupted. The error of a redrive that reaches its end says so itself."""
+    """Logs what failed before a redrive was interrupted. If a redrive reaches its end, its error says what failed."""
     log = structlog.get_logger("jobs.operations.housekeeping")
     for queue, reason in result.errors.items():
         log.error("redrive-failed", queue=queue, reason=reason)

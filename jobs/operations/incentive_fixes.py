@@ -29,7 +29,7 @@ from sync.upstream import prisoners
 
 
 def explain_prisoner(application: Application, offender_no: str) -> ExplainedPrisoner:
-    """The level and history of a prisoner on both sides, with the reason why the levels differ and the remedy.
+    """A prisoner's level and history on both sides and, if the levels differ, the reason and the remedy.
 
     Raises `SyncError`.
     """
@@ -152,14 +152,14 @@ def _write(application: Application, plan: Plan, context: HandlerContext) -> int
 
 
 def _check_unchanged(plan: Plan, again: Plan, *, force: bool) -> None:
-    """Raises `PlanChanged` when the plan that was confirmed is not the current plan."""
+    """Raises `PlanChanged` if the plan that was confirmed must no longer be carried out."""
     change = plan.change_to(again, force=force)
     if change is not None:
         raise PlanChanged(f"nothing was sent, since the plan changed before you confirmed: {change}")
 
 
 def _earlier(application: Application, plan: Plan) -> list[Action]:
-    """Earlier actions of the plan's kind, on the same prisoner and booking, that were done or may have been done."""
+    """Earlier actions of the plan's kind, for the same prisoner and booking, that were done or may have been done."""
     with application.database.read() as connection:
         every = actions_on(connection, plan.action, _target(plan))
     return [each for each in every if each.may_have_been_done]
@@ -186,7 +186,7 @@ def _context(application: Application) -> HandlerContext:
 
 
 def _near(application: Application) -> timedelta:
-    """The longest time between two records that the diagnosis counts as the same event."""
+    """How far apart two records may be in time for the diagnosis to count them as the same event."""
     return timedelta(hours=application.settings.reconciliation_near_hours)
 
 

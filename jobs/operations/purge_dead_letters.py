@@ -1,4 +1,4 @@
-"""Removes dead-letter messages for good, once they have been written to a file."""
+"""Removes dead-letter messages for good, once they have been written to a file or to the report archive."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ Export = Callable[[Sequence[DeadLetterMessage]], str]
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """How many messages were removed, how many arrived later and were kept, and where the export is."""
+    """How many messages were removed, how many arrived after the listing and were kept, and where the export is."""
 
     removed: int
     arrived_since: int
@@ -61,9 +61,9 @@ def purge(
     export: Export,
     who: str,
 ) -> Purged:
-    """Removes `messages`, which were listed before, once `export` has stored them safely.
+    """Removes `messages`, which were listed earlier, once `export` has stored them safely.
 
-    others: the messages that were listed with them and stay.
+    others: the messages that were listed with them but are to stay.
 
     The action is recorded under the name `who`. If `QueueUnavailable` or an error from `export` is raised, nothing has
     been removed. Raises `WorkError` if SQS did not delete some of the messages.
@@ -83,10 +83,9 @@ def purge(
 
 
 def check_export(application: Application, file: Path | None) -> None:
-    """Raises any error that the export would raise, so that it is known before the operator is asked to confirm.
+    """Checks, before the operator is asked to confirm, that the export can be written.
 
-    The error is `ArchiveUnavailable` if the export cannot be written, or `SettingsError` if REPORTS_LOCATION has to
-    change.
+    Raises `ArchiveUnavailable` if it cannot, or `SettingsError` if REPORTS_LOCATION has to change.
     """
     if file is None:
         open_archive(application.settings, lambda: application.aws.client("s3")).probe()
@@ -100,8 +99,8 @@ def check_export(application: Application, file: Path | None) -> None:
 def exporter(application: Application, queue: str, file: Path | None) -> Export:
     """Returns a function that writes messages to `file` and returns where they are.
 
-    If `file` is None, the function writes them to the archive of the reports. Raises `UsageError` if the file exists,
-    since it must not be overwritten.
+    If `file` is None, the function writes them to the report archive. Raises `UsageError` if the file exists, since
+    it must not be overwritten.
     """
     if file is not None and (file.exists() or file.is_symlink()):
         raise _exists(file)
@@ -140,4 +139,4 @@ def _write_new(file: Path, content: str) -> str:
 
 
 def _exists(file: Path) -> UsageError:
-    return UsageError(f"{file} already exists and is not overwritten: give --export another name")
+    return UsageError(f"{file} already exists and will not be overwritten: give --export another name")

@@ -78,7 +78,7 @@ def parameters_as_dict(parameters: ReconciliationParameters) -> dict[str, Any]:
 
 
 def parameters_from_dict(recorded: Mapping[str, Any]) -> ReconciliationParameters:
-    """The parameters of an earlier run, as the ledger recorded them, for running it again from its beginning."""
+    """The parameters of an earlier run, as the ledger recorded them, with which to run it again from the beginning."""
     return ReconciliationParameters(
         prisons=tuple(recorded.get("prisons", ())),
         offender_nos=tuple(recorded.get("prisoners", ())),
@@ -91,7 +91,7 @@ def parameters_from_dict(recorded: Mapping[str, Any]) -> ReconciliationParameter
 
 
 def _days(parameters: ReconciliationParameters) -> dict[str, date]:
-    """The days that were chosen, by `from` and `to`."""
+    """The first and the last day, as `from` and `to`, each only if it was chosen."""
     chosen = {"from": parameters.from_date, "to": parameters.to_date}
     return {name: day for name, day in chosen.items() if day is not None}
 
@@ -109,7 +109,7 @@ def run_reconciliation(
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
 ) -> Reconciled:
-    """Reconciles, records the run, and delivers the report and alerts.
+    """Runs a reconciliation, records the run, and delivers the report and alerts.
 
     Raises `WorkError` if the run was asked to stop, and `UsageError` if the run that the parameters name cannot be
     resumed or accepted.
@@ -136,7 +136,7 @@ def run_reconciliation(
 
 
 def failure_to_accept(application: Application, entry: Entry, parameters: ReconciliationParameters) -> str:
-    """Why the run that is to be accepted failed. Raises `UsageError` if it cannot be accepted."""
+    """The reason for the failure of the run that is to be accepted. Raises `UsageError` if it cannot be accepted."""
     _check_named_run(application, entry, parameters)
     assert parameters.accept is not None
     with application.database.read() as connection:
@@ -240,11 +240,11 @@ def _shortfall(result: ReconciliationResult) -> str:
 class Overview:
     """One reconciliation as `reconcile list` shows it.
 
-    schedule: its cron expression with the zone. scheduled: whether the scheduler runs it. last_run, status,
+    schedule: its cron expression and time zone. scheduled: whether the scheduler runs it. last_run, status,
     differences: the id, the status and the number of differences of the last run for everyone. A run that was
-    interrupted has the status `interrupted` and no number. complete_age_seconds: the seconds since the end of the last
-    complete run for everyone. Each of the last four is None if there is no such run. interrupted: the last run, if it
-    was interrupted; otherwise None.
+    interrupted has the status `interrupted`, and its differences are None. complete_age_seconds: the seconds since the
+    end of the last complete run for everyone. These four are None if there is no such run. interrupted: the last run
+    for everyone, if it was interrupted; otherwise None.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Actions of people on other systems, recorded before they begin and again when they end."""
+"""Records what operators do to other systems: each action before it begins, and again when it ends."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class OngoingAction:
     """An action in progress.
 
-    outcome, details: recorded when the action ends. If it fails, the outcome is taken from the error. also: called in
-    the transaction that records the end, but only if the action succeeds.
+    outcome, details: recorded when the action ends. If it fails, the outcome is taken from the error. also: functions
+    to call in the transaction that records the end, but only if the action succeeds.
     """
 
     outcome: str = "done"
@@ -79,8 +79,8 @@ def recorded_action(
 def _outcome_of(error: BaseException) -> tuple[ActionState, str]:
     """The state and the outcome of an action that `error` ended.
 
-    An action that may have had an effect counts as unknown. Only the type of an unexpected error is recorded, since its
-    text may hold anything.
+    If the action may have had an effect, its outcome is unknown. Only the type of an unexpected error is recorded,
+    since its text may hold anything.
     """
     if not isinstance(error, Exception):
         return ActionState.UNKNOWN, "unknown: stopped midway, so it may have been done"

@@ -45,7 +45,7 @@ _SETTINGS = {"slack": "SLACK_TOKEN", "email": "SMTP_URL and REPORTS_EMAIL_TO", "
 def check_archive(application: Application) -> None:
     """Before a reconciliation begins, raises `SettingsError` if its report could not be kept at `REPORTS_LOCATION`.
 
-    If the archive is only temporarily unavailable, this is logged, and the report will wait for the archive.
+    If the archive is only temporarily unavailable, this is logged, and the report is archived later.
     """
     try:
         open_archive(application.settings, lambda: application.aws.client("s3")).probe()
@@ -57,7 +57,7 @@ def check_archive(application: Application) -> None:
 def failure_alerted(
     application: Application, entry: Entry, parameters: ReconciliationParameters, send_seconds: float = 0
 ) -> Iterator[None]:
-    """Alerts Slack if the block, which runs a reconciliation, raises an error, since such a run has no report.
+    """Sends an alert to Slack if the block, which runs a reconciliation, fails, since such a run has no report.
 
     One alert a day is sent for each reason, however many pods and attempts fail for that reason. No alert is sent with
     `--no-notify`, or if the run itself did not fail (another run is under way, or there is nothing to resume).
@@ -151,11 +151,11 @@ def _in_another_process(delivery: Delivery) -> bool:
 
 
 def _missing(run_id: str, channel: Channel, delivery: Delivery) -> str:
-    what = f"the report of {run_id} has not been sent to {channel}: {delivery.last_error or 'not sent yet'}"
+    what = f"the report of {run_id} has not been sent to {channel}: {delivery.last_error or 'no attempt has ended'}"
     if delivery.state is DeliveryState.PENDING:
         at = f"{delivery.next_attempt_at.astimezone(LONDON):%d %b %H:%M}"
         return f"{what}; the scheduler or the first command after {at} will try again"
-    return f"{what}; sending is no longer tried; type: report send {run_id} --to {channel}"
+    return f"{what}; the program no longer tries to send it; type: report send {run_id} --to {channel}"
 
 
 def render_report(application: Application, run_id: str) -> str:

@@ -42,8 +42,8 @@ class PlannedResync:
 
     objections: why the resync must not be done. unchecked: a sentence that says what the program cannot check, or None.
     is_created: whether NOMIS already has the record, so that only its mapping has to be saved. is_readable: whether
-    NOMIS can show the record. agreement: what is known once a read shows what was written. last_action: the number of
-    the last resync of the record, or None. If it has changed, another operator has resynced the record in the meantime.
+    NOMIS can show the record. agreement: what to say if a read shows what was written. last_action: the number of the
+    action that last resynced the record, or None. If this number has changed, the record has been resynced since.
     """
 
     kind: str
@@ -95,8 +95,8 @@ class PlannedResync:
 class ResyncResult:
     """What a resync did.
 
-    nomis_ids: the ids of the NOMIS record that is mapped afterwards, or None if none is known. left: what is still
-    wrong after both sides were read again, or None if they were not read again, because not everything was done.
+    nomis_ids: the ids of the NOMIS record that is mapped afterwards, or None if none is known. left: what was still
+    wrong when both sides were read again. It is None if not everything was done, because nothing is read again then.
     """
 
     outcome: str
@@ -180,7 +180,7 @@ def carry_out_resync(application: Application, planned: PlannedResync, who: str)
 
 
 def check_result(planned: PlannedResync, result: ResyncResult) -> None:
-    """Raises `WorkError` if the record is not correct after the write."""
+    """Raises `WorkError` if the record is not known to be correct after the write."""
     if result.left:
         raise WorkError(f"{planned.target}: {result.outcome}, but: {'; '.join(result.left)}")
 
@@ -188,7 +188,7 @@ def check_result(planned: PlannedResync, result: ResyncResult) -> None:
 def _find(application: Application, kind: str) -> tuple[QueueContext, Resync]:
     kinds = resync_kinds()
     if kind not in kinds:
-        raise UsageError(f"there is no {kind!r} to resync; KIND is one of {', '.join(kinds)}")
+        raise UsageError(f"{kind!r} is not a kind of record that can be resynced; KIND is one of {', '.join(kinds)}")
     domain, resync = kinds[kind]
     return application.queue_context(domain.queue), resync
 
@@ -249,7 +249,7 @@ def _outcome_text(planned: PlannedResync, last: Handled) -> str:
     if last.outcome is Outcome.IGNORED:
         return f"not written: {last.properties.get('reason') or 'NOMIS does not need it'}"
     if last.outcome is Outcome.RETRY_QUEUED:
-        return f"{_DONE[planned.plan.effect]}; its mapping could not be saved, and a message on the queue will save it"
+        return f"{_DONE[planned.plan.effect]}; its mapping could not be saved, so a mapping retry is on the queue"
     ids = " ".join(f"{name}={last.properties[name]}" for name in _ROW_IDS if name in last.properties)
     return _DONE[planned.plan.effect] + (f" ({ids})" if ids else "")
 
