@@ -60,9 +60,9 @@ _TEXTS = {
             "created yet; or the outcome of the last attempt is unknown, so NOMIS may have the record"
         ),
         (
-            "wait. Housekeeping sends the message back, first within ten minutes, then with pauses of up to six hours. "
-            "To send it back sooner, run `dlq retry QUEUE`. If the status is 401 or 403, or no token was issued, "
-            "`check` shows the problem: correct that first"
+            "wait. Housekeeping sends the message back: at first within ten minutes, then after pauses of up to six "
+            "hours. To send it back sooner, run `dlq retry QUEUE`. If the status is 401 or 403, or no token was "
+            "issued, `check` shows the problem: correct that first"
         ),
     ),
     FailureClass.REPAIRABLE: (

@@ -68,8 +68,8 @@ ADVICE = (
     Advice(
         _credentials,
         "401 or 403, or HMPPS Auth gave no token",
-        "credentials or their roles are wrong: correct the client (`check` names it), then leave the message to "
-        "housekeeping",
+        "the credentials or the roles of a client are wrong: correct the client (`check` names it), then leave the "
+        "message to housekeeping",
     ),
     Advice(
         lambda event_type, _: event_type == MAPPING_RETRY,

@@ -44,9 +44,8 @@ ReadSeconds = Annotated[
 def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: AsJson = False) -> None:
     """Shows the dead letter queues, and why their messages failed.
 
-    The command reads the messages and counts them by class and reason. Other consumers do not see the messages during
-    the read. The command also shows the age of the oldest message, and how many messages housekeeping has just sent
-    back.
+    The command reads the messages and counts them by class and reason. While it reads them, other consumers do not see
+    them. The command also shows the age of the oldest message, and how many messages housekeeping has just sent back.
     """
     from jobs.cli.dead_letter_text import print_states
     from jobs.operations.dead_letters import check_errors, list_dlqs
@@ -75,8 +74,8 @@ def show_dlq(
     """Shows the messages of a dead letter queue, and why they failed.
 
     Messages that failed for the same reason are shown together, with some of their ids. --all and --message show each
-    message separately: its event and ids, its last failure, how many times it failed, and what to do about it. Other
-    consumers do not see the messages during the read.
+    message separately: its event and ids, its last failure, how many times it failed, and what to do about it. While
+    the command reads the messages, other consumers do not see them.
     """
     from jobs.cli.dead_letter_text import partial_text, say_notes, show_message, show_reason
     from jobs.operations.dead_letters import find_message, read_dlq

@@ -302,7 +302,7 @@ ADVICE = (
     Advice(
         _ended,
         "NOMIS 400 on an allocation, expired or ended",
-        "the activity has ended (its last allocations ended on the same day, but their messages were handled after "
+        "the activity has ended (usually on the same day as its last allocations, whose messages were handled after "
         "midnight): inform the prison or the DPS team",
     ),
     Advice(
