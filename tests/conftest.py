@@ -45,9 +45,9 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Makes the garbage collector ignore the objects that the imports created.
+    """Turns the garbage collector on again, but makes it ignore the objects that the imports created.
 
-    It also turns the collector on again, with fewer collections than by default.
+    The collector then runs less often than by default.
     """
     gc.freeze()
     gc.set_threshold(20_000)

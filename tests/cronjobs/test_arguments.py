@@ -29,7 +29,7 @@ def read_arguments(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(("path", "pod"), RAW, ids=[str(path.relative_to(ROOT)) for path, _ in RAW])
 def test_every_command_in_a_file_is_one_the_program_has(path: Path, pod: Manifest) -> None:
-    """The command line accepts the arguments that each file of the deployment gives to the program."""
+    """The command line accepts the arguments in every manifest file that starts the program."""
     read_arguments(pod["containers"][0]["args"])
 
 

@@ -46,7 +46,7 @@ KNOWN = {
     "manifest", [each for _, each in RAW if is_known(each)], ids=lambda each: each["metadata"]["name"]
 )
 def test_each_file_is_valid_before_it_is_rendered(manifest: Manifest) -> None:
-    """Every object in the manifests has only fields that Kubernetes knows, with values of the right types."""
+    """Each object whose kind Kubernetes itself defines has only known fields, with values of the right types."""
     kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
@@ -57,9 +57,9 @@ def test_each_setting_is_one_the_program_reads(path: Path) -> None:
 
 
 def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
-    """The example values for the chart have the production settings and all the credentials that the scheduler needs.
+    """The example values for the Helm chart include the production settings and the credentials of the scheduler.
 
-    With them, the scheduler runs exactly the reconciliations of the domains that are switched on.
+    With these values, the scheduler runs exactly the reconciliations of the domains that are switched on.
     """
     values = yaml.safe_load((EXAMPLES / "generic-service-values.yaml").read_text())["generic-service"]
     assert set(values["env"]) <= KNOWN
@@ -107,8 +107,8 @@ def test_each_environment_has_the_address_of_every_service(overlay: str) -> None
 def test_each_overlay_lists_the_settings_to_change(overlay: str) -> None:
     """Each overlay lists the settings that people may want to change.
 
-    All except `REPORTS_LOCATION` have the program's defaults. These settings are the log level, masking, retention,
-    every list of exclusions, and the settings for reports.
+    These are the log level, masking, retention, every list of exclusions, and the settings for reports. All of them
+    except `REPORTS_LOCATION` have the program's default values.
     """
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     shown = {"LOG_LEVEL", "LOGS_MASK_PRISONERS", "ALERTS_MASK_PRISONERS"}
@@ -125,7 +125,7 @@ def test_each_overlay_lists_the_settings_to_change(overlay: str) -> None:
 def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> None:
     """In each environment, the events of a queue are either all on or all off.
 
-    An update would fail without the mapping that the creation saves.
+    An update would fail without the mapping that is saved when its record is created.
     """
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
@@ -139,9 +139,9 @@ def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> No
     [("dev", QUEUES), ("preprod", ("visit", "incentive")), ("prod", ("visit", "incentive"))],
 )
 def test_each_environment_synchronises_its_domains(overlay: str, queues: tuple[str, ...]) -> None:
-    """In development every domain is on. In pre-production and production only visits and incentives are on.
+    """In development, every domain is on. In pre-production and production, only visits and incentives are on.
 
-    The commands that delete all records are allowed only in development.
+    The `delete-all` commands are allowed only in development.
     """
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
@@ -150,9 +150,9 @@ def test_each_environment_synchronises_its_domains(overlay: str, queues: tuple[s
 
 
 def test_the_credentials_come_from_the_existing_secrets() -> None:
-    """Any credential that the replaced service also had comes from that service's secret, under the same key.
+    """Credentials for which the replaced service had secrets come from those secrets, under the same keys.
 
-    The scheduler takes all others from the secret `prisoner-to-nomis`.
+    All other credentials of the scheduler come from the secret `prisoner-to-nomis`.
     """
     scheduler = next(manifest for _, manifest in RAW if manifest["kind"] == "Deployment")
     pod = pod_of(scheduler)

@@ -31,9 +31,10 @@ def anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
-    """Each alert has a summary, a severity, how soon to act, an existing runbook section, and documented metrics.
+    """Each alert has a summary and a severity, says how soon to act, and names an existing section of the runbook.
 
-    Its description contains a command, unless its runbook section is about Application Insights.
+    Its description contains a command, unless that section is about Application Insights. The alert and its metrics
+    are documented.
     """
     annotations = rule["annotations"]
     assert annotations["summary"]

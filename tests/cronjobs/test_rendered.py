@@ -40,7 +40,7 @@ SECRETS = {
 
 
 def test_every_object_is_valid(rendered: list[Manifest]) -> None:
-    """Kubernetes knows every field of the rendered objects, and all objects are in one namespace."""
+    """Each rendered object whose kind Kubernetes itself defines is valid, and all objects are in one namespace."""
     for manifest in filter(is_known, rendered):
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     assert len({manifest["metadata"]["namespace"] for manifest in rendered}) == 1
@@ -100,7 +100,7 @@ def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) ->
 def test_the_weekly_reconciliation_starts_on_monday_at_four_in_london(
     rendered: list[Manifest], after: datetime
 ) -> None:
-    """In winter and in summer, the weekly reconciliation starts on Monday at 04:00 London time."""
+    """In winter and in summer, the weekly reconciliation starts on Mondays at 04:00 London time."""
     cronjob = of_kind(rendered, "CronJob")["prisoner-to-nomis-incentives-reconciliation"]
     moment = CronSchedule(cronjob["spec"]["schedule"], LONDON).get_next_fire_time(None, after)
     assert moment is not None
@@ -131,8 +131,8 @@ def cronjob_of(job: ScheduledJob, rendered: list[Manifest]) -> Manifest:
 def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Manifest]) -> None:
     """Each scheduled job has a CronJob with the same command and schedule.
 
-    If the environment does not send the records of the job to NOMIS, neither the CronJob nor the scheduler runs it.
-    Otherwise, exactly one of them does.
+    If the job compares records that the environment does not send to NOMIS, neither the CronJob nor the scheduler runs
+    the job. Otherwise, exactly one of them does.
     """
     schedulers = of_kind(rendered, "Deployment")
     pod = pods_of(rendered)[next(iter(schedulers or of_kind(rendered, "CronJob")))]
@@ -145,7 +145,7 @@ def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Ma
 
 
 def test_the_schema_is_current_before_a_scheduler_starts(rendered: list[Manifest]) -> None:
-    """The scheduler's pod upgrades the schema before the scheduler starts, with the same image and database."""
+    """Before the scheduler starts, its pod upgrades the schema of the scheduler's database, with the same image."""
     (deployment,) = of_kind(rendered, "Deployment").values()
     pod = deployment["spec"]["template"]["spec"]
     (migration,), (scheduler,) = pod["initContainers"], pod["containers"]

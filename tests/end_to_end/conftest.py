@@ -46,7 +46,7 @@ def installed(sandbox: Sandbox, tmp_path: Path) -> App:
 
 @pytest.fixture
 def running(installed: App) -> Iterator[Callable[..., ForkedCommand]]:
-    """A function that starts a command in a separate process, and kills it at the end of the test."""
+    """A function that starts a command in a separate process, which is killed at the end of the test."""
     started: list[ForkedCommand] = []
 
     def start(*arguments: str, **more: str) -> ForkedCommand:

@@ -24,7 +24,7 @@ def _connected(app: App) -> None:
 
 
 def tracked(app: App) -> Counter[str]:
-    """Counts the events in the table, by name and properties."""
+    """Counts the telemetry events in the database, by name and properties."""
     lines = app.run_ok("telemetry", "--json").splitlines()
     return Counter(as_text(event["name"], event["properties"]) for event in map(json.loads, lines))
 
@@ -44,7 +44,7 @@ def as_text(name: str, properties: dict[str, Any]) -> str:
 
 
 def put_events(app: App, number: int, name: str = "made-up") -> None:
-    """Adds `number` unsent events called `name` to the table."""
+    """Adds `number` unsent telemetry events called `name` to the database."""
     database = Database(app.settings["DATABASE_URL"])
     with database.begin() as connection:
         rows = [{"name": name, "time": now(), "properties": {"n": str(n)}, "export": "due"} for n in range(number)]
@@ -74,9 +74,9 @@ def test_check_tests_the_connection_without_sending_an_event(app: App) -> None:
 
 
 def test_the_events_of_a_message_share_its_operation(app: App) -> None:
-    """All telemetry events of a message belong to the trace that its publisher began.
+    """If the publisher of a message began a trace, all telemetry events of the message belong to that trace.
 
-    The events of a message without a trace share an operation id that no other message has.
+    Otherwise, they share an operation id that no other message has.
     """
     visits = [visit_booked(app.sandbox) for _ in range(3)]
     app.sandbox.fault("nomis", "POST", kind="status", status=400)
@@ -118,7 +118,7 @@ def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
 def test_a_run_is_one_operation(app: App) -> None:
     """All events of a reconciliation run share one operation id, which is also in the run's log lines and calls.
 
-    Another run has another operation id.
+    Each run has a different operation id.
     """
     app.sandbox.reset(prisoners=40, mismatches={"2": 2})
     run = app.run("reconcile", "incentives", LOG_LEVEL="INFO")
@@ -220,7 +220,7 @@ def test_an_invalid_connection_string_is_refused(app: App, text: str) -> None:
 
 
 def test_the_error_about_an_endpoint_says_what_to_change(app: App) -> None:
-    """The error about an invalid endpoint in the connection string says what is wrong with it, and does not show it."""
+    """The error about an invalid endpoint says what to change, and does not show the password in the endpoint."""
     key = "00000000-5a4d-4b0c-8a11-000000000000"
     text = f"InstrumentationKey={key};IngestionEndpoint=https://jane:secret@host.example/"
     ended = app.run("drain", "visit", APPLICATIONINSIGHTS_CONNECTION_STRING=text)

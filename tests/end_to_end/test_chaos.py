@@ -1,4 +1,4 @@
-"""A small `make chaos`: a storm that kills processes and loses responses, and a backlog for two processes."""
+"""A small `make chaos`: a storm in which processes are killed and responses lost, and a backlog for two processes."""
 
 from pathlib import Path
 

@@ -141,7 +141,7 @@ def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
 def test_services_without_a_token_share_one_line(installed: App, sandbox: Sandbox) -> None:
     """`check` shows all services without a token on one line, above the lines of the parts that are ok.
 
-    The last line says how many checks are down and names them.
+    The last line says how many parts are down, and names them.
     """
     sandbox.fault("auth", path="/auth/oauth/token", kind="status", status=401)
     sandbox.fault("slack", path="/api/auth.test", kind="status", status=503)

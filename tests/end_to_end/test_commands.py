@@ -92,7 +92,7 @@ def test_unknown_options_are_bad_usage(bare: App) -> None:
     ],
 )
 def test_a_wrong_argument_is_one_plain_sentence(bare: App, typed: str, says: str) -> None:
-    """If a word is wrong or missing, the command exits 2 with one sentence that names it and says what to type."""
+    """If an argument is wrong or missing, the command exits 2 with one sentence that names it and says what to do."""
     ended = bare.run(*typed.split())
     assert (ended.code, ended.out) == (2, "")
     assert ended.error.startswith(f"prisoner-to-nomis: {says}")
@@ -115,7 +115,7 @@ def test_a_traceback_is_shown_only_at_log_level_debug(bare: App) -> None:
 
 
 def test_a_database_without_automatic_upgrades_needs_the_command(bare: App) -> None:
-    """Without automatic upgrades, commands refuse a new database with exit code 1 until `db upgrade` has run."""
+    """Without automatic upgrades, commands refuse to use a new database, and exit 1, until `db upgrade` has run."""
     refused = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (refused.code, "prisoner-to-nomis db upgrade" in refused.error) == (1, True)
     assert bare.run("db", "current").code == 1
@@ -149,7 +149,7 @@ def test_a_database_of_a_newer_version_is_not_changed(bare: App, tmp_path: Path,
 
 
 def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:
-    """If there is no database yet, `check` says so, and other commands log that they created one."""
+    """If there is no database yet, `check` says so. Other commands create one and log this."""
     path = tmp_path / "typo" / "store.db"
     checked = bare.run("check", DATABASE_URL=f"sqlite:///{path}")
     (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
@@ -205,7 +205,7 @@ def test_missing_aws_keys_are_named(bare: App, arguments: tuple[str, ...]) -> No
 
 @pytest.mark.parametrize("arguments", [("drain",), ("dlq", "list"), ("dlq", "retry-all", "--yes")])
 def test_a_problem_of_all_queues_is_reported_once(bare: App, arguments: tuple[str, ...]) -> None:
-    """If no queue can be used for the same reason, a command gives the reason, and what to change, once."""
+    """If one problem prevents the use of all queues, a command says only once what it is and what to change."""
     ended = bare.run(*arguments, AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
     assert (ended.code, ended.out) == (1, "drained nothing\n" if arguments == ("drain",) else "")
     assert f": visit, incentive, activity, appointment, sentencing: {NO_KEYS}<QUEUE>_QUEUE_ACCESS_KEY_ID" in ended.error
@@ -213,7 +213,7 @@ def test_a_problem_of_all_queues_is_reported_once(bare: App, arguments: tuple[st
 
 
 def test_an_unavailable_service_exits_1_and_names_its_address(bare: App) -> None:
-    """If a service cannot be reached, the error names the setting with its address."""
+    """If a service cannot be reached, a command exits 1 and names the setting for the address of the service."""
     ended = bare.run("resync", "visit", "ab-cd-ef-gh", "--dry-run", API_BASE_URL_OAUTH="http://127.0.0.1:1/auth")
     assert ended.code == 1
     assert ended.error.endswith("; wait until the service is up, or set API_BASE_URL_OAUTH")
@@ -241,9 +241,9 @@ def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
 
 
 def test_a_terminal_shows_the_result_without_the_log(installed: App, sandbox: Sandbox) -> None:
-    """On a terminal, a command does not log its events unless `-v` or LOG_LEVEL=INFO requests them.
+    """On a terminal, a command logs its events only if `-v` or LOG_LEVEL=INFO is given.
 
-    Without a terminal, it logs them.
+    Without a terminal, it logs them by default.
     """
     settings = {"LOG_FORMAT": "console"}
     installed.make_queues()

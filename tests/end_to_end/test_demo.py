@@ -1,4 +1,4 @@
-"""The demo: the whole system in one command, with no other services."""
+"""The demo: the whole system in one command, without any external services."""
 
 import itertools
 import json

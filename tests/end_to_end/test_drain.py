@@ -25,7 +25,7 @@ BY = "by a scheduler or with:"
 def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, sandbox: Sandbox) -> None:
     """Events on all queues reach NOMIS exactly once, and the summary and the ledger agree.
 
-    The run can be repeated, and its telemetry events are listed in order of time and can be filtered by name.
+    The run can be repeated, and its telemetry events are listed in chronological order and can be filtered by name.
     """
     installed.make_queues()
     planned = sandbox.traffic(events=40, seed=3)
@@ -87,9 +87,9 @@ def test_sigterm_after_the_last_event_is_not_a_failure(
 def test_a_handler_that_hangs_does_not_hold_the_process(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """If a call is still running at the end of the grace period after SIGTERM, the process ends.
+    """If a call is still running at the end of the grace period after SIGTERM, the process ends anyway.
 
-    The message of the call returns to the queue.
+    The message that the call was made for returns to the queue.
     """
     installed.make_queues()
     visit_booked(sandbox).publish()
@@ -198,7 +198,7 @@ def _numbers(text: str, pattern: str) -> list[int]:
 
 
 def test_a_terminal_shows_that_the_drain_waits(installed: App, sandbox: Sandbox) -> None:
-    """As soon as the drain waits for a service, one line says so on a terminal, for all queues.
+    """On a terminal, while the drain waits for a service, one line says so for all queues together.
 
     Once the service is up, the drain continues. Without a terminal, or with `--json`, the line is not printed.
     """
@@ -220,10 +220,9 @@ def test_a_terminal_shows_that_the_drain_waits(installed: App, sandbox: Sandbox)
 
 
 def test_the_result_says_what_happens_to_the_messages(installed: App, sandbox: Sandbox) -> None:
-    """Each message counts once, by its last delivery, and the next lines say when those on the queue are tried again.
+    """Each message counts once, by its last delivery. Its error, and when it is tried again, follow the counts.
 
-    A second delivery of a creation counts as already created. After its last attempt, a message moves to the dead
-    letter queue, and the output names the command that shows it.
+    A creation that is published again counts as already created. The list of runs counts each delivery separately.
     """
     installed.make_queues()
     first, refused = visit_booked(sandbox), visit_booked(sandbox)
@@ -259,7 +258,7 @@ def test_a_message_that_succeeds_in_the_end_counts_as_applied(installed: App, sa
 
 
 def test_a_drain_says_which_messages_of_earlier_drains_wait(installed: App, sandbox: Sandbox) -> None:
-    """A drain that receives nothing still says when the messages that wait since an earlier drain are tried again."""
+    """A drain that receives nothing still says when messages from an earlier drain are tried again."""
     installed.make_queues()
     visit_booked(sandbox).publish()
     with faulty(sandbox, "nomis", "POST", kind="status", status=503):
@@ -277,7 +276,7 @@ def test_a_drain_says_which_messages_of_earlier_drains_wait(installed: App, sand
 
 
 def test_the_last_attempt_of_a_message_is_announced(installed: App, sandbox: Sandbox) -> None:
-    """If a message fails at its last attempt, the output says that it becomes a dead letter, and how to show it."""
+    """If the last attempt of a message fails, the output says when it becomes a dead letter, and how to show it."""
     installed.make_queues()
     visit_booked(sandbox).publish()
     with faulty(sandbox, "nomis", "POST", "/visits$", kind="status", status=400, body=REFUSAL):

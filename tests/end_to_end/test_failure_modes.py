@@ -1,4 +1,4 @@
-"""The page of failure modes names every mode, and names only tests that exist."""
+"""The page about failure modes describes every mode, and names only tests that exist."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ DOCUMENT = ROOT / "doc" / "failure-modes.md"
 
 
 def test_every_failure_mode_has_a_heading_and_names_a_test() -> None:
-    """The page of failure modes has F01 to F38 and their variants in order, without a gap.
+    """The page about failure modes has F01 to F38 and their variants in order, without gaps.
 
     Each section says what happens and names a test.
     """
@@ -25,13 +25,13 @@ def test_every_failure_mode_has_a_heading_and_names_a_test() -> None:
 
 
 def test_the_page_fits_on_a_phone() -> None:
-    """The page of failure modes has no tables, and no heading takes more than three lines on a phone."""
+    """The page about failure modes has no tables, and no heading takes more than three lines on a phone."""
     lines = DOCUMENT.read_text().splitlines()
     assert [line for line in lines if line.startswith("|") or (line.startswith("#") and len(line) > 100)] == []
 
 
 def test_every_test_that_is_named_exists() -> None:
-    """Every test that the page of failure modes names exists."""
+    """Every test named on the page about failure modes exists."""
     named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT.read_text()))
     assert len(named) > 50
     missing = [f"{path}::{name}" for path, name in sorted(named) if not _defines(path, name)]

@@ -12,7 +12,7 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def logged(installed: App, message: str) -> list[dict[str, object]]:
-    """The log lines with this message."""
+    """The log lines whose message is `message`."""
     return [line for line in installed.log() if line["message"] == message]
 
 
@@ -41,7 +41,7 @@ def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: 
 
 
 def test_second_scheduler_works_without_the_port(installed: App, running: Callable[..., ForkedCommand]) -> None:
-    """If the port of the health pages is taken, the scheduler logs this and works without the pages."""
+    """If the port of the health pages is taken, a scheduler logs this and works without the pages."""
     installed.make_queues()
     running("scheduler")
     until(lambda: len(logged(installed, "scheduler-started")) == 1, "the first has started")
