@@ -221,9 +221,16 @@ def send_report(application: Application, plan: Sending, who: str) -> None:
                 ongoing.also.append(
                     partial(enqueue_channel, run_id=result.run_id, channel=channel, again=again, finished=finished)
                 )
-    counts = application.outbox.flush(_DELIVERY_SECONDS)
-    if counts.given_up or counts.later:
-        raise WorkError(f"not sent yet: {counts.later}, no longer tried: {counts.given_up}; the log says why")
+    application.outbox.flush(_DELIVERY_SECONDS)
+    with application.database.read() as connection:
+        deliveries = report_deliveries(connection, result, again)
+    late = [
+        _missing(result.run_id, channel, delivery)
+        for channel, delivery in deliveries.items()
+        if delivery.state is not DeliveryState.SENT
+    ]
+    if late:
+        raise WorkError("; ".join(late))
 
 
 def _sent_before(application: Application, run_id: str) -> tuple[Action, ...]:

@@ -68,10 +68,15 @@ def enqueue_channel(
     return outbox.enqueue(connection, key, channel, {"kind": "reconciliation", "run_id": run_id})
 
 
-def report_deliveries(connection: Connection, result: ReconciliationResult) -> dict[Channel, Delivery]:
-    """The deliveries that were enqueued when the run with this `result` ended, by channel."""
+def report_deliveries(
+    connection: Connection, result: ReconciliationResult, again: str | None = None
+) -> dict[Channel, Delivery]:
+    """The deliveries that were enqueued when the run with this `result` ended, by channel.
+
+    again: as in `enqueue_channel`, for the deliveries that were enqueued with it instead.
+    """
     finished = result.finished_at.isoformat()
-    found = {channel: outbox.find(connection, _key(result.run_id, channel, None, finished)) for channel in CHANNELS}
+    found = {channel: outbox.find(connection, _key(result.run_id, channel, again, finished)) for channel in CHANNELS}
     return {channel: delivery for channel, delivery in found.items() if delivery is not None}
 
 

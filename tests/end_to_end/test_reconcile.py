@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from benchmarks.forked_command import ForkedCommand
+from jobs.operations import report_delivery
 from jobs.operations.run_scheduler import due_jobs
 from reports.presentation.text import capital
 from sandbox import Sandbox
 from sync.clock import LONDON, now
 from sync.settings.loading import SettingsError
+from sync.store import outbox, tables
 from tests.harness.app import App, open_application
 from tests.harness.faults import faulty, held
 from tests.harness.html import text_of
@@ -85,6 +88,31 @@ def test_the_planted_mismatches_are_found_and_reported_once(installed: App, sand
     assert (asked.code, len(sandbox.slack()["messages"])) == (1, posted)
     assert installed.run("report", "send", result["runId"], "--to", "slack", "--yes").code == 0
     assert len(sandbox.slack()["messages"]) > posted
+
+
+def test_sending_a_report_again_ends_with_its_own_delivery(
+    installed: App, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`report send` succeeds once its report is sent, even if another message still waits for Slack.
+
+    If its report is not sent, it fails, and says why and when the report is sent.
+    """
+    run_id = installed.run("reconcile", "incentives", "--no-notify", "--json").json()["runId"]
+    send = ("report", "send", run_id, "--to", "slack", "--yes")
+    with (
+        open_application(installed.settings, installed.settings["DATABASE_URL"]) as application,
+        application.database.begin() as connection,
+    ):
+        outbox.enqueue(connection, "another", "slack", {"kind": "alert"})
+        later = update(tables.outbox).values(next_attempt_at=now() + timedelta(hours=1))
+        connection.execute(later.where(tables.outbox.c.key == "another"))
+    assert installed.run(*send).code == 0
+    monkeypatch.setattr(report_delivery, "_DELIVERY_SECONDS", 0.0)
+    with faulty(sandbox, "slack", kind="status", status=503):
+        failed = installed.run(*send)
+    assert failed.code == 1
+    assert f"the report of {run_id} has not been sent to slack: " in failed.error
+    assert "will try again" in failed.error
 
 
 @pytest.mark.parametrize(
