@@ -49,7 +49,7 @@ def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
 
 
 def show_interrupted(run: "InterruptedRun", zone: "ZoneInfo") -> None:
-    """Prints when a run was interrupted and how far it was, with times in `zone`, and the command that resumes it."""
+    """Prints when a run was interrupted, how far it had got, and the command that resumes it. Times are in `zone`."""
     from jobs.operations.status_lines import interruption
 
     say(f"{run.run_id} {interruption(run, zone)}; to resume it: {run.command}")

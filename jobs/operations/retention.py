@@ -1,11 +1,12 @@
 """Removes telemetry, job runs and reports that have been kept long enough.
 
-Each of the three is kept for ever unless its setting is set. The records of messages that waited on a queue are always
+Each of the three is kept for ever unless the setting for it is set. Failed attempts are removed together with
+telemetry, and sent alerts and reports together with job runs. The records of messages that waited on a queue are always
 removed once SQS no longer has the messages.
 
 Data that is still needed stays: events that Application Insights has not accepted, failed attempts to handle messages
-that may be dead letters, the last run and the last success of each job, the last complete run of each reconciliation,
-creations, findings and the record of what people did.
+that may still be on a dead letter queue, the last run and the last success of each job, the last complete run of each
+reconciliation, creations, findings and the record of what people did.
 """
 
 import shutil
@@ -53,7 +54,7 @@ class Removed:
 
 
 def remove_expired(application: Application, stop_requested: Callable[[], bool] = lambda: False) -> Removed:
-    """Removes data that is older than its setting allows. What cannot be removed is left for the next removal.
+    """Removes the data that has been kept long enough. What cannot be removed is left for the next call.
 
     Stops after the current transaction or report once `stop_requested` returns true. Raises `StoreUnavailable`.
     """
@@ -102,10 +103,10 @@ def _remove(database: Database, table: Table, expired: ColumnElement[bool], stop
 
 
 def _remove_reports(application: Application, before: datetime, stop_requested: Callable[[], bool]) -> tuple[int, int]:
-    """Removes runs that ended before `before`, and their files if they are in a folder; a bucket has its own rules.
+    """Removes reconciliation runs that ended before `before`, and their files.
 
-    Each reconciliation's last complete run for everyone is kept. Returns how many runs were removed, and how many were
-    kept because their files could not be removed.
+    Files in a bucket are left to the rules of the bucket. Each reconciliation's last complete run for everyone is kept.
+    Returns how many runs were removed, and how many were kept because their files could not be removed.
     """
     newest = (
         select(func.max(_RUNS.finished_at))

@@ -1,4 +1,7 @@
-"""Sends dead-letter messages back to their queues for an operator: all at once, or in batches until one fails again."""
+"""Sends dead letters back to their queues when an operator asks for it: all at once, or in batches.
+
+No further batch is sent after one in which a message fails again or is not handled in time.
+"""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -45,8 +48,9 @@ class BatchResult:
     """A batch that was sent back, and what happened to it.
 
     sent, waiting: the messages of the batch, and those of them that have neither failed nor been handled. failed: why
-    messages failed again. All three are by the new SQS ids. on_queue: the number of messages, at the end of the wait,
-    on all main queues to which the batch was sent. idle: those of these queues that nothing drained during the wait.
+    each message that failed again did so. The keys of all three are the new SQS ids. on_queue: the total number of
+    messages, at the end of the wait, on the main queues to which the batch was sent. idle: if the state is `WAITING`,
+    those of these queues that nothing drained during the wait.
     """
 
     sent: Mapping[str, DeadLetterMessage]
@@ -85,9 +89,9 @@ class Choice:
 
 
 def preview_retry(application: Application, queue: str, choice: Choice) -> list[DeadLetterMessage]:
-    """The messages that would be sent back.
+    """The messages that a retry with `choice` would send back, oldest first.
 
-    Raises `UsageError` if a named message is not on the dead letter queue, and `QueueUnavailable`.
+    Raises `QueueUnavailable`, and `UsageError` if a named message is not on the dead letter queue.
     """
     return _chosen(application, queue, dead_letter_queue(application, queue).peek(), choice)
 
@@ -95,8 +99,8 @@ def preview_retry(application: Application, queue: str, choice: Choice) -> list[
 def retry_messages(application: Application, queue: str, choice: Choice, who: str) -> RetryResult:
     """Sends messages back, however many times they have been redriven, and records the retry under the name `who`.
 
-    Before anything is sent, raises `UsageError` if a named message is not on the dead letter queue. Raises `WorkError`
-    if a message could not be sent, and `QueueUnavailable`.
+    Raises `QueueUnavailable`, and `WorkError` if a message could not be sent. If a named message is not on the dead
+    letter queue, raises `UsageError` before anything is sent.
     """
     return _retry(application, queue, choice, who, BATCH, lambda _: True)
 
@@ -110,10 +114,10 @@ def retry_in_batches(
     seconds: float,
     show: Callable[[BatchResult], None],
 ) -> tuple[RetryResult, list[BatchResult]]:
-    """Sends messages back in batches of `size`, each batch once the previous batch has been handled.
+    """Sends messages back in batches of up to `size`, each batch once the previous batch has been handled.
 
-    It waits up to `seconds` for each batch to be handled, and then calls `show` with the result. It stops at the first
-    batch in which a message fails again or is not handled in that time. Raises what `retry_messages` raises.
+    Waits up to `seconds` for each batch to be handled, and then calls `show` with the result. Stops at the first batch
+    in which a message fails again or is not handled in that time. Raises what `retry_messages` raises.
     """
     done: list[BatchResult] = []
     target_of = dead_letter_queue(application, queue).target_of
@@ -130,7 +134,7 @@ def retry_in_batches(
 
 
 def check_batches(application: Application, queue: str, batches: Sequence[BatchResult]) -> None:
-    """Unless the last batch was handled, raises a `WorkError` that says why the retry stopped."""
+    """If the last batch was not handled, raises a `WorkError` that says why the retry stopped."""
     last = batches[-1] if batches else None
     if last is None or last.state is BatchState.HANDLED:
         return
@@ -138,12 +142,12 @@ def check_batches(application: Application, queue: str, batches: Sequence[BatchR
         others = application.queue_pair(queue).dlq.counts().total
     except QueueUnavailable:
         others = 0  # Why the retry stopped matters more than how many messages are left.
-    stay = f"{count(others, 'message')} {'is' if others == 1 else 'are'} on the dead letter queue"
-    stopped = f"stopped, {stay}" if others else "stopped"
+    stay = f"{count(others, 'message')} left on the dead letter queue"
+    stopped = f"stopped with {stay}" if others else "stopped"
     if last.state is BatchState.FAILED:
         reasons = list(dict.fromkeys(last.failed.values()))
         if number := len(last.waiting):
-            reasons.append(f"{count(number, 'other message')} {'is' if number == 1 else 'are'} not handled yet")
+            reasons.append(f"{count(number, 'other message')} {'has' if number == 1 else 'have'} not been handled yet")
         raise WorkError(f"{stopped}: {count(len(last.failed), 'message')} failed again: {'; '.join(reasons)}")
     number = len(last.waiting)
     raise WorkError(
@@ -155,7 +159,7 @@ def check_batches(application: Application, queue: str, batches: Sequence[BatchR
 def _why_waiting(application: Application, batch: BatchResult) -> list[str]:
     """Why messages of a batch have not been handled: a clause for each reason, with the number of messages.
 
-    The text says when the next attempt is due or, for messages that wait for their turn, what the operator can do.
+    Each clause says when the next attempt is due or, for messages that wait for their turn, what the operator can do.
     """
     groups: dict[tuple[str, str | None], list[datetime]] = {}
     for each in batch.waiting.values():
@@ -178,7 +182,7 @@ def _why_waiting(application: Application, batch: BatchResult) -> list[str]:
         else:
             others = max(0, batch.on_queue - len(batch.waiting))
             reasons.append(
-                f"{they_wait} on the queue, with {count(others, 'other message')}: give more time with --wait"
+                f"{they_wait} on the queue, with {count(others, 'other message')}: allow more time with --wait"
             )
     return reasons
 
@@ -193,7 +197,10 @@ def _retry(
     *,
     is_followed: bool = False,
 ) -> RetryResult:
-    """Sends messages back until all are sent or `should_continue` returns False after a batch. Records the retry."""
+    """Sends the chosen messages back until all are sent or `should_continue` returns False after a batch.
+
+    Records the retry.
+    """
     dlq = dead_letter_queue(application, queue)
     with ExitStack() as stack:
         listing, named, only = None, set[str](), None
@@ -240,7 +247,9 @@ def _wait(
     since: int,
     seconds: float,
 ) -> BatchResult:
-    """Waits up to `seconds` for the messages in `sent` to be handled. Returns what happened to them.
+    """Waits until the messages in `sent` have all been handled or one of them has failed, for at most `seconds`.
+
+    Returns what happened to them.
 
     target_of: returns the id of the queue to which a message was sent. since: the number of the last failed attempt
     before the messages were sent.
@@ -295,7 +304,10 @@ def _ended_after(run: JobRun, moment: datetime) -> bool:
 def _failed_since(
     application: Application, by_queue: Mapping[str, Mapping[str, DeadLetterMessage]], since: int
 ) -> dict[str, str]:
-    """Why sent messages failed again, by their new ids. Counts only failed attempts with numbers above `since`."""
+    """Why each sent message that failed again did so, by its new id.
+
+    Only failed attempts with numbers above `since` count.
+    """
     failed: dict[str, str] = {}
     with application.database.read() as connection:
         for name, sent in by_queue.items():

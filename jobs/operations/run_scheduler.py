@@ -24,7 +24,7 @@ _DATABASE_SECONDS = 2.0
 
 
 def run_scheduler(application: Application) -> None:
-    """Runs the scheduler until the process receives SIGTERM or SIGINT. Returns once running work has ended.
+    """Runs the scheduler until the process receives SIGTERM or SIGINT. Returns once the work in progress has ended.
 
     Raises `SettingsError` if the schedule of a job that is switched on is not a valid cron expression.
     """
@@ -65,7 +65,8 @@ def make_scheduler(
 ) -> Scheduler:
     """The scheduler that runs `jobs` and the drains of `application`, whose database must have the current schema.
 
-    It gives its heartbeats to `record_heartbeat`. Exports of telemetry end early once `stop_requested` is set.
+    It calls `record_heartbeat` with each of its heartbeats. Exports of telemetry end early once `stop_requested` is
+    set.
     """
     workload = Workload(
         queues=QUEUES,
@@ -80,7 +81,7 @@ def make_scheduler(
 
 
 def _record_heartbeat(application: Application, run_id: str, counts: Mapping[str, Any]) -> None:
-    """Records `counts` as the heartbeat of the scheduler, and adds the queues whose drains hang."""
+    """Records, as the heartbeat of the scheduler, `counts` and the queues whose drains hang."""
     longest = application.settings.health_stall_seconds
     hanging = [queue for queue, seconds in application.seconds_since_progress().items() if seconds > longest]
     application.job_runs.record_heartbeat(run_id, {**counts, "hanging": hanging})
@@ -110,8 +111,8 @@ def _run_job(
 def _wait_for_database(application: Application, stop_requested: threading.Event) -> bool:
     """Waits until the database has the current schema. Returns False if `stop_requested` is set before then.
 
-    Upgrades the schema if `DATABASE_AUTO_UPGRADE` is on. If it is off, another job upgrades the schema, and that job
-    may still be running.
+    Upgrades the schema if `DATABASE_AUTO_UPGRADE` is on. Otherwise, another job upgrades the schema, and that job may
+    still be running.
     """
     failures = failure_log("database")
     while not stop_requested.is_set():

@@ -25,9 +25,9 @@ class ScheduledJob:
     name: the name of the job in the ledger of runs. command: the command with which an operator or a CronJob runs the
     job. setting: the variable that contains the job's cron expression. switch: the variable that decides whether the
     scheduler runs the job. cron, is_on: return the values of these two variables in the given settings. catch_up: how
-    long after its scheduled time a run that was missed or interrupted is still worth starting. run: does the work, puts
-    counts into the `ActiveRun`, and raises an exception if the work fails. If the `Event` is set before the work is
-    done, `run` ends early. It raises `StopRequested` if the next scheduler is to do the rest.
+    long after its scheduled time a run that was missed or interrupted is still worth starting or resuming. run: does
+    the work, puts counts into the `ActiveRun`, and raises an exception if the work fails. If the `Event` is set before
+    the work is done, `run` ends early. It raises `StopRequested` if the next scheduler is to do the rest.
     """
 
     name: str

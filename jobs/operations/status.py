@@ -32,7 +32,7 @@ class StatusReport:
 
     at: when the state was read (aware). zone: the time zone in which times are shown. parts: the lines of each part, by
     its name. ages_unknown: why the ages of the oldest messages are not known, or None if they are. database_unknown:
-    why parts that are in the database are not known, or None if they are.
+    why the parts that are read from the database are not known, or None if they are.
     """
 
     at: datetime
@@ -60,7 +60,7 @@ class StatusReport:
 
 
 def read_status(application: Application) -> StatusReport:
-    """Reads and assesses every part. Does not raise for a part that cannot be read."""
+    """Reads and assesses every part. Raises no error for a part that cannot be read."""
     figures = read_figures(application, DEADLINE_SECONDS)
     # The reasons why messages failed are in the database, and even reading would create a missing SQLite file.
     dead = {} if figures.upgrade_needed else _read_dead_letters(application, figures)
@@ -109,7 +109,7 @@ def read_status(application: Application) -> StatusReport:
 def _read_dead_letters(application: Application, figures: Figures) -> dict[str, ReadResult[DlqState]]:
     """The result of reading the dead letters of each queue whose figures are known, by queue id.
 
-    The messages are read only after `figures` has counted them, since messages that are being read are not counted.
+    The messages are read only after `figures` has been read, since a count leaves out messages that are being read.
     """
     known = [queue for queue, reading in figures.queues.items() if reading.value is not None]
     seconds = DEADLINE_SECONDS / 2
@@ -120,7 +120,7 @@ def _read_dead_letters(application: Application, figures: Figures) -> dict[str, 
 def _lines(
     first_command: str, part: str, reading: ReadResult[Any], judge: Callable[[Any], Sequence[StatusLine]]
 ) -> tuple[StatusLine, ...]:
-    """The lines that `judge` makes of `reading`, or a single line that says why `part` could not be read."""
+    """The lines that `judge` makes from `reading`, or a single line that says why `part` could not be read."""
     if reading.unknown is not None:
         return (status_lines.unknown_line(part, reading.unknown, first_command),)
     return tuple(judge(reading.value))
@@ -129,7 +129,7 @@ def _lines(
 def _one_line(
     first_command: str, name: str, reading: ReadResult[Any], judge: Callable[[Any], StatusLine]
 ) -> StatusLine:
-    """The line that `judge` makes of `reading`, or a line that says why `name` could not be read."""
+    """The line that `judge` makes from `reading`, or a line that says why `name` could not be read."""
     if reading.unknown is not None:
         return status_lines.unknown_line(name, reading.unknown, first_command)
     return judge(reading.value)

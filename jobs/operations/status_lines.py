@@ -101,7 +101,7 @@ _UNKNOWN_OUTCOME = Need("nobody knows whether NOMIS created the record", command
 
 
 def unknown_line(name: str, reason: str, first_command: str = CHECK) -> StatusLine:
-    """The line for a part that could not be read, and so needs a person, who begins with `first_command`.
+    """The line for a part that could not be read, and so needs a person, who should begin with `first_command`.
 
     `reason` says why it could not be read, as a clause.
     """
@@ -117,9 +117,9 @@ def queue_line(
 ) -> StatusLine:
     """The line for a queue and its dead letter queue.
 
-    dead: the result of reading the dead letters, or None if nothing tried to read them. ages: seconds since the oldest
-    message of a queue was sent, by the SQS name of the queue. housekeeping: the need if dead letters wait and
-    housekeeping is overdue, or None if it is not overdue.
+    dead: the result of reading the dead letters, or None if no attempt was made to read them. ages: seconds since the
+    oldest message of a queue was sent, by the SQS name of the queue. housekeeping: the need that overdue housekeeping
+    causes if dead letters wait, or None if housekeeping is not overdue.
     """
     found = reading.value
     if found is None:
@@ -182,29 +182,29 @@ def housekeeping_need(
     due = _overdue(jobs[HOUSEKEEPING_JOB], settings, ended, moment, timedelta(days=1))
     if due is None:
         return None
-    ran = "never ran" if ended is None else f"last ran {age_text((moment - ended).total_seconds())} ago"
+    ran = "has never succeeded" if ended is None else f"last succeeded {age_text((moment - ended).total_seconds())} ago"
     return Need(f"housekeeping, which sends dead letters back, {ran}", command("dlq", "retry-all"))
 
 
 def _overdue(
     job: ScheduledJob, settings: Settings, ended: datetime | None, moment: datetime, within: timedelta
 ) -> datetime | None:
-    """The last time at which `job` was due at least `catch_up` before `moment`.
+    """The last time, at least `catch_up` before `moment`, at which `job` was due.
 
-    None if a run has succeeded since then, or if the search found no such time. ended: when the last successful run
-    ended, or None if there is none. within: how far back to search.
+    None if a run has succeeded since that time, or if the search found no such time. ended: when the last successful
+    run ended, or None if there is none. within: how far back to search.
     """
     due = job.schedule(settings).latest(moment - job.catch_up, within)
     return None if due is None or (ended is not None and ended >= due) else due
 
 
 def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
-    """A line for the breaker for each service. An open breaker needs a person."""
+    """A line for each service's breaker. An open breaker needs a person."""
     return [
         StatusLine(
             str(each.service),
             {"state": str(each.state), "openedAt": _iso(each.opened_at)},
-            (Need("it counts as down: messages wait, nothing is lost", CHECK),)
+            (Need("it counts as down: messages wait but are not lost", CHECK),)
             if each.state is BreakerState.OPEN
             else (),
         )
@@ -213,10 +213,10 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
 
 
 def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures], moment: datetime) -> list[StatusLine]:
-    """A line for each service that messages wait for, and for each other thing that they wait for.
+    """A line for each service, or other thing, that messages wait for.
 
-    A service needs a person if a message has waited for it for more than a minute, unless its breaker is open: the line
-    for the breaker then says so.
+    A service needs a person if a message has waited for it for more than a minute, unless its breaker is open: then the
+    line for the breaker needs one.
     """
     is_open = {str(each.service) for each in breakers if each.state is BreakerState.OPEN}
     return [
@@ -231,7 +231,7 @@ def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures], moment
             },
             ()
             if each.service is None or each.service in is_open or not each.is_long(moment)
-            else (Need(f"{each.reason}; the messages wait, nothing is lost", CHECK),),
+            else (Need(f"{each.reason}; the messages wait but are not lost", CHECK),),
         )
         for each in waits
     ]
@@ -240,7 +240,8 @@ def wait_lines(waits: Sequence[Wait], breakers: Sequence[BreakerFigures], moment
 def scheduler_lines(drains: DrainFigures, moment: datetime) -> list[StatusLine]:
     """A line for each live scheduler, or a single line called `none` if there is no live scheduler.
 
-    That line needs a person, unless a `drain` has succeeded in the last 15 minutes and the last `drain` did not fail.
+    The line `none` needs a person, unless a `drain` has succeeded in the last 15 minutes and the last `drain` did not
+    fail.
     """
     if drains.schedulers:
         return [_scheduler_line(each, moment) for each in drains.schedulers]
@@ -284,11 +285,12 @@ def reconciliation_line(
     moment: datetime,
     found: ReconciliationFigures,
 ) -> StatusLine:
-    """The line for the reconciliation with the figures `found`. jobs: the scheduled jobs by name.
+    """The line for the reconciliation whose figures are `found`. jobs: the scheduled jobs by name.
 
     A person is needed if the last run failed or was incomplete, if it was interrupted and no live scheduler resumes it,
-    or if no run has completed since one was due. A run does not count as missed if it was due before the first
-    recorded run of any job, or if nothing runs the reconciliation on a schedule.
+    or if no run has completed since one was due. A run does not count as missed if it was due before the first recorded
+    run of any job. If nothing runs the reconciliation on a schedule, no run counts as missed, and a run that was
+    interrupted needs nobody once seven days have passed since it began.
     """
     entry = RECONCILIATIONS[found.name]
     job, cut_off = jobs[entry.job], found.interrupted
@@ -327,23 +329,26 @@ def reconciliation_line(
 def _missed(
     job: ScheduledJob, settings: Settings, found: ReconciliationFigures, since: datetime | None, moment: datetime
 ) -> datetime | None:
-    """The last time at which a run of a reconciliation was due, if that run was missed; None otherwise.
+    """The last time, at least `catch_up` before `moment`, at which `job` was due. None if the run was not missed.
 
-    The run was missed if no run has completed since then, and if that time is after `since`, when the first run of any
-    job was recorded. If `since` is None, no run was missed.
+    The run was missed if no run has completed since that time, and if the time is after `since`, when the first
+    recorded run of any job was started. If `since` is None, no run was missed.
     """
     due = _overdue(job, settings, found.completed_at, moment, _LONGEST_INTERVAL)
     return due if due is not None and since is not None and due > since else None
 
 
 def _is_resumed(job: ScheduledJob, settings: Settings, run_id: str, moment: datetime) -> bool:
-    """Whether the scheduler resumes the run `run_id`. It resumes only the run for the last time the job was due."""
+    """Whether the scheduler resumes the run `run_id`. It resumes only the run that was due last, within `catch_up`."""
     due = job.schedule(settings).latest(moment, job.catch_up)
     return due is not None and scheduled_run_id(job.name, due) == run_id
 
 
 def interruption(run: "InterruptedRun", zone: ZoneInfo) -> str:
-    """When a run was interrupted and how far it was, as a clause about the run, with the time in `zone`."""
+    """When a run was interrupted and how far it had got, as the predicate of a sentence about the run.
+
+    The time is in `zone`.
+    """
     read = "nothing" if run.percent_read is None else f"{run.percent_read}%"
     return f"was interrupted after {run.progress_at.astimezone(zone):%H:%M on %d/%m}, with {read} read"
 

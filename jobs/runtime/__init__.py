@@ -1,1 +1,1 @@
-"""What runs the program: the composition root, scheduler, schedules, job runs, signals, logs and metrics."""
+"""What the program needs to run: the composition root, scheduler, schedules, job runs, signals, logs and metrics."""

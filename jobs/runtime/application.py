@@ -1,7 +1,7 @@
 """The composition root: the one place that builds the program from its parts.
 
-Each part is built when it is first asked for, so a command builds only what it needs; all parts are closed in reverse
-order at the end.
+Each part is built when it is first asked for, so a command builds only what it needs. At the end, the parts that were
+built are closed in reverse order.
 """
 
 import os
@@ -128,7 +128,7 @@ class Application:
 
     @_Lazy
     def breakers(self) -> "Breakers":
-        """The breakers. Each stops the calls to its service once most of them have failed."""
+        """The breakers. Each stops the calls to its service once most of the recent calls have failed."""
         from sync.upstream.breaker import Breakers
 
         return Breakers(self.database, self.telemetry, lambda name: self.services.reach(name))
@@ -223,12 +223,12 @@ class Application:
     def open_drain(
         self, queue: str, hold_seconds: float | None = None, on_wait: "OnWait" = lambda _line: None
     ) -> "Drain":
-        """The drain of `queue`, which the first call opens.
+        """The drain of `queue`. The first call for a queue opens its drain.
 
-        While a service or the database is unavailable, messages are held for `hold_seconds` and then returned to the
-        queue; None holds them until the outage is over. With a limit, `on_wait` is called with a line for people when
-        the drain begins to wait. There is one drain for each queue: once the drain is open, `hold_seconds` and
-        `on_wait` are ignored. Raises `QueueUnavailable`.
+        While a service or the database is unavailable, messages are held for up to `hold_seconds` and then returned to
+        the queue; None holds them until the outage is over. If there is such a limit, `on_wait` is called with a line
+        for people when the drain begins to wait. Once the drain is open, `hold_seconds` and `on_wait` are ignored.
+        Raises `QueueUnavailable`.
         """
         return self.build_once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds, on_wait))
 
@@ -310,7 +310,7 @@ class Application:
 
 
 def _further_errors(variables: Mapping[str, str]) -> list[str]:
-    """A line for each wrong setting that only the part that uses it can validate: schedules and exclusions."""
+    """A line for each wrong setting of a kind that `load_settings` itself cannot validate: a schedule or exclusions."""
     from jobs.runtime.cron import schedule_errors
     from reports.engine.exclusions import exclusions_variable, read_exclusions
     from reports.reconciliations.registry import RECONCILIATIONS

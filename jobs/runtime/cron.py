@@ -19,7 +19,9 @@ from sync.settings.loading import SettingsError
 _FIRST_SPAN = timedelta(minutes=15)
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _WEEKDAY_HELP = "use 0 to 7 (0 and 7 are Sunday) or sun to sat; lists, ranges and steps are allowed"
-_EXAMPLE = "give the five fields of a cron expression: minute, hour, day of month, month, weekday, such as '0 4 * * 1'"
+_EXAMPLE = (
+    "give the five fields of a cron expression: minute, hour, day of month, month and weekday, for example '0 4 * * 1'"
+)
 
 
 class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no types
@@ -83,7 +85,7 @@ def parse_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
     """The schedule of the cron expression `line`, which is the value of the variable called `setting`.
 
     Raises `SettingsError`, with one line that names the variable, if `line` is not a valid cron expression. An
-    expression that no day fits, such as one for 31 February, is not valid either.
+    expression that no day matches, such as one for 31 February, is not valid either.
     """
     try:
         schedule = CronSchedule(line, zone)

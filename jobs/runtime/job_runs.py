@@ -36,7 +36,7 @@ EVERYONE = "everyone"
 
 
 class Trigger(StrEnum):
-    """Why a run was started: by a command, by the scheduler, or to repeat an earlier run."""
+    """What started a run: a command, the scheduler, or a command that repeats an earlier run."""
 
     MANUAL = "manual"
     SCHEDULE = "schedule"
@@ -79,7 +79,7 @@ class JobRun:
     def shown_counts(self) -> Mapping[str, Any]:
         """The counts that people see.
 
-        A reconciliation id that equals the run id is left out, and so is a scope of everyone.
+        A reconciliation id that equals the run id is left out, and so is the scope `everyone`.
         """
         usual = {"reconciliation": self.id, SCOPE: EVERYONE}
         return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
@@ -138,14 +138,14 @@ class JobRuns:
         rerun_of: str | None = None,
         run_id: str | None = None,
     ) -> Iterator[ActiveRun]:
-        """Records the block as a run of `job`, which is a success unless the block sets another status.
+        """Records the block as a run of `job`. The run is a success unless the block sets another status.
 
         A block that raises an `Exception` is recorded as failed. One that raises anything else, such as
         `StopRequested`, is recorded as interrupted.
 
         trigger: why the run was started. rerun_of: the id of the run that this run repeats. run_id: the id of a run
         that may be started only once, such as a scheduled run; None makes a new id. Raises `AlreadyStarted` if the run
-        with that id is in progress or has ended. If it was interrupted, it is taken over.
+        with that id is in progress or has ended. A run that was interrupted is taken over instead.
         """
         started, began = self._now(), time.monotonic()
         active_run = ActiveRun(run_id or new_run_id(started))
@@ -168,7 +168,7 @@ class JobRuns:
             self._leases.release(lease)
 
     def record_heartbeat(self, run_id: str, counts: Mapping[str, Any]) -> None:
-        """Records `counts` as the counts so far of the run `run_id`, if that run is in progress.
+        """Records `counts` as what the run `run_id` has counted so far, if that run is in progress.
 
         Raises `StoreUnavailable`.
         """
@@ -205,7 +205,7 @@ class JobRuns:
             ]
 
     def started_by_command_since(self, job: str, since: datetime) -> list[JobRun]:
-        """The runs of `job` that a command began at `since` (aware) or later, newest first."""
+        """The runs of `job` that a command started at `since` (aware) or later, newest first."""
         query = self._query().where(
             job_runs.c.job == job, job_runs.c.trigger == Trigger.MANUAL, job_runs.c.started_at >= since
         )
@@ -239,7 +239,7 @@ class JobRuns:
     def find(self, run_id: str) -> JobRun:
         """The run whose id is `run_id`, or else the only run whose id begins with `run_id`.
 
-        Raises `UsageError` if there is no such run, or if several ids begin with `run_id`.
+        Raises `UsageError` if there is no such run, or if several ids begin with `run_id` and none equals it.
         """
         # The id itself sorts before the longer ids that begin with it.
         matching = job_runs.c.id.startswith(run_id, autoescape=True)
@@ -248,7 +248,7 @@ class JobRuns:
             rows = connection.execute(query).all()
             exact = [row for row in rows if row.id == run_id] or rows
         if len(exact) != 1:
-            known = "several runs begin with" if exact else "there is no run"
+            known = "the ids of several runs begin with" if exact else "there is no run"
             raise UsageError(f"{known} {run_id}; `prisoner-to-nomis runs list` shows the runs")
         return _job_run(exact[0])
 

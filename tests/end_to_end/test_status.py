@@ -302,7 +302,7 @@ def killed_run(app: App, sandbox: Sandbox) -> str:
 def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, killed_run: str) -> None:
     """If the last run of a reconciliation never ended, every list of runs says so, although no scheduler runs.
 
-    `status`, `reconcile list`, `runs list` and `runs show` say when the run was interrupted and how far it was, and
+    `status`, `reconcile list`, `runs list` and `runs show` say when the run was interrupted and how far it had got, and
     give the command that resumes it. After the resumed run, they no longer do. Nor does a reconciliation that is
     switched off need a person, if a person began its interrupted run more than a week ago.
     """
@@ -422,7 +422,7 @@ def test_a_recoverable_dead_letter_needs_a_person_if_the_housekeeping_is_overdue
     )
     (need,) = needs(app.run("status", "--json").json(), "queues", "visit")
     assert need == {
-        "reason": "housekeeping, which sends dead letters back, never ran",
+        "reason": "housekeeping, which sends dead letters back, has never succeeded",
         "command": "prisoner-to-nomis dlq retry-all",
     }
     with open_application_of(app) as application, application.job_runs.run("dlq-housekeeping", {}):

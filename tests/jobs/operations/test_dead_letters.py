@@ -77,7 +77,7 @@ def test_batches_stop_when_one_fails_again(app: App) -> None:
     with Drained(app):
         done = app.run("dlq", "retry", "visit", "--batch", "2", "--json")
     assert done.code == 1
-    assert re.search(r"stopped, \d messages? (is|are) on the dead letter queue: \d messages? failed again", done.error)
+    assert re.search(r"stopped with \d messages? left on the dead letter queue: \d messages? failed again", done.error)
     assert "visits: status 404" in done.error
     result = json.loads(done.out)
     (batch,) = result["batches"]
@@ -97,7 +97,7 @@ def test_a_failed_batch_says_which_others_are_not_handled(app: App, sandbox: San
     app.queues()["visit"].dlq.send(early)
     with Drained(app, CREATION_WAIT_SECONDS="600"):
         done = app.run("dlq", "retry", "visit", "--batch", "2", *form)
-    assert (done.code, done.error.strip().endswith("; 1 other message is not handled yet")) == (1, True)
+    assert (done.code, done.error.strip().endswith("; 1 other message has not been handled yet")) == (1, True)
     if form:
         (batch,) = json.loads(done.out)["batches"]
         assert (batch["state"], len(batch["failedAgain"]), len(batch["notHandled"])) == ("failed", 1, 1)
@@ -123,7 +123,7 @@ def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert done.code == 1
     assert done.error.startswith(
-        "prisoner-to-nomis: stopped, 1 message is on the dead letter queue: 2 messages were not handled in time: "
+        "prisoner-to-nomis: stopped with 1 message left on the dead letter queue: 2 messages were not handled in time: "
         "2 wait on the queue, and nothing is draining it: type `prisoner-to-nomis drain visit` in another shell"
     )
     assert "2 messages sent back: 0 handled, 2 not handled in time" in done.out

@@ -153,7 +153,7 @@ def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
         "a-11",
         "a-1",
     ]
-    with pytest.raises(UsageError, match="several runs"):
+    with pytest.raises(UsageError, match="the ids of several runs begin with"):
         job_runs.find("a-")
     with pytest.raises(UsageError, match="no run"):
         job_runs.find("%")

@@ -1,4 +1,4 @@
-"""Which run was interrupted, how far it was, and the command that resumes it."""
+"""Which run was interrupted, how far it had got, and the command that resumes it."""
 
 from __future__ import annotations
 
