@@ -205,8 +205,7 @@ def why_without_levels(frame: pd.DataFrame, before: MissingLevels | None) -> str
             believed = earlier / before.compared + (MOST_MORE_OF_FEW if few else MOST_MORE)
         else:
             believed = MOST_AT_FIRST_OF_FEW if few else MOST_AT_FIRST
-        many = without >= FEWEST_OF_ALL and without > believed * everyone
-        if many or (without == everyone >= FEWEST_OF_ALL and believed < 1):
+        if without >= FEWEST_OF_ALL and without > believed * everyone:
             found = f"{side} has no level for {without:,} of {everyone:,} prisoners"
             if known and before:
                 return f"{found}, compared with {earlier:,} of {before.compared:,} in the last run that did not fail"
