@@ -1,4 +1,4 @@
-"""The reconciliation and the commands that follow it, as the installed program runs them."""
+"""The incentive reconciliation and the commands that follow it, run against the sandbox."""
 
 import csv
 import json
@@ -123,7 +123,7 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
 ) -> None:
     """A report location that cannot be used counts as a wrong setting.
 
-    `reconcile` exits 2 with one line, before it reads any prisoner or creates a folder.
+    `reconcile` prints one line and exits 2 before it reads any prisoner or creates any folder.
     """
     (installed.folder / "file").write_text("in the way")
     run = installed.run("reconcile", "incentives", REPORTS_LOCATION=location.format(file=installed.folder / "file"))
@@ -134,9 +134,10 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
 
 
 def test_a_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: Sandbox) -> None:
-    """However many runs fail because of an invalid list of exclusions, there is one alert.
+    """However many runs fail because of an invalid list of exclusions, there is only one alert.
 
-    Each run prints an error line. A run with `--no-notify` causes no alert. Another wrong setting causes another alert.
+    Each run prints an error line. A run with `--no-notify` causes no alert. A different wrong setting causes another
+    alert.
     """
     wrong = {"RECONCILIATION_EXCLUSIONS": "1204417,1204418"}
     before = len(app.alerts())
@@ -227,7 +228,7 @@ def test_incomplete_reconciliation_exits_1(installed: App, sandbox: Sandbox) -> 
 def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -> None:
     """`reconcile explain` names the command that fixes a mismatch. A dry run of the command changes nothing.
 
-    Wrong options are refused. After the fixes, both sides agree.
+    Wrong options are refused. Once the mismatches are fixed, both sides agree.
     """
     sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
     installed.make_queues()
@@ -259,7 +260,7 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
 def test_stopped_reconciliation_is_resumed(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """A run that is stopped by SIGTERM says how it can be resumed, and the list of runs says how much it has read.
+    """A run that is stopped by SIGTERM says how it can be resumed, and the list of runs shows how much it had read.
 
     The resumed run skips the finished pages.
     """
@@ -296,9 +297,9 @@ def test_a_run_that_waits_for_a_service_can_be_stopped(
 
 
 def test_retries_of_a_job_resume_the_run_and_announce_it_once(installed: App, sandbox: Sandbox) -> None:
-    """If a prisoner cannot be read, the first start of a Job and both retries exit 1, but only one report is announced.
+    """If a prisoner cannot be read, all three attempts of a Job exit 1, but only one report is announced.
 
-    A retry does not read the other prisoners again, and succeeds once the prisoner can be read.
+    A retry does not read the other prisoners again, and succeeds once that prisoner can be read.
     """
     sandbox.reset(prisoners=40, mismatches={"7": 1})
     installed.make_queues()
@@ -329,7 +330,10 @@ def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox)
 
 
 def test_resuming_with_a_filter_is_bad_usage(installed: App) -> None:
-    """`--resume` with a prison or a prisoner is refused, so that nobody thinks that they limit the resumed run."""
+    """`--resume` is refused with a prison or a prisoner.
+
+    Otherwise, somebody might think that such a filter limits the resumed run.
+    """
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
         run = installed.run("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
         assert (run.code, "leave out --prison, --prisoner and days" in run.err) == (2, True)
@@ -353,7 +357,7 @@ def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
 
 
 def test_the_command_and_the_report_list_the_same_mismatches(installed: App, sandbox: Sandbox) -> None:
-    """The command's table has the same rows, prisoners and causes as the report's page and CSV."""
+    """The command's table has the same row numbers, prisoners and causes as the report's page and CSV."""
     sandbox.reset(prisoners=40, mismatches={"3": 2, "7": 2})
     run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
@@ -375,7 +379,7 @@ def test_the_command_and_the_report_list_the_same_mismatches(installed: App, san
 
 
 def test_a_cause_that_could_not_be_read_is_not_shown_as_a_cause(installed: App, sandbox: Sandbox) -> None:
-    """If the evidence for a cause cannot be read, the table says so without the path of the failed call.
+    """If the evidence for a cause cannot be read, the table says so, but leaves out the path of the failed call.
 
     The output names the command that tries again. `reconcile explain` calls a difference new after the first run that
     found it, and persisting after the next.
@@ -421,7 +425,10 @@ def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
 def test_a_process_that_lost_its_run_ends(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """If a process is suspended and another takes over its run, the first ends with one line when it wakes."""
+    """If a process is suspended and another takes over its run, the first exits 1 when it continues.
+
+    It logs one line that says why.
+    """
     sandbox.reset(prisoners=200)
     sandbox.latency(50, "nomis")
     settings = {

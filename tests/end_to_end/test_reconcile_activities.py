@@ -1,4 +1,4 @@
-"""The commands that reconcile activities: the differences that they find, and the commands that fix them."""
+"""The reconciliations of activities: the differences that they find, and the commands that fix these differences."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_planted_differences_of_activities_are_found_and_fixed(app: App, name: s
 
 
 def test_records_in_flight_or_late_are_not_mismatches(app: App) -> None:
-    """An allocation with a message on the dead letter queue is in flight, and both sides agree after the redrive.
+    """An allocation with a message on the dead letter queue is in flight, and both sides agree on it after the redrive.
 
     A record that arrives before the recheck is not reported.
     """

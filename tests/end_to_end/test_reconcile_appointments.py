@@ -93,7 +93,7 @@ def test_a_run_that_lost_a_page_is_resumed(app: App) -> None:
 
 
 def test_services_of_2023_need_the_prisons_in_the_setting(app: App) -> None:
-    """With the 2023 services, the prisons in APPOINTMENT_PRISONS are compared.
+    """With the 2023 services, the appointments at the prisons in APPOINTMENT_PRISONS are compared.
 
     If the setting is empty, the run fails and says why.
     """

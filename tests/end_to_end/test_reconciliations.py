@@ -40,7 +40,7 @@ def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed:
 def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> None:
     """The day that is chosen with `--date` is recorded with the run, and a repeat of the run uses the same day.
 
-    A run of a chosen day is not shown as the last run of the reconciliation.
+    A run for a chosen day is not shown as the last run of the reconciliation.
     """
     sandbox.reset(prisoners=60, prisons=24, plant=["attendances"], every_cause=True)
     installed.make_queues()
@@ -67,13 +67,13 @@ def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> No
 def test_options_that_do_not_fit_together_are_bad_usage(
     installed: App, arguments: tuple[str, ...], complaint: str
 ) -> None:
-    """Arguments that are wrong or do not fit together end `reconcile` with exit code 2 and a message about them."""
+    """If arguments are wrong or do not fit together, `reconcile` exits 2 with a message about them."""
     run = installed.run("reconcile", *arguments)
     assert (run.code, complaint in run.err) == (2, True)
 
 
 def test_a_run_is_resumed_only_by_the_command_that_began_it(installed: App, sandbox: Sandbox) -> None:
-    """`--resume` refuses a run of another reconciliation, and names the command that resumes it."""
+    """`--resume` refuses a run of another reconciliation, and names the command that resumes that run."""
     sandbox.reset(prisoners=60)
     installed.make_queues()
     ended = installed.run("reconcile", "adjustments", "--no-notify", "--json").json()

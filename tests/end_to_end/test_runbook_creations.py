@@ -1,4 +1,4 @@
-"""The runbook on creations whose outcome is unknown: the alerts, a person's search, and both ways to settle them."""
+"""The runbook on creations with an unknown outcome: the alerts, a person's search and two ways to settle a creation."""
 
 import re
 from dataclasses import replace
@@ -63,9 +63,9 @@ def _drained_ambiguous(app: App) -> Ended | None:
 
 
 def ambiguous(app: App) -> dict[str, object]:
-    """Delivers the message again, which does not settle the creation, and returns the creation as it is listed.
+    """Delivers the message again, which does not settle the creation.
 
-    Checks that `drain` names the command that lists the creation.
+    Returns the creation as `creations list` shows it. Checks that `drain` names the command that lists the creation.
     """
     drained = until(lambda: _drained_ambiguous(app), "the message whose create had no response")
     assert drained.errors[-1] == "1 creation has an unknown outcome; see: prisoner-to-nomis creations list"
@@ -75,9 +75,9 @@ def ambiguous(app: App) -> dict[str, object]:
 
 
 def test_record_that_a_person_found_is_mapped(app: App, sandbox: Sandbox) -> None:
-    """If the response to a create is lost, one alert says what to type.
+    """If the response to a create is lost, one alert says which command to type.
 
-    The course that a person then finds is mapped, and is never created again.
+    Once a person has found the course, the command maps it, and the course is never created again.
     """
     event = schedule_created(sandbox)
     lose(app, event, applied=True)
@@ -155,7 +155,7 @@ def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sand
 
 
 def lose_create_of_mapped_record(app: App, event: DpsEvent, *, applied: bool) -> str:
-    """Sends a create that gets no response, after which another installation creates and maps the same record.
+    """Sends a create that gets no response. Then another installation creates and maps a record for the same event.
 
     Returns the id of the open creation.
     """
@@ -173,9 +173,9 @@ def lose_create_of_mapped_record(app: App, event: DpsEvent, *, applied: bool) ->
 
 
 def test_a_second_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
-    """If a person finds a second record as well as the mapped one, the second record becomes a duplicate.
+    """If a person finds a second record as well as the mapped one, the second record is listed as a duplicate.
 
-    `duplicates resolve` removes it.
+    `duplicates resolve` deletes it.
     """
     event = schedule_created(sandbox)
     creation = lose_create_of_mapped_record(app, event, applied=True)
@@ -206,7 +206,7 @@ def test_a_creation_with_only_the_mapped_record_is_closed(app: App, sandbox: San
 
 @pytest.mark.parametrize("queue", MAKERS)
 def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queue: str) -> None:
-    """In each domain, a record that a person declares missing is created. A record that a person finds is mapped."""
+    """In each domain, a record is created if a person declares it missing, and is mapped if a person finds it."""
     first, second = MAKERS[queue](sandbox), MAKERS[queue](sandbox)
     for event, applied in ((first, False), (second, True)):
         lose(app, event, applied=applied)
@@ -224,7 +224,7 @@ def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queu
 
 
 def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
-    """`creations settle` refuses a NOMIS record that is mapped, does not exist or belongs to another prisoner.
+    """`creations settle` refuses a NOMIS record that is already mapped, does not exist or belongs to another prisoner.
 
     It also refuses `--nomis-id` together with `--not-created`.
     """

@@ -20,9 +20,9 @@ def test_delete_all_refuses_without_its_switch_and_in_production(app: App, group
 
 
 def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
-    """`activities delete-all` deletes every mapped course with its mapping, and tracks an event about each.
+    """`activities delete-all` deletes every mapped course with its mapping, and tracks an event about each course.
 
-    A dry run deletes nothing. After the deletion, the schedule can be created again.
+    A dry run deletes nothing. After the deletion, a new event creates the course again.
     """
     event = schedule_created(sandbox)
     event.publish()

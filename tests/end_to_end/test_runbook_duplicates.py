@@ -34,7 +34,7 @@ def test_no_domain_is_left_out() -> None:
 
 
 def plant(app: App, event: DpsEvent) -> int:
-    """Creates a record twice, as two independent installations would, and returns the number of the finding."""
+    """Creates a record twice, as two independent installations would. Returns the number of the resulting finding."""
     event.publish()
     app.drain(event.queue)
     app.use_new_database("second")
@@ -124,7 +124,7 @@ def change_adjustment(app: App, number: int, days: int) -> None:
 
 
 def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sandbox) -> None:
-    """If two adjustments differ in days, only `duplicates resolve --although-different` deletes the unmapped one."""
+    """If two adjustments differ in the number of days, the unmapped one is deleted only with `--although-different`."""
     finding = str(plant(app, adjustment_inserted(sandbox)))
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
     change_adjustment(app, second, 7)
@@ -229,7 +229,7 @@ def test_duplicate_incentive_with_another_level_stays_open(app: App, sandbox: Sa
 
 
 def test_mapped_records_are_never_deleted(app: App, sandbox: Sandbox) -> None:
-    """If both NOMIS records of a duplicate are mapped, they are unrelated, and `duplicates resolve` deletes neither."""
+    """If both NOMIS records of a finding are mapped, they count as unrelated. `duplicates resolve` deletes neither."""
     finding = plant(app, appointment_created(sandbox))
     second = max(each["event_id"] for each in sandbox.nomis("appointment"))
     body = {"appointmentInstanceId": 999_999, "nomisEventId": second}
@@ -298,7 +298,10 @@ def test_a_mapping_from_before_a_refresh_can_be_replaced(app: App, sandbox: Sand
 
 
 def test_a_duplicate_that_another_operator_resolved_is_left(app: App, sandbox: Sandbox) -> None:
-    """If another operator resolves the duplicate before the confirmation, the command deletes and records nothing."""
+    """If another operator resolves the finding before the confirmation, `duplicates resolve` deletes nothing.
+
+    It records no action either.
+    """
     finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.journal("nomis"))
 
@@ -312,9 +315,9 @@ def test_a_duplicate_that_another_operator_resolved_is_left(app: App, sandbox: S
 
 
 def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: Sandbox) -> None:
-    """If the deletion cannot be verified, the finding stays open.
+    """If a deletion cannot be verified, the finding stays open.
 
-    The outcome is recorded as unknown, not as failed.
+    The outcome of the deletion is recorded as unknown, not as failed.
     """
     finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.nomis("appointment"))

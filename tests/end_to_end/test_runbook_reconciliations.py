@@ -1,4 +1,4 @@
-"""The runbook on differences: an operator types the commands in a report, and the next run finds what is left."""
+"""The runbook on differences: an operator types the proposed commands, and the next run finds what is left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def compare(app: App, name: str) -> list[dict[str, Any]]:
 
 
 def test_no_reconciliation_is_left_out() -> None:
-    """The table of this module has every reconciliation except incentives, which have separate fixes."""
+    """The table of this module has every reconciliation except the one for incentives, which has separate fixes."""
     assert FIXED.keys() == RECONCILIATIONS.keys() - {"incentives"}
 
 

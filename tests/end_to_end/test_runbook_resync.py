@@ -58,7 +58,7 @@ def change(sandbox: Sandbox, kind: str, event: DpsEvent, values: dict[str, objec
 
 
 def in_step(app: App, kind: str) -> DpsEvent:
-    """Handles the event of a new record, so that NOMIS has the record too, and returns the event."""
+    """Creates a record in DPS and handles its event, so that NOMIS has the record too. Returns the event."""
     event = MAPPED[kind][0](app.sandbox)
     event.publish()
     assert app.drain(event.queue)["applied"] == 1
@@ -71,7 +71,7 @@ def writes(sandbox: Sandbox) -> int:
 
 
 def test_no_kind_is_left_out() -> None:
-    """Each kind is in a table of this module, and each kind with separate mappings has a change."""
+    """Each kind is in a table of this module, and `CHANGES` has a row for each kind with separate mappings."""
     assert {*MAPPED, *TRACKED} == set(resync_kinds())
     assert CHANGES.keys() == MAPPED.keys()
 
@@ -105,7 +105,7 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
 
 @pytest.mark.parametrize("kind", MAPPED)
 def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If a change had no event, a resync writes it to the existing NOMIS record, and adds no record."""
+    """If a change in DPS had no event, a resync writes it to the existing NOMIS record, and adds no record."""
     event, (values, field, expected) = in_step(app, kind), CHANGES[kind]
     change(sandbox, kind, event, values)
     output = app.run_ok("resync", kind, event.dps_id, "--yes")
@@ -138,7 +138,7 @@ def row(app: App, kind: str) -> DpsEvent:
 
 
 def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> None:
-    """A resync writes a new allocation to NOMIS, and another resync ends it there.
+    """A resync writes a new allocation to NOMIS, and another resync ends it there after it has ended in DPS.
 
     NOMIS has no route that reads allocations, so the command shows "create or update" and the id from NOMIS.
     """
@@ -155,7 +155,10 @@ def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> N
 
 
 def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
-    """Before it writes an attendance, `resync` checks whether NOMIS has it, so it can say "create" or "update"."""
+    """Before it writes an attendance, `resync` checks whether NOMIS has it.
+
+    The command says "create" or "update" accordingly.
+    """
     event = row(app, "attendance")
     created = app.read_json("resync", "attendance", event.dps_id, "--yes")
     change(sandbox, "attendance", event, {"status": "COMPLETED", "reason": "ATTENDED", "issue_payment": True})
@@ -226,7 +229,7 @@ def test_a_visit_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandb
 
 
 def test_the_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> None:
-    """A resync writes a changed visit restriction to NOMIS, where the room expresses the restriction."""
+    """A resync writes a changed visit restriction to NOMIS, where the visit's room shows the restriction."""
     event = in_step(app, "visit")
     change(sandbox, "visit", event, {"restriction": "CLOSED"})
     differences = app.read_json("resync", "visit", event.dps_id, "--dry-run")["differences"]
@@ -400,7 +403,7 @@ def test_a_difference_after_the_write_is_a_failure(app: App, sandbox: Sandbox) -
 
 
 def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
-    """A resync compares the visitors of a visit on both sides, and writes the visitors in DPS to NOMIS."""
+    """A resync compares the visitors of a visit on both sides, and writes the DPS visitors to NOMIS."""
     event, visitors = in_step(app, "visit"), [FIRST_PERSON, FIRST_PERSON + 1]
     change(sandbox, "visit", event, {"person_ids": visitors})
     output = app.run_ok("resync", "visit", event.dps_id, "--yes")

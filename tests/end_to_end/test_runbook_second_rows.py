@@ -114,7 +114,7 @@ def test_a_row_that_another_operator_deleted_is_left(app: App, sandbox: Sandbox)
 
 
 def test_a_second_row_in_the_telemetry_is_proposed(app: App, sandbox: Sandbox) -> None:
-    """If the telemetry has both rows, `duplicates resolve` deletes the newer row and keeps the older one.
+    """If the telemetry names both rows, `duplicates resolve` deletes the newer row and keeps the older one.
 
     If NOMIS gets a second row again, there is another alert.
     """
@@ -136,7 +136,7 @@ def test_a_second_row_in_the_telemetry_is_proposed(app: App, sandbox: Sandbox) -
 
 
 def remember(app: App, name: str, properties: dict[str, str]) -> None:
-    """Tracks an event as another process of the program would."""
+    """Tracks a telemetry event, as another process of the program would."""
     import structlog
 
     from sync.store.database import Database

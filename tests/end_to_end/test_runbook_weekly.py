@@ -9,7 +9,7 @@ from tests.harness.waiting import until
 
 
 def planted(app: App, cause: int) -> str:
-    """Plants a difference in levels with this cause, and returns the prisoner number."""
+    """Plants one mismatch with this cause, and returns the prisoner number."""
     sandbox = app.sandbox
     sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     app.forget_queues()
@@ -24,9 +24,10 @@ def agree(app: App, offender_no: str) -> bool:
 
 
 def test_mismatch_is_alerted_with_both_levels_and_the_report(app: App, sandbox: Sandbox) -> None:
-    """The alert about a mismatch has the established heading, the prisoner, both levels and the location of the report.
+    """The alert about a mismatch has the established heading.
 
-    The telemetry event has the prisoner number and the level in DPS.
+    It gives the prisoner number, both levels and the location of the report. The telemetry event gives the prisoner
+    number and the level in DPS.
     """
     offender_no = planted(app, 8)
     app.run_ok("reconcile", "incentives")
@@ -43,7 +44,7 @@ def test_mismatch_is_alerted_with_both_levels_and_the_report(app: App, sandbox: 
 
 
 def test_a_review_on_the_dead_letter_queue_is_sent_back(app: App, sandbox: Sandbox) -> None:
-    """The diagnosis finds the review's message on the dead letter queue. After the redrive, both sides agree."""
+    """The diagnosis finds a review's message on the dead letter queue. After the redrive, both sides agree."""
     offender_no = planted(app, 1)
     assert sandbox.send_waiting() == 1
     assert "prisoner-to-nomis dlq retry incentive" in app.run_ok("reconcile", "explain", offender_no)
@@ -53,7 +54,7 @@ def test_a_review_on_the_dead_letter_queue_is_sent_back(app: App, sandbox: Sandb
 
 
 def test_an_arrival_that_dps_missed_is_published(app: App, sandbox: Sandbox) -> None:
-    """The command in the diagnosis publishes the prisoner-received event, and the resulting review reaches NOMIS."""
+    """The proposed command publishes the prisoner-received event, and the resulting review reaches NOMIS."""
     offender_no = planted(app, 4)
     app.run_ok("reconcile", "fix", "received", offender_no, "--yes")
     # The publisher does not wait until the topic has the event.
