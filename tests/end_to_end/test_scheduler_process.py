@@ -28,12 +28,12 @@ def count_logged(installed: App, message: str) -> int:
 
 
 def logged_by(log: list[dict[str, Any]], message: str, field: str) -> Counter[str]:
-    """How many lines of a log have this message, by the value of a field."""
+    """How many lines of a log have this message, for each value of `field`."""
     return Counter(line[field] for line in log if line["message"] == message)
 
 
 def in_order(sandbox: Sandbox) -> bool:
-    """Whether every published record is in NOMIS once, with the values from DPS."""
+    """Whether every published record is in NOMIS exactly once, with the values from DPS."""
     return not sandbox.verify()["problems"]
 
 
@@ -46,7 +46,7 @@ def all_subscribed(sandbox: Sandbox) -> bool:
 def test_scheduler_drains_and_ends_at_sigterm(installed: App, sandbox: Sandbox, running: Running) -> None:
     """A running scheduler applies the events on all queues to NOMIS.
 
-    SIGTERM ends the process with exit code 0, and the ledger has the run.
+    SIGTERM ends the process with exit code 0, and the run is recorded as a success.
     """
     process = running("scheduler")
     until(lambda: count_logged(installed, "scheduler-started") == 1, "start")
@@ -76,7 +76,10 @@ def test_sigterm_finishes_the_message_in_progress(installed: App, sandbox: Sandb
 
 
 def test_second_sigterm_ends_at_once(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """If a message takes too long to finish, a second SIGTERM ends the process. The run is shown as interrupted."""
+    """If a message takes too long to finish, a second SIGTERM ends the process at once.
+
+    The run is then shown as interrupted.
+    """
     installed.make_queues()
     sandbox.traffic(events=1, queues=["appointment"])
     with held(sandbox, "nomis", "POST") as create:
@@ -94,7 +97,7 @@ def test_second_sigterm_ends_at_once(installed: App, sandbox: Sandbox, running: 
 def test_scheduled_reconciliation_runs_once_for_two_schedulers(
     installed: App, sandbox: Sandbox, running: Running
 ) -> None:
-    """Two schedulers on one database run a scheduled reconciliation only once, and deliver its report only once."""
+    """Two schedulers that share a database run a scheduled reconciliation and deliver its report only once."""
     sandbox.reset(prisoners=50)
     # The last scheduled time was an hour ago and the next is 23 hours away, so no other run is due during the test.
     schedule = (datetime.now(UTC) - timedelta(hours=1)).strftime("%M %H * * *")
@@ -122,9 +125,9 @@ def own_postgres() -> Iterator[PostgresServer]:
 def test_the_scheduler_survives_without_its_database(
     installed: App, sandbox: Sandbox, running: Running, own_postgres: PostgresServer
 ) -> None:
-    """The scheduler survives a database that is unavailable at the start and again later.
+    """The scheduler survives a database outage at its start, and another one later.
 
-    An outage is logged once for each piece of work that fails, and once for each kind of transaction. Work continues
+    Each outage is logged once for each piece of work that fails, and once for each kind of transaction. Work continues
     when the database is back.
     """
     installed.make_queues()
@@ -158,21 +161,21 @@ def test_the_scheduler_survives_without_its_queues(installed: App, sandbox: Sand
     SIGTERM still ends it with exit code 0.
     """
     process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
-    until(lambda: count_logged(installed, "work-failing") == 5, "the scheduler notices that no queue is there")
+    until(lambda: count_logged(installed, "work-failing") == 5, "the scheduler notices that no queue is available")
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0
     assert count_logged(installed, "work-failing") == 5
 
 
 def test_queues_are_created_again_in_an_empty_emulator(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """If the emulator restarts without queues, the scheduler creates them again, and later events arrive."""
+    """If the AWS emulator loses its queues, the scheduler creates them again, and later events arrive."""
     process = running("scheduler")
     until(lambda: count_logged(installed, "scheduler-started") == 1, "start")
     installed.make_queues()
     sandbox.traffic(events=5, queues=["visit"], seed=1)
     until(lambda: in_order(sandbox), "the events are applied")
     sandbox.reset(prisoners=20)
-    until(lambda: count_logged(installed, "queue-missing") >= 5, "the scheduler notices that no queue is there")
+    until(lambda: count_logged(installed, "queue-missing") >= 5, "the scheduler notices that the queues are missing")
     until(lambda: all_subscribed(sandbox), "every queue is created")
     sandbox.traffic(events=5, queues=["visit"], seed=2)
     until(lambda: in_order(sandbox), "the later events are applied")
@@ -181,7 +184,7 @@ def test_queues_are_created_again_in_an_empty_emulator(installed: App, sandbox: 
 
 
 def test_scheduler_waits_for_the_migration(installed: App, running: Running) -> None:
-    """Without automatic upgrades, a scheduler waits for the upgrade of the database before it starts to work."""
+    """Without automatic upgrades, a scheduler starts to work only when the database has been upgraded."""
     by_hand = {"DATABASE_URL": f"sqlite:///{installed.folder}/fresh.db", "DATABASE_AUTO_UPGRADE": "false"}
     process = running("scheduler", **by_hand)
     until(

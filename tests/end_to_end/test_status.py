@@ -1,4 +1,4 @@
-"""The `status` command: all parts on one screen, and for each problem the command to type."""
+"""The `status` command: all parts on one screen, and the command to type for each problem."""
 
 from __future__ import annotations
 
@@ -61,13 +61,16 @@ def needs(shown: dict[str, Any], part: str, name: str) -> list[dict[str, str]]:
 
 
 def command_of(shown: dict[str, Any], part: str, name: str) -> str:
-    """The only command that a line names."""
+    """The command for the only reason why the line `name` of a part needs a person."""
     (need,) = needs(shown, part, name)
     return need["command"]
 
 
 def fits_the_screen(ended: Ended) -> bool:
-    """Whether the text fits a terminal of 80 columns, except for commands, which stay on one line to be copied."""
+    """Whether the output fits a terminal of 80 columns.
+
+    Commands may be longer, since they stay on one line so that they can be copied.
+    """
     return all(len(line) <= 80 or line.strip().startswith(PROGRAM) for line in ended.out.splitlines())
 
 
@@ -88,7 +91,7 @@ def test_status_says_that_nothing_needs_a_person(app: App) -> None:
 
 @pytest.fixture
 def with_problems(app: App) -> App:
-    """An installation with one problem of each kind."""
+    """An installation with eight problems, each of a different kind."""
     app.queues()["visit"].dlq.send("no valid message")
     app.main_queue("visit").send("waits")
     app.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
@@ -225,7 +228,7 @@ def test_status_changes_nothing(with_problems: App) -> None:
 
 
 def test_overdue_incomplete_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbox) -> None:
-    """`status` shows the last complete run of a reconciliation with its age and differences.
+    """For each reconciliation, `status` shows the age of the last complete run and how many differences the run found.
 
     If the last run was incomplete or failed, the reconciliation is marked. An overdue reconciliation is marked too,
     unless the scheduler runs no reconciliations.
@@ -274,7 +277,10 @@ def test_overdue_incomplete_and_failed_reconciliations_are_marked(app: App, sand
 
 
 def test_the_command_that_resumes_a_run_in_shards_has_their_number(app: App) -> None:
-    """For an incomplete run in shards, `status` gives a command with `--shards`, without which it would be refused."""
+    """For an incomplete run in shards, `status` gives a command with `--shards`.
+
+    Without that option, the command would be refused.
+    """
     result = visit_result(0, reconciliation="visits", status="incomplete", parameters={"shards": 2})
     with open_application_of(app) as application, application.database.begin() as connection:
         create_run(connection, "visits", result.run_id, result.parameters, shards=2)
@@ -285,7 +291,7 @@ def test_the_command_that_resumes_a_run_in_shards_has_their_number(app: App) -> 
 
 @pytest.fixture
 def killed_run(app: App, sandbox: Sandbox) -> str:
-    """The id of a run of the incentives reconciliation that has read nothing, and has no process."""
+    """The id of an unfinished incentives run that has read nothing, and whose process is gone."""
     sandbox.reset(prisoners=40)
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -300,11 +306,12 @@ def killed_run(app: App, sandbox: Sandbox) -> str:
 
 
 def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, killed_run: str) -> None:
-    """If the last run of a reconciliation never ended, every list of runs says so, although no scheduler runs.
+    """If the last run of a reconciliation never ended, every command that shows the run says so.
 
-    `status`, `reconcile list`, `runs list` and `runs show` say when the run was interrupted and how far it had got, and
-    give the command that resumes it. After the resumed run, they no longer do. Nor does a reconciliation that is
-    switched off need a person, if a person began its interrupted run more than a week ago.
+    Even without a scheduler, `status`, `reconcile list`, `runs list` and `runs show` say when the run was interrupted
+    and how far it had got, and give the command that resumes it. Once the resumed run has ended, they no longer do. If
+    a reconciliation is switched off and a person began its interrupted run more than a week ago, the reconciliation
+    does not need a person.
     """
     resume = f"prisoner-to-nomis reconcile incentives --resume {killed_run}"
     shown = app.run("status", "--json")
@@ -332,7 +339,7 @@ def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, killed_run: s
 
 
 def test_only_a_live_scheduler_resumes_its_interrupted_run(app: App) -> None:
-    """An interrupted run of the schedule needs a person unless a scheduler is there, which resumes the run."""
+    """An interrupted scheduled run needs a person unless a scheduler is running, since a scheduler resumes the run."""
     due = (now() - timedelta(hours=1)).astimezone(LONDON).replace(second=0, microsecond=0)
     schedule = {"RECONCILIATION_SCHEDULE": f"{due.minute} {due.hour} * * *"}
     run_id = scheduled_run_id("reconcile-incentives", due)
@@ -349,8 +356,8 @@ def test_only_a_live_scheduler_resumes_its_interrupted_run(app: App) -> None:
 def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App, sandbox: Sandbox) -> None:
     """If a reconciliation is switched off, another run is expected after a CronJob's run, but not after a person's run.
 
-    A run also counts as a person's if a person created its Job with the command of a CronJob, or typed the command that
-    resumes it.
+    A run also counts as a person's if a person created its Job from a CronJob, or typed the command that resumes the
+    run.
     """
     sandbox.reset(prisoners=40)
     app.forget_queues()
@@ -415,7 +422,7 @@ def _long_ago_run() -> dict[str, Any]:
 
 
 def test_a_recoverable_dead_letter_needs_a_person_if_the_housekeeping_is_overdue(app: App) -> None:
-    """A recoverable dead letter needs a person only if the housekeeping, which sends it back, is overdue."""
+    """A recoverable dead letter needs a person only if the housekeeping, which would send it back, is overdue."""
     app.drain("visit")
     app.queues()["visit"].dlq.send(
         '{"Type": "Notification", "Message": "{\\"eventType\\": \\"prison-visit.booked\\"}"}'
@@ -455,7 +462,10 @@ def test_an_unavailable_part_hides_no_other(app: App) -> None:
 
 
 def is_one_problem(app: App, reason: str) -> None:
-    """`status` has a single problem, with `reason` and the command that creates or upgrades the database."""
+    """Checks that `status` shows a single problem, with `reason`.
+
+    The problem has the command that creates or upgrades the database.
+    """
     shown, read = app.run("status"), app.run("status", "--json").json()
     assert (shown.code, shown.out.splitlines()[0][-24:]) == (1, ": 1 thing needs a person")
     assert [line.split()[1] for line in shown.out.splitlines() if line.startswith("!")] == ["DATABASE"]
@@ -470,8 +480,8 @@ def is_one_problem(app: App, reason: str) -> None:
 def test_a_database_that_is_not_ready_is_one_problem(app: App) -> None:
     """If the database does not exist yet or its schema is old, `status` says so once and gives the command to type.
 
-    `status` does not create the database, even if there are dead letters to explain. After the command, every part is
-    known.
+    `status` does not create the database, even if there are dead letters to explain. Once the command has been run,
+    `status` knows the state of every part.
     """
     app.queues()["visit"].dlq.send("dead")
     with closing(sqlite3.connect(app.database)) as connection, connection:

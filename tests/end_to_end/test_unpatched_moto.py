@@ -1,4 +1,7 @@
-"""Drains against unpatched moto, which show that the sandbox's patches for speed do not affect the other tests."""
+"""Drains against unpatched moto.
+
+They show that the patches with which the sandbox speeds up moto do not change the results of the other tests.
+"""
 
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def test_every_queue_is_drained_from_unpatched_moto(unpatched_sandbox: Sandbox, tmp_path: Path) -> None:
-    """With unpatched moto, drains bring each record to NOMIS once, with the values from DPS.
+    """With unpatched moto, drains bring each record to NOMIS exactly once, with the values from DPS.
 
     A malformed message becomes a dead letter.
     """

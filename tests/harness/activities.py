@@ -1,4 +1,4 @@
-"""An activity schedule in DPS with its allocation and attendance, and the events about them."""
+"""An activity schedule in DPS with an allocation and an attendance, and the events about them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUMMARY = "Bricklaying for beginners, in the old workshop"
 
 
 def put_schedule(harness: Harness, prisoner: Prisoner, activity: dict[str, Any] | None = None, **changes: Any) -> None:
-    """Creates a schedule with its activity in DPS, or changes it."""
+    """Creates or changes a schedule and its activity in DPS."""
     of_activity: dict[str, Any] = {
         "id": ACTIVITY,
         "prison_id": prisoner.prison_id,
@@ -73,12 +73,12 @@ def allocate(harness: Harness, word: str = "allocated", allocation_id: int = ALL
 
 
 def attend(harness: Harness, word: str = "created") -> Outcome | str:
-    """Handles one of the two events about an attendance."""
+    """Handles one of the three events about an attendance."""
     return harness.handle(f"activities.prisoner.attendance-{word}", attendanceId=ATTENDANCE)
 
 
 def put_attendance(harness: Harness, prisoner: Prisoner, **changes: Any) -> None:
-    """Records an attendance at the session in DPS, or changes it."""
+    """Records an attendance at the session in DPS, or changes the attendance."""
     values = {"id": ATTENDANCE, "instance_id": INSTANCE, "prisoner_number": prisoner.offender_no}
     harness.sandbox.put("attendance", **{**values, **changes})
 

@@ -29,7 +29,7 @@ def respond(upstream: Sandbox, service: str, path: str, body: object) -> None:
 def respond_with_counts(
     upstream: Sandbox, nomis: dict[int, int], dps: dict[int, int], prison: str = "LEI", what: str = "allocations"
 ) -> None:
-    """Makes both sides return these counts for a prison, which becomes the only one that has activities."""
+    """Makes both sides return these counts for a prison, and switches activities on only for that prison."""
     listed = [[{"bookingId": each, "count": count} for each, count in side.items()] for side in (nomis, dps)]
     respond(upstream, "nomis", f"^/allocations/reconciliation/{prison}$", {"prisonId": prison, "bookings": listed[0]})
     path = f"^/synchronisation/reconciliation/{what}/{prison}$"
@@ -54,7 +54,8 @@ def respond_with_attendances(
 ) -> None:
     """Makes both sides return these attendance counts for Moorland on the example's day.
 
-    No other prison has attendances. NOMIS returns these bookings with their prisoners and prisons.
+    Activities are switched on only for Moorland. For each of these bookings that has a count, NOMIS returns the
+    prisoner and the prison.
     """
     nomis_list, dps_list = [[{"bookingId": each, "count": n} for each, n in side.items()] for side in (nomis, dps)]
     shared: dict[str, object] = {"date": DAY.isoformat()}

@@ -73,7 +73,7 @@ class _Queues(dict[str, QueuePair]):
 
 
 class App:
-    """One installation in a separate folder. Without a sandbox there are no services and no queues."""
+    """One installation in a separate folder. Without a sandbox, there are no services and no queues."""
 
     def __init__(
         self, folder: Path, settings: Mapping[str, str], sandbox: Sandbox | None = None, template: Path | None = None
@@ -102,13 +102,13 @@ class App:
         self.use_database(name)
 
     def use_database(self, name: str) -> None:
-        """Continues with a database that the test used before. The first database is called `app`."""
+        """Continues with the database called `name`, which need not exist. The first database is called `app`."""
         self.settings["DATABASE_URL"] = f"sqlite:///{self.folder / name}.db"
 
     def run(self, *arguments: str, answer: str | Terminal = "", **more: str) -> Ended:
         """Runs a command to its end in this process.
 
-        `more` has further settings, and `answer` is the typed input.
+        `more` has further settings, and `answer` is the command's standard input.
         """
         return run_here(arguments, {**self.settings, **more}, answer)
 
@@ -146,7 +146,10 @@ class App:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str, **more: str) -> ForkedCommand:
-        """Starts a command in a separate process. Its log goes to the file `log` in the folder."""
+        """Starts a command in a separate process.
+
+        The command's log goes to the file `log` in the installation's folder.
+        """
         log = self.folder / "log"
         log.touch()
         return start_command(arguments, self.environment(**more), self.folder, err=log)
@@ -161,7 +164,7 @@ class App:
         return dict(json.loads(self.run_ok("drain", queue, "--json", **more)))
 
     def drain_out(self, queue: str, **more: str) -> None:
-        """Drains a queue until it is empty and every failing message is on its dead letter queue."""
+        """Drains a queue until it is empty and every failing message is on the dead letter queue."""
         # Batch by batch, since `drain --until-empty` waits a second for more messages after each batch.
         for _ in range(20):
             if self.drain(queue, **more)["received"] == 0:
@@ -169,7 +172,7 @@ class App:
         raise AssertionError(f"the {queue} queue does not become empty")
 
     def telemetry(self, name: str) -> list[dict[str, str]]:
-        """The properties of the events with this name, oldest first."""
+        """The properties of the telemetry events with this name, oldest first."""
         lines = self.run_ok("telemetry", "--name", name, "--json").splitlines()
         return [json.loads(line)["properties"] for line in lines]
 
@@ -214,7 +217,7 @@ class App:
             _MADE_QUEUES[chosen] = self.sandbox.queues()
 
     def forget_queues(self) -> None:
-        """Forgets the queues, so that they are found again after a reset of the sandbox."""
+        """Forgets the queues after a reset of the sandbox, so that each is created again on its next use."""
         self._queues = None
 
     def messages(self, queue: str) -> int:
@@ -223,7 +226,10 @@ class App:
 
 
 def make_app(sandbox: Sandbox, folder: Path, template: Path) -> App:
-    """An installation that uses the sandbox and logs only warnings. Its databases are copies of the file `template`."""
+    """An installation that uses the sandbox and logs only warnings and errors.
+
+    Its databases are copies of the file `template`.
+    """
     settings = {
         **sandbox.environment(),
         **QUICK,
@@ -252,8 +258,8 @@ def open_application(
 ) -> Iterator[Application]:
     """The parts of the program, which are closed at the end of the `with` block.
 
-    A message becomes a dead letter after three receives. A receive does not wait for messages. If the SQLite file does
-    not exist, it is created with the current schema.
+    A message becomes a dead letter after three receives. A receive does not wait for messages. If `database_url` names
+    a SQLite file that does not exist, the file is created with the current schema.
     """
     file = Path(make_url(database_url).database or "")
     if database_url.startswith("sqlite:") and not file.exists():
@@ -271,7 +277,7 @@ def open_application(
 
 
 def differing(app: App, cause: int) -> str:
-    """Resets the sandbox to a world with one difference in levels, which has this cause.
+    """Resets the sandbox to a world with one difference in incentive levels, which has this cause.
 
     Returns the number of the prisoner whose levels differ.
     """

@@ -46,7 +46,7 @@ def room_of(upstream: Sandbox, prison_id: str = PRISON) -> int:
 def put_in_dps(
     upstream: Sandbox, prisoner: dict[str, Any], number: int, start: str, end: str | None, **more: Any
 ) -> None:
-    """Creates an appointment in DPS that is old enough to be compared."""
+    """Creates, in DPS, an appointment that is old enough to be compared."""
     values = {
         "booking_id": prisoner["bookingId"],
         "prisoner_number": prisoner["offenderNo"],
@@ -71,7 +71,7 @@ def put_in_nomis(
     mapped_to: int | None = None,
     **more: Any,
 ) -> None:
-    """Creates an appointment in NOMIS that is old enough to be compared.
+    """Creates, in NOMIS, an appointment that is old enough to be compared.
 
     If `mapped_to` is given, the appointment is mapped to the DPS appointment with that id.
     """
@@ -93,8 +93,8 @@ def put_in_nomis(
 def make_worked_example(upstream: Sandbox, prisoner: dict[str, Any]) -> None:
     """Creates the worked example, with four appointments on each side.
 
-    One pair agrees, one has no end time in NOMIS, and one starts at different times. One appointment in NOMIS is an
-    unmapped duplicate, and one in DPS is missing from NOMIS.
+    Of the three mapped pairs, one agrees, one has no end time in NOMIS, and one has different start times. One
+    appointment in NOMIS is an unmapped duplicate, and one in DPS is missing from NOMIS.
     """
     for number, start, end in (
         (71, "09:00", "10:00"),

@@ -1,4 +1,7 @@
-"""Lets the many AWS clients of a test process share what the program computes once for its only client."""
+"""Lets the many AWS clients of a test process share what is slow to compute.
+
+A real process has only a few clients.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ class _Session(boto3.session.Session):  # type: ignore[misc]
 
 
 def share_botocore_caches() -> None:
-    """Caches clients, and the service models, handlers and signatures that are most of the cost of a client."""
+    """Caches clients, and the service models, handlers and signatures that account for most of a client's cost."""
     botocore.session.create_loader = functools.cache(botocore.session.create_loader)
     botocore.session.EventAliaser = _SharedAliaser
     botocore.session.Session = _CoreSession

@@ -68,6 +68,6 @@ class Process:
 
 
 def open_in(process: Process) -> None:
-    """Opens the breaker for NOMIS, by failing calls to NOMIS."""
+    """Opens the breaker for NOMIS by making calls to NOMIS fail."""
     process.fail()
     assert process.state is BreakerState.OPEN

@@ -9,7 +9,7 @@ import pytest
 
 
 def chromium(environment: Mapping[str, str]) -> str:
-    """The path of the browser's program.
+    """The path of the browser's executable.
 
     If there is no browser, the test is skipped. If `CI` is set, the test fails instead, since otherwise nobody would
     notice that it did not run.

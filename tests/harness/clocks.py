@@ -1,4 +1,4 @@
-"""A monotonic clock for the program, which tests move forward instead of waiting."""
+"""A monotonic clock for the program. Tests move the clock forward instead of waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the program's commands in the process of the test."""
+"""Runs the program's commands in the process that runs the test."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Ended:
 
     @property
     def error(self) -> str:
-        """The line that the command wrote to stderr. Apart from the log, there must be exactly one."""
+        """The line that the command wrote to stderr, apart from the log. There must be exactly one."""
         (line,) = self.errors
         return line
 
 
 class Terminal(io.StringIO):
-    """A terminal at which a person types `answer`. `before` is called while the person thinks about the answer."""
+    """A terminal at which a person types `answer`. `before` is called each time the command reads a line."""
 
     def __init__(self, answer: str, before: Callable[[], object] = lambda: None) -> None:
         super().__init__(answer)

@@ -1,6 +1,7 @@
 """Runs a reconciliation against the sandbox, but without the engine.
 
-It reads the records, rereads the rows that differ, describes them, and explains the differences.
+`compare` reads the records, rereads the rows that differ, and describes them. `Compared.explained` and `explain`
+explain the differences.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Compared:
 
     frame: all records that were read. rows: the rows that still differ at the end, including those that are not
     reported, with their descriptions. differences: the rows that are reported. unread: the records that could not be
-    read. gaps: the parts of the list that could not be read.
+    read. gaps: the parts of the population that could not be listed.
     """
 
     reconciliation: Reconciliation
@@ -56,11 +57,14 @@ class Compared:
 
     @property
     def kinds(self) -> dict[Any, str]:
-        """The kind of each difference, by its key. The key is a tuple or, if it has only one column, the bare value."""
+        """The kind of each difference, by the difference's key.
+
+        The key is a tuple or, if it has only one column, the bare value.
+        """
         return {self._key(each.row): each.kind for each in self.differences}
 
     def found(self, *columns: str) -> set[tuple[Any, ...]]:
-        """The values of `columns` in each row that is reported, as tuples."""
+        """The tuple of the values of `columns` for each row that is reported."""
         return {tuple(row[name] for name in columns) for row in self.differing}
 
     def explained(self) -> dict[Any, Explanation]:
@@ -106,7 +110,7 @@ def compare(
     given_up: Mapping[str, str] | None = None,
     again: bool = True,
 ) -> Compared:
-    """Reads all units and compares the sides. With `again`, reads the rows that differ again.
+    """Reads all units and compares the sides. With `again`, rereads the rows that differ.
 
     `given_up` has the reasons why the program gave up on messages, by the entity that each message is about.
     """
@@ -134,7 +138,7 @@ def compare(
 
 
 def explain(reconciliation: Reconciliation, row: Mapping[str, Any]) -> Explanation | FailedRead | None:
-    """The explanation of the difference in `row`, or the failed read that prevented it.
+    """The explanation of the difference in `row`, or the failed read that prevented an explanation.
 
     None if nothing explains the difference.
     """
