@@ -517,7 +517,7 @@ def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sand
     assert (visit["oldestSeconds"], visit["oldestDeadSeconds"], shown["agesUnknown"]) == (7200, 9000, None)
     assert visit["needs"][0]["reason"] == "the oldest message has waited for 2 h"
     local = app.run("status", "--json").json()
-    assert "a local endpoint has no CloudWatch" in local["agesUnknown"]
+    assert "which a local endpoint does not have" in local["agesUnknown"]
     refused = app.run("status", "--json", AWS_ENDPOINT_URL_CLOUDWATCH="http://127.0.0.1:1", **on_aws).json()
     assert refused["agesUnknown"] == "CloudWatch: GetMetricData: EndpointConnectionError"
 
