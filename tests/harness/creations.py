@@ -1,7 +1,7 @@
-"""A consumer that handles events with the creation protocol, as one process does.
+"""A consumer that handles events with the creation protocol, as a process of the program does.
 
-It calls the services of the sandbox. Other functions look up the records and mappings that a delivery created in the
-sandbox.
+The consumer calls the services of the sandbox. Other functions look up what deliveries created in the sandbox, save or
+delete mappings, and run consumers in child processes.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ Tracked = tuple[str, dict[str, str]]
 
 
 class Consumer:
-    """Handles deliveries as one process does, with the creation protocol of the composition root.
+    """Handles deliveries as a process of the program does, with the creation protocol of the composition root.
 
-    `grace_seconds` is the grace period of the protocol. `call_seconds` is the longest time that a call may continue
-    after its process has died. Leases are not renewed, so each lease expires after `lease_seconds`. With `breakers`,
-    circuit breakers watch the calls. With `checked_writes`, a write is sent only while its lease is held.
+    `grace_seconds` is the grace period of the protocol. If a call may continue after its process has died,
+    `call_seconds` is the time-out of the calls. Otherwise it is zero, and `timeout_seconds` is the time-out. Leases are
+    not renewed, so each lease expires after `lease_seconds`. With `breakers`, circuit breakers watch the calls. With
+    `checked_writes`, a write is sent only while its lease is held.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Consumer:
     def deliver_now(self, booking: DpsEvent) -> Outcome:
         """Handles one delivery about a visit as soon as nobody else holds the lease of the visit.
 
-        If the delivery has to wait for any other reason, that error is raised.
+        Raises any other error, even if the error means that the delivery has to wait for another reason.
         """
         key = creation_lease(VISIT.name, booking.dps_id)
 
@@ -119,7 +120,7 @@ class Consumer:
         return until(unless_held)
 
     def deliver_when_free(self, booking: DpsEvent | DomainEvent) -> Outcome:
-        """Handles one delivery, and tries again for as long as the delivery has to wait, as the drain does."""
+        """Handles one delivery and, like the drain, tries again for as long as the delivery has to wait."""
         return until(lambda: self._unless_busy(booking))
 
     def deliver_retry(self, queue: str, body: str) -> Outcome:
@@ -129,16 +130,16 @@ class Consumer:
         return self.parts.creations.retry_mapping(domain_of_queue(queue).creation, retry, self._work())
 
     def tracked(self) -> list[Tracked]:
-        """Every event tracked so far by any process, oldest first."""
+        """Every telemetry event that any process has tracked so far, with its properties, oldest first."""
         self.parts.telemetry.flush()
         return [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
 
     def names(self) -> list[str]:
-        """The names of the events tracked so far."""
+        """The names of the telemetry events tracked so far, oldest first."""
         return [name for name, _ in self.tracked()]
 
     def record(self, booking: DpsEvent, name: str = VISIT.name) -> CreationRecord:
-        """The stored record of the creation for `booking`. There must be one."""
+        """The stored creation record for `booking`, which must exist."""
         with self.database.read() as connection:
             found = creations.find_record(connection, name, booking.dps_id)
         assert found is not None
@@ -171,12 +172,12 @@ def other_number() -> int:
 
 
 def visits_of(sandbox: Sandbox, booking: DpsEvent) -> list[int]:
-    """The NOMIS visits made for a booking, found by the reference in their comments."""
+    """The NOMIS ids of the visits made for a booking. The comment of such a visit ends with the booking's reference."""
     return [each["id"] for each in sandbox.nomis("visit") if each["comment"].endswith(f": {booking.dps_id}")]
 
 
 def courses_of(sandbox: Sandbox, booking: DpsEvent) -> list[int]:
-    """The NOMIS courses made for a schedule, found by their code, which is the id of the schedule."""
+    """The NOMIS ids of the courses made for a schedule. The code of such a course is the id of the schedule."""
     return [each["id"] for each in sandbox.nomis("course") if each["code"] == booking.dps_id]
 
 
@@ -195,7 +196,7 @@ def map_by_hand(sandbox: Sandbox, path: str, mapping: dict[str, object]) -> None
 
 
 def delete_mapping(sandbox: Sandbox, path: str) -> None:
-    """Deletes a mapping, as the deletion of a record does."""
+    """Deletes a mapping, as happens when a record is deleted."""
     Caller(sandbox).call("mapping", "DELETE", path).raise_for_status()
 
 
@@ -205,12 +206,15 @@ def visit_mapping(booking: DpsEvent, nomis_id: int) -> dict[str, object]:
 
 
 def deliver_in_a_process(environment: dict[str, str], database_url: str, event: DomainEvent) -> None:
-    """The code of a child process: one delivery, with a time limit long enough for the test to kill the process."""
+    """The code of a child process: handles one delivery.
+
+    A call times out so late that the test can kill the process during the call.
+    """
     Consumer(environment, database_url, timeout_seconds=600).deliver(event)
 
 
 def deliver_all_in_a_process(environment: dict[str, str], database_url: str, events: list[DomainEvent]) -> None:
-    """The code of each of several racing processes: delivers all events, each in a separate thread."""
+    """The code of several racing processes, each of which handles all events, one per thread."""
     consumer = Consumer(environment, database_url)
     for delivery in [in_thread(consumer.deliver_when_free, each) for each in events]:
         result_of(delivery)

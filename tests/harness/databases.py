@@ -33,9 +33,9 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 
 @contextmanager
 def event_listener(event_name: str, listener: Callable[..., object]) -> Iterator[None]:
-    """During the `with` block, calls `listener` when an event `event_name` occurs in any SQLAlchemy engine.
+    """During the `with` block, calls `listener` whenever an event occurs in any SQLAlchemy engine.
 
-    An example of such an event is `before_cursor_execute`.
+    `event_name` is the name of the event, such as `before_cursor_execute`.
     """
     event.listen(Engine, event_name, listener)
     try:
@@ -105,7 +105,7 @@ def make_database(server: URL, template: str | None = None) -> URL:
 
 
 def empty_database(url: URL) -> None:
-    """Ends all other connections to a database, and restores its content to that of its template."""
+    """Ends all other connections to a database, and makes the database like a new copy of the template."""
     with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -125,7 +125,7 @@ def drop_database(server: URL, name: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[URL]:
-    """The address of the PostgreSQL server of this test worker."""
+    """The address of the PostgreSQL server that this test worker uses."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         yield make_url(given).set(drivername="postgresql")
@@ -171,7 +171,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def spare_databases(postgres: URL, postgres_template: str) -> Iterator[list[URL]]:
-    """Empty databases on the server, with the current schema, that earlier tests no longer use."""
+    """Empty databases, with the current schema, that earlier tests have left on the server."""
     spare: list[URL] = []
     yield spare
     for url in spare:
@@ -181,7 +181,10 @@ def spare_databases(postgres: URL, postgres_template: str) -> Iterator[list[URL]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of an empty database with the current schema. A test runs once with each kind of database."""
+    """The address of an empty database with the current schema.
+
+    A test that uses this fixture runs once with each kind of database.
+    """
     if request.param == "sqlite":
         path = tmp_path / "store.db"
         shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
@@ -198,7 +201,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """An empty database with the current schema. A test runs once with each kind of database."""
+    """An empty database with the current schema.
+
+    A test that uses this fixture runs once with each kind of database.
+    """
     database = Database(database_url)
     yield database
     database.dispose()

@@ -24,7 +24,7 @@ def put_on_dlq(app: App, *references: str) -> None:
 
 
 def on_main_queue(app: App) -> list[Message]:
-    """Receives the messages, at most ten, on the main queue of visits."""
+    """Receives at most ten messages from the main queue of visits."""
     return app.queues()["visit"].main.receive(10)
 
 

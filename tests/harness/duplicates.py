@@ -4,9 +4,10 @@ from tests.harness.app import App
 
 
 def resolve(app: App, finding: int) -> str:
-    """Resolves a finding, which must be the only open one, and returns the output of the command.
+    """Resolves a duplicate with `duplicates resolve`, and returns the output of the command.
 
-    A dry run comes first, and must change nothing.
+    `finding` is the number of the finding, which must be the only open one. A dry run comes first, and must not write
+    anything to NOMIS.
     """
     before = len(app.sandbox.journal("nomis"))
     assert "dry run: nothing was changed" in app.run_ok("duplicates", "resolve", str(finding), "--dry-run")

@@ -12,9 +12,9 @@ _BLOCK = re.compile(r"^ *```(python|diff)\n *# (\S+)\n(.*?)^ *```", re.MULTILINE
 
 
 def add_example(heading: str, folder: Path) -> None:
-    """Copies the program to `folder`, and adds the example in one section of `doc/architecture.md` to the copy.
+    """Copies the program to `folder`, and adds an example from `doc/architecture.md` to the copy.
 
-    `heading` is the heading of the section. The example consists of new files and diffs.
+    `heading` is the heading of the section with the example, which consists of new files and diffs.
     """
     for room in ("jobs", "reports", "sync", "templates"):
         shutil.copytree(ROOT / room, folder / room)

@@ -1,4 +1,4 @@
-"""Faults of the sandbox that last as long as a test needs them, instead of for a fixed time."""
+"""Faults of the sandbox that last for as long as a test needs them, instead of for a fixed time."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def held(
 ) -> Iterator[Hold]:
     """Keeps requests waiting, with a fault of the given kind, until they are released or the `with` block ends.
 
-    With the kind `delay`, the requests do not reach the service yet. With `timeout_after_write`, their responses are
-    held back. If a test resets the sandbox or clears its faults, the requests are also released.
+    With the kind `delay`, the waiting requests have not reached the service. With `timeout_after_write`, they have, but
+    their responses are held back. The requests are also released if a test resets the sandbox or clears its faults.
     """
     hold = Hold(sandbox, sandbox.fault(service, method, path, kind=kind, times=times, skip=skip, until_released=True))
     try:

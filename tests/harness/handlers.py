@@ -35,8 +35,8 @@ HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, h
 class Harness:
     """Handles events and mapping retries one at a time, with the handlers of the composition root.
 
-    `retries` has the mapping retries that the handlers sent to the queues. `step` is the last step that the handling of
-    the last message reached.
+    `retries` has the mapping retries that the handlers sent, each as (queue id, body). `step` is the last step that was
+    reached in the handling of the most recent message.
     """
 
     def __init__(self, sandbox: Sandbox, database_url: str) -> None:
@@ -73,7 +73,10 @@ class Harness:
     def handle(
         self, event_type: str, prisoner_id: str | None = None, occurred_at: datetime | None = None, **information: Any
     ) -> Outcome | str:
-        """Handles an event. Returns the outcome of a creation, or the name of the event that an update tracked."""
+        """Handles an event.
+
+        Returns the outcome of a creation, or the name of the telemetry event that an update tracked.
+        """
         moment = None if occurred_at is None else occurred_at.isoformat()
         return self._work(QUEUES[event_type], write_domain_event(event_type, information, prisoner_id, moment))
 
@@ -82,7 +85,7 @@ class Harness:
         return self._work(queue, body)
 
     def tracked(self, *names: str) -> list[tuple[str, dict[str, str]]]:
-        """The events tracked so far, each with its properties, oldest first.
+        """The telemetry events tracked so far, each with its properties, oldest first.
 
         If names are given, events with other names are left out.
         """
@@ -121,7 +124,7 @@ class Harness:
 
 @dataclass(frozen=True, slots=True)
 class Prisoner:
-    """A prisoner in the sandbox's population. `rooms` has the locations of the prisoner's prison."""
+    """A prisoner in the sandbox's population. `rooms` has the ids of the locations in the prisoner's prison."""
 
     offender_no: str
     booking_id: int
@@ -140,7 +143,7 @@ def prisoner_at(sandbox: Sandbox, place: int) -> Prisoner:
 def harness(
     sandbox: Sandbox, tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Harness]:
-    """A harness with the handlers of all queues and a separate database. A handler waits only briefly for a lease."""
+    """A harness with the handlers of all queues and its own database. A handler waits only briefly for a lease."""
     monkeypatch.setattr(times, "HANDLER_LEASE_WAIT_SECONDS", 0.1)
     made = Harness(sandbox, f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'sync.db')}")
     yield made

@@ -26,7 +26,7 @@ class Tags(HTMLParser):
 
 
 def text_of(html: str) -> str:
-    """The visible text of a page on one line, without its style, scripts and data.
+    """The visible text of a page as one line, without styles, scripts and data.
 
     A space separates neighbouring cells, and `|` ends each table.
     """

@@ -25,7 +25,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def raw_manifests() -> Iterator[tuple[Path, Manifest]]:
-    """The Kubernetes objects in the files, each with the path of its file."""
+    """The Kubernetes objects in the manifest files, each with the path of its file."""
     for path in sorted(each for each in ROOT.rglob("*.yaml") if EXAMPLES not in each.parents):
         for manifest in yaml.load_all(path.read_text(), _LOADER):
             if manifest["kind"] not in ("Kustomization", "Component"):
@@ -33,7 +33,7 @@ def raw_manifests() -> Iterator[tuple[Path, Manifest]]:
 
 
 def render(overlay: str, component: str | None, workspace: Path) -> list[Manifest]:
-    """The objects of an overlay, rendered in the folder `workspace`, with a component if one is given.
+    """Renders an overlay, with a component if one is given, in the folder `workspace`. Returns the objects.
 
     Skips the test on a machine without kubectl.
     """
@@ -51,7 +51,7 @@ def render(overlay: str, component: str | None, workspace: Path) -> list[Manifes
 
 
 def is_known(manifest: Manifest) -> bool:
-    """Whether Kubernetes itself defines the kind of an object, so that there is a schema for it."""
+    """Whether the kind of an object is defined by Kubernetes itself, and therefore has a schema."""
     return "monitoring.coreos.com" not in manifest["apiVersion"]
 
 

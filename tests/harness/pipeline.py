@@ -1,4 +1,4 @@
-"""Messages about visits on their queue, and drains that empty the queue."""
+"""Messages about visits on a queue, and drains that empty a queue."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BOOKED, CHANGED, CANCELLED = "prison-visit.booked", "prison-visit.changed", "pri
 
 
 def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event: Any) -> str:
-    """Puts an event about a visit on `queue`, as SNS does, and returns the id of the message."""
+    """Puts an event about a visit on `queue`, as SNS does, and returns the SQS id of the message."""
     values = {
         "eventType": event_type,
         "occurredAt": f"2023-05-22T10:{minute:02}:00+01:00",

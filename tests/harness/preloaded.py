@@ -1,4 +1,4 @@
-"""Loads, once for all forked children, the modules, command line, AWS clients and templates that all commands need."""
+"""Loads, once for all forked children, the modules, command line, AWS service descriptions and templates they need."""
 
 import functools
 import gc

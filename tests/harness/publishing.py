@@ -18,7 +18,10 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class DpsEvent:
-    """An event about a record: the sandbox that publishes it, its queue and content, and the id of the DPS record."""
+    """An event about a DPS record.
+
+    `sandbox` publishes the event, and `queue` is the id of the event's queue. `dps_id` is the id of the record.
+    """
 
     sandbox: Sandbox
     queue: str
@@ -39,7 +42,7 @@ class DpsEvent:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A prisoner, and one room of the prisoner's prison."""
+    """A prisoner, and the id of one room in the prisoner's prison."""
 
     offender_no: str
     booking_id: int
@@ -166,7 +169,7 @@ def appointment_created(sandbox: Sandbox, *, in_cell: bool = False) -> DpsEvent:
 
 
 def adjustment_inserted(sandbox: Sandbox) -> DpsEvent:
-    """Inserts an adjustment of a key date, and returns the event that says it was inserted."""
+    """Inserts a key-date adjustment, and returns the event that says it was inserted."""
     who, number = person(sandbox), f"b1b9c9d0-0000-4000-8000-{next(_numbers):012}"
     sandbox.put(
         "adjustment",

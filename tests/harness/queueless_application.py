@@ -8,21 +8,21 @@ from sync.upstream.services import Services
 
 
 class _CertainSettings(Settings):
-    """Settings with which a lost call counts as ended at once, so that a test knows the outcome of the call."""
+    """Settings under which a call without a response counts as ended at once, so that a test need not wait."""
 
     @classmethod
     def of(cls, settings: Settings) -> _CertainSettings:
-        """A copy of `settings` with which a lost call counts as ended at once."""
+        """A copy of `settings` under which a call without a response counts as ended at once."""
         return cls.model_construct(**dict(settings)).with_environment(settings._environment)
 
     @property
     def longest_call_seconds(self) -> float:
-        """Zero: a call without a response is never still under way."""
+        """Zero: a call without a response counts as ended at once."""
         return 0.0
 
     @property
     def longest_create_seconds(self) -> float:
-        """Zero: after its intent, a create is never still under way."""
+        """Zero: a create without a response counts as ended as soon as its intent has been recorded."""
         return 0.0
 
 
@@ -30,8 +30,8 @@ class QueuelessApplication(Application):
     """The program without queues.
 
     It collects mapping retries in `retries`, and has breakers only if `with_breakers` is set. If `sending_fails` is an
-    error, sending a retry raises it, and the retry is not kept. A lost call counts as ended at once unless
-    `calls_may_linger` is set. A write is sent even if its lease has expired, as some tests need, unless
+    error, sending a retry raises it, and the retry is not kept. A call without a response counts as ended at once
+    unless `calls_may_linger` is set. A write is sent even if its lease has expired, as some tests need, unless
     `with_checked_writes` is set.
     """
 

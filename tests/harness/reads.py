@@ -27,9 +27,9 @@ class PlainReads:
     def each(
         self, service: UpstreamName, read: Callable[[Item], Value], items: Iterable[Item]
     ) -> list[tuple[Item, Value | FailedRead]]:
-        """Calls `read` for every item. Returns each item with the value or the failed read.
+        """Calls `read` for every item. Returns each item with the value that `read` returned or a `FailedRead`.
 
-        Raises `ServiceTooOld` if the service lacks the route.
+        Raises `ServiceTooOld` if a service lacks the route of a call.
         """
         found: list[tuple[Item, Value | FailedRead]] = []
         for item in items:
@@ -45,7 +45,7 @@ class PlainReads:
         return found
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """Makes a single call. Raises the call's `SyncError`, even if the route is missing."""
+        """Makes a single call. Raises the `SyncError` of a failed call, even if the service lacks the route."""
         self.calls.append(service)
         return read()
 
@@ -54,7 +54,7 @@ class PlainReads:
         return self.one(service, read)
 
     def begin(self, unit: Unit) -> None:
-        """Does nothing: reading starts on request."""
+        """Does nothing: no unit is read in advance."""
 
     def listed(self, done: int, total: int) -> None:
         """Does nothing: no test follows the progress."""
