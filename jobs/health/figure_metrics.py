@@ -58,7 +58,7 @@ def _metrics(figures: Figures) -> Iterator[Metric]:
     if figures.creations.value is not None:
         unsettled = {(str(each.state),): each.number for each in figures.creations.value}
         states = ((str(each),) for each in sorted(OPEN_STATES))
-        help_text = "Creations whose NOMIS record exists, or may still appear, without a mapping."
+        help_text = "Creations without a mapping whose NOMIS record exists, or may exist now or later."
         yield _gauge("unsettled_creations", help_text, ("state",), states, unsettled)
     if figures.deliveries.value is not None:
         unsent = {(each.channel, str(each.state)): each.number for each in figures.deliveries.value}
