@@ -1,4 +1,4 @@
-"""The output of the `list` and `show` commands."""
+"""The output of the commands that list or show what is recorded, and of `dlq show`."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def run_with(app: App, run_id: str, counts: dict[str, object]) -> None:
 
 
 def track(app: App, *events: tuple[str, str]) -> None:
-    """Tracks events, each with its name and time (UTC)."""
+    """Records telemetry events, each given as its name and its time (UTC)."""
     with closing(sqlite3.connect(app.database)) as connection, connection:
         rows = [(name, at, '{"visitId": "v1"}') for name, at in events]
         connection.executemany("INSERT INTO telemetry_events (name, time, properties) VALUES (?, ?, ?)", rows)
@@ -72,8 +72,8 @@ def test_an_empty_list_is_a_sentence(app: App, command: str, says: str) -> None:
 def test_a_drain_is_shown_with_a_line_for_each_queue(app: App) -> None:
     """`runs show` prints the status, parameters and counts of a run as text, with one line for each queue.
 
-    A run that succeeded is `complete`, the word that reports use; the JSON has `success`.
-    Lists are printed with commas, and true and false as yes and no.
+    The status of a run that succeeded is shown as `complete`, the word that reports use; the JSON has `success`. Lists
+    are printed with commas, and true and false as yes and no.
     """
     app.run_ok("drain", "visit", "incentive", "--until-empty")
     (run,) = app.read_json("runs", "list")
@@ -114,9 +114,9 @@ def test_a_different_id_of_the_reconciliation_is_shown(app: App) -> None:
 
 
 def test_newest_events_are_shown_in_local_time(app: App) -> None:
-    """With `--limit`, `telemetry` shows only the newest events, in order of time.
+    """With `--limit`, `telemetry` shows only the newest events, in chronological order.
 
-    The text shows times in the time zone of `TZ`, as other lists do. The JSON shows them in UTC.
+    The text output shows times in the time zone given by `TZ`, as other lists do. The JSON shows them in UTC.
     """
     track(app, *((f"event-{hour}", f"2023-05-22 0{hour}:00:00.500000") for hour in range(5)))
     shown = app.run_ok("telemetry", "--limit", "2", TZ="Europe/London").splitlines()

@@ -1,4 +1,4 @@
-"""A request to NOMIS support lists every record with one cause, and no other, with all that support needs."""
+"""A request to NOMIS support lists exactly the records that support has to fix, and the details that it needs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def run_id(app: App) -> str:
 
 
 def test_a_request_has_every_record_of_the_cause_and_no_other(app: App, run_id: str) -> None:
-    """A support request lists every record that NOMIS support has to fix, and no other, as text, CSV and JSON.
+    """A support request lists every record that NOMIS support has to fix, and no other, whether as text, CSV or JSON.
 
-    Each record has its prisoner and sequences. The text has one greeting for all of them.
+    Each row has the prisoner and the sequences of the records. The text names the channel of NOMIS support only once.
     """
     planted = app.sandbox.planted()["mismatches"]
     twice = {each["offenderNo"]: each for each in planted if each["cause"] == 5}
@@ -51,9 +51,9 @@ def test_a_cause_that_support_cannot_fix_is_refused(app: App, run_id: str) -> No
 
 
 def test_rows_that_no_service_lists_come_with_their_sql(app: App) -> None:
-    """A support request about an allocation with an unknown number has an SQL statement that finds the allocation.
+    """If the number of an allocation is unknown, the support request gives an SQL statement that finds the allocation.
 
-    The statement searches by the booking.
+    The statement searches by booking.
     """
     app.sandbox.reset(prisoners=60, prisons=20, every_cause=True, plant=["allocations"])
     run_id = str(app.read_json("reconcile", "allocations", "--no-notify")["runId"])

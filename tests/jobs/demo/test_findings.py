@@ -50,7 +50,7 @@ def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ..
 
 
 def test_a_run_that_found_everything_planted_has_no_problem() -> None:
-    """If a run finds all planted differences, there is no problem.
+    """If a run finds every planted difference that it should, and no other, there is no problem.
 
     The text also counts the planted differences that are rightly not reported.
     """
@@ -73,15 +73,15 @@ def test_a_run_that_found_everything_planted_has_no_problem() -> None:
     ],
 )
 def test_a_missed_or_unplanted_difference_is_a_problem(more: dict[str, Any], problem: str) -> None:
-    """A missed difference, an unplanted one and one of the wrong kind are problems, each named by its key.
+    """A difference is a problem if it is missed, was not planted, or is reported as the wrong kind.
 
-    An incomplete run is also a problem.
+    The problem names the key of the difference. An incomplete run is also a problem.
     """
     assert findings(**more).problems() == [problem]
 
 
 def test_a_key_that_a_record_lacks_is_empty() -> None:
-    """A difference whose record is on one side only is recognised, although one of the record's two ids is missing."""
+    """A difference is recognised even if its record is on one side only, and so lacks one of the key columns."""
     planted = [{"key": [None, 9], "kind": "DPS_only", "outcome": "reported"}]
     result = findings({("MDI", 9): "DPS_only"}, ()).result
     (mismatch,) = result.mismatches

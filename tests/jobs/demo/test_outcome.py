@@ -21,7 +21,7 @@ TRUTH: dict[str, Any] = {"entities": 7, "by_domain": {"visit": 7}, "problems": [
 
 
 def mismatch(booking: int, cause: int) -> IncentiveMismatch:
-    """A mismatch of the booking, with the number of its cause."""
+    """A mismatch for the booking, with `cause` as the number of its cause."""
     diagnosis = IncentiveDiagnosis(
         number=cause, cause="some", confidence="high", right_side="DPS", explanation="because", action="do it"
     )
@@ -35,7 +35,7 @@ def mismatch(booking: int, cause: int) -> IncentiveMismatch:
 
 
 def result(*mismatches: IncentiveMismatch) -> IncentiveResult:
-    """The result of a complete run for 300 prisoners that found `mismatches`."""
+    """The result of a complete run that compared 300 prisoners and found `mismatches`."""
     return IncentiveResult(
         run_id="20230522-040000-ab12",
         status="complete",
@@ -132,7 +132,10 @@ def test_a_difference_still_in_flight_at_the_recheck_is_in_flight(good: DemoOutc
 
 
 def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None:
-    """A planted mismatch that was not found and a reported one that was not planted are problems, named by booking."""
+    """A planted mismatch that was not found is a problem, and so is a reported one that was not planted.
+
+    The problem names the booking.
+    """
     missed, invented = replace(good, result=result(mismatch(1, 4), mismatch(3, 1))).problems()
     assert missed == "planted differences that were not found: bookings 2"
     assert invented == "reported differences that were not planted: bookings 3"
@@ -151,9 +154,9 @@ def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutco
 
 
 def test_wrong_records_in_nomis_are_problems(good: DemoOutcome) -> None:
-    """A record that is missing from NOMIS is a problem, named by its id, and does not count as existing once.
+    """A record that is missing from NOMIS is a problem, and does not count as being in NOMIS exactly once.
 
-    Records in NOMIS without a DPS record are also a problem.
+    The problem names the id of the record. Records in NOMIS without a DPS record are also a problem.
     """
     truth = TRUTH | {"problems": [{"domain": "visit", "dps_id": "v1", "problem": "missing"}], "surplus": [{}]}
     wrong = replace(good, truth=truth)
@@ -168,7 +171,7 @@ def test_incomplete_reconciliation_is_a_problem(good: DemoOutcome) -> None:
 
 
 def test_events_that_did_not_arrive_are_a_problem(good: DemoOutcome) -> None:
-    """If Application Insights lacks a tracked event, or has any other event, the demo has a problem."""
+    """If Application Insights lacks a tracked event, or has one that was not tracked, the demo has a problem."""
     for accepted in ({}, {"visit-create-success": 1}, {"visit-create-success": 2, "other": 1}):
         (problem,) = replace(good, accepted=accepted).problems()
         assert "Application Insights" in problem

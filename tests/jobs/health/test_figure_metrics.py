@@ -1,4 +1,7 @@
-"""The figures of `status`, as metrics. They are read rarely, and only figures that cannot be read are missing."""
+"""The figures of `status`, as metrics.
+
+They are read at most twice a minute, and a figure is left out only if it cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
 def test_figures_that_cannot_be_read_are_left_out(app: App) -> None:
     """If the database is unavailable, the metrics page still shows the figures of the queues.
 
-    Unknown figures are left out instead of being shown as zero, and the page names the part that cannot be read.
+    Unknown figures are left out instead of being shown as zero, and the page says which ones are unknown.
     """
     app.main_queue("visit").send("waits")
     found = page_of(app, DATABASE_URL="postgresql://127.0.0.1:1/none")

@@ -35,18 +35,18 @@ INFO = {"build": {"name": "prisoner-to-nomis"}}
 
 
 def page(probes: Mapping[str, Callable[[], ProbeResult]] | None = None, **options: Any) -> HealthPage:
-    """The health page with these probes, by default one that is up."""
+    """The health page with these probes; by default, it has a single probe, which succeeds."""
     return HealthPage([Probe(name, ask, name) for name, ask in (probes or {"part": lambda: OK}).items()], **options)
 
 
 def liveness(progress: Mapping[str, float] | None = None) -> Liveness:
-    """A liveness check of a ready program, which counts a drain as hanging after a minute without progress."""
+    """A liveness check of a program that is ready. A drain counts as hanging after a minute without progress."""
     return Liveness(lambda: True, lambda: progress or {}, 60)
 
 
 @contextmanager
 def serving(metrics: Callable[[], bytes] = bytes) -> Iterator[str]:
-    """Serves the pages on a free port during the `with` block, at the address that it yields."""
+    """Serves the pages on a free port during the `with` block, and yields their address."""
     with HealthServer("127.0.0.1", 0, health_pages(page(), liveness(), INFO), metrics) as server:
         yield f"http://127.0.0.1:{server.port}"
 
@@ -57,7 +57,7 @@ def get(address: str) -> requests.Response:
 
 
 def test_each_page_has_its_content_type() -> None:
-    """Each page has its path: the metrics are plain text, and all other pages are JSON. Any other path gives 404.
+    """The metrics page is plain text, and every other page is JSON. A path without a page gives 404.
 
     The response to a HEAD request has the headers of the page, but no content.
     """
@@ -135,7 +135,7 @@ def test_a_part_whose_check_fails_or_hangs_is_down() -> None:
 
 
 def test_an_unexpected_error_shows_no_text() -> None:
-    """The health page shows only the type and place of an unexpected error, since its text may contain anything."""
+    """The health page shows only the type and place of an unexpected error, since its text may contain a secret."""
 
     def breaks() -> ProbeResult:
         raise RuntimeError("the password is 12345")
@@ -146,7 +146,7 @@ def test_an_unexpected_error_shows_no_text() -> None:
 
 
 def test_results_are_shared_for_two_seconds() -> None:
-    """Requests for the health page within two seconds share one round of probes. A later request causes the next."""
+    """Requests for the health page within two seconds share one round of probes. A later request starts the next."""
     asked = 0
     moment = 0.0
 
@@ -165,7 +165,7 @@ def test_results_are_shared_for_two_seconds() -> None:
 
 
 def test_probes_of_one_component_are_shown_together() -> None:
-    """A component of the health page is up only if all its probes are, and it shows the details of each of them.
+    """A component of the health page is up only if all its probes succeed, and has the details from each of them.
 
     A probe without a component is left out.
     """
@@ -196,7 +196,7 @@ def test_port_that_is_taken_is_named() -> None:
 
 
 def open_application_of(app: App, **more: str) -> AbstractContextManager[Application]:
-    """The parts of the program, opened with metrics."""
+    """The parts of the program, with metrics, which are closed at the end of the `with` block."""
     return open_application(app.settings, app.settings["DATABASE_URL"], Metrics(), **more)
 
 
@@ -212,7 +212,7 @@ def overall(application: Application) -> dict[str, Any]:
 def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
     """If all is well, the health page shows every part of the program as up, and shows no secret.
 
-    For a queue, it also shows the counts of messages.
+    For each queue, it also shows the message counts.
     """
     app.queues()["visit"].dlq.send("left over")
     with open_application_of(app) as application:
@@ -253,7 +253,7 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_database_that_accepts_no_writes_is_down(app: App, tmp_path: Path) -> None:
-    """If another program has locked the database, which can then only be read, the health page shows it as down."""
+    """If another program has locked the database, so that it can only be read, the page shows the database as down."""
     url = f"sqlite:///{tmp_path}/locked.db?timeout=0.1"
     with open_application_of(app, DATABASE_URL=url) as application:
         application.database.upgrade()
@@ -356,9 +356,9 @@ def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandb
 
 
 def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox) -> None:
-    """A run for one prisoner, prison or shard does not change the metrics about full runs.
+    """A run for one prisoner, prison or shard does not change the metrics of full runs.
 
-    These are the metrics of mismatches, status and last success.
+    These metrics show the mismatches, the status and the last success.
     """
     sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -399,7 +399,7 @@ def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox
 
 
 def test_failed_calls_are_counted_by_status() -> None:
-    """A metric counts each failed call by its status, or as a call without a response."""
+    """A metric counts failed calls by status, and counts calls without a response separately."""
     metrics = Metrics()
     for status in (503, None):
         error = UpstreamError("nomis", "PUT", "/visits/1", status=status, message="away")

@@ -1,4 +1,4 @@
-"""The commands that the reconciliation of adjustments proposes remove the differences."""
+"""The resyncs proposed by the reconciliation of adjustments remove the differences for which they are proposed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reconcile(app: App) -> dict[int, dict[str, Any]]:
 
 
 def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, sandbox: Sandbox) -> None:
-    """After the proposed resyncs, the only differences left in adjustments are those that no resync can fix.
+    """After the proposed resyncs, the only remaining differences in adjustments are those that no resync can fix.
 
     They concern adjustments that DPS does not have, has on another booking, or does not list for the prisoner.
     """

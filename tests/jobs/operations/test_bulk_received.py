@@ -1,4 +1,7 @@
-"""Received events for all prisoners of a run: listed, confirmed once, then published and recorded one by one."""
+"""`reconcile fix received --from RUN`, for the prisoners of a run whose arrival DPS missed.
+
+The received events are listed and confirmed once, and then published and recorded one by one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ NEVER_GOT = "DPS never got the received event of an arrival"
 
 @dataclass(frozen=True)
 class Compared:
-    """A reconciled world: the result of the run, and the prisoners by cause number."""
+    """A sandbox world after a reconciliation: the result of the run, and the prisoners by cause number."""
 
     app: App
     result: dict[str, Any]
@@ -92,7 +95,8 @@ def test_one_confirmation_publishes_one_event_for_each_prisoner(compared: Compar
 def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) -> None:
     """If a received event is refused, the refusal is recorded and `reconcile fix received` stops.
 
-    The same command later publishes only the events that were not tried. A person must decide about the refused event.
+    The same command, run again, publishes only the events that were not tried. A person has to decide about the refused
+    event.
     """
     listed = compared.publish("--cause", NEVER_GOT, "--dry-run", "--json").json()
     assert [each["state"] for each in listed["records"]] == ["to publish"] * 3
@@ -113,8 +117,8 @@ def test_both_sides_are_read_again_after_a_wait(compared: Compared) -> None:
     """With `--wait`, `reconcile fix received` reads both sides again after the event, until they agree or time is up.
 
     After an admission, DPS gives the prisoner the level that NOMIS already has, so the fix succeeds at the first read.
-    After a transfer, DPS keeps the prisoner's former level. While no drain has brought that level to NOMIS, the levels
-    still differ, and the fix fails.
+    After a transfer, DPS keeps the prisoner's former level. Until a drain has brought that level to NOMIS, the levels
+    still differ, so here the fix fails.
     """
     for cause, wait, (code, state, text), reads in (
         ("missed the admission", "60", (0, "published", "; both sides have STD now"), 1),
@@ -145,6 +149,6 @@ def test_both_sides_are_read_again_after_a_wait(compared: Compared) -> None:
     ],
 )
 def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], message: str) -> None:
-    """`reconcile fix received` refuses missing and contradictory arguments, and an unknown run, in one line."""
+    """`reconcile fix received` refuses missing or contradictory arguments, and unknown runs, with a one-line error."""
     done = app.run("reconcile", "fix", "received", *arguments)
     assert (done.code, message in done.error) == (2, True)

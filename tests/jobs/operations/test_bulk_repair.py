@@ -1,4 +1,8 @@
-"""Repairs for all prisoners of a run: listed, confirmed once, written and recorded one by one, and resumable."""
+"""`incentives repair --from RUN`, for the prisoners of a run whose level has to be written to NOMIS.
+
+The repairs are listed and confirmed once, and then written and recorded one by one. A command that stopped can be
+repeated.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ LOST = "the event of the review was lost, or failed"
 
 @dataclass(frozen=True)
 class Compared:
-    """A reconciled world: the id of the run, and the prisoners by cause number."""
+    """A sandbox world after a reconciliation: the id of the run, and the prisoners by cause number."""
 
     app: App
     run_id: str
@@ -35,7 +39,7 @@ class Compared:
 def compared(app: App) -> Compared:
     """A run that found six prisoners whose levels differ.
 
-    Three have a lost review, two have reviews in the wrong order, and one was received twice.
+    For three, a review was lost; for two, reviews are in the wrong order; and one was received twice in NOMIS.
     """
     app.sandbox.reset(prisoners=60, mismatches={"2": 3, "6": 2, "5": 1})
     app.forget_queues()
@@ -64,7 +68,8 @@ def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
 def test_one_confirmation_writes_each_level_once(compared: Compared) -> None:
     """After one confirmation, `incentives repair` writes one record and records one action for each prisoner.
 
-    The question says how many records will be written. The same command later skips the prisoners whose sides agree.
+    The question says how many records will be written. The same command, run again, skips the prisoners for whom both
+    sides now agree.
     """
     done = compared.repair(answer=Terminal("y\n"))
     assert (done.code, compared.written()) == (0, 5)
@@ -81,15 +86,15 @@ def test_one_confirmation_writes_each_level_once(compared: Compared) -> None:
 
 
 def test_the_answer_no_writes_nothing(compared: Compared) -> None:
-    """If the operator's answer to the question of `incentives repair` is no, nothing is written to NOMIS."""
+    """If the operator answers no when `incentives repair` asks for confirmation, nothing is written to NOMIS."""
     assert compared.repair(answer=Terminal("n\n")).code == 1
     assert compared.written() == 0
 
 
 def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
-    """`--cause` with part of a cause's name repairs only the differences with that cause.
+    """If `--cause` gives part of a cause's name, `incentives repair` repairs only the differences with that cause.
 
-    If the part fits several causes, or none, it is refused with a list of the causes.
+    If several causes match, or none does, the command is refused with a list of the causes.
     """
     vague, unknown = compared.repair("--cause", "re", "--yes"), compared.repair("--cause", "moon", "--yes")
     assert (vague.code, unknown.code, compared.written()) == (2, 2, 0)
@@ -126,9 +131,9 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
 
 
 def test_a_prisoner_whose_levels_changed_is_skipped(compared: Compared) -> None:
-    """A prisoner whose levels have changed since the run, even while the command asks, is skipped.
+    """A prisoner whose levels have changed since the run is skipped, and the output says why.
 
-    The output says why.
+    This also applies to a change while the command waits for confirmation.
     """
     first, second = compared.by_cause[6]
     compared.app.sandbox.add_review(first, "BAS" if "BAS" not in level_of(compared, first) else "STD", publish=False)
@@ -144,7 +149,7 @@ def test_a_prisoner_whose_levels_changed_is_skipped(compared: Compared) -> None:
 
 
 def level_of(compared: Compared, offender_no: str) -> set[str]:
-    """The levels that the two sides have because of the prisoner's planted difference."""
+    """The levels of the prisoner in NOMIS and in DPS, according to the planted difference."""
     (found,) = [each for each in compared.app.sandbox.planted()["mismatches"] if each["offenderNo"] == offender_no]
     return {str(found["nomis"]), str(found["dps"])}
 
@@ -161,6 +166,6 @@ def level_of(compared: Compared, offender_no: str) -> set[str]:
     ],
 )
 def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], message: str) -> None:
-    """`incentives repair` refuses missing and contradictory arguments, and an unknown run, in one line."""
+    """`incentives repair` refuses missing or contradictory arguments, and unknown runs, with a one-line error."""
     done = app.run("incentives", "repair", *arguments)
     assert (done.code, message in done.error) == (2, True)

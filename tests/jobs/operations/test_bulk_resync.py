@@ -13,7 +13,7 @@ from tests.harness.results import visit_result
 
 
 def reconciled(app: App, name: str) -> str:
-    """Runs the reconciliation `name` in a world with a difference for each of its causes, and returns the run's id."""
+    """Plants a difference for each cause of the reconciliation `name`, runs it, and returns the id of the run."""
     app.sandbox.reset(prisoners=60, prisons=20, every_cause=True, plant=[name])
     app.forget_queues()
     app.make_queues()
@@ -21,15 +21,15 @@ def reconciled(app: App, name: str) -> str:
 
 
 def states(done: Any) -> dict[str, int]:
-    """The number of records in each state, for the states that occur."""
+    """The number of records in each state that occurs."""
     return {state: count for state, count in done["counts"].items() if count}
 
 
 def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
-    """Every record for which the run says that DPS is right is written to NOMIS once, in the operator's name.
+    """Every record for which the run says that DPS is right is written to NOMIS once.
 
-    A dry run writes nothing. The next reconciliation proposes no resync of these records. A repeated command skips
-    them.
+    Each write is recorded as the operator's action. A dry run writes nothing. The next reconciliation proposes no
+    resync of these records. A repeated command skips them.
     """
     run_id = reconciled(app, "appointments")
     resync = ["resync", "--from", run_id, "--as", "jane"]
@@ -86,7 +86,7 @@ def test_the_resync_stops_at_a_refusal_and_can_be_repeated(app: App) -> None:
 def test_a_record_with_an_objection_is_left_to_a_person(app: App) -> None:
     """If there is an objection to the resync of a visit, the visit is not written, and the list shows the objection.
 
-    A visit for which nobody knows which side is right is not listed. The command says how many such visits there are.
+    A visit is not listed if it is unknown which side is right. The command says how many such visits there are.
     """
     run_id = reconciled(app, "visits")
     listed = app.run("resync", "--from", run_id, "--dry-run", "--json")

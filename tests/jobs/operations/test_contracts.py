@@ -1,4 +1,7 @@
-"""The output, exit code, probes and Slack messages of `contracts check`, which compares calls with API documents."""
+"""The output, exit code, probes and Slack messages of `contracts check`.
+
+The command compares the program's calls with the API documents of the services.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,10 @@ def of_service(checked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
-    """If a call no longer fits a service's API document, the check exits with 1 and prints each difference on a line.
+    """If a call no longer fits a service's API document, the check exits with 1 and prints a line for each difference.
 
     Each line has the level, service and operation, and the errors of a service come first. With `--service`, only the
-    given service is checked, without the database. An unknown service is bad usage.
+    given service is checked, and the database is not needed. An unknown service is bad usage.
     """
     checked = app.run("contracts", "check")
     assert checked.code == 1
@@ -88,7 +91,10 @@ def test_a_probe_finds_a_missing_role_and_an_undocumented_response(app: App, san
 
 
 def test_a_probe_calls_nothing_that_has_an_effect(app: App, sandbox: Sandbox) -> None:
-    """The probe of prisoner search reads the roles from the client's token, since every call would publish an event."""
+    """The probe of prisoner search only reads the roles from the client's token.
+
+    Every call that the program makes to that service would publish an event.
+    """
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.grant("prisoner-search", [])
     checked = app.run("contracts", "check", "--probe", "--service", "prisoner-search", "--json")
@@ -111,7 +117,7 @@ def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandb
 
 
 def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:
-    """A service whose API document cannot be read, or is not an OpenAPI document, is reported with an error.
+    """A service whose API document cannot be read, or is not an OpenAPI document, is reported as an error.
 
     The other services are still compared.
     """
@@ -129,8 +135,7 @@ def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) 
 def test_slack_gets_each_change_once(app: App, sandbox: Sandbox) -> None:
     """With `--notify`, Slack gets each change once: a check that finds nothing new posts nothing.
 
-    With `--notify`, the exit code is 0 whatever differs, so that a weekly job does not fail because of a known
-    difference.
+    The exit code is 0 even if there are differences, so that a weekly job does not fail because of a known difference.
     """
     sandbox.reset(prisoners=50, generation="2023")
     app.run_ok("contracts", "check", "--notify")
@@ -153,7 +158,7 @@ def test_slack_gets_each_change_once(app: App, sandbox: Sandbox) -> None:
 def test_a_check_that_cannot_read_a_document_is_incomplete(app: App, sandbox: Sandbox) -> None:
     """If a document cannot be read, the check with `--notify` exits with 1, and its run names the service.
 
-    The last result for that service is kept, so that the next check that can read the document reports no change.
+    The last result for that service is kept, so that the next check reports no change if the document is unchanged.
     """
     sandbox.reset(prisoners=50, generation="2023")
     app.run_ok("contracts", "check", "--notify")

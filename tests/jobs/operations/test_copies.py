@@ -73,16 +73,17 @@ def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
     ],
 )
 def test_a_record_that_is_not_a_proven_duplicate_is_kept(records: App, arguments: tuple[str, ...], reason: str) -> None:
-    """A record that is not proved to be a duplicate of the `--of` record is kept, and the reason is shown."""
+    """A record is kept if it is not proved to be a duplicate of the one given with `--of`, and the reason is shown."""
     ended = records.run(*COMMAND, *arguments, "--yes", "--as", "A. Operator")
     assert (ended.code != 0, reason in ended.error) == (True, True)
     assert in_nomis(records) == {9001, 9002, 9003}
 
 
 def test_a_record_that_is_mapped_elsewhere_is_kept(records: App) -> None:
-    """`duplicates remove` keeps a record that is mapped to another DPS record, and says which one and what to do.
+    """`duplicates remove` keeps a record that is itself mapped.
 
-    It refers neither to a finding, since there is none, nor to a refused record.
+    The output names the DPS record to which it is mapped, and says what to do. It mentions no finding, since there is
+    none, and does not say that a record was refused.
     """
     body = {"appointmentInstanceId": 72, "nomisEventId": 9003}
     assert Caller(records.sandbox).call("mapping", "POST", "/mapping/appointments", json=body).status_code == 201
@@ -99,7 +100,7 @@ def test_a_record_that_is_mapped_elsewhere_is_kept(records: App) -> None:
 def test_the_removal_without_proof_names_its_command(records: App) -> None:
     """For a record that differs, the output of `duplicates remove` names the command that removes it anyway.
 
-    It has no verdict, since only the person says that the record is a duplicate.
+    The output has no verdict, since only the operator says that the record is a duplicate.
     """
     shown = records.run(*COMMAND, "9003", "--of", "9001", "--dry-run")
     assert shown.code == 1
@@ -110,7 +111,7 @@ def test_the_removal_without_proof_names_its_command(records: App) -> None:
 
 
 def test_an_open_finding_about_a_copy_is_used(records: App) -> None:
-    """If a removal could not be verified, the same command, run again, closes the finding that it left open."""
+    """If a removal could not be verified, the same command, run again, closes the finding that was left open."""
     with faulty(records.sandbox, "nomis", "GET", "/appointments/{id}", kind="status", status=500, skip=6):
         assert records.run(*COMMAND, "9002", "--of", "9001", "--yes").code == 1
     (finding,) = records.read_json("duplicates", "list")
@@ -122,10 +123,10 @@ def test_an_open_finding_about_a_copy_is_used(records: App) -> None:
 
 @pytest.mark.parametrize("kind", ["sentencing-adjustment", "activity", "iep"])
 def test_other_kinds_are_refused(app: App, kind: str) -> None:
-    """`duplicates remove` refuses records with ambiguous numbers, and records that cannot be read.
+    """`duplicates remove` refuses a kind of record whose numbers are ambiguous, or whose records cannot be read.
 
-    NOMIS has two kinds of adjustments with overlapping numbers. It cannot show an activity, so nothing would prove that
-    it is a duplicate.
+    NOMIS has two kinds of adjustment with overlapping numbers. NOMIS cannot show an activity, so nothing could prove
+    that an activity is a duplicate.
     """
     ended = app.run("duplicates", "remove", kind, "5", "--of", "6", "--yes")
     assert ended.code == 2

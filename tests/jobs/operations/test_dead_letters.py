@@ -91,7 +91,7 @@ def test_batches_stop_when_one_fails_again(app: App) -> None:
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_a_failed_batch_says_which_others_are_not_handled(app: App, sandbox: Sandbox, form: tuple[str, ...]) -> None:
-    """If one message of a batch fails while another waits, the output and the error say that the other one waits."""
+    """If one message of a batch fails again while another waits, the output and the error also mention that one."""
     put_on_dlq(app, "gone-1")
     early = write_domain_event("prison-visit.changed", {"reference": visit_booked(sandbox).dps_id}, "A1234BC", TIME)
     app.queues()["visit"].dlq.send(early)
@@ -115,7 +115,7 @@ def test_last_batch_leaves_no_others(app: App) -> None:
 
 
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
-    """A batch that is not handled in time stays on the main queue, and the later messages stay on the DLQ.
+    """A batch that is not handled in time stays on the main queue, and the messages of later batches stay on the DLQ.
 
     If nothing is draining the queue, the error says so and gives a command that drains it.
     """
@@ -142,7 +142,7 @@ def test_other_messages_on_the_queue_do_not_count(app: App, sandbox: Sandbox) ->
 
 
 def test_a_batch_that_waits_names_its_reason(app: App, sandbox: Sandbox) -> None:
-    """`dlq retry` lists only the messages of a batch that were not handled in time, with what each waits for."""
+    """If messages of a batch are not handled in time, `dlq retry` lists only these, and what each is waiting for."""
     booked, early = visit_booked(sandbox), visit_booked(sandbox)
     put_on_dlq(app, booked.dps_id)
     changed = write_domain_event("prison-visit.changed", {"reference": early.dps_id}, "A1234BC", TIME)
@@ -158,7 +158,10 @@ def test_a_batch_that_waits_names_its_reason(app: App, sandbox: Sandbox) -> None
 
 
 def test_a_limited_retry_reads_the_queue_once(app: App) -> None:
-    """`--limit` reads each message once, and the messages that stay are visible again while a batch is followed."""
+    """With `--limit`, each message is read once.
+
+    The messages that stay on the DLQ are visible again while the command waits for a batch to be handled.
+    """
     put_on_dlq(app, *(f"visit-{number}" for number in range(14)))
     dlq = app.queues()["visit"].dlq
     visible = []
@@ -171,7 +174,7 @@ def test_a_limited_retry_reads_the_queue_once(app: App) -> None:
 
 
 def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
-    """`--limit N` lists at most N messages in a dry run, and sends back at most N, with or without batches."""
+    """With `--limit N`, a dry run lists at most N messages. A redrive sends back at most N, with or without batches."""
     put_on_dlq(app, *(f"visit-{number}" for number in range(14)))
     assert "3 messages would be sent back" in app.run_ok("dlq", "retry", "visit", "--limit", "3", "--dry-run")
     output = app.run_ok("dlq", "retry", "visit", "--limit", "11")
@@ -250,8 +253,8 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
 def test_a_redrive_asks_only_at_a_terminal(app: App) -> None:
     """At a terminal, `dlq retry` and `dlq retry-all` ask for confirmation before they send anything back.
 
-    After the answer no, and in a dry run, every message stays, and neither an action nor a run is recorded. With
-    `--yes`, the messages are sent back.
+    If the answer is no, and in a dry run, every message stays, and neither an action nor a run is recorded. With
+    `--yes`, the messages are sent back without a question.
     """
     put_on_dlq(app, "visit-1")
     for command in (("dlq", "retry", "visit"), ("dlq", "retry-all")):
@@ -286,7 +289,7 @@ def test_an_action_in_a_pod_needs_the_name_of_a_person(app: App) -> None:
 
 
 def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
-    """A dead letter is sent back if its last attempt may have created the record, whatever failure is recorded.
+    """A dead letter is sent back if the last attempt may have created its record, whatever failure is recorded.
 
     The advice says that the next attempt will search for the record.
     """
@@ -314,7 +317,7 @@ def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
 ) -> None:
     """A message that can finish a creation is sent to the queue of its domain, and is never given up on.
 
-    It is recognised on the queue of another domain, and with its type or its number in another form.
+    It is recognised even on the queue of another domain, or with its type or its number in another form.
     """
     app.queues()[lies_on].main.send(write_domain_event(event_type, ids, "A1234BC", TIME))
     app.drain_out(lies_on)
@@ -355,7 +358,7 @@ def test_a_message_that_the_database_refuses_stops_no_other_queue(app: App) -> N
 
 
 class Failing(Queue):
-    """A queue that accepts `sends` messages, and then counts as unavailable for sending."""
+    """A queue that accepts `sends` messages, and to which nothing can be sent after that."""
 
     def __init__(self, queue: Queue, sends: int) -> None:
         super().__init__(queue._client, queue.name, queue.url)
