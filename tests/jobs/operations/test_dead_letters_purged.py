@@ -19,7 +19,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
-    """If `dlq retry` is given an unknown id, it sends back no message and records nothing."""
+    """If `dlq retry` is given an unknown id among others, it sends back no message and records nothing."""
     put_on_dlq(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     named = ("--message", message["messageId"], "--message", "no-such-id")
@@ -28,7 +28,7 @@ def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
 
 
 def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
-    """If a dead letter queue holds mapping retries, a purge of all messages, or of a mapping retry, is refused.
+    """If a dead letter queue holds mapping retries, a purge of the whole queue or of a mapping retry is refused.
 
     Other messages can be purged by id.
     """
@@ -46,7 +46,7 @@ def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
 
 
 def test_a_purge_exports_to_the_bucket_of_the_reports(app: App, sandbox: Sandbox) -> None:
-    """If the reports are in S3, a purge exports the messages to the same bucket, and says where they are."""
+    """If the reports are in S3, a purge exports the messages to the same bucket, and says where the export is."""
     from sync.queues.aws import Aws
     from sync.settings.loading import load_settings
 
@@ -71,7 +71,7 @@ def test_messages_that_cannot_be_exported_are_not_purged(app: App, tmp_path: Pat
 def test_only_the_export_has_the_signature(app: App, tmp_path: Path) -> None:
     """The export of a purge contains each message whole, with its SNS signature.
 
-    The JSON of `dlq show` leaves the signature out, since it says nothing about the event.
+    The JSON of `dlq show` leaves the signature out, since the signature says nothing about the event.
     """
     signature = {
         "Signature": "EXAMPLE",
@@ -103,9 +103,9 @@ def test_an_export_never_overwrites_a_file(app: App, tmp_path: Path) -> None:
 
 
 def test_an_export_never_overwrites_a_file_that_appears_meanwhile(app: App, tmp_path: Path) -> None:
-    """A purge does not overwrite a file that somebody else creates while the purge waits for confirmation.
+    """If somebody creates the export file while a purge waits for confirmation, the purge does not overwrite the file.
 
-    The messages then stay on the dead letter queue.
+    The messages stay on the dead letter queue.
     """
     put_on_dlq(app, "visit-1")
     export = tmp_path / "export.json"
@@ -117,7 +117,7 @@ def test_an_export_never_overwrites_a_file_that_appears_meanwhile(app: App, tmp_
 
 
 def test_a_purge_counts_the_messages_that_arrive_meanwhile(app: App) -> None:
-    """A purge says how many messages arrived after its list was made, even if as many others left the queue since."""
+    """A purge says how many messages arrived after its list was made, even if as many others have left the queue."""
     put_on_dlq(app, "visit-1", "visit-2")
     named = next(each for each in app.read_json("dlq", "show", "visit") if "visit-1" in str(each["body"]))
     dlq = app.queues()["visit"].dlq

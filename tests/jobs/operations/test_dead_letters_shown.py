@@ -1,4 +1,4 @@
-"""The output of `dlq list` and `dlq show` about the dead letter queues."""
+"""What the `dlq` commands print about dead letters."""
 
 import json
 import re
@@ -31,7 +31,10 @@ def test_unknown_queue_is_bad_usage(app: App, command: str) -> None:
 
 
 def test_empty_queues_are_listed_as_such(app: App) -> None:
-    """`dlq list` shows every queue, even if its dead letter queue is empty, and `dlq show` says that it is empty."""
+    """`dlq list` shows every queue, even one whose dead letter queue is empty.
+
+    For such a queue, `dlq show` says that the dead letter queue is empty.
+    """
     states = app.read_json("dlq", "list")
     assert [state["queue"] for state in states] == list(QUEUES)
     assert {(state["messagesOnDlq"], state["oldest"]) for state in states} == {(0, None)}
@@ -41,7 +44,7 @@ def test_empty_queues_are_listed_as_such(app: App) -> None:
 def test_showing_dead_letters_hides_none(app: App) -> None:
     """Two `dlq show` commands in a row show the same messages, oldest first, so no message stays hidden.
 
-    `--limit` limits their number, and `--message` chooses one by its id. An unknown id is bad usage.
+    `--limit` limits the number of messages, and `--message` chooses one by its id. An unknown id is bad usage.
     """
     put_on_dlq(app, *(f"visit-{number}" for number in range(12)))
     first = app.read_json("dlq", "show", "visit")
@@ -59,7 +62,7 @@ def test_showing_dead_letters_hides_none(app: App) -> None:
 def test_a_message_without_a_recorded_failure_has_one_text(app: App) -> None:
     """`dlq list` and `dlq show` give the same meaning and the same advice for the class `unknown`.
 
-    The advice is to wait, since housekeeping sends the message back. `status` names the class too.
+    The advice is to wait, since housekeeping sends such messages back. `status` names the class too.
     """
     put_on_dlq(app, "visit-1")
     meaning = "no failure was recorded: the process died, or a person put the message on the queue"
@@ -74,7 +77,7 @@ def test_a_message_without_a_recorded_failure_has_one_text(app: App) -> None:
 
 
 def test_reasons_fit_one_message_and_several(app: App) -> None:
-    """The reason why messages stay reads well for one message and for several."""
+    """The reason why messages stay on the DLQ is worded correctly both for one message and for several."""
     dlq = app.queues()["visit"].dlq
     dlq.send("no JSON")
     assert "  unreadable: a retry alone does not help (class unreadable)\n" in app.run_ok(
@@ -139,7 +142,7 @@ def test_messages_with_the_same_reason_are_shown_together(app: App) -> None:
 
 
 def test_the_remark_about_a_single_message_is_in_the_singular(app: App) -> None:
-    """If housekeeping has just sent one message back, the remark speaks of one message."""
+    """If housekeeping has just sent a single message back, the remark about it is in the singular."""
     put_on_dlq(app, "visit-1")
     app.run_ok("dlq", "retry-all", "--as", "jane.smith")
     app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "1,10,60,600"
@@ -186,7 +189,7 @@ def test_a_malformed_message_is_shown_with_its_reason(app: App) -> None:
 
 
 def test_a_malformed_mapping_retry_is_not_purged(app: App) -> None:
-    """A retry whose mapping cannot be read still counts as a mapping retry, so a purge refuses it."""
+    """A retry whose mapping cannot be read still counts as a mapping retry, so a purge of its queue is refused."""
     app.queues()["visit"].dlq.send('{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}')
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], "has no mapping" in message["problem"]) == ("RETRY_CREATE_MAPPING", True)

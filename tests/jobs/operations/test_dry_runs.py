@@ -43,7 +43,7 @@ def arrival_not_missed(app: App) -> list[str]:
 
 
 def arrival_without_need(app: App) -> list[str]:
-    """The arguments of `reconcile fix received` with an arrival, for a prisoner whose levels agree."""
+    """The arguments of `reconcile fix received` with details of an arrival, for a prisoner whose levels agree."""
     return [
         *arrival_not_missed(app),
         "--prison",
@@ -68,14 +68,14 @@ def one_dead_letter(app: App) -> None:
 
 
 def export_exists(app: App) -> list[str]:
-    """The arguments of a purge that exports to a folder that is in fact a file."""
+    """The arguments of a purge whose export folder is in fact a file."""
     one_dead_letter(app)
     (app.folder / "file").write_text("in the way")
     return ["dlq", "purge", "visit", "--export", str(app.folder / "file" / "export.json")]
 
 
 def exports_impossible(app: App) -> list[str]:
-    """The arguments of a purge while a file is where the folder of REPORTS_LOCATION should be."""
+    """The arguments of a purge that cannot export, since REPORTS_LOCATION is a path below a file."""
     one_dead_letter(app)
     (app.folder / "file").write_text("in the way")
     app.settings["REPORTS_LOCATION"] = str(app.folder / "file" / "reports")
@@ -102,7 +102,7 @@ def queues_missing(app: App) -> list[str]:
 
 
 def open_creation(app: App) -> str:
-    """Begins a creation that gets no response from NOMIS. Returns its number."""
+    """Begins a creation whose request gets no response from NOMIS. Returns the creation's number."""
     visit_booked(app.sandbox).publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset", times=1):
         app.drain("visit")
@@ -154,7 +154,7 @@ def switched_off(app: App) -> list[str]:
 
 
 def row_unchecked(app: App) -> list[str]:
-    """The arguments to delete a row that the program cannot check, without `--unchecked`."""
+    """The arguments to delete a NOMIS row that the program cannot check, without `--unchecked`."""
     return ["activities", "delete-allocation", "99"]
 
 

@@ -47,7 +47,7 @@ def findings(app: App) -> list[tuple[str, dict[str, Any]]]:
 
 
 def refuse(app: App, *references: str) -> None:
-    """Sends booked events about visits that DPS does not have, and drains the queue until they are dead letters."""
+    """Sends messages about visits that DPS does not have, and drains the queue until the messages are dead letters."""
     queue = app.queues()["visit"].main
     for reference in references:
         queue.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", "2023-05-22T09:00:00Z"))
@@ -80,7 +80,7 @@ def test_messages_that_no_retry_can_fix_are_given_up_and_alerted_once(app: App) 
 
 
 def test_a_retry_by_a_person_closes_the_finding(app: App) -> None:
-    """`dlq retry` sends back a message that housekeeping gave up on, and closes its finding.
+    """`dlq retry` sends back a message that housekeeping has given up on, and closes the finding about it.
 
     If the message fails again, housekeeping gives up on it and alerts a person again.
     """
@@ -111,9 +111,9 @@ def test_malformed_messages_are_given_up(app: App) -> None:
 
 
 def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
-    """Housekeeping does not give up on a mapping retry that the mapping service refuses, since its record is in NOMIS.
+    """If the mapping service refuses a mapping retry, housekeeping does not give up on it: the record is in NOMIS.
 
-    It sends the mapping retry back again after a pause.
+    Housekeeping sends the mapping retry back again after a pause.
     """
     mapping = {"nomisId": "1", "vsipId": "a", "mappingType": "ONLINE", "label": None}
     app.queues()["visit"].dlq.send(write_mapping_retry(mapping, {}))
@@ -129,9 +129,9 @@ def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
 
 
 def test_a_message_with_a_missing_mapping_is_sent_back_after_the_creation(app: App, sandbox: Sandbox) -> None:
-    """If a change fails because its record had not yet been created in NOMIS, the failure counts as recoverable.
+    """If a change fails because its record has not yet been created in NOMIS, the failure counts as recoverable.
 
-    Once the record is created, housekeeping sends the change back, and it is applied.
+    Once the record is created, housekeeping sends the change back, and the change is applied.
     """
     event = visit_booked(sandbox)
     app.queues()["visit"].main.send(
@@ -148,7 +148,7 @@ def test_a_message_with_a_missing_mapping_is_sent_back_after_the_creation(app: A
 
 
 def set_last_redrive(app: App, ago: timedelta) -> None:
-    """Changes the recorded time of every message's last redrive to `ago` before now."""
+    """Sets the recorded time of every message's last redrive to the current time minus `ago`."""
     with closing(sqlite3.connect(app.database)) as connection:
         moment = (now() - ago).strftime("%Y-%m-%d %H:%M:%S.%f")
         connection.execute("UPDATE dead_letter_returns SET last_retried_at = ?", (moment,))
@@ -156,9 +156,10 @@ def set_last_redrive(app: App, ago: timedelta) -> None:
 
 
 def test_the_pause_before_a_redrive_grows_each_time(app: App, sandbox: Sandbox) -> None:
-    """Housekeeping sends a message with a recoverable failure back at once, then after 9 minutes, then after 18.
+    """After the first recoverable failure of a message, housekeeping sends the message back at once.
 
-    A person can send the message back at any time.
+    After the second and third, it does so only once 9 and 18 minutes have passed since the last redrive. A person can
+    send the message back at any time.
     """
     app.make_queues()
     visit_booked(sandbox).publish()
@@ -198,7 +199,7 @@ def test_pauses_grow_to_hours() -> None:
 
 
 def test_a_finding_that_cannot_be_recorded_does_not_stop_the_others(app: App) -> None:
-    """If one finding cannot be recorded, the other findings still are, and the command says that something failed."""
+    """If one finding cannot be recorded, the others still are, and the command fails and reports the error."""
     refuse(app, "gone-1", "gone-2")
     first = app.read_json("dlq", "show", "visit")[0]["messageId"]
     with closing(sqlite3.connect(app.database)) as connection:
@@ -236,7 +237,7 @@ def test_odd_messages_stop_nothing(app: App) -> None:
 
 
 def test_housekeeping_leaves_a_message_that_returned_too_often(app: App) -> None:
-    """Housekeeping gives up on a message that came back more than HOUSEKEEPING_MAX_RETURNS times.
+    """Housekeeping gives up on a message that has come back more than HOUSEKEEPING_MAX_RETURNS times.
 
     A person can still send it back.
     """
@@ -268,7 +269,7 @@ def test_housekeeping_run_can_be_repeated(app: App) -> None:
 
 
 def test_a_redrive_that_is_stopped_is_interrupted(app: App) -> None:
-    """A redrive that ends before the last queue, because the scheduler stops, is not recorded as a success."""
+    """If the scheduler stops before a redrive has handled all queues, the redrive is recorded as interrupted."""
     put_on_dlq(app, "visit-1")
     stop_requested = threading.Event()
     stop_requested.set()
@@ -284,7 +285,7 @@ def test_a_redrive_that_is_stopped_is_interrupted(app: App) -> None:
 
 
 def test_a_redrive_that_is_stopped_reports_its_errors(app: App, capsys: pytest.CaptureFixture[str]) -> None:
-    """If a redrive is stopped between two queues, its run and its log have the errors of the queues before the stop."""
+    """If a redrive is stopped between two queues, its record and the log have the errors of the earlier queues."""
     app.make_queues()
     settings = {**app.settings, "HMPPS_SQS_QUEUES_VISIT_DLQ_NAME": "not/a/name"}
     program = Application(load_settings(settings))
@@ -303,7 +304,7 @@ def test_a_redrive_that_is_stopped_reports_its_errors(app: App, capsys: pytest.C
 
 
 def test_a_redrive_that_is_interrupted_keeps_its_errors(app: App) -> None:
-    """If a signal interrupts the work on a queue, the run has the errors of the queues before it."""
+    """If a signal interrupts a redrive, the record of the run has the errors of the queues already handled."""
     app.make_queues()
     settings = {**app.settings, "HMPPS_SQS_QUEUES_VISIT_DLQ_NAME": "not/a/name"}
     program = Application(load_settings(settings))
@@ -326,7 +327,7 @@ def test_a_redrive_that_is_interrupted_keeps_its_errors(app: App) -> None:
 def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
     """By default, the scheduler has a housekeeping job, which redrives dead letters every ten minutes.
 
-    If all jobs are switched off, the scheduler has none.
+    If all jobs are switched off, the scheduler has no jobs.
     """
     put_on_dlq(app, "visit-1")
     program = Application(load_settings(app.settings))

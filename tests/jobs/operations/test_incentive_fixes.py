@@ -1,4 +1,4 @@
-"""`incentives repair` and `reconcile fix received` act only once, whatever other operators and messages do."""
+"""`incentives repair` and `reconcile fix received` act only once, even if other operators or messages intervene."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POST_IEP = "/prisoners/booking-id/{id}/incentives"
 
 
 def writes(sandbox: Sandbox, service: str = "nomis") -> int:
-    """The number of writes that a service has received."""
+    """The number of writes that `service` has received."""
     return len(sandbox.journal(service))
 
 
@@ -46,7 +46,8 @@ def test_a_repair_writes_the_dps_level(app: App, cause: int) -> None:
 def test_an_explanation_says_where_other_differences_are(app: App) -> None:
     """`reconcile explain` explains incentive levels, and says where the other reports list the prisoner.
 
-    It does so even if it finds no level to explain. If the report was not made, it gives the command that makes it.
+    It does so even if it finds no level to explain. If such a report has not been made, the output gives the command
+    that makes it.
     """
     offender_no = app.sandbox.prisoners()[0]["offenderNo"]
     made = allocation_result()
@@ -87,7 +88,7 @@ def test_an_explanation_needs_a_prisoner_number(app: App) -> None:
 
 
 def review_of(app: App, offender_no: str) -> dict[str, object]:
-    """The details of the only recorded action on the prisoner `offender_no`."""
+    """The details of the only recorded action that concerns the prisoner `offender_no`."""
     (action,) = [each for each in app.read_json("actions") if offender_no in each["target"]]
     return dict(action["details"])
 
@@ -126,7 +127,7 @@ def test_a_repair_by_another_operator_is_not_repeated(app: App, more: list[str])
 
 
 def test_a_review_with_a_dead_letter_is_not_repaired(app: App) -> None:
-    """A repair is refused while the message about the review is on the DLQ.
+    """A repair is refused while the message about the prisoner's review is on the DLQ.
 
     After a repair with `--force`, that message counts as a duplicate and writes nothing.
     """
@@ -147,7 +148,7 @@ def test_a_review_with_a_dead_letter_is_not_repaired(app: App) -> None:
 
 
 def test_a_review_that_may_have_a_dead_letter_is_not_repaired(app: App) -> None:
-    """A repair is refused while another consumer has received a dead letter that may be about the review."""
+    """A repair is refused while another consumer holds a dead letter that may be about the prisoner's review."""
     offender_no = differing(app, 1)
     app.sandbox.send_waiting()
     letters = app.queues()["incentive"].dlq.receive()
@@ -159,7 +160,7 @@ def test_a_review_that_may_have_a_dead_letter_is_not_repaired(app: App) -> None:
 def test_a_repair_whose_response_was_lost_is_not_written_again(app: App) -> None:
     """If the response to a repair is lost, the next repair finds the record in NOMIS and writes nothing.
 
-    Even with `--force`, it writes nothing while NOMIS may still be working on the first request.
+    Even with `--force`, a repair writes nothing while NOMIS may still be working on the first request.
     """
     offender_no = differing(app, 1)
     with held(app.sandbox, "nomis", "POST", POST_IEP, kind="timeout_after_write"):
@@ -176,7 +177,7 @@ def test_a_repair_whose_response_was_lost_is_not_written_again(app: App) -> None
 def test_a_received_event_is_published_once(app: App) -> None:
     """A received event that another operator publishes before the confirmation is not published again.
 
-    A command for another arrival soon afterwards is refused.
+    For some time afterwards, a command for another arrival of the prisoner is refused.
     """
     offender_no = differing(app, 4)
     fix = ["reconcile", "fix", "received", offender_no, "--as"]

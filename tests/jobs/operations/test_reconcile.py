@@ -25,7 +25,7 @@ class Killed(BaseException):
 def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a process dies after storing an incomplete result, the next process records the run as incomplete too.
 
-    The run keeps its reason and its counts, and does not count as a success.
+    The run keeps its counts and the reason why it is incomplete, and does not count as a success.
     """
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", (0.0, 0.0, 0.0))
     app.sandbox.reset(prisoners=20)
@@ -52,7 +52,7 @@ def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App, monkey
 def test_accepting_a_smaller_population_asks_first(app: App) -> None:
     """`--accept RUN` shows why that run failed and asks for confirmation.
 
-    Unless the operator says yes, or `--yes` is given, no run begins.
+    Unless the operator says yes, or `--yes` is given, no new run begins.
     """
     app.sandbox.reset(prisoners=20)
     why = "no visits are listed, but an earlier run listed 20"

@@ -46,7 +46,7 @@ def delete_all(app: App) -> list[str]:
 
 
 def settle(app: App) -> list[str]:
-    """The arguments to settle a creation that had no response, with the number of the visit that NOMIS then has."""
+    """The arguments to settle a creation whose response was lost, with the number of the visit that NOMIS created."""
     visit_booked(app.sandbox).publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write", times=1):
         app.drain("visit")
@@ -56,7 +56,7 @@ def settle(app: App) -> list[str]:
 
 
 def resolve(app: App) -> list[str]:
-    """The arguments to resolve a finding about a duplicate appointment, which deletes the duplicate."""
+    """The arguments to resolve a finding about a duplicate appointment by deleting the duplicate."""
     event = appointment_created(app.sandbox)
     event.publish()
     app.drain("appointment")
@@ -129,7 +129,7 @@ def test_a_killed_command_leaves_an_unknown_outcome(app: App, prepare: Prepare) 
 def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: signal.Signals) -> None:
     """If a signal stops a command during its call to another system, the command exits with 1.
 
-    It names `actions`, which shows the outcome as unknown.
+    Its error refers to the command `actions`, which shows the outcome as unknown.
     """
     with stopped_at_its_call(app, WRITES[prepare], prepare(app)) as (command, _):
         command.send_signal(number)
@@ -197,7 +197,7 @@ def test_only_the_service_can_refuse_a_write(app: App, fault: dict[str, Any], st
 
 
 def test_an_action_that_cannot_be_recorded_is_not_sent(app: App, own_postgres: PostgresServer) -> None:
-    """If the database fails before the confirmation, the command fails and changes nothing in NOMIS."""
+    """If the database fails before an action is confirmed, the command fails and changes nothing in NOMIS."""
     arguments = [*repair(app), "--as", "jane"]
     done = app.run(*arguments, answer=Terminal("y\n", before=own_postgres.stop))
     assert (done.code, app.sandbox.journal("nomis")) == (1, [])
@@ -221,7 +221,7 @@ def test_a_database_that_fails_during_the_call_leaves_the_action_started(
 
 @pytest.fixture
 def own_postgres(app: App) -> Iterator[PostgresServer]:
-    """A PostgreSQL server that the operator's commands use and that the test may stop."""
+    """A PostgreSQL server that the commands of the test use and that the test may stop."""
     server = PostgresServer()
     try:
         server.start()

@@ -1,4 +1,4 @@
-"""The `resync` command writes each record once, whatever other operators, messages and crashes do."""
+"""The `resync` command writes each record only once, despite other operators, messages and crashes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_resync_by_another_operator_is_not_repeated(app: App, sandbox: Sandbox
 
 
 def test_an_event_during_a_resync_creates_no_second_record(app: App, sandbox: Sandbox) -> None:
-    """An event that is published during the resync of its record waits until the resync releases its lease.
+    """An event that is published during the resync of its record waits until the resync releases the record's lease.
 
     When the event is handled later, it creates no second record.
     """
@@ -72,7 +72,7 @@ def test_an_event_during_a_resync_creates_no_second_record(app: App, sandbox: Sa
 
 
 def test_the_next_resync_saves_a_mapping_that_a_crash_lost(app: App, sandbox: Sandbox) -> None:
-    """After a crash between the create and the mapping, the next resync saves the mapping and creates nothing."""
+    """If a resync crashes before it saves its mapping, the next resync saves the mapping and creates nothing."""
     event = visit_booked(sandbox)
     with held(sandbox, "mapping", "POST", kind="timeout_before_write") as hold:
         crashed = app.start(*resync("visit", event))
@@ -131,7 +131,7 @@ def test_a_mapping_that_cannot_be_saved_is_retried(app: App, sandbox: Sandbox) -
 def test_a_refusal_by_nomis_is_recorded(app: App, sandbox: Sandbox) -> None:
     """If NOMIS refuses a resync, the error quotes the reason, and the action is recorded as refused.
 
-    The failure of the create is also tracked. Once the data is corrected, the resync succeeds.
+    The failure of the create is also tracked as a telemetry event. Once the data is corrected, the resync succeeds.
     """
     event = visit_booked(sandbox)
     put_visit(sandbox, event.dps_id, person_ids=[999_999_999])

@@ -78,7 +78,7 @@ def counts(app: App) -> dict[str, int]:
 
 
 def run_ids(app: App) -> list[str]:
-    """The ids of the runs of reconciliations in the database, in the order in which the runs ended."""
+    """The ids of the reconciliation runs in the database, in the order in which the runs ended."""
     database = Database(app.settings["DATABASE_URL"])
     with database.read() as connection:
         ids = connection.execute(select(reconciliation_runs.c.id).order_by(reconciliation_runs.c.finished_at))
@@ -88,9 +88,9 @@ def run_ids(app: App) -> list[str]:
 
 
 def test_old_data_is_deleted(app: App) -> None:
-    """Old telemetry events, runs, reports and sent messages are deleted.
+    """Old telemetry events, runs and reports are deleted, and so are old deliveries that were sent.
 
-    Events that have not been exported are kept, and so is the last complete run of a reconciliation, with its report.
+    Events that are still due for export are kept, and so is the last complete run of a reconciliation, with its report.
     """
     folders = {path.parent.name for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     assert len(folders) == 2
@@ -109,7 +109,7 @@ def test_old_data_is_deleted(app: App) -> None:
 
 
 def test_data_that_status_and_housekeeping_need_is_kept(app: App) -> None:
-    """The last success of a job is kept if the job has failed since, and so is its last run.
+    """A job's last run is kept, and so is its last success, even if the job has failed since.
 
     Failed attempts are kept for fifteen days, since their messages may be dead letters.
     """

@@ -1,4 +1,4 @@
-"""A redrive in batches says why it stopped, each reason once, even if SQS is unavailable."""
+"""When a redrive in batches stops, it gives each reason once, even if SQS is unavailable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_reason_is_said_although_sqs_is_unavailable(app: App) -> None:
 
 
 def test_each_reason_has_its_number_and_its_first_attempt(app: App) -> None:
-    """Each reason to wait is given once, with the number of its messages and the time of the earliest next attempt."""
+    """Each reason to wait is given once, with the number of messages that wait and the earliest next attempt."""
     noon = datetime(2024, 1, 10, 12, 0, tzinfo=UTC)
     waits = [("nomis: status 503", 20), ("visits: status 502", 5), ("nomis: status 503", 10)]
     waiting = {
