@@ -39,7 +39,7 @@ _RUN_NUMBERS = itertools.count(1)
 
 
 class ReportsApp(QueuelessApplication):
-    """The parts of the program that reconcile and deliver reports. `stages` collects the reported progress."""
+    """The parts of the program that run reconciliations and deliver reports. `stages` collects reported progress."""
 
     def __init__(self, settings: Settings, *, with_breakers: bool = False) -> None:
         super().__init__(settings, with_breakers=with_breakers)
@@ -66,7 +66,7 @@ class ReportsApp(QueuelessApplication):
         return runner.run(kind, run_id or f"run-{next(_RUN_NUMBERS)}", parameters or ReconciliationParameters())
 
     def events(self, name: str) -> list[Mapping[str, str]]:
-        """The properties of the incentive reconciliation's tracked events whose names end with `name`, oldest first."""
+        """The properties of each tracked event `incentives-reports-reconciliation-<name>`, oldest first."""
         self.telemetry.flush()
         return [each["properties"] for each in read_events(self.database, f"incentives-reports-reconciliation-{name}")]
 
@@ -119,7 +119,7 @@ def open_reports_app(
 
 
 def causes(mismatches: tuple[IncentiveMismatch, ...]) -> dict[int, int]:
-    """The number of the cause of each mismatch that has a diagnosis, by booking."""
+    """For each mismatch that has a diagnosis, the number of its cause, by booking."""
     return {each.booking_id: each.diagnosis.number for each in mismatches if each.diagnosis}
 
 
@@ -154,7 +154,10 @@ def read_bookings(app: ReportsApp, run_id: str) -> set[int]:
 
 @contextmanager
 def at_work(app: ReportsApp, parameters: ReconciliationParameters, run_id: str) -> Iterator[None]:
-    """Runs a reconciliation that is reading prisoners throughout the `with` block, and ends after it."""
+    """Runs a reconciliation in another thread.
+
+    The reconciliation is reading prisoners throughout the `with` block, and ends after the block.
+    """
     reading, go_on = threading.Event(), threading.Event()
 
     def wait(stage: str, _done: int, _total: int) -> None:
@@ -176,7 +179,7 @@ HALF, OTHER_HALF = (ReconciliationParameters(shards=2, shard=shard) for shard in
 
 
 def kept(app: ReportsApp, result: IncentiveResult, *channels: str) -> IncentiveResult:
-    """Stores a result as a run does, with its deliveries to the named channels, and returns the result."""
+    """Stores a result as a run does, puts its report into the outbox for each of `channels`, and returns the result."""
     with app.database.begin() as connection:
         runs.create_run(connection, result.reconciliation, result.run_id, {}, 1)
         runs.save_result(connection, result)
@@ -186,14 +189,15 @@ def kept(app: ReportsApp, result: IncentiveResult, *channels: str) -> IncentiveR
 
 
 def planted_causes(upstream: Sandbox) -> list[dict[str, Any]]:
-    """The planted differences that are in the decision table, each with the number of its row."""
+    """The planted differences whose `cause` is the number of a row of the decision table."""
     return [each for each in upstream.planted()["mismatches"] if isinstance(each["cause"], int)]
 
 
 def pending_on_dlq(upstream: Sandbox, app: ReportsApp) -> FindPendingMessages:
-    """A search for pending messages.
+    """A stand-in for the search for pending messages.
 
-    On the dead letter queue, it finds the messages about the reviews planted for row 1 of the decision table.
+    It reports that there are messages on the dead letter queue about the reviews planted for row 1 of the decision
+    table.
     """
     waiting = [each["bookingId"] for each in planted_causes(upstream) if each["cause"] == 1]
 

@@ -17,7 +17,7 @@ class RecordedCalls:
         return False
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
-        """Records the service, the method, and the status of the error if there was one."""
+        """Records the service, the method and, if the call failed, the status of the error or `no answer`."""
         assert seconds > 0
         self.calls.append((service, method, None if error is None else error.status or "no answer"))
 

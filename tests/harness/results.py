@@ -144,7 +144,7 @@ def made_result(mismatches: int = 3, **changes: object) -> IncentiveResult:
 
 
 def with_everything(mismatches: int = 3) -> IncentiveResult:
-    """The result of an incomplete run that has every kind of finding and problem."""
+    """The result of an incomplete run, with findings and problems of every kind."""
     return made_result(
         mismatches,
         status="incomplete",
@@ -244,7 +244,10 @@ def visit_mismatch(number: int, **changes: object) -> Mismatch:
 
 
 def visit_result(number: int = 3, **changes: object) -> ReconciliationResult:
-    """The result of a complete run with `number` mismatches, of a made-up reconciliation that has no special fields."""
+    """The result of a complete run of a made-up visits reconciliation, with `number` mismatches.
+
+    The result has only the fields that the results of all reconciliations have.
+    """
     found = tuple(visit_mismatch(each) for each in range(number))
     earlier = made_result(0).trend[:-1]
     made = ReconciliationResult(
@@ -283,7 +286,7 @@ def visit_result(number: int = 3, **changes: object) -> ReconciliationResult:
 
 
 def visits_with_everything(number: int = 3) -> ReconciliationResult:
-    """The result of an incomplete run for visits that has every kind of finding and problem."""
+    """The result of an incomplete run of the visits reconciliation, with findings and problems of every kind."""
     lacking: dict[str, Any] = {
         "key": {"reference": "bq-te-ke-ol"},
         "offender_no": "B5555EE",
@@ -317,7 +320,7 @@ def visits_with_everything(number: int = 3) -> ReconciliationResult:
 
 
 def allocation_result(**changes: object) -> ReconciliationResult:
-    """The result of a complete run that compares how many allocations each booking has at each prison."""
+    """The result of a complete run that compared how many allocations each booking has at each prison."""
     kinds = (
         KindName(code="NOMIS_only", label="allocated in NOMIS only"),
         KindName(code="DPS_only", label="allocated in DPS only"),
@@ -361,7 +364,7 @@ def allocation_result(**changes: object) -> ReconciliationResult:
 
 
 def ended_run(run_id: str = "run-of-today", status: str = "complete", **changes: Any) -> EndedRun:
-    """A run of the incentive reconciliation as the index lists it."""
+    """A run of the incentive reconciliation, as the index of reports lists it."""
     values: dict[str, Any] = {
         "reconciliation": "incentives",
         "title": "Incentive levels",

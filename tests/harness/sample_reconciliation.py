@@ -21,17 +21,17 @@ Row = Mapping[str, Any]
 
 
 class SampleEvents(Events):
-    """One event for each mismatch, and one event at the end."""
+    """One event for each mismatch, and a summary event at the end of the run."""
 
     report = "made-up-report"
     more = "made-up-more"
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """Returns the event of a mismatch, with its booking."""
+        """Returns the event for a mismatch, with the mismatch's booking."""
         return Event("made-up-mismatch", {"bookingId": mismatch.booking_id})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """Returns the event at the end, with the numbers of mismatches and units."""
+        """Returns the summary event, with the numbers of mismatches and units."""
         return (Event(self.report, {"mismatches": len(result.mismatches), "units": len(units)}),)
 
 
@@ -62,7 +62,10 @@ class SampleReconciliation(Reconciliation):
         return Reading(typed(type(self), given))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:  # noqa: ARG002
-        """Returns all rows again. The rows of a prison whose unit cannot be read are unread."""
+        """Returns the rows of all units that can be read.
+
+        The records in `rows` that belong to other units are returned as unread.
+        """
         given = [row for unit in self.units.values() if not isinstance(unit, Exception) for row in unit]
         failed = {name: str(unit) for name, unit in self.units.items() if isinstance(unit, Exception)}
         unread = [

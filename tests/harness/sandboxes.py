@@ -1,4 +1,4 @@
-"""The sandboxes that the tests of one worker share.
+"""The sandboxes that all tests in one pytest worker share.
 
 Each sandbox starts once. A test that uses the fixture `sandbox` gets a new world.
 """
@@ -24,7 +24,8 @@ PREFIXES = {client.service: client.prefix for client in CLIENTS}
 class SmallSandbox(Sandbox):
     """A sandbox whose worlds have few prisons unless a test asks for more.
 
-    A reconciliation by prison reads each open prison, which takes most of its time in a world with few prisoners.
+    A reconciliation by prison reads each open prison. In a world with few prisoners, these reads take most of the
+    reconciliation's time.
     """
 
     def reset(self, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, **options: object) -> None:
@@ -33,7 +34,7 @@ class SmallSandbox(Sandbox):
 
 
 class Caller:
-    """Calls the fake services as the program would, by default with a token of the service's client."""
+    """Calls the fake services as the program would, by default with a token of the program's client for the service."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         """Takes the sandbox whose services are called."""
@@ -45,7 +46,7 @@ class Caller:
         self._session.trust_env = False
 
     def ask_token(self, service: str, secret: str | None = None) -> requests.Response:
-        """Requests a token for a service's client from auth, with `secret` as the client's secret if it is given."""
+        """Requests a token from auth for a service's client, with `secret` or, by default, the client's own secret."""
         prefix = PREFIXES[service]
         pair = f"{self.environment[f'{prefix}_CLIENT_ID']}:{secret or self.environment[f'{prefix}_CLIENT_SECRET']}"
         headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
@@ -53,7 +54,7 @@ class Caller:
         return self._session.post(where, {"grant_type": "client_credentials"}, headers=headers, timeout=30)
 
     def token(self, service: str) -> str:
-        """Returns a token for a service. Repeated calls return the same token."""
+        """Returns a token of a service's client. Repeated calls return the same token."""
         if service not in self._tokens:
             self._tokens[service] = self.ask_token(service).json()["access_token"]
         return self._tokens[service]
@@ -70,7 +71,7 @@ class Caller:
         return self._session.request(method, self.sandbox.url(service) + path, json=json, headers=headers, timeout=30)
 
     def get(self, service: str, path: str) -> Any:
-        """Returns the decoded response of a GET, or None for 404."""
+        """Returns the decoded body of the response to a GET, or None if the status is 404."""
         response = self.call(service, "GET", path)
         if response.status_code == requests.codes.not_found:
             return None
@@ -101,7 +102,7 @@ def quiet_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox(running_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with a new world of 200 prisoners, without faults, messages or logs."""
+    """A sandbox with a new world of 200 prisoners, and without queues, faults or recorded requests."""
     running_sandbox.reset()
     return running_sandbox
 

@@ -30,9 +30,9 @@ NUMBERS = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The loss of the response to the next call of `service` with `method`.
+    """The loss of the response to the next call to `service` with `method`.
 
-    `written` says whether the service made the change.
+    `written` says whether the service makes the change before the response is lost.
     """
 
     service: str
@@ -62,7 +62,7 @@ LOSSES_OF_A_COURSE = (NOMIS_WRITE, MAPPING_POST, Loss("mapping", "POST", written
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A change in DPS (which publishes its event), or the delivery of the event of an earlier change."""
+    """A change in DPS, for which DPS publishes an event, or the delivery of the event of an earlier change."""
 
     change: int
     delivers: bool = False
@@ -74,7 +74,7 @@ Scenario: TypeAlias = tuple[Sequence[Step], Sequence[int]]
 
 
 def delivery(change: int, loss: Loss | None = None) -> Step:
-    """The delivery of the event of a change."""
+    """A step that delivers the event of a change."""
     return Step(change, delivers=True, loss=loss)
 
 
@@ -82,7 +82,8 @@ def delivery(change: int, loss: Loss | None = None) -> Step:
 def scenarios(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) -> Scenario:
     """Draws a scenario with this number of changes.
 
-    It has the changes in order, repeated and unordered deliveries between them, and the order of the final deliveries.
+    It has the changes in order, deliveries between them that may be repeated and out of order, and the order of the
+    final deliveries.
     """
     steps: list[Step] = []
     lost = st.none() | st.sampled_from(losses)
@@ -96,11 +97,11 @@ def scenarios(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) ->
 def play(
     harness: Harness, scenario: Scenario, changes: Sequence[Callable[[], object]], deliver: Callable[[int], object]
 ) -> set[int]:
-    """Plays a scenario, then delivers the pending events again and again, until two rounds in a row change nothing.
+    """Plays a scenario, then delivers the pending events and handles retries until two rounds in a row change nothing.
 
     An event is pending until a delivery of it succeeds. Two rounds are needed, since a failing attempt may still settle
-    what an earlier attempt in the same round waited for. Returns the changes whose events never succeeded. Every event
-    is delivered at least once after its change.
+    what an earlier attempt in the same round waited for. Returns the changes whose events were never delivered
+    successfully. Every event is delivered at least once after its change.
     """
     steps, last = scenario
     pending = set(range(len(changes)))
@@ -129,7 +130,7 @@ def play(
 
 
 def attempt(deliver: Callable[[int], object], change: int, pending: set[int]) -> None:
-    """Delivers the event of a change. Unless the delivery fails, the change is removed from `pending`."""
+    """Delivers the event of a change, and removes the change from `pending` unless the delivery fails."""
     try:
         when_free(lambda: deliver(change))
     except SyncError:
@@ -138,9 +139,9 @@ def attempt(deliver: Callable[[int], object], change: int, pending: set[int]) ->
 
 
 def when_free(work: Callable[[], object]) -> None:
-    """Calls `work`, and calls it again while it fails because a lease is still held after a lost response.
+    """Calls `work` repeatedly until it no longer fails because a lease is still held after a lost response.
 
-    Raises every other error.
+    Raises any other error.
     """
 
     def done() -> bool:

@@ -1,4 +1,4 @@
-"""A server that sends given bytes, for every form of response that HTTP/1.1 allows or forbids."""
+"""A server that sends given bytes, so that tests can use any response, whether HTTP/1.1 allows it or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sync.upstream.http import connection_pool
 class Host:
     """A server that sends the n-th list of byte strings on its n-th connection, one string for each request.
 
-    It then closes the connection or, with `hold`, keeps the connection open until the server is closed.
+    It then closes the connection. With `hold`, it first waits until the server is closed, for at most 20 seconds.
     """
 
     def __init__(self, *scripts: list[bytes], context: ssl.SSLContext | None = None, hold: bool = False) -> None:
@@ -33,7 +33,7 @@ class Host:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the server."""
+        """Closes the server."""
         self._over.set()
         self._listening.close()
 
@@ -69,7 +69,7 @@ class Host:
 
 
 def pool_of(port: int) -> HTTPConnectionPool:
-    """Connections to a port of this machine, with a time limit of half a second."""
+    """A pool of connections to a port of this machine. Calls have a time limit of half a second."""
     return connection_pool(f"http://127.0.0.1:{port}", None, 4, 0.5)
 
 

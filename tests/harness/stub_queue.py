@@ -1,4 +1,4 @@
-"""A queue of an SQS stub, for cases that no emulator offers: batch entries that fail, and a clock that tests move."""
+"""A queue on an SQS stub, for what no emulator offers: batch entries that fail, and a clock that tests move."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RENEWAL = "ChangeMessageVisibilityBatch"
 
 
 class Clock:
-    """The clock of the stub, which stands still until it is moved forward."""
+    """The stub's clock. `monotonic` stands still until a test moves the clock forward."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -30,11 +30,11 @@ class Clock:
         self._seconds += seconds
 
     def monotonic(self) -> float:
-        """The seconds since the start, which decide how long messages are hidden."""
+        """The seconds by which the clock has been moved forward. They decide how long messages are hidden."""
         return self._seconds
 
     def time(self) -> float:
-        """The real time, which is the sending time of messages."""
+        """The real time, which the stub records as the time when a message was sent."""
         return time.time()
 
 

@@ -27,7 +27,7 @@ FIRST, SECOND = 4_700_001, 4_700_002
 
 
 def ago(**much: float) -> str:
-    """The date and time in London, without an offset, `timedelta(**much)` ago."""
+    """The London date and time of `timedelta(**much)` ago, without an offset."""
     return (clock.london_now() - timedelta(**much)).replace(tzinfo=None).isoformat()
 
 
@@ -89,7 +89,7 @@ class VisitSetup:
         return visit_id
 
     def reconciliation(self, scope: Scope | None = None, **settings: str) -> Visits:
-        """The reconciliation of visits for one run, by default over one prison."""
+        """The reconciliation of visits for one run, by default with `PRISON` as its scope."""
         return Visits(self.services, load_settings({**self.environment, **settings}), scope or Scope(prisons=(PRISON,)))
 
     def compare(

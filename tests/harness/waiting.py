@@ -1,6 +1,6 @@
-"""Waits for events that the test does not cause directly.
+"""Waits for what a test does not cause directly.
 
-The functions poll often, and give up so late that only a fault can be the cause.
+The functions wait so long before they give up that there must be a fault.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def until(poll: Callable[[], Found | None], what: str = "what is waited for") ->
 
 
 def in_thread(call: Callable[Given, Found], *arguments: Given.args, **named: Given.kwargs) -> Future[Found]:
-    """Runs a call in a daemon thread. `result_of` returns its result."""
+    """Starts a call in a daemon thread. `result_of` waits for the result of the call."""
     future: Future[Found] = Future()
 
     def work() -> None:
@@ -47,10 +47,10 @@ def in_thread(call: Callable[Given, Found], *arguments: Given.args, **named: Giv
 
 
 def result_of(future: Future[Found]) -> Found:
-    """The result of a call in a thread, once it has ended. Raises what the call raised."""
+    """Waits until a call in a thread has ended, and returns its result. Raises what the call raised."""
     return future.result(LONGEST_SECONDS)
 
 
 def failure_of(future: Future[Found]) -> BaseException | None:
-    """The error that a call in a thread raised, once it has ended, or None if it succeeded."""
+    """Waits until a call in a thread has ended. Returns the error that the call raised, or None if it succeeded."""
     return future.exception(LONGEST_SECONDS)

@@ -32,14 +32,17 @@ def proposed(app: App, *words: str, **more: str) -> list[str]:
     ],
 )
 def test_names_are_proposed(app: App, words: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    """Names of queues, kinds, reconciliations, channels and jobs are proposed if they begin with the typed letters."""
+    """The names that begin with the typed letters are proposed.
+
+    They are the names of queues, kinds of records, reconciliations, channels and jobs.
+    """
     assert proposed(app, *words) == list(expected)
 
 
 def test_ids_are_proposed(app: App) -> None:
     """The ids of runs and findings in the database are proposed.
 
-    For a report, only those of reconciliation runs are.
+    For a report, only the ids of reconciliation runs are proposed.
     """
     app.drain("visit")
     app.run("reconcile", "incentives", "--no-notify", "--prison", "XXX")

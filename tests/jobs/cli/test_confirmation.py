@@ -1,4 +1,4 @@
-"""Commands that change something ask for confirmation, at a terminal or through a pipe."""
+"""The confirmation that a command asks for before a change, at a terminal or through a pipe."""
 
 import io
 from pathlib import Path
@@ -17,14 +17,17 @@ NOBODY = "prisoner-to-nomis: no answer to the question: add --yes, or --dry-run 
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An installation with a dead letter to purge."""
+    """An installation with one dead letter, which is about a visit."""
     made = make_app(sandbox, tmp_path, sqlite_template)
     made.queues()["visit"].dlq.send(write_domain_event("prison-visit.booked", {"reference": "v1"}, "A1234BC", "x"))
     return made
 
 
 def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
-    """If nobody answers its question, a command changes nothing, exits with 2 and says how to confirm it."""
+    """If nobody answers a command's question, the command changes nothing.
+
+    It says how to confirm the change, and exits with 2.
+    """
     done = app.run("dlq", "purge", "visit", "--as", "jane")
     assert (done.code, done.errors[-1]) == (2, NOBODY)
     assert "Aborted" not in done.err
@@ -55,9 +58,9 @@ def test_an_answer_may_come_from_a_pipe(app: App) -> None:
 
 
 def test_a_redrive_needs_no_terminal(app: App) -> None:
-    """Without a terminal, `dlq retry` redrives dead letters without a question.
+    """If there is no terminal, `dlq retry` redrives dead letters without asking a question.
 
-    At a terminal that is closed before an answer is typed, the command shows one clear line and exits with 2.
+    If the terminal is closed before an answer is typed, the command says how to confirm the redrive, and exits with 2.
     """
     closed = app.run("dlq", "retry", "visit", "--as", "jane", answer=Terminal(""))
     assert (closed.code, closed.errors[-1]) == (2, NOBODY)

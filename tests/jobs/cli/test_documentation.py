@@ -44,7 +44,7 @@ PROMISED = {
 
 
 def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Every command and group below `command`, with the words that run it."""
+    """Every command and group below `command`, each with the words that a person types for it."""
     for name, each in getattr(command, "commands", {}).items():
         yield " ".join((*path, name)), each
         yield from walk(each, (*path, name))
@@ -79,7 +79,7 @@ def test_help_names_the_queues() -> None:
 
 
 def test_help_imports_nothing_that_is_slow_to_import() -> None:
-    """Importing the command line imports no library that is slow to import, so `--help` and `--version` are quick."""
+    """The command line imports no library that is slow to import, so `--help` and `--version` are quick."""
     code = "import sys, jobs.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "typer" in loaded
@@ -102,7 +102,8 @@ def test_lists_of_commands_fit_the_screen(group: str, columns: int) -> None:
 def test_each_command_that_acts_under_a_name_can_be_tried_without_a_change() -> None:
     """Each command that records who acted has `--dry-run` and `--yes`, as the runbook and the README say.
 
-    Of the other commands, only a reconciliation can ask for confirmation (with `--accept`), so only it has `--yes`.
+    Of the other commands, only those with `--accept`, which run a reconciliation, can ask for confirmation. So only
+    they have `--yes`.
     """
     options = {
         words: {option for parameter in command.params for option in parameter.opts}

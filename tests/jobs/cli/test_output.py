@@ -81,7 +81,7 @@ def test_json_is_exact_and_controls_no_terminal(text: str) -> None:
 
 
 def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    """The progress display shows a stage's name as text without escape codes, even if the name contains markup."""
+    """The progress display shows a stage's name as plain text, even if the name contains markup or escape codes."""
 
     class Screen(io.StringIO):
         def isatty(self) -> bool:
@@ -98,24 +98,24 @@ def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     ("seconds", "text"), [(None, ""), (0.42, "0.4 s"), (59.6, "1 min 0 s"), (192, "3 min 12 s"), (7500, "2 h 5 min")]
 )
 def test_a_duration_shows_its_two_largest_units(seconds: float | None, text: str) -> None:
-    """A duration shows at most its two largest units, and an unknown duration shows nothing."""
+    """A duration is printed in at most two units, and an unknown duration as an empty text."""
     assert duration_text(seconds) == text
 
 
 def test_counts_of_zero_are_left_out() -> None:
-    """Only counts above zero are printed. Their names are in words unless the caller asks for the original names."""
+    """Only counts above zero are printed. Their names are put into words unless the caller wants the original names."""
     assert counts_text({"received": 3, "failed": 0, "retry_queued": 1, "queues": {}}) == "received 3, retry queued 1"
     assert counts_text({"RETRY_CREATE_MAPPING": 2}, in_words=False) == "RETRY_CREATE_MAPPING 2"
 
 
 def test_differences_are_called_differences() -> None:
-    """People read `differences`, the word of the reports, wherever a run recorded the count `mismatches`."""
+    """The count that a run records as `mismatches` is printed as `differences`, the word that reports use."""
     assert counts_text({"compared": 9, "mismatches": 2}) == "compared 9, differences 2"
     assert pairs_of("count", {"mismatches": 2}) == {"count differences": 2}
 
 
 def test_times_without_an_offset_are_in_london_time() -> None:
-    """A typed date-time without an offset is in the given time zone, such as that of London.
+    """A typed date-time without an offset is taken to be in the given time zone, here that of London.
 
     A date-time with an offset keeps the offset. An age, such as `90m`, counts back from now.
     """
@@ -155,7 +155,7 @@ def test_errors_end_in_one_line(error: Exception, code: int, line: str) -> None:
 
 
 def test_progress_without_a_terminal_is_a_few_lines() -> None:
-    """Without a terminal, the progress of a stage is one line for its beginning and one for its end."""
+    """Without a terminal, the progress of a quick stage is printed only when the stage begins and when it ends."""
     stream = io.StringIO()
     with live_progress(stream) as report:
         for done in range(1001):

@@ -15,14 +15,14 @@ from tests.harness.results import visit_result, visits_with_everything
 def printed(
     result: ReconciliationResult, capsys: pytest.CaptureFixture[str], place: str | None = "reports-out/report.html"
 ) -> str:
-    """The text that the command prints for people about `result`, with the report at `place` (None: not made)."""
+    """The text for people that the command prints about `result`. `place`: where the report is (None: not made)."""
     outcome = ReconciliationOutcome(result.status, result, result.run_id)
     show_reconciliation(Reconciled(outcome, Delivered(place)), as_json=False)
     return capsys.readouterr().out
 
 
 def advised(result: ReconciliationResult, *fixes: tuple[str, tuple[str, ...]]) -> ReconciliationResult:
-    """`result` with a diagnosis for each of its mismatches: what to do, and the commands."""
+    """`result` with a diagnosis for each mismatch. `fixes` has, in order, what to do about each, and the commands."""
     rows = [
         each.model_copy(
             update={
@@ -66,9 +66,10 @@ def test_a_chosen_prison_without_records_fails(
     ],
 )
 def test_each_row_names_its_record(capsys: pytest.CaptureFixture[str], key: dict[str, str], name: str) -> None:
-    """Each row of the text names its record by the complete key, which people need for a command that fixes it.
+    """Each row of the table names its record by the complete key, which people need to fix the record by a command.
 
-    So does the line about a record that could not be read. If a key has several columns, all their values are shown.
+    So does the line about a record that could not be read. If a key has several columns, the values of all
+    columns are shown.
     """
 
     def key_of(number: int) -> dict[str, str]:
@@ -86,7 +87,7 @@ def test_each_row_names_its_record(capsys: pytest.CaptureFixture[str], key: dict
 
 
 def test_a_record_on_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    """For a record that only one side has, the text shows three fields and the number of further fields.
+    """For a record that only one side has, the text shows the first three fields and how many more there are.
 
     All the fields together would not fit on a line.
     """
@@ -100,9 +101,9 @@ def test_a_record_on_one_side_shows_its_first_fields(capsys: pytest.CaptureFixtu
 
 
 def test_the_text_says_what_to_do_as_the_report_does(capsys: pytest.CaptureFixture[str]) -> None:
-    """Below the table, each group of differences has who acts, what to do and the commands, as in the report.
+    """Below the table, the text says who acts on each group of differences and how, with the commands.
 
-    The last line says where the report is.
+    These are the same as in the report. The last line says where the report is.
     """
     write = "prisoner-to-nomis resync visit bq-te-1"
     result = advised(visit_result(2), ("Write the visit to NOMIS.", (write,)), ("There is nothing to do.", ()))
@@ -116,16 +117,16 @@ def test_the_text_says_what_to_do_as_the_report_does(capsys: pytest.CaptureFixtu
 
 
 def test_the_text_says_which_row_a_command_is_for(capsys: pytest.CaptureFixture[str]) -> None:
-    """If the differences of a group have different commands, the text says which row the shown one is for."""
+    """If the differences of a group have different commands, the text says which row the shown command is for."""
     fixes = [("Cancel the visit.", (f"prisoner-to-nomis duplicates remove visit {each} --of 1",)) for each in (7, 8, 9)]
     text = printed(advised(visit_result(3), *fixes), capsys)
     assert " The command is for row 1; 2 more rows have their own.\n  prisoner-to-nomis duplicates remove " in text
 
 
 def test_the_text_has_few_groups(capsys: pytest.CaptureFixture[str]) -> None:
-    """The text shows five groups and the number of others, which are in the report.
+    """The text shows five groups of differences, and says how many more the report has.
 
-    If no report was made, it gives the command that makes it.
+    If no report was made, the text gives the command that makes the report.
     """
     result = advised(visit_result(7), *((f"Do this {each}.", ()) for each in range(7)))
     text = printed(result, capsys, place=None)
@@ -137,7 +138,10 @@ def test_the_text_has_few_groups(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_text_says_what_is_wrong_with_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    """For an incomplete run with suspiciously many differences, the text says so and gives the command to resume it."""
+    """If a run is incomplete, the text gives the command that resumes the run.
+
+    If suspiciously many records differ, the text says so too.
+    """
     result = visits_with_everything()
     with pytest.raises(WorkError):
         printed(result, capsys)
@@ -149,7 +153,7 @@ def test_the_text_says_what_is_wrong_with_the_run(capsys: pytest.CaptureFixture[
 
 
 def test_equal_records_need_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """If nothing differs, the text is one line of counts and the place of the report."""
+    """If nothing differs, the text has only two lines: one with the counts, and one with the place of the report."""
     first, last = printed(visit_result(0), capsys).splitlines()
     assert " complete: " in first
     assert "compared 40120, differences 0" in first

@@ -52,7 +52,7 @@ def test_a_stale_page_is_found_and_written_again(tmp_path: Path, monkeypatch: py
 
 
 def test_every_setting_has_a_row_and_a_meaning() -> None:
-    """On the page of settings, every setting has a row with its meaning, and the rows show the defaults."""
+    """On the settings page, every setting has a row with its meaning, and the rows show the defaults."""
     page = settings_page()
     rows = {
         row.split("|")[1].strip().strip("`"): row.split("|")[3].strip() for row in page.splitlines() if "| `" in row
@@ -72,7 +72,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 
 def test_every_command_has_a_section() -> None:
-    """On the page of commands, each command has a section, and its heading has all the words that run the command."""
+    """On the commands page, each command has a section, whose heading has all the words that run the command."""
     page = commands_page()
     names = list(commands(typer.main.get_command(app)))
     assert {"drain", "dlq retry-all", "reconcile incentives", "reconcile fix received"} <= set(names)
@@ -80,7 +80,10 @@ def test_every_command_has_a_section() -> None:
 
 
 def test_every_scheduled_job_has_a_row() -> None:
-    """On the page of commands, each job of the scheduler has a row with the settings for its schedule and switch."""
+    """On the commands page, each scheduled job has a row.
+
+    The row has the command of the job, and the settings for its schedule and switch.
+    """
     page, settings = commands_page(), settings_page()
     assert {job.setting for job in SCHEDULE} == set(re.findall(r"`(\w+_SCHEDULE)`", settings))
     for job in SCHEDULE:

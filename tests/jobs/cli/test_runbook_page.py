@@ -1,4 +1,4 @@
-"""The alerts, commands, settings and links in the runbook exist, and its severities are those of the code."""
+"""The alerts, commands, settings, severities and explanations in the runbook match the code, and its links work."""
 
 import re
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_every_alert_leads_to_a_section(text: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
 def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
-    """The runbook's first table gives each kind of duplicate its severity from the code, and says when to act."""
+    """The runbook's first table gives each kind of duplicate the severity from the code, and says when to act."""
     text = TEXTS[f"to-nomis-synch-{domain.record}-duplicate"].partition(" in {")[0]
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{text} in …` |")]
     severity = domain.creation.severity
@@ -68,7 +68,7 @@ def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
 
 @pytest.mark.parametrize("kind", CAUSES)
 def test_differences_of_visits_have_the_severity_of_the_code(kind: str) -> None:
-    """The runbook's table of visits gives each kind of difference its severity in reports, and says when to act."""
+    """The runbook gives each kind of difference between visits the severity that reports show, and says when to act."""
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{kind}` |")]
     weight = CAUSES[kind].weight
     severity = Severity.INFO if weight == "low" else Severity(weight)
@@ -76,7 +76,7 @@ def test_differences_of_visits_have_the_severity_of_the_code(kind: str) -> None:
 
 
 def test_a_difference_of_incentive_levels_has_the_severity_of_the_code() -> None:
-    """The runbook's first table gives the alert about an incentive level the severity that reports show."""
+    """The runbook gives the alert about incentive levels the severity that reports show, and says when to act."""
     (row,) = [line for line in PAGE.splitlines() if line.startswith("| `NOMIS IEP level does not match ")]
     severity = view_of(made_result(1)).severity(mismatch(1))
     assert f"| `{severity}`, {severity.act.removeprefix('act ')}: " in row
@@ -107,7 +107,7 @@ def test_settings_that_are_named_exist() -> None:
 
 
 def test_each_state_of_a_creation_is_explained() -> None:
-    """The runbook explains each state of a creation that commands print, and no other state."""
+    """The runbook explains each state that commands print for a creation, and no other state."""
     section = PAGE.partition("\n## A creation whose outcome is unknown\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)
     assert set(rows) == {state.value for state in CreationState}
@@ -115,14 +115,14 @@ def test_each_state_of_a_creation_is_explained() -> None:
 
 @pytest.mark.parametrize("waits_for", [WaitsFor.CREATION, WaitsFor.LEASE, WaitsFor.TURN])
 def test_each_wait_is_explained(waits_for: WaitsFor) -> None:
-    """The runbook explains what `status` says about messages that wait for no service."""
+    """The runbook explains what `status` says about messages that wait for something other than a service."""
     moment = now()
     (line,) = wait_lines([Wait(waits_for.stored, None, 1, moment, moment, None)], [], moment)
     assert re.search(rf"^\| [^|]+ \| `{line.name}` \| ", PAGE, re.MULTILINE)
 
 
 def test_a_deferred_message_is_explained() -> None:
-    """The runbook explains what `drain` says about messages that wait for a record in use, or that were not tried."""
+    """The runbook explains what `drain` says about messages that were not tried, or that wait for a record in use."""
     task = Task(Message("m", "r", "{}", 1), None, None, None)
     end = TaskEnd(task, Outcome.DEFERRED, waits_for=WaitsFor.LEASE)
     assert f"| `{end.why_deferred}` | " in PAGE
