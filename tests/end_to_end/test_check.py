@@ -176,7 +176,7 @@ def test_the_destinations_of_reports_are_checked_too(installed: App) -> None:
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
     assert set(down) == {"exclusions", "reports", "slack", "email"}
     assert "RECONCILIATION_EXCLUSIONS: entry 2: 'thirteen' is not a booking id" in down["exclusions"]
-    assert "REPORTS_LOCATION: the folder /proc/nope/reports cannot be created or written" in down["reports"]
+    assert "REPORTS_LOCATION: the folder /proc/nope/reports cannot be created or written to" in down["reports"]
     assert "invalid_auth; set SLACK_TOKEN" in down["slack"]
     assert "mail: 127.0.0.1:1: " in down["email"]
     assert "set SMTP_URL" in down["email"]

@@ -1,4 +1,4 @@
-"""A sandbox without queues for the tests of the reports, and the parts of the program that connect to it."""
+"""For the tests of the reports: a sandbox without queues, and the parts of the program that connect to it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from tests.harness.reconciliations import OpenApp, ReportsApp, open_reports_app
 
 @pytest.fixture
 def upstream(quiet_sandbox: Sandbox) -> Sandbox:
-    """A sandbox without queues, with a new world of 20 prisoners. A test that needs another world resets it."""
+    """A sandbox without queues, with a new world of 20 prisoners.
+
+    A test that needs another world resets the sandbox.
+    """
     quiet_sandbox.reset(prisoners=20)
     return quiet_sandbox
 
 
 @pytest.fixture
 def open_app(upstream: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[OpenApp]:
-    """A function that opens the program's parts with the sandbox and further settings, always on the same database."""
+    """A function that opens the parts of the program with the settings for the sandbox and any further settings.
+
+    Within a test, it always uses the same database.
+    """
     url = f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'store.db')}"
     with ExitStack() as stack:
 

@@ -15,7 +15,7 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def moments(line: str, start: datetime, count: int) -> list[datetime]:
-    """The first `count` times of the cron expression `line` after `start`."""
+    """The first `count` times after `start` at which a job with the cron expression `line` is due."""
     schedule = CronSchedule(line, LONDON)
     found: list[datetime] = []
     previous, now = None, start
@@ -58,21 +58,21 @@ def test_weekdays_count_as_in_cron(field: str, days: str) -> None:
 
 
 def test_hour_repeated_in_autumn_fires_once() -> None:
-    """On the last Sunday of October, 01:30 comes twice, and a job at that time runs only the first time."""
+    """On the last Sunday of October, 01:30 occurs twice, and a job due at that time runs only the first time."""
     first, second = moments("30 1 * * *", datetime(2023, 10, 28, 12, tzinfo=UTC), 2)
     assert first.astimezone(UTC) == datetime(2023, 10, 29, 0, 30, tzinfo=UTC)
     assert second.astimezone(UTC) == datetime(2023, 10, 30, 1, 30, tzinfo=UTC)
 
 
 def test_hour_skipped_in_spring_still_fires() -> None:
-    """On the last Sunday of March, 01:30 does not exist, but a job at that time still runs once that day."""
+    """On the last Sunday of March, 01:30 does not exist, but a job due at that time still runs once that day."""
     first, second = moments("30 1 * * *", datetime(2023, 3, 25, 12, tzinfo=UTC), 2)
     assert first.astimezone(UTC) == datetime(2023, 3, 26, 1, 30, tzinfo=UTC)
     assert second.astimezone(UTC) == datetime(2023, 3, 27, 0, 30, tzinfo=UTC)
 
 
 def test_every_ten_minutes_continues_through_the_repeated_hour() -> None:
-    """A job that runs several times in every hour keeps its real interval when the clocks go back."""
+    """A job that runs every ten minutes still does so when the clocks go back."""
     found = moments("*/10 * * * *", datetime(2023, 10, 29, 0, 0, tzinfo=UTC), 15)
     gaps = {(later - sooner).total_seconds() for sooner, later in zip(_utc(found), _utc(found)[1:], strict=False)}
     assert gaps == {600.0}
@@ -86,7 +86,10 @@ def test_day_of_month_or_weekday() -> None:
 
 @given(st.integers(1672531200, 1798675200).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
 def test_the_latest_and_the_next_time_are_a_week_apart(now: datetime) -> None:
-    """The latest time of a weekly schedule is now or earlier, and the next one is a week of local time after it."""
+    """The latest time of a weekly schedule is now or earlier.
+
+    The next time is later than now, and exactly a week after the latest time on a clock in London.
+    """
     schedule = CronSchedule("0 4 * * 1", LONDON)
     latest = schedule.latest(now, timedelta(days=8))
     following = schedule.get_next_fire_time(None, now + timedelta(microseconds=1))
@@ -104,7 +107,7 @@ def test_the_latest_time_is_never_in_the_skipped_hour() -> None:
 
 
 def test_there_is_no_latest_time_if_nothing_was_due() -> None:
-    """A schedule that has no time in the period that is searched has no latest time."""
+    """A schedule has no latest time if none of its times is in the period searched."""
     schedule = CronSchedule("0 4 * * 1", LONDON)
     assert schedule.latest(datetime(2023, 5, 24, tzinfo=UTC), timedelta(hours=1)) is None
 
@@ -114,7 +117,7 @@ def test_there_is_no_latest_time_if_nothing_was_due() -> None:
     ["0 4 * *", "0 4 * * 8", "0 25 * * 1", "x 4 * * 1", "0 4 * * 5-1", "0 4 * * 1/0", "0 4 * * mo", "", "0 4 31 2 *"],
 )
 def test_invalid_expressions_are_refused_in_one_line(line: str) -> None:
-    """A schedule that is not a valid cron expression raises a settings error of one line, which names the setting."""
+    """A schedule that is not a valid cron expression raises a one-line settings error that names the setting."""
     with pytest.raises(SettingsError, match="RECONCILIATION_SCHEDULE") as caught:
         parse_schedule("RECONCILIATION_SCHEDULE", line, LONDON)
     assert "\n" not in str(caught.value)

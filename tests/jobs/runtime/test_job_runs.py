@@ -44,7 +44,7 @@ def only(runs: list[JobRun]) -> JobRun:
 
 
 def test_run_is_recorded_with_its_end(make_job_runs: MakeLedger) -> None:
-    """A run that ends well is recorded with its parameters, its counts, its times and the host."""
+    """A run that succeeds is recorded with its parameters, its counts, its times and its host."""
     job_runs = make_job_runs("one")
     with job_runs.run("drain", {"queues": ["visit"]}) as active_run:
         active_run.counts["received"] = 3
@@ -59,7 +59,7 @@ def test_run_is_recorded_with_its_end(make_job_runs: MakeLedger) -> None:
 
 
 def test_failed_run_keeps_its_error(make_job_runs: MakeLedger) -> None:
-    """A run that raises an error is recorded as failed, with its error on one line and the counts so far."""
+    """A run that raises an error is recorded as failed, with the error on one line and the counts up to the error."""
     job_runs = make_job_runs("one")
 
     def work() -> None:
@@ -98,7 +98,7 @@ def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
 
 
 def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
-    """The list of runs starts with the newest, can be limited, and can be restricted to one job."""
+    """The list of runs starts with the newest run, can be limited in length, and can be restricted to one job."""
     job_runs = make_job_runs("one")
     for job in ("drain", "reconcile-incentives", "drain"):
         with job_runs.run(job, {}):
@@ -110,9 +110,9 @@ def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
 
 
 def test_only_full_runs_count_as_runs_over_everyone(make_job_runs: MakeLedger) -> None:
-    """The recorded scope decides whether a run counts as one over everyone.
+    """The recorded scope decides whether a run counts as a run for everyone.
 
-    For a run without a scope, from an earlier version of the program, the parameters decide.
+    Earlier versions of the program recorded no scope. For a run without a scope, the parameters decide.
     """
     job_runs = make_job_runs("one")
     everyone = {"prisons": [], "prisoners": [], "shards": 1}
@@ -139,8 +139,8 @@ def test_only_full_runs_count_as_runs_over_everyone(make_job_runs: MakeLedger) -
 def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
     """A run is found by its id, or by a beginning that only its id has.
 
-    A beginning that several ids share, or that no id has, is bad usage. A whole id finds its run even if other ids
-    begin with it.
+    A beginning that several ids share, or that no id has, raises a usage error. A whole id finds its run even if
+    other ids begin with it.
     """
     job_runs = make_job_runs("one")
     for run_id in ("a-12", "a-11", "a-1", "b-1"):
@@ -160,7 +160,7 @@ def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
 
 
 def test_several_processes_run_a_scheduled_time_once(make_job_runs: MakeLedger) -> None:
-    """If several processes reach a scheduled time together, one runs the job, and the others do not."""
+    """If several processes reach a scheduled time together, only one of them runs the job."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     together = threading.Barrier(6)
     results: list[str] = []
@@ -195,7 +195,7 @@ def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> N
 
 
 def test_ids_sort_by_time_and_fit_their_column() -> None:
-    """The ids of runs sort by the times at which the runs start, and the tables hold each id unshortened."""
+    """The ids of runs sort in the order in which the runs start, and the tables store each id unshortened."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     later = [timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=21), timedelta(days=10), timedelta(days=366)]
     ids = [new_run_id(moment), *(new_run_id(moment + each) for each in later)]

@@ -48,7 +48,10 @@ def test_log_lines_have_the_bound_fields() -> None:
 
 
 def test_libraries_log_in_the_same_form() -> None:
-    """A library's warning is also logged as a JSON line. Its less important messages are not logged."""
+    """A library's warning is logged as a JSON line, too.
+
+    Less important messages of a talkative library are not logged, even if the level is DEBUG.
+    """
     stream = io.StringIO()
     configure_logging("json", "DEBUG", stream)
     logging.getLogger("botocore.session").info("small talk")
@@ -116,7 +119,7 @@ def test_masking_hides_prisoner_numbers_and_booking_ids(log_format: Literal["jso
 
 
 def test_log_of_a_command_is_masked_by_the_setting(app: App, sandbox: Sandbox) -> None:
-    """The log of a drain masks prisoner numbers only if the setting for masking is on."""
+    """Prisoner numbers are masked in the log of a drain only if the setting for masking is on."""
     numbers = [each["offenderNo"] for each in sandbox.prisoners()]
     for masked in (True, False):
         sandbox.traffic(events=3, queues=["visit"], seed=2 + masked)
@@ -136,7 +139,7 @@ def test_console_lines_are_plain_without_a_terminal() -> None:
 
 
 def test_skipped_ticks_are_not_logged() -> None:
-    """Warnings from the scheduler's library about skipped ticks are not logged, but its errors are."""
+    """APScheduler's warnings about skipped ticks are not logged, but its errors are."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     log = logging.getLogger("apscheduler.scheduler")
@@ -190,14 +193,17 @@ def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, ra
     ],
 )
 def test_an_invalid_trace_is_replaced(written: str) -> None:
-    """A trace that W3C Trace Context does not allow is ignored: the message gets the same trace as without one."""
+    """A trace that W3C Trace Context does not allow is ignored.
+
+    The message is given the trace that it would be given if it had come without one.
+    """
     made = trace_of("message", written)
     assert made == trace_of("message")
     assert trace_of("another", made) == made
 
 
 def test_log_lines_do_not_control_the_terminal() -> None:
-    """Text from outside in values and tracebacks reaches the terminal without escape codes."""
+    """Text from outside, in messages, values and tracebacks, reaches the terminal without control characters."""
     stream = io.StringIO()
     configure_logging("console", "INFO", stream)
     try:

@@ -1,4 +1,4 @@
-"""The scheduler runs each job once at its scheduled time, and survives failures."""
+"""The scheduler runs each job once for each of its scheduled times, and failures do not stop it."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -25,9 +25,9 @@ MONDAY_FOUR = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 
 
 class CountingDrain:
-    """A drain whose batches receive as many messages as `sizes` says, and then none.
+    """A drain whose batches receive the numbers of messages in `sizes`, in this order. Later batches receive none.
 
-    It fails while `broken` is true.
+    Every batch fails while `broken` is true.
     """
 
     def __init__(self, sizes: list[int], *, broken: bool = False) -> None:
@@ -45,7 +45,7 @@ class CountingDrain:
         return BatchSummary("visit", received=received, applied=received, batches=1, seconds=0.001)
 
     def stop(self) -> None:
-        """Records that it was stopped."""
+        """Records that the drain was stopped."""
         self.stopped.set()
 
 
@@ -62,7 +62,7 @@ class Clock:
         return self.moment
 
     def wait_for_a_check(self) -> None:
-        """Returns once the scheduler has checked whether a job is due, and has finished what it then started."""
+        """Returns once the scheduler has checked whether a job is due, and any job that it started has ended."""
         # The second check from now begins only after the first and everything that it started have ended.
         enough = self.looks + 2
         until(lambda: self.looks >= enough, "the scheduler checks whether a job is due")
@@ -80,7 +80,10 @@ def nothing_due() -> Mapping[str, int]:
 
 
 def job(run: Callable[[ActiveRun], None], name: str = "reconcile-incentives", line: str = "0 4 * * 1") -> DueJob:
-    """A job that is due at the times of `line`, by default weekly, and may start up to six hours late."""
+    """A job that is due at the times of the cron expression `line`, and may start up to six hours late.
+
+    By default, the job is due weekly.
+    """
     return DueJob(name, CronSchedule(line, LONDON), run, timedelta(hours=6))
 
 
@@ -171,7 +174,10 @@ def test_a_failing_queue_does_not_stop_the_others(job_runs: JobRuns, start: Call
 
 
 def test_a_due_job_runs_once(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A job due at 04:00 runs once if two schedulers start shortly afterwards, and is recorded as scheduled."""
+    """A job due at 04:00 runs only once, even if two schedulers start one after the other shortly afterwards.
+
+    The run is recorded as scheduled.
+    """
     ran: list[str] = []
 
     def run(active_run: ActiveRun) -> None:
@@ -261,7 +267,7 @@ def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Calla
 
 
 def test_deliveries_continue_after_an_outage(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """If the deliveries of the outbox fail, they are tried again, and the drains are not affected."""
+    """If sending the due deliveries fails, the scheduler tries again, and the drains are not affected."""
     calls: list[int] = []
 
     def send_due() -> Mapping[str, int]:

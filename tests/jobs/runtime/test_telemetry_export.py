@@ -1,4 +1,7 @@
-"""Whatever the endpoint does, the telemetry export loses no event and delays neither the process nor good events."""
+"""Whatever the endpoint does, the telemetry export loses no event that may still be accepted.
+
+Neither the process nor the export waits for long because of the endpoint.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,10 @@ def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, e
 
 
 def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Database, endpoint: Endpoint) -> None:
-    """Events that are all refused for a reason, such as their age, count as refused and are not sent again."""
+    """If a response gives a reason for refusing each event of a batch, the events count as refused.
+
+    They are not sent again. One such reason is that an event is too old.
+    """
     put(database, 2)
     endpoint.respond = lambda items: response(items, dict.fromkeys(range(len(items)), 400), "Field 'time' is too old")
     sender(database, endpoint.url).send_due()

@@ -32,7 +32,7 @@ from tests.harness.results import STARTED, ended_run, made_result, visit_result
 
 @pytest.fixture
 def s3(sandbox: Sandbox) -> Any:
-    """A client of an emulated S3, made as the program makes its client. The S3 has the bucket `reports`."""
+    """A client of an emulated S3, made as the program makes its client. The emulated S3 has a bucket `reports`."""
     client = Aws(load_settings(sandbox.environment())).client("s3")
     client.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
     return client
@@ -41,7 +41,7 @@ def s3(sandbox: Sandbox) -> Any:
 def test_a_bucket_keeps_the_files_of_a_run(s3: Any) -> None:
     """The files of a run and the index are stored under the prefix in the setting, each with its content type.
 
-    The index links to the runs with a report in the bucket.
+    The index links to each run that has a report under that prefix.
     """
     settings = load_settings({"REPORTS_LOCATION": "s3://reports/weekly/"})
     archive = open_archive(settings, lambda: s3)
@@ -66,10 +66,10 @@ def test_a_bucket_keeps_the_files_of_a_run(s3: Any) -> None:
 
 
 def test_a_presigned_link_opens_the_page_if_it_is_set(s3: Any, tmp_path: Path) -> None:
-    """If REPORTS_LINK_HOURS is set, the link to a report in a bucket opens for anybody until it expires.
+    """If REPORTS_LINK_HOURS is set, anybody can open a report in a bucket by its link until the link expires.
 
-    There is no such link if the reports are in a folder or messages are masked. If REPORTS_URL is set, the link begins
-    with that address instead.
+    There is no such link if the reports are in a folder or messages are masked. If REPORTS_URL is set, the link is an
+    address below it instead.
     """
     in_bucket = {"REPORTS_LOCATION": "s3://reports/weekly", "REPORTS_LINK_HOURS": "24"}
     settings, result = load_settings(in_bucket), made_result(3)
@@ -94,7 +94,7 @@ def test_a_presigned_link_opens_the_page_if_it_is_set(s3: Any, tmp_path: Path) -
 
 @pytest.mark.parametrize("kept_in", ["folder", "bucket"])
 def test_other_reconciliations_have_separate_folders(s3: Any, tmp_path: Path, kept_in: str) -> None:
-    """The reports of visits and of incentives stay apart, even if two runs have the same id.
+    """The reports on visits and on incentives are stored in separate folders, even if two runs have the same id.
 
     The index links to both reports, and the report on visits links back to the index.
     """
@@ -149,7 +149,7 @@ def test_errors_of_a_bucket_are_outages_or_wrong_settings(s3: Any) -> None:
 
 
 def refusing(client: Any, operation: str, code: str, status: int = 403) -> Any:
-    """Makes the server refuse one operation of `client`, and returns `client`."""
+    """Makes each call of `operation` by `client` end as if the server had refused it, and returns `client`."""
     body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
 
     def refuse(request: Any, **_: object) -> AWSResponse:
@@ -171,9 +171,9 @@ def test_a_bucket_without_write_permission_is_a_wrong_setting(s3: Any, operation
 
 
 def test_the_check_of_a_bucket_leaves_nothing_behind(s3: Any) -> None:
-    """The test object of a check is deleted again.
+    """The check of a bucket deletes the test object that it wrote.
 
-    If the deletion is refused, a warning says so, and reports can still be stored.
+    If the deletion is refused, the check says so but raises no error, and the object does not count as a report.
     """
     assert Bucket(s3, "reports", "weekly").probe() is None
     assert "Contents" not in s3.list_objects_v2(Bucket="reports")
@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_created_is_a_wrong_setting(tmp_path: Path, monk
     """
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
-        SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be created or written"
+        SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be created or written to"
     ):
         Folder(tmp_path / "file" / "reports").probe()
 
@@ -241,7 +241,7 @@ def test_a_run_id_that_is_a_path_is_refused(tmp_path: Path, run_id: str) -> None
 
 
 def test_messages_give_the_address_of_the_reports(tmp_path: Path) -> None:
-    """Messages give the address of a report below REPORTS_URL or, if that is not set, its path in the file system."""
+    """Messages give the address of a report below REPORTS_URL or, if that is not set, its place in the archive."""
     result = made_result(0, run_id="run-1")
     reached = load_settings({"REPORTS_URL": "https://reports.example/weekly/"})
     assert report_path(reached, result) == "https://reports.example/weekly/run-1/report.html"

@@ -1,4 +1,4 @@
-"""The report by email over real SMTP: plain, with STARTTLS, with TLS from the start, and with a password."""
+"""Reports are emailed over real SMTP: unencrypted, with STARTTLS, with TLS from the start, and with a password."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RECEIVERS = "governor@example.org,dps@example.org"
 
 
 class Mailbox:
-    """A mail server's handler that accepts messages, or refuses senders and recipients with the test's responses."""
+    """A mail server's handler, which accepts senders, recipients and messages, or refuses them as a test says."""
 
     def __init__(self) -> None:
         """Starts empty."""
@@ -64,7 +64,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802
-        """Stores the message for each recipient, or refuses it."""
+        """Stores the message once for each recipient, or refuses the message."""
         for address in envelope.rcpt_tos:
             if self.data_replies.get(address):
                 return self.data_replies[address].pop(0)
@@ -81,7 +81,7 @@ Serve = Callable[..., tuple[Mailbox, int]]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """A function that starts a mail server, and returns its mailbox and its port. The servers end with the test."""
+    """A function that starts a mail server, and returns its mailbox and its port. The servers stop after the test."""
     controllers: list[Controller] = []
 
     def start(**options: Any) -> tuple[Mailbox, int]:
@@ -101,20 +101,20 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the key and a self-signed certificate for 127.0.0.1."""
+    """A file with a self-signed certificate for 127.0.0.1 and its private key."""
     path = tmp_path_factory.mktemp("tls") / "server.pem"
     write_certificate(path)
     return path
 
 
 def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: LoginPassword) -> AuthResult:
-    """Accepts the credentials of one user."""
+    """Accepts only the credentials of one user."""
     known = data.login == b"report@er" and data.password == b"pass/word"
     return AuthResult(success=known, handled=False)
 
 
 def test_each_receiver_gets_text_html_and_csv_once(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """Each recipient gets the same message, once, with all parts that mail clients may need."""
+    """Each recipient gets the same message, once, as plain text and as HTML, with the CSV attached."""
     mailbox, port = serve()
     app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS, reports_url="https://r.example/x")
     result = kept(app, made_result(3), "email")
@@ -139,7 +139,7 @@ def test_each_receiver_gets_text_html_and_csv_once(upstream: Sandbox, open_app: 
 def test_a_report_without_an_address_is_attached(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, tmp_path: Path
 ) -> None:
-    """Without `REPORTS_URL`, there is no link, so the page is attached and the email gives its location."""
+    """If an email cannot link to the report, it has the page attached, and says where the report is kept."""
     mailbox, port = serve()
     kept_in = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     kept(kept_in, made_result(0), "email")
@@ -160,9 +160,9 @@ def test_a_report_without_an_address_is_attached(
 def test_a_repeat_sends_only_to_receivers_without_the_report(
     upstream: Sandbox, open_app: OpenApp, serve: Serve
 ) -> None:
-    """A recipient that the server defers gets the report later, and an unknown recipient never does.
+    """A recipient whom the server refuses for the time being gets the report later.
 
-    No recipient gets the report twice.
+    A recipient whom the server does not know never gets it. No recipient gets the report twice.
     """
     mailbox, port = serve()
     mailbox.replies = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
@@ -203,7 +203,10 @@ def test_a_refused_receiver_does_not_affect_the_others(
 def test_a_report_that_every_receiver_refused_is_tried_again(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, step: str, reply: str
 ) -> None:
-    """A report that the mail server refuses for every recipient waits in the outbox with the server's response."""
+    """A report that the mail server refuses for every recipient is tried again later.
+
+    The log has the server's response.
+    """
     mailbox, port = serve()
     receivers = RECEIVERS.split(",")
     replies = [reply] * 2
@@ -227,7 +230,7 @@ def test_a_report_that_every_receiver_refused_is_tried_again(
 
 
 def test_the_reason_for_a_refused_receiver_is_recorded(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """If the mail server refuses a recipient, its response is stored and logged, on one short line."""
+    """If the mail server refuses a recipient, the server's response is stored and logged as one short line."""
     mailbox, port = serve()
     mailbox.replies["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
     app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
@@ -307,8 +310,8 @@ def test_an_email_is_short_however_many_differences_there_are(
 ) -> None:
     """However many differences there are, Gmail shows the whole email.
 
-    The email says what to do, and has the causes, the prisons and at most twenty rows. The attached page and CSV have
-    all rows.
+    The email says what to do, and lists the causes, the prisons and at most twenty differences. The attached page and
+    CSV list all differences.
     """
     mailbox, port = serve()
     app = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
@@ -344,7 +347,10 @@ def test_an_email_is_short_however_many_differences_there_are(
 
 
 def test_files_that_are_too_large_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a file is too large for a mail server, the email is sent without it and gives the location of the report."""
+    """An email or a Slack message is sent without any file that is too large.
+
+    If the page of the report is too large, the message says where the report is kept.
+    """
     monkeypatch.setattr("reports.presentation.message_content.LONGEST_FILE", 10_000)
     for number, kinds in ((3, ["csv"]), (60, [])):
         report = email_report(made_result(number), None, "s3://reports/x", Masking())
@@ -357,9 +363,9 @@ def test_files_that_are_too_large_are_left_out(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_trend_in_an_email_is_a_table() -> None:
-    """Each run of the trend is a table cell, since Outlook shows neither SVG nor style sheets.
+    """Each run of the trend is a table cell, since Outlook does not draw SVG.
 
-    The plain text gives the same figures in words and in characters of different heights.
+    The plain text shows the runs as characters of different heights, and describes the trend in words.
     """
     result = made_result(430)
     report = email_report(result, None, "somewhere", Masking())

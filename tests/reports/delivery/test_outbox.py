@@ -1,4 +1,4 @@
-"""Each delivery in the outbox is claimed by one sender, and is deferred or given up on without holding up others."""
+"""Each delivery in the outbox is claimed by one sender. A delivery that fails does not hold up the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def test_concurrent_senders_send_each_delivery_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If several threads send at once, each delivery is sent only once."""
+    """If several threads send at the same time, each delivery is sent only once."""
     app = open_app()
     for key in range(12):
         alert(app, str(key))
@@ -61,7 +61,10 @@ def test_slack_is_off_without_a_token(upstream: Sandbox, open_app: OpenApp) -> N
 def test_deliveries_are_left_to_a_process_that_can_send_them(
     upstream: Sandbox, open_app: OpenApp, elsewhere: dict[str, str]
 ) -> None:
-    """A process without Slack or email, or with a wrong token, leaves their deliveries to another process."""
+    """A process that has no Slack or email, or has a wrong Slack token, does not give up on deliveries.
+
+    It leaves the deliveries that it cannot make to another process.
+    """
     mail = {"smtp_url": "smtp://127.0.0.1:1", "reports_email_to": "a@example.com"}
     alert(open_app(**mail))
     kept(open_app(**mail), made_result(1), "email", "slack")
@@ -111,7 +114,7 @@ def test_a_wrong_setting_defers_a_delivery(
 def test_a_delivery_is_given_up_after_a_fortnight(
     upstream: Sandbox, open_app: OpenApp, capsys: pytest.CaptureFixture[str], token: str
 ) -> None:
-    """A delivery that cannot be made is given up on after fourteen days, not an hour earlier, and the log says so."""
+    """A delivery that keeps being deferred is given up on after fourteen days, and no earlier. The log says so."""
     app = open_app(slack_token=token)
     alert(app, "1")
     alert(app, "2")
@@ -125,9 +128,9 @@ def test_a_delivery_is_given_up_after_a_fortnight(
 
 
 def test_a_delivery_that_slack_refuses_is_tried_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A delivery that Slack refuses is deferred, and its error is recorded.
+    """A delivery that Slack refuses is deferred, and Slack's error is recorded with the delivery.
 
-    The archive gets its report without waiting for Slack.
+    The report is stored in the archive without waiting for Slack.
     """
     app = open_app(slack_token="xoxb-wrong")
     kept(app, made_result(1), "slack", "archive")
@@ -139,7 +142,10 @@ def test_a_delivery_that_slack_refuses_is_tried_again(upstream: Sandbox, open_ap
 
 
 def test_the_archive_gets_each_report_and_an_index(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """The archive has the three files of each run that was delivered to it. The index links only to these runs."""
+    """The archive has the three files of each run whose report was delivered to it.
+
+    The index links only to these runs.
+    """
     app = open_app()
     kept(app, made_result(3), "archive")
     kept(app, made_result(0, run_id="unkept"))
@@ -158,7 +164,7 @@ def test_the_archive_gets_each_report_and_an_index(upstream: Sandbox, open_app: 
 def test_an_archive_that_cannot_be_written_defers_the_delivery(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path
 ) -> None:
-    """If the archive cannot be written, the delivery waits and is tried again, as in an outage."""
+    """If the archive cannot be written to, the delivery waits and is tried again, as in an outage."""
     (tmp_path / "reports").write_text("in the way")
     app = open_app()
     kept(app, made_result(1), "archive")
@@ -172,7 +178,7 @@ def test_an_archive_that_cannot_be_written_defers_the_delivery(
 def test_a_flush_waits_for_deliveries_with_a_short_deferral(upstream: Sandbox, open_app: OpenApp) -> None:
     """At the end of a command, the flush waits for deliveries with a short deferral.
 
-    Deliveries with a long deferral are left.
+    Deliveries with a long deferral are left in the outbox.
     """
     app = open_app()
     clock = Clock()
@@ -186,7 +192,7 @@ def test_a_flush_waits_for_deliveries_with_a_short_deferral(upstream: Sandbox, o
 
 
 def test_a_delivery_that_nobody_can_make_is_given_up(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A delivery of an unknown kind, or of a run without a result, is given up on, not tried for ever."""
+    """A delivery of an unknown kind, or for a run without a result, is given up on at the first attempt."""
     app = open_app(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
     with app.database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {"kind": "reconciliation", "run_id": "none"})
