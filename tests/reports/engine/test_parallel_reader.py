@@ -22,13 +22,13 @@ WORKERS = 16
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shortens the waits less than for other tests, since these tests check a reader while it waits."""
+    """Shortens the waits, but less than for other tests, since these tests check a reader while it waits."""
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", tuple(each / 4 for each in times.READ_RETRY_SECONDS))
     monkeypatch.setattr(times, "OPEN_BREAKER_PAUSE_SECONDS", 0.1)
 
 
 def test_the_last_item_is_retried_although_the_limit_has_shrunk() -> None:
-    """The last item is retried even if the limit has shrunk so far that the thread that read it may not run again."""
+    """The last item is retried even if the reduced limit no longer allows the thread that read the item to run."""
     together = threading.Barrier(WORKERS)
     others_done = threading.Event()
     begun = threading.Lock()
@@ -105,7 +105,7 @@ class Upstream:
     def read(self, item: int) -> int:
         """Returns the item, or raises an error if it is bad.
 
-        A success closes the breaker. A breaker that is open stays open if a bad item is tried.
+        A success closes the breaker. An open breaker stays open if a bad item is read.
         """
         with self._lock:
             self.calls.append(item)
@@ -137,7 +137,7 @@ def test_bad_items_are_given_up_soon_while_others_can_be_read(bad: set[int]) -> 
 def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
     """If all items fail, the reader reads an earlier item, the witness, again.
 
-    Its success shows that there is no outage, so the reader gives up on the items without waiting for the end of one.
+    If that read succeeds, there is no outage to wait for, so the reader gives up on the failing items.
     """
     upstream = Upstream(set(range(5)))
     delivered: dict[int, int | FailedRead] = {}
@@ -150,7 +150,10 @@ def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
 
 
 def test_the_progress_names_the_service_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The progress names the service that is down while the reader waits for it, and says when reads are retried."""
+    """While the reader waits for a service that is down, the progress names the service.
+
+    While failed reads are retried, the progress says so.
+    """
     # Progress is reported every half second.
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", (0.6, 0.6, 0.6))
     down = threading.Event()

@@ -1,4 +1,4 @@
-"""Records with a pending message are found without receiving any message from a main queue."""
+"""The search for records with a pending message receives no message from a main queue."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ WAIT = 600
 
 @pytest.fixture
 def application(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
-    """The program with its incentive queues, where failed messages are hidden for ten minutes."""
+    """The program with its incentive queues. A message that fails is hidden for ten minutes."""
     with open_application(
         sandbox.environment(), f"sqlite:///{tmp_path}/one.db", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT=str(WAIT)
     ) as made:
@@ -67,7 +67,7 @@ def where(found: PendingMessages, review_id: int, offender_no: str) -> str | Non
 def test_reviews_on_the_dead_letter_queue_are_pending(application: Application, pair: QueuePair) -> None:
     """A review is pending if a mapping retry with its id is on the dead letter queue.
 
-    A dead letter that cannot be read as a message is skipped. Both stay on the queue.
+    A dead letter whose body cannot be parsed is skipped. Both dead letters stay on the queue.
     """
     mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": 777}
     pair.dlq.send(write_mapping_retry(mapping, {}))
@@ -103,9 +103,9 @@ def test_the_search_receives_no_message_of_the_main_queue(
 
 
 def test_a_review_with_a_creation_intent_is_pending(application: Application) -> None:
-    """A review is pending while an intent to create it has no outcome.
+    """A review is pending if an intent to create it has no outcome.
 
-    It stops being pending once its message has certainly been delivered again.
+    The review stops being pending once its message has certainly been delivered again.
     """
     CreationStore(application.database, application.telemetry).intend(rules.CREATION, "4711", {}, {}, None)
     after = WAIT + application.settings.hmpps_sqs_visibility_timeout_seconds

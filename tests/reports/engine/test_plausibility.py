@@ -1,4 +1,4 @@
-"""Levels that are missing implausibly, whether many or one, count neither as agreement nor as differences."""
+"""Implausibly missing levels, whether one or many, count neither as agreement nor as differences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BULK = "/iep/reviews/bookings"
 
 
 def without_levels(upstream: Sandbox, *sides: str, **how: Any) -> None:
-    """Makes each of these sides respond that there is no level: as the service itself says it, or as `how` says."""
+    """Makes each of `sides` respond that there is no level, either as the service itself does or as `how` says."""
     how = {"status": 404, **how}
     if "DPS" in sides:
         upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=[])
@@ -50,7 +50,7 @@ def claims_nothing(result: IncentiveResult) -> bool:
 def test_a_side_without_any_level_fails_the_run(
     upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...], prisoners: int, first: bool
 ) -> None:
-    """If a side says that nobody has a level, the run fails and says nothing about differences."""
+    """If a side says that nobody has a level, the run fails and reports nothing about differences."""
     upstream.reset(prisoners=prisoners, mismatches={"7": 2})
     app = open_app()
     if not first:
@@ -66,7 +66,7 @@ def test_a_side_without_any_level_fails_the_run(
 
 
 def test_a_far_larger_share_without_levels_fails_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If far more levels are missing than in the last run, the run fails and says nothing about differences.
+    """If far more levels are missing than in the last run, the run fails and reports nothing about differences.
 
     The next run is compared with the last complete one.
     """
@@ -101,7 +101,7 @@ def test_a_third_without_levels_fails_the_run_even_if_they_are_few(
 def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
     """If most prisoners vanish from the list, the run fails, even if the total agrees with the number of rows.
 
-    None of them counts as released, and the next run is compared with the last complete one.
+    No prisoner counts as released, and the next run is compared with the last complete one.
     """
     upstream.reset(prisoners=120, mismatches={"7": 4})
     app = open_app()
@@ -118,7 +118,7 @@ def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_
 def test_a_list_that_is_just_as_short_a_day_later_is_accepted(upstream: Sandbox, open_app: OpenApp) -> None:
     """If the list is suddenly short, runs fail. If it is still as short a day later, the next run is complete.
 
-    For example, a data refresh in a test environment makes the list short for good.
+    For example, a data refresh in a test environment can make the list short for good.
     """
     upstream.reset(prisoners=120, mismatches={"7": 4})
     app = open_app()
@@ -176,7 +176,7 @@ def test_a_wrong_address_or_an_empty_response_is_not_a_missing_level(
 ) -> None:
     """If all responses are empty, or come from a wrong address or a withdrawn route, the run fails.
 
-    It says that prisoners could not be read, and compares nobody.
+    The reason says that prisoners could not be read, and nobody is compared.
     """
     upstream.reset(prisoners=30, mismatches={"7": 2})
     without_levels(upstream, "DPS", "NOMIS", **how)
@@ -210,7 +210,7 @@ def test_a_level_that_is_missing_at_the_recheck_is_unread(
 ) -> None:
     """If a level that was there at the first reading is missing at the recheck, its prisoner is unread.
 
-    The difference does not count as settled.
+    The prisoner's difference does not count as settled.
     """
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk="404")
     booking_id = min(each["bookingId"] for each in upstream.planted()["mismatches"])

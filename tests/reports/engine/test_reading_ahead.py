@@ -54,7 +54,7 @@ def test_reading_stops_if_the_listing_fails(upstream: Sandbox, open_app: OpenApp
 
 
 def test_reading_stops_if_the_run_fails_after_the_listing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the run fails after the prisoners are listed, for example because of the database, it stops reading levels."""
+    """If a run fails once all prisoners are listed, for example on a database error, it stops reading levels."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
     one = open_app(**PAGED)

@@ -71,7 +71,7 @@ def test_a_run_tracks_the_events_of_the_replaced_service(upstream: Sandbox, open
 
 
 def test_exclusions_of_inactive_bookings_are_named(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Exclusions of bookings that are no longer active are named, unless the list of active bookings is incomplete."""
+    """Exclusions of bookings that are not active are named, unless the list of active bookings is incomplete."""
     upstream.reset(prisoners=120, mismatch_rate=0)
     app = open_app(reconciliation_exclusions="99999999,merged long ago")
     assert result_of(app.reconcile()).unneeded_exclusions == ("booking 99999999, which is not active",)

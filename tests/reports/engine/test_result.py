@@ -1,4 +1,4 @@
-"""The JSON of a result has all parts of the result, and results of earlier versions can be read."""
+"""The JSON of a result has all parts of the result, and results from earlier versions can be read."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ OF_RECORDS = ("key", "kind", "missingIn", "differences", "otherFields")
 
 
 def test_results_of_earlier_versions_can_be_loaded() -> None:
-    """A result of a version that reconciled only incentives can be loaded, and its general fields are filled in."""
+    """A result from a version that reconciled only incentives can be loaded, and its general fields are filled in."""
     result = with_everything(7)
     stored = json.loads(result.to_json())
     for name in OF_ALL:

@@ -1,4 +1,4 @@
-"""Runs are resumed after a crash or a failure, or by a retry, in any process, as a whole or in shards."""
+"""A whole run or its shards can be resumed in any process: after a crash, after a failure, or by a retry."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def active(upstream: Sandbox) -> set[int]:
 
 
 def level_reads(upstream: Sandbox) -> int:
-    """The number of levels that were read from NOMIS."""
+    """The number of times that a level was read from NOMIS."""
     return sum(each["path"].endswith("/current") for each in upstream.requests("nomis"))
 
 
@@ -50,14 +50,14 @@ def of_shard(upstream: Sandbox, shard: int) -> list[int]:
 
 
 def break_one(upstream: Sandbox, shard: int = 0) -> int:
-    """Makes NOMIS refuse to return the level of one prisoner of a shard, and returns the id of the booking."""
+    """Makes NOMIS refuse to return the level of one prisoner of a shard, and returns that prisoner's booking id."""
     booking = of_shard(upstream, shard)[0]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
     return booking
 
 
 def fail_second_listing(upstream: Sandbox, page_size: int) -> None:
-    """Makes every page of a second listing fail, for a run whose first listing has pages of `page_size`."""
+    """Makes every page of a second listing fail, for a run whose first listing has pages of `page_size` rows."""
     for turn in range(4):
         size = 5 * page_size + page_size // 3 * (turn + 1)
         upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"size={size}")
@@ -74,7 +74,7 @@ def stop_at(stage: str, last: int = 0) -> Any:
 
 
 def deliveries(app: ReportsApp) -> list[str]:
-    """The channels of the deliveries in the outbox that are due, in order."""
+    """The channels of the due deliveries in the outbox, in order."""
     with app.database.read() as connection:
         return [each.channel for each in outbox.due(connection, 100)]
 
@@ -115,9 +115,9 @@ def test_a_run_that_died_after_its_second_listing_lists_again(upstream: Sandbox,
 
 @pytest.mark.parametrize("seed", [1, 3])
 def test_a_failed_second_listing_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """If prisoners move and the second listing fails, the run is incomplete and names the page.
+    """If prisoners move and the second listing fails, the run is incomplete and names the page that it could not read.
 
-    When the run is resumed, it is complete.
+    Once the run has been resumed, it is complete.
     """
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
@@ -135,7 +135,7 @@ def test_a_failed_second_listing_makes_the_run_incomplete(upstream: Sandbox, ope
 def test_a_failed_second_listing_is_repeated_after_the_reading(upstream: Sandbox, open_app: OpenApp) -> None:
     """If the second listing fails, it is repeated once all prisoners have been read.
 
-    If that succeeds, the run is complete.
+    If the repeat succeeds, the run is complete.
     """
     upstream.reset(prisoners=200)
     for turn in range(4):
@@ -150,7 +150,7 @@ def test_a_failed_second_listing_is_repeated_after_the_reading(upstream: Sandbox
 
 @pytest.mark.parametrize("scope", ["prisoner", "prison"])
 def test_a_small_run_keeps_the_pages_of_a_weekly_run(upstream: Sandbox, open_app: OpenApp, scope: str) -> None:
-    """A run for one prisoner or prison removes nothing from a weekly run that waits to be resumed."""
+    """A run for one prisoner or prison removes nothing from a weekly run that is waiting to be resumed."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     app = open_app()
     broken = break_one(upstream)
@@ -182,7 +182,7 @@ def test_a_complete_run_over_everyone_removes_the_pages_of_older_runs(upstream: 
 def test_many_small_runs_do_not_hide_the_last_weekly_run(upstream: Sandbox, open_app: OpenApp) -> None:
     """However many small runs follow, the comparison and the trend use the last runs for everyone.
 
-    The index still lists those runs, with only the newest of the small ones.
+    The index still lists those runs, but only the newest of the small runs.
     """
     upstream.reset(prisoners=60, mismatches={"7": 3})
     app = open_app()
@@ -216,7 +216,7 @@ def test_many_daily_runs_do_not_hide_a_weekly_reconciliation(open_app: OpenApp) 
 
 
 def test_a_retried_shard_returns_the_result_of_its_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A retry of a shard of a complete run has the same outcome as the shard, and makes no call to NOMIS."""
+    """Once a run is complete, a retry of its last shard returns the outcome of that shard without a call to NOMIS."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     app = open_app()
     app.reconcile(HALF)
@@ -230,7 +230,7 @@ def test_a_retried_shard_returns_the_result_of_its_run(upstream: Sandbox, open_a
 
 @pytest.mark.parametrize("shard", [0, 1])
 def test_a_retried_shard_resumes_an_incomplete_run(upstream: Sandbox, open_app: OpenApp, shard: int) -> None:
-    """A retry of the last shard reads what every shard has left unread.
+    """A retry of the last shard reads everything that any shard has left unread.
 
     The run is incomplete while anything is unread.
     """
@@ -252,7 +252,7 @@ def test_a_retried_shard_resumes_an_incomplete_run(upstream: Sandbox, open_app: 
 
 
 def test_a_shard_that_gave_up_rejoins_its_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A retry of a shard that gave up joins the same run, and so does another shard that starts later."""
+    """A retry of a shard that gave up joins that shard's run, and so does another shard that starts later."""
     upstream.reset(prisoners=200)
     app = open_app()
     for booking in of_shard(upstream, 1)[:30]:
@@ -267,9 +267,10 @@ def test_a_shard_that_gave_up_rejoins_its_run(upstream: Sandbox, open_app: OpenA
 
 
 def test_last_resumes_an_incomplete_run_and_reports_it_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """With `resume=LAST`, a run is resumed while it is incomplete. Once it is complete, the next run begins.
+    """With `resume=LAST`, a run is resumed while it is incomplete. Once it is complete, a new run begins.
 
-    An incomplete result is reported only once, although the run is resumed again. The complete result is reported too.
+    An incomplete result is reported only once, even if the resumed run is incomplete again.
+    The complete result is reported too.
     """
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=100, mismatches={"7": 1})
@@ -291,7 +292,7 @@ def test_last_resumes_an_incomplete_run_and_reports_it_once(upstream: Sandbox, o
 
 
 def test_last_resumes_the_run_of_a_dead_process(upstream: Sandbox, open_app: OpenApp) -> None:
-    """With `resume=LAST`, a run for everyone resumes an earlier run for everyone if its process died.
+    """With `resume=LAST`, a run for everyone resumes an earlier run for everyone whose process died.
 
     A run for a prison does not resume it.
     """
@@ -314,7 +315,7 @@ def test_last_resumes_the_run_of_a_dead_process(upstream: Sandbox, open_app: Ope
     ],
 )
 def test_the_result_and_the_events_are_stored_together(upstream: Sandbox, open_app: OpenApp, moment: str) -> None:
-    """If the result or the events cannot be stored, neither is stored, so the resumed run records both once."""
+    """If the result or an event cannot be stored, nothing is stored, so the resumed run records everything once."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     app = open_app()
     with app.database.begin() as connection:
@@ -344,7 +345,7 @@ def test_a_resumed_run_names_unknown_prisoners(upstream: Sandbox, open_app: Open
 
 
 def test_shards_are_resumed_on_either_database(upstream: Sandbox, database_url: str, tmp_path: Path) -> None:
-    """Shards can join a run, end incomplete and be resumed, on PostgreSQL as well as on SQLite."""
+    """Shards can join a run, and an incomplete run in shards can be resumed, on PostgreSQL as well as on SQLite."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     with open_reports_app(upstream.environment(), tmp_path, database_url) as app:
         break_one(upstream)
@@ -359,7 +360,7 @@ def test_shards_are_resumed_on_either_database(upstream: Sandbox, database_url: 
 
 @pytest.mark.parametrize("filters", [{"prisons": ("MDI",)}, {"offender_nos": ("A1234BC",)}])
 def test_a_resumed_run_refuses_a_filter(upstream: Sandbox, open_app: OpenApp, filters: dict[str, Any]) -> None:
-    """A resumed run covers the prisoners with whom it began.
+    """A resumed run covers the prisoners for whom it was started.
 
     So resuming it with a choice of prisons or prisoners is refused.
     """
@@ -371,7 +372,7 @@ def test_a_resumed_run_refuses_a_filter(upstream: Sandbox, open_app: OpenApp, fi
 
 
 def test_a_booking_on_two_pages_is_counted_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A booking on two stored pages, as an older version may leave them, is counted once, and the run can end."""
+    """A booking on two stored pages, as an older version may have left it, is counted once, and the run can end."""
     upstream.reset(prisoners=60)
     app = open_app()
     with pytest.raises(KeyboardInterrupt):

@@ -25,7 +25,7 @@ def test_a_run_over_one_prison_counts_only_its_prisoners(upstream: Sandbox, open
 def test_a_chosen_prison_without_prisoners_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
     """If a chosen prison has no prisoners, the run is incomplete and names the prison.
 
-    This holds even if another chosen prison was compared.
+    This holds even if prisoners of another chosen prison were compared.
     """
     upstream.reset(prisoners=100)
     there = upstream.prisoners()[0]["prisonId"]
@@ -41,7 +41,7 @@ def test_a_chosen_prison_without_prisoners_makes_the_run_incomplete(upstream: Sa
 def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
     """If nobody is listed although an earlier run listed prisoners, the run fails and resolves no difference.
 
-    The reason gives the command that accepts the empty list.
+    The reason for the failure gives the command that accepts the empty list.
     """
     upstream.reset(prisoners=20, mismatches={"7": 2})
     app = open_app()
@@ -55,7 +55,10 @@ def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app
 
 
 def test_a_list_that_empties_during_the_run_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list is empty at the recheck or on resuming, nobody counts as released, and no difference as resolved."""
+    """If the list is empty at the recheck or when a run is resumed, no prisoner counts as released.
+
+    Nor does any difference count as resolved.
+    """
     upstream.reset(prisoners=40, mismatches={"7": 2})
     app = open_app(reports_incentives_reconciliation_page_size="10")
     everyone = [each["offenderNo"] for each in upstream.prisoners()]
@@ -91,16 +94,16 @@ def test_a_prison_is_empty_only_if_everybody_was_read(upstream: Sandbox, open_ap
 
 
 def test_a_run_over_an_empty_environment_is_complete(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An environment without prisoners has nothing to compare, so its run is complete."""
+    """In an environment without prisoners, there is nothing to compare, so a run is complete."""
     upstream.reset(prisoners=0)
     result = result_of(open_app().reconcile())
     assert (result.status, result.compared) == ("complete", 0)
 
 
 def test_a_single_prisoner_is_compared_with_or_without_a_review(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run for chosen prisoners compares prisoners with a DPS review and prisoners without one.
+    """A run for chosen prisoners compares each of them, with or without a DPS review.
 
-    A prisoner number that is unknown is unread, and the run is incomplete.
+    An unknown prisoner number counts as unread, and the run is incomplete.
     """
     upstream.reset(prisoners=100, mismatches={"3": 1, "7": 1})
     wanted = tuple(each["offenderNo"] for each in planted_causes(upstream))

@@ -1,4 +1,4 @@
-"""Runs in several processes are kept apart, can be resumed after a kill or a stop, and have exactly one result."""
+"""Runs in several processes are kept apart and can be resumed after a kill or a stop. Each has exactly one result."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_shards_of_one_run_work_in_parallel(upstream: Sandbox, open_app: OpenApp
 def test_a_run_that_cannot_be_resumed_is_refused(upstream: Sandbox, open_app: OpenApp) -> None:
     """Resuming a run that does not exist or is complete is refused, and the error says why.
 
-    A run that has not ended is resumed only with the same number of shards, and without a choice of days.
+    A run that has not ended can be resumed only with the same number of shards, and without a choice of days.
     """
     app = open_app()
     app.reconcile(run_id="done")

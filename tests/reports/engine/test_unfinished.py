@@ -1,4 +1,4 @@
-"""The page, the email and Slack say what is known after an unfinished run and what is not, and give no all-clear."""
+"""The reports of an unfinished run (page, email and Slack) say what is known and what is not, and give no all-clear."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALL_CLEAR = re.compile(
 
 
 def texts(result: IncentiveResult) -> dict[str, str]:
-    """The text of the page, the email and the Slack messages about a run, by name."""
+    """The texts of the page, the email and the Slack messages about a run, by the name of the medium."""
     mail = email_report(result, None, "somewhere", Masking())
     slack = slack_report(result, None, "somewhere", Masking())
     return {
@@ -45,9 +45,9 @@ def figures(result: IncentiveResult) -> list[tuple[str, str]]:
 
 
 def test_the_report_of_a_failed_run_says_to_repeat_it() -> None:
-    """The report of a failed run says to repeat it once all services are up.
+    """The report of a failed run advises repeating the run once all services are up.
 
-    If a run is incomplete only because a requested prisoner was not found, its report does not suggest resuming it.
+    If a run is incomplete only because a requested prisoner was not found, its report does not suggest a resume.
     """
     for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
         step = "When `prisoner-to-nomis check` reports that everything is up, run the reconciliation again:"
@@ -134,7 +134,7 @@ def test_the_headline_mentions_a_missing_page(upstream: Sandbox, open_app: OpenA
 def test_the_headline_of_an_incomplete_run_begins_with_incomplete() -> None:
     """The headline of an incomplete run begins with "Incomplete".
 
-    The subject of its email says "incomplete" before the figures, since some people read only the subject.
+    The subject of the email says "incomplete" before the figures, since some people read only the subject.
     """
     result = with_everything(3)
     for where, text in texts(result).items():
@@ -162,7 +162,7 @@ def test_a_complete_run_over_nobody_is_not_an_all_clear() -> None:
 def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
     """If an unfinished run is not in the trend, its page says so and highlights no bar.
 
-    The page of a complete run highlights its bar.
+    The page of a complete run highlights the bar of that run.
     """
     result = made_result(3, status=status, failure="nomis is down", trend=made_result(3).trend[:-1])
     assert 'class="day now"' not in render_report(result)
@@ -174,7 +174,7 @@ def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
 def test_the_index_shows_dashes_for_a_run_that_compared_nobody() -> None:
     """For a failed run that compared nobody, the index shows dashes, which screen readers read as "not known".
 
-    For an incomplete run, the index gives the number of missing parts of its list.
+    For an incomplete run, the index gives the number of missing parts of the run's list.
     """
     none = {"compared": 0, "mismatches": 0, "new": 0}
     runs = [ended_run("a", "failed", **none), ended_run("b", "incomplete", **none | {"compared": 150, "gaps": 1})]

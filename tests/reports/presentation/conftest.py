@@ -1,4 +1,4 @@
-"""A browser for the tests of the pages, and its tabs, which the tests use in turn."""
+"""A browser for the tests of the pages. One test after another uses its tabs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Tabs:
         self._contexts: dict[bool, Any] = {}
         self._idle: dict[bool, list[Any]] = {True: [], False: []}
         self._in_use: list[tuple[bool, Any]] = []
-        #: The errors of the pages, and their requests to other servers.
+        #: What the pages logged, their errors, and their requests to other servers.
         self.complaints: list[str] = []
 
     def open(self, file: Path, fragment: str = "", width: int = 1280, height: int = 900, *, script: bool = True) -> Any:
@@ -38,7 +38,7 @@ class Tabs:
         return tab
 
     def finish(self) -> list[str]:
-        """Empties the tabs in use, and returns the errors and outside requests of their pages."""
+        """Empties the tabs in use. Returns the pages' log messages, errors and requests to other servers."""
         complaints, self.complaints = self.complaints, []
         for script, tab in self._in_use:
             tab.emulate_media(media="null", color_scheme="null")
@@ -80,6 +80,6 @@ def browser_tabs() -> Iterator[Tabs]:
 
 @pytest.fixture
 def tabs(browser_tabs: Tabs) -> Iterator[Tabs]:
-    """Empty tabs. A page that logs an error, or requests anything from outside, fails the test."""
+    """Empty tabs. A page that logs anything, has an error, or sends a request to another server, fails the test."""
     yield browser_tabs
     assert browser_tabs.finish() == []

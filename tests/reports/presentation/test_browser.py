@@ -62,7 +62,7 @@ def with_long_ids() -> ReconciliationResult:
 
 @pytest.fixture
 def open_page(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
-    """A function that opens, in a tab, the report of a result or another page of the archive with that report."""
+    """A function that opens a page in a tab: the report of a result, or another page of the archive that holds it."""
 
     def visit(result: ReconciliationResult, width: int = 1280, *, script: bool = True, page: str = "") -> Any:
         archive = Folder(tmp_path)
@@ -171,7 +171,7 @@ def test_tables_with_the_usual_levels_need_no_scrolling(open_page: Any) -> None:
 
 
 def test_tables_of_a_general_report_fit_a_phone(open_page: Any) -> None:
-    """In a report on visits, kinds, fields, prisons and uncounted records are fully visible, even on a small phone."""
+    """Kinds, fields, prisons and uncounted records in a report on visits are fully visible, even on a small phone."""
     page = open_page(visits_with_everything(12))
     for width in SCREENS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -179,7 +179,7 @@ def test_tables_of_a_general_report_fit_a_phone(open_page: Any) -> None:
 
 
 def test_the_index_fits_every_screen(open_page: Any) -> None:
-    """Each run in the index is visible without scrolling sideways.
+    """Each run in the index is fully visible without scrolling sideways.
 
     On a phone, each run is a card with labelled figures.
     """
@@ -225,7 +225,7 @@ def test_the_ages_in_the_index_follow_the_clock_of_the_reader(open_page: Any) ->
 
 
 def test_typed_words_filter_the_rows(open_page: Any) -> None:
-    """Words filter the rows of a report in whatever order they are typed, and the number of rows left is announced.
+    """Words that are typed in any order filter the rows of a report, and the number of rows left is announced.
 
     Escape shows all rows again.
     """
@@ -246,7 +246,7 @@ def test_typed_words_filter_the_rows(open_page: Any) -> None:
 def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
     """Typed words filter the rows of a report on visits by kind and by whether the difference is new.
 
-    Columns are sorted by their visible text, but times chronologically.
+    Rows are sorted by the visible text of a column, or chronologically if the column holds times.
     """
     result = visit_result(40)
     page = open_page(result)
@@ -267,7 +267,7 @@ def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
 
 
 def test_the_keyboard_sorts_the_table_both_ways(open_page: Any) -> None:
-    """The keyboard sorts the rows of a report in either direction, and the evidence moves with its row.
+    """The rows of a report can be sorted in either direction with the keyboard, and the evidence moves with its row.
 
     Screen readers can announce the order.
     """
@@ -290,7 +290,7 @@ def test_the_keyboard_sorts_the_table_both_ways(open_page: Any) -> None:
 
 
 def test_the_keyboard_opens_the_evidence(open_page: Any) -> None:
-    """In a report, the evidence and the command of a difference are behind a summary, which Enter opens."""
+    """In a report, the evidence and the command for a difference are behind a summary, which Enter opens."""
     result = made_result(3)
     page = open_page(result)
     page.focus("tbody.one summary >> nth=0")
@@ -314,7 +314,7 @@ def test_the_report_works_without_scripts(open_page: Any) -> None:
 def test_the_summary_comes_before_the_differences(open_page: Any) -> None:
     """In a report with hundreds of differences, what to do, the pictures and the causes come before the differences.
 
-    The list of differences begins on one of the first three screens.
+    The list of differences begins within the first three screens.
     """
     page = open_page(made_result(400))
     parts = ("#todo", "#trend", "#levels", "#causes", "#all")
@@ -349,7 +349,7 @@ def test_all_rows_and_the_open_evidence_are_printed(open_page: Any, result: Reco
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("result", [with_everything(12), visits_with_everything(12)], ids=lambda each: each.title)
 def test_an_email_fits_a_phone(tabs: Tabs, tmp_path: Path, masked: bool, result: ReconciliationResult) -> None:
-    """Long commands and requests in an email wrap, so that nobody has to scroll sideways on a phone."""
+    """In an email, long commands and requests are wrapped, so nobody has to scroll sideways on a phone."""
     html = email_report(result, None, "s3://a-bucket/a-prefix", Masking(on=masked)).html
     (tmp_path / "email.html").write_text(html, encoding="utf-8")
     page = tabs.open(tmp_path / "email.html", width=360, height=800)
