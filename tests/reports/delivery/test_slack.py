@@ -1,4 +1,7 @@
-"""Slack gets each message, thread and file once, despite rate limits, refusals, lost responses and crashes."""
+"""Slack gets each message, thread and file once, despite rate limits, lost responses and crashes.
+
+A part that Slack refuses does not hold up the rest.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def texts(upstream: Sandbox) -> list[str]:
 
 
 def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
-    """Repeatedly sends what is due, as a scheduler does, and moves the clock forward in between."""
+    """Sends what is due, `rounds` times, as a scheduler would, and moves the clock forward after each time."""
     for _ in range(rounds):
         app.sender(clock).send_due()
         clock.forward(CLAIM_SECONDS + 600)
@@ -52,9 +55,9 @@ def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
     ],
 )
 def test_an_alert_has_the_text_of_the_runbook(upstream: Sandbox, open_app: OpenApp, event: str, text: str) -> None:
-    """An alert begins with the runbook's text.
+    """An alert begins with the text that the runbook gives for its event.
 
-    The event, its properties, the severity and the command follow.
+    The event, its properties, the severity, and the command that shows the finding follow.
     """
     app = open_app()
     alert(app, event=event)
@@ -70,7 +73,7 @@ def test_an_alert_has_the_text_of_the_runbook(upstream: Sandbox, open_app: OpenA
 def test_the_channel_gets_what_to_do_and_the_thread_the_details(upstream: Sandbox, open_app: OpenApp) -> None:
     """However many differences there are, the channel gets one message.
 
-    Its thread has the first twenty differences, the page and the CSV.
+    The thread of that message has the first twenty differences, the report as a page, and the CSV file.
     """
     app = open_app()
     result = kept(app, made_result(400), "slack")
@@ -103,9 +106,9 @@ def test_the_channel_gets_what_to_do_and_the_thread_the_details(upstream: Sandbo
 def test_a_message_links_to_the_report_or_attaches_it(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool
 ) -> None:
-    """If the report has an address, the message links to it.
+    """If the report has an address, the message links to the report.
 
-    If it has none, the page is attached, and the message gives the path of the report.
+    Otherwise, the report is attached as a page, and the message gives the path where the report is kept.
     """
     app = open_app(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
     kept(app, made_result(0), "slack")
@@ -120,7 +123,7 @@ def test_a_message_links_to_the_report_or_attaches_it(
 
 
 def test_a_run_without_differences_is_one_message(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run without differences produces one message, with the page but without a CSV."""
+    """A run without differences produces one message, with the report as a page, but without a CSV file."""
     app = open_app()
     kept(app, made_result(0), "slack")
     app.sender().send_due()
@@ -148,7 +151,7 @@ def test_a_run_without_differences_is_one_message(upstream: Sandbox, open_app: O
 def test_each_part_arrives_once(
     upstream: Sandbox, open_app: OpenApp, path: str, kind: str, parameters: dict[str, Any]
 ) -> None:
-    """Whether a call is refused or its response is lost, every message and file arrives once."""
+    """Whether a call fails or only its response is lost, every message and file arrives exactly once."""
     app = open_app()
     kept(app, made_result(3), "slack")
     alert(app)
@@ -164,7 +167,7 @@ def test_each_part_arrives_once(
 
 
 def test_a_rate_limit_defers_all_deliveries_to_slack(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The `Retry-After` of a rate limit decides when the delivery is tried again.
+    """The `Retry-After` header of a rate-limited response determines when the delivery is tried again.
 
     Until then, no other delivery to Slack is tried.
     """
@@ -184,7 +187,7 @@ def test_a_rate_limit_defers_all_deliveries_to_slack(upstream: Sandbox, open_app
 
 
 def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> None:
-    """Sends what is due, in a child process."""
+    """The code of a child process: sends what is due."""
     with open_reports_app(environment, Path(folder), url) as app:
         app.sender().send_due()
 
@@ -204,7 +207,7 @@ def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> Non
 def test_another_process_finishes_after_a_crash(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, path: str, skip: int, taken: bool
 ) -> None:
-    """If a process dies before or after Slack accepts a message or file, another process sends the rest.
+    """Whether a process dies before or after Slack accepts a message or file, another process sends the rest.
 
     Nothing arrives twice.
     """
@@ -231,7 +234,7 @@ def test_a_refused_part_does_not_hold_up_the_rest(
 ) -> None:
     """A message whose blocks are refused is sent as plain text.
 
-    If the plain text is refused too, the refusal is recorded and the rest is sent.
+    If the plain text is refused too, the refusal is recorded, and the other messages and the files are sent.
     """
     result = made_result(40)
     report = slack_report(result, None, "somewhere", Masking())
@@ -259,9 +262,9 @@ def test_a_refused_part_does_not_hold_up_the_rest(
 def test_a_refused_first_message_does_not_hold_up_the_others(
     upstream: Sandbox, open_app: OpenApp, as_text: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If Slack refuses the first message, it is sent as plain text.
+    """If Slack refuses the first message, the program sends that message as plain text.
 
-    If the plain text is refused too, the other messages are posted in the channel, without a thread.
+    If the plain text is refused too, the rest is posted in the channel, without a thread.
     """
     result = made_result(3)
     report = slack_report(result, None, "somewhere", Masking())
@@ -279,7 +282,7 @@ def test_a_refused_first_message_does_not_hold_up_the_others(
 
 
 def test_refused_files_do_not_hold_up_the_messages(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without permission to upload files, the messages are posted, and the log names the missing permission."""
+    """If Slack refuses the files, the messages are posted, and the log gives the reason for each refusal."""
     app = open_app()
     kept(app, made_result(3), "slack")
     refusal = {"ok": False, "error": "missing_scope"}
@@ -292,7 +295,10 @@ def test_refused_files_do_not_hold_up_the_messages(upstream: Sandbox, open_app: 
 
 
 def test_a_message_is_repeated_if_the_channel_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the channel cannot be read, a message without a response is posted again, so that no message is lost."""
+    """If a response is lost and the channel cannot be read, the message is posted again.
+
+    It may appear twice, but is never lost.
+    """
     app = open_app(slack_channel="#unheard-of")
     alert(app)
     upstream.fault("slack", path="/api/chat.postMessage", kind="reset_after_write", times=1)
@@ -301,7 +307,7 @@ def test_a_message_is_repeated_if_the_channel_cannot_be_read(upstream: Sandbox, 
 
 
 def test_masked_messages_have_no_whole_number(upstream: Sandbox, open_app: OpenApp) -> None:
-    """With masking on, no whole prisoner number or booking id reaches Slack, in texts, commands or the CSV."""
+    """With masking on, no whole prisoner number or booking id reaches Slack, in either a message or a file."""
     app = open_app(alerts_mask_prisoners="true")
     result = kept(app, made_result(12), "slack")
     alert(app)

@@ -31,14 +31,14 @@ TOO_OLD = UpstreamError("nomis", "GET", "/made-up/MDI", status=404, message="No 
 
 @pytest.fixture(autouse=True)
 def no_records() -> Iterator[None]:
-    """Removes the records that an earlier test gave to the reconciliation."""
+    """Removes the records of the made-up reconciliation before and after each test."""
     SampleReconciliation.units = {}
     yield
     SampleReconciliation.units = {}
 
 
 def row(prison: str, booking: int, nomis: int | None, dps: int | None, **further: Any) -> Row:
-    """A record with its counts. A side without a count does not have the record."""
+    """A record with its count on each side. If a count is None, that side does not have the record."""
     sides = {"in_nomis": nomis is not None, "in_dps": dps is not None, "nomis_count": nomis, "dps_count": dps}
     return {"prison_id": prison, "booking_id": booking, **sides, **further}
 
@@ -53,7 +53,7 @@ def reconciled(
 
 
 def tracked(app: ReportsApp, name: str) -> list[dict[str, str]]:
-    """The properties of the tracked events with the name `name`."""
+    """The properties of each tracked telemetry event with the name `name`."""
     app.telemetry.flush()
     return [dict(each["properties"]) for each in read_events(app.database, name)]
 
@@ -64,7 +64,10 @@ def kinds_by_booking(result: ReconciliationResult) -> dict[int | None, str]:
 
 
 def test_each_kind_of_difference_is_found(open_app: OpenApp) -> None:
-    """Records on only one side, and records with different counts, are found with the values of both sides."""
+    """A run finds the records that only one side has, and those whose counts differ.
+
+    For a record whose counts differ, the result has both counts.
+    """
     SampleReconciliation.units = {
         "MDI": [row("MDI", 1, 2, 1), row("MDI", 2, 1, 1), row("MDI", 3, 1, None)],
         "LEI": [row("LEI", 4, None, 2)],
@@ -85,7 +88,10 @@ def test_each_kind_of_difference_is_found(open_app: OpenApp) -> None:
 
 
 def test_a_mismatch_persists_until_a_run_of_the_same_reconciliation_resolves_it(open_app: OpenApp) -> None:
-    """A mismatch is resolved when both sides agree or the record is gone. Other reconciliations do not affect it."""
+    """A mismatch is resolved once a run finds that both sides agree or that the record is gone.
+
+    Runs of other reconciliations do not affect the mismatch.
+    """
     app = open_app()
     SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     first = reconciled(app)
@@ -99,9 +105,9 @@ def test_a_mismatch_persists_until_a_run_of_the_same_reconciliation_resolves_it(
 
 
 def test_an_unread_unit_makes_the_run_incomplete(open_app: OpenApp) -> None:
-    """If a unit cannot be read, the run names it, resolves none of its differences, and compares the other units.
+    """If a unit cannot be read, the run names it, resolves no difference in it, and compares the other units.
 
-    Apart from the recheck, a resumed run reads only that unit.
+    When the run is resumed, only that unit is read, apart from the recheck of the differences.
     """
     app = open_app()
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2)], "LEI": [row("LEI", 2, 1, 2)]}
@@ -118,12 +124,15 @@ def test_an_unread_unit_makes_the_run_incomplete(open_app: OpenApp) -> None:
 
 
 class Flaky(SampleReconciliation):
-    """A reconciliation in which some records, given by booking id, cannot be read the first few times."""
+    """A reconciliation in which the first reads of some records fail.
+
+    `failures` has, by booking id, how many more reads of the record fail.
+    """
 
     failures: ClassVar[dict[int, int]] = {}
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """Returns the rows of the test, except those whose read fails this time."""
+        """Returns the rows that the test supplied. Those whose read fails this time are unread instead."""
         rows = super().read(unit, reads).rows
         failing = [number for number in rows["booking_id"].tolist() if self.failures.get(number, 0)]
         for number in failing:
@@ -134,9 +143,9 @@ class Flaky(SampleReconciliation):
 
 
 def test_an_unread_record_is_read_again_at_the_end(open_app: OpenApp) -> None:
-    """A record whose first read fails is read again at the end, and compared if that succeeds.
+    """A record whose first read fails is read again at the end, and is compared if the second read succeeds.
 
-    If the second read fails too, the record is unread, and the other records of its unit are kept.
+    If the second read fails too, the record is unread, but the other records of its unit are compared.
     """
     Flaky.failures = {1: 1, 2: 2}
     Flaky.units = {
@@ -152,7 +161,7 @@ def test_an_unread_record_is_read_again_at_the_end(open_app: OpenApp) -> None:
 
 
 def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
-    """If a service lacks a route, the run fails and names the service and the route."""
+    """If a service lacks a route that the run needs, the run fails and names the service and the route."""
     SampleReconciliation.units = {"MDI": TOO_OLD, "LEI": [row("LEI", 2, 1, 1)]}
     result = reconciled(open_app())
     assert result.status == "failed"
@@ -163,7 +172,7 @@ def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
 
 @pytest.mark.parametrize(("units", "status"), [(0, "failed"), (9, "failed"), (10, "complete")])
 def test_a_population_that_is_less_than_half_fails_the_run(open_app: OpenApp, units: int, status: str) -> None:
-    """A run fails if its list has fewer than half as many records as the list of the last complete run."""
+    """A run fails if it lists fewer than half as many records as the last run that did not fail."""
     app = open_app()
     SampleReconciliation.units = {str(number): [row("MDI", number, 1, 1)] for number in range(20)}
     assert reconciled(app).status == "complete"
@@ -172,7 +181,7 @@ def test_a_population_that_is_less_than_half_fails_the_run(open_app: OpenApp, un
 
 
 def refused(app: ReportsApp, accept: str) -> str:
-    """The reason why a run that accepts the run `accept` is refused."""
+    """Starts a run that accepts the run `accept` and must be refused; returns the reason."""
     with pytest.raises(UnknownRun) as error:
         reconciled(app, parameters=ReconciliationParameters(accept=accept))
     return str(error.value)
@@ -180,9 +189,9 @@ def refused(app: ReportsApp, accept: str) -> str:
 
 @pytest.mark.parametrize("left", [0, 9])
 def test_a_smaller_population_can_be_accepted(open_app: OpenApp, left: int) -> None:
-    """If a smaller population is accepted as the failure message says, the differences that are gone are resolved.
+    """If a smaller population is accepted as the failure message says, differences of missing records are resolved.
 
-    Later runs are measured against the new population. Only a run that read something implausible can be accepted, and
+    Later runs are compared with the new population. Only a run that read something implausible can be accepted, and
     only once.
     """
     app = open_app()
@@ -206,7 +215,10 @@ def test_a_smaller_population_can_be_accepted(open_app: OpenApp, left: int) -> N
 
 
 def test_only_the_population_of_the_failed_run_is_accepted(open_app: OpenApp) -> None:
-    """A run that accepts the population of a failed run fails too if more records have vanished since."""
+    """A run that accepts the population of a failed run may fail too.
+
+    It fails if its own population is implausible even in comparison with the accepted one.
+    """
     app = open_app()
     for numbers, status in ((100, "complete"), (44, "failed")):
         SampleReconciliation.units = {str(number): [row("MDI", number, 1, 1)] for number in range(numbers)}
@@ -219,25 +231,25 @@ def test_only_the_population_of_the_failed_run_is_accepted(open_app: OpenApp) ->
 
 
 def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: OpenApp) -> None:
-    """A run for a prison without any record is incomplete, since the prison is probably mistyped."""
+    """If a chosen prison has no records, the run is incomplete, since the prison may have been mistyped."""
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": []}
     result = reconciled(open_app(), parameters=ReconciliationParameters(prisons=("MDI", "LEI")))
     assert (result.status, result.compared, result.empty_prisons) == ("incomplete", 1, ("LEI",))
 
 
 class CountedByNomis(SampleReconciliation):
-    """A reconciliation in which only NOMIS gives the number of records of a unit."""
+    """A reconciliation in which only NOMIS gives the total number of records."""
 
     def population(self, reads: Reads) -> Population:
-        """Returns the units, each with its number of records in NOMIS."""
+        """Returns the units, with the number of records in NOMIS as the total."""
         rows = [row for unit in self.units.values() if not isinstance(unit, Exception) for row in unit]
         return replace(super().population(reads), total=sum(row["in_nomis"] for row in rows))
 
 
 def test_figures_add_up_if_only_nomis_gives_a_total(open_app: OpenApp) -> None:
-    """If only NOMIS gives a total, the total in texts is never less than the number of records compared.
+    """If only NOMIS gives a total, the total that texts show is never less than the number of records compared.
 
-    The result has the number of records on each side.
+    The result also has the number of records on each side.
     """
     CountedByNomis.units = {"MDI": [row("MDI", 1, 1, 1), row("MDI", 2, 1, None), row("MDI", 3, None, 1)]}
     result = reconciled(open_app(), CountedByNomis)
@@ -247,7 +259,7 @@ def test_figures_add_up_if_only_nomis_gives_a_total(open_app: OpenApp) -> None:
 
 
 def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) -> None:
-    """If there are very many differences, all are kept, and one event replaces their separate events."""
+    """If there are very many differences, all are kept, and a single event replaces the event for each of them."""
     app = open_app(reconciliation_suspicious_count="10")
     SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     result = reconciled(app)
@@ -259,7 +271,7 @@ def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) 
 
 @pytest.mark.parametrize(("count", "percent"), [(11, 2), (10, 11)])
 def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, percent: int) -> None:
-    """If only the number or only the share of differences is suspicious, each difference has a separate alert."""
+    """If only the number of differences is suspicious, or only their share, each difference has a separate alert."""
     app = open_app(reconciliation_suspicious_count=str(count), reconciliation_suspicious_percent=str(percent))
     SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     assert reconciled(app).suspicious is None
@@ -267,7 +279,10 @@ def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, 
 
 
 def test_a_resumed_run_alerts_only_new_differences(open_app: OpenApp) -> None:
-    """A resumed run does not repeat the alerts of the incomplete run. Only new and changed differences have alerts."""
+    """A resumed run does not repeat the alerts of the incomplete run.
+
+    It sends alerts only about new and changed differences.
+    """
     app = open_app()
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)], "LEI": DOWN}
     reconciled(app, run_id="first")
@@ -279,7 +294,7 @@ def test_a_resumed_run_alerts_only_new_differences(open_app: OpenApp) -> None:
 
 
 def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
-    """If there are more differences than alerts that a run may send, the last event says how many have no alert."""
+    """If there are more differences than a run may send alerts for, the last event says how many have no alert."""
     app = open_app(reconciliation_most_alerts="3")
     SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2) for number in range(5)]}
     assert len(reconciled(app).mismatches) == 5
@@ -289,9 +304,9 @@ def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
 
 @pytest.mark.parametrize("entry", ["MDI/1,known", "bookingId=1,known", "booking_id=1,known,2026-08-01"])
 def test_an_excluded_record_is_reported_separately(open_app: OpenApp, entry: str) -> None:
-    """A record that is excluded by its whole key, or by one column of it, is reported separately if it differs.
+    """A record that is excluded by its whole key, or by one key column, is reported separately if it differs.
 
-    If it does not differ, its exclusion is reported as unneeded.
+    If the record does not differ, its exclusion is reported as unneeded.
     """
     app = open_app(reconciliation_made_up_exclusions=entry)
     SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)]}
@@ -311,10 +326,10 @@ def test_a_run_over_part_of_the_records_says_nothing_about_other_exclusions(open
 
 
 class Unreported(SampleReconciliation):
-    """A reconciliation whose differences are not reported once the records have been read again."""
+    """A reconciliation that does not report any difference."""
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:  # noqa: ARG002
-        """Adds the reason why no row is reported."""
+        """Gives each row a reason why it must not be reported."""
         return rows.assign(ignored=pd.array(["already fixed"] * len(rows), dtype="string"))
 
 
@@ -328,9 +343,9 @@ def test_an_excluded_record_that_differs_is_never_said_to_agree(open_app: OpenAp
 
 @pytest.mark.parametrize("side", ["nomis", "dps"])
 def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side: str) -> None:
-    """A record with a recent change is in flight, since its event may be under way.
+    """A record that differs and was changed recently is in flight, since the event about it may be under way.
 
-    A record with an older change is a mismatch.
+    If the change is older, the record is a mismatch.
     """
     app = open_app()
     recent, old = now() - timedelta(minutes=3), now() - timedelta(minutes=30)
@@ -348,15 +363,15 @@ def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side
 
 
 class ByAllocation(SampleReconciliation):
-    """A reconciliation whose records are named in messages by their allocations."""
+    """A reconciliation of records that messages identify by their allocations."""
 
     def entities(self, row: Row) -> tuple[str, ...]:
-        """Returns allocations that have the same numbers as the bookings."""
+        """Returns the allocation of a row, which has the same number as the booking."""
         return (f"allocation:{row['booking_id']}",)
 
 
 def test_a_record_with_a_pending_message_is_in_flight(open_app: OpenApp) -> None:
-    """A difference whose record has a message on the queue or its dead letter queue is in flight."""
+    """A difference is in flight if a message about its record is on the queue or the dead letter queue."""
     app = open_app()
     SampleReconciliation.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     pending = PendingMessages(on_dlq=frozenset({"allocation:1"}), failed=frozenset({"allocation:2"}))
@@ -373,7 +388,7 @@ class OwnMismatch(Mismatch):
 
 
 class WithOwnMismatch(SampleReconciliation):
-    """A reconciliation with a separate class for its mismatches, as visits have."""
+    """A reconciliation with a separate class for its mismatches, like the reconciliation of visits."""
 
     parts: ClassVar = {Mismatch: OwnMismatch}
 
@@ -429,7 +444,7 @@ class ListedByNomis(SampleReconciliation):
 
 
 def test_a_run_that_waits_for_a_single_call_can_be_stopped(upstream: Sandbox, open_app: OpenApp) -> None:
-    """While a single call is retried, the run reports its progress, and the progress callback can end the run."""
+    """While a single call is retried, the run reports progress, and the progress callback can end the run."""
     upstream.fault("nomis", "GET", "/agency-switches/ACTIVITY", kind="status", status=503)
 
     def stop(stage: str, _done: int, _total: int) -> None:

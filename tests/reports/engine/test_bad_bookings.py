@@ -31,14 +31,17 @@ SOON = 60.0
 
 
 def spoil(upstream: Sandbox, bookings: list[int], **how: Any) -> None:
-    """Makes NOMIS fail to return the current records of these bookings: always with status 500, or as `how` says."""
+    """Makes NOMIS fail to return the current records of these bookings.
+
+    It always responds with status 500, unless `how` says otherwise.
+    """
     for booking_id in bookings:
         path = f"/incentives/booking-id/{booking_id}/current$"
         upstream.fault("nomis", "GET", path, kind="status", **{"status": 500, **how})
 
 
 def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
-    """The result of a run that would wait ten minutes for an unavailable service."""
+    """The result of a run that waits up to ten minutes for an unavailable service."""
 
     def wait(_seconds: float) -> None:
         # While a breaker is open, a page of the list waits in steps. A step ends once the services respond again.
@@ -56,7 +59,7 @@ def planted(upstream: Sandbox) -> list[int]:
 def test_bad_bookings_are_not_an_outage(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """A run soon gives up on bookings that NOMIS always fails to return, and counts them as unread.
+    """A run soon gives up on bookings whose records NOMIS always fails to return, and counts them as unread.
 
     It compares all other bookings and finds their differences.
     """
@@ -77,9 +80,9 @@ def test_bad_bookings_are_not_an_outage(
 
 
 def test_an_unconfirmed_difference_is_shown_as_seen(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a record differs at the first reading and cannot be read again, all reports name it as not confirmed.
+    """If a record differs at first and cannot be read again, all reports show the difference as not confirmed.
 
-    It counts neither as a mismatch nor as compared.
+    The record counts neither as a mismatch nor as compared.
     """
     upstream.reset(prisoners=60, mismatches={"7": 2})
     seen, confirmed = planted(upstream)
@@ -117,7 +120,7 @@ def test_a_run_with_only_unconfirmed_differences_does_not_claim_agreement(upstre
 
 @pytest.mark.parametrize("differs", [True, False])
 def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenApp, differs: bool) -> None:
-    """If an excluded booking cannot be read, the run is still complete, and the report gives the reason."""
+    """If an excluded booking cannot be read, the run is still complete, and the report says why it was not read."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     others = [each["bookingId"] for each in upstream.prisoners() if each["bookingId"] not in planted(upstream)]
     bad = planted(upstream)[0] if differs else others[0]
@@ -135,7 +138,7 @@ def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenA
 
 
 def test_a_prison_is_not_empty_if_its_records_are_excluded_and_unread(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the only bookings at a chosen prison are excluded and cannot be read, the prison does not count as empty."""
+    """If all bookings at a chosen prison are excluded and cannot be read, the prison does not count as empty."""
     first, other = (each for each in upstream.prisoners()[:2])
     known = [each["bookingId"] for each in upstream.prisoners() if each["prisonId"] == first["prisonId"]]
     for booking_id in known:
@@ -148,9 +151,10 @@ def test_a_prison_is_not_empty_if_its_records_are_excluded_and_unread(upstream: 
 
 
 def test_history_continues_for_everyone_who_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If one booking cannot be read, runs still have new, persisting and resolved differences and a trend.
+    """Even if one booking cannot be read, runs have a trend, and new, persisting and resolved differences.
 
-    The earlier difference of that booking is not resolved meanwhile, and persists once the booking can be read again.
+    The earlier difference of the unread booking is not resolved in the meantime. It persists once the booking can be
+    read again.
     """
     upstream.reset(prisoners=100, mismatches={"7": 3})
     app = open_app()

@@ -1,4 +1,4 @@
-"""Joining both sides and finding the rows that differ give the same results as plain code that uses dictionaries."""
+"""Joining the sides and finding the rows that differ give the same results as plain code that uses dictionaries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FEW = settings(deadline=None, max_examples=25)
 
 
 class Compared(SampleReconciliation):
-    """A reconciliation with two compared fields, and one field that is only shown."""
+    """A reconciliation with two compared fields and one field that is only shown."""
 
     fields = (
         Field("count", "Count", "Int64"),
@@ -45,7 +45,10 @@ class Compared(SampleReconciliation):
 
 
 def side_frame(side: Side, name: str) -> pd.DataFrame:
-    """The records of one side as a frame: the key columns, and the fields with `name` as their prefix."""
+    """The records of one side as a frame: the key columns, and a column for each field.
+
+    The names of the columns of fields begin with `name`, the name of the side.
+    """
     rows = [
         {"prison_id": prison, "booking_id": booking, **{f"{name}_{field}": value for field, value in record.items()}}
         for (prison, booking), record in side.items()
@@ -74,9 +77,9 @@ def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[st
 @FEW
 @given(SIDE, SIDE)
 def test_the_comparison_finds_what_a_plain_one_finds(nomis: Side, dps: Side) -> None:
-    """For any two sides, the comparison of a frame finds the same differences as a comparison record by record.
+    """For any two sides, comparing a frame finds the same differences as comparing the sides record by record.
 
-    It does not change the frame.
+    The frame is not changed.
     """
     frame = frame_of(nomis, dps)
     before = frame.copy(deep=True)
@@ -88,7 +91,7 @@ def test_the_comparison_finds_what_a_plain_one_finds(nomis: Side, dps: Side) -> 
 @FEW
 @given(SIDE, SIDE)
 def test_equivalent_values_differ_only_if_a_side_lacks_the_record(nomis: Side, dps: Side) -> None:
-    """If both sides have a record, unequal values that the caller declares to be the same are not a difference."""
+    """If both sides have a record, unequal values that the caller declares equivalent do not count as different."""
     frame = frame_of(nomis, dps)
     same = {"count": frame["nomis_count"].isna() | frame["dps_count"].isna()}
     rows = records(differing(frame, Compared.fields, KINDS, same))
@@ -102,9 +105,9 @@ def test_equivalent_values_differ_only_if_a_side_lacks_the_record(nomis: Side, d
 
 
 def test_a_row_has_the_first_kind_that_holds() -> None:
-    """A row gets the first kind whose condition is true for it; an unknown condition counts as false.
+    """A row gets the first kind whose condition is true for it; a condition that is NA counts as false.
 
-    A row that gets no kind, or the empty kind, does not differ and is left out.
+    A row that gets no kind, or the empty kind, is left out.
     """
     rows = pd.DataFrame({"id": [1, 2, 3, 4]})
     first = pd.Series([True, pd.NA, False, False], dtype="boolean")
@@ -138,7 +141,7 @@ COUNTS = st.dictionaries(st.integers(0, 15), COUNT, max_size=12) | st.dictionari
 @settings(deadline=None, max_examples=50)
 @given(COUNTS, COUNTS)
 def test_joins_records_by_one_number(nomis: dict[int, int | None], dps: dict[int, int | None]) -> None:
-    """Records whose key is a single number are joined in whatever order they come, and however far apart they are."""
+    """Records whose key is a single number are joined, whatever their order and however far apart the numbers are."""
     ours, theirs = (
         pd.DataFrame({"booking_id": [*side], f"{name}_count": [*side.values()]}, dtype="Int64")
         for name, side in (("nomis", nomis), ("dps", dps))
@@ -161,7 +164,7 @@ def test_joins_records_by_one_number(nomis: dict[int, int | None], dps: dict[int
 @FEW
 @given(st.lists(SIDE, max_size=3))
 def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
-    """When frames with different categories are concatenated, the levels stay categorical and none is lost."""
+    """When frames with different categories are concatenated, the levels stay categorical and no level is lost."""
     frames = [frame_of(side, {}) for side in sides]
     whole = concatenated(Compared, frames)
     assert len(whole) == sum(map(len, sides))
@@ -172,7 +175,10 @@ def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
 
 
 def test_an_empty_frame_has_its_columns_and_dtypes() -> None:
-    """A frame without rows has the same columns and dtypes as any other frame, and no differences."""
+    """A frame without rows has the same columns and dtypes as any other frame of its reconciliation.
+
+    Comparing it finds no differences.
+    """
     empty = typed(Compared, [])
     assert list(empty.columns) == list(columns_of(Compared))
     assert {name: empty[name].dtype.name for name in ("booking_id", "in_nomis", "nomis_count")} == {
@@ -212,7 +218,7 @@ def test_a_repeated_key_on_one_side_is_refused(nomis: list[int], dps: list[int],
 
 
 def test_rows_are_found_by_the_texts_of_their_keys() -> None:
-    """Rows are found by the stored texts of their keys. A string whose key is not in the frame finds no row."""
+    """Rows are found by the stored texts of their keys. The text of a key that is not in the frame finds no row."""
     frame = frame_of({("MDI", 1): {"count": 1, "level": None, "note": None}}, {})
     assert list(keys_of(frame, Compared.key)) == ['{"prisonId":"MDI","bookingId":1}']
     found = rows_of(frame, Compared, ['{"prisonId":"MDI","bookingId":1}', '{"prisonId":"LEI","bookingId":1}'])

@@ -1,4 +1,4 @@
-"""The list of exclusions is read from the setting `RECONCILIATION_EXCLUSIONS`, or from the file that it names."""
+"""Exclusions are read from the setting `RECONCILIATION_EXCLUSIONS`, or from the file that the setting names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENTRIES = '1204417,"merged, see ticket",2023-05-22\n1204418,known since May\n'
 def test_a_file_may_have_remarks_and_any_line_endings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, name: str
 ) -> None:
-    """A file of exclusions may have a heading, comments, any line endings, a byte order mark and any name."""
+    """A file of exclusions may have any name, a heading, comments, any line endings and a byte order mark."""
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content.encode())
     assert read_exclusions(name) == BOTH
@@ -117,9 +117,9 @@ FAULTY = [
 
 @pytest.mark.parametrize(("setting", "what"), FAULTY)
 def test_an_invalid_entry_is_named_with_a_correct_example(setting: str, what: str) -> None:
-    """An invalid entry on the list of exclusions, or a file that cannot be read, raises a `SettingsError`.
+    """If an entry on the list of exclusions is invalid, or a file cannot be read, a `SettingsError` is raised.
 
-    The error names the setting, says what is wrong, and shows a correct entry.
+    The error names the setting, says what is wrong, and shows an example of a correct entry.
     """
     with pytest.raises(SettingsError) as caught:
         read_exclusions(setting)
@@ -145,8 +145,8 @@ def test_an_invalid_entry_is_named_with_a_correct_example(setting: str, what: st
 def test_an_invalid_line_of_a_file_is_named(tmp_path: Path, content: str, line: int, what: str) -> None:
     """If a line of a file of exclusions is invalid, the error names that line and says what is wrong.
 
-    A quotation mark belongs only to its own line: one that is not closed makes no other line invalid, and one in a
-    comment is ignored.
+    A quotation mark affects only its own line: if it is not closed, no other line becomes invalid. In a comment, a
+    quotation mark is ignored.
     """
     file = tmp_path / "exclusions.csv"
     file.write_text(content)

@@ -1,6 +1,6 @@
 """A run compares its mismatches with those of earlier runs.
 
-If it cannot read the record of a mismatch again, the state of the mismatch is kept.
+If the run cannot read the record of an earlier mismatch, the mismatch keeps its state.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from tests.harness.reconciliations import (
 
 
 def test_mismatches_are_new_persisting_or_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Compared with the last complete run for everyone, a mismatch is new, persisting or resolved.
+    """In comparison with the earlier runs for everyone, each mismatch is new, persisting or resolved.
 
-    A mismatch that persists dates from the run that first found it. A run for one prisoner changes nothing.
+    A mismatch that persists dates from the run that first found it. A run for one prisoner does not affect later
+    comparisons.
     """
     upstream.reset(prisoners=100, mismatches={"4": 1, "5": 1, "7": 1})
     app = open_app()
@@ -47,7 +48,7 @@ def test_mismatches_are_new_persisting_or_resolved(upstream: Sandbox, open_app: 
 def test_an_unread_mismatch_is_not_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
     """If the record of an earlier mismatch cannot be read, the run is incomplete, and the mismatch is not resolved.
 
-    If a later run finds the mismatch again, it still dates from the run that first found it.
+    If a later run finds the mismatch again, the mismatch still dates from the run that first found it.
     """
     upstream.reset(prisoners=100, mismatches={"7": 3})
     app = open_app()
@@ -72,9 +73,9 @@ def test_an_unread_mismatch_is_not_resolved(upstream: Sandbox, open_app: OpenApp
 
 
 def test_an_unread_page_is_named_and_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page of the list of prisoners that cannot be read is named, and the run is incomplete.
+    """If a page of the list of prisoners cannot be read, the run names the page and is incomplete.
 
-    When the run is resumed, only the prisoners on that page are read, and those whose levels differ are rechecked.
+    When the run is resumed, it reads only the prisoners on that page, and rechecks all prisoners whose levels differ.
     """
     upstream.reset(prisoners=200, mismatches={"7": 2})
     app = open_app()
@@ -119,7 +120,7 @@ def test_a_run_that_cannot_list_anybody_fails(upstream: Sandbox, open_app: OpenA
 
 
 def test_a_missing_response_has_its_own_event(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A read without a response is tracked as a network error, not as a bad response."""
+    """A read that gets no response is tracked as a network error, not as a bad response."""
     upstream.reset(prisoners=60, mismatch_rate=0)
     booking = upstream.prisoners()[5]["bookingId"]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="reset")

@@ -28,7 +28,7 @@ from tests.harness.reconciliations import (
 def test_in_flight_and_excluded_differences_are_not_mismatches(
     upstream: Sandbox, open_app: OpenApp, where: str
 ) -> None:
-    """A difference with a recent review or a pending message is in flight and not a mismatch.
+    """If a booking has a recent review or a pending message, its difference is in flight and not a mismatch.
 
     Excluded bookings are listed separately, even if both sides are equal.
     """
@@ -53,9 +53,9 @@ def test_in_flight_and_excluded_differences_are_not_mismatches(
 
 
 def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If DPS has not received the event of a recent transfer, the difference is in flight.
+    """If DPS has not received the event about a recent transfer, the difference is in flight.
 
-    Once the change is older than the in-flight time, the difference is a mismatch.
+    Once the transfer is older than the in-flight time, the difference is a mismatch.
     """
     upstream.reset(prisoners=50, mismatch_rate=0)
     for each in upstream.prisoners()[:6]:
@@ -77,7 +77,7 @@ def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> 
 def test_a_change_is_in_flight_for_ten_minutes(upstream: Sandbox, open_app: OpenApp) -> None:
     """A difference is in flight if its review is less than ten minutes old.
 
-    It is also in flight if the review is dated a few minutes in the future, since clocks differ. If the review is
+    It is also in flight if the review is dated a few minutes in the future, since clocks may differ. If the review is
     older, or dated further in the future, the difference is a mismatch.
     """
     upstream.reset(prisoners=60, mismatch_rate=0)
@@ -108,7 +108,8 @@ def test_a_dead_letter_is_in_flight_in_only_one_complete_run(
 ) -> None:
     """A difference whose message is on the DLQ is in flight in one complete run, and a mismatch in later runs.
 
-    It stays in flight while its message is on the main queue, and is in flight again if the DLQ gets a newer message.
+    If the DLQ gets a newer message, the difference is in flight again. A difference whose message is on the main queue
+    is in flight in every run.
     """
     upstream.reset(prisoners=60, mismatches={"1": 1})
     app = open_app()
@@ -131,9 +132,9 @@ def test_a_dead_letter_is_in_flight_in_only_one_complete_run(
 
 
 def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference whose dead letter was given up on is a mismatch and not in flight.
+    """If the program has given up on the dead letter of a difference, the difference is a mismatch and not in flight.
 
-    Its diagnosis gives the reason, and the command that shows the message.
+    The diagnosis gives the reason, and the command that shows the message.
     """
     upstream.reset(prisoners=60, mismatches={"1": 1})
     app = open_app()
@@ -151,7 +152,7 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_
 def test_an_excluded_booking_in_flight_is_counted_once(upstream: Sandbox, open_app: OpenApp) -> None:
     """An excluded booking with a pending message is listed as excluded and not as in flight.
 
-    It is listed with the date of its entry on the list of exclusions.
+    The result gives the date of the booking's entry on the list of exclusions.
     """
     upstream.reset(prisoners=50, mismatches={"1": 1})
     (booking,) = (each["bookingId"] for each in planted_causes(upstream))
@@ -162,9 +163,9 @@ def test_an_excluded_booking_in_flight_is_counted_once(upstream: Sandbox, open_a
 
 
 def test_a_difference_that_agrees_at_the_recheck_is_not_reported(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a record differs at first, but both sides agree at the recheck, the difference is not a mismatch.
+    """If a record differs at first, but both sides agree at the recheck, there is no mismatch.
 
-    It counts as settled.
+    The difference counts as settled.
     """
     upstream.reset(prisoners=100, in_flight=3, in_flight_seconds=0, mismatch_rate=0)
     result = result_of(open_app(reconciliation_in_flight_minutes="0").reconcile())
@@ -173,9 +174,9 @@ def test_a_difference_that_agrees_at_the_recheck_is_not_reported(upstream: Sandb
 
 
 def test_messages_on_the_main_queue_hide_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Even while the incentive queue has messages, a difference is a mismatch.
+    """Even while the incentive queue has messages, a difference counts as a mismatch.
 
-    Its evidence says that a message may be pending, the confidence in its cause is low, and no repair is suggested.
+    The evidence says that a message may be pending, the confidence in the cause is low, and no repair is suggested.
     """
     upstream.reset(prisoners=100, mismatches={"2": 1})
     doubt = "the incentive queue holds 3 messages"

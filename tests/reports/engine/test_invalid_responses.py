@@ -1,4 +1,7 @@
-"""An invalid response affects only the prisoner whom it is about, who is named and never counts as equal."""
+"""An invalid response about a prisoner affects only that prisoner, who is named and never counts as equal.
+
+An invalid list of prisoners hides nobody: if it cannot be relied on, the run is incomplete or fails.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def page_of(rows: Rows, number: int, size: int, **claims: Any) -> dict[str, Any]
 
 
 def lists(upstream: Sandbox, rows: Rows, size: int = 50, **claims: Any) -> None:
-    """Makes NOMIS list these rows in pages of this size, all with the same `claims`, and then an empty page."""
+    """Makes NOMIS list these rows in pages of this size with these `claims`, followed by an empty page."""
     for number in range(-(-len(rows) // size)):
         fake(upstream, page_of(rows, number, size, **claims), f"page={number}")
     beyond = {"number": -(-len(rows) // size), "last": True}
@@ -44,7 +47,7 @@ def fake(upstream: Sandbox, body: object, query: str) -> None:
 
 
 def record(booking_id: int, **changes: Any) -> dict[str, Any]:
-    """A current IEP record of a booking as NOMIS returns it, with `changes`."""
+    """The current IEP record of a booking, as NOMIS returns it but with `changes`."""
     truth = {
         "bookingId": booking_id,
         "incentiveSequence": 1,
@@ -85,7 +88,7 @@ def test_an_invalid_row_of_the_list_affects_only_its_prisoner(
 ) -> None:
     """The prisoner in an invalid row of the list is unread.
 
-    The result gives the place of the row and what is wrong with it. All other prisoners are compared.
+    The result says where the row is and what is wrong with it. All other prisoners are compared.
     """
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
@@ -119,7 +122,7 @@ ODD_RECORDS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("at_first", [True, False])
 def test_an_invalid_record_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp, at_first: bool) -> None:
-    """If a NOMIS record is invalid, at the first reading or at the recheck, its prisoner is unread and named.
+    """If a NOMIS record is invalid at the first reading or at the recheck, its prisoner is unread and named.
 
     The other prisoners are compared.
     """
@@ -162,7 +165,10 @@ def test_an_invalid_review_affects_only_its_prisoner(upstream: Sandbox, open_app
 
 
 def test_an_invalid_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, open_app: OpenApp) -> None:
-    """For each invalid row of the bulk response of DPS, one review is read singly. The other rows are used."""
+    """If a row of the bulk response of DPS is invalid, the review of its booking is read singly.
+
+    The valid rows are used.
+    """
     spoils: list[Callable[[dict[str, Any]], object]] = [
         lambda row: row | {"iepLevel": None},
         lambda row: row | {"bookingId": 2**63},
@@ -187,7 +193,7 @@ def test_an_invalid_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, o
 def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     upstream: Sandbox, open_app: OpenApp, order: int
 ) -> None:
-    """If the bulk response of DPS has two levels for a booking, neither is used: the review is read singly.
+    """If the bulk response of DPS has two levels for a booking, neither is used: the booking's review is read singly.
 
     Rows about bookings that were not requested are ignored.
     """
@@ -258,7 +264,7 @@ def test_an_impossible_total_is_refused(upstream: Sandbox, open_app: OpenApp, cl
 def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenApp, same_page: bool) -> None:
     """If the list of prisoners has one row twice and lacks another, the run is incomplete.
 
-    The result says that a prisoner is on none of the pages, although the number of rows is right.
+    Although the number of rows is right, the result says that one prisoner is not on any of the pages.
     """
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
@@ -294,9 +300,9 @@ def test_a_booking_of_two_prisoners_is_not_compared(upstream: Sandbox, open_app:
 def test_both_formats_of_a_page_are_read(
     upstream: Sandbox, open_app: OpenApp, without: tuple[str, ...], inner: bool
 ) -> None:
-    """The figures of a page of a list, such as the total, may be next to its content or in a separate object.
+    """The figures of a page, such as the total, may be next to the content of the page or in a separate object.
 
-    Figures that are missing are computed.
+    Missing figures are computed.
     """
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)

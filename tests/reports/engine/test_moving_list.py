@@ -1,4 +1,7 @@
-"""A list that changes while its pages are read is read again until two readings agree."""
+"""A list of several pages may change while it is read.
+
+So it is read until two readings in a row agree, or a few times at most.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ SIZE = 2
 
 
 class Shelf:
-    """A list in pages of two, newest first, that may change or fail.
+    """A list in pages of two items, newest first. The list may change, and reading a page may fail.
 
-    `changes` has each new content of the list, by the number of the call that first sees it. `failing` has the error of
-    each page that cannot be read.
+    `changes` has the new contents of the list, by the number of the first call that sees them, counted from 0.
+    `failing` has, by page number, the error of each page that cannot be read.
     """
 
     def __init__(self, numbers: list[int]) -> None:
@@ -26,7 +29,7 @@ class Shelf:
         self.calls = 0
 
     def page(self, number: int) -> ListPage[int, str]:
-        """Returns a page of the list as it is now."""
+        """Returns a page of the list, after the change that this call is the first to see, if there is one."""
         self.numbers = self.changes.get(self.calls, self.numbers)
         self.calls += 1
         if number in self.failing:
@@ -66,9 +69,9 @@ def test_a_list_that_keeps_changing_is_incomplete() -> None:
 
 
 def test_a_later_page_that_fails_is_named() -> None:
-    """If a page after the first fails, it is named, and the other pages are read once.
+    """If a page after the first cannot be read, it is named, and the other pages are read once.
 
-    If the first page fails, its error is raised.
+    If the first page cannot be read, its error is raised.
     """
     shelf = Shelf([5, 4, 3, 2, 1])
     shelf.failing[1] = UpstreamError("nomis", "GET", "/x", status=500, message="no")
