@@ -19,7 +19,7 @@ READS = {
 
 
 def test_a_token_has_client_roles_and_expiry(caller: Caller) -> None:
-    """The token names its client, roles and expiry, and the response also has the lifetime of the token."""
+    """The token states its client, roles and expiry. The response also gives the lifetime of the token."""
     response = caller.ask_token("nomis").json()
     claims = json.loads(base64.urlsafe_b64decode(response["access_token"].split(".")[1] + "=="))
     assert response["token_type"] == "bearer"
@@ -30,7 +30,7 @@ def test_a_token_has_client_roles_and_expiry(caller: Caller) -> None:
 
 
 def test_wrong_secret_gets_no_token(caller: Caller) -> None:
-    """A request for a token with a wrong secret gets 401."""
+    """If the secret is wrong, a request for a token gets 401."""
     assert caller.ask_token("nomis", secret="wrong").status_code == 401
 
 
@@ -44,7 +44,7 @@ def test_a_service_accepts_only_tokens_of_its_client(caller: Caller, service: st
 
 
 def test_expired_token_is_refused(sandbox: Sandbox) -> None:
-    """A token is refused after its expiry, and once the sandbox has expired all tokens."""
+    """A token is refused after its expiry, or once the sandbox has expired all tokens."""
     sandbox.reset(prisoners=20, token_seconds=0, tell_expiry=False)
     caller = Caller(sandbox)
     response = caller.ask_token("nomis").json()
@@ -58,7 +58,7 @@ def test_expired_token_is_refused(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("service", sorted(READS))
 def test_missing_role_is_forbidden(sandbox: Sandbox, caller: Caller, service: str) -> None:
-    """A token without the role that an endpoint requires gets 403. A token with that role does not."""
+    """A call whose token lacks the role that the endpoint requires gets 403. With the role, it does not."""
     path, role = READS[service]
     method = "PUT" if service == "prisoner-search" else "GET"
     sandbox.grant(service, ["SOMETHING_ELSE"])
@@ -75,6 +75,6 @@ def test_health_needs_no_token(caller: Caller) -> None:
 
 
 def test_unknown_paths_and_methods_are_distinguished(caller: Caller) -> None:
-    """An unknown path gets 404, and a known path with another method gets 405."""
+    """An unknown path gets 404, and a known path with a method that it does not support gets 405."""
     assert caller.call("nomis", "GET", "/nowhere").status_code == 404
     assert caller.call("nomis", "DELETE", "/prisoners/ids").status_code == 405

@@ -18,13 +18,16 @@ UNDOCUMENTED = {("DELETE", "/activities/{}"), ("DELETE", "/allocations/{}"), ("D
 
 
 def anonymous(path: str) -> str:
-    """A path without the names of its parameters."""
+    """Returns `path` without the names of its parameters."""
     return re.sub(r"\{[^}]*\}", "{}", path)
 
 
 @pytest.mark.parametrize("service", sorted(ENDPOINTS))
 def test_the_document_of_may_2023_matches_the_endpoints(service: str) -> None:
-    """Apart from known exceptions, the document of May 2023 has each endpoint with its role, and no other endpoint."""
+    """The document of May 2023 has each endpoint of the service, with its role, and no others.
+
+    There are known exceptions.
+    """
     world = World(Options(prisoners=1, generation="2023"), None)
     served = {(each.method, anonymous(each.template)): each.role for each in routes_of(world)[service]}
     document = document_of(service, "2023-05", world.today)
@@ -44,7 +47,7 @@ def test_the_document_of_may_2023_matches_the_endpoints(service: str) -> None:
 
 
 def test_each_generation_has_its_documents(sandbox: Sandbox) -> None:
-    """A service publishes its API document without a token. A reset to another generation replaces the document.
+    """The API document of a service can be read without a token. A reset to another generation replaces the document.
 
     Slack has no document.
     """

@@ -13,7 +13,7 @@ from sandbox import Sandbox
 
 
 def test_connections_stay_open(sandbox: Sandbox) -> None:
-    """One connection serves several requests, even after a refused request."""
+    """One connection serves several requests, even if one of them is refused."""
     connection = http.client.HTTPConnection(sandbox.emulator_url.removeprefix("http://"), timeout=30)
     sockets = set()
     for path, status in (("/moto-api/data.json", 200), ("/moto-api/nothing", 404), ("/moto-api/data.json", 200)):
@@ -27,7 +27,7 @@ def test_connections_stay_open(sandbox: Sandbox) -> None:
 
 
 def test_an_upload_need_not_wait_for_permission(sandbox: Sandbox) -> None:
-    """A client that asks for permission to send the body of its request gets it at once, as from S3."""
+    """A client that asks for permission to send the body of its request gets permission at once, as from S3 itself."""
     where = urlsplit(sandbox.emulator_url)
     assert where.hostname is not None
     head = "PUT /reports HTTP/1.1\r\nHost: reports\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"

@@ -24,7 +24,7 @@ DROPPED = {
 
 
 def post(caller: Caller) -> requests.Response:
-    """Writes an incentive level for the first prisoner to NOMIS, and returns the response."""
+    """Writes to NOMIS an incentive level for the first prisoner, and returns the response."""
     prisoner = caller.sandbox.prisoners()[0]
     body = {"iepLevel": "STD", "iepDateTime": "2023-05-22T10:00:00", "prisonId": prisoner["prisonId"], "userId": None}
     return caller.call("nomis", "POST", f"/prisoners/booking-id/{prisoner['bookingId']}/incentives", body)
@@ -62,7 +62,7 @@ def test_the_rate_limit_sends_retry_after(sandbox: Sandbox, caller: Caller) -> N
 
 
 def test_request_is_held_until_it_is_released(sandbox: Sandbox, caller: Caller) -> None:
-    """A held request is not handled before its release, and requests after the release are not held.
+    """A held request is not handled until the fault is released. After the release, no more requests are held.
 
     The release of an unknown fault is refused.
     """
@@ -124,12 +124,12 @@ def test_the_log_of_requests_names_the_fault(sandbox: Sandbox, caller: Caller) -
 
 
 def fault_with(**parameters: Any) -> Fault:
-    """Returns a fault for requests to NOMIS. By default, it responds with 503."""
+    """Returns a fault for requests to NOMIS. By default, they get 503."""
     return Faults().add(**{"service": "nomis", "kind": "status", **parameters})
 
 
 def test_a_fault_affects_only_matching_requests() -> None:
-    """A fault affects only the requests that match its service, its method, its path and the text in `containing`.
+    """A fault affects only requests with its service, method and path, and with the text `containing` in the body.
 
     The path is a template or a regular expression.
     """
@@ -163,7 +163,10 @@ def test_unknown_kind_is_refused(sandbox: Sandbox) -> None:
 
 
 def test_concurrent_calls_can_exhaust_the_pool(sandbox: Sandbox) -> None:
-    """Each call takes at least the set latency. With a pool of two connections, a third concurrent call gets 500."""
+    """With a pool of two database connections, a third concurrent call gets 500.
+
+    Each call takes at least the set latency.
+    """
     sandbox.reset(prisoners=20, nomis_pool=2, latency_ms=50)
     caller = Caller(sandbox)
     caller.token("nomis")
@@ -179,7 +182,7 @@ def test_concurrent_calls_can_exhaust_the_pool(sandbox: Sandbox) -> None:
 
 
 def test_a_late_request_takes_no_connection_of_the_next_world(sandbox: Sandbox) -> None:
-    """A request that is under way when the world is replaced gets 503, and uses no connection of the new world."""
+    """A request that is under way when the world is replaced gets 503, and takes no connection from the new pool."""
     sandbox.latency(1_000)
     late = in_thread(Caller(sandbox).call, "nomis", "GET", "/prisoners/ids", None, "any")
     until(lambda: sandbox.load()["nomis"], "the request is under way")

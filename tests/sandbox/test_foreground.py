@@ -1,4 +1,4 @@
-"""`python -m sandbox` as a person starts it: its settings, and its errors at the start."""
+"""`python -m sandbox` as a person starts it: the settings that it gives, its start-up errors, and its help."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ FEW = ("--prisoners", "5", "--emulator-url", "http://127.0.0.1:1")
 
 
 def exports(text: str) -> dict[str, str]:
-    """The quoted settings in `text`, by name. Every line of `text` must be an `export` line."""
+    """Returns the settings in `text`, by name, with each value as it is quoted for the shell.
+
+    Every line of `text` must be an `export` line.
+    """
     found = dict(re.findall(r"^export (\w+)=(.*)$", text, re.MULTILINE))
     assert len(found) == len(text.splitlines())
     return found
@@ -75,7 +78,7 @@ def test_settings_name_the_environment_and_every_service(tmp_path: Path) -> None
 def test_the_env_file_is_written_once_everything_listens(tmp_path: Path) -> None:
     """Once everything is listening, `--env-file` writes the settings to the file instead of printing them.
 
-    The file of an earlier start is replaced, and no other file is left behind.
+    A file from an earlier start is replaced, and no other file is left behind.
     """
     file = tmp_path / "sandbox.env"
     file.write_text("export OLD=1\n", encoding="utf-8")
@@ -91,7 +94,10 @@ def test_the_env_file_is_written_once_everything_listens(tmp_path: Path) -> None
 
 
 def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
-    """If a port is in use, the program exits with 1, prints a line that names the port, and keeps the settings file."""
+    """If a port is in use, the program prints one line that names the port, and exits with 1.
+
+    The settings file stays as it was.
+    """
     file = tmp_path / "sandbox.env"
     file.write_text("export KEPT=1\n", encoding="utf-8")
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
@@ -107,7 +113,7 @@ def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
 
 
 def test_an_invalid_host_is_refused() -> None:
-    """If the sandbox cannot listen on the host, it exits with 1, and prints one line that names the host."""
+    """If the sandbox cannot listen on the given host, it prints one line that names the host, and exits with 1."""
     done = refused("--port-base", "0", "--prisoners", "5", "--host", "nonsense.invalid")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
@@ -139,7 +145,7 @@ def test_an_invalid_host_is_refused() -> None:
     ],
 )
 def test_wrong_arguments_end_in_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
-    """If an option is wrong, the program exits with 2, and prints one line that says what is wrong."""
+    """If an option is wrong, the program prints one line that says what is wrong, and exits with 2."""
     # This runs in a process that has already imported the sandbox, since the import takes half a second.
     code, out, err = run_forked(main, [PROGRAM, "--port-base", "0", *arguments], os.environ, tmp_path)
     assert (code, out) == (2, "")

@@ -19,7 +19,7 @@ INSERTED = "incentives.iep-review.inserted"
 
 
 def body_of(prison_id: str, **changes: Any) -> dict[str, Any]:
-    """Returns a valid body for an IEP record, with some fields changed."""
+    """Returns a body for an IEP record. It is valid unless `changes` make it invalid."""
     body = {
         "iepLevel": "STD",
         "iepDateTime": "2023-05-22T10:00:00",
@@ -31,13 +31,13 @@ def body_of(prison_id: str, **changes: Any) -> dict[str, Any]:
 
 
 def write(caller: Caller, booking_id: int, prison_id: str, **changes: Any) -> Any:
-    """Writes an IEP record for a booking to NOMIS, and returns the response."""
+    """Writes to NOMIS an IEP record for a booking, and returns the response."""
     return caller.call("nomis", "POST", f"/prisoners/booking-id/{booking_id}/incentives", body_of(prison_id, **changes))
 
 
 @pytest.fixture
 def empty_booking(caller: Caller) -> dict[str, Any]:
-    """One of the few prisoners who have no record on either side."""
+    """One of the few prisoners who have no incentive record on either side."""
     caller.sandbox.reset(prisoners=1_000)
     for prisoner in caller.sandbox.prisoners():
         if caller.get("nomis", f"/incentives/booking-id/{prisoner['bookingId']}/current") is None:
@@ -104,7 +104,7 @@ def test_nomis_checks_the_booking_first(caller: Caller) -> None:
 
 
 def test_the_user_of_a_record_may_be_null(caller: Caller) -> None:
-    """The field for the user who wrote a record may be null, but it may not be missing."""
+    """The field for the user who wrote a record may be null, but must not be missing."""
     (prisoner, *_) = caller.sandbox.prisoners()
     body = {"iepLevel": "STD", "iepDateTime": "2023-05-22T10:14:31", "prisonId": prisoner["prisonId"]}
     path = f"/prisoners/booking-id/{prisoner['bookingId']}/incentives"
@@ -116,7 +116,7 @@ def test_the_user_of_a_record_may_be_null(caller: Caller) -> None:
 
 
 def test_simultaneous_records_can_collide(sandbox: Sandbox) -> None:
-    """If a record is written within `nomis_race_ms` of another, it gets 500, and succeeds when it is repeated."""
+    """A write within `nomis_race_ms` of another for the same booking gets 500, and succeeds when it is repeated."""
     sandbox.reset(prisoners=20, nomis_race_ms=60_000)
     caller = Caller(sandbox)
     prisoner = sandbox.prisoners()[0]
@@ -125,9 +125,9 @@ def test_simultaneous_records_can_collide(sandbox: Sandbox) -> None:
 
 
 def test_global_levels_can_be_changed_in_nomis(caller: Caller) -> None:
-    """A global level can be created once, changed, expired, revived and reordered.
+    """A global level can be created, changed, expired and revived, and the levels can be reordered.
 
-    A change to an unknown level gets 404.
+    A second creation of a level changes nothing. A change to an unknown level gets 404.
     """
     path = "/incentives/reference-codes"
     assert caller.get("nomis", f"{path}/EN3") is None
@@ -170,7 +170,7 @@ def test_prison_levels_of_nomis(caller: Caller) -> None:
 
 
 def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """With a first day, the list of ids has the incentives created on or after that day, whatever their own dates."""
+    """With `fromDate`, the list has only ids of incentives created on or after that day, whatever their own dates."""
     write(caller, empty_booking["bookingId"], empty_booking["prisonId"], iepDateTime="2020-01-01T10:00:00")
     today = datetime.now(ZoneInfo("Europe/London")).date()
     page = caller.get("nomis", f"/incentives/ids?fromDate={today}&latestOnly=true")
@@ -179,7 +179,7 @@ def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_bookin
 
 
 def test_the_bulk_call_names_the_levels_of_flagged_reviews(sandbox: Sandbox) -> None:
-    """The bulk call agrees with single calls, except for back-dated reviews and levels without a name."""
+    """The bulk call agrees with single calls, except for bookings with a backdated review or a level without a name."""
     sandbox.reset(prisoners=60, every_cause=True)
     caller = Caller(sandbox)
     names = {each["name"]: each["code"] for each in caller.get("incentives", "/incentive/levels?with-inactive=true")}
@@ -230,7 +230,7 @@ def test_reviews_are_read_by_id_booking_and_person(caller: Caller, empty_booking
 def test_inactive_levels_are_listed_only_on_request(caller: Caller) -> None:
     """Levels are listed in the global order, and inactive ones only on request.
 
-    A single level is found even if inactive.
+    A single level is found even if it is inactive.
     """
     codes = [each["code"] for each in caller.get("incentives", "/incentive/levels")]
     assert codes == ["BAS", "STD", "ENH", "EN2", "EN3"]
@@ -254,7 +254,7 @@ def missed_transfer(sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
-    """A function that reads a queue with the received events and the events for new reviews."""
+    """A function that reads a queue of the events for received prisoners and for new reviews."""
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-2"}
     session: Any = boto3.session.Session(**keys)
     sns, sqs = (session.client(name, endpoint_url=missed_transfer.emulator_url) for name in ("sns", "sqs"))
@@ -274,9 +274,9 @@ def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
 def test_received_event_has_its_effect(
     missed_transfer: Sandbox, subscribed: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    """If the event for a missed transfer is published again, DPS makes a review with the level that it had kept.
+    """If the received event for a missed transfer is published again, DPS makes a review with the level that DPS had.
 
-    The received event and the event for the new review are published.
+    An event for the new review is also published.
     """
     caller = Caller(missed_transfer)
     (missed,) = missed_transfer.planted()["mismatches"]
@@ -314,7 +314,7 @@ def test_received_event_has_its_effect(
 def test_the_reason_decides_about_the_review(
     caller: Caller, empty_booking: dict[str, Any], reason: str, review_type: str | None
 ) -> None:
-    """An admission leads to a review with the default level of the prison, and a return from court to no review."""
+    """An admission leads to a review with the prison's default level. A return from court leads to no review."""
     body = {"reason": reason, "prisonId": empty_booking["prisonId"], "occurredAt": "2023-05-20T15:22:00"}
     number = empty_booking["offenderNo"].lower()
     assert caller.call("prisoner-search", "PUT", f"/events/prisoner/received/{number}", body).status_code == 202
@@ -326,7 +326,7 @@ def test_the_reason_decides_about_the_review(
 
 
 def test_received_event_is_checked(caller: Caller) -> None:
-    """A received event with an invalid prisoner number, reason, prison or time is refused."""
+    """A request to publish a received event with an invalid prisoner number, reason, prison or time is refused."""
     good = {"reason": "TRANSFERRED", "prisonId": "LEI", "occurredAt": "2023-05-20T15:22:00"}
     wrong = [{**good, "reason": "BORED"}, {**good, "occurredAt": "yesterday"}, {**good, "prisonId": ""}]
     path = "/events/prisoner/received"

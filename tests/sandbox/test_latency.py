@@ -1,4 +1,4 @@
-"""The sandbox's response timer, which lets calls that are due together continue one by one, and its latency."""
+"""The sandbox's latency, and its response timer, which lets calls that are due together continue one by one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sandbox.http.latency import Latency, ResponseTimer
 
 
 def test_the_loop_runs_between_two_turns() -> None:
-    """Calls that are due at the same time continue in their order, and the event loop does other work in between."""
+    """Calls that are due together continue in order of arrival, and the event loop does other work between them."""
     seen: list[str] = []
 
     async def respond(timer: ResponseTimer, name: str) -> None:
@@ -48,7 +48,7 @@ def test_a_client_that_gave_up_delays_no_other() -> None:
 
 
 class RoughLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time advances only while it waits, by a millisecond more than was requested."""
+    """An event loop whose clock advances only during a wait, by a millisecond more than the requested wait."""
 
     def __init__(self) -> None:
         """Starts at time zero."""

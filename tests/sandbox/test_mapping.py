@@ -89,7 +89,7 @@ def posted(caller: Caller, name: str) -> Domain:
 
 @EACH
 def test_same_pair_is_accepted_again(caller: Caller, posted: Domain, name: str) -> None:
-    """If the same pair of ids is posted again, the response is an empty 201, and the mapping does not change."""
+    """If a pair of ids is posted again, the response is a 201 without a body, and the mapping does not change."""
     again = caller.call("mapping", "POST", posted.path, posted.body)
     assert (again.status_code, again.content) == (201, b"")
     held = caller.get("mapping", posted.by_dps)
@@ -115,7 +115,7 @@ def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain
 @pytest.mark.parametrize("side", ["dps", "nomis"])
 @pytest.mark.parametrize("name", ["activities"])
 def test_a_conflict_of_activities_is_a_400(caller: Caller, posted: Domain, name: str, side: str) -> None:
-    """If one id of an activity's pair is already mapped to another id, the post gets 400, without details."""
+    """A post that pairs a mapped id of an activity with a different id gets 400, without details."""
     response = caller.call("mapping", "POST", posted.path, posted.body | getattr(posted, side))
     assert (response.status_code, response.json()["moreInfo"]) == (400, None)
     assert response.json()["userMessage"].startswith("Validation failure: ")
@@ -178,7 +178,7 @@ def test_texts_have_limits(caller: Caller) -> None:
 
 
 def test_lists_have_every_pair(caller: Caller) -> None:
-    """All mappings of activities and appointments are listed. An appointment's mapping gets its type by default."""
+    """All mappings of activities and appointments are listed. An appointment's mapping has a default type."""
     for name in ("activities", "appointments"):
         domain = DOMAINS[name]
         bodies = [domain.body, domain.body | domain.dps | domain.nomis]
@@ -203,6 +203,6 @@ def test_a_race_of_two_posts_ends_with_500_once(running_sandbox: Sandbox) -> Non
 
 
 def test_another_installation_is_first_only_for_a_known_queue(sandbox: Sandbox) -> None:
-    """A record can be created twice only for a queue that exists; the refusal names the queues."""
+    """A duplicate can be requested only for a queue that exists. The refusal names the queues."""
     with pytest.raises(SandboxError, match="there is no queue 'visits': choose from visit, incentive, activity"):
         sandbox.control("POST", "/duplicates/visits")

@@ -1,4 +1,4 @@
-"""With the sandbox's patches, moto's SQS counts, hides, delays and expires messages as it does without them.
+"""With the sandbox's patches, moto's SQS counts, hides, delays and expires messages as unpatched moto does.
 
 The patches also let several threads use a queue at once.
 """
@@ -56,7 +56,7 @@ def sqs(sandbox: Sandbox) -> Any:
 
 
 def test_a_message_moves_to_the_dlq_after_its_last_receive(sqs: Any) -> None:
-    """A received message that is made visible is received again.
+    """A received message that is made visible again can be received again.
 
     Once it has been received `maxReceiveCount` times, it moves to the dead letter queue instead.
     """
@@ -148,7 +148,7 @@ print(len(bodies) >= 400, len(set(bodies)))
 
 
 def test_parallel_receivers_get_every_message() -> None:
-    """Parallel receivers, which also make messages visible again, get every message without an error."""
+    """Parallel receivers, which also make messages visible again, together get every message, without an error."""
     done = subprocess.run([sys.executable, "-c", RECEIVE_TOGETHER], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.returncode) == ("True 400", 0), done.stderr
 

@@ -85,7 +85,7 @@ def test_appointments_are_found_by_booking_room_and_start(caller: Caller, body: 
 
 
 def test_appointments_are_listed_by_prison_and_day(caller: Caller, body: dict[str, Any]) -> None:
-    """Appointments are listed by prison and day, in the order of their event ids. A list without a prison gets 400."""
+    """Appointments are listed by prison and day, in order of event id. Without a prison, a request gets 400."""
     prison = caller.sandbox.prisoners()[0]["prisonId"]
     events = [create(caller, body), create(caller, body)]
     path = f"/appointments/ids?prisonIds={prison}"
@@ -97,7 +97,7 @@ def test_appointments_are_listed_by_prison_and_day(caller: Caller, body: dict[st
 
 
 def test_nomis_of_2023_finds_only_single_appointments(caller: Caller, body: dict[str, Any]) -> None:
-    """In 2023, a search finds a single match; no match gets 404, and two matches get 500.
+    """In 2023, a search returns a single match. Without a match, it gets 404, and with two matches, 500.
 
     The response has no event id, and appointments can be listed without a prison.
     """

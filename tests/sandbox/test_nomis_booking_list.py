@@ -1,4 +1,4 @@
-"""The list of every prisoner's latest booking in NOMIS, whose pages begin after a given booking id."""
+"""The list in NOMIS of each prisoner's latest booking. Each page begins after a given booking id."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_pages_begin_after_their_key(caller: Caller) -> None:
 
 
 def test_active_or_all_bookings_are_listed(caller: Caller) -> None:
-    """A released prisoner is only on the list of all bookings. A prisoner received later is at the end."""
+    """A released prisoner is only in the list of all bookings. A prisoner who is received later is at the end."""
     prisoner = caller.sandbox.prisoners()[0]
     caller.sandbox.release(prisoner["offenderNo"])
     received = caller.sandbox.receive()
@@ -56,7 +56,7 @@ def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
 
 
 def test_a_merge_changes_the_number_of_a_booking(caller: Caller) -> None:
-    """A merge changes the prisoner number of a booking from the number that ends to the one that is kept.
+    """A merge changes the prisoner number of a booking from the number that is removed to the one that is kept.
 
     Afterwards, DPS has the booking's adjustment only under the kept number.
     """

@@ -111,7 +111,7 @@ def changed(name: str, value: Any) -> Change:
     ],
 )
 def test_bad_courses_are_refused(caller: Caller, person: dict[str, Any], change: Change, reason: str) -> None:
-    """Every failed check of a course causes a 400 with the reason."""
+    """A course that fails a check gets 400 with the reason."""
     body = course_body(person)
     change(body)
     response = caller.call("nomis", "POST", "/activities", body)
@@ -120,7 +120,7 @@ def test_bad_courses_are_refused(caller: Caller, person: dict[str, Any], change:
 
 
 def test_location_must_lie_in_the_prison(caller: Caller, person: dict[str, Any]) -> None:
-    """A course in a room of another prison is refused, and a course in a room of its prison is accepted."""
+    """A course in a room of another prison is refused, and a course in a room of its own prison is accepted."""
     other = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
     for prison_id, status in ((other["prisonId"], 400), (person["prisonId"], 201)):
         room = caller.sandbox.control("GET", f"/locations/{prison_id}")[0]["id"]
@@ -151,7 +151,7 @@ def test_past_sessions_can_only_be_cancelled_or_restored(
 def test_pay_rates_are_versioned_and_bands_in_use_stay(caller: Caller, person: dict[str, Any]) -> None:
     """If a pay rate changes, the old version ends today, and the new version starts tomorrow.
 
-    A rate that is left out ends today. If its pay band is in use, the update is refused.
+    A rate that is left out ends today. If the pay band of such a rate is in use, the update is refused.
     """
     course = make_course(caller, person)
     assert allocate(caller, course, person).status_code == 200
@@ -228,7 +228,7 @@ def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[st
 def test_bad_allocations_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], reason: str
 ) -> None:
-    """Every failed check of an allocation causes a 400 with the reason."""
+    """An allocation that fails a check gets 400 with the reason."""
     response = allocate(caller, make_course(caller, person), person, **change)
     assert response.status_code == 400
     assert response.json()["userMessage"].startswith(f"Bad request: {reason}")
@@ -246,7 +246,7 @@ def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person
 
 
 def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Caller, person: dict[str, Any]) -> None:
-    """If an allocation has two rows in NOMIS, a call for it gets 500 with the error text of the database.
+    """If an allocation has two rows in NOMIS, a call for it gets 500 because the result is not unique.
 
     After one row is deleted, the call succeeds.
     """
@@ -277,7 +277,7 @@ def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> Non
 
 
 def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, person: dict[str, Any]) -> None:
-    """Until payroll has paid an attendance, another write changes its row. After that, a write gets 400."""
+    """Until payroll has paid for an attendance, a second write changes its row. After that, a write gets 400."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     assert attendance_status(caller, course, person).status_code == 404
@@ -304,7 +304,7 @@ def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, pers
 def test_bad_attendances_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], reason: str
 ) -> None:
-    """Every failed check of an attendance causes a 400 with the reason."""
+    """An attendance that fails a check gets 400 with the reason."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     response = attend(caller, course, person, **change)
@@ -320,7 +320,7 @@ def test_attendance_needs_course_and_allocation(caller: Caller, person: dict[str
 
 
 def test_duplicate_attendances_and_the_delete_of_a_course(caller: Caller, person: dict[str, Any]) -> None:
-    """If an attendance has two rows in NOMIS, it cannot be written, nor its status read, until one of them is deleted.
+    """If an attendance has two rows in NOMIS, neither a write nor a read of the status succeeds until one is deleted.
 
     The deletion of a course, which can be repeated, also deletes its allocations and attendances.
     """

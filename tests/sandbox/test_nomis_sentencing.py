@@ -55,9 +55,9 @@ def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
 
 
 def test_a_key_date_adjustment_creates_hidden_sentence_adjustments(caller: Caller) -> None:
-    """For a key-date adjustment, NOMIS also creates a hidden adjustment for every sentence. They are deleted together.
+    """For a key-date adjustment, NOMIS also creates a hidden adjustment for each of the booking's sentences.
 
-    In 2023, the list of adjustments has both categories.
+    If the key-date adjustment is deleted, so are the hidden ones. In 2023, the list of adjustments has both categories.
     """
     caller.sandbox.reset(generation="2023")
     booking = with_three_sentences(caller)
@@ -136,7 +136,7 @@ def test_an_update_names_the_sentence(caller: Caller, booking: int) -> None:
 
 
 def test_an_update_in_2023_names_no_sentence(caller: Caller) -> None:
-    """In 2023, an update requires `active`, and leaves the adjustment with its sentence, even if it names another."""
+    """In 2023, an update requires `active`. The adjustment keeps its sentence, even if the update names another."""
     caller.sandbox.reset(generation="2023")
     number = sentence(caller, with_three_sentences(caller)).json()["id"]
     path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
@@ -155,9 +155,9 @@ def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict
 
 
 def test_the_list_of_a_booking_has_both_families(caller: Caller, booking: int) -> None:
-    """The list of a booking has its active adjustments or, on request, all of them, but no hidden ones.
+    """The list of a booking has its active adjustments, on request also the inactive ones, but never hidden ones.
 
-    Each names the prison where the prisoner is now, or `OUT` after a release.
+    Each adjustment names the prison where the prisoner is now, or `OUT` after a release.
     """
     key = key_date(caller, booking).json()["id"]
     number = sentence(caller, booking).json()["id"]
