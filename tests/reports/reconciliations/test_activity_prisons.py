@@ -21,7 +21,7 @@ def prisons(upstream: Sandbox, activity_prisons: str = "") -> tuple[tuple[str, .
 
 
 def rolled_out(upstream: Sandbox) -> tuple[str, ...]:
-    """The prisons at which activities are rolled out in DPS, in alphabetical order."""
+    """The prisons at which activities have been rolled out in DPS, in alphabetical order."""
     plans = Caller(upstream).get("activities", "/rollout?prisonsLive=true")
     return tuple(sorted(each["prisonCode"] for each in plans if each["activitiesRolledOut"]))
 
@@ -29,7 +29,7 @@ def rolled_out(upstream: Sandbox) -> tuple[str, ...]:
 def test_nomis_switches_come_before_the_rollout(upstream: Sandbox) -> None:
     """If NOMIS has switches for activities, the prisons that are switched on are compared.
 
-    A switch for all prisons stands for the prisons of the rollout in DPS.
+    A switch for all prisons means all those at which activities have been rolled out in DPS.
     """
     upstream.switch_agencies("ACTIVITY", "MDI", "LEI")
     assert prisons(upstream) == (("LEI", "MDI"), {})
@@ -39,14 +39,14 @@ def test_nomis_switches_come_before_the_rollout(upstream: Sandbox) -> None:
 
 
 def test_service_prisons_replace_missing_switches(upstream: Sandbox) -> None:
-    """A NOMIS of 2024 has no switches, so the prisons in its older list are compared."""
+    """The 2024 version of NOMIS has no switches, so the prisons in its older list are compared."""
     upstream.reset(prisoners=20, generation="2024-06")
     upstream.switch_agencies("ACTIVITY", "MDI")
     assert prisons(upstream) == (("MDI",), {})
 
 
 def test_the_rollout_replaces_both_routes(upstream: Sandbox) -> None:
-    """If NOMIS has neither switches nor the older list of prisons, the prisons of the rollout in DPS are compared."""
+    """If NOMIS has neither switches nor the older list, the prisons with activities rolled out in DPS are compared."""
     everywhere = rolled_out(upstream)
     body = {"status": 404, "userMessage": "Not Found: No static resource agency-switches/ACTIVITY."}
     upstream.fault("nomis", path=r"^/(agency-switches|service-prisons)/", kind="status", status=404, body=body)
@@ -56,8 +56,8 @@ def test_the_rollout_replaces_both_routes(upstream: Sandbox) -> None:
 def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
     """If `ACTIVITY_PRISONS` is set, only its prisons are compared.
 
-    Each is first checked in DPS, even with the 2023 services. A prison that DPS does not know, or without activities in
-    DPS so far, is a gap. A prison that cannot be checked is compared.
+    Each is first checked in DPS, even with the 2023 services. A prison that DPS does not know, or that has no
+    activities in DPS yet, is a gap. A prison that cannot be checked is compared all the same.
     """
     without = next(
         each["prisonCode"] for each in Caller(upstream).get("activities", "/rollout") if not each["activitiesRolledOut"]

@@ -44,9 +44,9 @@ def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
 
 
 def test_allocations_track_the_documented_events(upstream: Sandbox, open_app: OpenApp) -> None:
-    """In the worked example, a run tracks an event with the prisons, one for each booking that differs, and a summary.
+    """In the worked example, a run has an event with the prisons, one event for each difference, and a summary.
 
-    It tracks no success and no error.
+    It has no success event and no error event.
     """
     respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
@@ -73,7 +73,7 @@ def test_a_prison_whose_differing_bookings_are_elsewhere_has_a_success_event(
 ) -> None:
     """If every booking whose suspended allocations differ is elsewhere now, the prison has a success event.
 
-    If one of these bookings is still at the prison, it has a failure event, and the prison has no success event.
+    If such a booking is still at the prison, the booking has a failure event, and the prison has no success event.
     """
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
     respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
@@ -85,7 +85,7 @@ def test_a_prison_whose_differing_bookings_are_elsewhere_has_a_success_event(
 
 
 def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a booking that differs moves to another prison, the next run resolves its difference as gone, not as equal."""
+    """If a booking that differs moves to another prison, the next run records its difference as gone, not as equal."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1}
     respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream, b1301002="WWI")
@@ -99,7 +99,7 @@ def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream
 
 
 def test_attendances_track_events_with_the_date(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The events of a run for attendances have the date.
+    """The events of a reconciliation of attendances have the date that was compared.
 
     If a prisoner has an attendance on one booking in NOMIS and on another in DPS, this is one difference with two
     events.
@@ -195,7 +195,7 @@ def test_a_run_against_services_without_the_counts_fails(
 
 
 def test_a_prisoner_who_moves_between_list_and_read_is_left_out(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A suspended allocation is left out if its prisoner leaves after the listing, but before the booking is read."""
+    """A suspended allocation is left out if its prisoner leaves between the reads of the counts and of the booking."""
     upstream.reset(prisoners=150, prisons=24, plant=["suspended-allocations"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["suspended-allocations"]
     (leaves,) = [each["key"][1] for each in planted if each["cause"] == "leaves after listing"]

@@ -1,4 +1,4 @@
-"""Adjustments are counted and compared in whole columns with the same results as in plain code, record by record."""
+"""Counting and comparing adjustments in whole columns gives the same results as doing so record by record."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ FEW = settings(deadline=None, max_examples=20)
 
 
 def plain_days(found: list[CountedAdjustment], counter: str) -> int | None:
-    """The sum of the days of the adjustments of type `counter`, or None if any of their days are unknown."""
+    """The sum of the days of the adjustments of type `counter`, or None if the days of any of them are unknown."""
     days = [each.days for each in found if each.counter == counter]
     return None if None in days else sum(each for each in days if each is not None)
 
 
 def plain(found: list[CountedAdjustment]) -> dict[str, int | None]:
-    """The number of adjustments of each type, and the sum of their days, counted in plain Python."""
+    """For each type, the number of adjustments and the sum of their days, calculated in plain Python."""
     counts = Counter(each.counter for each in found)
     return {
         **{name: counts[name] for name in NAMES},
@@ -97,7 +97,7 @@ def test_the_differences_equal_those_of_a_plain_comparison(nomis: Side, dps: Sid
 
 
 def test_the_text_of_a_difference_is_dps_minus_nomis() -> None:
-    """The text has the DPS figure minus the NOMIS figure for each counter that differs, in the counters' order."""
+    """For each field that differs, in the order of `FIELDS`, the text has the DPS figure minus the NOMIS figure."""
     values = {"taggedBail": (1, 0), "remand": (1, 2), "specialRemission": (1, 1)}
     assert differences_text(values) == "remand 1, taggedBail -1"
     assert differences_text({"remandDays": (20, 15)}) == "remandDays -5"

@@ -65,7 +65,10 @@ def test_a_difference_says_once_which_side_is_right(cause: Cause) -> None:
 
 @pytest.fixture
 def make(upstream: Sandbox) -> Iterator[Make]:
-    """A function that creates the reconciliation of the sandbox's current world, with a scope and further settings."""
+    """A function that creates a reconciliation of adjustments in the sandbox's current world.
+
+    It takes a scope and further settings.
+    """
     opened: list[Services] = []
 
     def made(scope: Scope | None = None, **settings: str) -> Adjustments:
@@ -129,7 +132,7 @@ def test_released_prisoners_are_compared_only_on_request(upstream: Sandbox, make
 
 
 def sentence_adjustment(caller: Caller, booking_id: int, code: str, days: int) -> int:
-    """Creates an adjustment in NOMIS, for the first sentence of a booking, and returns its id."""
+    """Creates an adjustment of a booking's first sentence in NOMIS, and returns the adjustment's id."""
     body = {"adjustmentTypeCode": code, "adjustmentFromDate": "2026-01-10", "adjustmentDays": days}
     path = f"/prisoners/booking-id/{booking_id}/sentences/1/adjustments"
     made = caller.call("nomis", "POST", path, body)
@@ -151,7 +154,7 @@ def map_adjustment(caller: Caller, nomis_id: int, dps_id: str) -> None:
 def dps_adjustment(
     sandbox: Sandbox, number: int, booking_id: int, offender_no: str, code: str, days: int, **more: object
 ) -> str:
-    """Creates an adjustment in DPS, and returns its id. more: values that replace those of the adjustment."""
+    """Creates an adjustment in DPS, and returns its id. more: values that replace the default ones."""
     dps_id = f"{DPS_ADJUSTMENTS}{number:02}"
     sandbox.put(
         "adjustment",
@@ -176,8 +179,8 @@ def dps_adjustment(
 def worked_example(upstream: Sandbox) -> tuple[int, str]:
     """Creates the worked example, and returns its booking id and prisoner number.
 
-    In NOMIS, the booking has ADA 10, RX 20, RX 0 and S240A 5. In DPS, it has ADA 10, REMAND 20 and REMAND 12; the
-    prisoner's adjustment on another booking does not count.
+    In NOMIS, the booking has these adjustments (type and days): ADA 10, RX 20, RX 0 and S240A 5. In DPS, it has ADA 10,
+    REMAND 20 and REMAND 12; the prisoner's adjustment on another booking does not count.
     """
     caller = Caller(upstream)
     [prisoner, *_] = upstream.prisoners()
@@ -194,7 +197,10 @@ def worked_example(upstream: Sandbox) -> tuple[int, str]:
 
 
 def test_the_worked_example_has_the_expected_differences(upstream: Sandbox, make: Make) -> None:
-    """In the worked example, each side has three adjustments. DPS has one more remand and one fewer tagged bail."""
+    """In the worked example, three adjustments count on each side.
+
+    DPS has one more remand adjustment and one fewer tagged bail adjustment than NOMIS.
+    """
     booking_id, offender_no = worked_example(upstream)
     [row] = compare(make()).differing
     assert (row["booking_id"], row["offender_no"], row["kind"]) == (booking_id, offender_no, "different-counts")
@@ -218,7 +224,10 @@ def test_the_frame_has_the_documented_columns(upstream: Sandbox, make: Make) -> 
 
 
 def test_a_prisoner_unknown_to_dps_has_no_adjustments(upstream: Sandbox, make: Make) -> None:
-    """If DPS responds with 404 (unknown prisoner) or 422 (no active sentence), there are no adjustments in DPS."""
+    """If DPS responds with 404 or 422, the prisoner counts as having no adjustments in DPS.
+
+    The status is 404 for an unknown prisoner, and 422 for one without an active sentence.
+    """
     caller = Caller(upstream)
     first, second, *_ = upstream.prisoners()
     for prisoner in (first, second):
@@ -237,7 +246,7 @@ def test_a_prisoner_unknown_to_dps_has_no_adjustments(upstream: Sandbox, make: M
 def test_an_unread_booking_is_neither_equal_nor_different(
     upstream: Sandbox, make: Make, service: str, side: str, path: str
 ) -> None:
-    """If a booking cannot be read on one side, it is unread there, and the other bookings of its page are compared."""
+    """If a booking cannot be read on one side, it is unread there, and the other bookings on its page are compared."""
     worked_example(upstream)
     prisoner = upstream.prisoners()[5]
     if service == "nomis":
@@ -266,7 +275,7 @@ def test_a_404_for_a_listed_booking_is_not_an_empty_list(upstream: Sandbox, make
 
 
 def test_a_prisoner_released_during_the_run_does_not_differ(upstream: Sandbox, make: Make) -> None:
-    """If a prisoner is released during a run for active bookings, the second reading leaves out the booking."""
+    """If a prisoner is released during a run for active bookings, the second reading omits the prisoner's booking."""
     booking_id, offender_no = worked_example(upstream)
     reconciliation, reads = make(), PlainReads()
     [unit] = reconciliation.population(reads).units
@@ -277,7 +286,10 @@ def test_a_prisoner_released_during_the_run_does_not_differ(upstream: Sandbox, m
 
 
 def test_an_unlisted_page_is_a_gap(upstream: Sandbox, make: Make) -> None:
-    """A page of bookings that cannot be listed is a gap with the page's key. The bookings after the gap are listed."""
+    """If a page of bookings cannot be listed, there is a gap with the page's key.
+
+    The bookings after the gap are listed.
+    """
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     key = everyone[9]
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={key}", status=500)
@@ -289,7 +301,7 @@ def test_an_unlisted_page_is_a_gap(upstream: Sandbox, make: Make) -> None:
 
 
 def listed(population: Population) -> list[int]:
-    """The ids of the bookings of a population."""
+    """The ids of the bookings in a population."""
     return [booking for unit in population.units for booking, *_ in unit.content["bookings"]]
 
 
@@ -312,7 +324,7 @@ def test_a_resumed_run_lists_the_bookings_in_a_gap(upstream: Sandbox, make: Make
 def test_only_chosen_prisoners_and_prisons_are_read(upstream: Sandbox, make: Make) -> None:
     """Only the bookings of the chosen prisoners, or at the chosen prisons, are read.
 
-    A chosen prisoner without a booking on the list is unread, and named.
+    A chosen prisoner without a booking on the list is recorded as unread, with the prisoner number.
     """
     upstream.reset(prisoners=200, plant=["adjustments"])
     first, *_ = upstream.prisoners()
@@ -325,7 +337,7 @@ def test_only_chosen_prisoners_and_prisons_are_read(upstream: Sandbox, make: Mak
 
 
 def test_records_of_pending_messages_are_named(upstream: Sandbox, make: Make) -> None:
-    """A difference names the adjustments of both sides by their DPS ids, as messages do.
+    """A difference names the adjustments on both sides by their DPS ids, as messages do.
 
     This includes an adjustment that DPS has deleted and NOMIS still has.
     """
@@ -343,7 +355,10 @@ def test_records_of_pending_messages_are_named(upstream: Sandbox, make: Make) ->
 
 
 def test_only_an_adjustment_that_dps_has_is_resynced(upstream: Sandbox, make: Make) -> None:
-    """A resync is proposed for each unmapped DPS adjustment of a type that differs, but for no unmapped NOMIS one."""
+    """If the figures of a type differ, a resync is proposed for each unmapped DPS adjustment of that type.
+
+    No resync is proposed for an unmapped NOMIS adjustment.
+    """
     worked_example(upstream)
     reconciliation = make()
     [row] = compare(reconciliation).differing
@@ -384,7 +399,7 @@ def test_an_adjustment_counts_unless_it_has_no_effective_days(
 ) -> None:
     """A DPS adjustment counts unless its effective days are 0, so one whose effective days are unknown counts.
 
-    The cause of the difference says so, whether the adjustment has 5 days in NOMIS, none, or no NOMIS record.
+    The cause of the difference reflects this, whether NOMIS has the adjustment with 5 days, with 0 days or not at all.
     """
     caller = Caller(upstream)
     [prisoner, *_] = upstream.prisoners()
@@ -399,7 +414,7 @@ def test_an_adjustment_counts_unless_it_has_no_effective_days(
 def test_an_adjustment_that_dps_does_not_list_has_no_certain_cause(upstream: Sandbox, make: Make, status: int) -> None:
     """If DPS has a mapped adjustment, but lists none for the prisoner, the cause is that DPS does not list it.
 
-    The prisoner may have been merged, or have no active sentence.
+    The prisoner may have been merged, or may have no active sentence.
     """
     caller = Caller(upstream)
     [prisoner, *_] = upstream.prisoners()
@@ -428,7 +443,7 @@ def test_an_adjustment_that_nomis_does_not_list_is_not_called_deleted(upstream: 
 
 
 def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
-    """Resets the sandbox to services of `generation`, with planted differences.
+    """Resets the sandbox to the services of `generation`, with planted differences.
 
     Returns the scope of the adjustments created in the last `days` days.
     """
@@ -474,7 +489,7 @@ def test_a_window_without_adjustments_compares_nothing(upstream: Sandbox, make: 
 
 
 def test_services_of_2023_need_a_window(upstream: Sandbox, make: Make) -> None:
-    """The 2023 services do not list bookings by key, so a comparison without a first day fails: there is no route."""
+    """The 2023 services do not list bookings by key, so a comparison without a first day fails: a route is missing."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         compare(make())
@@ -484,7 +499,7 @@ def test_services_of_2023_need_a_window(upstream: Sandbox, make: Make) -> None:
 def test_each_side_of_a_booking_is_read_once(upstream: Sandbox, make: Make) -> None:
     """Each booking is read once from NOMIS and once from DPS.
 
-    A page costs two more calls to NOMIS: for its list, and for the prisons of bookings without adjustments.
+    A page costs two more calls to NOMIS: one for its list, and one for the prisons of bookings without adjustments.
     """
     upstream.clear_records()
     reads = PlainReads()

@@ -49,7 +49,7 @@ def found(result: ReconciliationResult) -> dict[int, str]:
 
 
 def test_the_worked_example_is_tracked_as_before(upstream: Sandbox, open_app: OpenApp) -> None:
-    """In the worked example, the events have the names and properties that the replaced service tracked.
+    """In the worked example, the events have the same names and properties as those of the replaced service.
 
     Only the property `days-mismatch-count` is new.
     """
@@ -75,7 +75,7 @@ def test_the_worked_example_is_tracked_as_before(upstream: Sandbox, open_app: Op
 def test_a_run_reports_exactly_the_planted_differences(upstream: Sandbox, open_app: OpenApp, shards: int) -> None:
     """A whole run and a run in shards both report exactly the planted differences.
 
-    Bookings with adjustments that were created just before the run are in flight.
+    If a booking's adjustments were created just before the run, its difference is in flight.
     """
     upstream.reset(prisoners=150, seed=4, plant=["adjustments"], every_cause=True)
     app = open_app(
@@ -122,7 +122,7 @@ def test_a_gap_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_an_unread_adjustment_of_a_window_is_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If an adjustment created since the first day cannot be read, the run is incomplete.
+    """If an adjustment created since the window's first day cannot be read, the run is incomplete.
 
     Once it can be read, a resumed run has the same result as an undisturbed run.
     """
@@ -153,7 +153,7 @@ def test_an_unread_adjustment_of_a_window_is_read_on_resuming(upstream: Sandbox,
 
 
 def test_a_run_with_too_many_gaps_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If more parts of the list cannot be read than the setting allows, the run fails."""
+    """If more parts of the list cannot be read than `RECONCILIATION_MAX_PAGE_ERRORS` allows, the run fails."""
     key = sorted(each["bookingId"] for each in upstream.prisoners())[4]
     for step in (0, 1):
         query = f"bookingId={key + step}"
@@ -185,9 +185,9 @@ def test_an_unread_booking_makes_the_run_incomplete(upstream: Sandbox, open_app:
 
 
 def test_a_difference_with_a_message_given_up_is_reported(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the program gave up on the message about a difference, the difference is reported, and its diagnosis says why.
+    """If the program has given up on the message about a difference, the difference is reported.
 
-    If the message may still be handled, the difference is in flight.
+    Its diagnosis says why the program gave up. If the message may still be handled, the difference is in flight.
     """
     booking_id, _ = worked_example(upstream)
     entity = f"sentencing-adjustment:{DPS_ADJUSTMENTS}02"
@@ -206,7 +206,7 @@ def test_a_difference_with_a_message_given_up_is_reported(upstream: Sandbox, ope
 
 
 def test_services_of_2023_are_too_old_without_a_window(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run without a first day fails against the 2023 services, and says that they are too old."""
+    """Against the 2023 services, a run without a first day fails, and says that the services are too old."""
     upstream.reset(prisoners=20, generation="2023")
     app = open_app()
     result = result_of(reconcile(app))

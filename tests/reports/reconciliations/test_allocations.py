@@ -32,7 +32,7 @@ NOMIS_LIST = "^/allocations/reconciliation/LEI$"
 
 
 def test_bookings_with_different_counts_differ(upstream: Sandbox) -> None:
-    """A booking that only one side counts, or that has different counts, is a difference, wherever it is now."""
+    """A booking is a difference if only one side counts it or the counts differ, wherever the booking is now."""
     respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     with open_reconciliation(Allocations, upstream) as allocations:
@@ -94,7 +94,7 @@ def test_planted_differences_of_allocations_are_found(
 def test_an_allocation_in_nomis_alone_has_not_lost_its_end(
     upstream: Sandbox, counts: tuple[int, int], kind: str
 ) -> None:
-    """If NOMIS has more allocations, and DPS has none that has ended, the cause is not a lost end."""
+    """If NOMIS has more allocations than DPS, and none in DPS has ended, the cause is not that an end was lost."""
     in_nomis, in_dps = counts
     respond_with_counts(upstream, {1204417: in_nomis}, {1204417: in_dps} if in_dps else {})
     respond_with_bookings(upstream, b1204417="LEI")
@@ -127,7 +127,7 @@ CAUSES = {
 
 @pytest.mark.parametrize("kind", [SuspendedAllocations, Allocations])
 def test_each_difference_has_the_command_that_fixes_it(upstream: Sandbox, kind: type[Allocations]) -> None:
-    """If a resync can fix a difference, its commands resync the DPS allocations and compare the prison again.
+    """If a resync can fix a difference, the commands resync the DPS allocations and compare the prison again.
 
     Other differences have no such commands.
     """
@@ -150,9 +150,9 @@ def test_each_difference_has_the_command_that_fixes_it(upstream: Sandbox, kind: 
 
 
 def test_differences_are_found_without_the_role_for_allocation_ids(upstream: Sandbox) -> None:
-    """Without the role that reads single allocations in DPS, all planted differences are still found.
+    """Without the role for reading single allocations in DPS, all planted differences are still found.
 
-    The explanation of each difference of a known booking says why no allocation is named.
+    For each difference whose booking NOMIS has, the explanation says why no allocation is named.
     """
     upstream.reset(**PLANTED)
     upstream.grant("activities", ["NOMIS_ACTIVITIES"])
@@ -203,7 +203,7 @@ def test_a_recheck_reads_only_prisons_with_differences(upstream: Sandbox) -> Non
     ],
 )
 def test_an_implausible_response_leaves_the_prison_unread(upstream: Sandbox, service: str, body: object) -> None:
-    """A response for another prison, or with a repeated booking, a negative count or no list, raises an error."""
+    """Reading fails if a response is for another prison, or has a repeated booking, a negative count or no list."""
     respond_with_counts(upstream, {1: 1}, {1: 1})
     upstream.clear_faults()
     path = NOMIS_LIST if service == "nomis" else "^/synchronisation/reconciliation/allocations/LEI$"
@@ -227,7 +227,7 @@ def test_only_a_chosen_prison_is_read(upstream: Sandbox) -> None:
 def test_services_without_the_counts_are_too_old(upstream: Sandbox) -> None:
     """The 2023 services do not have the counts: reading them fails, and the error shows that the services are too old.
 
-    Services of June 2024 have the counts of active allocations, but DPS does not yet have those of suspended ones.
+    The June 2024 services have the counts of active allocations, but their DPS lacks those of suspended ones.
     """
     upstream.reset(prisoners=20, generation="2023")
     with open_reconciliation(Allocations, upstream, activity_prisons="MDI") as allocations:

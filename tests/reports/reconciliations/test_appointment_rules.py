@@ -102,7 +102,7 @@ def plain_differences(nomis: NomisAppointment, dps: Attendee) -> tuple[str, ...]
 def compared(
     pairs: Sequence[tuple[int | None, int | None]], nomis: Mapping[int, NomisAppointment], dps: Mapping[int, Attendee]
 ) -> list[dict[str, Any]]:
-    """The rows that differ among `pairs` of ids, with the records that the two sides have for these ids."""
+    """The rows of those `pairs` of ids that differ. nomis, dps: the records that each side has, by id."""
     listed = pd.DataFrame(pairs, columns=["nomis_id", "dps_id"], dtype="Int64")
     frame = typed(Appointments, join(listed, nomis_columns(nomis), dps_columns(dps)))
     return records(differences(frame))
@@ -114,9 +114,9 @@ def compared(
 def test_mapped_pairs_differ_by_the_plain_rules(
     pairs: list[tuple[NomisAppointment | None, Attendee | None]],
 ) -> None:
-    """The vectorised rules find the same differences between mapped pairs as the plain rules.
+    """The vectorised rules find the same differences in mapped pairs as the plain rules.
 
-    This is true even if one or both sides lack the record, or if there are no pairs. The rows keep the values of DPS.
+    This is true even if one or both sides lack the record, or if there are no pairs. The rows keep the DPS values.
     """
     nomis = {900 + place: each for place, (each, _) in enumerate(pairs) if each is not None}
     dps = {place: each for place, (_, each) in enumerate(pairs) if each is not None}
@@ -189,9 +189,9 @@ def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[N
     ],
 )
 def test_missing_and_equal_end_times_agree(nomis: str | None, dps: str | None, same: bool) -> None:
-    """An appointment without an end in NOMIS agrees with one in DPS that has no end or lasts one hour.
+    """If an appointment has no end in NOMIS, the ends agree if it has none in DPS or lasts one hour there.
 
-    One whose end in NOMIS equals its start agrees with one that has no end in DPS.
+    If its end in NOMIS equals its start, the ends agree if it has none in DPS.
     """
     end = None if nomis is None else datetime.combine(DAY, time.fromisoformat(nomis))
     record = RECORD.model_copy(update={"end_date_time": end})
@@ -217,8 +217,8 @@ def test_a_year_ahead_is_at_least_a_year_from_today_in_nomis(day: date, ahead: b
 def test_times_of_change_are_london_times_in_utc() -> None:
     """Times of change are read as London time, and returned in UTC.
 
-    A time that occurs twice in autumn is the later moment. A time that is skipped in spring is the end of the skipped
-    hour.
+    A time that occurs twice in autumn counts as the later moment. A time that is skipped in spring counts as the end of
+    the skipped hour.
     """
     moments = [datetime.fromisoformat(text) for text in ("2026-08-01T10:00", "2026-10-25T01:30", "2027-03-28T01:30")]
     nomis = {

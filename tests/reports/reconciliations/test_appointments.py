@@ -1,4 +1,4 @@
-"""The comparison of appointments against both generations of the services, without the engine."""
+"""The comparison of appointments, with both generations of the services and mostly without the engine."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_run_of_an_old_service_needs_the_prisons(upstream: Sandbox, open_app: 
 def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
     """A difference in a compared field is found, and no other field is named.
 
-    An appointment does not differ because its prisoner is now at another prison.
+    An appointment does not differ merely because its prisoner is now at another prison.
     """
     other = upstream.receive(PRISON)
     elsewhere = upstream.receive("LEI")
@@ -170,7 +170,7 @@ def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: 
 def test_another_number_is_not_another_booking(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], booking: int | None, cause: str
 ) -> None:
-    """If only the prisoner's number differs, as after a merge, the cause does not claim another booking."""
+    """If only the prisoner's number differs, as after a merge, the cause does not say that the booking differs."""
     old = {**prisoner, "offenderNo": "A0001AA", "bookingId": booking or prisoner["bookingId"]}
     put_in_dps(upstream, old, 71, "09:00", "10:00")
     put_in_nomis(upstream, prisoner, 9071, "09:00", "10:00", 71)
@@ -180,7 +180,7 @@ def test_another_number_is_not_another_booking(
 
 
 def test_locations_are_translated_or_in_a_cell(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """If DPS gives a location by its DPS id, the id is translated before the comparison.
+    """If DPS gives a location by its DPS id, that id is translated into the NOMIS id before the comparison.
 
     For an appointment in a cell, NOMIS may have any location.
     """
@@ -218,7 +218,7 @@ def test_a_mapping_to_a_missing_record_is_a_difference(
 def test_an_appointment_deleted_in_dps_needs_no_record(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """NOMIS need not have an appointment that is deleted in DPS, although a search of DPS still finds it.
+    """NOMIS need not have an appointment that is deleted in DPS, even if a search of DPS still finds it.
 
     An appointment that is cancelled on both sides does not differ.
     """
@@ -231,7 +231,10 @@ def test_an_appointment_deleted_in_dps_needs_no_record(
 def test_equal_records_without_a_mapping_name_each_other(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """If equal records on both sides are not mapped, each names the other, and both have the same resync command."""
+    """If equal records on the two sides are not mapped, the difference of each names the other record.
+
+    Both differences have the same resync command.
+    """
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_nomis(upstream, prisoner, 9071, "09:00", None)
     reconciliation = appointments(open_app)
@@ -287,7 +290,10 @@ def test_an_unread_page_of_ids_is_a_gap(upstream: Sandbox, open_app: OpenApp, pr
 def test_an_unread_appointment_is_neither_equal_nor_different(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], service: str, path: str, key: dict[str, int]
 ) -> None:
-    """If any read of an appointment fails, the appointment is unread, with its key, and the others are compared."""
+    """If an appointment or its mapping cannot be read, it is unread, with its key.
+
+    The other appointments are compared.
+    """
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_nomis(upstream, prisoner, 9071, "09:15", None, 71)
     put_in_dps(upstream, prisoner, 72, "10:00", None, prison_id="LEI")
@@ -305,7 +311,10 @@ def test_an_unread_appointment_is_neither_equal_nor_different(
 
 
 def test_a_prison_without_appointments_in_dps_is_a_gap(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If appointments are not rolled out to a chosen prison, it is a gap, and its NOMIS records are not compared."""
+    """If appointments have not been rolled out to a chosen prison, the prison is a gap.
+
+    Its NOMIS records are not compared.
+    """
     prison_id = next(
         each["prisonCode"]
         for each in Caller(upstream).get("activities", "/rollout?prisonsLive=false")
@@ -321,7 +330,7 @@ def test_a_prison_without_appointments_in_dps_is_a_gap(upstream: Sandbox, open_a
 def test_a_prison_that_dps_does_not_search_is_a_gap(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """A prison that DPS refuses to search, because it is not active, is a gap."""
+    """If DPS refuses to search a prison because the prison is not active, the prison is a gap."""
     put_in_nomis(upstream, prisoner, 9001, "09:00", None)
     body = {"status": 400, "userMessage": "not active", "developerMessage": "not active"}
     with faulty(
@@ -333,7 +342,7 @@ def test_a_prison_that_dps_does_not_search_is_a_gap(
 
 
 def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """DPS refuses to search a whole month at once, so a window of a month or more is searched in parts.
+    """DPS refuses to search more than a month at once, so a longer window is searched in parts.
 
     The first and the last day of the window are included.
     """
@@ -401,7 +410,7 @@ def test_a_list_that_keeps_changing_is_a_gap(upstream: Sandbox, open_app: OpenAp
 def test_differences_that_agree_at_the_second_reading_are_gone(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """If a mapping or a cancellation arrives late, its appointment does not differ at the second reading.
+    """If a mapping or a cancellation arrives late, its appointment no longer differs at the second reading.
 
     Other differences remain. Messages about an appointment are found by its DPS id.
     """
@@ -425,9 +434,9 @@ def test_differences_that_agree_at_the_second_reading_are_gone(
 
 
 def test_appointments_a_year_ahead_are_left_out(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A run does not report a pair whose date in NOMIS is a year or more ahead, but reports one a little nearer.
+    """A run does not report a mapped pair whose date in NOMIS is a year or more ahead, nor does the summary count it.
 
-    The summary does not count the pair either.
+    A pair whose date is a little nearer is reported.
     """
     for number, days in ((71, 364), (72, 367)):
         put_in_dps(upstream, prisoner, number, "09:00", None)

@@ -30,7 +30,7 @@ def compared(
     dps: dict[int, int] = DPS,
     bookings: dict[int, tuple[str, str]] = BOOKINGS,
 ) -> Compared:
-    """Compares one day at Moorland, with the given counts, and with the prisoner and prison of each of `bookings`."""
+    """Compares the attendances of one day at Moorland. bookings: the prisoner and the prison of each booking."""
     respond_with_attendances(upstream, nomis, dps, bookings)
     with open_reconciliation(Attendances, upstream, Scope(from_date=DAY, to_date=DAY)) as attendances:
         return compare(attendances)
@@ -47,7 +47,7 @@ ANOTHER = "the prisoner was put back on another booking, and NOMIS paid on the f
 
 
 def test_the_worked_example_of_attendances(upstream: Sandbox) -> None:
-    """In the worked example, two bookings of one prisoner are one difference.
+    """In the worked example, two bookings of one prisoner count as one difference.
 
     A booking that is no longer at the prison is left out.
     """
@@ -66,10 +66,9 @@ def test_the_worked_example_of_attendances(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize("over", [1204430, 1204440])
 def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbox, over: int) -> None:
-    """If a prisoner's two bookings form a pair, and one of them is elsewhere, the pair is still one difference.
+    """If one booking of a pair is elsewhere, the pair is still one difference. If both are, it is not reported.
 
-    In a pair, NOMIS counts an attendance on one booking and DPS on the other. If both bookings are elsewhere, the pair
-    is not reported.
+    Two bookings of a prisoner form a pair if NOMIS counts an attendance on one of them and DPS on the other.
     """
     found = compared(upstream, bookings=BOOKINGS | {over: ("A1111AA", "OUT")})
     assert cause(found, booking_id=1204440) == ANOTHER
@@ -187,7 +186,7 @@ CAUSES = {
 
 
 def test_each_difference_has_its_fix(upstream: Sandbox) -> None:
-    """If a resync can fix a difference, its commands resync the DPS attendances and compare the day again.
+    """If a resync can fix a difference, the commands resync the DPS attendances and compare the day again.
 
     Other differences have no such commands.
     """
@@ -212,7 +211,7 @@ def test_each_difference_has_its_fix(upstream: Sandbox) -> None:
 
 
 def test_an_attendance_in_nomis_alone_has_no_withdrawn_pay(upstream: Sandbox) -> None:
-    """If NOMIS has more attendances with pay, and DPS has none without pay, the cause is not withdrawn pay."""
+    """If NOMIS has more attendances with pay than DPS, and DPS has none without pay, the cause is not withdrawn pay."""
     found = compared(upstream, {1204430: 2}, {1204430: 1}, {1204430: ("A1111AA", "MDI")})
     assert cause(found, booking_id=1204430) == "NOMIS has an attendance with pay that DPS does not have"
 

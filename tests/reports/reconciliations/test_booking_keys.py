@@ -31,7 +31,7 @@ class Bookings:
         self.calls: list[tuple[int, int]] = []
 
     def read(self, key: int, size: int) -> list[PrisonerId]:
-        """Returns the next `size` bookings after `key`, or raises an error if a broken one is among them."""
+        """Returns the next `size` bookings after `key`, or raises an error if a broken booking is among them."""
         self.calls.append((key, size))
         start = bisect_right(self.ids, key)
         page = self.ids[start : start + size]
@@ -56,7 +56,7 @@ def walk(bookings: Bookings, size: int) -> tuple[list[int], list[KeyGap]]:
 def test_every_booking_is_listed_once_in_order(ids: list[int], size: int) -> None:
     """Every booking is listed once, in order, for any page size.
 
-    If the size divides the total, the last page is empty.
+    If the page size divides the number of bookings exactly, the last page is empty.
     """
     bookings = Bookings(ids)
     assert walk(bookings, size) == (ids, [])
@@ -65,7 +65,7 @@ def test_every_booking_is_listed_once_in_order(ids: list[int], size: int) -> Non
 
 @given(IDS, st.integers(1, 70), st.data())
 def test_every_booking_is_listed_or_in_a_gap(ids: list[int], size: int, data: st.DataObject) -> None:
-    """Each booking is listed once or lies in a gap, and every gap has a booking that cannot be listed."""
+    """Each booking is listed once or lies in a gap, and every gap contains a booking that cannot be listed."""
     broken = frozenset(data.draw(st.lists(st.sampled_from(ids)))) if ids else frozenset()
     listed, gaps = walk(Bookings(ids, broken), size)
     lost = [each for each in ids if each not in listed]
@@ -90,7 +90,7 @@ def test_an_unreadable_end_of_the_list_is_one_gap() -> None:
 
 @given(IDS, st.integers(1, 70), st.integers(0, 3_000), st.integers(0, 3_000))
 def test_only_the_requested_part_is_listed(ids: list[int], size: int, after: int, last: int) -> None:
-    """Only the bookings above the id `after`, up to and including `last`, are listed."""
+    """Only the bookings with ids above `after`, up to and including `last`, are listed."""
     pages = walk_bookings(PlainReads(), Bookings(ids).read, size, after, last)
     listed = [booking.booking_id for page in pages if isinstance(page, KeyPage) for booking in page.bookings]
     assert listed == [each for each in ids if after < each <= last]
@@ -109,7 +109,7 @@ def test_an_outage_ends_the_listing(error: SyncError) -> None:
 
 @pytest.fixture
 def services(upstream: Sandbox) -> Iterator[Services]:
-    """The services of a world of twenty prisoners."""
+    """The services of a sandbox with twenty prisoners."""
     services = Services(load_settings(upstream.environment()))
     yield services
     services.close()
@@ -168,9 +168,9 @@ def test_a_page_that_stays_broken_is_a_gap(services: Services, upstream: Sandbox
     ],
 )
 def test_an_implausible_page_is_refused(services: Services, upstream: Sandbox, body: object) -> None:
-    """A page is refused if its ids do not ascend from the key or contradict its last id.
+    """A page is refused if its ids do not ascend from the key, or if they contradict the last id that it gives.
 
-    It is also refused if it has too many rows, incomplete rows or another format.
+    It is also refused if it has too many rows, incomplete rows or a different format.
     """
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", status=200, body=body)
     with pytest.raises(UpstreamError, match="cannot be right"):
