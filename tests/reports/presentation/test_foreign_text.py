@@ -1,4 +1,7 @@
-"""Texts from services do no harm on pages, in emails, in CSVs and in Slack, and are masked if the setting says so."""
+"""Texts from services do no harm on pages or in emails, CSVs or Slack.
+
+Prisoner numbers and booking ids in these texts are masked if masking is on.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 
 def evil_result() -> IncentiveResult:
-    """A result in which every text from outside is HTML that would run a script."""
+    """A result in which every text from outside is HTML that would run a script if it were not escaped."""
     base = with_everything(1)
     side = Side(level=EVIL, at=STARTED, prison_id=EVIL, origin=EVIL, user_id=EVIL, record=1)
     found = base.mismatches[0]
@@ -118,7 +121,7 @@ def test_control_characters_are_removed_from_pages_and_emails() -> None:
 def test_masked_texts_have_no_whole_number() -> None:
     """Masked emails and Slack messages, and their files, contain no whole prisoner number or booking id.
 
-    This holds even inside a sentence or a command.
+    Numbers inside sentences and commands are masked too.
     """
     result = made_result(30)
     masking = Masking(on=True)
@@ -144,7 +147,7 @@ def test_masked_texts_have_no_whole_number() -> None:
     ],
 )
 def test_numbers_in_upstream_errors_are_masked(path: str) -> None:
-    """In masked messages, booking ids and prisoner numbers are masked, however a service writes them in an error."""
+    """With masking on, booking ids and prisoner numbers are masked, however they are written in a service's error."""
     why = f"nomis: GET {path}: status 503: booking 714893 is busy"
     bad = mismatch(1, diagnosis=None, evidence_missing=why)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
@@ -160,9 +163,9 @@ HOSTILE = "<!channel> & <@U1|x> `code` >\n*Report:* \u202e<https://evil.example|
 
 
 def without_markup(text: str) -> str:
-    """A Slack text without its code spans and its entities.
+    """A Slack text without code spans and entities.
 
-    Fails if a code span does not end on its line.
+    Fails if a code span does not end on the line where it begins.
     """
     for line in text.splitlines():
         assert line.count("`") % 2 == 0, line
@@ -171,7 +174,7 @@ def without_markup(text: str) -> str:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
-    """In Slack reports and alerts, no text from a service mentions a user, or makes a link or a line break."""
+    """In Slack reports and alerts, no text from a service mentions anyone, becomes a link or breaks a line."""
     found = mismatch(2).diagnosis
     assert found is not None
     hostile = found.model_copy(update=dict.fromkeys(("cause", "action", "request"), HOSTILE) | {"commands": (HOSTILE,)})

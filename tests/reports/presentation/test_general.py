@@ -106,7 +106,7 @@ def test_external_text_never_becomes_markup() -> None:
 def test_texts_use_both_forms_of_a_noun(result: ReconciliationResult, compared: int) -> None:
     """In every text about a run, a noun with an irregular plural has the right form.
 
-    This holds whether one record is counted or several are.
+    This holds whether no record, one record or several were compared.
     """
     nouns = {"counted": "diary entries", "counted_singular": "diary entry", "compared": compared}
     entries = result.model_copy(update=nouns)
@@ -121,7 +121,7 @@ def test_texts_use_both_forms_of_a_noun(result: ReconciliationResult, compared: 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
-    """In a Slack report on visits, no text from a service mentions a user, becomes a link or breaks a line."""
+    """In a Slack report on visits, no text from a service mentions anyone, becomes a link or breaks a line."""
     report = slack_of(everywhere(HOSTILE), masked=masked)
     for text in (each.text for each in report.posts):
         for line in text.splitlines():
@@ -146,7 +146,7 @@ def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
 
 
 def test_masked_texts_have_no_whole_number() -> None:
-    """With masking on, no whole prisoner number or booking id remains anywhere in a report, email or message."""
+    """With masking on, emails, Slack messages and their files contain no whole prisoner number or booking id."""
     number, booking = "A4471CK", 714893
     hidden = visit_mismatch(
         1,
@@ -176,7 +176,10 @@ def test_masked_texts_have_no_whole_number() -> None:
     ("places", "others"), [(13, "The other prison with differences"), (14, "The other 2 prisons with differences")]
 )
 def test_prisons_beyond_the_twelfth_are_counted_in_words(places: int, others: str) -> None:
-    """A report sums up prisons beyond the twelfth in words, in the singular if there is only one."""
+    """A report sums up the prisons with differences beyond the twelfth under one heading.
+
+    The heading gives their number, or is in the singular if there is only one.
+    """
     prisons = tuple(PrisonCount(prison_id=f"P{n:02}", compared=9, mismatches=1, new=0) for n in range(places))
     assert others in text_of(render_report(visit_result(places, prisons=prisons)))
     alone = (PrisonCount(prison_id="LEI", compared=9, mismatches=0, new=0),)
@@ -184,7 +187,7 @@ def test_prisons_beyond_the_twelfth_are_counted_in_words(places: int, others: st
 
 
 def test_an_email_without_a_known_cause_has_no_table_of_causes() -> None:
-    """An email has a heading for causes only if the cause of a difference is known."""
+    """An email has a heading for causes only if the cause of at least one difference is known."""
     unknown, known = mail_of(allocation_result()), mail_of(visit_result(1))
     for mail, shown in ((unknown, False), (known, True)):
         assert ("BY CAUSE" in mail.text, "By cause" in mail.html) == (shown, shown)
@@ -192,7 +195,7 @@ def test_an_email_without_a_known_cause_has_no_table_of_causes() -> None:
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_pages_are_valid(name: str) -> None:
-    """A strict parser finds no fault in a report or an email of any reconciliation.
+    """A strict parser finds no fault in the report or the email of a run, however the run ended.
 
     In a report, ids are unique, and every label refers to an element.
     """
@@ -242,7 +245,7 @@ def test_both_values_of_each_differing_field_are_shown() -> None:
 def test_the_page_counts_kinds_fields_prisons_and_causes() -> None:
     """A report counts differences by kind, prison and cause.
 
-    It also counts by field the differences in records that both sides have.
+    Differences in records that both sides have are also counted by field.
     """
     text = text_of(render_report(visit_result(7)))
     for part in (
@@ -274,7 +277,7 @@ def test_the_page_counts_kinds_fields_prisons_and_causes() -> None:
 def test_page_email_and_slack_have_the_same_headline(result: ReconciliationResult, headline: str) -> None:
     """The page, the email and the Slack message have the same headline.
 
-    It names the kind of record that is compared, such as visits.
+    The headline says what was compared, for example visits.
     """
     mail = mail_of(result)
     for text in (text_of(render_report(result)), mail.text, text_of(mail.html), channel_text(slack_of(result))):
@@ -282,10 +285,9 @@ def test_page_email_and_slack_have_the_same_headline(result: ReconciliationResul
 
 
 def test_suspicious_or_missing_parts_come_first() -> None:
-    """The page, the email and the first Slack message say first what could not be read and what is suspicious.
+    """The page, the email and the first Slack message say what could not be read and why the run is suspicious.
 
-    Both come before the fixes of the differences, since a person has to check them first. The Slack message gives the
-    severity.
+    A person has to look into that first, so the fixes come later. The first Slack message also gives the severity.
     """
     result = visits_with_everything(3)
     mail = mail_of(result)
@@ -343,9 +345,9 @@ def test_a_record_on_one_side_shows_some_of_its_values() -> None:
 
 
 def test_each_number_in_a_key_is_named() -> None:
-    """If a key has several columns, Slack shows the name of the column before each number.
+    """If a key has several columns, Slack shows each number in the key after the name of its column.
 
-    This holds even if another number is missing.
+    This holds even if only one of the columns has a number.
     """
     for key, name in (({"nomis_id": 7, "dps_id": 8}, "NOMIS id 7, DPS id 8"), ({"nomis_id": 7}, "NOMIS id 7")):
         result = visit_result(1, mismatches=(visit_mismatch(0, key=key),), key_columns=("nomis_id", "dps_id"))
@@ -404,15 +406,15 @@ def test_the_csv_has_both_values_of_every_field() -> None:
     ],
 )
 def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
-    """Reports write dates as "25 May 2023", booleans as "yes" or "no", and a missing value as "none".
+    """In a report, a date is written like "25 May 2023", and is followed by its time if it has one.
 
-    Other values are unchanged.
+    A boolean is "yes" or "no", and a missing value is "none". Other values are unchanged.
     """
     assert value_text(value) == text
 
 
 def test_the_trend_of_a_result_is_drawn_for_every_reconciliation() -> None:
-    """The report of every reconciliation has a trend, and the last bar of the trend is the current run."""
+    """The report of every reconciliation has a trend, and the last bar of the trend is that of the current run."""
     points = (TrendPoint(run_id="before", started_at=STARTED - timedelta(days=1), compared=5, mismatches=2),)
     result = visit_result(1)
     page = render_report(result.model_copy(update={"trend": (*points, result.trend[-1])}))

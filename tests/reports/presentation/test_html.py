@@ -47,10 +47,10 @@ def rows_of(result: IncentiveResult) -> dict[int, str]:
 
 
 def test_a_report_begins_with_the_main_figures() -> None:
-    """A report begins with how many prisoners were compared, how many levels differ, and when the run began.
+    """A report begins with the number of prisoners compared, the number with different levels, and the time of the run.
 
-    These figures come before the list of contents. The parts after it say how many prisons have differences, and how
-    many prisoners have each pair of levels.
+    These figures come before the list of contents. The parts after the list say how many prisons have differences, and
+    how many prisoners have each pair of levels.
     """
     beginning, _, parts = text_of(render_report(made_result(3))).partition(" Contents ")
     for figure in (
@@ -90,9 +90,9 @@ def test_the_page_gives_the_scope_and_the_duration() -> None:
 
 
 def test_a_prisoner_without_a_nomis_record_belongs_to_no_prison() -> None:
-    """In a report, prisoners without a NOMIS record, whose prison is unknown, have a separate row.
+    """In a report, prisoners without a NOMIS record, whose prison is unknown, share a separate row.
 
-    The row does not count as a prison.
+    In the table of prisons, this row does not count as a prison.
     """
     made = made_result(3)
     nowhere = PrisonCount(prison_id=None, compared=9, mismatches=1, new=1)
@@ -128,7 +128,7 @@ def test_uncounted_differences_are_mentioned() -> None:
 def test_an_excluded_record_that_could_not_be_read_does_not_agree() -> None:
     """If an excluded record could not be read, the report does not say that the systems agree about everyone.
 
-    It also mentions the differences in flight and those that are excluded.
+    The report also mentions differences in flight and excluded differences.
     """
     everything = with_everything(0)
     unread = everything.excluded[0].model_copy(update={"unread": "NOMIS responded with 400"})
@@ -142,9 +142,9 @@ def test_an_excluded_record_that_could_not_be_read_does_not_agree() -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 3, 400])
 def test_every_mismatch_is_shown_with_its_evidence(number: int) -> None:
-    """A report has a row for every mismatch, with the probable cause, both histories, and everything that fixes it.
+    """A report has a row for every mismatch, with the probable cause, how to fix it, and the history on both sides.
 
-    The histories are one table, which starts with the newest record.
+    Both histories are in one table, which starts with the newest record.
     """
     result = made_result(number)
     mismatches = [
@@ -171,9 +171,9 @@ def test_every_mismatch_is_shown_with_its_evidence(number: int) -> None:
 
 
 def test_runs_on_one_day_are_shown_with_their_times() -> None:
-    """If two runs in the trend have the same day, each shows its time, with seconds if the minute is the same too.
+    """If runs in the trend began on the same day, their times are shown, with seconds if the minute is the same too.
 
-    Other runs show only the day.
+    For other runs, only the day is shown.
     """
     base = made_result(3)
     later = [STARTED + timedelta(hours=5), STARTED + timedelta(hours=5, seconds=20)]
@@ -209,7 +209,7 @@ def test_each_run_in_the_index_has_a_separate_name() -> None:
 
 
 def test_the_csv_keeps_its_columns() -> None:
-    """The CSV of incentive levels keeps its heading, since the analysts' spreadsheets rely on it."""
+    """The CSV of incentive levels keeps its columns in this order: the analysts' spreadsheets rely on it."""
     assert ",".join(COLUMNS) == (
         "run_id,offender_no,booking_id,prison_id,nomis_level,dps_level,standing,since,nomis_date_time,nomis_prison_id,"
         "nomis_audit_module,nomis_user_id,nomis_sequence,dps_date_time,dps_prison_id,dps_review_type,dps_user_id,"
@@ -222,7 +222,7 @@ def test_the_csv_keeps_its_columns() -> None:
 def test_masked_rows_are_identified_by_their_number() -> None:
     """Slack, the email, the CSV and the report use the same row numbers, by which masked prisoners can be found.
 
-    Prisoner numbers are masked without asterisks, which Slack would take for bold type.
+    Prisoner numbers are masked without asterisks, since asterisks make text bold in Slack.
     """
     result = made_result(30)
     rows = {number: each.offender_no for number, each in result.rows}
@@ -263,7 +263,7 @@ def test_messages_about_an_incomplete_run_have_the_command_to_resume_it() -> Non
 
 
 def test_messages_have_the_request_to_nomis_support() -> None:
-    """If only NOMIS support can fix a difference, Slack and the email have the text of the request to them."""
+    """If only NOMIS support can fix a difference, Slack and the email have the text of the request to send."""
     result = made_result(3)
     [asked] = [each for each in result.mismatches if each.diagnosis and each.diagnosis.request]
     assert asked.diagnosis is not None

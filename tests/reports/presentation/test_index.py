@@ -20,7 +20,7 @@ def index_of(*runs: Any, titles: dict[str, str] | None = None, hours: int = 1) -
 
 
 def cards_of(page: str) -> list[str]:
-    """The texts of the cards of an index."""
+    """The text of each card in an index."""
     return [text_of(card) for card in re.findall(r'<li class="card.*?</li>', page, flags=re.DOTALL)]
 
 
@@ -53,7 +53,7 @@ def test_every_reconciliation_has_a_card() -> None:
 
 
 def test_a_partial_run_does_not_change_a_card() -> None:
-    """A run for one prison is in the list of runs in the index, but not on the card of its reconciliation."""
+    """A run for one prison is listed in the index, but does not affect the card of its reconciliation."""
     page = index_of(ended_run("one-prison", parameters={"prisons": ["MDI"]}, mismatches=9), ended_run(mismatches=0))
     [card] = cards_of(page)
     assert "0 of 87,012" in card
@@ -69,7 +69,7 @@ def test_a_failed_run_that_compared_nothing_has_no_figure() -> None:
 def test_screen_readers_read_the_figures_of_the_small_trend() -> None:
     """Screen readers read the figures of the trend on a card, from the oldest to the newest.
 
-    Runs that failed or lacked part of the list are left out.
+    Runs that failed, or could not read part of the list of records, are left out.
     """
     outcomes: tuple[dict[str, Any], ...] = ({}, {"status": "failed"}, {"status": "incomplete", "gaps": 1}, {}, {})
     runs = [
@@ -91,7 +91,7 @@ def test_screen_readers_read_the_figures_of_the_small_trend() -> None:
 
 
 def test_a_card_says_what_to_do_first() -> None:
-    """A card in the index says what to do first, who does it, for how many differences, and whether there is more.
+    """A card says what to do first, who does it, for how many differences, and whether there is more to do.
 
     A difference that needs no action is not counted. If nothing differs, the card says nothing about actions.
     """

@@ -1,4 +1,7 @@
-"""Files that are sent with messages need no other files, and mask prisoner numbers and booking ids if required."""
+"""Files that are sent with messages need no other files.
+
+If masking is on, prisoner numbers and booking ids are masked in these files.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from tests.harness.results import made_result, visit_mismatch, visit_result, vis
 def test_a_masked_page_has_no_whole_number_anywhere() -> None:
     """A masked page has no whole prisoner number or booking id in any cell, attribute, sentence or command.
 
-    Nor has the CSV that is packed into the page, or the CSV that is sent with it.
+    The same is true of the CSV that is packed into the page, and of the CSV that is sent with the page.
     """
     for result in (made_result(30), visits_with_everything(30)):
         [page, sheet] = report_files(result, Masking(on=True), page=True)
@@ -27,7 +30,7 @@ def test_a_masked_page_has_no_whole_number_anywhere() -> None:
 
 
 def test_a_masked_page_keeps_its_figures() -> None:
-    """A short booking id could be any figure on a masked page, so it is not masked in the text of the page."""
+    """A short booking id is not masked in the text of a masked page, since a figure on the page may be equal to it."""
     odd = visit_mismatch(0, booking_id=3, evidence=(EvidenceRow(side="DPS", text="visit 1300000 of 3 visitors"),))
     [page, _] = report_files(visit_result(0, mismatches=(odd,)), Masking(on=True), page=True)
     assert "of 3 visitors" in page.content
@@ -35,7 +38,7 @@ def test_a_masked_page_keeps_its_figures() -> None:
 
 
 def test_a_page_that_is_sent_needs_no_other_file() -> None:
-    """A page that is sent with a message loads no other files and has no links to any."""
+    """A page that is sent with a message loads no other files and has no links to other files."""
     [page, _] = report_files(made_result(3), Masking(), page=True)
     links = re.findall(r'(?:href|src)="([^"]*)"', page.content)
     assert links

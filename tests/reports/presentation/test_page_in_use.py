@@ -1,4 +1,4 @@
-"""What a reader does with the report in a real browser: filter by links, share addresses, save and print."""
+"""What a reader can do with a report in a real browser: filter rows with links, share addresses, save and print."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_every_figure_links_to_the_rows_that_it_counts(pages: Any, result: Recon
 
 
 def test_a_pair_of_levels_links_only_to_its_differences(pages: Any) -> None:
-    """In the table of levels in a report, the link for a pair of levels counts only the reported differences.
+    """In the table of levels in a report, the linked number for a pair of levels is that of reported differences only.
 
     The number of excluded differences and differences in flight follows a plus sign, without a link.
     """
@@ -105,7 +105,7 @@ def test_a_pair_of_levels_links_only_to_its_differences(pages: Any) -> None:
 
 
 def test_the_name_of_a_level_filters_exactly(pages: Any) -> None:
-    """`NOMIS STD`, clicked or typed, filters the rows of a report by that level, not by two words anywhere in a row.
+    """`NOMIS STD`, clicked or typed, filters the rows of a report by that level, not by those two words.
 
     The address of the page shows the same rows to another reader.
     """
@@ -131,9 +131,9 @@ def test_the_name_of_a_level_filters_exactly(pages: Any) -> None:
 
 
 def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
-    """The address of a row of a report shows the row with its evidence, even if a filter had hidden the row.
+    """The address of a row in a report opens the row with its evidence, even if a filter had hidden the row.
 
-    Going back restores the filter.
+    Going back in the browser restores the filter.
     """
     page = pages(levels_result(), "#dps=BAS")
     hidden = page.locator("tbody.one[hidden]").first
@@ -147,7 +147,7 @@ def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
 
 
 def test_the_page_saves_rows_of_its_csv(pages: Any, tmp_path: Path) -> None:
-    """A reader of a report can save, as a CSV, the rows of one cause or the visible rows.
+    """A reader of a report can save, as a CSV, the rows with one cause or the visible rows.
 
     The saved rows are in the order of the CSV, even if the page is sorted differently.
     """
@@ -215,7 +215,7 @@ def test_evidence_is_printed_on_request(pages: Any) -> None:
 def test_dark_mode_has_enough_contrast(pages: Any, result: ReconciliationResult) -> None:
     """In dark mode, every text of a report has enough contrast.
 
-    The bars of new and persisting differences differ in colour from the page and from one another.
+    The bars of new and persisting differences differ in colour from the page and from each other.
     """
     from axe_playwright_python.base import AXE_FILE_PATH
 

@@ -19,7 +19,7 @@ from tests.harness.results import STARTED, made_result, mismatch
 
 
 def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoint, ...]:
-    """The points of weekly runs, each with its numbers of differences, of new ones among them, and of resolved ones."""
+    """The trend points of weekly runs, each given as the numbers of all, of new and of resolved differences."""
     return tuple(
         TrendPoint(
             run_id=f"run-{week}",
@@ -38,9 +38,9 @@ def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoi
     [((), ""), ((0, 0), "▁▁"), ((0, 1, 5, 10), "▁▂▅█"), ((430, 11, 0), "█▂▁"), ((7,), "█")],
 )
 def test_text_bars_are_in_proportion(values: tuple[int, ...], line: str) -> None:
-    """In a line of text bars, the largest value has a full bar, and no bar is empty.
+    """In a line of text bars, the largest value has a full bar, and any value above zero has a higher bar than zero.
 
-    So a single difference among hundreds is visible.
+    So even a single difference among hundreds can be seen.
     """
     assert sparkline(values) == line
 
@@ -48,9 +48,8 @@ def test_text_bars_are_in_proportion(values: tuple[int, ...], line: str) -> None
 def test_the_trend_shows_new_persisting_and_resolved_differences() -> None:
     """In the trend, the height of each part of a bar is in proportion to its number of differences.
 
-    New differences are above persisting ones, and resolved differences are below the line.
-
-    The text of the trend gives the same figures.
+    New differences are above persisting ones, and resolved differences are below the baseline. The text of the trend
+    gives the same figures.
     """
     points = trend_points((10, 4, 0), (12, 12, 10), (3, 0, 9))
     trend = draw_trend(points)
@@ -72,7 +71,7 @@ def test_the_trend_shows_new_persisting_and_resolved_differences() -> None:
 def test_the_scale_of_the_trend_has_round_numbers_on_both_sides() -> None:
     """The scale of a trend has a few round numbers, above and below the base of the bars.
 
-    One of its lines is at the base.
+    One of the lines of the scale is at the base.
     """
     trend = draw_trend(trend_points((430, 430, 0), (20, 0, 410)))
     assert [tick.label for tick in trend.ticks] == ["400", "200", "0", "200", "400"]
@@ -81,7 +80,7 @@ def test_the_scale_of_the_trend_has_round_numbers_on_both_sides() -> None:
 
 
 def test_runs_of_earlier_versions_have_undivided_bars() -> None:
-    """If a run of an earlier version has no counts of new and resolved differences, its bar is undivided."""
+    """If a run made by an earlier version has no counts of new and resolved differences, its bar is undivided."""
     trend = draw_trend(trend_points((5, None, None), (4, 1, 2)))
     assert [part.kind for part in trend.bars[0].parts] == ["persisting"]
     assert "22 May 2023: 5; 29 May 2023: 4 (1 new, 2 resolved)." in trend.text
@@ -90,7 +89,7 @@ def test_runs_of_earlier_versions_have_undivided_bars() -> None:
 def test_differences_are_counted_by_age() -> None:
     """Differences are counted by age, from the new ones to the oldest.
 
-    Ages in between are included even if no difference has them.
+    The ranges of age in between are included even if no difference is in them.
     """
     days = (None, 3, 7, 8, 400)
     found = tuple(
@@ -112,9 +111,9 @@ def test_differences_are_counted_by_age() -> None:
 
 
 def test_each_prison_has_a_rate_per_thousand() -> None:
-    """Each prison has a number of differences per thousand, even if hardly any levels there differ.
+    """A prison has a number of differences per thousand prisoners, even if hardly any levels there differ.
 
-    A prison where nobody was compared has no such rate.
+    Only a prison where nobody was compared has no such rate.
     """
     prisons = (
         PrisonCount(prison_id="ACI", compared=0, mismatches=2, new=0),
@@ -149,7 +148,7 @@ def test_causes_are_grouped_by_the_team_that_acts() -> None:
 
 
 def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMismatch:
-    """A mismatch with these levels. A level of None means that the side has no level."""
+    """A mismatch with these levels. None means that the side has no level."""
     made = mismatch(number)
     assert made.nomis is not None
     sides = {"nomis": nomis, "dps": dps}
@@ -162,9 +161,8 @@ def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMis
 def test_the_picture_shows_which_level_is_higher() -> None:
     """The picture of the levels counts differences by which side is higher, and by how many levels.
 
-    It begins with those whose level is far higher in NOMIS. Differences whose levels cannot be compared are separate.
-
-    Standard is the level after Basic: DPS no longer awards Entry, which NOMIS has in between.
+    It begins with those whose level is far higher in NOMIS. Differences whose levels cannot be compared are counted
+    separately. Standard counts as the level after Basic: DPS no longer awards Entry, which NOMIS has between the two.
     """
     pairs = [
         ("STD", "ENH"),
@@ -192,9 +190,9 @@ def test_the_picture_shows_which_level_is_higher() -> None:
 
 
 def test_rows_keep_their_address_from_run_to_run() -> None:
-    """The address of a row has its cause and key instead of its position, so it stays the same in later runs.
+    """The address of a row contains the cause and the key of the difference, so it stays the same in later runs.
 
-    On a masked page, it has the position of the row instead of the key.
+    On a masked page, the address contains the position of the row instead of the key.
     """
     result = made_result(7)
     view, actions = view_of(result), what_to_do(result).actions

@@ -58,7 +58,10 @@ def test_every_column_of_incentive_levels_is_documented_in_order() -> None:
 
 
 def test_every_column_of_general_csvs_is_documented_in_order() -> None:
-    """The columns of a general CSV are documented in order, with the places of the key and of the fields."""
+    """The CSV columns of reconciliations other than that of incentive levels are documented in order.
+
+    The documentation shows where the columns of the key and of the fields are.
+    """
     expected: list[str] = []
     for column in (row[0] for row in table("The CSV")):
         if column == "*the key*":
@@ -77,7 +80,7 @@ def test_every_column_of_general_csvs_is_documented_in_order() -> None:
 def test_columns_have_the_documented_type(section: str, result: ReconciliationResult) -> None:
     """Every value in a CSV can be parsed as the type that is documented for its column.
 
-    The columns documented as integers are those with only digits.
+    The columns documented as integers are those whose values contain only digits.
     """
     read: dict[str, Callable[[str], object]] = {"integer": int, "time": datetime.fromisoformat, "text": str}
     types = {name: kind for name, kind, _ in table(section) if kind in read}
@@ -118,7 +121,10 @@ def test_every_part_of_the_page_is_documented() -> None:
 
 
 def test_every_state_of_a_card_is_documented() -> None:
-    """Each state of a card in the index is documented in order, in the words of an example such as `3 new`."""
+    """The states of a card in the index are documented in order.
+
+    A state that contains a number is documented by an example, `3 new`.
+    """
     outcomes: tuple[dict[str, Any], ...] = (
         {"mismatches": 0, "new": 0},
         {"new": 0},
@@ -136,16 +142,16 @@ def test_every_state_of_a_card_is_documented() -> None:
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=lambda each: each.name)
 def test_every_kind_is_documented_with_the_text_of_the_report(entry: Entry) -> None:
-    """For each reconciliation, a table documents the code of each kind of difference, its text, and its usual cause."""
+    """For each reconciliation, a table documents every kind of difference: its code, its text and its usual cause."""
     rows = table(entry.title)
     assert {code: label for code, label, _ in rows} == dict(entry.load().kinds)
     assert all(cause for _, _, cause in rows)
 
 
 def test_every_cause_is_documented_with_the_text_of_the_report() -> None:
-    """The causes of incentive differences are documented in the order of their numbers.
+    """The causes of differences in incentive levels are documented in the order of their numbers.
 
-    The text, the right side and the fix of each are documented.
+    The documentation gives the text, the right side and the fix of each.
     """
     rows = [[str(number), each.name, each.right_side, each.action] for number, each in CAUSES.items()]
     assert table("The causes of incentive levels") == rows
@@ -153,5 +159,5 @@ def test_every_cause_is_documented_with_the_text_of_the_report() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([A-Z]{3,}_[A-Z_]+)`", PAGE)) - {"RUN_ID"}))
 def test_documented_settings_exist(name: str) -> None:
-    """The documentation of the report names only settings of the program."""
+    """All settings that are named in `doc/report.md` exist."""
     assert name in {variable.name for variable in variables()}

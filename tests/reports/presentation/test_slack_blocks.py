@@ -26,7 +26,7 @@ WORDS = st.text(st.sampled_from("ab <>&`*_~|\n•—=@#"), max_size=60) | st.sam
 
 @st.composite
 def changes_of_a_mismatch(draw: Any) -> dict[str, Any]:
-    """Random parts of a mismatch: its diagnosis, prison and missing evidence, with texts of any length, and its age."""
+    """Random properties of a mismatch: its diagnosis, its prison, the reason for missing evidence, and its age."""
     action, cause, request = draw(WORDS), draw(WORDS), draw(st.none() | WORDS)
     commands = tuple(draw(st.lists(WORDS, max_size=2)))
     found = Diagnosis(
@@ -42,7 +42,7 @@ def changes_of_a_mismatch(draw: Any) -> dict[str, Any]:
 
 @st.composite
 def results(draw: Any) -> ReconciliationResult:
-    """The result of a run of any status, with up to 60 differences and any texts from the services."""
+    """The result of a run with any status, up to 60 differences, and any texts from the services."""
     kinds = draw(st.lists(changes_of_a_mismatch(), min_size=1, max_size=8))
     places = draw(st.lists(st.sampled_from(range(len(kinds))), max_size=60))
     mismatches = [visit_mismatch(number, **kinds[place]) for number, place in enumerate(places)]
@@ -74,7 +74,7 @@ def taken(message: SlackMessage) -> None:
 def test_every_report_is_within_the_limits(result: ReconciliationResult, masked: bool, link: str | None) -> None:
     """Whatever a run found, each of its Slack messages is within Slack's limits and has plain text.
 
-    The limits are those on a header, a section, the number of blocks and the whole message.
+    The limits are on the length of a header, of a section and of the whole message, and on the number of blocks.
     """
     report = slack_report(result, link, "s3://bucket/prefix", Masking(on=masked))
     for each in report.posts:

@@ -43,7 +43,7 @@ def visit(
     request: str | None = None,
     days: int = 0,
 ) -> Mismatch:
-    """A mismatch of a visit whose fix is `action` with `commands`, first seen `days` days before the run."""
+    """A visit mismatch whose fix is `action` with `commands`, first seen `days` days before the run."""
     diagnosis = Diagnosis(
         cause=f"cause of {action}",
         confidence="high",
@@ -63,7 +63,7 @@ def actions(*mismatches: Mismatch) -> tuple[Recommendation, ...]:
 
 
 def with_trend(result: ReconciliationResult, *earlier: tuple[float, int]) -> ReconciliationResult:
-    """`result` after earlier runs, each given as days before the run and number of differences."""
+    """`result` with a trend of earlier runs, each given as its days before this run and its number of differences."""
     points = tuple(
         TrendPoint(run_id=f"{days}", started_at=STARTED - timedelta(days=days), compared=1, mismatches=found)
         for days, found in earlier
@@ -72,9 +72,10 @@ def with_trend(result: ReconciliationResult, *earlier: tuple[float, int]) -> Rec
 
 
 def test_actions_are_grouped_by_team_and_action() -> None:
-    """Differences are grouped by who acts and by what to do: this team first, and those that need no action last.
+    """Differences are grouped by who acts and by what to do.
 
-    Each group has the number of differences, the age of the oldest one, the commands and the rows.
+    The groups for this team come first, and those that need no action last. Each group has the number of differences,
+    the age of the oldest one, the commands and the rows.
     """
     resync = "Write the visit to NOMIS."
     found = actions(
@@ -106,7 +107,7 @@ def test_actions_are_grouped_by_team_and_action() -> None:
 
 
 def test_a_difference_first_seen_today_has_no_age() -> None:
-    """For a difference that was first seen less than a day ago, the text gives the day, but no number of days."""
+    """For a difference first seen less than a day before the run ended, the text gives the date, but no duration."""
     seen = visit(0, "Save the mapping.").model_copy(update={"standing": "persisting"})
     (found,) = actions(seen)
     assert found.figures == "1 difference; it has been open since 22 May 2023."
@@ -120,7 +121,7 @@ def test_a_shared_command_is_shown_once() -> None:
 
 
 def test_shared_commands_stay_in_order_around_the_fix_of_a_group() -> None:
-    """In the commands of a group, a look-up stays before the command that fixes all rows, and a comparison after it."""
+    """Among a group's commands, a look-up stays before the command that fixes all rows, and a comparison after it."""
     show, compare = "prisoner-to-nomis dlq show activity", "prisoner-to-nomis reconcile allocations --prison LEI"
     rows = [
         visit(number, "Write it again.", show, f"prisoner-to-nomis resync allocation {number}", compare)
@@ -132,10 +133,10 @@ def test_shared_commands_stay_in_order_around_the_fix_of_a_group() -> None:
 
 
 def test_each_row_has_its_commands_if_none_is_shared() -> None:
-    """If no single command fixes all differences of a group, the commands of one row are shown with its number.
+    """If no single command fixes all differences of a group, one row's commands are shown, with its number.
 
-    If a command can fix all differences with a cause, that command is shown instead, after the commands that the rows
-    share.
+    If a command can fix all differences with the same cause, that command is shown instead, after the commands that
+    the rows share.
     """
     (several,) = actions(
         visit(0, "Remove it.", "prisoner-to-nomis duplicates remove visit 12 --of 11"),
@@ -192,8 +193,8 @@ def test_the_most_serious_action_comes_first() -> None:
 def test_a_difference_without_a_cause_is_for_our_team() -> None:
     """A difference without a known cause is for this team.
 
-    If a result of an earlier version does not say who acts, a difference with a request is for NOMIS support, and any
-    other is for this team.
+    If a result made by an earlier version does not say who acts, a difference with a request is for NOMIS support, and
+    any other is for this team.
     """
     old = visit(0, "Ask them to delete it.", who=None, request="please delete 7")
     assert [each.who for each in actions(old, visit(1, "Wait.", who=None))] == [THIS_TEAM, NOMIS_SUPPORT]
@@ -214,9 +215,9 @@ def test_the_headline_names_the_day_and_the_new_differences() -> None:
 
 
 def test_a_run_is_compared_with_the_last_complete_one() -> None:
-    """A complete run says how many more or fewer differences it has than the last complete run.
+    """The report of a complete run says how many more or fewer differences it found than the last complete run.
 
-    An incomplete run, or a run without an earlier one, says nothing about that.
+    The report of an incomplete run says nothing about that, and neither does that of a first complete run.
     """
     assert what_to_do(made_result(11)).change == (
         "2 fewer than in the last complete run, of 15 May 2023, which found 13."
@@ -266,9 +267,9 @@ def test_a_jump_needs_a_person_even_if_no_difference_does() -> None:
 
 
 def test_the_severity_depends_on_the_state_and_the_actions() -> None:
-    """A failed or suspicious run is serious.
+    """The severity of a failed or suspicious run is `serious`.
 
-    An incomplete run, or one with differences to act on, is of medium severity. Any other run is of severity info.
+    That of an incomplete run, or of a run with differences to act on, is `medium`. That of any other run is `info`.
     """
     assert what_to_do(visit_result(0)).severity is Severity.INFO
     assert what_to_do(visit_result(1)).severity is Severity.MEDIUM
@@ -299,9 +300,9 @@ def test_page_and_messages_give_the_same_urgency(mismatch: Mismatch, urgency: st
 
 
 def test_page_and_messages_say_why_in_each_group() -> None:
-    """On the page, in the email and in the channel message, what to do is grouped by who acts.
+    """On the page, in the email and in the first Slack message, what to do is grouped by who acts.
 
-    Each group has the causes of its differences.
+    Each group gives the causes of its differences.
     """
     result = visit_result(
         0, mismatches=(visit(0, "Write it."), visit(1, "Write it."), visit(2, "Ask.", who="the prison"))
@@ -315,9 +316,9 @@ def test_page_and_messages_say_why_in_each_group() -> None:
 
 
 def test_a_new_difference_of_adjustments_is_serious() -> None:
-    """A new difference of adjustments is serious, since release dates depend on adjustments.
+    """A new difference in adjustments makes a run serious, since release dates depend on adjustments.
 
-    A known difference is not serious.
+    A known difference does not.
     """
     new = visit_result(1, reconciliation="adjustments")
     known = new.model_copy(update={"mismatches": (visit_mismatch(0, standing="persisting"),)})

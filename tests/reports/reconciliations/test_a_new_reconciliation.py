@@ -34,7 +34,7 @@ class Services(BaseHTTPRequestHandler):
     missing: ClassVar[dict[str, Any]] = {}
 
     def do_GET(self) -> None:
-        """Responds with the record at the path, or with 404 and the error body of the services."""
+        """Responds with the record at the path, or with 404 and the error in `missing`."""
         path = urlsplit(self.path).path
         if path in self.records:
             self._respond(200, self.records[path])
@@ -78,7 +78,7 @@ for line in sys.stdin:
 
 
 class Program:
-    """A copy of the program with the example from the page, and a process that runs its commands."""
+    """A copy of the program with the documented example added, and a process that runs the commands of the copy."""
 
     def __init__(self, folder: Path, process: subprocess.Popen[str]) -> None:
         self.folder = folder
@@ -99,7 +99,7 @@ class Program:
         return code, json.loads(printed) if printed else None, errors
 
     def reports(self) -> list[Path]:
-        """The paths of the HTML pages of all reports."""
+        """The paths of all HTML reports."""
         return list(Path(self.environment["REPORTS_LOCATION"]).rglob("report.html"))
 
     def events(self, name: str) -> list[dict[str, str]]:
@@ -128,7 +128,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 @pytest.fixture
 def program(copied: Program, tmp_path: Path) -> Iterator[Program]:
-    """The shared copy of the program with an empty database, and services that have two prisons.
+    """The shared copy of the program, with an empty database and stand-ins for services that have two prisons.
 
     One booking differs at each prison.
     """
