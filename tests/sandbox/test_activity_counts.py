@@ -46,12 +46,12 @@ class Course:
         }
 
     def allocate(self, **more: object) -> None:
-        """Writes the allocation of the booking."""
+        """Writes the booking's allocation to the course."""
         body = {"bookingId": self.booking_id, "payBandCode": "1", "startDate": START.isoformat(), **more}
         self.caller.call("nomis", "PUT", f"/activities/{self.id}/allocation", body).raise_for_status()
 
     def attend(self, **more: object) -> None:
-        """Writes yesterday's attendance."""
+        """Writes the booking's attendance at yesterday's session."""
         body = {"scheduleDate": YESTERDAY.isoformat(), **SESSION, "eventStatusCode": "COMP", **more}
         path = f"/activities/{self.id}/booking/{self.booking_id}/attendance"
         self.caller.call("nomis", "POST", path, body).raise_for_status()
@@ -176,7 +176,7 @@ def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> No
 
 
 def test_a_service_can_be_on_for_some_or_all_agencies(sandbox: Sandbox, caller: Caller) -> None:
-    """A service can be on for single agencies and their prisoners, or for all agencies through the row `*ALL*`."""
+    """A service can be switched on for single agencies and their prisoners, or for all agencies by the row `*ALL*`."""
     listed = {each["agencyId"] for each in caller.get("nomis", "/agency-switches/ACTIVITY")}
     plans = caller.get("activities", "/rollout?prisonsLive=true")
     assert listed == {each["prisonCode"] for each in plans if each["activitiesRolledOut"]}
@@ -225,7 +225,7 @@ def test_a_service_can_be_on_for_some_or_all_agencies(sandbox: Sandbox, caller: 
 def test_a_route_exists_only_in_its_generation(
     sandbox: Sandbox, generation: str, missing: list[tuple[str, str]], there: list[tuple[str, str]]
 ) -> None:
-    """A service has a route only in the generations between its addition and its removal."""
+    """A route exists only from the generation in which it was added until the one in which it was removed."""
     sandbox.reset(generation=generation)
     caller = Caller(sandbox)
     for service, path in missing:

@@ -68,9 +68,9 @@ def test_a_person_without_adjustments_gets_a_status_or_an_empty_list(caller: Cal
 
 
 def test_the_list_of_2023(caller: Caller) -> None:
-    """In 2023, the list includes inactive adjustments, and has no effective days.
+    """In 2023, the list includes inactive adjustments, and gives no effective days.
 
-    Any token may read it, and the list of an unknown person is empty.
+    Any token is accepted, and the list of an unknown person is empty.
     """
     caller.sandbox.reset(generation="2023")
     booking, person = make(caller, active=False, effective_days=0)

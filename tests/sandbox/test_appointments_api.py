@@ -93,7 +93,7 @@ def test_prisons_without_appointments_are_not_searched(upstream: Sandbox) -> Non
 def test_services_of_2023_have_other_endpoints(upstream: Sandbox) -> None:
     """In 2023, the search has another name, lists no deleted appointments, and has no limit on the number of days.
 
-    A single instance has other fields than today's.
+    The fields of a single instance differ from today's.
     """
     upstream.reset(prisoners=20, generation="2023")
     put_appointments(upstream)
@@ -128,9 +128,10 @@ def test_rooms_are_found_only_by_their_dps_id(upstream: Sandbox) -> None:
 
 
 def test_planted_appointments_do_not_count_as_surplus(quiet_sandbox: Sandbox) -> None:
-    """The planted appointments have every kind of difference, and do not count as surplus.
+    """The planted appointments have every kind of difference, but the verification reports no problem with them.
 
-    They were in the world before any event was published. Their days fit into one search.
+    Since they were made before the sandbox's world started, they do not count as surplus. Their days fit into one
+    search.
     """
     quiet_sandbox.reset(prisoners=60, plant=["appointments"], every_cause=True)
     planted = quiet_sandbox.planted()["reconciliations"]["appointments"]

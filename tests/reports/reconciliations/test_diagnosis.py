@@ -193,7 +193,7 @@ def test_the_first_matching_row_gives_the_cause(number: int, side: str, case: Ev
 def test_the_missed_received_event_is_proposed() -> None:
     """If DPS missed a transfer, the command that publishes the received event again is proposed.
 
-    The NOMIS record gives the prison and the time of the event, and the module of that record gives the reason.
+    The NOMIS record gives the prison and the time of the event. The module that made the record gives the reason.
     """
     assert diagnose(MISSED).commands == (
         (
@@ -222,7 +222,7 @@ def test_only_the_duplicate_records_are_to_be_deleted() -> None:
     ],
 )
 def test_the_module_gives_the_reason(module: str, earlier: bool, reason: str) -> None:
-    """If DPS has a review, the screen that made the NOMIS record decides between a transfer and an admission.
+    """If DPS has a review, the screen that made the NOMIS record shows whether the arrival was a transfer.
 
     Without a review, the arrival counts as an admission. If the booking has an earlier record or review, an admission
     counts as a readmission.
@@ -244,7 +244,7 @@ def test_the_module_gives_the_reason(module: str, earlier: bool, reason: str) ->
 
 @pytest.mark.parametrize("module", ["MERGE", "OSIOSEAR", "PRISON_API", None])
 def test_a_record_that_is_not_an_arrival_needs_no_event(module: str | None) -> None:
-    """If no arrival screen made the NOMIS record, no received event is proposed, and the confidence is low."""
+    """If no arrival screen made the NOMIS record, no received event is proposed, and confidence in the cause is low."""
     case = evidence(
         [record(2, "STD", "2023-05-20T15:22:00", module)],
         [review(60, "ENH", "2023-01-01T10:00:00")],
@@ -256,7 +256,7 @@ def test_a_record_that_is_not_an_arrival_needs_no_event(module: str | None) -> N
 
 
 def test_a_review_belongs_to_an_arrival_within_the_set_hours() -> None:
-    """An evening review belongs to an arrival the next morning if the hours in between are within the set limit."""
+    """An evening review belongs to an arrival the next morning if the time between the two is within the set limit."""
     case = evidence(
         [
             record(7, "STD", "2023-05-20T06:00:00", "OIDITRAN", "LEI"),
@@ -270,9 +270,9 @@ def test_a_review_belongs_to_an_arrival_within_the_set_hours() -> None:
 
 
 def test_a_repair_that_would_not_become_current_is_not_proposed() -> None:
-    """A repair that would be dated before the wrong record is not proposed.
+    """A repair is not proposed if its date would be earlier than that of the wrong record.
 
-    Instead, the deletion of that record is requested. A repair dated on the same day is proposed.
+    Instead, the deletion of that record is requested. A repair with the same date is proposed.
     """
     deleted = evidence(
         [record(3, "STD", "2023-05-20T10:00:00")],
@@ -289,7 +289,7 @@ def test_a_repair_that_would_not_become_current_is_not_proposed() -> None:
 
 
 def test_no_repair_is_proposed_while_the_message_may_be_pending() -> None:
-    """While the message about the review may be pending, no repair is proposed: NOMIS would get the review twice."""
+    """While the message about the review may be pending, no repair is proposed: NOMIS could get the review twice."""
     lost = evidence([], [review(70, "STD", "2023-05-20T10:00:00")])
     assert diagnose(lost).commands[:2] == (
         "prisoner-to-nomis dlq show incentive",

@@ -1,4 +1,4 @@
-"""The fixes of a difference against the sandbox: how they are planned, refused, verified and explained."""
+"""Fixes for differences in the sandbox: how they are planned, refused and verified. Differences are also explained."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ NEAR = timedelta(hours=24)
 
 
 def planted(upstream: Sandbox, row: int) -> dict[str, Any]:
-    """A planted difference with the cause in row `row` of the decision table."""
+    """A planted difference whose cause is in row `row` of the decision table."""
     return next(each for each in upstream.planted()["mismatches"] if each["cause"] == row)
 
 
 def test_a_repair_behind_a_later_record_has_an_objection(upstream: Sandbox, open_app: OpenApp) -> None:
-    """There is an objection to a repair if a NOMIS record of a later day would stay current."""
+    """There is an objection to a repair if a NOMIS record from a later day would stay current."""
     upstream.reset(prisoners=60, mismatches={"7": 1})
     plan = fixes.plan_repair(open_app().services, planted(upstream, 7)["offenderNo"])
     assert "would not become current" in str(plan.objection)
 
 
 def test_fixes_that_are_not_possible_are_refused(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Fixes for a reason that leads to no review, a prisoner without a DPS review and an unknown prisoner are refused.
+    """A repair is refused if the prisoner is unknown or has no review in DPS.
 
-    There is an objection to a received event that is dated before the current record.
+    A received event is refused if its reason leads to no review. There is an objection to a received event that is
+    dated before the current record.
     """
     upstream.reset(prisoners=60, mismatches={"3": 1})
     services = open_app().services
@@ -60,7 +61,7 @@ def test_the_verification_waits_for_both_sides(upstream: Sandbox, open_app: Open
 
 
 def test_an_explanation_has_the_complete_histories(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An explanation of a difference gives its cause, and evidence from both sides with the current record of each.
+    """An explanation of a difference gives its cause and the evidence from both sides, including each current record.
 
     If the levels agree, there is no diagnosis.
     """

@@ -1,4 +1,4 @@
-"""The search for single active bookings reads only a few pages of the list."""
+"""The search for single active bookings: first in a few pages of the list, and in the whole list if necessary."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_listed_bookings_are_found_and_others_are_not(
 
 
 def test_the_last_known_page_is_read_first(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A booking is searched for on its last known page first, so one call can show that it is still active."""
+    """The search for a booking begins on its last known page, so one call can show that the booking is still active."""
     upstream.reset(prisoners=200)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -52,7 +52,7 @@ def test_the_last_known_page_is_read_first(upstream: Sandbox, open_app: OpenApp)
 
 
 def test_concurrent_searches_share_a_page(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If several callers search on the same page at the same time, the page is read once."""
+    """If several callers search the same page at the same time, the page is read only once."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 50)
@@ -77,7 +77,7 @@ def test_a_failed_page_is_read_again_for_the_next_search(upstream: Sandbox, open
 
 
 def test_a_prisoner_who_moved_to_an_earlier_page_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a release moves a prisoner to a page that was read before, the prisoner is found in the whole list."""
+    """If a release moves a prisoner to a page that has already been read, the prisoner is found in the whole list."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)

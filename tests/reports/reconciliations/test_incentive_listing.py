@@ -78,9 +78,9 @@ def test_everyone_who_stays_is_listed_while_others_move(upstream: Sandbox, open_
 
 
 def test_a_page_that_fails_is_named(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a page cannot be read, it is named with the reason, and the other pages are listed.
+    """If a page cannot be read, it is named with the reason, and the prisoners on the other pages are listed.
 
-    Reading the list again adds the prisoners of that page.
+    Reading the list again adds the prisoners on that page.
     """
     upstream.reset(prisoners=100)
     nomis = open_app().services.nomis
@@ -96,7 +96,7 @@ def test_a_page_that_fails_is_named(upstream: Sandbox, open_app: OpenApp) -> Non
 
 
 def test_listing_continues_if_the_first_page_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the first page fails, the number of prisoners comes from another page, and the other pages are listed."""
+    """If the first page fails, another page gives the number of prisoners, and those on all other pages are listed."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=0", status=500)
     listing = list_prisoners(open_app().services.nomis, 20, read_page=quickly)

@@ -1,4 +1,4 @@
-"""The first reading of all levels is correct, needs few calls, and never makes too many at once."""
+"""The first reading of all levels is correct, needs few calls, and never makes too many of them at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Levels = dict[int, tuple[str | None, str | None]]
 
 
 def read(app: ReportsApp) -> tuple[Levels, dict[int, UnreadRecord]]:
-    """Both levels of every booking that could be read, and the records that could not be read, by booking."""
+    """Reads all levels. Returns both levels of each booking that could be read, and the unread records, by booking."""
     reconciliation, reads = incentives(app), SharedReads(app.services, outage_seconds=2.0)
     try:
         units = reconciliation.population(reads).units
@@ -61,10 +61,10 @@ def test_the_bulk_call_and_single_calls_find_the_same_differences(
 
 
 def test_a_run_needs_few_calls(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run for 1,000 prisoners without differences makes at most 1,020 calls.
+    """A run for 1,000 prisoners without differences makes at most 1,020 calls to NOMIS and DPS.
 
-    NOMIS gets one call for each prisoner, and DPS one for each page; single calls to DPS fill the gaps in the bulk
-    call.
+    NOMIS gets one call for each page of the list and one for each prisoner. DPS gets one bulk call for each page, and
+    single calls for bookings that are missing from the bulk response.
     """
     upstream.reset(prisoners=1000, mismatch_rate=0.0)
     app = open_app(reports_incentives_reconciliation_page_size="500")
@@ -95,7 +95,7 @@ def test_bursts_of_refusals_leave_nobody_out(upstream: Sandbox, open_app: OpenAp
 
 
 def test_an_error_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner whose levels cannot be read is named with the reason, and all other prisoners are read.
+    """A prisoner whose levels cannot be read is named with the reason, and the levels of all other prisoners are read.
 
     A lost connection is distinguished from a bad response.
     """
@@ -123,7 +123,10 @@ def test_single_calls_replace_a_bulk_call_that_fails(upstream: Sandbox, open_app
 
 
 def test_prisoners_missing_from_the_bulk_response_are_read_singly(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If prisoners are missing from the bulk response, they are read singly, so a level that only DPS has is found."""
+    """If prisoners are missing from the bulk response, single calls read their levels.
+
+    A level that only DPS has is therefore found.
+    """
     upstream.reset(prisoners=100, mismatches={"2": 3})
     upstream.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=200, body=[])
     levels, _ = read(open_app())
@@ -160,7 +163,7 @@ def test_a_stopped_run_makes_no_more_calls(upstream: Sandbox, open_app: OpenApp)
 def test_exhausted_connections_of_nomis_leave_nobody_out(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If NOMIS responds with 500 because all its connections are in use, reading slows down, but everybody is read."""
+    """If NOMIS has no free connection and responds with 500, reading slows down, but all levels are read."""
     # The waits are those of production, since NOMIS needs time for the calls in its pool, and more time on a slow
     # machine.
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", (0.1, 0.4, 1.6))

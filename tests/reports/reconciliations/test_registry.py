@@ -28,7 +28,7 @@ def test_each_reconciliation_matches_its_entry(entry: Entry) -> None:
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
 def test_each_reconciliation_has_a_frame_that_can_be_compared(entry: Entry) -> None:
-    """The columns of each reconciliation have different names. An empty frame with these columns has no differences."""
+    """No two columns of a reconciliation have the same name. An empty frame with these columns has no differences."""
     kind = entry.load()
     columns = columns_of(kind)
     names = [*kind.key, *(f"{side}_{field.name}" for field in kind.fields for side in ("nomis", "dps")), *kind.extra]
@@ -48,7 +48,7 @@ def test_each_reconciliation_has_a_frame_that_can_be_compared(entry: Entry) -> N
 def test_a_reconciliation_without_a_switch_follows_the_general_one(
     switches: dict[str, str], expected: set[bool]
 ) -> None:
-    """A reconciliation without a separate switch follows the general one, and a separate switch overrides it."""
+    """A reconciliation without its own switch follows the general switch. Its own switch overrides the general one."""
     settings = load_settings(switches)
     on = {entry.name: entry.is_on(settings) for entry in RECONCILIATIONS.values()}
     assert set(on.values()) == expected

@@ -52,7 +52,10 @@ def test_a_confirmed_difference_stays_if_the_list_cannot_be_read(upstream: Sandb
 
 
 def test_a_list_that_fails_once_is_read_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If reading the list of active prisoners fails once, it is read again, and released prisoners are left out."""
+    """If the first reading of the list of active prisoners fails, the list is read again.
+
+    Released prisoners are left out.
+    """
     upstream.reset(prisoners=200, mismatch_rate=0.08)
     for each in upstream.planted()["mismatches"]:
         upstream.release(each["offenderNo"])

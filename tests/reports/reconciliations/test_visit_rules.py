@@ -82,7 +82,7 @@ def nomis_visits(draw: st.DrawFn, visit_id: int) -> VisitDetails:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[dict[str, BookedVisit], dict[int, VisitDetails], dict[str, int]]:
-    """The DPS visits by reference, the NOMIS visits by id, and the NOMIS id to which each reference is mapped.
+    """The DPS visits by reference, the NOMIS visits by id, and the NOMIS visit id of each mapped reference.
 
     A mapping may name visits that do not exist.
     """
@@ -211,7 +211,7 @@ def _references_in(comments: Sequence[str | None]) -> list[str | None]:
 @FEW
 @given(st.lists(st.tuples(references, st.sampled_from([" - ", ", ", ". "]), st.text(max_size=30)), max_size=20))
 def test_references_in_comments_are_found(comments: list[tuple[str, str, str]]) -> None:
-    """References in comments of both generations are found, with and without text from the support team after them."""
+    """A reference is found in comments of both generations, whether or not text from the support team follows it."""
     for generation in ("Created by Book A Prison Visit. Reference: {}", "DPS booking reference: {}"):
         named = [generation.format(reference) for reference, _, _ in comments]
         behind = [text + join + support for text, (_, join, support) in zip(named, comments, strict=True)]
@@ -236,5 +236,5 @@ def test_a_reference_of_another_form_is_used_unchanged(texts: list[str]) -> None
 @FEW
 @given(st.lists(st.from_regex(r"[A-Z][a-z]*( [a-z]+)?|[a-z]+", fullmatch=True), max_size=20))
 def test_a_word_that_is_not_a_reference_is_ignored(words: list[str]) -> None:
-    """A word in the place of a reference is ignored, since comments by staff may be personal."""
+    """A word in the place of a reference is ignored, since what staff write in a comment may be personal."""
     assert _references_in([f"Seen. Reference: {word}" for word in words]) == [None] * len(words)

@@ -110,7 +110,7 @@ def test_no_resync_is_proposed_for_a_cancelled_visit_without_a_mapping(visit_set
 
 
 def test_visits_made_in_nomis_are_counted(visit_setup: VisitSetup) -> None:
-    """A visit that was made on the NOMIS screen is counted, and is not a difference."""
+    """A visit that was made on the NOMIS screen is counted, but is not a difference."""
     visit_setup.book("aa-aa", TODAY)
     visit_setup.write("aa-aa")
     visit_setup.write("aa-aa", "Family asked by telephone", mapped=False)
@@ -160,7 +160,7 @@ def a_result(compared: Compared) -> VisitResult:
 
 
 def made_result(began: datetime | None = None, **values: Any) -> VisitResult:
-    """The result of a complete run that began at `began`, or now, with the given values."""
+    """The result of a complete run with the given values. The run began at `began` (default: the current time)."""
     moment = began or clock.now()
     given = {"listed": 1, "compared": 1, **values}
     return VisitResult(
@@ -181,7 +181,10 @@ def made_result(began: datetime | None = None, **values: Any) -> VisitResult:
 
 
 def test_a_change_by_an_unknown_user_is_not_certain(visit_setup: VisitSetup) -> None:
-    """If NOMIS does not say who created a visit, it is not said to be certain that another user changed it."""
+    """If NOMIS does not say who created a visit, a change to the visit does not count as made on the NOMIS screen.
+
+    The cause is then a lost or failed event, and the confidence is not high.
+    """
     visit_setup.book("aa-aa", TODAY + timedelta(days=4))
     visit_setup.write("aa-aa", person_ids=[SECOND])
     compared = visit_setup.compare()
@@ -195,7 +198,7 @@ def test_a_change_by_an_unknown_user_is_not_certain(visit_setup: VisitSetup) -> 
 
 
 def test_a_run_of_visits_tracks_the_documented_events(visit_setup: VisitSetup) -> None:
-    """The events for the start of a run, for a difference and for the end have the documented names and properties."""
+    """The events for the start and end of a run and for a difference have the documented names and properties."""
     visit_setup.book("aa-aa", TODAY + timedelta(days=4))
     visit_id = visit_setup.write("aa-aa", person_ids=[SECOND])
     compared = visit_setup.compare()
@@ -249,7 +252,7 @@ def test_a_run_of_visits_tracks_the_documented_events(visit_setup: VisitSetup) -
 
 
 def test_a_difference_of_visits_has_its_start_and_severity() -> None:
-    """The start and the severity of a visit that differs are kept in the stored result, and shown in the report."""
+    """The stored result keeps the severity of a difference and the start of its visit, and the report shows both."""
     began = clock.now()
     start = FieldValues(field="start", nomis="2026-08-25T10:00:00", dps="2026-08-25T10:00:00")
     mismatch = VisitMismatch(

@@ -26,13 +26,13 @@ def reconcile(app: App, *arguments: str, code: int = 0, **settings: str) -> dict
 
 
 def found(result: dict[str, Any], what: str = "mismatches") -> dict[str, str]:
-    """The kind of each difference in the list `what` of the result, by the key of its row."""
+    """The kind of each difference in the list `what` of the result, by the visit in its key."""
     return {each["key"]["visit"]: each["kind"] for each in result[what]}
 
 
 @pytest.fixture
 def planted(app: App, request: pytest.FixtureRequest) -> dict[str, dict[str, str]]:
-    """Plants differences, and returns the kinds of those with each outcome, by key.
+    """Plants differences, and returns the kind of each, by outcome and then by key.
 
     The parameter of the fixture is the generation of the services; the default is today's.
     """
@@ -58,7 +58,7 @@ def waiting(app: App, planted: dict[str, dict[str, str]]) -> None:
 def test_the_command_finds_exactly_the_planted_differences(app: App, planted: dict[str, dict[str, str]]) -> None:
     """The command reports exactly the planted differences, each with a cause, a severity and an event.
 
-    Differences in flight are listed separately, with the reason.
+    Differences in flight are listed separately, each with the reason.
     """
     result = reconcile(app)
     assert result["status"] == "complete"
@@ -107,7 +107,7 @@ def test_the_next_run_resolves_what_the_proposed_commands_fixed(app: App, plante
 def test_an_unread_prison_makes_a_run_of_visits_incomplete(app: App, planted: dict[str, dict[str, str]]) -> None:
     """If a prison cannot be read, the run is incomplete, the command exits with 1, and an event names the prison.
 
-    A resumed run is complete.
+    Once the prison can be read again, the resumed run is complete.
     """
     prison = app.sandbox.prisoners()[0]["prisonId"]
     app.sandbox.fault("visits", path="/visits/search", query=f"prisonId={prison}", kind="status", status=400)

@@ -37,7 +37,7 @@ def test_a_run_resumed_after_midnight_keeps_its_days(visit_setup: VisitSetup) ->
 
 
 def test_the_visits_of_one_prisoner_are_compared_everywhere(visit_setup: VisitSetup) -> None:
-    """If a prisoner is chosen, only the visits of this prisoner are compared, at every prison."""
+    """If a prisoner is chosen, only that prisoner's visits are compared, whichever prison they are at."""
     visit_setup.book("aa-aa", TODAY)
     other = visit_setup.sandbox.prisoners()[1]["offenderNo"]
     visit_setup.book("bb-bb", TODAY, prisoner_id=other, prison_id="BLI")
@@ -46,9 +46,9 @@ def test_the_visits_of_one_prisoner_are_compared_everywhere(visit_setup: VisitSe
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
 def test_the_setting_replaces_the_prisons_of_the_service(visit_setup: VisitSetup, generation: str) -> None:
-    """The prisons in the setting are compared or, without it, every prison where staff or the public can book visits.
+    """The setting gives the prisons. Without it, they are all prisons for which staff or the public can book visits.
 
-    A setting also gives the number of days ahead.
+    Another setting gives the number of days ahead.
     """
     visit_setup.reset(generation=generation)
     reads = PlainReads()

@@ -1,4 +1,4 @@
-"""The comparison of visits names what it could not read, and misses no visit if a list changes while it is read."""
+"""The comparison of visits names what it could not read, and misses no visit even if a list changes meanwhile."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def test_a_visit_booked_between_two_pages_hides_no_other(visit_setup: VisitSetup
 
 
 def test_a_visit_that_moves_to_a_page_already_read_is_compared(visit_setup: VisitSetup) -> None:
-    """A visit that leaves the list between two reads moves another visit to a page already read.
+    """If a visit leaves the list between two reads, another visit moves to a page that has already been read.
 
-    The moved visit is still compared.
+    The visit that moved is still compared.
     """
     for number in range(201):
         visit_setup.book(f"ab-cd-ef-{number:03}", TODAY + timedelta(days=number % 20), status="CANCELLED")
@@ -60,7 +60,8 @@ def test_a_visit_that_moves_to_a_page_already_read_is_compared(visit_setup: Visi
 def test_a_gateway_does_not_shorten_the_list_of_prisons(visit_setup: VisitSetup) -> None:
     """A gateway's 404 is an error.
 
-    Only a 404 from the service means an older version with a shorter list of prisons.
+    Only a 404 from the service itself shows that the service is an older version, which has one list of prisons for
+    all users.
     """
     path = "/config/prisons/user-type/PUBLIC/supported"
     visit_setup.sandbox.fault("visits", path=path, kind="status", status=404, body="<html>not here</html>")
@@ -75,7 +76,10 @@ def test_a_gateway_does_not_shorten_the_list_of_prisons(visit_setup: VisitSetup)
 
 
 def test_an_unread_page_of_visits_is_named(visit_setup: VisitSetup) -> None:
-    """If a page of visits cannot be read, it is a gap with an event, and the visits on the other pages are compared."""
+    """If a page of visits cannot be read, it counts as a gap, and an event names it.
+
+    The visits on the other pages are compared.
+    """
     for number in range(201):
         visit_setup.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20))
     visit_setup.sandbox.fault("visits", path="/visits/search", query="page=1", kind="status", status=500)
@@ -112,7 +116,7 @@ def test_an_unread_visit_is_neither_equal_nor_different(
 
 
 def test_an_invalid_visit_in_the_list_is_unread(visit_setup: VisitSetup) -> None:
-    """If a visit in the list lacks a field, only that visit is unread."""
+    """If a visit in the list lacks a required field, only that visit is unread."""
     visit_setup.book("aa-aa", TODAY)
     visit_setup.book("bb-bb", TODAY)
     query = f"prisonId={PRISON}&visitStatus=BOOKED&page=0&size=200"
