@@ -146,12 +146,9 @@ def test_an_update_in_2023_names_no_sentence(caller: Caller) -> None:
     assert (held["sentenceSequence"], held["active"]) == (1, False)
 
 
-def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict[str, Any]]]:
+def listed(caller: Caller, booking: int, query: str = "") -> Any:
     """The adjustments of a booking, as lists by family, or None if NOMIS does not know the booking."""
-    found: dict[str, list[dict[str, Any]]] = caller.get(
-        "nomis", f"/prisoners/booking-id/{booking}/sentencing-adjustments{query}"
-    )
-    return found
+    return caller.get("nomis", f"/prisoners/booking-id/{booking}/sentencing-adjustments{query}")
 
 
 def test_the_list_of_a_booking_has_both_families(caller: Caller, booking: int) -> None:
