@@ -1,4 +1,4 @@
-"""Adjustments of two families with overlapping ids are written to NOMIS, unless they came from NOMIS."""
+"""Key-date and sentence adjustments, whose ids overlap, are written to NOMIS, unless they came from NOMIS."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Pr
 
 
 def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisoner: Prisoner) -> None:
-    """A key-date adjustment without a from-date begins on its adjustment date, or today if it has none.
+    """A key-date adjustment without a from-date begins on its adjustment date.
 
-    NOMIS refuses a key-date adjustment without a from-date.
+    If it has no adjustment date either, it begins today. NOMIS requires a from-date for a key-date adjustment.
     """
     put_adjustment(harness, prisoner, start=None)
     handle(harness, prisoner, "inserted")
@@ -94,7 +94,10 @@ def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisone
 
 
 def test_sentence_adjustment_keeps_its_missing_from_date() -> None:
-    """A sentence adjustment may be sent without a from-date. A missing adjustment date becomes today in London."""
+    """A sentence adjustment may be sent without a from-date.
+
+    A missing adjustment date becomes today's date in London.
+    """
     adjustment = Adjustment(booking_id=1, sentence_sequence=1, adjustment_type="RX", adjustment_days=1)
     today = datetime(2023, 5, 22, tzinfo=LONDON).date()
     body = nomis_adjustment(adjustment, today).as_json()
@@ -110,14 +113,17 @@ def test_sentence_adjustment_keeps_its_missing_from_date() -> None:
     ],
 )
 def test_events_from_nomis_are_ignored(harness: Harness, prisoner: Prisoner, word: str, name: str) -> None:
-    """Events whose source is NOMIS are ignored before any call."""
+    """Events whose source is NOMIS are ignored without a call to DPS, NOMIS or the mapping service."""
     handle(harness, prisoner, word, source="NOMIS")
     assert harness.tracked() == [(name, {"adjustmentId": ADJUSTMENT, "offenderNo": prisoner.offender_no})]
     assert [each for each in harness.sandbox.requests() if each["service"] != "auth"] == []
 
 
 def test_ignored_events_have_a_separate_group() -> None:
-    """An event from NOMIS is never coalesced with an event from DPS, since the event from DPS would be ignored too."""
+    """An event from NOMIS is never coalesced with an event from DPS.
+
+    Otherwise, the event from DPS would be ignored too.
+    """
     entity = HANDLERS[f"{EVENT}.updated"].entity
     dps, nomis = (
         entity(DomainEvent(f"{EVENT}.updated", additional_information={"id": ADJUSTMENT, "source": source}))
@@ -128,7 +134,10 @@ def test_ignored_events_have_a_separate_group() -> None:
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
-    """After a lost response, an adjustment is found in its family, and not among those that NOMIS creates and hides."""
+    """After a lost response, the created adjustment is found in its own family.
+
+    The adjustments that NOMIS itself creates and hides are passed over.
+    """
     put_adjustment(harness, prisoner, OTHER, type="UAL")
     handle(harness, prisoner, "inserted", OTHER)
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
@@ -166,7 +175,7 @@ def test_a_retry_tracks_the_properties_of_its_message(harness: Harness, prisoner
 
 
 def test_a_retry_made_by_hand_needs_three_ids(harness: Harness) -> None:
-    """A mapping retry that a person writes needs only the two ids and the family, and no telemetry."""
+    """A mapping retry that a person writes needs only the two ids and the family. It needs no telemetry properties."""
     mapping = (
         '{\\"nomisAdjustmentId\\":\\"7\\",\\"nomisAdjustmentCategory\\":\\"SENTENCE\\",\\"adjustmentId\\":\\"x\\"}'
     )
@@ -191,7 +200,10 @@ def test_a_change_reaches_the_record_in_its_family(harness: Harness, prisoner: P
 
 
 def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -> None:
-    """If an adjustment has changed its family, nothing is written, since its number may be another prisoner's there."""
+    """If an adjustment has changed its family in DPS, nothing is written to NOMIS.
+
+    In the new family, its number may identify another prisoner's adjustment.
+    """
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     put_adjustment(harness, prisoner, sentence=1, type="RX")
@@ -206,7 +218,10 @@ def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -
 def test_a_deletion_deletes_the_record_and_the_mapping(
     harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str
 ) -> None:
-    """A deletion deletes the record and the mapping without reading DPS. A second delivery is ignored with a reason."""
+    """A deletion deletes the record and the mapping without reading DPS.
+
+    A second delivery is ignored, and the reason is tracked.
+    """
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     handle(harness, prisoner, "inserted")
     harness.sandbox.drop("adjustment", ADJUSTMENT)
@@ -220,7 +235,7 @@ def test_a_deletion_deletes_the_record_and_the_mapping(
 
 
 def test_a_deletion_is_repeated_if_the_mapping_stays(harness: Harness, prisoner: Prisoner) -> None:
-    """If the mapping cannot be deleted, the whole deletion is repeated, since NOMIS accepts a second deletion."""
+    """If the mapping cannot be deleted, the next delivery repeats the whole deletion, which NOMIS accepts."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     harness.sandbox.fault("mapping", "DELETE", kind="status", status=503, times=1)
@@ -242,17 +257,14 @@ def test_deletion_before_the_insertion_waits_while_dps_has_it(harness: Harness, 
 
 
 def test_dps_is_asked_with_its_content_type(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment is read from DPS with the content type by which the adjustments API chooses its endpoint."""
+    """An adjustment is read from DPS with the content type by which the adjustments API chooses the endpoint."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     assert [each["status"] for each in harness.sandbox.requests("adjustments")] == [200]
 
 
 def test_an_adjustment_event_without_an_id_is_malformed(harness: Harness) -> None:
-    """An event without the id of its adjustment is malformed.
-
-    A duplicate adjustment counts as serious.
-    """
+    """An event without the id of its adjustment is malformed. A mapping conflict of an adjustment counts as serious."""
     with pytest.raises(MalformedMessage, match="id is missing"):
         harness.handle(f"{EVENT}.updated", offenderNo="A1234BC", source="DPS")
     assert DOMAIN.creation.severity == "serious"
@@ -260,7 +272,7 @@ def test_an_adjustment_event_without_an_id_is_malformed(harness: Harness) -> Non
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "sentence", "", "RELEASE"])
 def test_an_unknown_category_writes_nothing(harness: Harness, prisoner: Prisoner, category: str) -> None:
-    """If a mapping names an unknown family, nothing is written, since the numbers of the families overlap."""
+    """If a mapping names an unknown family, nothing is written, since an id may be used in both known families."""
     put_adjustment(harness, prisoner, sentence=1, type="RX")
     handle(harness, prisoner, "inserted")
     (mapping,) = harness.sandbox.mappings("adjustments")
@@ -303,9 +315,9 @@ def test_an_update_of_a_record_gone_on_both_sides_is_skipped(harness: Harness, p
 
 
 def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
-    """If the deletion of an adjustment was recorded before its insertion, the insertion is ignored.
+    """The insertion of an adjustment that DPS does not have fails.
 
-    Without a recorded deletion, an insertion of an adjustment that DPS does not have fails.
+    If the deletion of the adjustment was recorded, the insertion is ignored instead.
     """
     with pytest.raises(UpstreamError, match="adjustments: GET"):
         handle(harness, prisoner, "inserted")
@@ -317,9 +329,9 @@ def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, priso
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_every_update_names_the_sentence(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
-    """Every update names the sentence of the adjustment, if it has one.
+    """Every update of an adjustment to a sentence names the sentence.
 
-    Newer versions of NOMIS require it, and older ones ignore it.
+    Newer versions of NOMIS require the sentence, and older ones ignore it.
     """
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     handle(harness, prisoner, "inserted")

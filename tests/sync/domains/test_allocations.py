@@ -35,7 +35,10 @@ from tests.harness.waiting import LONGEST_SECONDS
 
 @pytest.mark.parametrize("word", ["allocated", "allocation-amended", "deallocated"])
 def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str) -> None:
-    """After each of the three events about an allocation, it is written as DPS has it, and tracked in the same way."""
+    """Each of the three event types for allocations writes the allocation as DPS has it.
+
+    The same telemetry is tracked for each event type.
+    """
     assert allocate(running, word) == "activity-allocation-success"
     row = one(running, "allocation")
     assert (row["booking_id"], row["end"], row["suspended"]) == (prisoner.booking_id, None, False)
@@ -91,7 +94,7 @@ def test_another_prisoners_allocation_is_not_a_newer_one(running: Harness, priso
 
 
 def test_simultaneous_upserts_make_one_row(harness: Harness, prisoner: Prisoner) -> None:
-    """The lease keeps concurrent upserts for one booking and activity apart, so NOMIS has one row."""
+    """The lease keeps concurrent upserts for one booking and activity apart, so NOMIS has only one row."""
     harness.sandbox.reset(nomis_duplicates=True)
     put_schedule(harness, prisoner)
     create(harness)
@@ -165,7 +168,7 @@ def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
 def test_a_locked_attendance_keeps_its_status_or_expires(running: Harness, prisoner: Prisoner) -> None:
     """A locked attendance whose outcome is recorded in NOMIS keeps its status.
 
-    A locked attendance whose outcome was never recorded, or that is not in NOMIS, expires.
+    A locked attendance without an outcome in NOMIS, or one that is not in NOMIS, expires.
     """
     allocate(running)
     put_attendance(running, prisoner, status="LOCKED")
@@ -198,7 +201,7 @@ def test_paid_attendance_fails_with_its_reason(running: Harness, prisoner: Priso
 
 
 def test_duplicate_rows_are_recognised(running: Harness) -> None:
-    """If NOMIS has two rows for an allocation, an upsert fails with an error that no retry resolves."""
+    """If NOMIS has two rows for an allocation, an upsert fails with an error that no retry can resolve."""
     allocate(running)
     running.sandbox.control("POST", f"/nomis/duplicates/allocation/{one(running, 'allocation')['id']}")
     with pytest.raises(UpstreamError) as caught:
@@ -218,7 +221,7 @@ def test_an_unknown_status_of_an_allocation_is_not_written(running: Harness, pri
 
 
 def test_a_malformed_allocation_of_another_booking_does_not_stop_an_end(running: Harness, prisoner: Prisoner) -> None:
-    """Of a schedule's other allocations, only later allocations of the same booking are read and must be valid."""
+    """Of a schedule's other allocations, only those that may be later ones of the same booking must be valid."""
     allocate(running)
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="Jane")
     rows: list[dict[str, Any]] = [
@@ -241,7 +244,10 @@ def test_a_malformed_allocation_of_another_booking_does_not_stop_an_end(running:
 
 @pytest.mark.parametrize("comment", ["x" * 300, "\u20ac" * 300, "a" + "\u00e9" * 150, "\U0001f600" * 90])
 def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Prisoner, comment: str) -> None:
-    """If a comment on an allocation's end or an attendance is too long for NOMIS, it is cut after a whole character."""
+    """A comment that is too long for NOMIS is cut after a whole character.
+
+    This holds for comments on attendances and on the ends of allocations.
+    """
     allocate(running)
     put_attendance(running, prisoner, comment=comment)
     assert attend(running) == "activity-attendance-create-success"
@@ -257,7 +263,10 @@ def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Pr
 
 
 def test_an_unrecorded_attendance_of_yesterday_expires(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance still waiting after its day is written as expired, and its event is tracked as an update."""
+    """If an attendance is still waiting when its day is over, it is written as expired.
+
+    Its event is tracked as an update.
+    """
     yesterday = (TODAY - timedelta(days=1)).isoformat()
     instance = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": yesterday, "start": "08:30", "end": "11:45"}
     schedule = {"id": SCHEDULE + 1, "instances": [{**instance, "schedule_id": SCHEDULE + 1, "id": INSTANCE + 1}]}
@@ -272,15 +281,15 @@ def test_an_unrecorded_attendance_of_yesterday_expires(running: Harness, prisone
 
 
 def refusal(code: object) -> dict[str, Any]:
-    """NOMIS's error body for the refusal of an attendance, with `code` as the error code."""
+    """The body of the response in which NOMIS refuses an attendance, with `code` as the error code."""
     return {"status": 400, "errorCode": code, "userMessage": "Bad request: Attendance 5 cannot be changed"}
 
 
 @pytest.mark.parametrize("word", ["created", "amended", "expired"])
 def test_a_refusal_that_needs_no_action_is_ignored(running: Harness, prisoner: Prisoner, word: str) -> None:
-    """If NOMIS refuses an attendance that was paid on its day, or whose prisoner has moved, the event is ignored.
+    """An event is ignored if NOMIS refuses its attendance because the prisoner has moved.
 
-    The reason is tracked.
+    It is also ignored if the attendance has been paid and its session is today. The reason is tracked.
     """
     at = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TODAY.isoformat(), "start": "08:30", "end": "11:45"}
     put_schedule(running, prisoner, instances=[at])
@@ -296,9 +305,9 @@ def test_a_refusal_that_needs_no_action_is_ignored(running: Harness, prisoner: P
 
 
 def test_a_refusal_of_an_attendance_paid_on_another_day_is_permanent(running: Harness, prisoner: Prisoner) -> None:
-    """A refusal because payroll paid the attendance on another day is permanent.
+    """If NOMIS refuses an attendance that has been paid, and its session is not today, the failure is permanent.
 
-    After any other refusal, the event fails too, and is not ignored.
+    If a refusal has another error code, or its body is incomplete, the event fails too and is not ignored.
     """
     put_attendance(running, prisoner)
     with (

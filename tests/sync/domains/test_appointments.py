@@ -57,7 +57,7 @@ def test_an_appointment_is_created_and_mapped(harness: Harness, prisoner: Prison
 
 
 def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Prisoner) -> None:
-    """In NOMIS, which requires an end time, an appointment without one ends when it starts."""
+    """NOMIS requires an end time, so an appointment without an end time is written with its start time as its end."""
     put_appointment(harness, prisoner, end=None)
     assert handle(harness, "created") is Outcome.APPLIED
     assert (held(harness)["start"], held(harness)["end"]) == ("09:05:00", "09:05:00")
@@ -77,7 +77,7 @@ def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner:
 
 
 def test_an_appointment_in_a_cell_is_created_once_nomis_accepts_it(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment in a cell is sent to NOMIS like any other, so its event is applied if NOMIS accepts it."""
+    """An appointment in a cell is sent to NOMIS like any other. If NOMIS accepts it, the event is applied."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="status", status=201, body={"eventId": 5})
     assert handle(harness, "created") is Outcome.APPLIED
@@ -103,7 +103,7 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, ki
 
 
 def test_a_record_mapped_to_another_appointment_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS has a record at the same place and time, but for another DPS appointment, a new record is created."""
+    """If NOMIS has an equal record that is mapped to another DPS appointment, a new record is created."""
     put_appointment(harness, prisoner, INSTANCE + 1)
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -129,7 +129,7 @@ def test_the_unmapped_record_of_two_equal_ones_is_claimed(harness: Harness, pris
 
 
 def test_a_lost_response_about_an_appointment_in_a_cell_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """After a lost response about an appointment in a cell, NOMIS cannot be searched, so a person has to decide."""
+    """After a lost response, NOMIS cannot be searched for an appointment in a cell, so a person has to decide."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -183,7 +183,7 @@ def test_a_change_is_written_to_nomis(harness: Harness, prisoner: Prisoner) -> N
 
 
 def test_a_cancellation_needs_only_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """The cancellation of a mapped appointment succeeds even if DPS no longer has it, and can safely be repeated."""
+    """A mapped appointment can be cancelled even if DPS no longer has it. The cancellation can safely be repeated."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.sandbox.drop("appointment", INSTANCE)
@@ -255,7 +255,7 @@ def test_a_record_already_deleted_in_nomis_counts_as_deleted(harness: Harness, p
 def test_a_404_of_a_gateway_deletes_no_mapping(harness: Harness, prisoner: Prisoner) -> None:
     """A gateway's 404 proves nothing about the appointment.
 
-    Its deletion and cancellation fail, and the mapping stays.
+    The deletion and the cancellation of the appointment fail, and the mapping stays.
     """
     put_appointment(harness, prisoner)
     handle(harness, "created")
@@ -318,7 +318,7 @@ def test_a_404_of_a_gateway_is_not_a_missing_record(harness: Harness, service: s
 
 
 def test_a_change_is_not_ignored_while_the_creation_is_open(harness: Harness, prisoner: Prisoner) -> None:
-    """While it is unknown whether NOMIS has the appointment, its cancellation is not ignored."""
+    """While it is unknown whether NOMIS has the appointment, its cancellation fails instead of being ignored."""
     put_appointment(harness, prisoner)
     with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
         handle(harness, "created")
@@ -331,7 +331,10 @@ def test_a_change_is_not_ignored_while_the_creation_is_open(harness: Harness, pr
 
 
 def test_a_deletion_before_the_creation_leaves_nothing(harness: Harness) -> None:
-    """If DPS has no record, a deletion that overtakes the creation is ignored, and so is the creation."""
+    """If DPS does not have the record, a deletion that overtakes the creation is ignored.
+
+    A later delivery of the creation is ignored too.
+    """
     with pytest.raises(UpstreamError, match=r"appointments: GET .* 404"):
         handle(harness, "created")
     assert handle(harness, "deleted") == "appointment-delete-ignored"
@@ -362,7 +365,7 @@ def test_a_deletion_waits_for_the_mapping_while_dps_has_the_record(harness: Harn
 
 
 def test_a_deletion_waits_for_a_pending_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """A deletion is not ignored while NOMIS has a record whose mapping still has to be saved."""
+    """While the mapping of a NOMIS record still has to be saved, a deletion fails instead of being ignored."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     handle(harness, "created")
@@ -376,7 +379,7 @@ def test_a_deletion_waits_for_a_pending_mapping(harness: Harness, prisoner: Pris
 
 
 def test_a_record_deleted_after_a_lost_response_is_not_created(harness: Harness, prisoner: Prisoner) -> None:
-    """A deletion is not ignored while it is unknown whether NOMIS has the record."""
+    """While it is unknown whether NOMIS has the record, a deletion fails instead of being ignored."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):

@@ -39,13 +39,13 @@ def records(harness: Harness, prisoner: Prisoner) -> list[dict[str, Any]]:
 
 
 def mapped_sequence(harness: Harness, review_id: int) -> int | None:
-    """The sequence of the IEP record to which a review is mapped, or None if it is not mapped."""
+    """The sequence of the IEP record to which a review is mapped, or None if the review is not mapped."""
     found = [each for each in harness.sandbox.mappings("incentives") if each["incentiveId"] == review_id]
     return int(found[0]["nomisIncentiveSequence"]) if found else None
 
 
 def test_review_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """A review becomes an IEP record with its level and its local time to the second.
+    """A review becomes an IEP record with the review's level and local time, to the second.
 
     The record is mapped, and the creation is tracked with all its properties.
     """
@@ -93,7 +93,7 @@ def test_an_unknown_prisoner_is_tracked_as_unknown(harness: Harness) -> None:
 
 
 def test_lookup_errors_are_tracked(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
-    """If the look-up of the mapping before the create fails, the creation is tracked as failed."""
+    """If the mapping cannot be looked up before the create, the creation is tracked as failed."""
     sandbox.fault("mapping", "GET", kind="status", status=503)
     with pytest.raises(UpstreamError):
         insert(harness, 5, prisoner)
@@ -164,7 +164,7 @@ def test_two_unmapped_records_need_a_person(harness: Harness, prisoner: Prisoner
 
 
 def test_retry_message_saves_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """If saving a mapping fails, a retry message saves it.
+    """If a mapping cannot be saved, a mapping retry saves it.
 
     The retry's success is tracked in the format of the replaced service.
     """
@@ -178,9 +178,9 @@ def test_retry_message_saves_the_mapping(harness: Harness, prisoner: Prisoner) -
 
 
 def test_reviews_of_a_prisoner_share_a_group() -> None:
-    """Reviews of one prisoner share an entity, so that they are handled one at a time.
+    """Events about reviews of the same prisoner share an entity, so they are handled one at a time.
 
-    A review whose event names no prisoner has a separate entity.
+    An event that names no prisoner has a separate entity.
     """
     entity = HANDLERS[INSERTED].entity
     one, other, nobody = (
@@ -221,12 +221,12 @@ def change(harness: Harness, code: str) -> Outcome | str:
 
 
 def orders_sent(harness: Harness) -> int:
-    """The number of times that the program sent an order of levels to NOMIS."""
+    """The number of times that the program has sent an order of levels to NOMIS."""
     return len([each for each in harness.sandbox.journal("nomis") if each["path"].endswith("/reorder")])
 
 
 def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
-    """A level that NOMIS lacks is created and moved to its place in the order, even if the order was sent before."""
+    """A level that NOMIS lacks is created and moved to its place, even if the order of levels was already sent."""
     assert harness.handle("incentives.levels.reordered") == "global-incentive-levels-reordered"
     assert change(harness, "EN3") == "global-incentive-level-inserted"
     assert order_in_nomis(harness) == CODES
@@ -242,7 +242,7 @@ def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
     ids=["order refused", "order lost", "response to the creation lost"],
 )
 def test_the_next_delivery_moves_a_new_level_to_its_place(harness: Harness, path: str, kind: str) -> None:
-    """If the creation or the move of a new level fails, the next delivery finds the level and moves it to its place."""
+    """If the response to a level's creation is lost, or the order cannot be sent, the next delivery sends the order."""
     harness.handle("incentives.levels.reordered")
     harness.sandbox.fault("nomis", "POST", path, kind=kind, times=1)
     with pytest.raises(UpstreamError):
@@ -253,7 +253,7 @@ def test_the_next_delivery_moves_a_new_level_to_its_place(harness: Harness, path
 
 @pytest.mark.parametrize("sent_before", [False, True], ids=["order never sent", "order sent"])
 def test_change_of_a_level_leaves_the_order(harness: Harness, sent_before: bool) -> None:
-    """A change to an existing level sends no order to NOMIS, whatever the order in NOMIS."""
+    """A change to an existing level sends no order to NOMIS, whether or not an order was sent before."""
     if sent_before:
         harness.handle("incentives.levels.reordered")
         change(harness, "EN3")

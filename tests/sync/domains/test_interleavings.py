@@ -206,7 +206,10 @@ def test_an_adjustment_is_in_nomis_once_or_deleted(
 @given(scenario=scenarios(3))
 @example(scenario=([Step(0), delivery(0, NOMIS_CREATE), Step(1), delivery(1, NOMIS_CREATE), Step(2)], (2, 1, 0)))
 def test_each_review_becomes_one_mapped_record(harness: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
-    """Three reviews of a prisoner, in any order, become three NOMIS records, each mapped to its own review."""
+    """Whatever the order of their events, three reviews of a prisoner become three NOMIS records.
+
+    Each record is mapped to its own review.
+    """
     first, reviews = next(NUMBERS), {}
 
     def change(place: int) -> None:

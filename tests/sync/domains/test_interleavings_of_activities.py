@@ -27,7 +27,7 @@ from tests.harness.scenarios import (
 
 @pytest.fixture
 def scheduled(harness: Harness, prisoner: Prisoner) -> Harness:
-    """The handlers with a schedule in NOMIS."""
+    """The handlers, after a schedule was created in NOMIS."""
     today = london_today().isoformat()
     activity = {
         "id": 1,
@@ -63,7 +63,7 @@ SESSION = {"start": "08:30", "end": "11:45"}
 @given(scenario=scenarios(4, LOSSES_OF_A_COURSE))
 @example(scenario=([Step(0), Step(1), Step(2), delivery(2), delivery(0, MAPPING_POST), Step(3)], (3, 2, 1, 0)))
 def test_a_schedule_is_one_course_in_its_last_state(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
-    """Whatever the order of its events, a schedule is one course in NOMIS, in its last state.
+    """Whatever the order of its events, a schedule becomes one course in NOMIS, with the schedule's last state.
 
     The only session of the course is cancelled.
     """

@@ -51,7 +51,7 @@ def lose(
 ) -> None:
     """Loses the response to the write of an event, and checks that the same event is refused without another write.
 
-    The lease of the write stays held while the first write may still be applied.
+    The lease of the write stays held while NOMIS may still apply the write.
     """
     who = None if event is None else event.prisoner_id
     harness.set_grace_period(60)

@@ -1,4 +1,4 @@
-"""The SQL that a person uses to find rows in the NOMIS database is complete and read-only, with checked values."""
+"""The SQL with which a person finds rows in the NOMIS database is complete and read-only. Its values are checked."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ APPOINTMENT = {"bookingId": 1204417, "eventDate": "2023-06-02", "startTime": "09
 
 
 def test_both_rows_of_an_allocation_are_shown_with_their_attendances() -> None:
-    """The first statement about an allocation finds both of its rows. The second finds the attendances.
+    """The first statement about an allocation finds both of its rows.
 
-    Attendances may prevent the deletion of a row.
+    The second finds the attendances, which may prevent the deletion of a row.
     """
     assert DuplicateRows(ALLOCATION_ROWS, SESSION).sql == (
         (
@@ -59,7 +59,7 @@ def test_the_runbook_shows_the_same_statements() -> None:
 
 
 def test_an_appointment_without_a_location_is_found_by_its_time() -> None:
-    """NOMIS cannot search for an appointment without a location, so SQL finds it by booking and time."""
+    """NOMIS cannot be searched for an appointment without a location, so SQL finds it by booking and time."""
     assert domain_of_record("appointment").repair.search_sql({"body": APPOINTMENT}) == (
         "SELECT * FROM OMS_OWNER.OFFENDER_IND_SCHEDULES WHERE OFFENDER_BOOK_ID = 1204417 AND EVENT_DATE = DATE "
         "'2023-06-02' AND TO_CHAR(START_TIME, 'HH24:MI') = '09:00' AND EVENT_SUB_TYPE = 'GYM' ORDER BY EVENT_ID;"
@@ -78,7 +78,7 @@ def test_statements_have_only_numbers_dates_and_times(name: str, value: str) -> 
 
 @pytest.mark.parametrize("value", ["1 OR 1=1", "1'; DROP TABLE OFFENDERS; --", "", "²", "-1", "1.5", "LEI' --"])
 def test_a_value_that_could_change_a_statement_is_refused(value: str) -> None:
-    """Any value other than a plain number or code is refused."""
+    """A booking id that is not a plain number, or a prison id that is not a plain code, is refused."""
     assert DuplicateRows(ALLOCATION_ROWS, {**SESSION, "bookingId": value}).sql == ()
     with pytest.raises(ValueError, match="is not allowed in a statement"):
         domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": f"{value}'"}})

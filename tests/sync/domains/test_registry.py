@@ -65,7 +65,7 @@ def test_a_domain_has_the_name_of_its_package() -> None:
 
 
 def test_irregular_names_of_retry_events_are_kept() -> None:
-    """The telemetry events about mapping retries keep their names, even those names that do not follow the pattern."""
+    """The telemetry events about mapping retries keep their names, including those that do not follow the pattern."""
     creations = [domain.creation for domain in DOMAINS.values()]
     irregular = {
         creation.queue: creation.retry_success
@@ -97,7 +97,7 @@ def test_only_updates_may_be_coalesced() -> None:
 
 
 def test_the_table_has_a_row_for_each_event_type() -> None:
-    """Each event type has a table row with its handler, its switch and the events that the handler may track."""
+    """Each event type has a table row with its handler, its switch and its telemetry events."""
     rows = [line for line in event_table().partition("##")[0].splitlines() if line.startswith("| `")]
     handlers = [handler for domain in DOMAINS.values() for handler in domain.handlers.values()]
     assert len(rows) == len(handlers)
@@ -114,7 +114,7 @@ EVENT_NAME = re.compile(r"(?:to-nomis-synch-)?\{creation\.(?:name|queue)\}(?:-[a
 
 
 def names_in_code() -> set[str]:
-    """The name of every telemetry event that the code between the queue and NOMIS can track."""
+    """The names of all telemetry events that the code between the queue and NOMIS can track."""
     tracking = [Path(module.__file__ or "") for module in (protocol, store, handle)]
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in tracking]
     nodes = [node for tree in trees for node in ast.walk(tree)]
@@ -143,9 +143,9 @@ def test_the_table_names_every_tracked_event() -> None:
 
 
 def test_the_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--check` succeeds only if the file has the generated table. Otherwise, it fails and says what to do.
+    """`--check` succeeds only if the file has exactly the generated text. Otherwise, it fails and says what to do.
 
-    `--write` writes the table to the file. With neither option, the table is printed.
+    `--write` writes the text to the file. With neither option, the text is printed.
     """
     document = tmp_path / "events.md"
     assert main(["--check", str(document)]) == 1
