@@ -44,7 +44,7 @@ VISITS = "/prisoners/{offenderNo}/visits"
 def die_in(
     sandbox: Sandbox, database_url: str, booking: DpsEvent, service: str, method: str, path: str, kind: str
 ) -> None:
-    """Kills a process that handles `booking` while a call hangs, before or after the service applies the call."""
+    """Kills a process that is handling `booking` while one of its calls hangs, before or after the call is applied."""
     with (
         held(sandbox, service, method, path, kind=kind) as call,
         child(deliver_in_a_process, sandbox.environment(), database_url, booking.event) as process,
@@ -92,9 +92,9 @@ def test_a_crash_at_any_call_leaves_one_visit(
 def test_a_crash_during_the_create_of_a_course_is_ambiguous(
     upstream: Sandbox, survivor: Consumer, database_url: str, kind: str
 ) -> None:
-    """If a crash interrupts the create of a course, the next delivery does not repeat it, but alerts a person.
+    """If a crash interrupts the create of a course, the next delivery alerts a person.
 
-    It makes no difference whether NOMIS has the course.
+    Whether or not NOMIS has the course, the create is not repeated.
     """
     booking = schedule_created(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", "/activities", kind)
@@ -116,9 +116,9 @@ def test_a_crash_with_a_known_course_leaves_one_course(
 
 
 def test_a_recent_intent_is_not_created_again(upstream: Sandbox, database_url: str) -> None:
-    """Within the grace period after a crash, the create is not repeated, although NOMIS does not have the visit.
+    """After a crash, a create is not repeated within the grace period, even if NOMIS does not have the visit.
 
-    The request may still be under way. Once the period is over, the visit is created.
+    The request may still be under way. Once the grace period is over, the visit is created.
     """
     booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
@@ -143,7 +143,7 @@ def test_a_wrong_clock_does_not_age_an_intent(upstream: Sandbox, database_url: s
 
 
 def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database_url: str) -> None:
-    """Two processes that each get every event twice, and handle events on several threads, create each visit once."""
+    """If two processes each get every event twice, and handle events on several threads, each visit is created once."""
     bookings = [visit_booked(upstream) for _ in range(10)]
     arguments = (upstream.environment(), database_url, 2 * [booking.event for booking in bookings])
     assert exit_codes(deliver_all_in_a_process, arguments, arguments) == [0, 0]
@@ -155,7 +155,7 @@ def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database
 
 
 def test_a_slow_holder_whose_lease_expired_is_waited_for(upstream: Sandbox, database_url: str) -> None:
-    """Once the lease of a slow holder has expired, another process sees the recent intent and creates nothing."""
+    """Once a slow holder's lease has expired, another process sees the holder's recent intent and creates nothing."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,

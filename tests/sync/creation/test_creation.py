@@ -1,4 +1,4 @@
-"""The outcomes of the creation protocol without crashes or lost responses, and the order of the telemetry."""
+"""The outcomes of the creation protocol, and their telemetry, if there is no crash and no response is lost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MAPPINGS = "/mapping/visits"
 
 
 def started(booking: DpsEvent) -> dict[str, str]:
-    """The properties of a visit's telemetry that are known after the visit has been read."""
+    """The properties of a visit's telemetry that are known once the visit has been read, except the prison."""
     return {
         "visitId": booking.dps_id,
         "offenderNo": str(booking.prisoner_id),
@@ -93,7 +93,7 @@ def test_a_record_mapped_by_another_program_is_a_duplicate(consumer: Consumer, u
 def test_every_failure_before_the_create_is_tracked(
     consumer: Consumer, upstream: Sandbox, service: str, method: str, path: str
 ) -> None:
-    """Every call that fails before the record is created is tracked as a failure, even the look-up of the mapping.
+    """If any call up to and including the create fails, even the look-up of the mapping, the failure is tracked.
 
     The next delivery creates the record.
     """
@@ -145,7 +145,7 @@ def test_a_refused_create_is_tried_again_at_once(
 def test_a_response_about_another_record_proves_nothing(
     consumer: Consumer, upstream: Sandbox, response: object
 ) -> None:
-    """If the look-up of the mapping returns anything other than the record's mapping, nothing is created.
+    """If the look-up of a mapping succeeds, but does not return the record's mapping, nothing is created.
 
     The delivery fails, and the next one creates the record once.
     """
@@ -159,9 +159,9 @@ def test_a_response_about_another_record_proves_nothing(
 
 
 def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Consumer, upstream: Sandbox) -> None:
-    """A late event about a record that was created and has since been deleted everywhere is a duplicate.
+    """A late event about a record that has been deleted everywhere since its creation counts as a duplicate.
 
-    An event about a record that was never created, and that DPS no longer has, fails.
+    An event about a record that DPS no longer has fails if the record was never created in NOMIS.
     """
     booking = schedule_created(upstream)
     upstream.drop("schedule", booking.dps_id)
@@ -186,7 +186,7 @@ def test_an_event_without_its_id_is_malformed(consumer: Consumer, upstream: Sand
 
 
 def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbox) -> None:
-    """While another process has the lease of a record, no service is called and nothing is tracked."""
+    """While another process has the lease of a record, a delivery about it calls no service and tracks nothing."""
     booking = visit_booked(upstream)
     upstream.clear_records()
     with consumer.leases.held(f"create:visit:{booking.dps_id}"), pytest.raises(LeaseBusy):
@@ -219,5 +219,5 @@ def test_an_open_breaker_is_not_a_failed_creation(
                 return consumer.deliver(booking)
             return None
 
-        assert until(deliver, "the breaker lets calls try again") is Outcome.APPLIED
+        assert until(deliver, "the breaker lets calls through") is Outcome.APPLIED
         assert consumer.names() == ["upstream-breaker-closed", "visit-create-success"]

@@ -49,7 +49,7 @@ def test_the_request_of_a_dead_process_is_waited_for(upstream: Sandbox, database
 
 
 def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """After a lost create, the record of an equal appointment is not claimed while a retry message has its mapping.
+    """After a lost create, a NOMIS record is not claimed while a retry message maps it to an equal appointment.
 
     A separate record is created.
     """
@@ -109,7 +109,7 @@ def test_equal_adjustments_have_separate_records(harness: Harness, prisoner: Pri
 
 
 def test_an_unknown_outcome_waits_for_creates_of_the_same_booking(harness: Harness, prisoner: Prisoner) -> None:
-    """While two creates for a booking have unknown outcomes, a record that matches both is claimed by neither."""
+    """A record is not claimed for a create while another create for the same booking may still be under way."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id, kind in ((one, "reset"), (other, "reset_after_write")):
         appointments.put_appointment(harness, prisoner, instance_id)
@@ -185,7 +185,7 @@ NO_PAGES: list[object] = [
 
 @pytest.mark.parametrize("response", [*NO_PAGES, None])
 def test_a_malformed_list_is_not_empty(harness: Harness, prisoner: Prisoner, response: object) -> None:
-    """After a create without a response, only a complete and consistent list shows that NOMIS has no record."""
+    """After a create without a response, only a complete and consistent list shows that NOMIS lacks the record."""
     booking = visit_booked(harness.sandbox)
     appointments.put_appointment(harness, prisoner)
     adjustments.put_adjustment(harness, prisoner)
@@ -210,7 +210,7 @@ def test_a_malformed_list_is_not_empty(harness: Harness, prisoner: Prisoner, res
 
 @pytest.fixture(params=["2023", "today"])
 def generation(request: pytest.FixtureRequest, upstream: Sandbox) -> Iterator[None]:
-    """Sets the generation of the services. Each test runs once with the 2023 services, and once with today's."""
+    """Sets the generation of the services. A test with this fixture runs with the 2023 services and with today's."""
     upstream.reset(prisoners=20, generation=request.param)
     yield
     upstream.reset(prisoners=20)
@@ -218,9 +218,9 @@ def generation(request: pytest.FixtureRequest, upstream: Sandbox) -> Iterator[No
 
 @pytest.mark.usefixtures("generation")
 def test_a_lost_adjustment_is_found(harness: Harness, prisoner: Prisoner) -> None:
-    """After a lost response, an adjustment is found in a list of NOMIS and mapped.
+    """After a lost response, an adjustment is found in a NOMIS list and mapped.
 
-    The list is that of new adjustments or, in a newer NOMIS, that of the booking.
+    In the 2023 NOMIS, this is the list of new adjustments. In today's, it is the list of the booking's adjustments.
     """
     adjustments.put_adjustment(harness, prisoner)
     with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):

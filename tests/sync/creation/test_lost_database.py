@@ -82,7 +82,7 @@ def test_a_lost_intent_proves_nothing_about_the_next_one(
 ) -> None:
     """A process that could not store its intent does not count another process's attempt as its own.
 
-    It finds the visit that the other process created, and maps it.
+    Instead, the first process finds the visit that the other process created, and maps it.
     """
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
@@ -131,7 +131,7 @@ def test_a_database_lost_during_the_create_of_a_course_leaves_nothing_unknown(
 ) -> None:
     """If the database is lost during the create of a course, the process remembers the course's id.
 
-    The next delivery leaves the course mapped, whether or not the mapping could be saved before.
+    After the next delivery, the course is mapped, whether or not the first delivery could save the mapping.
     """
     booking = schedule_created(upstream)
     with consuming(upstream, lost_url) as consumer:
@@ -151,7 +151,7 @@ def test_a_database_lost_during_the_create_of_a_course_leaves_nothing_unknown(
 def test_a_refusal_that_could_not_be_stored_is_remembered(
     upstream: Sandbox, server: PostgresServer, lost_url: str
 ) -> None:
-    """If a create is refused while the database is unavailable, the next delivery sends it again."""
+    """If a create is refused while the database is unavailable, the next delivery repeats the create."""
     booking = schedule_created(upstream)
     with consuming(upstream, lost_url) as consumer:
         upstream.put("schedule", id=int(booking.dps_id), capacity=5_000)

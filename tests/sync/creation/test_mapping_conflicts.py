@@ -1,4 +1,4 @@
-"""If the mapping service refuses a mapping as a conflict, NOMIS has a duplicate record, which a finding reports."""
+"""If the mapping service refuses a mapping because of a different one, a finding reports a duplicate NOMIS record."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COURSE_MAPPINGS = "/mapping/activities"
 def create_while(
     consumer: Consumer, sandbox: Sandbox, booking: DpsEvent, path: str, mapping: dict[str, object]
 ) -> Outcome:
-    """Handles a delivery while another program saves `mapping` during the create, and returns the outcome."""
+    """Handles a delivery, and saves `mapping` during its create, as another program would. Returns the outcome."""
     with held(sandbox, "nomis", "POST", "/activities" if path == COURSE_MAPPINGS else VISITS) as create:
         delivery = in_thread(consumer.deliver, booking)
         create.wait_for_request()
@@ -116,7 +116,7 @@ def test_a_conflict_without_the_existing_mapping_is_looked_up(
 
 
 def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream: Sandbox) -> None:
-    """A conflict with a mapping of the same two ids is a success, even if the response does not name them."""
+    """A conflict with a mapping of the same two ids counts as a success, even if the response does not name them."""
     booking = visit_booked(upstream)
     body = {"status": 409, "userMessage": "Conflict: it exists", "moreInfo": {}}
     upstream.fault("mapping", "POST", MAPPINGS, kind="status_after_write", status=409, body=body, times=1)
@@ -128,7 +128,10 @@ def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream
 def test_a_conflict_about_the_nomis_record_is_a_finding(
     consumer: Consumer, upstream: Sandbox, status: int | str
 ) -> None:
-    """If a conflict leaves the DPS record unmapped, it is about the NOMIS record, and no existing mapping is named."""
+    """A conflict that leaves the DPS record unmapped counts as one about the NOMIS record.
+
+    The telemetry names no existing mapping.
+    """
     booking = visit_booked(upstream)
     body = {"status": status, "userMessage": "Conflict: it exists"}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)
@@ -149,7 +152,7 @@ def test_a_409_of_a_gateway_is_not_a_conflict(consumer: Consumer, upstream: Sand
 
 
 def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer, upstream: Sandbox) -> None:
-    """If the mapping service refuses a duplicate activity with 400, the existing mapping is looked up and named."""
+    """If the mapping service refuses a second mapping of an activity with 400, the first is looked up and named."""
     booking = schedule_created(upstream)
     number = other_number()
     theirs = {"activityScheduleId": int(booking.dps_id), "nomisCourseActivityId": number}

@@ -52,7 +52,7 @@ def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstr
 
 
 def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry message saves the mapping, and the success is tracked. The message and the event can both be repeated."""
+    """A retry message saves the mapping, and the success is tracked. A repeated message or event creates nothing."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
@@ -68,7 +68,7 @@ def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandb
 
 
 def test_a_retry_made_by_hand_needs_only_the_ids(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry message that has only the ids saves its mapping too, even if no creation is recorded."""
+    """A retry message with nothing but the ids saves the mapping, even if no creation is recorded."""
     booking = visit_booked(upstream)
     number = other_number()
     message = json.dumps({"mapping": {"nomisId": number, "vsipId": booking.dps_id}})
@@ -106,7 +106,7 @@ def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consum
 
 
 def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """If a mapping was saved but the response was lost, the next delivery counts it as a success."""
+    """If a mapping was saved but the response was lost, the next delivery succeeds and reports no duplicate."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, kind="reset_after_write", times=1)
     consumer.parts.sending_fails = ConnectionError("queue away")
@@ -124,7 +124,7 @@ def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Con
 def test_an_odd_response_to_a_mapping_is_looked_up(
     consumer: Consumer, upstream: Sandbox, response: object, saved: bool
 ) -> None:
-    """If the response to a new mapping is not empty, the mapping is looked up. If it is missing, a retry saves it."""
+    """If the response to a new mapping has a body, the mapping is looked up. A missing mapping is saved by a retry."""
     booking, kind = visit_booked(upstream), "status_after_write" if saved else "status"
     upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=response, times=1)
     assert consumer.deliver(booking) is (Outcome.APPLIED if saved else Outcome.RETRY_QUEUED)
@@ -134,7 +134,7 @@ def test_an_odd_response_to_a_mapping_is_looked_up(
 
 
 def test_an_event_before_its_retry_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
-    """If the event is delivered before its retry message, the event saves the mapping and the retry finds it."""
+    """If the event is delivered again before the retry message, the event saves the mapping, and the retry succeeds."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", "/mapping/visits", status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED

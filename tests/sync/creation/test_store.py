@@ -47,7 +47,10 @@ def failure(*, outcome_unknown: bool = False) -> UpstreamError:
 
 
 def test_a_creation_is_intended_created_and_mapped(store: CreationStore, database: Database) -> None:
-    """A creation is intended, created and mapped. In each state, its record has what the next delivery needs."""
+    """A creation passes through the states "intended", "created" and "mapped".
+
+    In each state, its record has what the next delivery needs.
+    """
     assert store.read(VISIT, "bq") is None
     assert intend(store) == 1
     record = read(store)
@@ -112,7 +115,7 @@ def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore
 
 
 def test_any_other_refusal_of_an_intent_raises(store: CreationStore, database: Database) -> None:
-    """Only a second intent for the same DPS record counts as coming from another process.
+    """If the database refuses an intent because the DPS record already has one, another process was faster.
 
     Any other database error is raised.
     """
@@ -129,9 +132,9 @@ def test_any_other_refusal_of_an_intent_raises(store: CreationStore, database: D
 
 
 def test_a_mapping_of_another_record_changes_nothing(store: CreationStore) -> None:
-    """A mapping with another NOMIS id neither completes the creation nor makes it a duplicate.
+    """A mapping with another NOMIS id neither completes a creation nor makes it a duplicate.
 
-    A conflict about the mapping of this creation does make it a duplicate.
+    A conflict about the creation's own mapping does make it a duplicate.
     """
     other = VISIT.mapping("bq", {"nomisId": 5})
     intend(store)
@@ -145,9 +148,9 @@ def test_a_mapping_of_another_record_changes_nothing(store: CreationStore) -> No
 
 
 def test_a_mapping_saved_later_resolves_the_finding(store: CreationStore, database: Database) -> None:
-    """Only a mapping saved after a creation became ambiguous resolves it and its finding.
+    """An ambiguous creation and its finding are resolved only by a mapping that was saved after the finding.
 
-    If another record was already mapped, NOMIS may still have an unmapped one.
+    If there was a mapping before, NOMIS may still have a second record, which is not mapped.
     """
     intend(store)
     store.ambiguous(VISIT, read(store), {"visitId": "bq", **VISIT.mapping("bq", {"nomisId": 5})})

@@ -42,7 +42,7 @@ COMMIT = "Unexpected error: Could not commit JPA transaction; nested exception i
 def test_a_create_that_waited_too_long_is_not_sent(
     upstream: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a create waits too long for its turn, it is not sent, since by then other processes may count it as sent."""
+    """If a create waits too long for its turn, it is not sent. Other processes rely on this limit."""
     booking = visit_booked(upstream)
     with consuming(upstream, database_url, checked_writes=True) as consumer:
         with monkeypatch.context() as patched:
@@ -59,7 +59,7 @@ def test_a_create_whose_intent_was_recorded_late_is_not_sent(
 ) -> None:
     """If the database takes too long to record an intent, the create is not sent.
 
-    The time in which a create may be sent begins with the time of its intent.
+    The time limit for sending the create runs while the intent is being recorded.
     """
     booking = visit_booked(upstream)
 
@@ -230,7 +230,10 @@ def test_a_course_that_may_have_been_committed_is_not_created_again(
 
 
 def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """A 500 about anything but the commit or the connection means a rollback: the next delivery creates the course."""
+    """A 500 from NOMIS about anything but the commit or the connection means a rollback.
+
+    The next delivery creates the course.
+    """
     booking = schedule_created(upstream)
     words = "Unexpected error: could not execute statement; constraint [OMS_OWNER.COURSE_PAY_RATES_PK]"
     upstream.fault("nomis", "POST", "/activities", status=500, body={"status": 500, "userMessage": words}, times=1)
@@ -270,7 +273,7 @@ def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: 
 
 
 def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) -> None:
-    """If a course has lost its mapping but DPS still has the schedule, nothing is created, and a person is asked."""
+    """If a course has lost its mapping but DPS still has the schedule, there is a finding, and nothing is created."""
     booking = schedule_created(upstream)
     consumer.deliver(booking)
     delete_mapping(upstream, f"{COURSE_MAPPINGS}/activity-schedule-id/{booking.dps_id}")

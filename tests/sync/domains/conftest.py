@@ -10,7 +10,7 @@ from tests.harness.handlers import Harness, Prisoner
 
 @pytest.fixture
 def running(harness: Harness, prisoner: Prisoner) -> Harness:
-    """The handlers, after a schedule was created in NOMIS and the prisoner was allocated to it in DPS."""
+    """The handlers, once a schedule has been created in NOMIS and the prisoner has been allocated to it in DPS."""
     put_schedule(harness, prisoner)
     create(harness)
     put_allocation(harness, prisoner)

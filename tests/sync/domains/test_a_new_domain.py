@@ -86,12 +86,12 @@ class Program:
         return json.loads("".join(takewhile(lambda line: line != "\n", process.stdout)))
 
     def close(self) -> None:
-        """Ends the process that drains."""
+        """Ends the process that drains the queue."""
         if self._drains is not None:
             self._drains.communicate(timeout=60)
 
     def telemetry(self) -> dict[str, dict[str, str]]:
-        """The properties of the last telemetry event of each name."""
+        """The properties of the last telemetry event with each name."""
         database = Database(self._environment["DATABASE_URL"])
         found = {event["name"]: dict(event["properties"]) for event in read_events(database)}
         database.dispose()
@@ -106,7 +106,7 @@ class Services(BaseHTTPRequestHandler):
     records: dict[str, Any]
 
     def do_GET(self) -> None:
-        """Returns the record at the path, or 404 with the services' error body."""
+        """Returns the record at the path, or a 404 in the services' error format."""
         path = urlsplit(self.path).path
         if path in self.records:
             self._respond(200, self.records[path])
@@ -148,7 +148,7 @@ class Services(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def services() -> Iterator[str]:
-    """The address at which `Services` are served. The publisher has one certificate."""
+    """The address at which `Services` is served. The publisher has one certificate."""
     Services.records = {"/certificates/c-1": {"id": "c-1", "title": "Bricklaying", "awardedOn": "2023-05-22"}}
     with served(Services) as address:
         yield address
@@ -216,13 +216,13 @@ def test_the_page_lists_every_file_with_an_entry_for_each_domain() -> None:
 
 
 def test_the_name_of_a_domain_is_free() -> None:
-    """No domain shares its name with a folder of `sync` or a module of `sync/domains`, so no imports look alike."""
+    """No domain shares its name with a folder of `sync` or a module of `sync/domains`, so no two imports look alike."""
     taken = {path.stem for path in (*(ROOT / "sync").iterdir(), *(ROOT / "sync" / "domains").glob("*.py"))}
     assert not taken & DOMAINS.keys()
 
 
 def test_both_events_reach_nomis(program: Program, sandbox: Sandbox) -> None:
-    """The example's creation and update are drained, written to NOMIS and tracked. The creation is mapped."""
+    """The example's two events are drained, written to NOMIS and tracked. The new certificate is mapped."""
     program.drain()
     event = {"certificateId": "c-1"}
     sandbox.publish("certificates.certificate.awarded", dict(event), "A1234BC")

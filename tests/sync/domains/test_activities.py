@@ -1,4 +1,4 @@
-"""Schedules of activities and their sessions go from the activities service to NOMIS."""
+"""Activity schedules and their sessions go from the activities service to NOMIS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def test_schedule_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """A new schedule is written to NOMIS as a course with every field, mapped and tracked."""
+    """A new schedule is written to NOMIS as a course with every field. The course is mapped and tracked."""
     ends = (TODAY + timedelta(days=90)).isoformat()
     put_schedule(harness, prisoner, {"end": ends}, start=TODAY.isoformat(), runs_on_bank_holiday=False)
     assert create(harness) is Outcome.APPLIED
@@ -109,7 +109,7 @@ def test_an_amendment_before_the_creation_fails_until_the_course_exists(harness:
 
 
 def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
-    """A pay line without a rate breaks a rule, and the error names its level and band."""
+    """A pay line without a rate breaks a rule, and the error names the line's level and band."""
     put_schedule(harness, prisoner)
     activity = harness.services[UpstreamName.ACTIVITIES].call("GET", f"/activities/{ACTIVITY}")
     del activity["pay"][0]["rate"]
@@ -120,7 +120,10 @@ def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Priso
 
 
 def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """No NOMIS route reads courses, so a person decides after a lost response, and nothing is created twice."""
+    """If the response to the create of a course is lost, a person must decide whether NOMIS has the course.
+
+    No NOMIS route reads courses. Nothing is created twice.
+    """
     put_schedule(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -131,7 +134,7 @@ def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("existing", [{"activityScheduleId": SCHEDULE}, {}], ids=["same schedule", "same course"])
 def test_a_400_of_the_mapping_is_a_duplicate(harness: Harness, prisoner: Prisoner, existing: dict[str, int]) -> None:
-    """If an existing pair makes the mapping service refuse a pair with 400, a duplicate with both pairs is tracked."""
+    """If a mapping is refused with 400 because of an existing one, a duplicate is tracked with the ids of both."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert create(harness) is Outcome.RETRY_QUEUED
@@ -204,7 +207,7 @@ def test_an_amendment_does_not_restore_a_cancelled_session(running: Harness, pat
 
 
 def test_a_session_is_read_again_after_waiting_for_its_course(running: Harness, patient: None) -> None:
-    """A session is read again once the lease of its course is free, and its new state is written."""
+    """A session is read again once the lease of its course is free, and the session's new state is written."""
     event, course = "activities.scheduled-instance.amended", f"write:activity:{SCHEDULE}"
     assert running.leases.acquire(course)
     with ThreadPoolExecutor(1) as pool:

@@ -1,4 +1,4 @@
-"""The example in the section of the architecture page about adding an event works unchanged."""
+"""The example in the architecture page's section about adding an event works unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = Path(__file__).parents[3] / "doc" / "architecture.md"
 
 @pytest.fixture
 def page() -> str:
-    """The section of the architecture page about adding an event."""
+    """The architecture page's section about adding an event."""
     text = PAGE.read_text(encoding="utf-8")
     return text.partition("## Adding an event\n")[2].partition("\n## ")[0]
 
@@ -49,9 +49,9 @@ def moved(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Update:
 
 
 def test_example_moves_a_visit(harness: Harness, prisoner: Prisoner, moved: Update) -> None:
-    """The example moves a visit in NOMIS to its new room, under the lease of the visit, and tracks its events.
+    """The example's handler moves a visit in NOMIS to its new room, under the visit's lease, and tracks the outcome.
 
-    Without a mapping, it fails.
+    If the visit has no mapping, the handler fails.
     """
     times = {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}
     owner = {"prisoner_id": prisoner.offender_no, "prison_id": prisoner.prison_id, "person_ids": [4_700_001]}
