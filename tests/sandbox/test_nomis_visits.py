@@ -1,4 +1,4 @@
-"""Visits in NOMIS: the checks in their order, visit orders and balances, cancellation, and lists."""
+"""Visits in NOMIS: checks and their order, visit orders and balances, updates, cancellations, rooms and lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BODY: dict[str, Any] = {
 
 @pytest.fixture
 def person(caller: Caller) -> dict[str, Any]:
-    """A person in prison with a visit balance that has a privileged order left."""
+    """A person in prison whose visit balance has one privileged visit order left."""
     return next(each for each in caller.sandbox.prisoners() if each["bookingId"] % 5 and each["bookingId"] % 3 == 1)
 
 
@@ -47,7 +47,7 @@ def cancel(caller: Caller, person: dict[str, Any], visit: int, outcome: str) -> 
 
 
 def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> None:
-    """If the same visit is posted twice, NOMIS creates two visits, both with the reference in their comments."""
+    """If the same visit is posted twice, NOMIS creates two visits, each with the reference in its comment."""
     first, second = create(caller, person), create(caller, person)
     assert first != second
     visits = [caller.get("nomis", f"/visits/{each}") for each in (first, second)]
@@ -95,7 +95,7 @@ def test_checks_come_in_their_order(caller: Caller, person: dict[str, Any]) -> N
 
 
 def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[str, Any]) -> None:
-    """An update replaces the times, visitors and room of a visit. Under another prisoner's number, it gets 404."""
+    """An update replaces a visit's times, visitors and room. An update under another prisoner's number gets 404."""
     visit = create(caller, person)
     change = {
         "startDateTime": "2030-06-03T09:30:00",
@@ -115,9 +115,9 @@ def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[st
 
 
 def test_a_cancellation_is_checked(caller: Caller, person: dict[str, Any]) -> None:
-    """The cancellation of an unknown visit gets 404, and that of a cancelled visit 409.
+    """A cancellation gets 404 for an unknown visit, and 409 for a visit that is already cancelled.
 
-    An unknown outcome or another prisoner's number gets 400.
+    An unknown outcome gets 400, and so does another prisoner's number if the visit is not yet cancelled.
     """
     visit = create(caller, person)
     other = next(each for each in caller.sandbox.prisoners() if each != person)
@@ -159,7 +159,7 @@ def test_visit_orders_change_the_balance(caller: Caller, person: dict[str, Any])
 
 
 def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> None:
-    """The list of visits is filtered by prison, by type, and by when they were created rather than when they start."""
+    """The list of visits is filtered by prison, by type, and by when the visits were created (not when they start)."""
     visits = [create(caller, person) for _ in range(3)]
     other = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
     elsewhere = create(caller, other)
@@ -173,9 +173,9 @@ def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> 
 
 
 def test_each_generation_has_its_rooms(quiet_sandbox: Sandbox) -> None:
-    """In 2023, NOMIS has a room for each real room.
+    """In 2023, NOMIS has a room for each combination of a real room and a restriction.
 
-    Today, one NOMIS room stands for all rooms with the same restriction.
+    Today, NOMIS has one room for each restriction at a prison, whichever real room is booked.
     """
     for generation, rooms in (
         ("2023", ["-VSIP-MAIN-HALL-SOC", "-VSIP-VIDEO-LINK-SOC", "-VSIP-VIDEO-LINK-CLO"]),

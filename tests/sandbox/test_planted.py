@@ -1,6 +1,7 @@
 """Each mismatch planted in a world fits its row of the decision table, as the services' responses show.
 
-The rows are written here a second time, as the questions that a person would ask, so that a wrong history is noticed.
+This module states the rows a second time, as the questions that a person would ask. An error in a planted history is
+therefore noticed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Case:
     def __init__(self, caller: Caller, booking_id: int, waiting: set[int]) -> None:
         """Reads the current records of both sides, and the history in NOMIS.
 
-        `waiting` has the ids of the reviews whose messages are on the dead letter queue.
+        `waiting` contains the ids of the reviews whose messages are on the dead letter queue.
         """
         self.caller, self.booking_id, self.waiting = caller, booking_id, waiting
         self.nomis = caller.get("nomis", f"/incentives/booking-id/{booking_id}/current")
@@ -38,7 +39,7 @@ class Case:
                 self.history.append(record)
 
     def mapping_of_review(self) -> dict[str, Any] | None:
-        """Returns the mapping of the current DPS review, or None if it is not mapped."""
+        """Returns the mapping of the current DPS review, or None if the review is not mapped."""
         found: dict[str, Any] | None = self.caller.get("mapping", f"/mapping/incentives/incentive-id/{self.dps['id']}")
         return found
 
@@ -51,7 +52,7 @@ class Case:
         return found
 
     def near_reviews(self) -> list[dict[str, Any]]:
-        """Returns the reviews at the prison of the current NOMIS record, at most 24 hours before or after it."""
+        """Returns the reviews at the current NOMIS record's prison, at most 24 hours before or after that record."""
         at = datetime.fromisoformat(self.nomis["iepDateTime"])
         return [
             each
@@ -124,7 +125,10 @@ def waiting_reviews(sandbox: Sandbox) -> set[int]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_each_planted_difference_matches_only_its_row(sandbox: Sandbox, seed: int) -> None:
-    """Every planted booking has the levels listed for it, and the first row that applies is the planted row."""
+    """Every booking with a planted difference has the levels that are listed for it.
+
+    The first row that applies to it is the planted row.
+    """
     counts = {str(row): 4 for row in range(1, 11)} | {"4": 10}
     sandbox.reset(prisoners=200, seed=seed, mismatches=counts, excluded=2)
     caller = Caller(sandbox)
@@ -141,7 +145,10 @@ def test_each_planted_difference_matches_only_its_row(sandbox: Sandbox, seed: in
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
-    """Only the planted bookings differ. Every other booking's current NOMIS record is mapped to its DPS review."""
+    """The two sides differ only for the bookings with planted differences.
+
+    If another booking has a current NOMIS record, that record is mapped to the booking's current DPS review.
+    """
     sandbox.reset(prisoners=50, seed=seed, every_cause=True, excluded=1)
     caller = Caller(sandbox)
     differing = set()
@@ -162,7 +169,10 @@ def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
 
 
 def test_an_ordinary_world_has_realistic_differences(sandbox: Sandbox) -> None:
-    """One prisoner in a thousand has different levels: half after a missed reception, a fifth after a double one."""
+    """One prisoner in a thousand has different levels on the two sides.
+
+    Half of these differences follow a missed reception, and a fifth follow a double one.
+    """
     sandbox.reset(prisoners=20_000)
     rows = [each["row"] for each in sandbox.planted()["mismatches"]]
     assert len(rows) == 20

@@ -1,4 +1,7 @@
-"""The processes of a sandbox, started by Python code or the foreground command, and how they end with their parent."""
+"""How a sandbox is started, by Python code or by the foreground command, how it is reset, and how it ends.
+
+A sandbox's processes end with their parent.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +141,7 @@ def test_reset_empties_everything(sandbox: Sandbox) -> None:
 
 
 def test_no_event_of_an_earlier_world_arrives_after_a_reset(app: App, sandbox: Sandbox, caller: Caller) -> None:
-    """Events that were not published yet when the world was replaced do not reach the queues of the new world."""
+    """Events that had not been published when the world was replaced do not reach the queues of the new world."""
     arrival = {"reason": "NEW_ADMISSION", "prisonId": "MDI", "occurredAt": "2023-05-22T10:00:00"}
     for each in sandbox.prisoners()[:30]:
         path = f"/events/prisoner/received/{each['offenderNo']}"
@@ -161,7 +164,7 @@ def test_wrong_options_are_named(sandbox: Sandbox) -> None:
 
 
 def test_sandbox_without_queues_says_so() -> None:
-    """A sandbox without the emulator works. If the address of its queues is read, an error names `moto=True`."""
+    """A sandbox without the emulator works. A read of the queues' address raises an error that names `moto=True`."""
     with Sandbox.start(prisoners=5, moto=False) as sandbox:
         assert "HMPPS_SQS_LOCALSTACK_URL" not in sandbox.environment()
         assert len(sandbox.prisoners()) == 5

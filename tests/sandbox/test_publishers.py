@@ -51,7 +51,7 @@ def schedule(prison_id: str) -> dict[str, Any]:
 
 
 def put_attendance(sandbox: Sandbox) -> None:
-    """Adds attendance 5 at schedule 318, to which the prisoner has two allocations, for different bookings."""
+    """Adds attendance 5, of a prisoner who has two allocations to schedule 318, for different bookings."""
     sandbox.put("schedule", **schedule("MDI"))
     for number, booking in ((1, 11), (2, 22)):
         sandbox.put(
@@ -105,7 +105,7 @@ def test_the_reads_of_an_activity_agree(caller: Caller) -> None:
 def test_an_attendance_has_the_booking_of_the_newest_allocation(caller: Caller) -> None:
     """An attendance read for the synchronisation has the booking of the prisoner's newest allocation.
 
-    The end times of allocations come with or without Z.
+    Some end times of allocations have a Z, and others do not.
     """
     put_attendance(caller.sandbox)
     held = caller.get("activities", "/synchronisation/attendance/5")
@@ -115,9 +115,9 @@ def test_an_attendance_has_the_booking_of_the_newest_allocation(caller: Caller) 
 
 
 def test_an_attendance_requires_its_role(caller: Caller) -> None:
-    """A client without the role for attendances gets 403 for an existing attendance for the synchronisation.
+    """A client without the role for attendances gets 403 if it reads an existing attendance for the synchronisation.
 
-    The same client can read the schedule of the attendance, which requires no role.
+    The same client can read the attendance's schedule, because that read requires no role.
     """
     put_attendance(caller.sandbox)
     path = "/synchronisation/attendance/5"
@@ -143,10 +143,7 @@ def test_an_adjustment_requires_its_content_type(caller: Caller) -> None:
 
 
 def test_mock_publishers_serve_canned_records(running_sandbox: Sandbox) -> None:
-    """With mock publishers, every visit and adjustment exists.
-
-    If an adjustment's id ends in S, it is for a sentence.
-    """
+    """With mock publishers, every visit and adjustment exists. An adjustment whose id ends in S is for a sentence."""
     running_sandbox.reset(mock_publishers=True)
     caller = Caller(running_sandbox)
     visit = caller.get("visits", "/visits/anything")
@@ -163,7 +160,7 @@ def canned(sandbox: Sandbox) -> tuple[str, list[int]]:
 
 
 def test_options_choose_the_canned_visit(running_sandbox: Sandbox) -> None:
-    """Options of a world set the prison and visitors of the canned visit. Its prisoner is in that prison.
+    """Options of a world set the prison and visitors of the canned visit. The visit's prisoner is in that prison.
 
     A visitor that is not a number is refused.
     """
@@ -176,7 +173,7 @@ def test_options_choose_the_canned_visit(running_sandbox: Sandbox) -> None:
 
 
 def test_variables_choose_the_canned_visit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mocked service's variables set the prison and visitors of the canned visit, but options take precedence."""
+    """Environment variables set the prison and visitors of the canned visit, but options take precedence."""
     monkeypatch.setenv("MOCK_VISITS_PRISON_ID", "PVI")
     monkeypatch.setenv("MOCK_VISITS_VISITORS", "4700001, 4700002")
     with Sandbox.start(prisoners=5, moto=False, mock_publishers=True) as sandbox:
@@ -187,7 +184,7 @@ def test_variables_choose_the_canned_visit(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("kind", ["visit", "appointment"])
 def test_dropped_records_are_not_found(caller: Caller, kind: str) -> None:
-    """A visit or an appointment that was dropped from its service gets 404."""
+    """A visit or an appointment that has been dropped from its service gets 404."""
     if kind == "visit":
         values: dict[str, Any] = {"reference": "aa", "prisoner_id": "A1234BC", "room": "Hall", "person_ids": []}
         values |= {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}

@@ -7,7 +7,7 @@ from tests.harness.publishing import review_inserted, visit_booked
 
 
 def test_described_queues_are_created_again(app: App) -> None:
-    """After a reset, the described queues, subscriptions and filters are created again, without the old messages."""
+    """After a reset, a request creates the described queues, subscriptions and filters again, without old messages."""
     described = app.sandbox.queues()
     assert len(described["queues"]) == 2 * len(described["subscriptions"]) > 0
     visit_booked(app.sandbox).publish()

@@ -54,7 +54,7 @@ def test_every_valid_block_is_accepted(sandbox: Sandbox, slack: WebClient) -> No
 
 
 def test_a_thread_belongs_to_its_message(sandbox: Sandbox, slack: WebClient) -> None:
-    """A message gets a timestamp, which a reply to it names.
+    """A message gets a timestamp, by which a reply refers to the message.
 
     The message and the reply are listed as they were posted.
     """
@@ -116,7 +116,7 @@ def test_a_file_is_uploaded_in_three_steps(sandbox: Sandbox, slack: WebClient) -
 def test_messages_beyond_the_limits_are_refused(
     sandbox: Sandbox, slack: WebClient, message: dict[str, Any], error: str
 ) -> None:
-    """A message is refused if it is too long, has an invalid block, or replies to a missing message."""
+    """A message is refused if it is too long, has invalid or too many blocks, or replies to a missing message."""
     with pytest.raises(SlackApiError) as refusal:
         slack.chat_postMessage(channel=CHANNEL, **message)
     assert refusal.value.response["error"] == error
@@ -126,7 +126,7 @@ def test_messages_beyond_the_limits_are_refused(
 def test_wrong_tokens_and_lengths_are_refused(sandbox: Sandbox, slack: WebClient) -> None:
     """A wrong token is refused, and so is an upload whose length differs from the announced length.
 
-    A file cannot be completed in a channel given by its name, or without its content.
+    A file cannot be completed in a channel that is given by name, or before its content has been uploaded.
     """
     with pytest.raises(SlackApiError, match="invalid_auth"):
         WebClient(token="xoxb-other", base_url=slack.base_url).chat_postMessage(channel=CHANNEL, text="x")

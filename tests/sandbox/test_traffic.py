@@ -26,14 +26,14 @@ PREFIXES = {domain.queue: f"{domain.events[0].name.partition('.')[0]}." for doma
 
 
 def planned(events: int = 300, seed: int = 1, **more: Any) -> Planned:
-    """Traffic planned in a new world of 150 prisoners."""
+    """Traffic planned for a new world of 150 prisoners."""
     return plan(
         World(Options(prisoners=150, seed=5)), TrafficRequest.read({"events": events, "seed": seed, **more}), NOW
     )
 
 
 def contents(traffic: Planned) -> list[object]:
-    """The event of each item of `traffic`, or its body if it has no event, in order."""
+    """For each item of `traffic`, in order: its event, or its body if it has no event."""
     return [item.event or item.body for item in traffic.items]
 
 
@@ -47,7 +47,7 @@ def test_the_seed_decides_the_events() -> None:
 
 
 def test_only_the_requested_queues_get_events() -> None:
-    """By default, all queues get events; if a request names queues, only these do.
+    """By default, all queues get events. If a request names queues, only those queues do.
 
     The number of events is exactly the requested number.
     """
@@ -79,7 +79,7 @@ def test_times_rise_in_the_format_of_their_publisher() -> None:
 
 
 def test_duplicates_are_planted_and_listed() -> None:
-    """Half of the requested duplicates are published twice, and half are delivered twice.
+    """For half of the requested duplicates, an event is published twice. For the others, a message is delivered twice.
 
     Each duplicate is listed.
     """
@@ -161,7 +161,7 @@ def test_changes_are_made_when_their_event_is_published() -> None:
 
 @pytest.fixture
 def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
-    """The five queues with their subscriptions: a client under `sqs`, and the address of each queue under its id."""
+    """The five queues with their subscriptions: a client under `sqs`, and each queue's address under the queue's id."""
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-2"}
     session = boto3.session.Session(**keys)
     sns, sqs = (session.client(name, endpoint_url=sandbox.emulator_url) for name in ("sns", "sqs"))
@@ -194,7 +194,7 @@ def received(queues: dict[str, Any], queue: str) -> list[dict[str, Any]]:
 
 
 def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any]) -> None:
-    """Every queue gets the planned number of messages. Both messages of a double delivery have the same SNS id."""
+    """Every queue gets the planned number of messages. The two messages of a double delivery have the same SNS id."""
     view = sandbox.traffic(events=60, seed=3, duplicates=4, malformed=5, unknown=2)
     assert view["sent"] == view["messages"]
     bodies = {queue: received(queues, queue) for queue in PREFIXES}

@@ -98,7 +98,7 @@ def _one(held: dict[Any, Any]) -> Any:
 
 
 def _twice(held: dict[Any, Any], new_key: Any, key_field: str) -> None:
-    """Stores a copy of the only record in `held` under `new_key`, which is also the copy's `key_field`."""
+    """Stores a copy of the only record in `held` under `new_key`, to which the copy's field `key_field` is set."""
     original = _one(held)
     copy = type(original)(**{name: getattr(original, name) for name in original.__slots__})
     setattr(copy, key_field, new_key)
@@ -142,7 +142,7 @@ def test_each_kind_of_damage_is_reported(world: World, domain: str, problem: str
 
 
 def test_duplicate_rows_of_an_allocation_are_named(world: World) -> None:
-    """Two NOMIS rows of one allocation are reported as a duplicate with both numbers."""
+    """Two NOMIS rows of one allocation are reported as a duplicate, with the numbers of both rows."""
     first = _one(world.nomis_courses.allocations)
     second = plant_duplicate(world, first.id)
     found: Any = verify(world)["problems"]

@@ -60,7 +60,7 @@ def test_the_search_lists_the_latest_visit_first(caller: Caller) -> None:
 def test_parameters_of_another_generation_are_ignored(
     quiet_sandbox: Sandbox, generation: str, query: str, expected: Sequence[str]
 ) -> None:
-    """A search ignores the parameters of another generation without an error, and applies its own."""
+    """A search ignores the other generation's parameters without an error, and applies those of its own."""
     quiet_sandbox.reset(prisoners=20, generation=generation)
     assert found(filled(quiet_sandbox), f"prisonId=HEI&{query}&{BOTH}") == expected
 
@@ -99,7 +99,7 @@ def test_superseded_visits_are_left_out_of_the_old_search(quiet_sandbox: Sandbox
 def test_each_generation_lists_its_prisons(quiet_sandbox: Sandbox) -> None:
     """In 2023, there is one list of prisons.
 
-    Today, there is a list for each type of user, and not every prison is on each list.
+    Today, there is a list for each type of user, and no list contains every prison.
     """
     quiet_sandbox.reset(prisoners=20, generation="2023")
     caller = Caller(quiet_sandbox)
@@ -118,7 +118,7 @@ def test_each_generation_lists_its_prisons(quiet_sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("generation", "support"), [("2023", list), ("today", dict)])
 def test_each_generation_has_its_fields_of_a_visit(quiet_sandbox: Sandbox, generation: str, support: type[Any]) -> None:
-    """A visit has the times of its creation and of its last change, which are equal if it has not changed.
+    """A visit has the times of its creation and of its last change, which are equal if the visit has not changed.
 
     Only today's visits have a sub-status.
     """

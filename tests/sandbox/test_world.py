@@ -1,4 +1,7 @@
-"""The population is the same for the same seed, is unevenly distributed, and changes with releases and receptions."""
+"""The population of a world: it is the same for the same seed, and changes with releases and receptions.
+
+Prisoners are spread unevenly over the prisons.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ DAY = date(2023, 5, 22)
 
 
 def contents(seed: int, prisoners: int = 300) -> dict[str, object]:
-    """Returns the people, incentives, mappings and planted differences that a new world has."""
+    """Returns the people, incentives, mappings and planted differences of a new world."""
     world = World(Options(prisoners=prisoners, seed=seed, today=DAY, every_cause=True))
     return {
         "people": [asdict(each) for each in world.prisoners],
@@ -31,13 +34,16 @@ def contents(seed: int, prisoners: int = 300) -> dict[str, object]:
 
 
 def test_the_same_seed_gives_the_same_world() -> None:
-    """The seed and the day decide everything in a world. Another seed gives another world."""
+    """Equal options, including the day, give equal worlds. Another seed gives another world."""
     assert contents(7) == contents(7)
     assert contents(7)["people"] != contents(8)["people"]
 
 
 def test_population_looks_like_the_real_one() -> None:
-    """Prisoner numbers have the right format, 120 prisons differ in size, and levels have roughly the usual shares."""
+    """Prisoner numbers have the right format, and the 120 prisons differ in size.
+
+    The shares of the levels are roughly the usual ones.
+    """
     world = World(Options(prisoners=12_000, today=DAY))
     assert all(re.fullmatch(r"[AG]\d{4}[A-Z]{2}", each.offender_no) for each in world.prisoners)
     assert len(world.by_offender) == len(world.by_booking) == 12_000
@@ -60,9 +66,9 @@ def test_population_looks_like_the_real_one() -> None:
 
 
 def test_few_prisons_can_be_open() -> None:
-    """The number of open prisons can be set, from 20 to 120.
+    """The number of open prisons can be set to any number from 20 to 120.
 
-    Not all of them use appointments, and even fewer use activities.
+    Not all open prisons use appointments, and even fewer use activities.
     """
     world = World(Options(prisoners=100, today=DAY, prisons=24))
     held = {code for code, prison in world.prisons.items() if prison.open}
@@ -92,7 +98,7 @@ def test_levels_differ_between_the_sides_as_in_reality() -> None:
 
 
 def test_pages_cover_everybody_in_order(caller: Caller) -> None:
-    """Pages of any size list all prisoners by ascending booking id. The page after the last one is empty."""
+    """Together, the pages list all prisoners by ascending booking id. The page after the last one is empty."""
     everybody = [each["bookingId"] for each in caller.sandbox.prisoners()]
     found = []
     for number in range(5):
@@ -104,7 +110,7 @@ def test_pages_cover_everybody_in_order(caller: Caller) -> None:
 
 
 def test_size_of_a_page_has_a_default_and_a_cap(caller: Caller) -> None:
-    """A page has twenty prisoners by default, and at most 20,000. A request for inactive prisoners gets 500."""
+    """A page has 20 prisoners by default, and at most 20,000. A request for inactive prisoners gets 500."""
     assert caller.get("nomis", "/prisoners/ids")["numberOfElements"] == 20
     assert caller.get("nomis", "/prisoners/ids?size=90000")["size"] == 20_000
     assert caller.call("nomis", "GET", "/prisoners/ids?active=false").status_code == 500

@@ -1,4 +1,4 @@
-"""A sandbox without queues, shared by the tests of a module, and consumers on both kinds of database."""
+"""A sandbox without queues, shared by the tests of a module, and a consumer with each kind of database in turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["harness", "prisoner"]
 
 @pytest.fixture(scope="module")
 def module_sandbox(quiet_sandbox: Sandbox) -> Sandbox:
-    """A sandbox whose world lasts as long as the test module, so each test needs separate records."""
+    """A sandbox whose world lasts as long as the test module, so each test needs its own records."""
     quiet_sandbox.reset(prisoners=20)
     return quiet_sandbox
 
@@ -30,6 +30,6 @@ def upstream(module_sandbox: Sandbox) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def consumer(upstream: Sandbox, database_url: str) -> Iterator[Consumer]:
-    """A consumer on an empty database."""
+    """A consumer with an empty database."""
     with consuming(upstream, database_url) as made:
         yield made

@@ -106,7 +106,7 @@ PUT = Operation(UpstreamName.NOMIS, "PUT", PATH, EMPTY, body=NewThing)
 
 
 def changed(*steps: tuple[str, Any]) -> Document:
-    """The good document, changed by `steps`: each sets a value at a path, whose names are joined by `>`.
+    """The good document, changed by `steps`. Each step sets the value at a path, whose names are joined by `>`.
 
     A value of None removes the entry.
     """
@@ -159,7 +159,7 @@ def test_a_good_document_has_no_difference() -> None:
     ids=str,
 )
 def test_changes_without_effect_are_tolerated(step: tuple[str, Any]) -> None:
-    """A change that breaks no call, such as another form of null, a new field or fewer values, is not a difference."""
+    """A harmless change, such as another form of null, a new field or fewer values, is not reported as a difference."""
     assert found(GET, changed(step)) == []
 
 
@@ -192,7 +192,7 @@ def test_changes_without_effect_are_tolerated(step: tuple[str, Any]) -> None:
     ids=lambda value: str(value)[:60],
 )
 def test_changes_that_break_a_read_are_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
-    """A change that can break a read is reported as one difference, with its level, kind and field."""
+    """A change that matters to a read is reported as one difference, with a level, a kind and a field."""
     assert found(GET, changed(step)) == [difference]
 
 
@@ -212,9 +212,9 @@ def test_changes_that_break_a_write_are_found(step: tuple[str, Any], difference:
 
 
 def test_later_fields_are_expected_only_of_later_services() -> None:
-    """The date in a document's version says how recent the service is, and so which fields and operations to expect.
+    """The date in a document's version decides which fields and operations the service is expected to have.
 
-    A service whose version has no date counts as current.
+    A service counts as current if its document's version has no date.
     """
     later = Operation(UpstreamName.NOMIS, "GET", "/new", one(Reason), since="2024-01")
     until = Operation(UpstreamName.NOMIS, "GET", "/old", one(Reason), until="2024-01")
@@ -226,7 +226,7 @@ def test_later_fields_are_expected_only_of_later_services() -> None:
 
 
 def test_new_values_are_errors_unless_a_rule_has_a_default() -> None:
-    """A new value in a response is an error, or a warning if its rule has a default.
+    """A new value in a response is an error, or a warning if the rule for the field's values has a default.
 
     A value that only older services have is a note. A sent value that the document does not list is a warning.
     """
@@ -267,7 +267,10 @@ def test_page_limits_and_renamed_parameters_are_notes() -> None:
 
 
 def test_parameters_may_stand_beside_the_methods_of_a_path() -> None:
-    """Parameters that a document gives once for all methods of a path count for each method, and are not a method."""
+    """Parameters that a document gives once for all methods of a path count for each method.
+
+    They are not taken for a method, and a method's own parameters take precedence.
+    """
     item = "paths>/things/{id}"
     shared = [
         {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
@@ -281,7 +284,7 @@ def test_parameters_may_stand_beside_the_methods_of_a_path() -> None:
 
 
 class Row(TypedDict, total=False):
-    """A record that a caller parses without a declared type."""
+    """A record that the caller reads from the decoded JSON itself."""
 
     code: str
 

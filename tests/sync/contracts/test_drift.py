@@ -1,4 +1,4 @@
-"""The check of the API documents finds what has broken in the services since May 2023, and reports no other errors."""
+"""The check of the API documents finds each breaking change since May 2023, and reports no other errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def today() -> dict[UpstreamName, ServiceResult]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_services_of_may_2023_have_only_known_differences(service: UpstreamName) -> None:
-    """The declared operations differ from the documents of May 2023 only because of known faults in those documents."""
+    """The declared operations differ from the May 2023 documents only where those documents have known faults."""
     result = checked(service, "2023-05")
     assert result.compared
     assert result.findings == ()
@@ -109,13 +109,13 @@ def test_breaking_changes_since_may_2023_are_found(
     field: str,
     level: DriftLevel,
 ) -> None:
-    """A change since May 2023 that breaks a call, or would break it in a less tolerant program, is found."""
+    """A change since May 2023 that breaks a call, or would break one in a less tolerant program, is found."""
     found = [(each.kind, each.field, each.level) for each in today[service].findings if operation in each.operations]
     assert (kind, field, level) in found
 
 
 def test_no_other_error_is_found(today: dict[UpstreamName, ServiceResult]) -> None:
-    """The check reports no error about the current services except the known ones, whatever else has changed."""
+    """The only errors that the check reports about the current services are those in `DRIFT`."""
 
     def errors() -> Iterator[tuple[UpstreamName, str, str, str]]:
         for service, result in today.items():
@@ -127,9 +127,9 @@ def test_no_other_error_is_found(today: dict[UpstreamName, ServiceResult]) -> No
 
 
 def test_a_replacement_of_an_operation_is_named(today: dict[UpstreamName, ServiceResult]) -> None:
-    """If an operation is gone, an operation with a similar name is proposed, unless the program already calls it.
+    """If an operation is gone, the most similar operation that the program does not call yet is proposed, if any.
 
-    For a deprecated operation, the advice in its document is quoted.
+    For a deprecated operation, the advice in the document is quoted.
     """
     texts = {finding.operations[0]: finding.text for result in today.values() for finding in result.findings}
     assert texts["GET /iep/reviews/id/{id}"] == "is gone; the most similar operation is GET /incentive-reviews/id/{id}"
