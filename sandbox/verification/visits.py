@@ -33,20 +33,35 @@ OUTCOMES: Final = {
 def verify(world: World, found: Discrepancies) -> None:
     """Checks every published visit, and lists the unmapped NOMIS records.
 
-    The record of a visit is found by the reference in the record's comment.
+    The record of a visit is found by the reference in the record's comment. A duplicate that is cancelled does no harm,
+    so it is neither a problem nor listed.
     """
     by_reference: dict[str, list[Visit]] = {}
     for visit in world.nomis_visits.visits.values():
-        by_reference.setdefault(visit.comment.rpartition("eference: ")[2], []).append(visit)
+        by_reference.setdefault(_reference(visit), []).append(visit)
+    mapped = {row.nomis_id[0] for row in world.mapping.rows("visits")}
+    for reference, records in by_reference.items():
+        by_reference[reference] = _without_cancelled_duplicates(records, mapped)
     for entity in world.published.of("visit"):
         found.count("visit")
         _verify_one(world, found, entity, by_reference.get(str(entity.dps_id), []))
     known = {entity.dps_id for entity in world.published.of("visit") if entity.exists}
-    mapped = {row.nomis_id[0] for row in world.mapping.rows("visits")}
-    for visit in world.nomis_visits.visits.values():
-        if visit.id not in mapped and visit.id not in world.nomis_visits.planted:
-            reference = visit.comment.rpartition("eference: ")[2]
-            found.unmapped_record("visit", reference if reference in known else None, nomis_id=visit.id)
+    for reference, records in by_reference.items():
+        for visit in records:
+            if visit.id not in mapped and visit.id not in world.nomis_visits.planted:
+                found.unmapped_record("visit", reference if reference in known else None, nomis_id=visit.id)
+
+
+def _reference(visit: Visit) -> str:
+    """The reference of the DPS visit, from the comment of its NOMIS record."""
+    return visit.comment.rpartition("eference: ")[2]
+
+
+def _without_cancelled_duplicates(records: list[Visit], mapped: set[int | str]) -> list[Visit]:
+    """The NOMIS records of a visit, without cancelled ones that are not mapped, provided that another one is mapped."""
+    if not any(each.id in mapped for each in records):
+        return records
+    return [each for each in records if each.id in mapped or each.status != "CANC"]
 
 
 def _verify_one(world: World, found: Discrepancies, entity: Entity, records: list[Visit]) -> None:

@@ -122,4 +122,5 @@ class Receiver:
         self._paused = paused
         down = [str(name) for name in self._queue_context.breakers.open_services(self._queue_context.upstreams)]
         event = "receiving-paused" if paused else "receiving-resumed"
-        self._log.warning(event, queue=self._queue_context.queue, down=down)
+        # Not a warning: a terminal would show a line for each queue, in addition to the outage itself.
+        self._log.info(event, queue=self._queue_context.queue, down=down)

@@ -149,6 +149,22 @@ def test_duplicate_rows_of_an_allocation_are_named(world: World) -> None:
     assert [(each["problem"], each["nomis_ids"]) for each in found] == [("duplicate", [first.id, second.id])]
 
 
+def test_a_cancelled_duplicate_visit_is_no_problem(world: World) -> None:
+    """A second NOMIS visit is reported until it is cancelled. Without a mapped visit, both are reported."""
+    visits = world.nomis_visits.visits
+    _twice(visits, 5, "id")
+    found = verify(world)
+    assert (problems(world), found["surplus"]) == (
+        {("visit", "duplicate")},
+        [{"domain": "visit", "dps_id": "aa-bb", "nomis_id": 5}],
+    )
+    visits[5].status, visits[5].outcome = "CANC", "ADMIN"
+    found = verify(world)
+    assert (found["problems"], found["surplus"]) == ([], [])
+    world.mapping.tables["visits"].delete("aa-bb")
+    assert problems(world) == {("visit", "unmapped"), ("visit", "duplicate")}
+
+
 def test_unpublished_records_are_surplus(world: World) -> None:
     """A NOMIS record that belongs to no published record is reported as surplus."""
     person = world.prisoners[1]
