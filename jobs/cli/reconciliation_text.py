@@ -80,9 +80,9 @@ def _what_to_do(result: "ReconciliationResult") -> Iterator[str]:
     from reports.presentation import summary
     from reports.presentation.what_to_do import more_groups, what_to_do
 
-    todo, step = what_to_do(result), summary.next_step(result)
+    todo = what_to_do(result)
     yield from filter(None, (summary.suspicion(result), todo.jump))
-    if step is not None:
+    for step in summary.next_steps(result):
         yield step.text
         yield f"  {step.command}"
     if todo.actions:

@@ -32,7 +32,6 @@ from reports.engine.run_start import (
 )
 from reports.engine.telemetry import track_event, track_result
 from reports.engine.units import Population
-from sync.alerting import command
 from sync.clock import LONDON
 from sync.errors import LeaseBusy, SyncError
 from sync.store.database import StoreUnavailable
@@ -241,10 +240,7 @@ class _Run:
             # Implausible values show neither difference nor agreement. A resumed run reads everything again.
             read = replace(read, frame=typed(reconciliation, []), unread=())
         refused = failure is None and bool(emptied or implausible)
-        if refused and record.covers_everyone:
-            accept = command("reconcile", reconciliation.name, "--accept", record.id)
-            failure = f"{emptied or implausible}. If the data is right, accept it once with `{accept}`"
-        failure = failure or implausible
+        failure = failure or emptied or implausible
         context = RunContext(
             record, settings, reconciliation.listed, failure, earlier, self._exclusions, implausible=refused
         )

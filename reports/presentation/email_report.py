@@ -63,7 +63,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
         "actions": [(each, [masking.text(one) for one in each.commands]) for each in todo.actions],
         "mask": masking.text,
         "warning": masking.text(warning) if warning else None,
-        "step": summary.next_step(result),
+        "steps": summary.next_steps(result),
         "summary": summary.summary(result),
         "causes": view.causes()[:_MOST_ROWS],
         "prisons": affected[:_MOST_ROWS],

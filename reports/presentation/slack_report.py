@@ -61,10 +61,10 @@ def _summary(result: ReconciliationResult, where: str, masking: Masking) -> Iter
     severity = f"Severity *{todo.severity}*: {todo.severity.act}."
     known = " ".join(filter(None, (summary.summary(result), todo.change)))
     yield section(f"*{slack_text(todo.headline)}.*", severity, slack_text(known))
-    warning, step = summary.warning(result), summary.next_step(result)
+    warning, steps = summary.warning(result), summary.next_steps(result)
     if warning:
-        how = f"{step.text} {slack_code(step.command)}" if step else ""
-        yield section(f"*{slack_text(masking.text(warning))}*", how)
+        how = [f"{each.text} {slack_code(each.command)}" for each in steps]
+        yield section(f"*{slack_text(masking.text(warning))}*", *how)
     if todo.jump:
         yield section(f"*{slack_text(todo.jump)}*")
     yield from _actions(todo, masking)

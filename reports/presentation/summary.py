@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+from reports.engine.runs import Coverage
 from reports.presentation.text import count, day, distinct_times, thousands
 from reports.presentation.view import view_of
 from sync.alerting import command
@@ -189,26 +190,34 @@ def since(result: ReconciliationResult) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next command for a run that is not complete. text: the words that introduce the command."""
+    """A next command for a run that is not complete. text: the words that introduce the command."""
 
     text: str
     command: str
 
 
-def next_step(result: ReconciliationResult) -> Step | None:
-    """The command that repeats a failed run or resumes an incomplete one; None if there is nothing left to read."""
+def next_steps(result: ReconciliationResult) -> tuple[Step, ...]:
+    """The commands that repeat or accept a failed run, or resume an incomplete one; empty if nothing is left to read.
+
+    If there are two, the words say which one to choose.
+    """
     if result.status == "failed":
         rerun = command("runs", "rerun", result.run_id)
-        return Step(
-            "When `prisoner-to-nomis check` reports that everything is up, run the reconciliation again:", rerun
-        )
+        if not result.implausible:
+            checked = "When `prisoner-to-nomis check` reports that everything is up, run the reconciliation again:"
+            return (Step(checked, rerun),)
+        check = "Check in NOMIS and DPS whether the data is right. If it is wrong, have it corrected, then run the "
+        steps = [Step(f"{check}reconciliation again:", rerun)]
+        if Coverage.of(result.parameters) is Coverage.EVERYONE:
+            accept = command("reconcile", result.reconciliation, "--accept", result.run_id)
+            steps.append(Step("If the data is right, accept it once:", accept))
+        return tuple(steps)
     if any(each.listed for each in result.unread) or result.gaps:
         shards = result.parameters.get("shards", 1)
         of_shards = ("--shards", shards) if isinstance(shards, int) and shards > 1 else ()
-        return Step(
-            "Resume the run:", command("reconcile", result.reconciliation, "--resume", result.run_id, *of_shards)
-        )
-    return None
+        resume = command("reconcile", result.reconciliation, "--resume", result.run_id, *of_shards)
+        return (Step("Resume the run:", resume),)
+    return ()
 
 
 def shortfall(result: ReconciliationResult) -> str:

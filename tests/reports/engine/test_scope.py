@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reports.engine.run_start import ReconciliationParameters
+from reports.presentation.summary import next_steps
 from sandbox import Sandbox
 from tests.harness.reconciliations import (
     OpenApp,
@@ -41,7 +42,7 @@ def test_a_chosen_prison_without_prisoners_makes_the_run_incomplete(upstream: Sa
 def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
     """If nobody is listed although an earlier run listed prisoners, the run fails and resolves no difference.
 
-    The reason for the failure gives the command that accepts the empty list.
+    The report gives the command that accepts the empty list.
     """
     upstream.reset(prisoners=20, mismatches={"7": 2})
     app = open_app()
@@ -49,9 +50,12 @@ def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app
     upstream.reset(prisoners=0)
     emptied = result_of(app.reconcile())
     assert (emptied.status, emptied.resolved) == ("failed", ())
-    why = "no prisoners are listed, but an earlier run listed 20"
+    assert emptied.failure == "no prisoners are listed, but an earlier run listed 20"
     accept = f"prisoner-to-nomis reconcile incentives --accept {emptied.run_id}"
-    assert emptied.failure == f"{why}. If the data is right, accept it once with `{accept}`"
+    assert [each.command for each in next_steps(emptied)] == [
+        f"prisoner-to-nomis runs rerun {emptied.run_id}",
+        accept,
+    ]
 
 
 def test_a_list_that_empties_during_the_run_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
@@ -79,7 +83,7 @@ def test_a_list_that_empties_during_the_run_resolves_nothing(upstream: Sandbox, 
     empty()
     resumed = result_of(app.reconcile(ReconciliationParameters(resume="begun")))
     assert (resumed.status, resumed.resolved) == ("failed", ())
-    assert str(resumed.failure).startswith("no prisoners are listed, but this run had found 40 before. ")
+    assert resumed.failure == "no prisoners are listed, but this run had found 40 before"
 
 
 def test_a_prison_is_empty_only_if_everybody_was_read(upstream: Sandbox, open_app: OpenApp) -> None:

@@ -47,12 +47,20 @@ def figures(result: IncentiveResult) -> list[tuple[str, str]]:
 def test_the_report_of_a_failed_run_says_to_repeat_it() -> None:
     """The report of a failed run advises repeating the run once all services are up.
 
+    If the data was implausible, it says to check the data first, and gives one command for each result of the check.
     If a run is incomplete only because a requested prisoner was not found, its report does not suggest a resume.
     """
     for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
         step = "When `prisoner-to-nomis check` reports that everything is up, run the reconciliation again:"
         assert step in text, where
         assert "prisoner-to-nomis runs rerun run-of-today" in text, where
+    why = "no prisoners are listed, but an earlier run listed 2"
+    for where, text in texts(made_result(0, status="failed", failure=why, implausible=True)).items():
+        again = "If it is wrong, have it corrected, then run the reconciliation again: "
+        assert f"{again}prisoner-to-nomis runs rerun run-of-today" in text.replace("`", ""), where
+        accept = "If the data is right, accept it once: prisoner-to-nomis reconcile incentives --accept run-of-today"
+        assert accept in text.replace("`", ""), where
+        assert "reports that everything is up" not in text, where
     no_one = (IncentiveUnread(offender_no="A9999ZZ", booking_id=None, reason="not there"),)
     for where, text in texts(made_result(0, status="incomplete", unread=no_one)).items():
         assert "incomplete: 1 requested prisoner is not among the active prisoners." in text, where
