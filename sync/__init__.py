@@ -19,5 +19,6 @@ Several packages use these modules:
 - `errors`: the program's errors, and whether a retry can help
 - `alerting`: how soon a person has to act, and which command to type
 - `failure_log`: a log entry when repeated work starts to fail, and another when it succeeds again
+- `outage_text`: how an outage is described to people
 - `tracing`: the trace and the operation id of a message or a run
 """

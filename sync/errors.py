@@ -12,7 +12,10 @@ import re
 import traceback
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+
+from sync.outage_text import count_as_down
 
 #: NOMIS's response when a booking has two allocations or attendances where only one is allowed.
 NON_UNIQUE_TEXT = "query did not return a unique result"
@@ -173,9 +176,11 @@ class BreakerOpen(SyncError):
 
     recoverable = True
 
-    def __init__(self, service: str) -> None:
-        super().__init__(f"{service} counts as down, so it was not called")
+    def __init__(self, service: str, since: datetime | None = None) -> None:
+        """since: when the breaker opened, aware, or None if that is unknown."""
+        super().__init__(f"{count_as_down([service])}, so it was not called")
         self.service = service
+        self.since = since
 
 
 class LeaseBusy(SyncError):

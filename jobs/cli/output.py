@@ -139,18 +139,23 @@ def live_progress(stream: TextIO | None = None, every_seconds: float = 60) -> It
 def _bars(out: TextIO) -> Iterator[ProgressCallback]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # A long description is wrapped, so that it says in full what the run is waiting for.
+    stages = TextColumn("{task.description}", markup=False, table_column=Column(ratio=2))
+    columns = (stages, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     tasks: dict[str, TaskID] = {}
     lock = threading.Lock()
     with Progress(*columns, console=Console(file=out)) as bars:
 
         def report(stage: str, done: int, total: int) -> None:
-            stage = plain(stage)
+            # What follows the name of the stage says what it waits for, and goes again without a bar for it.
+            text = plain(stage)
+            name = text.partition(", ")[0]
             with lock:
-                if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total or None)
-                bars.update(tasks[stage], completed=done, total=total or None)
+                if name not in tasks:
+                    tasks[name] = bars.add_task(text, total=total or None)
+                bars.update(tasks[name], description=text, completed=done, total=total or None)
 
         yield report
 

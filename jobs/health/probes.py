@@ -6,7 +6,6 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,6 +24,7 @@ from reports.reconciliations.registry import RECONCILIATIONS
 from sync.clock import now
 from sync.domains.registry import event_types, missing_roles, unknown_switches
 from sync.errors import SyncError, UpstreamError, one_line
+from sync.outage_text import counts_as_down_since, since_text
 from sync.queues.aws import queue_hint
 from sync.queues.queue import QueueUnavailable, is_missing
 from sync.settings.declaration import Settings
@@ -264,9 +264,7 @@ def _probe_breakers(application: Application) -> ProbeResult:
     details = {str(each.service): str(each.state) for each in found}
     zone = application.settings.zone
     down = [
-        f"{each.service} has counted as down{_since(each.opened_at, zone)}"
-        if each.opened_at
-        else f"{each.service} counts as down"
+        counts_as_down_since(each.service, each.opened_at, zone)
         for each in found
         if each.state is not BreakerState.CLOSED
     ]
@@ -299,11 +297,7 @@ def _probe_waits(application: Application) -> ProbeResult:
 def _wait_text(wait: Wait, zone: ZoneInfo) -> str:
     """A line that says how many messages have been waiting for a service, since when (in `zone`) and why."""
     waits = "has been waiting" if wait.number == 1 else "have been waiting"
-    return f"{count(wait.number, 'message')} {waits} for {wait.service}{_since(wait.since, zone)}: {wait.reason}"
-
-
-def _since(moment: datetime, zone: ZoneInfo) -> str:
-    return f" since {moment.astimezone(zone):%d %b %H:%M}"
+    return f"{count(wait.number, 'message')} {waits} for {wait.service}{since_text(wait.since, zone)}: {wait.reason}"
 
 
 def _probe_exclusions(settings: Settings) -> ProbeResult:

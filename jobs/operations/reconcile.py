@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from jobs.errors import StopRequested, UsageError, WorkError
+from jobs.health.check import advice_to_begin
 from jobs.operations.deliveries import send_pending
 from jobs.operations.report_delivery import Delivered, check_archive, failure_alerted, report_delivered
 from jobs.runtime.application import Application
@@ -26,6 +27,7 @@ from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from reports.reconciliations.results import load_result
 from sync import clock
 from sync.alerting import command
+from sync.settings.loading import SettingsError
 
 _STATUSES = {
     "complete": RunStatus.SUCCESS,
@@ -111,14 +113,16 @@ def run_reconciliation(
 ) -> Reconciled:
     """Runs a reconciliation, records the run, and delivers the report and alerts.
 
-    Raises `WorkError` if the run was asked to stop, and `UsageError` if the run that the parameters name cannot be
-    resumed or accepted.
+    Raises `WorkError` if the run was asked to stop, `UsageError` if the run that the parameters name cannot be resumed
+    or accepted, and `SettingsError` if no service has credentials: the run would only wait for the services.
     """
     _check_named_run(application, entry, parameters)
     stop_requested = threading.Event()
     recorded = parameters_as_dict(parameters)
     try:
         with failure_alerted(application, entry, parameters, _DELIVERY_SECONDS):
+            if advice := advice_to_begin(application.settings):
+                raise SettingsError(advice)
             if parameters.notify:
                 check_archive(application)
             with (

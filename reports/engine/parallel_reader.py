@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from queue import Empty
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from sync.clock import LONDON
 from sync.errors import BreakerOpen, SyncError, UpstreamError
+from sync.outage_text import counts_as_down_since, wait_text
 from sync.settings import times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import tzinfo
     from queue import Queue
 
     from sync.upstream.concurrency_limit import ConcurrencyLimit
@@ -63,12 +66,13 @@ class ParallelReader(Generic[Item, Value]):
         limit: ConcurrencyLimit,
         outage_seconds: float = OUTAGE_SECONDS,
         witness: Item | None = None,
+        zone: tzinfo = LONDON,
     ) -> None:
         """Starts no thread yet.
 
         name: the name of the service, for the names of the threads. limit: the concurrency limit of the service.
         outage_seconds: how long the service may be down in total. witness: an item that was read successfully earlier,
-        or None.
+        or None. zone: the time zone in which `waits_for` gives the time.
         """
         self._name = name
         self._read = read
@@ -89,7 +93,9 @@ class ParallelReader(Generic[Item, Value]):
         self._outage_left = outage_seconds
         #: When the service went down, or None if it is up; read without a lock in the hot path.
         self._down_since: float | None = None
-        self._down = ""
+        #: The error that showed that the service is down; it belongs to `_down_since`.
+        self._down: BreakerOpen | None = None
+        self._zone = zone
         self._threads: list[threading.Thread] = []
 
     def add(self, items: Iterable[Item]) -> None:
@@ -184,8 +190,9 @@ class ParallelReader(Generic[Item, Value]):
     @property
     def waits_for(self) -> str | None:
         """What the reader is waiting for, as text for the progress report, or None in normal operation."""
-        if self._down_since is not None:
-            return f"waiting for {self._down}, which is down"
+        with self._changed:
+            if self._down is not None and self._down_since is not None:
+                return outage_text(self._down, self._outage_left, self._zone)
         if self._later and not self._pending:
             return "retrying failed reads"
         return None
@@ -232,7 +239,7 @@ class ParallelReader(Generic[Item, Value]):
         return item, attempt
 
     def _failed(self, item: Item, attempt: int, error: Exception) -> None:
-        if isinstance(error, BreakerOpen) and self._worth_waiting(error.service) and not self._stopped:
+        if isinstance(error, BreakerOpen) and self._worth_waiting(error) and not self._stopped:
             self._limit.pause(times.OPEN_BREAKER_PAUSE_SECONDS)
             self._again(item, attempt, times.OPEN_BREAKER_PAUSE_SECONDS)
             return
@@ -244,12 +251,12 @@ class ParallelReader(Generic[Item, Value]):
         else:
             self._again(item, attempt + 1, again_in)
 
-    def _worth_waiting(self, service: str) -> bool:
+    def _worth_waiting(self, error: BreakerOpen) -> bool:
         """Whether the outages so far have lasted less time in total than is allowed; notes when an outage begins."""
         now = time.monotonic()
         with self._changed:
             if self._down_since is None:
-                self._down, self._down_since = service, now
+                self._down, self._down_since = error, now
             return now - self._down_since < self._outage_left
 
     def _up_again(self) -> None:
@@ -291,15 +298,18 @@ def retry(
     """Calls `read` until it succeeds. Raises the `SyncError` of the last call if retrying is pointless.
 
     wait: sleeps for the given number of seconds before the next call; if it returns true, the error is raised instead.
-    hold_seconds: how long to wait in total while the breaker is open. During that time, a call that the breaker stops
-    does not count as an attempt, because nothing was sent. pauses: as for `seconds_to_retry`.
+    hold_seconds: how long to wait in total while the breaker is open. A call that the breaker stops does not count as
+    an attempt, because nothing was sent, and the error is raised once the time has been used up. If it is 0, such a
+    call counts as any other. pauses: as for `seconds_to_retry`.
     """
     attempt, held = 0, 0.0
     while True:
         try:
             return read()
         except SyncError as error:
-            if isinstance(error, BreakerOpen) and held < hold_seconds:
+            if isinstance(error, BreakerOpen) and hold_seconds:
+                if held >= hold_seconds:
+                    raise
                 pause = _with_jitter(times.OPEN_BREAKER_PAUSE_SECONDS)
                 held += pause
             else:
@@ -315,6 +325,11 @@ def retry(
 def _with_jitter(seconds: float) -> float:
     """A random time from `seconds` to twice as long, so that threads do not retry in step."""
     return seconds * (1 + random.random())
+
+
+def outage_text(error: BreakerOpen, seconds: float, zone: tzinfo) -> str:
+    """That a read waits for up to `seconds` for a service, which one, and since when (in `zone`) it has been down."""
+    return wait_text(seconds, counts_as_down_since(error.service, error.since, zone))
 
 
 class Waiting(Protocol):

@@ -27,14 +27,16 @@ class RunGaveUp(SyncError):
     """Too much could not be read for the result to be of use."""
 
 
-def check_unread_share(unread: int, total: int, counted: str, settings: Settings) -> None:
+def check_unread_share(unread: int, total: int, counted: str, settings: Settings, down: str | None) -> None:
     """Raises `RunGaveUp` if too many records of a run could not be read for its result to be of use.
 
-    counted: what is counted, in the plural.
+    counted: what is counted, in the plural. down: why a service did not respond, or None if every service
+    responded.
     """
     most = settings.reconciliation_max_unreadable_percent
     if unread >= min(_SHARE_CHECKED_FROM, total) and unread * 100 > most * total:
-        raise RunGaveUp(f"more than {most:g}% of {total:,} {counted} could not be read")
+        why = f": {down}" if down else ""
+        raise RunGaveUp(f"more than {most:g}% of {total:,} {counted} could not be read{why}")
 
 
 def why_emptied(population: Population, counted: str, earlier: int | None, listed_before: int | None) -> str | None:

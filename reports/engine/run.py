@@ -245,7 +245,8 @@ class _Run:
             record, settings, reconciliation.listed, failure, earlier, self._exclusions, implausible=refused
         )
         outage_seconds = runner.outage_seconds if failure is None else _OUTAGE_AFTER_FAILURE_SECONDS
-        reads = SharedReads(runner.services, outage_seconds, self._progress.sleep, self._progress.tick)
+        progress = self._progress
+        reads = SharedReads(runner.services, outage_seconds, progress.sleep, progress.tick, zone=settings.zone)
         recheck = Recheck(
             reconciliation,
             reads,

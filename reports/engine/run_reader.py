@@ -45,6 +45,7 @@ class RunProgress:
         self._callback = callback
         self._sleep = sleep
         self._last = ("listing", 0, 0)
+        self._waits_for: str | None = None
         self._lock = threading.RLock()
 
     def begin(self, stage: str, done: int, total: int) -> None:
@@ -55,7 +56,7 @@ class RunProgress:
         """Reports how much of a stage is done, and how much there is in total."""
         with self._lock:
             self.begin(stage, done, total)
-            self._callback(stage, done, total)
+            self.tick()
 
     def tick(self, waits_for: str | None = None) -> None:
         """Repeats the last report, to show that the run is alive.
@@ -63,15 +64,20 @@ class RunProgress:
         waits_for: what the run is waiting for, which is added to the stage; None if the run is not waiting.
         """
         with self._lock:
+            self._waits_for = waits_for
+            self._repeat()
+
+    def _repeat(self) -> None:
+        with self._lock:
             stage, done, total = self._last
-            self._callback(f"{stage}, {waits_for}" if waits_for else stage, done, total)
+            self._callback(f"{stage}, {self._waits_for}" if self._waits_for else stage, done, total)
 
     def sleep(self, seconds: float) -> None:
-        """Waits for `seconds` in short steps, with a `tick` after each."""
+        """Waits for `seconds` in short steps, and after each repeats the last report with what the run waits for."""
         while seconds > 0:
             self._sleep(min(seconds, _WAIT_STEP_SECONDS))
             seconds -= _WAIT_STEP_SECONDS
-            self.tick()
+            self._repeat()
 
 
 class RunReader:
@@ -103,6 +109,7 @@ class RunReader:
             progress.tick,
             partial(progress.report, "listing"),
             self._begin,
+            self._settings.zone,
         )
         self._pool = TracedThreads(_UNITS_AT_ONCE, thread_name_prefix="unit")
         self._results: queue.Queue[tuple[Unit, Reading | BaseException]] = queue.Queue()
@@ -186,6 +193,7 @@ class RunReader:
             self._log.info("reconciliation-resumed", read_before=done, left=to_read)
         fresh = {unit.id for unit, _ in left} - read_before.keys() if repeat else set()
         failed: dict[str, int] = {}
+        down: str | None = None
         for place, (unit, reading, part) in enumerate(self._readings(left, fresh)):
             with write_as_holder(self._database, self._leases) as connection:
                 checkpoints.save_unit(
@@ -194,7 +202,8 @@ class RunReader:
             done += 0 if unit.id in failed else unit.size
             failed[unit.id] = self._unread_records(unit, reading)
             self._progress.report("reading", done, total)
-            check_unread_share(sum(failed.values()), total, self._reconciliation.counted, self._settings)
+            down = next((each.reason for each in reading.unread if each.network), down)
+            check_unread_share(sum(failed.values()), total, self._reconciliation.counted, self._settings, down)
 
     def _left(self, unit: Unit, read_before: Mapping[str, Sequence[UnreadRecord] | None]) -> tuple[Unit, bool] | None:
         """What is still unread of `unit`, as a unit, and whether this is only a part of `unit`; None if all was read.

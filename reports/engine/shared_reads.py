@@ -9,13 +9,16 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, retry
+from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, outage_text, retry
 from reports.engine.reconciliation import ServiceTooOld
-from sync.errors import SyncError, UpstreamError
+from sync.clock import LONDON
+from sync.errors import BreakerOpen, SyncError, UpstreamError
+from sync.outage_text import wait_text
 from sync.settings import times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import tzinfo
 
     from reports.engine.units import Unit
     from sync.settings.upstreams import UpstreamName
@@ -62,7 +65,7 @@ class _Batch:
 #: How often a thread that waits for its calls reports progress.
 _TICK_SECONDS = 0.5
 #: How long a page waits for an open breaker before it counts as failed.
-_LONGEST_PAGE_HOLD_SECONDS = 60.0
+_LONGEST_PAGE_HOLD_SECONDS = 90.0
 #: A call to a service: the batch and the place of the item in it.
 _Call = tuple[_Batch, int]
 
@@ -81,6 +84,7 @@ class SharedReads:
         tick: Callable[[str | None], None] = lambda _waits_for: None,
         listed: Callable[[int, int], None] = lambda _done, _total: None,
         begin: Callable[[Unit], None] = lambda _unit: None,
+        zone: tzinfo = LONDON,
     ) -> None:
         """Starts no thread yet.
 
@@ -88,7 +92,7 @@ class SharedReads:
         seconds before a call is tried again. tick: called periodically in the thread that constructed this object, with
         what the run is waiting for, or None. `sleep` and `tick` may raise to stop the run. listed: called with how much
         of the population is listed, and how large the population is. begin: called with each unit that can be read
-        while other units are still being listed.
+        while other units are still being listed. zone: the time zone in which `waits_for` gives times.
         """
         self._services = services
         self._outage_seconds = outage_seconds
@@ -96,6 +100,9 @@ class SharedReads:
         self._tick = tick
         self.listed = listed
         self.begin = begin
+        self._zone = zone
+        #: What the single calls are waiting for, by thread.
+        self._single_waits: dict[int, str] = {}
         self._owner = threading.get_ident()
         self._readers: dict[UpstreamName, ParallelReader[_Call, Any]] = {}
         self._batches: set[_Batch] = set()
@@ -128,18 +135,45 @@ class SharedReads:
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:  # noqa: ARG002 - as in `each`
         """Makes a single call, as `Reads.one` describes."""
-        return retry(read, self._pause, self._outage_seconds)
+        return self._single(read, self._pause, self._outage_seconds, times.READ_RETRY_SECONDS)
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:  # noqa: ARG002 - as in `each`
         """Reads a page of a list, as `Reads.page` describes."""
-        return retry(read, self._wait, min(self._outage_seconds, _LONGEST_PAGE_HOLD_SECONDS), times.PAGE_RETRY_SECONDS)
+        hold = min(self._outage_seconds, _LONGEST_PAGE_HOLD_SECONDS)
+        return self._single(read, self._wait, hold, times.PAGE_RETRY_SECONDS)
+
+    def _single(
+        self, read: Callable[[], Value], wait: Callable[[float], bool], hold: float, pauses: Sequence[float]
+    ) -> Value:
+        """Calls `read` as `retry` does, and meanwhile notes what it is waiting for."""
+        thread, waits = threading.get_ident(), self._single_waits
+
+        def call() -> Value:
+            try:
+                return read()
+            except BreakerOpen as error:
+                waits[thread] = outage_text(error, hold, self._zone)
+                raise
+            except UpstreamError as error:
+                waits[thread] = wait_text(2 * sum(pauses), str(error))
+                raise
+
+        try:
+            value = retry(call, wait, hold, pauses)
+        finally:
+            has_waited = waits.pop(thread, None) is not None
+        if has_waited and thread == self._owner:
+            self._tick(self.waits_for)
+        return value
 
     @property
     def waits_for(self) -> str | None:
         """What the run is waiting for, as text for the progress report, or None in normal operation."""
         with self._lock:
             readers = list(self._readers.values())
-        return next((each.waits_for for each in readers if each.waits_for), None)
+        return next((text for each in readers if (text := each.waits_for)), None) or next(
+            iter(tuple(self._single_waits.values())), None
+        )
 
     def stop(self) -> None:
         """Stops reading: calls in progress finish, and the remaining items are not read."""
@@ -164,6 +198,7 @@ class SharedReads:
 
     def _wait(self, seconds: float) -> bool:
         """Waits for `seconds` with `sleep` before a call is tried again; returns whether reading was stopped."""
+        self._tick(self.waits_for)
         self._sleep(seconds)
         return self._stopped.is_set()
 
@@ -175,6 +210,7 @@ class SharedReads:
             lambda call, value: call[0].take(call[1], value),
             limit,
             self._outage_seconds,
+            zone=self._zone,
         )
         self._readers[service] = reader
         return reader

@@ -41,6 +41,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from sync.errors import SyncError, UpstreamError
+from sync.outage_text import count_as_down, wait_text
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, may_wait
@@ -152,7 +153,7 @@ class OutageWatch:
         """Says that the drain waits for the current outage to end, unless this was said before or there is no limit."""
         if self._hold_seconds and self._since is not None and not self._is_announced:
             self._is_announced = True
-            self._on_wait(f"waiting up to {self._hold_seconds:g} s: {_outage_text(self._noted)}")
+            self._on_wait(wait_text(self._hold_seconds, _outage_text(self._noted)))
 
     def too_long(self) -> bool:
         """Whether the outage has lasted for longer than the drain may wait."""
@@ -179,5 +180,5 @@ def _outage_text(names: Sequence[str]) -> str:
     services = [name for name in names if name != _DATABASE]
     clauses = [f"{_DATABASE} is unavailable"] if _DATABASE in names else []
     if services:
-        clauses.append(f"{' and '.join(services)} {'counts' if len(services) == 1 else 'count'} as down")
+        clauses.append(count_as_down(services))
     return " and ".join(clauses)

@@ -79,7 +79,7 @@ class Breakers:
             self._ping_when_due(service, circuit)
         with self._lock:
             if circuit.state is BreakerState.OPEN:
-                raise BreakerOpen(service)
+                raise BreakerOpen(service, circuit.opened_at)
             if circuit.state is BreakerState.HALF_OPEN:
                 self._try(service, circuit)
                 return False
@@ -173,7 +173,7 @@ class Breakers:
 
     def _try(self, service: UpstreamName, circuit: Circuit) -> None:
         if self._is_tried_elsewhere(circuit):
-            raise BreakerOpen(service)
+            raise BreakerOpen(service, circuit.opened_at)
         circuit.trial_thread = threading.get_ident()
         circuit.trial_since = self._monotonic()
 
@@ -204,9 +204,10 @@ class Breakers:
 
     def _announce(self, service: UpstreamName, state: BreakerState, reason: str | None) -> None:
         opened = state is BreakerState.OPEN
+        opened_at = self._circuits[service].opened_at = now() if opened else None
         log = self._log.error if opened else self._log.info
         log("upstream-down" if opened else "upstream-up", service=service, reason=reason)
-        write = partial(set_breaker, service=service, state=state, opened_at=now() if opened else None, reason=reason)
+        write = partial(set_breaker, service=service, state=state, opened_at=opened_at, reason=reason)
         with self._writing:
             try:
                 with self._database.begin() as connection:
@@ -254,15 +255,15 @@ class Breakers:
                         # A trial in some process has failed since the last reading.
                         circuit.half_open_since = self._monotonic()
                     circuit.shared = (row.state, row.changed_at)
-                    self._adopt(circuit, row.state)
+                    self._adopt(circuit, row)
 
-    def _adopt(self, circuit: Circuit, state: str) -> None:
+    def _adopt(self, circuit: Circuit, row: "BreakerRow") -> None:
         """Adopts the state that another process found. A state that this process wrote itself changes nothing."""
-        if state == BreakerState.OPEN and circuit.state is BreakerState.CLOSED:
+        if row.state == BreakerState.OPEN and circuit.state is BreakerState.CLOSED:
             moment = self._monotonic()
             circuit.open(moment, None)
-            circuit.next_ping = moment
-        elif state == BreakerState.CLOSED and circuit.state is not BreakerState.CLOSED:
+            circuit.next_ping, circuit.opened_at = moment, row.opened_at
+        elif row.state == BreakerState.CLOSED and circuit.state is not BreakerState.CLOSED:
             circuit.close()
 
 

@@ -48,6 +48,8 @@ class Circuit:
     failed_trials: int = 0
     trial_thread: int | None = None
     trial_since: float = 0.0
+    #: When the current outage began, for people. `Breakers` sets it.
+    opened_at: datetime | None = None
     #: The state in the database and when it was set, as last read.
     shared: tuple[str, datetime] | None = None
     #: For each record that failed, the method and the time of its last failure.

@@ -264,13 +264,17 @@ HINT = (
 def test_an_environment_without_credentials_gets_a_hint(bare: App) -> None:
     """If no credentials are set, the last line on stderr is a hint on where to begin.
 
-    There is no hint with `--json`, or if the credentials for at least one service are set.
+    There is no hint with `--json`, or if the credentials for at least one service are set. A reconciliation, which
+    could only wait for the services, ends at once with the hint, and no run is recorded.
     """
     no_credentials = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(bare.folder)}
     checked = bare.run("check", **no_credentials)
     assert (checked.code, checked.error) == (1, HINT)
     assert "DOWN  no credentials: set SYSTEM_CLIENT_ID" in checked.out
     assert "nothing is set up" not in checked.out
+    reconciled = bare.run("reconcile", "incentives", "--no-notify", **no_credentials)
+    assert (reconciled.code, reconciled.error) == (2, HINT)
+    assert bare.run("runs", "list", "--json", **no_credentials).json() == []
     as_json = bare.run("check", "--json", **no_credentials)
     assert (as_json.code, as_json.json()["ok"], HINT in as_json.err) == (1, False, False)
     begun = bare.run("check", SYSTEM_CLIENT_ID="nomis-client", SYSTEM_CLIENT_SECRET="hush", **no_credentials)

@@ -216,6 +216,7 @@ def test_a_terminal_shows_that_the_drain_waits(installed: App, sandbox: Sandbox)
         sandbox.clear_faults()
         assert command.wait() == 0, command.shown
     assert command.shown.count(line.format(60)) == 1
+    assert "receiving-" not in command.shown
     assert "drained visit, appointment: " in command.shown.partition(line.format(60))[2]
 
 

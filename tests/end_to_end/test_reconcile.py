@@ -26,6 +26,7 @@ from sync.store import outbox, tables
 from tests.harness.app import App, open_application
 from tests.harness.faults import faulty, held
 from tests.harness.html import text_of
+from tests.harness.terminals import on_terminal
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 #: What the command says about a delivery that waits, with the time in London.
@@ -294,6 +295,22 @@ def test_a_run_that_waits_for_a_service_can_be_stopped(
     until(lambda: "upstream-down" in (installed.folder / "log").read_text(encoding="utf-8"), "the service is down")
     process.send_signal(signal.SIGINT)
     interrupted(installed, process)
+
+
+def test_a_terminal_shows_that_the_run_waits(installed: App, sandbox: Sandbox) -> None:
+    """On a terminal, the progress says for which service a run waits, since when, and for how long at most."""
+    sandbox.reset(prisoners=60)
+    with (
+        faulty(sandbox, "nomis", path="/incentives/booking-id/{booking}/current", kind="status", status=503),
+        on_terminal(installed, "reconcile", "incentives", "--no-notify") as command,
+    ):
+        # A long description is wrapped, with the bar between its lines.
+        wait = r"reading, waiting up to 10 min: .*?nomis has counted as down since \d\d \w+ \d\d:\d\d"
+
+        def words() -> str:
+            return " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", command.shown).split())
+
+        until(lambda: re.search(wait, words()) is not None, "the progress says that the run waits")
 
 
 def test_retries_of_a_job_resume_the_run_and_announce_it_once(installed: App, sandbox: Sandbox) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -20,9 +21,11 @@ from reports.presentation.view import view_of
 from sandbox import Sandbox
 from sync.clock import now
 from sync.errors import RuleError, UpstreamError
+from sync.settings import times
 from sync.settings.declaration import Settings
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import read_events
+from sync.upstream.breaker import set_breaker
 from tests.harness.reconciliations import OpenApp, ReportsApp
 from tests.harness.sample_reconciliation import Row, SampleReconciliation
 
@@ -446,12 +449,41 @@ class ListedByNomis(SampleReconciliation):
 
 
 def test_a_run_that_waits_for_a_single_call_can_be_stopped(upstream: Sandbox, open_app: OpenApp) -> None:
-    """While a single call is retried, the run reports progress, and the progress callback can end the run."""
+    """While a single call is retried, the progress says why and for how long, and its callback can end the run."""
     upstream.fault("nomis", "GET", "/agency-switches/ACTIVITY", kind="status", status=503)
 
     def stop(stage: str, _done: int, _total: int) -> None:
-        assert stage == "listing"
+        assert re.match(r"listing, waiting up to \d\S* s: nomis: GET /agency-switches/ACTIVITY: status 503", stage)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         reconciled(open_app(), ListedByNomis, progress=stop)
+
+
+def test_a_run_says_for_which_service_it_waits_and_gives_up(
+    upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a service counts as down, the progress of a single call names it, and says since when and for how long.
+
+    If the service comes back in time, the progress no longer says so. If not, the run fails and names the service.
+    """
+    monkeypatch.setattr(times, "PING_SECONDS", 0.0)
+    upstream.fault("nomis", kind="status", status=503)
+    SampleReconciliation.units = {"MDI": [row("MDI", 1, 1, 1)]}
+    app, stages = open_app(with_breakers=True), list[str]()
+    with app.database.begin() as connection:
+        set_breaker(connection, "nomis", "open", opened_at=datetime(2023, 5, 22, 8, 30, tzinfo=UTC))
+
+    def note(stage: str, _done: int, _total: int) -> None:
+        stages.append(stage)
+
+    def end_outage(_seconds: float) -> None:
+        upstream.clear_faults()
+
+    failed = reconciled(app, ListedByNomis, progress=note, outage_seconds=1.0)
+    assert (failed.status, failed.failure) == ("failed", "nomis counts as down, so it was not called")
+    assert "listing, waiting up to 1 s: nomis has counted as down since 22 May 09:30" in stages
+    stages.clear()
+    assert reconciled(app, ListedByNomis, progress=note, outage_seconds=600, sleep=end_outage).status == "complete"
+    assert "listing, waiting up to 10 min: nomis has counted as down since 22 May 09:30" in stages
+    assert "waiting up to" not in stages[-1]

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from queue import Queue
 
 import pytest
@@ -164,25 +165,25 @@ def test_the_progress_names_the_service_that_is_down(monkeypatch: pytest.MonkeyP
 
     def read(item: int) -> int:
         if down.is_set():
-            raise BreakerOpen("nomis")
+            raise BreakerOpen("nomis", datetime(2023, 5, 22, 8, 30, tzinfo=UTC))
         if item == 1 and failing.is_set():
             raise UpstreamError("nomis", "GET", "/1", status=500, message="no")
         return item
 
     def tick(waits_for: str | None) -> None:
         reported.append(waits_for)
-        if waits_for and "down" in waits_for:
+        if waits_for and "as down" in waits_for:
             failing.set()
             down.clear()
         elif waits_for:
             failing.clear()
 
-    reading = ParallelReader("nomis", read, lambda _item, value: results.put(value), limit_of(1), outage_seconds=60)
+    reading = ParallelReader("nomis", read, lambda _item, value: results.put(value), limit_of(1), outage_seconds=600)
     reading.add([1])
     reading.close()
     assert get_with_heartbeat(results, tick, reading) == 1
     reading.join()
-    assert "waiting for nomis, which is down" in reported
+    assert "waiting up to 10 min: nomis has counted as down since 22 May 09:30" in reported
     assert "retrying failed reads" in reported
 
 
