@@ -103,7 +103,7 @@ def test_a_time_of_day_with_an_offset_is_refused(moment: time, offset: str) -> N
 def test_the_z_of_the_activities_api_is_ignored(moment: datetime, zone: str) -> None:
     """The activities API writes local times with or without a `Z`, and both mean the same.
 
-    A time with a `Z` from any other API is in UTC.
+    In a time from any other API, a `Z` means UTC.
     """
     text = moment.isoformat() + zone
     record = allocation_with(suspendedTime=text, deallocatedTime=text, plannedDeallocation={"plannedAt": text})
@@ -115,7 +115,7 @@ def test_the_z_of_the_activities_api_is_ignored(moment: datetime, zone: str) -> 
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_a_record_made_after_the_intent_is_never_missed(intended: datetime) -> None:
-    """A record made just after its creation was intended is in the searched period, even when the clocks change.
+    """A record made just after its creation was intended falls within the searched period, even if the clocks change.
 
     The period begins less than three hours before the record was made.
     """
@@ -136,14 +136,14 @@ def test_pence_become_pounds_exactly(pence: int, band: int) -> None:
 
 @given(st.none() | st.integers(0, 10_000_000))
 def test_the_bonus_keeps_its_amount(bonus: int | None) -> None:
-    """A bonus is sent as the same number, with three decimal places. A missing bonus stays missing."""
+    """A bonus is sent as the number from DPS, unchanged, with three decimal places. A missing bonus stays missing."""
     paid = bonus_pay(bonus)
     assert str(paid) == ("None" if bonus is None else f"{bonus}.000")
 
 
 @given(st.text(max_size=100))
 def test_course_names_fit(summary: str) -> None:
-    """A course's description is the prefix and as much of the summary as fits into the bytes that NOMIS stores."""
+    """A course's description is `SAA` and as much of the summary as fits into the 40 bytes that NOMIS stores."""
     name, whole = course_description(summary), f"SAA {summary}"[:40]
     assert len(name.encode()) <= 40
     assert whole.startswith(name)
@@ -152,7 +152,7 @@ def test_course_names_fit(summary: str) -> None:
 
 @given(st.text(max_size=300))
 def test_comments_are_cut_after_a_whole_character(text: str) -> None:
-    """A comment keeps as many whole characters as fit into the bytes that NOMIS can store."""
+    """A comment keeps as many whole characters as fit into the 240 bytes that NOMIS stores."""
     record = CreateIep(
         iep_level="STD", iep_date_time="2023-05-22T10:00:00", prison_id="LEI", user_id=None, comments=text
     )
@@ -178,7 +178,10 @@ ACTIVITY: dict[str, Any] = {
 
 
 def test_missing_values_are_left_out() -> None:
-    """Values that DPS lacks are left out of a new course. The course has the dates and the level of the activity."""
+    """Values that DPS lacks are left out of a new course.
+
+    The course has the start date and the minimum incentive level of the activity, not those in the schedule.
+    """
     body = new_course(Schedule.model_validate(SCHEDULE), Activity.model_validate(ACTIVITY)).as_json()
     assert {"endDate", "internalLocationId"}.isdisjoint(body)
     assert (body["excludeBankHolidays"], body["startDate"], body["minimumIncentiveLevelCode"]) == (
@@ -194,9 +197,9 @@ def test_missing_values_are_left_out() -> None:
     st.none() | LOCAL_TIMES,
 )
 def test_allocations_have_the_fields_of_their_status(status: str, who: str | None, when: datetime | None) -> None:
-    """Only an ended allocation has a reason and comment for its end.
+    """Only an ended allocation has an end reason and an end comment.
 
-    Only a suspended allocation has a comment on its suspension.
+    Only a suspended allocation has a suspension comment.
     """
     record = allocation_with(
         status=status, deallocatedBy=who, deallocatedTime=when, suspendedBy=who, suspendedTime=when
@@ -214,7 +217,7 @@ def test_allocations_have_the_fields_of_their_status(status: str, who: str | Non
 
 @given(TIMES, st.none() | TIMES, st.booleans(), st.none() | st.integers(1, 9))
 def test_appointments_always_have_an_end(start: time, end: time | None, in_cell: bool, location: int | None) -> None:
-    """An appointment without an end is sent with its start as its end.
+    """An appointment without an end time is sent with its start time as its end time.
 
     An appointment in a cell is sent without a location.
     """
@@ -265,7 +268,10 @@ def test_appointments_always_have_an_end(start: time, end: time | None, in_cell:
 def test_each_reason_for_attendance_has_its_outcome(
     reason: str | None, paid: bool, code: str | None, unexcused: bool, authorised: bool
 ) -> None:
-    """Each attendance reason has an outcome and a kind of absence, both for paid and for unpaid attendances."""
+    """The NOMIS outcome of an attendance depends on its reason and on whether it is paid.
+
+    The outcome may count as an unexcused or an authorised absence, or as neither.
+    """
     outcome = attendance_outcome(reason, paid=paid)
     assert (outcome.code, outcome.unexcused, outcome.authorised) == (code, unexcused, authorised)
 
@@ -288,7 +294,7 @@ def test_each_status_of_an_attendance_has_a_nomis_status(
 ) -> None:
     """The NOMIS status of an attendance depends on its status and reason in DPS.
 
-    If the attendance is locked, it also depends on its current status in NOMIS.
+    If the attendance is locked, its current status in NOMIS decides.
     """
     assert event_status(status, reason, in_nomis) == expected
 
@@ -317,7 +323,7 @@ WORDS = st.text(max_size=12) | st.sampled_from(["active", "ENDED ", "SUSPENDED_"
 
 @given(WORDS)
 def test_unknown_codes_are_errors_that_no_retry_resolves(word: str) -> None:
-    """An unknown code is refused with an error that names it, instead of getting a default."""
+    """An unknown code gets no default. It is refused with an error that names it."""
     vocabularies: list[tuple[Callable[[str], object], set[str]]] = [
         (lambda each: attendance_outcome(each, paid=True), set()),
         (lambda each: event_status(each, None, None), {"LOCKED", "WAITING", "COMPLETED"}),
@@ -340,9 +346,9 @@ def test_an_unknown_outcome_of_a_visit_is_administrative(outcome: str | None) ->
 
 @pytest.mark.parametrize("field", ["deallocatedReason", "suspendedReason"])
 def test_a_reason_is_text_or_an_object(field: str) -> None:
-    """The reason for an end or a suspension of an allocation may be text, as it used to be, or an object.
+    """The reason for the end or suspension of an allocation may be text, as it used to be, or an object.
 
-    Both are written in the same words.
+    Both forms lead to the same comment in NOMIS.
     """
     status = "ENDED" if field == "deallocatedReason" else "SUSPENDED"
     bodies = [
@@ -354,7 +360,7 @@ def test_a_reason_is_text_or_an_object(field: str) -> None:
 
 
 def test_the_comment_says_who_planned_the_end() -> None:
-    """If the service says who planned the end of an allocation, the comment names that person."""
+    """If DPS says who planned the end of an allocation, the end comment names that person."""
     planned = {"plannedBy": "Jane", "plannedAt": "2025-09-17T10:00:00", "plannedReason": {"description": "Released"}}
     record = allocation_with(deallocatedBy="Job", deallocatedReason="Expired", plannedDeallocation=planned)
     assert (
@@ -363,5 +369,5 @@ def test_the_comment_says_who_planned_the_end() -> None:
 
 
 def test_an_allocation_without_pay_band_is_unpaid() -> None:
-    """An allocation without a pay band is sent without a pay band."""
+    """An allocation without a pay band is sent to NOMIS without one."""
     assert "payBandCode" not in nomis_allocation(allocation_with(prisonPayBand=None)).as_json()

@@ -107,7 +107,7 @@ def test_second_delivery_is_a_duplicate(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_a_lost_response_of_the_create_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """After a lost response, the next attempt finds the visit by its reference, and only maps it."""
+    """If the response to a create is lost, the next attempt finds the visit by its reference, and only maps it."""
     put(harness, "aa-bb-cc-dd")
     book(harness, prisoner, "aa-bb-cc-dd")
     put(harness)
@@ -121,7 +121,7 @@ def test_a_lost_response_of_the_create_is_found_again(harness: Harness, prisoner
 
 
 def test_a_lost_request_is_created_by_the_next_delivery(harness: Harness, prisoner: Prisoner) -> None:
-    """If the create never reached NOMIS, the next delivery searches for the visit in vain, and creates it."""
+    """If the create did not reach NOMIS, the next attempt searches in vain for the visit, and creates it."""
     put(harness)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -131,7 +131,10 @@ def test_a_lost_request_is_created_by_the_next_delivery(harness: Harness, prison
 
 
 def test_a_longer_reference_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit whose longer reference begins with the booking's is not claimed, so another visit is created."""
+    """A visit whose reference merely begins with the booking's reference is not mapped to the booking.
+
+    Another visit is created.
+    """
     put(harness, f"{REFERENCE}-zz")
     book(harness, prisoner, f"{REFERENCE}-zz")
     put(harness)
@@ -143,7 +146,7 @@ def test_a_longer_reference_is_not_ours(harness: Harness, prisoner: Prisoner) ->
 
 
 def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """After a lost response, if NOMIS has two visits with the booking's reference, a person has to decide.
+    """If, after a lost response, NOMIS has two visits with the booking's reference, a person has to choose one.
 
     No third visit is created.
     """
@@ -169,9 +172,9 @@ def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner:
 
 
 def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Prisoner) -> None:
-    """A mapping that cannot be saved goes into a retry message, which then saves it.
+    """A mapping that cannot be saved goes into a retry message, and is saved when that message is handled.
 
-    In the message, the NOMIS id of the visit is text.
+    In the message, the NOMIS id of the visit is a JSON string.
     """
     put(harness)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
@@ -189,7 +192,7 @@ def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Pr
 
 
 def test_a_retry_of_a_visit_made_by_hand_needs_only_the_ids(harness: Harness) -> None:
-    """A retry message with only the two ids saves the mapping, even if the NOMIS id is a JSON number."""
+    """A retry message needs only the two ids, and the NOMIS id may be a JSON number."""
     body = '{"Type":"RETRY_CREATE_MAPPING","Message":"{\\"mapping\\":{\\"nomisId\\":5,\\"vsipId\\":\\"a-b\\"}}"}'
     assert harness.handle_retry("visit", body) is Outcome.APPLIED
     (mapping,) = harness.sandbox.mappings("visits")
@@ -197,7 +200,7 @@ def test_a_retry_of_a_visit_made_by_hand_needs_only_the_ids(harness: Harness) ->
 
 
 def test_changed_visit_is_updated(harness: Harness, prisoner: Prisoner) -> None:
-    """A change to a visit writes its date, times, visitors, room and restriction to NOMIS."""
+    """When a visit changes, its date, times, visitors, room and restriction are written to NOMIS."""
     put(harness)
     book(harness, prisoner)
     put(harness, start="2023-06-03T09:30:00", end="2023-06-03T10:15:00", person_ids=[4_700_001],
@@ -230,9 +233,9 @@ def test_a_change_before_the_booking_fails_until_the_visit_exists(harness: Harne
 
 
 def test_booking_after_the_cancellation_ends_cancelled(harness: Harness, prisoner: Prisoner) -> None:
-    """If a cancellation overtakes its booking, it fails, and the visit is created.
+    """A cancellation that overtakes its booking fails, and the booking still creates the visit.
 
-    The next delivery of the cancellation cancels the visit.
+    The visit is cancelled when the cancellation is delivered again.
     """
     put(harness, status="CANCELLED", outcome="VISITOR_CANCELLED")
     with pytest.raises(UpstreamError, match="404"):
@@ -253,7 +256,7 @@ def test_a_second_cancellation_succeeds(harness: Harness, prisoner: Prisoner) ->
 
 
 def test_other_refusals_of_a_cancellation_fail(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
-    """If NOMIS refuses a cancellation with 400, it fails, and the failure is tracked with the NOMIS id of the visit."""
+    """A cancellation that NOMIS refuses with 400 fails. The failure is tracked with the NOMIS id of the visit."""
     put(harness)
     book(harness, prisoner)
     sandbox.fault("nomis", "PUT", kind="status", status=400)
@@ -264,7 +267,7 @@ def test_other_refusals_of_a_cancellation_fail(harness: Harness, prisoner: Priso
 
 
 def test_cancellation_waits_for_the_change(harness: Harness, prisoner: Prisoner) -> None:
-    """A cancellation waits while the visit is being written elsewhere, so NOMIS never gets two writes at once."""
+    """A cancellation waits while another process is writing the visit, so NOMIS never gets two writes of it at once."""
     put(harness)
     book(harness, prisoner)
     with harness.leases.held(f"write:visit:{REFERENCE}"), pytest.raises(LeaseBusy):
@@ -331,7 +334,7 @@ def test_an_unknown_visit_type_is_refused() -> None:
 
 
 def test_the_issue_date_is_in_the_offset_of_the_event(harness: Harness, prisoner: Prisoner) -> None:
-    """The visit order is issued on the date that the publisher wrote, not on the date in UTC or London."""
+    """The issue date of a visit order is the date that the publisher wrote, not the date in UTC or London."""
     put(harness)
     late = datetime(2023, 1, 9, 23, 45, tzinfo=timezone(timedelta(hours=-1)))
     harness.handle("prison-visit.booked", prisoner.offender_no, late, reference=REFERENCE)
@@ -340,7 +343,10 @@ def test_the_issue_date_is_in_the_offset_of_the_event(harness: Harness, prisoner
 
 
 def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
-    """Creates a visit in NOMIS, as an earlier attempt may have done without leaving any other trace. Returns its id."""
+    """Creates a visit in NOMIS, as an earlier attempt may have done without leaving any other trace.
+
+    Returns the visit's id.
+    """
     body = {
         "prisonId": prisoner.prison_id, "startDateTime": "2023-06-02T14:00:00", "endTime": "15:00:00",
         "visitorPersonIds": [4_729_570], "issueDate": "2023-05-22", "visitType": "SCON", "room": "Visits Main Hall",
@@ -379,9 +385,9 @@ def test_an_equal_visit_without_our_reference_is_not_mapped(
 
 
 def test_a_cancellation_of_a_visit_gone_from_nomis_succeeds(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS does not have the visit, its cancellation succeeds. After a gateway's 404 or 409, it fails.
+    """If NOMIS does not have the visit, its cancellation succeeds.
 
-    A response from a gateway proves nothing about the visit.
+    If a gateway responds with 404 or 409, the cancellation fails, since such a response proves nothing.
     """
     put(harness)
     book(harness, prisoner)

@@ -1,4 +1,4 @@
-"""The process of the program whose drains the tests check. A test module can override these fixtures."""
+"""Fixtures for one process of the program, whose drains the tests check. A test module can override them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture
 def application(sandbox: Sandbox, url: str, queues: tuple[str, ...], settings: dict[str, str]) -> Iterator[Application]:
-    """One process of the program on a SQLite file. A message becomes a dead letter after three receives."""
+    """One process of the program, with a SQLite file as its database.
+
+    A message becomes a dead letter after three receives.
+    """
     with open_application(sandbox.environment(), url, **settings) as application:
         for queue in queues:
             application.queue_pair(queue)

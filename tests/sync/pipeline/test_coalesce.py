@@ -1,4 +1,4 @@
-"""Each message of a batch is in one group, in the order of the events. Updates are coalesced if that is harmless."""
+"""A batch is sorted into groups, each in the order of its events. Updates are coalesced if that is harmless."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ EVENTS = ("prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled
 
 
 def body(event_type: str, reference: str, minute: int) -> str:
-    """The body of the notification about a visit event that occurs `minute` minutes after `START`."""
+    """The body of a notification about a visit event that occurs `minute` minutes after `START`."""
     event = {
         "eventType": event_type,
         "occurredAt": (START + timedelta(minutes=minute)).isoformat(),
@@ -31,7 +31,7 @@ def body(event_type: str, reference: str, minute: int) -> str:
 
 
 def message(number: int, text: str) -> Message:
-    """A message with the body `text`, whose ids are made from `number`."""
+    """A message with the body `text`, and with an id and a receipt handle made from `number`."""
     return Message(f"id-{number}", f"handle-{number}", text, receive_count=1, sent_at=START)
 
 
@@ -114,14 +114,14 @@ def test_two_creations_are_not_coalesced() -> None:
     ],
 )
 def test_a_malformed_message_is_a_separate_group(text: str) -> None:
-    """A malformed message forms a separate group, whose task has the reason. Other messages are not affected."""
+    """A malformed message forms a separate group, whose task gives the reason. Other messages are not affected."""
     groups = coalesce([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
     assert [group.tasks[0].malformed is not None for group in groups] == [True, False]
 
 
 @given(st.text(max_size=200))
 def test_any_text_becomes_a_task(text: str) -> None:
-    """Any string becomes a task, with either a message type or the reason why it is malformed."""
+    """Any text becomes a task that has either a message type or the reason why the text is malformed."""
     (group,) = coalesce([message(1, text)], VISIT)
     assert group.tasks[0].malformed is not None or group.tasks[0].message_type is not None
 

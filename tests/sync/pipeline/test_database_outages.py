@@ -1,4 +1,4 @@
-"""While the database is unavailable or read-only, messages wait and none is lost."""
+"""While the database accepts no writes, messages wait and none is lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MANY = 15
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Locks a SQLite file for the `with` block with an unfinished write on another connection."""
+    """Keeps a SQLite file locked during the `with` block, by means of an unfinished write on another connection."""
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -54,7 +54,7 @@ def impatient(path: Path) -> str:
 def test_nothing_is_received_while_the_database_is_locked(sandbox: Sandbox, tmp_path: Path) -> None:
     """While the database is locked, a drain receives nothing, however often it tries.
 
-    Afterwards, it handles all messages.
+    Afterwards, all messages are handled.
     """
     with open_application(sandbox.environment(), impatient(tmp_path / "one.db")) as application:
         drain, main = application.open_drain("visit"), application.queue_pair("visit").main
@@ -126,9 +126,9 @@ def test_a_drain_keeps_its_time_limit_if_the_database_hangs(
 def test_a_drain_by_command_waits_for_the_database_before_it_receives(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A drain run by a command receives messages once the database accepts writes.
+    """A drain run by a command receives nothing until the database accepts writes.
 
-    After its time limit, it gives up.
+    If its time limit is reached first, the drain gives up.
     """
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     url = f"sqlite:///{tmp_path}/one.db?timeout=0.05"
@@ -155,7 +155,10 @@ def test_a_drain_by_command_waits_for_the_database_before_it_receives(
 def test_parked_messages_are_not_given_up_after_an_outage(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a database outage, a drain does not give up on messages parked for another reason, such as a lease."""
+    """After a database outage, a drain does not give up on a message that is parked for another reason.
+
+    Here, the message waits for a lease that another process holds.
+    """
     for name in ("DATABASE_POLL_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.01)
     clock = clock_of(monkeypatch, outages)
@@ -184,7 +187,7 @@ def test_parked_messages_are_not_given_up_after_an_outage(
 def test_each_drain_has_the_full_time_limit(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """If a drain gives up because of an outage, the next drain waits for the full limit again."""
+    """If a drain gives up because of an outage, it waits for the full time limit again when it is next run."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     hold = 0.3
     with open_application(sandbox.environment(), impatient(tmp_path / "one.db")) as application, ExitStack() as outage:

@@ -27,7 +27,7 @@ def queues() -> tuple[str, ...]:
 
 
 def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:
-    """The requests to create visits that NOMIS accepted, of which there must be `number`."""
+    """The visit creates that NOMIS accepted, of which there must be `number`."""
     posts = [each for each in sandbox.journal("nomis") if each["method"] == "POST" and each["path"].endswith("/visits")]
     assert len(posts) == number
     return posts
@@ -77,7 +77,7 @@ def _message(event_type: str, offender_no: str, reference: str) -> str:
 
 
 def test_a_malformed_message_fails_alone(sandbox: Sandbox, application: Application) -> None:
-    """A malformed message becomes a dead letter with its reason recorded, and the messages around it are handled."""
+    """A malformed message becomes a dead letter, and the reason is recorded. The messages around it are handled."""
     queue, dlq = application.queue_pair("visit").main, application.queue_pair("visit").dlq
     bad = queue.send("{no json")
     sandbox.traffic(events=10, seed=1, queues=["visit"])
@@ -119,7 +119,7 @@ def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) 
 def test_a_lost_response_makes_no_second_visit(
     sandbox: Sandbox, application: Application, impatient_breaker: None, quick_creates: None
 ) -> None:
-    """If NOMIS creates a visit but the response is lost, the next delivery finds the visit.
+    """If NOMIS creates a visit but the response is lost, the next attempt finds the visit.
 
     No second visit is created.
     """
@@ -134,7 +134,10 @@ def test_a_lost_response_makes_no_second_visit(
 def test_a_retry_message_saves_a_mapping_that_failed(
     sandbox: Sandbox, application: Application, impatient_breaker: None
 ) -> None:
-    """If the mapping service fails, the record is created once, and a retry message saves its mapping."""
+    """If the mapping service fails, each record is still created only once.
+
+    The mapping is saved by means of a retry message.
+    """
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("mapping", "POST", "/mapping/visits", kind="status", status=500, times=4)
     summary = settle(application.open_drain("visit"), application.queue_pair("visit").main)
@@ -172,7 +175,7 @@ def test_an_outage_of_nomis_makes_no_dead_letters(
 
 
 def test_an_outage_ends_a_single_drain_after_its_limit(sandbox: Sandbox, application: Application) -> None:
-    """If an outage outlasts the time limit of a drain, the drain returns its messages and names the service."""
+    """If an outage outlasts the time limit of a drain, the drain returns its messages. Its error names the service."""
     sandbox.traffic(events=30, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain = application.open_drain("visit", 0.5)
@@ -208,7 +211,7 @@ def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypat
 
 
 def test_a_stop_finishes_the_messages_in_flight(sandbox: Sandbox, application: Application) -> None:
-    """When a drain stops, it finishes the messages in flight.
+    """When a drain is stopped, it finishes the messages in flight.
 
     Messages that are published afterwards stay on the queue.
     """

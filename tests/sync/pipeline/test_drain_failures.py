@@ -1,4 +1,4 @@
-"""A message that fails waits, for longer after each failure, and the cause is recorded."""
+"""A message that fails waits, each time for longer, and the cause of each failure is recorded."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ REFUSAL = {"status": 400, "userMessage": "No room"}
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with unpatched moto, which lacks the changes for speed."""
+    """A sandbox whose moto lacks the patches that make it faster."""
     return unpatched_sandbox
 
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """Settings with which a failed message is hidden for one minute, and after its second failure for two minutes."""
+    """Settings that hide a message for one minute after its first failure, and for two minutes after its second."""
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
 
 
 def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, application: Application) -> None:
-    """If the one write for several coalesced updates fails, each update has one failed attempt under its own id."""
+    """If the one write for coalesced updates fails, a failed attempt is recorded under the id of each update."""
     who = put_visit(sandbox, "to-ge")
     queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
     send(queue, BOOKED, "to-ge", 0)
@@ -58,7 +58,10 @@ def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, a
 
 
 def test_message_that_fails_in_two_deliveries_is_counted_once(sandbox: Sandbox, application: Application) -> None:
-    """If an event is on the queue twice and fails twice, two failures are counted, and one message is on its queue."""
+    """If an event is on the queue twice and fails twice, two failures are counted.
+
+    The drain reports only one message as returned to the queue.
+    """
     put_visit(sandbox, "tw-ce")
     for _ in range(2):
         send(application.queue_pair("visit").main, BOOKED, "tw-ce")
@@ -104,7 +107,10 @@ def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
 
 
 def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> None:
-    """The waits of an event type take precedence over those of its queue, and the latter over the general waits."""
+    """The waits of an event type take precedence over those of its queue.
+
+    Those of the queue take precedence over the general waits.
+    """
     waits = {
         "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
@@ -144,7 +150,10 @@ def test_no_message_becomes_a_dead_letter_without_an_attempt(sandbox: Sandbox, u
 
 
 def test_events_behind_a_creation_are_handled_after_its_success(sandbox: Sandbox, url: str) -> None:
-    """If a visit appears in DPS after its booking has failed, the next attempts handle the booking, then the change."""
+    """If a visit appears in DPS after its booking has failed, the booking is handled when it is retried.
+
+    The change behind it is handled next.
+    """
     with open_application(sandbox.environment(), url) as application:
         queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
         who = sandbox.prisoners()[0]["offenderNo"]
@@ -187,7 +196,7 @@ def test_a_long_group_continues_in_its_next_turn(
 
 
 def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, application: Application) -> None:
-    """Each update that is coalesced into a later one is tracked with its message id.
+    """Each update that is coalesced into a later one is tracked with the id of its own message.
 
     If the one write for several updates fails, they all fail.
     """
@@ -275,7 +284,7 @@ def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, 
 def test_the_last_attempt_is_tracked(sandbox: Sandbox, url: str) -> None:
     """When a message becomes a dead letter, one telemetry event names it, both queues, the receive limit and the waits.
 
-    The name of the event begins with the event type, if the type can be read.
+    The name of the telemetry event begins with the event type of the message, if the type can be read.
     """
     with open_application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0") as application:
         queue, dlq = application.queue_pair("visit").main, application.queue_pair("visit").dlq

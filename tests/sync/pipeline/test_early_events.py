@@ -145,7 +145,7 @@ def test_a_wait_for_a_creation_outlasts_an_outage(
     changed_seconds_ago: float,
     outcome: str,
 ) -> None:
-    """The time limit of a wait for a creation counts from the end of an outage, during which nothing is created."""
+    """The time limit of a wait for a creation counts from the end of an outage, since nothing is created during one."""
     # Otherwise the drain would notice the open breaker, and receive nothing.
     monkeypatch.setattr(times, "BREAKER_POLL_SECONDS", 600.0)
     put_visit(sandbox, REFERENCE)
@@ -175,9 +175,9 @@ def test_a_dead_letter_that_is_sent_back_waits_again(sandbox: Sandbox, applicati
 def test_an_event_waits_longer_for_a_creation_in_progress(
     sandbox: Sandbox, application: Application, state: str, *, waits: bool
 ) -> None:
-    """An event waits longer once the creation of its record has begun.
+    """An event waits longer than usual once the creation of its record has begun.
 
-    This does not hold if the creation is ambiguous or the record has been deleted.
+    It does not wait if the creation is ambiguous or the record has been deleted.
     """
     who = put_visit(sandbox, REFERENCE)
     pair, drain = application.queue_pair("visit"), application.open_drain("visit")
@@ -205,9 +205,9 @@ def test_an_event_waits_longer_for_a_creation_in_progress(
 def test_a_message_that_cannot_be_copied_stays(
     sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message that has to wait but cannot be copied stays on the queue, and its failure is recorded.
+    """A message that has to wait but cannot be copied stays on the queue.
 
-    The message may become a dead letter next.
+    Its failure is recorded, since the message may become a dead letter.
     """
 
     def refuse(messages: list[Message], *_: object) -> list[Message]:

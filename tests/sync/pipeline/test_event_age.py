@@ -39,9 +39,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_state_that_is_committed_after_its_event_is_read(
     sandbox: Sandbox, application: Application, clock: Clock
 ) -> None:
-    """If a publisher sends its event before it commits, NOMIS gets the committed state in one attempt.
+    """If a publisher sends an event before it commits the change, NOMIS gets the committed state in one attempt.
 
-    A message that reads nothing from DPS, here a mapping retry, is handled in the meantime, although it came later.
+    A message that needs nothing from DPS, here a mapping retry, is handled in the meantime, although it arrived later.
     """
     who = put_visit(sandbox, "late", start="2023-06-02T14:00:00")
     queue, drain = application.queue_pair("visit").main, application.open_drain("visit")
@@ -59,7 +59,10 @@ def test_state_that_is_committed_after_its_event_is_read(
 
 
 def test_a_stop_leaves_time_for_recent_events(sandbox: Sandbox, application: Application, clock: Clock) -> None:
-    """At a stop, recent events are handled within the grace period, since a return would cost them an attempt."""
+    """After a stop, recent events are still handled within the grace period.
+
+    Returning them to the queue would use up receives.
+    """
     queue = application.queue_pair("visit").main
     who = put_visit(sandbox, "stop")
     send(queue, BOOKED, "stop", prisonerId=who)

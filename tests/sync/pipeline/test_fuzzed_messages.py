@@ -17,7 +17,7 @@ from tests.harness.pipeline import last_failure, settle
 
 
 def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
-    """Each of 10,000 mangled messages is in one task. If the message cannot be understood, the task has the reason."""
+    """Each of 10,000 mangled messages is in one task. If a message cannot be understood, its task gives the reason."""
     chance = random.Random(20230522)
     messages = [Message(f"id-{n}", f"handle-{n}", fuzzed(chance), receive_count=1) for n in range(10_000)]
     groups = coalesce(messages, DOMAINS["visits"])
@@ -49,7 +49,10 @@ def test_each_fuzzed_message_is_acknowledged_or_a_dead_letter_with_its_reason(sa
 
 
 def fuzzed(chance: random.Random) -> str:
-    """The body of a visit event, mangled: cut off, with a wrong character, or with missing or wrong fields."""
+    """The body of a message about a visit event, mangled at random.
+
+    It may be cut off, have a wrong character, or have missing or wrong fields.
+    """
     event: dict[str, Any] = {
         "eventType": chance.choice(["prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled", "other"]),
         "occurredAt": "2023-05-22T10:00:00+01:00",

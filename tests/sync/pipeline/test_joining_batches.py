@@ -46,7 +46,10 @@ def test_slow_record_does_not_hold_up_the_next_batches(sandbox: Sandbox, applica
 
 
 def test_event_of_a_slow_record_waits_for_the_one_before_it(sandbox: Sandbox, application: Application) -> None:
-    """A change whose visit is being created is handled after the creation, in the same run, and at its first try."""
+    """A change to a visit that is still being created is handled after the creation.
+
+    It is handled in the same run, at its first attempt.
+    """
     publish(sandbox, BOOKED, "slow", start="2023-06-02T14:00:00")
     with held(sandbox, "nomis", "POST", VISITS) as slow:
         working = in_thread(application.open_drain("visit").run_until_empty)
@@ -95,7 +98,7 @@ def test_batches_join_only_up_to_the_limit_of_messages(sandbox: Sandbox, applica
 
 
 def test_batches_join_after_a_receive_failed(sandbox: Sandbox, application: Application) -> None:
-    """If a receive fails while a slow record is handled, the messages of the next receive still join the batch."""
+    """If a receive fails while a slow record is being handled, the next messages received still join the batch."""
     publish(sandbox, BOOKED, "slow")
     failing, failed = threading.Event(), threading.Event()
 
