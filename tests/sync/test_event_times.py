@@ -49,7 +49,10 @@ SUMMER = datetime(2023, 5, 22, 9, 14, 31, 204_000, tzinfo=UTC)
     ],
 )
 def test_every_form_of_a_time_is_read(value: object) -> None:
-    """One moment is read from the formats of several serialisers. A time without a zone counts as London time."""
+    """The same moment is read correctly from the formats of several serialisers.
+
+    A time without a zone counts as London time.
+    """
     assert parse_event_time(value) == SUMMER
 
 

@@ -48,7 +48,7 @@ def refused(message: str) -> Failure:
     ],
 )
 def test_a_reason_is_one_line_without_ids(error: Exception, reason: str) -> None:
-    """The reason of a failure is one line without words that differ between records, such as ids.
+    """The reason for a failure is one line without words that differ between records, such as ids.
 
     A long reason is cut.
     """
@@ -56,7 +56,7 @@ def test_a_reason_is_one_line_without_ids(error: Exception, reason: str) -> None
 
 
 def test_failures_with_the_same_reason_are_counted_together() -> None:
-    """Failures with the same reason are counted together, whatever the ids in it."""
+    """Failures whose reasons differ only in ids are counted together."""
     reasons = FailureCounts()
     for number in range(50):
         reasons.add(refused(f"Prisoner A{number:04}BC not found"))
@@ -76,7 +76,7 @@ def test_the_number_of_reasons_is_bounded() -> None:
 
 @given(st.text())
 def test_any_text_can_be_kept_and_shown(message: str) -> None:
-    """The reason of any error has no control characters, and nothing that JSON or a database rejects."""
+    """The reason for a failure has no control characters, and nothing that JSON or a database rejects."""
     reason = fingerprint(refused(message))
     assert not any(ord(each) < 32 for each in reason)
     assert "\\u0000" not in json.dumps(reason)

@@ -23,7 +23,10 @@ def test_an_outage_and_its_end_are_logged_once() -> None:
 
 
 def test_a_late_success_does_not_end_an_outage() -> None:
-    """A call that began before the outage and succeeds during it does not end the outage, which is logged only once."""
+    """A call that began before the outage and succeeds during it does not end the outage.
+
+    The outage is logged only once.
+    """
     with capture_logs() as logs:
         failure_log = FailureLog("here", "began", "ended")
         before = time.monotonic()

@@ -1,4 +1,4 @@
-"""Fixtures: the services over real HTTP, and a process whose breakers the tests check."""
+"""Fixtures: the services of the sandbox, and a process whose breakers the tests check."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def process(database: Database) -> Process:
 
 @pytest.fixture
 def recorded() -> RecordedCalls:
-    """The observer that records the calls of `services`."""
+    """The observer that records the calls made through `services`."""
     return RecordedCalls()
 
 

@@ -16,7 +16,7 @@ from tests.harness.waiting import failure_of, in_thread, result_of
 
 @pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 502, 503, 504])
 def test_the_breaker_opens_if_most_calls_fail(process: Process, status: int | None) -> None:
-    """If all of the first three calls to a service fail recoverably, its breaker opens.
+    """If the first three calls to a service all fail with recoverable errors, its breaker opens.
 
     Further calls to this service are refused, but calls to other services are not.
     """
@@ -54,7 +54,7 @@ def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, stat
 def test_known_failed_records_do_not_speed_up_the_trials(
     process: Process, status: int | None, from_service: bool
 ) -> None:
-    """If errors cannot be a record's fault, even calls about records that failed before try the service only rarely."""
+    """If errors cannot be a record's fault, a service is tried only rarely, even for records that failed before."""
     seconds = 600
     tries, ends = 0, process.now + seconds
     while process.now < ends:
@@ -110,7 +110,7 @@ def test_old_failures_are_forgotten(process: Process) -> None:
 
 
 def test_three_failing_records_are_an_outage_on_a_quiet_day(process: Process) -> None:
-    """Three records that fail over some seconds without a success between them open the breaker.
+    """If three records fail over several seconds and no call succeeds between them, the breaker opens.
 
     Earlier successes do not prevent this.
     """
@@ -124,7 +124,7 @@ def test_three_failing_records_are_an_outage_on_a_quiet_day(process: Process) ->
 
 
 def test_one_record_is_not_an_outage(process: Process) -> None:
-    """However often calls about the same two records fail, the breaker stays closed."""
+    """However often calls for the same two records fail, the breaker stays closed."""
     for _ in range(20):
         process.fail(1, status=500, path="/one")
         process.fail(1, status=500, path="/two")
@@ -149,7 +149,10 @@ def test_calls_of_one_message_count_once(process: Process) -> None:
 
 
 def test_success_with_a_different_record_closes_the_breaker(process: Process) -> None:
-    """A successful call for a different record closes the breaker. Records that failed before do not open it again."""
+    """A successful call for a different record closes the breaker.
+
+    Further failures of the records that failed before do not open it again.
+    """
     bad = [f"/{name}" for name in "abc"]
     for path in bad:
         process.fail(1, status=500, path=path)
@@ -165,7 +168,10 @@ def test_success_with_a_different_record_closes_the_breaker(process: Process) ->
 
 
 def test_records_that_failed_in_an_outage_count_in_the_next(process: Process) -> None:
-    """If a call for a failed record later succeeds, the service was at fault, so the failed records count again."""
+    """If a call for a failed record later succeeds, the service was at fault.
+
+    The next failure of each failed record therefore counts again.
+    """
     for _ in range(2):
         for name in "abc":
             with process.breakers.working_on(name):
@@ -189,7 +195,7 @@ def test_three_failures_in_heavy_traffic_are_not_an_outage(process: Process) -> 
 def test_a_successful_ping_lets_one_call_try(process: Process) -> None:
     """After a successful ping, one call at a time tries the service, and other calls are refused.
 
-    A success closes the breaker.
+    A successful call closes the breaker.
     """
     open_in(process)
     assert process.later(1)
@@ -212,7 +218,7 @@ def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process)
 
 
 def test_trials_that_fail_double_the_pause(process: Process) -> None:
-    """A service that responds to pings but not to calls is tried less and less often, down to a few times a minute."""
+    """If pings succeed but calls fail, a service is tried less and less often, down to a few times a minute."""
     open_in(process)
     pauses = []
     for _ in range(8):
@@ -237,7 +243,7 @@ def test_no_service_is_tried_without_tokens(process: Process) -> None:
 
 
 def test_retry_after_delays_the_first_ping(process: Process) -> None:
-    """If a service sends `Retry-After`, the first ping waits that long."""
+    """If a service asks for a pause with `Retry-After`, the first ping is sent only after that pause."""
     for number in range(3):
         error = UpstreamError(NOMIS, "GET", f"/{number}", status=429, message="slow down", retry_after=30)
         process.breakers.after_call(NOMIS, "GET", error, 0.01)
@@ -247,7 +253,7 @@ def test_retry_after_delays_the_first_ping(process: Process) -> None:
 
 
 def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
-    """If a ping is due, a call sends it first, so a process that never probes also notices the end of an outage."""
+    """If a ping is due, a call sends it first, so even a process that never probes notices the end of an outage."""
     open_in(process)
     process.now += 1
     process.call()

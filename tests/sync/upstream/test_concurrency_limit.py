@@ -1,4 +1,4 @@
-"""The adaptive limit on calls in flight is fair, is never exceeded, and is as high as the service can handle."""
+"""The limit on calls in flight is fair, applies to every call, and adapts to what the service can handle."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def warm(maximum: int, clock: Clock) -> ConcurrencyLimit:
 
 
 def test_a_free_slot_goes_to_the_longest_waiter() -> None:
-    """A thread that leaves and comes back at once queues behind the waiting threads, which keep their order."""
+    """A thread that releases its slot and wants another at once queues behind the waiting threads.
+
+    The waiting threads keep their order.
+    """
     limit = ConcurrencyLimit("nomis", 1)
     order: list[str] = []
 
@@ -67,7 +70,7 @@ def test_a_free_slot_goes_to_the_longest_waiter() -> None:
 
 
 def test_no_slot_is_exceeded_or_lost() -> None:
-    """Threads that come and go, even with errors, never hold more slots than there are.
+    """Threads never hold more slots than there are, even if their calls fail.
 
     Afterwards, all slots can be taken, and a further thread waits for one.
     """
@@ -198,7 +201,7 @@ def test_throttled_calls_far_apart_are_not_a_burst() -> None:
 
 
 def test_a_smaller_limit_applies_to_waiting_calls() -> None:
-    """After the limit is halved, a waiting call gets a slot only once fewer calls than the new limit are in flight."""
+    """After the limit is halved, a waiting call gets a slot only once the new limit allows another call."""
     limit = ConcurrencyLimit("nomis", 4)
     order: list[str] = []
 
@@ -246,7 +249,10 @@ def test_slow_responses_halve_the_limit_repeatedly() -> None:
 
 
 def test_a_busy_machine_is_not_a_slow_service() -> None:
-    """If all calls in flight are slow but the next calls are not, the machine was busy and the limit is unchanged."""
+    """If all calls in flight are slow but the next calls are not, the limit stays unchanged.
+
+    The cause is assumed to be a busy machine.
+    """
     clock = Clock()
     limit = warm(64, clock)
     for _ in range(20):
@@ -271,7 +277,10 @@ def test_one_slow_response_changes_nothing() -> None:
 
 
 def test_the_usual_response_time_is_learnt_again() -> None:
-    """If a service stays slower than before, its new speed counts as usual, and the limit returns to the maximum."""
+    """If a service stays slower than before, its new speed eventually counts as usual.
+
+    The limit then returns to the maximum.
+    """
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(2_000):
@@ -286,7 +295,7 @@ def test_the_usual_response_time_is_learnt_again() -> None:
 
 
 def test_writes_do_not_affect_the_usual_response_time() -> None:
-    """A success without a response time, such as that of a write, does not reduce the limit."""
+    """A successful call without a recorded response time, such as a write, does not reduce the limit."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(600):
@@ -330,7 +339,7 @@ def test_retry_after_holds_back_readers() -> None:
 
 
 def test_threads_beyond_the_limit_wait() -> None:
-    """Threads of a reader beyond the current limit wait until the limit has grown or the reader gives up."""
+    """A reader's threads beyond the current limit wait until the limit has grown or the reader gives up."""
     limit = ConcurrencyLimit("nomis", 4)
     limit.restart()
     limit.wait_until_allowed(FIRST_IN_FLIGHT - 1, lambda: False)

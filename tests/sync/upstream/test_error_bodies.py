@@ -1,4 +1,4 @@
-"""The error of a failed call contains no text from the request that a person may have written."""
+"""The error of a failed call contains no text that a person may have written in the request."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_sent_texts_are_removed(message: str, kept: str) -> None:
     ],
 )
 def test_an_escaped_or_cut_text_is_removed(quote: Callable[[str], str]) -> None:
-    """Text from the request is removed from an error even if a service or gateway quotes it escaped or cut off."""
+    """Text from the request is removed from an error even if it is quoted in escaped form or only in part."""
     comment = 'Sees O\'Brien & Son about <the> "will"; José comes too'
     kept = own_words(f"Could not execute: {quote(comment)} at MDI", {"comment": comment})
     assert kept.startswith("Could not execute")
@@ -87,7 +87,7 @@ def test_texts_that_rules_search_for_are_kept() -> None:
 
 @given(st.text(st.characters(categories=("L", "Z", "P")), min_size=3, max_size=80).map(str.strip))
 def test_no_comment_is_stored(comment: str) -> None:
-    """A comment of at least three characters never remains in the text of an error, whatever it contains."""
+    """No comment of at least three characters remains in the text of an error, whatever the comment contains."""
     assume(len(comment) >= 3)
     kept = own_words(f"7: rejected value [{comment}]; codes 8", {"comment": comment})
     assert comment not in kept.replace("rejected value […]; codes", "")

@@ -1,4 +1,4 @@
-"""HTTP over real sockets: every form of response that HTTP/1.1 allows, and the outcome without a response."""
+"""HTTP over real sockets: every form of response that HTTP/1.1 allows, and calls without a complete response."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def get(pool: HTTPConnectionPool) -> HttpResponse:
 
 
 def test_a_request_is_sent_completely() -> None:
-    """A request has its method, target, host, headers, length and body.
+    """A request is sent with its method, target, host, headers, length and body.
 
     The only other headers are those that name the program and ask for an uncompressed response.
     """
@@ -109,7 +109,7 @@ def test_every_form_of_response_keeps_the_connection(response: bytes, data: byte
     ],
 )
 def test_a_connection_that_ends_with_its_response_is_not_reused(response: bytes) -> None:
-    """After a response in HTTP/1.0, with `Connection: close` or without a length, the connection is not reused."""
+    """If a response uses HTTP/1.0, has `Connection: close` or has no length, the connection is not reused."""
     with host([response], [OK]) as (made, pool):
         assert get(pool).data == b"hi"
         assert get(pool).data == b"hi"
@@ -151,7 +151,10 @@ def test_compressed_bodies_are_decompressed(encoding: str, body: bytes) -> None:
     ],
 )
 def test_a_malformed_response_is_a_lost_connection(response: bytes) -> None:
-    """If a response ends too early or is not a valid final response, the connection is lost and not reused."""
+    """If a response ends too early or is not a valid final response, the connection counts as lost.
+
+    It is not reused.
+    """
     with host([response], [OK]) as (_, pool):
         with pytest.raises(ConnectionLost):
             get(pool)
@@ -160,7 +163,7 @@ def test_a_malformed_response_is_a_lost_connection(response: bytes) -> None:
 
 @pytest.mark.parametrize("response", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"])
 def test_silence_is_a_timeout(response: bytes) -> None:
-    """If a service is silent for too long, at first or midway, the call times out."""
+    """If a service is silent for too long, before or during its response, the call times out."""
     with host([response], hold=True) as (_, pool), pytest.raises(TimedOut, match=r"^timed out$"):
         get(pool)
 
@@ -232,7 +235,7 @@ BEGINNINGS = {
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 def test_the_time_limit_applies_to_the_whole_call(certificate: Path, secure: bool) -> None:
-    """If a response arrives byte by byte, the call still ends when it takes too long as a whole."""
+    """If a response arrives byte by byte, the call still ends at its time limit."""
     over = threading.Event()
 
     def drip(listening: socket.socket, beginning: bytes) -> None:
@@ -266,7 +269,7 @@ def test_the_time_limit_applies_to_the_whole_call(certificate: Path, secure: boo
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_the_time_limit_applies_to_a_slow_server(certificate: Path, secure: bool) -> None:
-    """If a server reads the request slowly, the call ends when it takes too long as a whole."""
+    """If a server reads the request slowly, the call still ends at its time limit."""
     over = threading.Event()
 
     def sip(listening: socket.socket) -> None:
@@ -292,7 +295,7 @@ def test_the_time_limit_applies_to_a_slow_server(certificate: Path, secure: bool
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """The file of a certificate for localhost that is not trusted by default."""
+    """The path of a file with a certificate for localhost. The certificate is not trusted by default."""
     path = tmp_path / "certificate.pem"
     write_certificate(path)
     return path
@@ -300,7 +303,10 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_head_and_body_are_sent_together(certificate: Path, secure: bool) -> None:
-    """A small request is sent as one packet or one TLS record, so a server that has its head also has its body."""
+    """A small request is sent as one packet or one TLS record.
+
+    Therefore, a server that has received the head also has the body.
+    """
     pieces: list[bytes | int] = []
 
     def serve(listening: socket.socket) -> None:
@@ -334,7 +340,7 @@ def _data_packets(connection: socket.socket) -> int:
 
 
 def test_tls_is_verified(certificate: Path) -> None:
-    """A trusted service is called over TLS and its connection is kept. An untrusted service never gets the request."""
+    """A trusted service is called over TLS, and the connection is kept. An untrusted service never gets the request."""
     made = Host([OK, OK], [OK], [], [], context=server_context(certificate))
     base_url = f"https://localhost:{made.port}"
     trusting = tls_context(str(certificate))
@@ -365,7 +371,7 @@ def test_a_handshake_that_fails_was_not_sent() -> None:
 
 
 def test_a_token_or_ping_uses_no_proxy_and_follows_no_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call for a token or a ping uses no proxy, follows no redirect, and keeps neither its connection nor cookies."""
+    """A token request or a ping uses no proxy, follows no redirect, and keeps neither its connection nor cookies."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     redirect = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"

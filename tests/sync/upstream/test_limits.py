@@ -1,4 +1,4 @@
-"""Health pings, and the limits on the size and the time of pings and calls."""
+"""Health pings and their time limit, and the limit on the size of responses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sync.upstream.services import Services
 
 @contextmanager
 def responding(first: bytes, again: bytes = b"") -> Iterator[str]:
-    """A server that sends `first`, and then sends `again` without end, or waits if `again` is empty.
+    """A server that sends `first`, and then sends `again` endlessly or, if `again` is empty, waits.
 
     Yields the server's address.
     """
@@ -61,7 +61,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 @functools.cache
 def bomb() -> bytes:
-    """A response of 200 MB of zeros, compressed with gzip."""
+    """A response with 200 MB of zeros, compressed with gzip."""
     packer = zlib.compressobj(level=1, wbits=31)
     body = b"".join([*(packer.compress(bytes(1_000_000)) for _ in range(200)), packer.flush()])
     return HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -79,7 +79,7 @@ ENDLESS: dict[str, tuple[bytes, ...]] = {
 @pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS)
 @pytest.mark.parametrize("kind", ["call", "write", "token", "ping"])
 def test_no_response_is_read_beyond_the_size_limit(sandbox: Sandbox, kind: str, pieces: tuple[bytes, ...]) -> None:
-    """Calls, token requests and pings end at a size limit, whatever the form of the response.
+    """Calls, token requests and pings end when the response exceeds a size limit, whatever its form.
 
     The outcome of a write is then unknown.
     """

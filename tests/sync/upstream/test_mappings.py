@@ -81,7 +81,7 @@ def test_only_the_requested_mapping_is_accepted(
 ) -> None:
     """A response that is not a complete mapping of the requested record is refused.
 
-    Further fields, which the program does not know, are ignored.
+    Fields that the program does not know are ignored.
     """
     for body in NO_MAPPINGS:
         respond_with(sandbox, body)

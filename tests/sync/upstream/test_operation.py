@@ -24,7 +24,7 @@ def test_ids_are_quoted_into_the_path() -> None:
 
 
 def test_a_parameter_that_is_not_declared_is_not_sent(sandbox: Sandbox) -> None:
-    """A query parameter that is not declared raises a `ValueError` and is not sent."""
+    """A query parameter that is not declared causes a `ValueError` and is not sent."""
     services = Services(load_settings(sandbox.environment()))
     with pytest.raises(ValueError, match=r"undeclared parameters .*prisonCode"):
         SEARCH.page(services[UpstreamName.VISITS], query={"prisonCode": "MDI"}, number=0, size=10)
@@ -33,7 +33,7 @@ def test_a_parameter_that_is_not_declared_is_not_sent(sandbox: Sandbox) -> None:
 
 
 def test_every_call_goes_through_its_declaration() -> None:
-    """No module calls a service by a literal method and path instead of using a declared operation."""
+    """No module calls a service with a literal method and path instead of using a declared operation."""
     methods = {"GET", "POST", "PUT", "DELETE", "PATCH"}
     found = []
     for module in (each for room in ("sync", "reports", "jobs") for each in (ROOT / room).rglob("*.py")):

@@ -1,4 +1,4 @@
-"""The fields in the head of a response are read as the standard library reads them, and anything else is refused."""
+"""Header fields are read as the standard library reads them, and a malformed head is refused."""
 
 import http.client
 import io
@@ -17,9 +17,9 @@ VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_c
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=20), st.sampled_from([b"\r\n", b"\n"]))
 def test_fields_are_read_as_by_the_standard_library(fields: list[tuple[str, str]], end: bytes) -> None:
-    """Fields are read in the same order, and with the same names and values, as the standard library reads them.
+    """The fields have the same order, names and values as if the standard library had read them.
 
-    Only the white space around values is removed.
+    The only difference is that white space around values is removed.
     """
     head = b"".join(f"{name}: {value}".encode("iso-8859-1") + end for name, value in fields) + end
     expected = [(name, value.strip(" \t")) for name, value in http.client.parse_headers(io.BytesIO(head)).items()]
@@ -63,7 +63,10 @@ def test_a_malformed_head_is_refused(head: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"a" + b" " * 65_000 + b"b", b"\t" * 65_000, b" " * 65_000 + b"\r b"])
 def test_a_long_line_of_white_space_is_read_quickly(value: bytes) -> None:
-    """Even a long line of white space is parsed within a second, since no time limit could stop the parsing."""
+    """Even a line with a lot of white space is parsed within a second.
+
+    This matters because no time limit could stop the parsing.
+    """
     started = time.process_time()
     with suppress(http.client.HTTPException):
         parse_headers(io.BytesIO(b"X:" + value + b"\r\n\r\n"))
@@ -71,7 +74,7 @@ def test_a_long_line_of_white_space_is_read_quickly(value: bytes) -> None:
 
 
 def test_the_standard_library_reads_the_rest() -> None:
-    """`HeadResponse` reads the fields with our parser, which refuses a line that continues the line before it."""
+    """`HeadResponse` reads the fields with `parse_headers`, which refuses a line that continues the line before it."""
 
     class Socket:
         """The part of a socket that a response needs."""

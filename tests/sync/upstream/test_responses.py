@@ -22,7 +22,7 @@ LISTING = Operation(UpstreamName.NOMIS, "GET", IDS, unparsed(dict, "page"))
 
 
 def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str, Any]:
-    """Page `number` of a list of the numbers below `total`. If `nested`, its counts are in an inner object."""
+    """Page `number` of a list that has the numbers below `total`. If `nested`, the counts are in an inner object."""
     pages = -(-total // size)
     content = list(range(total))[number * size : (number + 1) * size]
     counts = {"number": number, "size": size, "totalElements": total, "totalPages": pages}
@@ -33,7 +33,7 @@ def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str
 
 @given(st.integers(0, 60), st.integers(0, 8), st.integers(1, 20), st.booleans())
 def test_both_formats_of_a_page_are_accepted(total: int, number: int, size: int, nested: bool) -> None:
-    """A page in either format is read with its content, its total, and whether it is the last page."""
+    """From a page in either format, the program reads the content, the total, and whether the page is the last one."""
     page = parse_page(spring_page(total, number, size, nested=nested), number, size)
     assert list(page.content) == list(range(total))[number * size : (number + 1) * size]
     assert (page.total_elements, page.last) == (total, (number + 1) * size >= total)
@@ -43,7 +43,7 @@ def test_both_formats_of_a_page_are_accepted(total: int, number: int, size: int,
 def test_a_page_with_a_contradictory_count_is_refused(
     total: int, number: int, size: int, nested: bool, data: st.DataObject
 ) -> None:
-    """If one count of a page contradicts the other counts, the page is refused."""
+    """If one count of a page contradicts the request or the rest of the page, the page is refused."""
     body = spring_page(total, number, size, nested=nested)
     counts = body["page"] if nested else body
     name = data.draw(st.sampled_from(sorted(counts.keys() - {"content", "size", "last"})))
@@ -119,7 +119,7 @@ def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
     ids=["comes twice", "became shorter"],
 )
 def test_a_list_that_changed_between_its_pages_is_refused(sandbox: Sandbox, second: object) -> None:
-    """A list is refused if an element comes twice or the list becomes shorter between its pages.
+    """A list is refused if an element appears twice, or if the list becomes shorter while its pages are read.
 
     In either case, another element may be missing.
     """
@@ -133,7 +133,7 @@ def test_a_list_that_changed_between_its_pages_is_refused(sandbox: Sandbox, seco
 
 
 def test_lists_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None:
-    """A list with several pages is read to its last page, and a list may be empty."""
+    """A list with several pages is read to its last page. An empty list is accepted."""
     services = Services(load_settings(sandbox.environment()))
     nomis = services.nomis
     prisoners = Operation(UpstreamName.NOMIS, "GET", "/prisoners/ids", unparsed(dict, "page"), query=("active",))

@@ -1,4 +1,4 @@
-"""Processes share the state of an outage, and each caller notices its end."""
+"""Processes share the state of each breaker, and each caller notices the end of an outage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.harness.waiting import in_thread, result_of, until
 
 
 def tracked(database: Database, process: Process) -> Counter[str]:
-    """Writes the telemetry of `process`. Returns the number of all stored events, by name."""
+    """Writes the telemetry of `process`. Returns how many events of each name are stored."""
     process.telemetry.flush()
     return Counter(each["name"] for each in read_events(database))
 
@@ -87,7 +87,7 @@ def test_calls_return_a_few_at_a_time(database: Database, sandbox: Sandbox) -> N
 
 
 def test_opening_and_closing_are_logged_once(database: Database, process: Process) -> None:
-    """However many calls and trials fail, one event is tracked for each outage and one for its end."""
+    """However many calls and trials fail, one event is tracked for the beginning of each outage and one for its end."""
     for number in range(7):
         error = UpstreamError(NOMIS, "GET", f"/{number}", status=503, message="")
         process.breakers.after_call(NOMIS, "GET", error, 0.01)
@@ -134,9 +134,9 @@ def test_processes_share_the_state_of_a_breaker(database: Database, process: Pro
 
 
 def test_a_process_that_only_pings_does_not_close_the_breaker(database: Database, process: Process) -> None:
-    """While pings of one process succeed and trials of another fail, the breaker of neither closes.
+    """While one process's pings succeed and another's trials fail, neither process's breaker closes.
 
-    Once nobody tries the service any more, both breakers close.
+    Once no process tries the service any more, both breakers close.
     """
     idle = Process(database)
     for name in "abc":
