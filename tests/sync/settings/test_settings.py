@@ -149,7 +149,7 @@ def error_of(name: str, value: str) -> str | None:
 def test_any_value_is_accepted_or_refused_on_one_line(name: str, value: str) -> None:
     """Any value of a setting is accepted, or is refused with a `SettingsError`.
 
-    The error is one line that begins with the name of the setting and does not quote the validator.
+    The error is one line that begins with the name of the setting and does not quote the validator's message.
     """
     line = error_of(name, value) or f"{name}: accepted"
     assert line.startswith(f"{name}: ")
@@ -196,7 +196,7 @@ def test_a_database_without_a_valid_port_is_refused(port: str) -> None:
 def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a local endpoint, a missing AWS profile or a malformed AWS configuration file does no harm.
 
-    With AWS itself, the error names `AWS_PROFILE` or `AWS_CONFIG_FILE`.
+    With AWS itself, either raises a `SettingsError` that names `AWS_PROFILE` or `AWS_CONFIG_FILE`.
     """
     monkeypatch.setenv("AWS_PROFILE", "nope")
     own = load_settings({"HMPPS_SQS_PROVIDER": "localstack"})

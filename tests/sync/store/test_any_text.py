@@ -121,7 +121,7 @@ def _attempts(connection: Connection, sns_message_id: str | None, message_id: st
 def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
     """A failed attempt is found by either id of its message, whatever text the attempt contains.
 
-    One id is that of SQS; the other is that of SNS, which survives a redrive.
+    One is the SQS id; the other is the SNS id, which survives a redrive.
     """
     with database.begin() as connection:
         before = _attempts(connection, text, text)
@@ -219,9 +219,9 @@ def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None
 
 @pytest.mark.parametrize("number", [2**63, 2**64 - 1, 2**64, 2**70, -(2**63) - 1])
 def test_numbers_beyond_a_database_are_kept_as_text(database: Database, number: int) -> None:
-    """A number that is too large for a database is stored as text, and a NOMIS id that is so large is found again.
+    """A number that does not fit a 64-bit column is stored as text, and such a NOMIS id is found again.
 
-    SQLite would return such a number of a JSON column as an inexact one.
+    From a JSON column, SQLite would return such a number only approximately.
     """
     store = empty_store(database)
     assert store.intend(VISIT, "big", {"body": {"number": number}}, {}, None) == 1
@@ -234,7 +234,7 @@ def test_numbers_beyond_a_database_are_kept_as_text(database: Database, number: 
 
 
 def test_the_largest_numbers_of_a_database_stay_numbers(database: Database) -> None:
-    """A number that fits a column of 64 bits is stored as a number, and a NOMIS id with that number is found again."""
+    """The largest number that fits a 64-bit column is stored as a number, and such a NOMIS id is found again."""
     store = empty_store(database)
     ids = {"nomisId": 2**63 - 1}
     assert store.intend(VISIT, "big", ids, {}, None) == 1

@@ -23,12 +23,12 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def lease(key: str) -> dict[str, object]:
-    """A row of the table of leases, with `key` as its key."""
+    """A row for the table of leases, with `key` as its key."""
     return {"key": key, "owner": "me", "expires_at": now()}
 
 
 def upgrade(url: str) -> None:
-    """The code of a process that upgrades the database at its start."""
+    """The code of a process that upgrades the database, and checks that the schema is then current."""
     database = Database(url)
     database.upgrade()
     assert database.schema_is_current()
@@ -89,7 +89,7 @@ def test_a_failed_schema_change_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failing_block_is_rolled_back(database: Database) -> None:
-    """If a block raises an error, everything that it wrote is undone."""
+    """If the block of a transaction raises an error, everything that it wrote is undone."""
 
     def write_and_fail() -> None:
         with database.begin() as connection:
@@ -146,7 +146,7 @@ def test_stored_times_are_aware_and_in_utc(database: Database) -> None:
 def test_a_database_is_usable_again_after_an_outage() -> None:
     """While the server is down, each transaction raises `StoreUnavailable`.
 
-    Afterwards, the same `Database` works again.
+    When the server is up again, the same `Database` works again.
     """
     server = PostgresServer()
     try:
@@ -217,7 +217,7 @@ def test_only_an_upgrade_creates_a_missing_file(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     """`check_can_be_created` raises a `SettingsError` with the reason if the database file cannot be created.
 
-    It leaves no file or folder behind.
+    In no case does the check leave a file or folder behind.
     """
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"DATABASE_URL: .*no file can be created in .*/file: Not a directory"):
@@ -233,7 +233,7 @@ def test_a_faulty_statement_is_not_an_outage(database: Database) -> None:
 
 
 def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
-    """If a writer does not get its turn within the timeout in the address, it gets the error `StoreUnavailable`."""
+    """A writer that does not get its turn within the timeout in the address fails with `StoreUnavailable`."""
     url = f"sqlite:///{tmp_path}/store.db?timeout=0.1"
     first, second = Database(url), Database(url)
     first.upgrade()
@@ -246,7 +246,7 @@ def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf", "1&timeout=2"])
 def test_an_address_whose_timeout_is_not_a_time_is_refused(timeout: str) -> None:
-    """A database address with an invalid timeout is refused at once, not only when a writer waits for its turn."""
+    """A database address with an invalid timeout is refused at once, rather than when a writer waits for its turn."""
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: timeout must be a number of seconds from 0 to 3600$"):
         Database(f"sqlite:///store.db?timeout={timeout}")
 
@@ -286,7 +286,7 @@ def test_no_failure_shows_the_password(url: str) -> None:
 
 
 def test_a_database_in_memory_serves_several_threads() -> None:
-    """Threads that share a `Database` in memory all use the same database, not one each."""
+    """Threads that share an in-memory `Database` all use the same database, not one each."""
     database = Database("sqlite://")
     database.upgrade()
     for pinging in [in_thread(database.ping) for _ in range(5)]:

@@ -1,4 +1,4 @@
-"""Requests from several threads are committed together, and none is forgotten when a thread is interrupted."""
+"""Requests from several threads are committed together. If a thread is interrupted, no other request is forgotten."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.harness.waiting import LONGEST_SECONDS, failure_of, in_thread, result
 
 
 class Commits:
-    """A `GroupCommit` whose commits begin at once and end when `allow` is called.
+    """Has a `GroupCommit` named `group`, whose commits begin at once and end when `allow` is called.
 
     `sizes` has the number of requests in each commit.
     """
@@ -75,7 +75,7 @@ def added(commits: Commits) -> Future[bool]:
 
 
 def test_requests_during_a_commit_share_the_next_one() -> None:
-    """Requests that arrive while another thread commits are committed together in the next commit."""
+    """Requests that arrive during a commit are committed together in the next one."""
     commits = Commits()
     first = commits.begin()
     others = [added(commits) for _ in range(3)]
@@ -109,7 +109,7 @@ def test_a_request_that_nobody_waits_for_is_committed() -> None:
 
 
 def test_an_interrupted_wait_holds_up_nobody() -> None:
-    """A thread that a signal interrupts while it waits leaves no request behind, and the other threads continue."""
+    """A waiting thread that is interrupted by a signal leaves no request behind, and the other threads continue."""
     commits = Commits()
     first = commits.begin()
     request = Request(waits=True, woken=Interrupted())
@@ -123,7 +123,7 @@ def test_an_interrupted_wait_holds_up_nobody() -> None:
 
 
 def test_a_thread_that_is_interrupted_at_its_turn_commits_first() -> None:
-    """A thread that is interrupted when its turn to commit has come still commits first.
+    """If a thread is interrupted when its turn to commit has come, it still commits before the interrupt ends it.
 
     Otherwise, the other threads would wait for ever.
     """
@@ -144,9 +144,9 @@ def test_a_thread_that_is_interrupted_at_its_turn_commits_first() -> None:
 
 
 def test_an_interrupted_commit_fails_its_requests_alone() -> None:
-    """If a commit is interrupted, only its thread gets the interrupt.
+    """If a commit is interrupted, only the thread that makes it gets the interrupt.
 
-    The other requests in it fail with `StoreUnavailable`, and a later request is committed.
+    The other requests in the commit fail with `StoreUnavailable`, and a later request is committed.
     """
     commits = Commits()
     first = commits.begin()
@@ -162,7 +162,10 @@ def test_an_interrupted_commit_fails_its_requests_alone() -> None:
 
 
 def test_an_interrupted_commit_leaves_other_requests_to_the_next_thread() -> None:
-    """A request that nobody waits for is committed with the next request if the commit before it is interrupted."""
+    """A request that nobody waits for is not lost if the commit during which it arrives is interrupted.
+
+    It is committed together with the next request.
+    """
     commits = Commits()
     first = commits.begin()
     request = Request(waits=False)

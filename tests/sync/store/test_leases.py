@@ -108,7 +108,7 @@ def test_racing_threads_take_turns(database: Database) -> None:
 
 
 def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database, database_url: str) -> None:
-    """The lease of a killed process can be taken over at once on the same machine, before it expires."""
+    """A process on the same machine can take over the lease of a killed process at once, before the lease expires."""
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:
@@ -149,7 +149,7 @@ def expiry(database: Database) -> datetime:
 
 
 def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
-    """A lease lasts as long as its holder renews it, and then ends."""
+    """A lease lasts for as long as its holder renews it. Without further renewals, it expires."""
     holder, other = Leases(database, "holder", 0.6), Leases(database, "other", 60)
     holder.acquire("a")
     first = expiry(database)
@@ -160,7 +160,7 @@ def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
 
 
 def test_a_failed_release_is_made_up_by_the_next_acquisition() -> None:
-    """If an outage of the database prevents a release, the same process releases the lease at its next acquisition."""
+    """If a database outage prevents a release, the same process releases the lease when it next acquires any lease."""
     server = PostgresServer()
     try:
         server.start()
@@ -250,7 +250,7 @@ def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> No
 
 
 def test_leases_acquired_together_succeed_separately(database: Database) -> None:
-    """If threads acquire leases at the same time, they get every lease that is free.
+    """If threads try to acquire leases at the same time, they get every lease that is free.
 
     A lease with another holder stays with that holder.
     """
@@ -275,7 +275,7 @@ def test_leases_acquired_together_succeed_separately(database: Database) -> None
 
 
 def test_a_process_knows_whether_another_lives() -> None:
-    """`process_is_gone` is true for a process that ended, even if its number was reused.
+    """`process_is_gone` is true for a process that has ended, even if its number has been reused.
 
     It is false for the current process, for one on another machine, and for a string that names no process.
     """
@@ -291,7 +291,7 @@ def test_a_process_knows_whether_another_lives() -> None:
 
 
 def test_a_signal_during_a_commit_reaches_its_thread(database: Database) -> None:
-    """A signal during the release of a lease interrupts the thread.
+    """A signal that arrives while a thread releases a lease interrupts that thread.
 
     The lease is released at the next acquisition of any lease.
     """
@@ -309,9 +309,9 @@ def test_a_signal_during_a_commit_reaches_its_thread(database: Database) -> None
 
 
 def test_many_threads_and_few_keys_exclude_each_other(database: Database) -> None:
-    """However many threads compete for a few keys, only one holds the lease of a key at a time.
+    """When many threads compete for a few keys, only one at a time holds the lease of a key.
 
-    No lease is left at the end.
+    Afterwards, no lease is still held.
     """
     leases, other = Leases(database, "me", 60), Leases(database, "other", 60)
     inside: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Leases that expire while their holder works, and leases that deliberately outlast their holder's work."""
+"""Leases that expire while their holders work, and leases that deliberately outlast their holders' work."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def test_a_thread_whose_lease_expired_may_not_write(database: Database) -> None:
 
 
 def test_a_write_with_a_deadline_is_not_made_late(database: Database) -> None:
-    """After the time limit of `write_within`, `ensure_held` raises `LeaseBusy` in the same thread, and in no other."""
+    """When the time limit of `write_within` has passed, `ensure_held` raises `LeaseBusy` in the thread with the limit.
+
+    In other threads, it raises no error.
+    """
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     with leases.write_within(10, "visit:1"):
@@ -56,7 +59,7 @@ def test_a_write_with_a_deadline_is_not_made_late(database: Database) -> None:
 
 
 def test_each_renewal_extends_the_lease(database: Database) -> None:
-    """A renewed lease lasts its full length from the start of the renewal."""
+    """A renewed lease lasts for its full length from the start of the renewal."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     assert leases.acquire("a")
@@ -89,7 +92,7 @@ def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> No
 def test_nobody_holds_a_lease_that_is_left_to_expire(database: Database) -> None:
     """A lease that is left to expire is not renewed.
 
-    Until its end, it can be neither released nor acquired, even by its old holder.
+    Until it expires, nobody can release or acquire it, not even its old holder.
     """
     mine, other = Leases(database, "mine", 60), Leases(database, "other", 60)
     assert mine.acquire("a")

@@ -52,7 +52,7 @@ def some_value(column: Column[Any]) -> object:
 
 
 def everything(connection: Connection) -> dict[str, list[dict[str, Any]]]:
-    """The rows of all tables except Alembic's, by the name of the table."""
+    """The rows of all tables except Alembic's, by table name."""
     metadata = MetaData()
     metadata.reflect(connection)
     return {
@@ -84,9 +84,9 @@ def test_an_upgrade_keeps_every_row(released: Database) -> None:
 
 
 def test_mismatches_of_the_released_schema_belong_to_incentives(released: Database) -> None:
-    """After the upgrade, an earlier mismatch has its booking as its key.
+    """After the upgrade, the key of an earlier mismatch is its booking id.
 
-    The mismatch and its run belong to incentives.
+    The mismatch and its run belong to the reconciliation of incentives.
     """
     with released.begin() as connection:
         connection.execute(
@@ -114,7 +114,7 @@ def test_mismatches_of_the_released_schema_belong_to_incentives(released: Databa
 def test_results_of_the_released_schema_get_the_general_fields(released: Database) -> None:
     """After the upgrade, an earlier result names its reconciliation, and each of its mismatches has a key.
 
-    Its unread pages are among its gaps.
+    The unread pages of the result are among its gaps.
     """
     stored = {
         "runId": "run-1",
@@ -150,7 +150,7 @@ def test_results_of_the_released_schema_get_the_general_fields(released: Databas
 
 
 def test_actions_of_the_released_schema_get_a_state(released: Database) -> None:
-    """After the upgrade, each action has a state that says whether it was done."""
+    """After the upgrade, each earlier action has a state that says whether it was done."""
     row = "INSERT INTO actions (time, who, action, target, details, outcome) VALUES ('2023-05-01 10:00:00', 'jane', "
     with released.begin() as connection:
         connection.execute(text(row + "'dlq purge', 'visit', '{}', '3 messages removed')"))

@@ -31,7 +31,7 @@ def pooled(postgres: URL) -> Iterator[str]:
 
 
 def test_everything_works_through_a_pooler(pooled: str) -> None:
-    """The upgrade, the leases of several threads, and statements that are repeated all work through a pooler."""
+    """The upgrade, the leases of several threads and repeated statements all work through a pooler."""
     database = Database(pooled)
     database.upgrade()
     assert database.schema_is_current()
@@ -57,7 +57,7 @@ def test_everything_works_through_a_pooler(pooled: str) -> None:
 
 
 def test_the_limits_of_a_writer_end_with_its_transaction(pooled: str) -> None:
-    """The time limits of a writer do not affect the next user of the connection, which may be another program."""
+    """The time limits of a writer do not affect the next user of the connection, even if it is another program."""
     database = Database(pooled)
     asked = "SHOW lock_timeout", "SHOW idle_in_transaction_session_timeout"
     with database.begin() as connection:

@@ -30,9 +30,9 @@ def record_one(connection: Connection, key: str = "k", alert_command: str | None
 
 
 def test_a_finding_and_its_alert_are_recorded_once(database: Database) -> None:
-    """A finding that occurs twice is recorded once, with one alert.
+    """A finding that is reported twice is recorded once, with one alert.
 
-    The alert has the event with its properties and time, the domain, the severity and the command.
+    The alert has the event name, properties, time, domain and severity of the finding, and the command.
     """
     with database.begin() as connection:
         assert record_one(connection)
@@ -53,7 +53,7 @@ def test_a_finding_and_its_alert_are_recorded_once(database: Database) -> None:
 
 
 def test_a_finding_and_its_alert_are_undone_together(database: Database) -> None:
-    """If the transaction is rolled back, neither the finding nor its alert exists."""
+    """If the transaction that records a finding is rolled back, neither the finding nor its alert exists."""
 
     def fail() -> None:
         with database.begin() as connection:
@@ -69,7 +69,7 @@ def test_a_finding_and_its_alert_are_undone_together(database: Database) -> None
 
 
 def test_a_finding_without_a_command_has_no_alert(database: Database) -> None:
-    """A finding that is recorded without a command for its alert has no alert."""
+    """A finding that is recorded without an alert command has no alert."""
     with database.begin() as connection:
         assert record_one(connection, alert_command=None)
         assert len(findings.list_findings(connection)) == 1
@@ -79,7 +79,7 @@ def test_a_finding_without_a_command_has_no_alert(database: Database) -> None:
 def test_findings_are_listed_and_resolved(database: Database) -> None:
     """Findings are listed newest first, and can be filtered by status, kind and domain.
 
-    Each can be resolved only once. It keeps the name of the person who resolved it, and the resolution.
+    A finding can be resolved only once. It keeps the resolution and the name of the person who resolved it.
     """
     with database.begin() as connection:
         for key in ("a", "b"):
@@ -147,7 +147,7 @@ def test_another_sender_takes_over_an_expired_claim(database: Database) -> None:
 
 
 def test_a_delivery_is_deferred_or_given_up(database: Database) -> None:
-    """A deferred delivery is due again at the given time, and keeps the error.
+    """A deferred delivery is due again at the given time, and keeps the error that caused the delay.
 
     A delivery that is given up on is never due again.
     """
@@ -184,7 +184,7 @@ ATTEMPT = FailedAttempt(
 
 
 def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
-    """The last failure of a message is found by its SNS id or, if no failure has that id, by its SQS id."""
+    """The last failure of a message is found by the SNS id or, if no failure has that id, by the SQS id."""
     final = replace(ATTEMPT.failure, status=400, reason="no such room", recoverable=False)
     last = replace(ATTEMPT, message_id="m-2", attempt=2, failure=final)
     with database.begin() as connection:
@@ -239,7 +239,7 @@ def test_breakers_are_shared(database: Database) -> None:
 def test_actions_are_recorded_with_operator_and_outcome(database: Database) -> None:
     """Actions are listed newest first.
 
-    An action has the state `started` until it is completed with a state, an outcome and details.
+    An action has the state `started` until it is completed with another state, an outcome and details.
     """
     with database.begin() as connection:
         first = actions.start_action(

@@ -41,7 +41,7 @@ def test_a_clock_change_does_not_end_a_lease(database: Database, database_url: s
 
 @STEPS
 def test_a_clock_change_does_not_prolong_a_lease(database: Database, step: timedelta) -> None:
-    """An expired lease can be acquired, even if it was set to expire while the local clock was wrong."""
+    """An expired lease can be acquired, even if its expiry time was set while the local clock was wrong."""
     holder, other = Leases(database, "holder", 60), Leases(database, "other", 60)
     with time_machine.travel(now() + step):
         assert holder.acquire("a")
@@ -51,7 +51,7 @@ def test_a_clock_change_does_not_prolong_a_lease(database: Database, step: timed
 
 @STEPS
 def test_a_clock_change_does_not_affect_a_delivery(database: Database, step: timedelta) -> None:
-    """After a clock change, a claimed delivery is still not due, and a delivery that was due before still is."""
+    """After a clock change, a claimed delivery is still not due, and a delivery that was due before is still due."""
     with database.begin() as connection:
         for key in ("claimed", "due"):
             outbox.enqueue(connection, key, "slack", {})
@@ -92,7 +92,7 @@ def hold_by_a_wrong_clock(url: str) -> None:
 
 
 def test_a_time_written_by_a_wrong_clock_is_right_for_others(database: Database, database_url: str) -> None:
-    """Leases, deliveries and intents of a process with a wrong clock have the right times for other processes."""
+    """If a process with a wrong clock writes leases, deliveries and intents, other processes read the right times."""
     process = CONTEXT.Process(target=hold_by_a_wrong_clock, args=(database_url,))
     process.start()
     process.join()
@@ -128,7 +128,7 @@ def test_rows_of_the_earlier_schema_keep_their_times(tmp_path: Path) -> None:
 
 
 def test_each_database_has_its_own_clock(tmp_path: Path, sqlite_template: Path) -> None:
-    """A process stores a time by the clock of the database concerned, and reads it back by its own clock."""
+    """A time is stored by the clock of its database, and is read back by the clock of the process."""
     expires_at = now() + MINUTE
     stored = []
     for name, set_by in (("now", now()), ("ahead", now() + timedelta(hours=1))):

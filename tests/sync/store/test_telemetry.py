@@ -1,4 +1,4 @@
-"""Tracked events are buffered, written and read, and none of them is lost."""
+"""Tracked events are buffered, written and read. Neither an outage nor concurrent use loses any of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stored(database: Database) -> Telemetry:
 def test_events_are_read_as_they_were_tracked(database: Database) -> None:
     """Events are logged at once and, after a flush, read oldest first.
 
-    Their properties are text, and properties that are None are left out.
+    Their properties are converted to text, and properties that are None are left out.
     """
     telemetry = stored(database)
     with capture_logs() as logs:
@@ -47,9 +47,9 @@ def test_events_are_read_as_they_were_tracked(database: Database) -> None:
 
 
 def test_failures_are_warnings_and_differences_are_not(database: Database) -> None:
-    """Failures are logged as warnings.
+    """Events about failures are logged as warnings.
 
-    Differences that a reconciliation found are not, even if the name of the event ends with `failed`.
+    Events about differences that a reconciliation found are not, even if their names end with `failed`.
     """
     telemetry = stored(database)
     levels = {
@@ -65,7 +65,7 @@ def test_failures_are_warnings_and_differences_are_not(database: Database) -> No
 
 
 def test_events_are_filtered_by_name_and_time(database: Database) -> None:
-    """`name` and `since` filter the events, each alone or both together."""
+    """`name` and `since` filter the events, alone or together."""
     telemetry = stored(database)
     telemetry.track("a", {})
     telemetry.flush()
@@ -82,7 +82,7 @@ def test_events_are_filtered_by_name_and_time(database: Database) -> None:
 def test_any_number_of_events_is_read_in_order(database: Database) -> None:
     """Reading in pages neither loses nor repeats an event, even if all events have the same time.
 
-    `newest` selects the latest events.
+    `newest` selects the given number of the latest events.
     """
     telemetry = stored(database)
     with time_machine.travel(now(), tick=False):
@@ -97,7 +97,7 @@ def test_any_number_of_events_is_read_in_order(database: Database) -> None:
 
 
 def test_a_full_buffer_is_written(database: Database) -> None:
-    """When the buffer reaches its limit, it is written automatically."""
+    """When the buffer reaches its limit, its events are written without a call of `flush`."""
     telemetry = stored(database)
     for _ in range(FLUSH_AT + 1):
         telemetry.track("each", {})

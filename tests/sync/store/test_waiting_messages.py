@@ -10,16 +10,16 @@ from sync.store.waiting_messages import WaitingMessage, count_waits, end_waits, 
 
 
 def waiting(key: str, waits_for: str = "service", *, minutes: int = 1, queue: str = "visit") -> WaitingMessage:
-    """A message that began to wait `minutes` minutes ago. The service, if it waits for one, is NOMIS."""
+    """A message that began to wait `minutes` minutes ago. If it waits for a service, the service is NOMIS."""
     service = "nomis" if waits_for == "service" else None
     since = now() - timedelta(minutes=minutes)
     return WaitingMessage(queue, key, waits_for, service, "status 503", since, now() + timedelta(minutes=1))
 
 
 def test_a_message_waits_for_one_thing_at_a_time(database: Database) -> None:
-    """When a message has a new reason to wait, it replaces the earlier one.
+    """A new reason for a message to wait replaces the earlier one.
 
-    Ending the wait of a message leaves other queues unchanged.
+    The end of a wait on one queue affects neither other messages nor a message with the same key on another queue.
     """
     first, second = waiting("1"), waiting("1", "creation")
     with database.begin() as connection:
@@ -33,7 +33,7 @@ def test_a_message_waits_for_one_thing_at_a_time(database: Database) -> None:
 def test_waits_are_counted_by_what_they_wait_for(database: Database) -> None:
     """Messages are counted by what they wait for, services first.
 
-    Each count has the time when the first of its messages began to wait. A message that is long overdue does not count.
+    Each count has the time when the first of its messages began to wait. A message that is long overdue is not counted.
     """
     overdue = WaitingMessage("visit", "9", "lease", None, None, now(), now() - timedelta(days=2))
     with database.begin() as connection:
