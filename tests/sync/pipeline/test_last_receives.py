@@ -1,4 +1,7 @@
-"""At its last receive, a message is replaced by a copy, or becomes a dead letter with its cause recorded."""
+"""A message that fails or has to wait at its last receive is replaced by a copy, or becomes a dead letter.
+
+The cause of each dead letter is recorded.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ FAILURE = Failure("create visit", "nomis", "POST", "/prisoners/A1234BC/visits", 
 
 
 def test_a_copy_at_the_last_receive_is_not_a_dead_letter(sandbox: Sandbox, application: Application) -> None:
-    """A message that gets a 503 at its last receive waits as a copy. It is not reported as sent to the DLQ."""
+    """If NOMIS responds with 503 at the last receive of a message, the message waits as a copy.
+
+    It is not reported as sent to the DLQ.
+    """
     pair = application.queue_pair("visit")
     visit_booked(sandbox).publish()
     for _ in range(MOST - 1):
@@ -81,7 +87,7 @@ def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
 ) -> None:
     """If a message that has to wait cannot be copied at its last receive, it fails.
 
-    One failure is recorded, and one telemetry event of each kind is tracked.
+    One failure is recorded. The failure and the move to the DLQ are each tracked once.
     """
     monkeypatch.setattr(times, "SQS_RETRY_SECONDS", 0)
     with last_received(application, NoCopies(application.aws.client("sqs"))) as (acknowledger, task):
@@ -105,7 +111,7 @@ def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(application: A
 def test_a_handled_message_that_cannot_be_recorded_is_deferred_for_that_reason(
     application: Application,
 ) -> None:
-    """If the database cannot record that a message was handled, the message is kept, and the reason says so."""
+    """If the database cannot record that a message was handled, the message is deferred for that reason."""
 
     def lost(*_given: object) -> None:
         raise StoreUnavailable("the database does not respond")
@@ -121,9 +127,9 @@ def test_a_handled_message_that_cannot_be_recorded_is_deferred_for_that_reason(
 def test_an_unknown_outcome_at_the_last_receive_gets_one_copy(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_creates: None
 ) -> None:
-    """A message whose create has an unknown outcome at its last receive gets one copy, which searches NOMIS.
+    """If the outcome of a create is unknown at the last receive of its message, one copy replaces the message.
 
-    The copy then becomes a dead letter.
+    When the copy is handled, NOMIS is searched. The copy then becomes a dead letter.
     """
     monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)

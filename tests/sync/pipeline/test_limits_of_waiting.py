@@ -1,4 +1,4 @@
-"""Each reason for waiting has a time limit, and no wait makes a message a dead letter."""
+"""Each reason for waiting has a time limit. No wait within its limit makes a message a dead letter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VISITS = "/prisoners/{offenderNo}/visits"
 
 
 def test_a_new_outage_has_the_full_time_limit() -> None:
-    """A message that has waited for a service and then for its booking has the full limit for the next outage."""
+    """A message that has waited for a service and then for a creation has the full time limit for the next outage."""
     message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=3_000.0))
     assert not may_wait(message, WaitsFor.SERVICE, 1_800.0)
     assert may_wait(message, WaitsFor.CREATION, 300.0)
@@ -41,9 +41,9 @@ def test_a_new_outage_has_the_full_time_limit() -> None:
 
 
 def test_the_total_wait_of_a_message_is_limited() -> None:
-    """However often the reason for waiting changes, the total wait is limited, and counts from the first wait.
+    """However often the reason for waiting changes, the total wait, counted from the first wait, is limited.
 
-    The total starts again if the message is sent back.
+    The count starts again if the message is sent back.
     """
     message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=times.LONGEST_WAIT_SECONDS + 1))
     for waits_for in (WaitsFor.CREATION, WaitsFor.LEASE, WaitsFor.SERVICE, WaitsFor.CREATION):
@@ -57,7 +57,7 @@ def test_the_total_wait_of_a_message_is_limited() -> None:
 
 
 def waited(**seconds: float) -> dict[str, dict[str, str]]:
-    """The attributes of a message that has waited for each of the given reasons, for the given number of seconds."""
+    """The attributes of a message that has waited. Each argument names a reason and gives the seconds waited for it."""
     return {
         WaitsFor[name]: {"DataType": "String", "StringValue": (now() - timedelta(seconds=each)).isoformat()}
         for name, each in seconds.items()
@@ -67,9 +67,9 @@ def waited(**seconds: float) -> dict[str, dict[str, str]]:
 def test_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before SQS would make a hidden message visible, a copy with all its receives left replaces the message.
+    """SQS hides a message for at most 12 hours.
 
-    SQS hides a message for at most 12 hours.
+    Before that limit, a message that is still in its batch is replaced by a copy with all its receives left.
     """
     with open_application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as application:
         main, drain = application.queue_pair("visit").main, application.open_drain("visit")
@@ -129,7 +129,10 @@ def test_parked_messages_that_are_hidden_for_long_are_replaced(
 def test_a_long_held_lease_makes_no_dead_letter(
     sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While another process holds the lease of a record, its message waits and does not become a dead letter."""
+    """While another process holds the lease of a record, a message about the record waits.
+
+    It does not become a dead letter.
+    """
     for name in ("LEASE_WAIT_SECONDS", "LEASE_POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0)
     pair, event = application.queue_pair("visit"), visit_booked(sandbox)
@@ -145,7 +148,7 @@ def test_a_long_held_lease_makes_no_dead_letter(
 
 
 def test_a_message_is_hidden_while_its_request_may_be_under_way(sandbox: Sandbox, tmp_path: Path) -> None:
-    """While a request may still be under way in NOMIS, its message waits on the queue and is not received."""
+    """While NOMIS may still be handling a request, the message that caused the request stays hidden on the queue."""
     url = f"sqlite:///{tmp_path}/settling.db"
     with open_application(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as application:
         drain, main = application.open_drain("visit"), application.queue_pair("visit").main

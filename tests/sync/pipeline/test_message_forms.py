@@ -1,4 +1,7 @@
-"""An unusual message is handled if its meaning is clear, and otherwise fails without affecting other messages."""
+"""An unusual message is handled if its meaning is clear. Otherwise, it is deleted or fails.
+
+Other messages are not affected.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,13 @@ from tests.harness.publishing import put_visit
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with unpatched moto, which lacks the changes for speed."""
+    """A sandbox whose moto lacks the patches that make it faster."""
     return unpatched_sandbox
 
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """Settings with which a failed message is hidden for one minute, and after its second failure for two minutes."""
+    """Settings that hide a message for one minute after its first failure, and for two minutes after each later one."""
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
 
 
@@ -48,7 +51,7 @@ def test_an_event_without_a_required_field_fails_alone(sandbox: Sandbox, applica
 
 
 def test_messages_of_unknown_types_are_acknowledged_and_tracked(sandbox: Sandbox, application: Application) -> None:
-    """A message of an unknown type is deleted. Its id and its type, shortened if it is too long, are tracked."""
+    """A message of an unknown type is deleted. Its id and type are tracked. A type that is too long is shortened."""
     queue = application.queue_pair("visit").main
     named = send(queue, "prison-visit.renamed", "aa")
     long = send(queue, "prison-visit." + "\x00" + "x" * 5_000, "bb")
@@ -97,7 +100,7 @@ def test_an_event_of_another_queue_fails(sandbox: Sandbox, application: Applicat
 def test_spaces_and_case_of_an_event_type_are_ignored(
     sandbox: Sandbox, application: Application, event_type: str
 ) -> None:
-    """An event type with extra spaces or in another letter case is handled as the type that is clearly meant."""
+    """An event type is recognised despite extra spaces, invisible characters or a different letter case."""
     who = put_visit(sandbox, "blank")
     send(application.queue_pair("visit").main, event_type, "blank", prisonerId=who)
     assert application.open_drain("visit").run_batch().applied == 1
@@ -124,7 +127,7 @@ def test_raw_message_delivery_is_read(sandbox: Sandbox, application: Application
 def test_the_case_of_an_envelope_is_ignored(sandbox: Sandbox, application: Application) -> None:
     """A notification or mapping retry is read even if its `Type` is in another letter case.
 
-    Otherwise it would be deleted.
+    If it were not recognised, it would be deleted.
     """
     who = put_visit(sandbox, "envelope")
     event = {"eventType": BOOKED, "occurredAt": "2023-05-22T10:00:00+01:00", "prisonerId": who}
@@ -139,7 +142,7 @@ def test_the_case_of_an_envelope_is_ignored(sandbox: Sandbox, application: Appli
 
 
 def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, application: Application) -> None:
-    """A mapping retry that fails is tracked with its mapping. Additional keys do no harm."""
+    """A mapping retry that fails is tracked with its mapping. Additional keys in its message do no harm."""
     body = json.loads(write_mapping_retry({"nomisId": "7", "vsipId": "x"}, {}))
     body["Message"] = json.dumps({**json.loads(body["Message"]), "entityName": "VISIT"})
     application.queue_pair("visit").main.send(json.dumps(body))

@@ -1,4 +1,4 @@
-"""Outages delay messages, but no message becomes a dead letter because of them."""
+"""Outages delay messages, but never make them dead letters."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.harness.waiting import in_thread, result_of, until
 
 @pytest.fixture
 def queues() -> tuple[str, ...]:
-    """The queues that these tests use."""
+    """The queues that are created before each test."""
     return ("visit", "incentive", "appointment")
 
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """With these settings, changes wait for bookings that an outage delays."""
+    """Settings that let a change wait for up to five minutes for a booking that an outage delays."""
     return {"CREATION_WAIT_SECONDS": "300"}
 
 
@@ -40,7 +40,7 @@ def test_ten_minutes_of_503_only_delay_messages(
 ) -> None:
     """Once an outage of NOMIS is noticed, NOMIS is only pinged, however long it responds with 503.
 
-    Afterwards, all messages are handled, and none becomes a dead letter.
+    After the outage, all messages are handled, and none becomes a dead letter.
     """
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.2)
@@ -61,7 +61,7 @@ def test_ten_minutes_of_503_only_delay_messages(
 
 
 def test_messages_wait_while_auth_is_down(sandbox: Sandbox, application: Application, impatient_breaker: None) -> None:
-    """While HMPPS Auth responds with 503 and tokens have expired, messages wait.
+    """If the tokens have expired, messages wait while HMPPS Auth responds with 503.
 
     Afterwards, all of them are handled.
     """
@@ -79,7 +79,7 @@ def test_messages_wait_while_auth_is_down(sandbox: Sandbox, application: Applica
 def test_a_service_without_a_ping_is_tried_by_calls(
     sandbox: Sandbox, application: Application, impatient_breaker: None
 ) -> None:
-    """If the pings of a service get 404, an outage of the service ends once other calls to it succeed again."""
+    """If a service responds to pings with 404, an outage of the service ends once other calls to it succeed again."""
     sandbox.traffic(events=10, seed=21, queues=["visit"])
     sandbox.fault(path="/health/ping", status=404)
     sandbox.fault("nomis", method="POST", status=503, times=4)
@@ -91,7 +91,7 @@ def test_a_service_without_a_ping_is_tried_by_calls(
 def test_a_drain_gives_up_on_a_service_that_only_responds_to_pings(
     sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If pings succeed and calls fail, a drain with a limit of two seconds gives up and returns its messages."""
+    """If pings succeed and other calls fail, a drain that may wait two seconds gives up and returns its messages."""
     # Otherwise the service is tried less and less often, and the two seconds pass before the next attempt.
     for name in ("PING_SECONDS", "MAX_PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.5)
@@ -107,7 +107,10 @@ def test_a_drain_gives_up_on_a_service_that_only_responds_to_pings(
 def test_a_stop_returns_the_messages_that_wait_for_a_trial(
     sandbox: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one message at a time tries a service, a stop returns all other messages before the grace period ends."""
+    """While a service is being tried with one message at a time, a stop returns all other messages to the queue.
+
+    They are returned before the grace period ends.
+    """
     for name, seconds in (("FIRST_PING_SECONDS", 0.1), ("PING_SECONDS", 0.1), ("TRIAL_SECONDS", 600.0)):
         monkeypatch.setattr(times, name, seconds)
     slow = {"DRAIN_GRACE_SECONDS": "600", "DRAIN_CONCURRENCY": "3"}
@@ -126,7 +129,7 @@ def test_a_stop_returns_the_messages_that_wait_for_a_trial(
 
 
 def test_a_stop_during_an_outage_returns_young_events(sandbox: Sandbox, database_url: str) -> None:
-    """If a drain stops during an outage, events that are still too recent are returned at once."""
+    """If a drain stops during an outage, events that are still too recent to be handled are returned at once."""
     slow = {"DRAIN_GRACE_SECONDS": "600", "EVENT_MINIMUM_AGE_SECONDS": "60"}
     with open_application(sandbox.environment(), database_url, **slow) as application:
         queue = application.queue_pair("visit").main
@@ -150,7 +153,10 @@ GOOD_SECONDS = 30
 def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(
     sandbox: Sandbox, application: Application, impatient_breaker: None
 ) -> None:
-    """While NOMIS responds with 500 to four reviews, a visit on another queue is written within half a minute."""
+    """While NOMIS responds with 500 to the creates of four reviews, a visit is written within half a minute.
+
+    The visit's message is on another queue.
+    """
     fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
     for place in range(4):
         who = person(sandbox, place)
@@ -166,7 +172,10 @@ def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(
 def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(
     sandbox: Sandbox, application: Application, impatient_breaker: None
 ) -> None:
-    """While four allocations cannot be read, an attendance on the same queue is written within half a minute."""
+    """While four allocations cannot be read from DPS, an attendance is written to NOMIS within half a minute.
+
+    The messages about all of them are on the same queue.
+    """
     application.queue_pair("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()
@@ -189,7 +198,7 @@ def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(
 def test_an_outage_of_another_service_is_waited_for(
     sandbox: Sandbox, application: Application, impatient_breaker: None, service: str
 ) -> None:
-    """While the mapping service or the publisher responds with 503, messages wait.
+    """While the mapping service or visit-scheduler responds with 503, messages wait.
 
     Afterwards, all of them are handled.
     """
@@ -203,7 +212,10 @@ def test_an_outage_of_another_service_is_waited_for(
 
 
 def test_a_crash_of_the_database_loses_nothing(sandbox: Sandbox) -> None:
-    """If PostgreSQL crashes during a drain and then restarts, nothing is duplicated, lost or made a dead letter."""
+    """If PostgreSQL crashes during a drain and then restarts, nothing is lost or duplicated.
+
+    No message becomes a dead letter.
+    """
     server = PostgresServer()
     try:
         server.start()
@@ -232,9 +244,9 @@ def test_a_crash_of_the_database_loses_nothing(sandbox: Sandbox) -> None:
 
 
 def test_records_that_nomis_can_never_store_hold_up_nothing(sandbox: Sandbox, application: Application) -> None:
-    """NOMIS responds with 500 to appointments in cells.
+    """NOMIS responds with 500 to the creates of appointments in cells.
 
-    Their messages become dead letters, and the responses do not count as an outage.
+    The messages about them become dead letters, and the responses do not count as an outage.
     """
     sandbox.traffic(events=0, seed=3, queues=["appointment"], refused=4)
     drain, pair = application.open_drain("appointment", 0.5), application.queue_pair("appointment")

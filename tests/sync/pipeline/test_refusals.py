@@ -1,4 +1,4 @@
-"""If a service refuses a call, the message fails for good with a visible reason, or its next attempt succeeds."""
+"""If a service refuses a call, the message fails for good with a visible reason, or the next attempt succeeds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ YESTERDAY = (activities.TODAY - timedelta(days=1)).isoformat()
 
 
 def dead_letter_of(application: Application, event: DpsEvent) -> FailedAttempt:
-    """Publishes the event, drains until its message is a dead letter, and returns the recorded failure."""
+    """Publishes the event, drains its queue until its message is a dead letter, and returns the recorded failure."""
     pair, drain = application.queue_pair(event.queue), application.open_drain(event.queue)
     event.publish()
     until(lambda: drain.run_until_empty() and pair.dlq.counts().total == 1)
@@ -46,7 +46,7 @@ def at_no_prison(sandbox: Sandbox, event: DpsEvent) -> None:
 
 
 def by_nobody(sandbox: Sandbox, event: DpsEvent) -> None:
-    """Replaces the visitors of a visit with one whom NOMIS does not have."""
+    """Replaces the visitors of a visit with a single person whom NOMIS does not have."""
     put_visit(sandbox, event.dps_id, person_ids=[1])
 
 
@@ -88,7 +88,10 @@ def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_pa
 
 
 def test_an_optimistic_lock_is_retried(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS responds with 500 because of a concurrent change, the error is recoverable, and the next try works."""
+    """If NOMIS responds with 500 because of a concurrent change, the error is recoverable.
+
+    The next attempt succeeds.
+    """
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     words = "Unexpected error: Row was updated or deleted by another transaction"

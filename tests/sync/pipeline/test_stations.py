@@ -1,4 +1,4 @@
-"""The path of a booked visit in `doc/architecture.md` names only functions that exist."""
+"""The description of a booked visit's path in `doc/architecture.md` names only functions that exist."""
 
 from __future__ import annotations
 

@@ -38,7 +38,10 @@ MANY = 15
 def test_a_message_waits_if_calls_fail_and_pings_succeed(
     sandbox: Sandbox, application: Application, impatient_breaker: None
 ) -> None:
-    """Even if NOMIS responds with 503 many times to the only message, the message waits, and is applied afterwards."""
+    """While writes to NOMIS get 503 and pings succeed, the only message waits.
+
+    It is applied once writes succeed again.
+    """
     sandbox.traffic(events=1, seed=4, queues=["visit"])
     fault = sandbox.fault("nomis", "POST", status=503)
     with draining(application, "visit"):
@@ -52,7 +55,7 @@ def test_a_message_waits_if_calls_fail_and_pings_succeed(
 def test_a_single_message_survives_an_outage(
     sandbox: Sandbox, application: Application, impatient_breaker: None
 ) -> None:
-    """If only a single message is tried during an outage of NOMIS, it waits, and is applied afterwards."""
+    """If only one message is tried during an outage of NOMIS, the message waits, and is applied after the outage."""
     sandbox.traffic(events=12, seed=4, queues=["visit"])
     application.open_drain("visit").run_until_empty()
     fault = sandbox.fault("nomis", status=503)
@@ -66,7 +69,10 @@ def test_a_single_message_survives_an_outage(
 
 @pytest.mark.parametrize("status", [500, 504, 520])
 def test_a_message_waits_if_a_gateway_responds(sandbox: Sandbox, application: Application, status: int) -> None:
-    """Whatever a gateway responds instead of visit-scheduler, a single booking waits and is then applied."""
+    """If a gateway responds with a 5xx in place of visit-scheduler, a single booking waits.
+
+    It is applied once visit-scheduler responds again.
+    """
     visit_booked(sandbox).publish()
     fault = sandbox.fault("visits", "GET", "/visits/", status=status, text="<html>not the scheduler</html>")
     pair = application.queue_pair("visit")
@@ -123,7 +129,7 @@ def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
 
 
 def drain_by_command(application: Application, name: str) -> None:
-    """Runs a drain that waits for a second for an unavailable service and then gives up."""
+    """Runs a drain that waits one second for an unavailable service and then gives up."""
     drain = application.open_drain(name, hold_seconds=1)
     with pytest.raises(UpstreamsUnavailable):
         drain.run_until_empty()
@@ -155,7 +161,7 @@ def test_drains_by_command_that_give_up_make_no_dead_letters(
 def test_messages_wait_while_credentials_are_wrong(
     sandbox: Sandbox, application: Application, impatient_breaker: None, service: str, status: int
 ) -> None:
-    """With a refused secret, a refused token or a missing role, no message becomes a dead letter."""
+    """While a secret or token is refused or a role is missing, messages wait, and none becomes a dead letter."""
     for _ in range(4):
         visit_booked(sandbox).publish()
     sandbox.expire_tokens()
@@ -170,7 +176,7 @@ def test_messages_wait_while_credentials_are_wrong(
 
 
 def test_no_more_messages_are_received_than_may_try_a_service(sandbox: Sandbox, application: Application) -> None:
-    """While it is unknown whether NOMIS is up again, a drain receives only as many messages as are allowed to try."""
+    """While it is unknown whether NOMIS is up again, a drain receives only as many messages as it may try."""
     for _ in range(5):
         visit_booked(sandbox).publish()
     drain, main = application.open_drain("visit"), application.queue_pair("visit").main
@@ -186,9 +192,9 @@ def test_no_more_messages_are_received_than_may_try_a_service(sandbox: Sandbox, 
 
 
 def test_a_message_waits_while_another_thread_tries_the_service(sandbox: Sandbox, application: Application) -> None:
-    """While another thread tries a service, a message that needs it is parked before anything is read from DPS.
+    """While another thread tries a service, a message that needs the service is parked.
 
-    Afterwards, it is applied.
+    It is parked before anything is read from DPS. After the other thread's call succeeds, the message is applied.
     """
     visit_booked(sandbox).publish()
     drain, main = application.open_drain("visit"), application.queue_pair("visit").main

@@ -1,4 +1,4 @@
-"""The AWS clients use the configured servers and keys, and the proxies of the environment."""
+"""The AWS clients use the configured servers and keys, and the proxies that the environment sets."""
 
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "minio-user", "AWS_SECRET_ACCESS_KEY": "minio-secre
 
 
 class Sent(Exception):
-    """Raised with a request that is about to be sent, so that it is not sent."""
+    """Raised to prevent a request from being sent. The argument is the request."""
 
 
 def sent(service: Literal["sqs", "sns", "s3"], *keys: str, **environment: str) -> Any:
@@ -44,7 +44,10 @@ def header(request: Any, name: str) -> str:
 
 @pytest.mark.parametrize("service", ["sqs", "sns", "s3"])
 def test_a_local_endpoint_gets_the_configured_keys(service: Literal["sqs", "sns", "s3"]) -> None:
-    """A server that checks keys gets the configured keys. LocalStack, which accepts any keys, gets placeholders."""
+    """A local endpoint gets the configured keys, or placeholders if none are configured.
+
+    LocalStack accepts any keys.
+    """
     assert "Credential=minio-user/" in header(sent(service, **LOCALSTACK, **KEYS), "Authorization")
     assert "Credential=localstack/" in header(sent(service, **LOCALSTACK), "Authorization")
     with_token = sent(service, **LOCALSTACK, **KEYS, AWS_SESSION_TOKEN="of-a-session")
@@ -71,7 +74,7 @@ def test_a_key_without_its_secret_is_a_wrong_setting(given: str) -> None:
 
 @pytest.mark.parametrize("provider", ["aws", "localstack"])
 def test_reports_may_have_a_separate_server(provider: str) -> None:
-    """With a separate S3 server, reports are sent there, addressed by path and without checksums.
+    """If S3 has a separate server, reports are sent to it, with path-style URLs and without checksums.
 
     The queues stay where they are.
     """

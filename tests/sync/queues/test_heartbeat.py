@@ -14,7 +14,7 @@ _NEARLY = 0.9
 
 @pytest.fixture(autouse=True)
 def frequent_renewals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the heartbeat renew very often, since the tests wait for renewals while the clock stands still."""
+    """Makes the heartbeat renew messages very often: the tests wait for renewals while the clock stands still."""
     monkeypatch.setattr(heartbeats, "_RENEWALS_IN_A_TIMEOUT", 30)
 
 
@@ -55,7 +55,7 @@ def test_a_renewal_that_fails_is_tried_again() -> None:
 
 
 def test_the_heartbeat_ends_with_its_block() -> None:
-    """After the end of its block, the heartbeat renews nothing."""
+    """After the end of its `with` block, the heartbeat renews nothing."""
     with stubbed(messages=1) as made:
         with Heartbeat(made.queue, _VISIBILITY) as heartbeat:
             heartbeat.track(made.queue.receive(visibility_seconds=_VISIBILITY))

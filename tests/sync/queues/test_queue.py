@@ -1,4 +1,4 @@
-"""A queue sends calls in batches of ten, retries failed entries, and names the queue and the call in errors."""
+"""A queue sends entries in batches of ten, retries those that fail, and names itself and the call in errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def test_entries_that_fail_are_tried_again() -> None:
 
 
 def test_entries_that_keep_failing_are_returned() -> None:
-    """Messages that several attempts could not delete are returned to the caller. All other messages are deleted."""
+    """Messages that cannot be deleted in several attempts are returned to the caller.
+
+    All other messages are deleted.
+    """
 
     def fails(action: str, number: int) -> bool:
         return action == "DeleteMessageBatch" and number > 10
@@ -72,7 +75,7 @@ def test_messages_have_the_attributes_of_sqs() -> None:
 
 
 def test_an_error_names_the_queue_and_the_call() -> None:
-    """An error from SQS names the queue, the call and the code."""
+    """If SQS responds with an error, the error that is raised names the queue, the call and the error code of SQS."""
     with stubbed() as made:
         made.sqs._actions.pop("GetQueueAttributes")
         with pytest.raises(QueueUnavailable, match=r"^queue stubbed: get_queue_attributes: InvalidAction$"):
@@ -82,7 +85,7 @@ def test_an_error_names_the_queue_and_the_call() -> None:
 def test_a_missing_response_names_the_queue_and_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """If SQS cannot be reached, the error of a call names the queue and the call.
 
-    A deletion returns all its messages instead.
+    A deletion raises no error, but returns all its messages.
     """
     # The client of AWS would wait for seconds between its attempts.
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
@@ -113,7 +116,7 @@ def fails_always(_action: str, _number: int) -> bool:
 
 
 def test_a_batch_that_fails_completely_is_returned() -> None:
-    """If every entry of a batch fails, all its messages are returned as not done."""
+    """If every entry of a batch fails, all messages of the batch are returned to the caller."""
     with stubbed(fails_always, messages=3) as made:
         _expect_all_back(made)
 

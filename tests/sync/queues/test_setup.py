@@ -20,7 +20,7 @@ from sync.settings.queues import QUEUES
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with unpatched moto, which lacks the changes for speed."""
+    """A sandbox whose moto lacks the patches that make it faster."""
     return unpatched_sandbox
 
 
@@ -30,7 +30,7 @@ def settings(sandbox: Sandbox, **more: str) -> Settings:
 
 
 def open_all(chosen: Settings, aws: Aws) -> dict[str, QueuePair]:
-    """Opens every queue. Returns the pairs by the id of the queue."""
+    """Opens every queue with its DLQ. Returns the pairs by queue id."""
     opener = QueueOpener(chosen, aws, event_types)
     return {queue: opener.open(queue) for queue in QUEUES}
 
@@ -44,7 +44,7 @@ def subscriptions(aws: Aws) -> list[dict[str, Any]]:
 
 
 def test_missing_queues_are_created_once(sandbox: Sandbox) -> None:
-    """After all five queues are opened twice, each has a DLQ and only one subscription to its event types."""
+    """After all five queues have been opened twice, each has a DLQ and only one subscription to its event types."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
     for _ in range(2):
@@ -55,7 +55,7 @@ def test_missing_queues_are_created_once(sandbox: Sandbox) -> None:
 
 
 def test_lost_queues_are_created_again(sandbox: Sandbox) -> None:
-    """If an endpoint has lost everything, the topic, queue and subscription are created again, and events arrive."""
+    """If an endpoint loses everything, opening a queue creates the topic, queue and subscription, and events arrive."""
     chosen = settings(sandbox)
     opener = QueueOpener(chosen, Aws(chosen), event_types)
     opener.open("visit")
@@ -100,7 +100,10 @@ def test_a_missing_dead_letter_queue_is_created(sandbox: Sandbox) -> None:
 
 
 def test_queues_are_created_with_the_settings(sandbox: Sandbox) -> None:
-    """Queues have the visibility timeout and receive limit in the settings, and keep messages for fourteen days."""
+    """A new queue has the visibility timeout and receive limit from the settings.
+
+    It keeps messages for fourteen days.
+    """
     chosen = settings(sandbox, HMPPS_SQS_MAX_RECEIVE_COUNT="5", HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS="77")
     aws = Aws(chosen)
     pair = QueueOpener(chosen, aws, event_types).open("visit")
@@ -127,7 +130,7 @@ def test_an_existing_dead_letter_queue_is_kept(sandbox: Sandbox) -> None:
 
 
 def test_events_reach_only_the_queue_of_their_domain(sandbox: Sandbox) -> None:
-    """An event of a domain arrives in an SNS envelope on its queue, and on no other queue."""
+    """An event arrives in an SNS envelope on the queue of its domain, and on no other queue."""
     chosen = settings(sandbox)
     pairs = open_all(chosen, Aws(chosen))
     sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})

@@ -21,7 +21,7 @@ ONE, OTHER = MappingIds("dps-1", ("11",)), MappingIds("dps-2", ("12",))
 
 
 def finding(domain: str, **properties: str) -> Finding:
-    """An open finding with these properties."""
+    """An open finding about a duplicate, with the given domain and properties."""
     moment = datetime(2023, 5, 22, tzinfo=UTC)
     return Finding(
         1, "key", FindingKind.DUPLICATE, domain, Severity.LOW, "event", properties, "open", moment, None, None, None
@@ -39,7 +39,7 @@ def finding(domain: str, **properties: str) -> Finding:
     ],
 )
 def test_only_different_nomis_ids_make_a_duplicate(existing: MappingIds | None, verdict: Verdict) -> None:
-    """A record is a duplicate only if the DPS ids are equal and the NOMIS ids differ."""
+    """A record is a duplicate only if the refused and the existing pair have one DPS id but different NOMIS ids."""
     assert Duplicate(ONE, existing).verdict is verdict
 
 
@@ -60,7 +60,7 @@ IDS = st.text(min_size=1, max_size=8).filter(lambda text: text != "null")
 
 @given(st.sampled_from(sorted(DOMAINS)), IDS, IDS)
 def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -> None:
-    """In each domain, the refused pair is read from the properties of a finding, whatever its ids are.
+    """In each domain, the refused pair is read from the properties of a finding, whatever the ids in the pair are.
 
     The existing pair is None if the properties lack it.
     """
@@ -73,7 +73,7 @@ def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -
 
 
 def test_a_finding_without_a_record_is_refused() -> None:
-    """A finding that does not name the refused pair is refused, since there is nothing to check."""
+    """If a finding does not name the refused pair, it cannot be read as a duplicate: there is nothing to check."""
     with pytest.raises(ValueError, match="does not say which visit"):
         read_duplicate(finding("visit", duplicateNomisId="null", duplicateVsipId="a"))
 
@@ -167,7 +167,7 @@ def test_a_proven_duplicate_has_no_objection() -> None:
 def test_a_record_that_may_be_needed_is_never_removed(
     duplicate: dict[str, str | None], mapped: dict[str, str | None] | None, word: str
 ) -> None:
-    """Whatever a person confirms, a record stays if it is the only record or belongs to another prisoner."""
+    """Whatever a person confirms, a record stays if it may be the only one or may belong to another prisoner."""
     view = NomisView(duplicate, mapped, readable=True)
     (obstacle,) = obstacles(DOMAINS["visits"].repair, ONE, OTHER, view)
     assert word in obstacle
@@ -177,7 +177,7 @@ IEP_RECORD: dict[str, str | None] = {"bookingId": "1249358", "level": "STD"}
 
 
 def test_equal_iep_records_may_stay() -> None:
-    """Two IEP records with the same level do no harm, so their finding can be closed."""
+    """Two IEP records with the same level do no harm, so the finding about them can be closed."""
     view = NomisView(IEP_RECORD, dict(IEP_RECORD), readable=True)
     assert obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view) == []
 
@@ -200,16 +200,16 @@ def test_a_repair_needs_a_removal_or_advice(base: type[Repair]) -> None:
 
 
 def test_a_person_closes_findings_about_unreadable_records() -> None:
-    """A finding about records that neither this program nor a service can remove or read is closed by a person."""
+    """A finding about records that neither this program nor any service can read or remove is closed by a person."""
     repair = type("Unreadable", (IncentiveRepair,), {"readable": False})()
     (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False))
     assert "--by-hand" in obstacle
 
 
 def test_the_request_has_only_the_ids_of_the_records() -> None:
-    """The request to the support team has the prisoner's number, the booking, both sequences and the DPS review.
+    """The request to the support team gives the prisoner number, the booking, both sequences and the DPS review.
 
-    It has no other id, so nothing else in the finding leaves the program.
+    It contains no other id from the finding.
     """
     one, other = MappingIds("700536", ("1249358", "8")), MappingIds("700536", ("1249358", "7"))
     text = IncentiveRepair().support_request(one, other, "A1234BC")
@@ -225,7 +225,7 @@ SESSION = {"sessionDate": "2023-05-22", "sessionStartTime": "08:30", "sessionEnd
 
 
 def refusal(path: str, status: int = 500, message: str = NON_UNIQUE_TEXT, service: str = "nomis") -> UpstreamError:
-    """The error of a service that refuses a PUT, by default because NOMIS has duplicate rows."""
+    """The error that is raised if a service refuses a PUT. By default, NOMIS refuses it because of duplicate rows."""
     return UpstreamError(service, "PUT", path, status=status, message=message)
 
 

@@ -80,7 +80,7 @@ def test_a_mapping_retry_must_not_be_purged(status: int | None) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, None])
 def test_outages_are_recoverable(status: int | None) -> None:
-    """After a 408, 429 or 5xx, or without a response, the advice is to leave the message to housekeeping."""
+    """If a call gets 408, 429, a 5xx or no response, the advice is to leave the message to housekeeping."""
     assert hint("prison-visit.changed", failure(status=status)) == RECOVERABLE
 
 
