@@ -35,7 +35,7 @@ def settings() -> dict[str, str]:
     return {"CREATION_WAIT_SECONDS": "300"}
 
 
-def test_ten_minutes_of_503_only_delay_messages(
+def test_messages_wait_while_nomis_responds_with_503(
     sandbox: Sandbox, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once an outage of NOMIS is noticed, NOMIS is only pinged, however long it responds with 503.
