@@ -88,9 +88,9 @@ _HELP = """Compares {title} in NOMIS and DPS.
 
 Records that differ are read again before they count as differences. Differences are marked as new, persisting or
 resolved, and their causes are looked up. Unless --no-notify is given, the report is delivered. Differences are a
-result, not a failure: a complete run exits 0 with any number of them. An incomplete or failed run exits 1. SIGTERM or
-Ctrl+C stops the run promptly, even while it waits for a service. What has been read is kept, and the run can be
-resumed.
+result, not a failure: a complete run exits 0 with any number of them. An incomplete or failed run exits 1. While
+a service counts as down, the run waits for it, for up to ten minutes, and its progress says so. SIGTERM or Ctrl+C stops
+the run promptly, even while it waits for a service. What has been read is kept, and the run can be resumed.
 """
 
 

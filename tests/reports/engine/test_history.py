@@ -96,6 +96,15 @@ def test_an_unread_page_is_named_and_read_on_resuming(upstream: Sandbox, open_ap
     assert len(again) <= 50 + 2
 
 
+def test_a_run_that_gives_up_names_the_service_that_is_down(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If too many reads fail because a service stays down, the reason for the failure names the service."""
+    upstream.reset(prisoners=100)
+    upstream.fault("nomis", "GET", CURRENT, kind="status", status=503)
+    failed = result_of(open_app(with_breakers=True).reconcile(outage_seconds=0.2))
+    why = "nomis counts as down, so it was not called"
+    assert (failed.status, failed.failure) == ("failed", f"more than 5% of 100 prisoners could not be read: {why}")
+
+
 def test_a_run_with_too_many_failures_fails(upstream: Sandbox, open_app: OpenApp) -> None:
     """If too many reads fail, the run fails and says why, and later runs are not compared with it."""
     upstream.reset(prisoners=300, mismatches={"7": 2})
