@@ -1,6 +1,7 @@
-"""An embedded HMPPS: fake services that speak real HTTP and share one population.
+"""A stand-in for the services and queues of HMPPS. The fake services speak real HTTP and share one population.
 
-It has queues, faults that can be switched on, a journal of accepted writes, and an independent record of what is right.
+Faults can be switched on. A journal lists the writes that the services have accepted, and an independent check finds
+what is wrong in NOMIS and the mappings.
 """
 
 from sandbox.child_processes import SandboxError

@@ -26,8 +26,8 @@ PROGRAM = "python -m sandbox"
 #: The highest port for the control API that leaves enough ports above it for the services.
 HIGHEST_BASE = 65_535 - len(NAMES)
 MOCKS = """return a canned record for any visit or adjustment that does not exist; the canned visit has the prison in
-MOCK_VISITS_PRISON_ID and the visitors in MOCK_VISITS_VISITORS, and a canned adjustment applies to a sentence if its id
-ends in S
+MOCK_VISITS_PRISON_ID and the visitors in MOCK_VISITS_VISITORS, and a canned adjustment whose id ends in S applies to a
+sentence
 """
 
 
@@ -35,16 +35,16 @@ class Parser(argparse.ArgumentParser):
     """A parser that refuses wrong arguments with a one-line message."""
 
     def error(self, message: str) -> NoReturn:
-        """Prints what is wrong on one line, and ends the process with exit code 2."""
+        """Prints one line that says what is wrong, and ends the process with exit code 2."""
         self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}\n")
 
 
 def parser() -> Parser:
-    """Returns the parser of the command line of `python -m sandbox`."""
+    """Returns the parser for the command line of `python -m sandbox`."""
     made = Parser(PROGRAM, description="Serves the sandbox in the foreground, for manual use.")
     add = made.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--advertise", help="host name for the addresses in the settings (default: that of --host)")
+    add("--advertise", help="host name for the addresses in the settings (default: the value of --host)")
     add(
         "--port-base",
         type=_port_base,
@@ -52,7 +52,7 @@ def parser() -> Parser:
         help="port of the control API; the services use the ports after it; 0 means any free ports "
         "(default: %(default)s)",
     )
-    add("--prisoners", type=_count, default=200, help="active prisoners (default: %(default)s)")
+    add("--prisoners", type=_count, default=200, help="number of active prisoners (default: %(default)s)")
     add("--seed", type=int, default=1, help="the same seed gives the same world (default: %(default)s)")
     add(
         "--latency-ms",
@@ -64,20 +64,21 @@ def parser() -> Parser:
         "--mismatch-rate",
         type=_share,
         default=0.001,
-        help="share of prisoners whose incentive levels are made to differ (default: %(default)s)",
+        help="share of prisoners whose incentive levels are made to differ between NOMIS and DPS "
+        "(default: %(default)s)",
     )
     add(
         "--every-cause",
         action="store_true",
-        help="plant at least one difference with each probable cause in every reconciliation, "
-        "whatever --mismatch-rate is",
+        help="plant at least one difference for each probable cause in every reconciliation, "
+        "whatever the value of --mismatch-rate",
     )
     add(
         "--generation",
         type=_generation,
         default="today",
-        help="date of the services and their API documents: today, 2023 (May 2023), or a month such as 2024-06 "
-        "(default: %(default)s)",
+        help="imitate the services and their API documents as of this date: today, 2023 (May 2023), or a month such as "
+        "2024-06 (default: %(default)s)",
     )
     add("--mock-publishers", action="store_true", help=MOCKS)
     add(
@@ -95,11 +96,11 @@ def parser() -> Parser:
 
 
 def _port_base(text: str) -> int:
-    return int(_number(text, int, lambda port: 0 <= port <= HIGHEST_BASE, f"0 or a number from 1 to {HIGHEST_BASE}"))
+    return int(_number(text, int, lambda port: 0 <= port <= HIGHEST_BASE, f"0 or a port from 1 to {HIGHEST_BASE}"))
 
 
 def _count(text: str) -> int:
-    return int(_number(text, int, lambda count: count >= 1, "a number of at least 1"))
+    return int(_number(text, int, lambda count: count >= 1, "a whole number of at least 1"))
 
 
 def _milliseconds(text: str) -> float:
@@ -175,7 +176,7 @@ def main() -> None:
             asyncio.run(_run(engine, chosen, children))
     except CannotListenError as error:
         sys.exit(
-            f"{PROGRAM}: {error}; stop the program that uses it, perhaps another sandbox, or "
+            f"{PROGRAM}: {error}; stop the program that uses the port, perhaps another sandbox, or "
             "choose other ports with --port-base"
             if error.taken
             else f"{PROGRAM}: {error}"

@@ -29,7 +29,7 @@ class ApplicationInsights:
     """The events accepted since the last reset, and those to be refused on purpose.
 
     Attributes: events: the accepted events, as `event_of` returns them. refusals: by event name, the status with which
-    events are refused on purpose. A status of 400 refuses an event every time, and any other status refuses it once.
+    events are refused on purpose. With 400, an event is refused every time; with any other status, only the first time.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class ApplicationInsights:
 
 
 def event_of(item: dict[str, Any]) -> dict[str, Any]:
-    """Returns an item as a query sees it, with the columns of `customEvents` as keys."""
+    """Returns an item as a query shows it, with the columns of `customEvents` as keys."""
     data, tags = item["data"]["baseData"], item["tags"]
     return {
         "name": data["name"],
@@ -98,7 +98,7 @@ def event_of(item: dict[str, Any]) -> dict[str, Any]:
 def fault_of(item: Any) -> str | None:
     """Returns what is wrong with an item, or None if it is a correct custom event from the program."""
     if not isinstance(item, dict) or len(orjson.dumps(item)) > LARGEST_ITEM:
-        return "not an item of at most 64 kB"
+        return "not a JSON object, or larger than 64 kB"
     data, tags = item.get("data"), item.get("tags")
     if not isinstance(data, dict) or not isinstance(data.get("baseData"), dict) or not isinstance(tags, dict):
         return "incomplete"

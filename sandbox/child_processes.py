@@ -76,9 +76,9 @@ def emulator_process(host: str = "127.0.0.1") -> tuple[subprocess.Popen[bytes], 
 
 
 def shielded_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment without proxies and AWS settings, and with empty files as the AWS configuration.
+    """Returns the environment without its proxy and AWS settings, and with empty files as the AWS configuration.
 
-    Otherwise, boto3 would fail if the settings named a profile that does not exist.
+    With the AWS settings, boto3 would fail if they named a profile that does not exist.
     """
     kept = {
         name: value

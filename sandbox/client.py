@@ -18,9 +18,9 @@ SECONDS_TO_ANSWER = 300
 
 
 class Sandbox:
-    """A running sandbox: one process with the fake services and, if `moto` was true, one that emulates AWS.
+    """A running sandbox: a process with the fake services and, unless `start` got `moto=False`, one that emulates AWS.
 
-    The processes end when this object is stopped (use it as a context manager) or the process that holds it ends.
+    The processes end when `stop` is called, at the end of a `with` block, or when the process that started them ends.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Sandbox:
             self.latency(latency_ms)
 
     def queues(self) -> dict[str, Any]:
-        """Describes the existing queues and subscriptions, but not their messages, for `make_queues`."""
+        """Describes the existing subscriptions and queues, without messages, in the form that `make_queues` takes."""
         return dict(_call(self.emulator_url, "GET", "/moto-api/queues", None))
 
     def make_queues(self, described: dict[str, Any]) -> None:
@@ -179,23 +179,23 @@ class Sandbox:
         self.control("DELETE", "/records")
 
     def load(self) -> dict[str, int]:
-        """Returns the greatest number of calls that each service has had in flight at once since the last reset."""
+        """Returns, for each service, the most calls that it has had in flight at once since the last reset."""
         return dict(self.control("GET", "/load"))
 
     def planted(self) -> dict[str, Any]:
         """Returns what was planted: `mismatches`, `excludedBookings`, `excludedMatching`, `bulkDiffers` and `unmapped`.
 
-        These belong to the reconciliation of incentive levels. `reconciliations` has the differences planted for the
-        other reconciliations, by name; each difference has `key`, `kind`, `cause` and `outcome`. `movements` lists the
-        releases, receptions and transfers so far.
+        These belong to the reconciliation of incentive levels. `reconciliations` lists, by the name of each other
+        reconciliation, the differences planted for it; each difference has `key`, `kind`, `cause` and `outcome`.
+        `movements` lists the releases, receptions and transfers so far.
         """
         return dict(self.control("GET", "/planted"))
 
     def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq", of: str = "incentive") -> int:
-        """Sends the waiting planted messages to an existing queue, and returns their number.
+        """Sends the messages planted for the queue with the id `of`, and returns their number.
 
-        `queue` is the name of that queue, and `of` is the id of the queue for which the messages are planted. For
-        `incentive`, they are the events for the reviews planted for row 1 of the decision table.
+        They are sent to the existing queue whose name is `queue`. For `incentive`, they are the events for the reviews
+        planted for row 1 of the decision table for incentive levels.
         """
         return int(self.control("POST", "/planted/waiting", {"queue": queue, "of": of})["sent"])
 
@@ -228,7 +228,7 @@ class Sandbox:
         self.control("POST", "/tokens/expire")
 
     def grant(self, service: str, roles: Sequence[str]) -> None:
-        """Replaces the roles of a service's client until the next reset; all tokens expire."""
+        """Replaces the roles of the program's client for `service` until the next reset; all tokens expire."""
         self.control("PUT", "/roles", {"service": service, "roles": list(roles)})
 
     def publish(
@@ -252,7 +252,9 @@ class Sandbox:
     def traffic(
         self, events: int = 500, seed: int = 1, queues: Sequence[str] | None = None, **more: object
     ) -> dict[str, Any]:
-        """Changes records of the publishing services, publishes all the events, and then returns what was planned.
+        """Changes records in the publishing services and publishes events about them.
+
+        Once all events are published, returns what was planned, and the number of messages sent as `sent`.
 
         Args:
             events: the number of events in the ordinary sequences.
@@ -274,20 +276,20 @@ class Sandbox:
     def verify(self) -> dict[str, Any]:
         """Compares NOMIS and the mappings with the published records.
 
-        Returns `entities`, `by_domain`, `problems` and `surplus`, as described at `sandbox.domains.verify`.
+        Returns `entities`, `by_domain`, `problems` and `surplus`, as described in `sandbox.domains.verify`.
         """
         return dict(self.control("GET", "/verify"))
 
     def put(self, kind: str, **fields: object) -> dict[str, Any]:
         """Makes a record in a publishing service, or changes the given fields of an existing one; returns the record.
 
-        `kind` is `visit` (identified by `reference`), `activity`, `schedule`, `instance`, `allocation`, `attendance`,
-        `appointment` or `adjustment` (identified by `id`), `level` (by `code`) or `prison-level` (by `prison_id` and
-        `code`). `fields` are those of the classes in `sandbox.dps` and `sandbox.population.levels`; dates and times are
-        ISO text.
+        `kind` is `visit`, identified by `reference`; `activity`, `schedule`, `instance`, `allocation`, `attendance`,
+        `appointment` or `adjustment`, each identified by `id`; `level`, identified by `code`; or `prison-level`,
+        identified by `prison_id` and `code`. `fields` are those of the classes in `sandbox.dps` and
+        `sandbox.population.levels`; dates and times are ISO text.
 
         Raises:
-            SandboxError: fields are missing or wrong; the text says which.
+            SandboxError: the kind is unknown, or fields are missing or wrong; the text of the error says which.
         """
         return dict(self.control("POST", f"/entities/{kind}", fields))
 

@@ -1,4 +1,4 @@
-"""The current date and time as the services write them: London local time, without an offset."""
+"""The current date and time in London. Times are local and have no offset."""
 
 from __future__ import annotations
 

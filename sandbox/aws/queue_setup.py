@@ -1,7 +1,7 @@
 """Describes the queues and subscriptions of the emulator, and makes them again with one request instead of thirty.
 
-Moto's server gets the path `/moto-api/queues`: GET describes the existing queues and subscriptions, and POST makes
-those in its body that do not exist. Hundreds of tests begin with the same queues.
+Hundreds of tests begin with the same queues. Moto's server therefore gets the path `/moto-api/queues`: GET describes
+the existing queues and subscriptions, and POST makes those in its body that do not exist yet.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ def domain_event(
 ) -> dict[str, object]:
     """Returns a decoded event, with `version` and `occurredAt` (a London time) as the publisher writes them.
 
-    Activities and appointments write a local time without an offset, and the version as the text `1`. The other
-    publishers write the time with an offset, and the version as the number 1 (visits and prisoner search) or as the
-    text `1.0`.
+    The publishers of activities and appointments write a local time without an offset, and the version as the text `1`.
+    The other publishers write the time with an offset, and the version as the number 1 (visits and prisoner search) or
+    as the text `1.0` (the rest).
     """
     moment = occurred_at or london_now()
     if event_type.startswith(("activities.", "appointments.")):
@@ -86,7 +86,7 @@ class Topic:
         return boto3.session.Session().client(service, region_name=REGION, endpoint_url=self.endpoint_url, **KEYS)
 
     def forget(self) -> None:
-        """Forgets the topic's address (the emulator may have been reset); publishing creates the topic again."""
+        """Forgets the topic's ARN, as the emulator may have been reset. The next publication makes the topic again."""
         self._arn = ""
 
     def publish(self, event: dict[str, object]) -> Future[int]:
@@ -101,7 +101,7 @@ class Topic:
         return self.work(lambda: self.send(list(events)))
 
     def work(self, task: Callable[[], int]) -> Future[int]:
-        """Runs a task in the topic's thread, after all tasks that were handed over before it."""
+        """Runs a task in the topic's thread, after all tasks that were submitted before it."""
         return self._thread.submit(task)
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Topic:
     def send(self, events: list[dict[str, object]]) -> int:
         """Publishes events in order, immediately.
 
-        Call it only in the topic's thread (`work`). Returns how many were accepted.
+        Call this only in the topic's thread (see `work`). Returns how many events were accepted.
         """
         if self.endpoint_url is None:
             return 0
@@ -128,7 +128,7 @@ class Topic:
     def send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> Future[int]:
         """Sends events straight to a queue (main or dead letter) in the topic's thread.
 
-        The result of the returned future is the number of events.
+        The result of the returned future is the number of events that were sent.
         """
         return self.work(lambda: self._send_waiting(events, queue))
 
@@ -140,7 +140,7 @@ class Topic:
         return len(events)
 
     def _publish(self, entries: list[dict[str, object]]) -> dict[str, Any]:
-        """Publishes one batch; creates the topic first if it is not known or no longer exists."""
+        """Publishes one batch; creates the topic first if its ARN is not known or it no longer exists."""
         known = self._arn
         if not known:
             self._arn = self._sns.create_topic(Name=TOPIC_NAME)["TopicArn"]

@@ -107,7 +107,7 @@ def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line == (
         f"python -m sandbox: cannot listen on port {port} of 127.0.0.1: Address already in use; stop the program "
-        f"that uses it, perhaps another sandbox, or choose other ports with --port-base"
+        f"that uses the port, perhaps another sandbox, or choose other ports with --port-base"
     )
     assert file.read_text(encoding="utf-8") == "export KEPT=1\n"
 
@@ -127,10 +127,10 @@ def test_an_invalid_host_is_refused() -> None:
             ["--emulator-url", "nonsense"],
             "--emulator-url: 'nonsense' is not valid: give an address such as http://localhost:4566",
         ),
-        (["--port-base", "80000"], f"--port-base: '80000' is not valid: give 0 or a number from 1 to {LAST_PORT_BASE}"),
-        (["--port-base", "65530"], f"--port-base: '65530' is not valid: give 0 or a number from 1 to {LAST_PORT_BASE}"),
-        (["--prisoners", "-3"], "--prisoners: '-3' is not valid: give a number of at least 1"),
-        (["--prisoners", "many"], "--prisoners: 'many' is not valid: give a number of at least 1"),
+        (["--port-base", "80000"], f"--port-base: '80000' is not valid: give 0 or a port from 1 to {LAST_PORT_BASE}"),
+        (["--port-base", "65530"], f"--port-base: '65530' is not valid: give 0 or a port from 1 to {LAST_PORT_BASE}"),
+        (["--prisoners", "-3"], "--prisoners: '-3' is not valid: give a whole number of at least 1"),
+        (["--prisoners", "many"], "--prisoners: 'many' is not valid: give a whole number of at least 1"),
         (["--latency-ms", "-5"], "--latency-ms: '-5' is not valid: give a number of at least 0"),
         (["--latency-ms", "nan"], "--latency-ms: 'nan' is not valid: give a number of at least 0"),
         (["--mismatch-rate", "5"], "--mismatch-rate: '5' is not valid: give a share from 0 to 1"),
