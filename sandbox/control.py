@@ -48,7 +48,7 @@ class Control:
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Responds to a control request.
 
-        The status is 404 for an unknown command, 400 for parameters that do not fit, and 500 after any other error.
+        The status is 404 for an unknown command, 400 for missing or wrong parameters, and 500 for any other error.
         """
         found = self.router.find(http.path)
         if found is None or http.method not in found[0]:
@@ -79,7 +79,7 @@ def _respond(status: int, body: object) -> web.Response:
 
 
 def where(engine: Engine, body: Body) -> object:
-    """Returns the port of every service, the number of prisoners in the world, and its seed."""
+    """Returns the port of every service, and the world's seed and number of prisoners."""
     return {"ports": engine.ports, "prisoners": len(engine.world.prisoners), "seed": engine.world.seed}
 
 
@@ -156,7 +156,7 @@ def load(engine: Engine, body: Body) -> object:
 
 
 def planted(engine: Engine, body: Body) -> object:
-    """Returns what was planted in the world, and the movements of its prisoners so far."""
+    """Returns what was planted in the world, and its prisoners' movements so far."""
     world = engine.world
     differences = {name: [each.view() for each in found] for name, found in world.differences.items()}
     return {**world.plan.view(), "movements": world.moved, "reconciliations": differences}
@@ -207,14 +207,14 @@ def expire_tokens(engine: Engine, body: Body) -> object:
 
 
 def grant(engine: Engine, body: Body) -> object:
-    """Replaces the roles of a service's client until the next reset, and makes all tokens expire."""
+    """Replaces the roles of the program's client of `service` until the next reset, and makes all tokens expire."""
     engine.auth.roles[str(body["service"])] = tuple(body["roles"])
     engine.auth.expire_all()
     return {}
 
 
 async def publish(engine: Engine, body: Body) -> object:
-    """Publishes an event `copies` times, through the topic."""
+    """Publishes an event to the topic `copies` times (by default once)."""
     occurred_at = datetime.fromisoformat(body["occurredAt"]) if body.get("occurredAt") else None
     event = domain_event(body["eventType"], body.get("additionalInformation"), body.get("prisonerId"), occurred_at)
     taken = await _out(engine, [event] * int(body.get("copies", 1)))
@@ -242,18 +242,18 @@ async def add_review(engine: Engine, body: Body) -> object:
 
 
 def delete_record(engine: Engine, body: Body, booking: str, sequence: str) -> object:
-    """Deletes an IEP record, as NOMIS support does."""
+    """Deletes an IEP record, as NOMIS support can."""
     return {"deleted": engine.world.nomis_incentives.delete(int(booking), int(sequence))}
 
 
 def release(engine: Engine, body: Body, offender_no: str) -> object:
-    """Ends the booking of a prisoner, who is then no longer listed as active."""
+    """Ends the booking of a prisoner, who is no longer listed as active after that."""
     Movements(engine.world).release(engine.world.by_offender[offender_no])
     return {}
 
 
 def receive(engine: Engine, body: Body) -> object:
-    """Receives a new prisoner at `prisonId`, or at any prison if none is given."""
+    """Receives a new prisoner at `prisonId`, or at a random prison if none is given."""
     prisoner = Movements(engine.world).receive(body.get("prisonId"))
     return {"offenderNo": prisoner.offender_no, "bookingId": prisoner.booking_id, "prisonId": prisoner.prison_id}
 
@@ -261,7 +261,7 @@ def receive(engine: Engine, body: Body) -> object:
 def transfer(engine: Engine, body: Body, offender_no: str) -> object:
     """Moves a prisoner to `prisonId`.
 
-    Publishes the event for the arrival unless `publish` is false, in which case DPS does not learn of the move.
+    Publishes the event for the arrival unless `publish` is false. DPS learns of the move only from that event.
     """
     return Movements(engine.world).transfer(
         engine.world.by_offender[offender_no], str(body["prisonId"]), bool(body.get("publish", True))

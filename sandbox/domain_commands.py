@@ -1,4 +1,4 @@
-"""Control commands of the domains: traffic, verification, single records, and damage that can occur in NOMIS."""
+"""Control commands for the domains: traffic, verification, single records, and damage that can occur in NOMIS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOMIS_RECORDS: Final = {kind: listed for domain in DOMAINS for kind, listed in d
 
 
 def held(world: World, kind: str) -> MutableMapping[Any, Any]:
-    """The records of one kind in the publishing services, by key.
+    """The records of one kind in the service that publishes them, by key.
 
     Raises:
         ValueError: the kind is unknown.
@@ -150,9 +150,9 @@ def list_mappings(engine: Engine, body: Body, domain: str) -> object:
 
 
 def duplicate_next(engine: Engine, body: Body, queue: str) -> object:
-    """Makes another installation create, a moment earlier, the next record that is created for a queue.
+    """Makes the next record created for `queue` a duplicate of one that another installation has just created.
 
-    NOMIS then has the record twice, and the mapping service refuses the mapping of the second one.
+    NOMIS then has the record twice, and the mapping service refuses the mapping that the program posts.
     """
     domains = {domain.queue: domain.mapping.domain for domain in DOMAINS}
     if queue not in domains:

@@ -73,7 +73,7 @@ class Domain:
         nomis: the endpoints in NOMIS, module by module.
         mapping: what the domain's mappings look like; NOMIS and the mapping service require `mapping.role`.
         queue: the id of the domain's queue.
-        events: the types of the domain's events, beginning with that of a creation.
+        events: the types of the domain's events; the first is the type of the creation event.
         unknown_event: an event type of the publishing service that nobody handles.
         names_prisoner: whether the events name the prisoner outside the additional information.
         records: the kinds of records in the publishing service.
@@ -270,7 +270,7 @@ CLIENTS: Final = (
 
 
 def verify(world: World) -> dict[str, object]:
-    """Compares NOMIS and the mappings with everything that was published, except events to be ignored.
+    """Compares NOMIS and the mappings with all published events, except those that the program has to ignore.
 
     Returns:
         `entities` (how many were checked), `by_domain` (how many were checked in each domain), `problems` (each with

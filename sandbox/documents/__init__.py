@@ -1,7 +1,7 @@
 """The OpenAPI documents of the services, as they were in a given month.
 
-The documents say what the real services offered. The sandbox serves some endpoints even after their removal, because
-the program still needs them.
+The documents say what the real services offered. The sandbox also serves some endpoints that the real services had
+already removed by then, because the program still needs them.
 """
 
 from __future__ import annotations

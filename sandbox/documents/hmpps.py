@@ -14,7 +14,7 @@ _LISTS_UNTIL: Final = "2025-10"
 
 
 def _kind(role: str, path: str, fields: dict[str, Value], by_dps: str, by_nomis: str = "") -> Iterator[Endpoint]:
-    """The endpoints of one kind of mapping: the POST, the look-up by DPS id and, if any, the look-up by NOMIS id."""
+    """The endpoints for one kind of mapping: the POST, the look-up by DPS id and, if there is one, that by NOMIS id."""
     make = partial(Endpoint, roles=Changed((role,), (_ROLES, (NEW_ROLE,))))
     refused = {
         "status": Changed("integer", ("2024-01", "CONFLICT")),

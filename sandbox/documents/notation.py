@@ -1,9 +1,9 @@
-"""A short notation for what a service publishes about its endpoints, with the months in which that changed.
+"""A short notation for what a service publishes about its endpoints, with the month of each change.
 
 The notation for a value is a word (`integer`, `text`, `date`, `date-time`, `time`, `boolean`, `number`), or the
 possible values in capitals (`OPEN|CLOSED`). A list with one element stands for a list of values like that element, and
-a dictionary for an object. A field may be missing if the word for its value ends with `?` or the value is inside
-`Maybe`; a value inside `Null` may be null.
+a dictionary for an object. A field may be missing if the notation for its value ends with `?` or is inside `Maybe`; a
+value inside `Null` may be null.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _ERROR: Final = {"status": "integer", "errorCode": "integer?", "userMessage": "t
 
 @dataclass(frozen=True, slots=True)
 class Maybe:
-    """A value whose field may be missing; the program must be able to do without it."""
+    """A value whose field may be missing; the program must be able to do without that field."""
 
     value: Value
 
 
 @dataclass(frozen=True, slots=True)
 class Null:
-    """A value that may be null; its field is always there, unless the value is also inside `Maybe`."""
+    """A value that may be null; its field is always present, unless a `Maybe` or a `?` allows it to be missing."""
 
     value: Value
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of values, as Spring writes one."""
+    """A page of values like `value`, in the form in which Spring writes pages."""
 
     value: Value
 
@@ -58,7 +58,7 @@ class Changed:
         self._values = (("", first), *later)
 
     def in_(self, month: str) -> Value:
-        """Returns the value that was published in a given month, such as `2024-02`."""
+        """Returns the value that was current in a given month, such as `2024-02`."""
         return next(value for since, value in reversed(self._values) if since <= month)
 
 
@@ -78,10 +78,11 @@ class Endpoint:
 
     Attributes: method: the request's method. path: the path with the names of its parameters in braces. gives: the body
     of a successful response, or None if it is empty. takes: the request body, or None if there is none. query: the
-    query parameters; those that end with `!` are required. roles: the roles of which a caller needs one; if there are
-    none, any token will do. status: the status of a successful response. refusals: statuses besides 400, 401, 403 and
-    404, each with its body. since: the month in which the endpoint was added. until: the month in which it was removed.
-    deprecated: what the document advises instead if the endpoint is deprecated, otherwise None.
+    names of the query parameters; a parameter is required if its name ends with `!`. roles: the roles of which a caller
+    needs one; if there are none, any token will do. status: the status of a successful response. refusals: the statuses
+    of refusals besides 400, 401, 403 and 404, each with the response body. since: the month in which the endpoint was
+    added. until: the month in which it was removed. deprecated: what the document advises instead if the endpoint is
+    deprecated, otherwise None.
     """
 
     method: str
@@ -100,7 +101,7 @@ class Endpoint:
 def document(title: str, endpoints: Iterable[Endpoint], month: str, built: str, version: str) -> dict[str, Any]:
     """Returns the OpenAPI document of a service in a given month.
 
-    `title` names the service, `built` is the day of the build, and `version` is the version of OpenAPI.
+    `title` names the service, `built` is the day on which it was built, and `version` is the version of OpenAPI.
     """
     writer = _Writer(month, version)
     paths: dict[str, dict[str, Any]] = {}

@@ -14,7 +14,7 @@ SUSPENDED: Final = frozenset({"SUSPENDED", "AUTO_SUSPENDED", "SUSPENDED_WITH_PAY
 
 @dataclass(frozen=True, slots=True)
 class Pay:
-    """One pay line: pence per session for an incentive level and a NOMIS pay band."""
+    """One pay line: the rate, in pence per session, for an incentive level and a NOMIS pay band."""
 
     level: str
     band: int
@@ -23,7 +23,7 @@ class Pay:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The times of a schedule's sessions; `days` says, for each day of the week from Monday, whether there is one."""
+    """The times of a schedule's sessions; `days` says whether each day of the week, from Monday, has a session."""
 
     start: time
     end: time
@@ -47,7 +47,7 @@ class Activity:
 
 @dataclass(slots=True)
 class Instance:
-    """One dated session of a schedule, with its times and whether it is cancelled."""
+    """One dated session of a schedule; `cancelled` says whether it is cancelled."""
 
     id: int
     schedule_id: int
@@ -114,7 +114,7 @@ class DpsAttendance:
 class ActivitiesState:
     """Everything that the activities API holds about activities.
 
-    The ids of each kind of record are small numbers from a separate sequence.
+    Each kind of record has its own sequence of ids.
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class ActivitiesState:
         return made
 
     def add_allocation(self, allocation: DpsAllocation) -> None:
-        """Adds an allocation, indexed by its id, and by its schedule and prisoner."""
+        """Adds an allocation, and indexes it by its id, and also by its schedule and prisoner."""
         self.allocations[allocation.id] = allocation
         self._allocations_of.setdefault((allocation.schedule_id, allocation.prisoner_number), []).append(allocation)
 

@@ -31,7 +31,7 @@ Found = TypeVar("Found")
 def routes(world: World) -> list[Route]:
     """The endpoints that the program reads.
 
-    The synchronisation endpoints require a role, and since the month `ROLES_SINCE` so do two others, which list
+    The synchronisation endpoints require a role. From the month `ROLES_SINCE`, so do two others, which list
     allocations and attendances.
     """
     held = world.activities
@@ -264,7 +264,7 @@ NOON, EVENING = time(12), time(17)
 
 
 def _count_routes(world: World, role: str) -> list[Route]:
-    """The endpoints with the counts of one prison, and the endpoint with its attendances on a day.
+    """The endpoints that return a prison's counts, and the endpoint that returns the prison's attendances on one day.
 
     The counts are in no particular order. An unknown prison has no counts and no attendances.
     """
@@ -312,7 +312,10 @@ def _allocated(world: World, prison_code: str, statuses: frozenset[str]) -> list
 
 
 def _paid(world: World, prison_code: str, day: date) -> list[int]:
-    """For each paid attendance on `day`, the booking ids of the prisoner's allocations that were valid that day."""
+    """The booking ids for which attendances on `day` are paid, once for each attendance.
+
+    They come from the allocations to the attendance's schedule that the prisoner had on that day.
+    """
     held, here = world.activities, _schedules(world, prison_code)
     found: list[int] = []
     for attendance in held.attendances.values():

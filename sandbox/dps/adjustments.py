@@ -46,7 +46,7 @@ STATUSES: Final = frozenset({"ACTIVE", "INACTIVE", "DELETED", "INACTIVE_WHEN_DEL
 class DpsAdjustment:
     """One adjustment; `sentence` is the sequence number of the sentence, or None for an adjustment to a key date.
 
-    `effective_days` is the number of days that count in the end, or None if the service has not worked it out.
+    `effective_days` is the number of days that take effect, or None if the service has not worked it out.
     `changed` is when the adjustment was last updated; None means the start of the world.
     """
 
@@ -66,7 +66,7 @@ class DpsAdjustment:
 
 
 class Adjustments(dict[str, DpsAdjustment]):
-    """Adjustments by id; `changes` counts the additions and removals, including attempts to remove an unknown id."""
+    """Adjustments by id; `changes` counts what is stored or removed, including attempts to remove an unknown id."""
 
     changes: int = 0
 
@@ -79,9 +79,9 @@ class Adjustments(dict[str, DpsAdjustment]):
         super().__delitem__(key)
 
     def pop(self, key: str, *default: DpsAdjustment | None) -> DpsAdjustment | None:  # type: ignore[override]
-        """Removes and returns an adjustment, or returns the default if there is none, as `dict.pop` does.
+        """Removes and returns an adjustment, or returns the default if the id is unknown, as `dict.pop` does.
 
-        Counts as a change in both cases.
+        The call counts as a change in both cases.
         """
         self.changes += 1
         return super().pop(key, *default)
@@ -91,9 +91,9 @@ class Adjustments(dict[str, DpsAdjustment]):
 class AdjustmentsState:
     """The adjustments by id; if `mocks` is set, an unknown id gets a canned adjustment.
 
-    `unsentenced` has the prisoner numbers of people without an active sentence. `unknown` has the prisoner numbers of
-    people whom the service does not know until they have adjustments. `coming` has, by prisoner number, an adjustment
-    that is added once the list of that prisoner's adjustments has been read.
+    `unsentenced` contains the prisoner numbers of people without an active sentence. `unknown` contains the prisoner
+    numbers of people whom the service does not know until they have adjustments. `coming` contains adjustments by
+    prisoner number; each is added once the list of that prisoner's adjustments has been read.
     """
 
     adjustments: Adjustments = field(default_factory=Adjustments)
@@ -105,7 +105,7 @@ class AdjustmentsState:
     _persons_as_of: int = -1
 
     def of_person(self, offender_no: str) -> list[DpsAdjustment]:
-        """All adjustments of a prisoner, on any booking, whether active or not."""
+        """All adjustments of a prisoner, active or not, on any booking."""
         if self._persons_as_of != self.adjustments.changes:
             persons: defaultdict[str, list[DpsAdjustment]] = defaultdict(list)
             for each in self.adjustments.values():
@@ -114,7 +114,7 @@ class AdjustmentsState:
         return self._persons.get(offender_no, [])
 
     def find(self, adjustment_id: str) -> DpsAdjustment | None:
-        """The adjustment with this id; if there is none, a canned adjustment if `mocks` is set, or else None.
+        """The adjustment with this id; for an unknown id, a canned adjustment if `mocks` is set, otherwise None.
 
         The canned adjustment applies to a sentence if the id ends in `S`, and otherwise to a key date.
         """
@@ -138,8 +138,8 @@ class AdjustmentsState:
 def routes(world: World) -> list[Route]:
     """The endpoints that read one adjustment and that list a person's adjustments.
 
-    The endpoint of one adjustment responds with 415 to a request without its special content type, although such a
-    request has no body.
+    The endpoint that reads one adjustment responds with 415 to a request without the content type `CONTENT_TYPE`,
+    although such requests have no body.
     """
 
     def get(request: Request, number: str) -> Reply:

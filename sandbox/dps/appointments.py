@@ -1,7 +1,7 @@
 """The appointments of the activities API, with one instance for each prisoner at each appointment.
 
-Until September 2023, an appointment with attendees was called an occurrence with allocations; both forms are served
-here.
+Before September 2023, the service called an appointment an occurrence, and its attendees allocations. Both forms are
+served here.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def routes(world: World) -> list[Route]:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """The criteria of a search; None and empty sets allow anything."""
+    """The criteria of a search; None or an empty set allows anything."""
 
     first: date
     last: date
@@ -107,7 +107,7 @@ class _Search:
     prisoners: frozenset[str]
 
     def fits(self, each: AppointmentInstance) -> bool:
-        """Whether the appointment meets the criteria, apart from `prisoners`."""
+        """Whether an instance meets all the criteria except `prisoners`."""
         return (
             self.first <= each.day <= self.last
             and self.category in (None, each.category)
@@ -155,7 +155,7 @@ def _month_later(day: date) -> date:
 def _found(world: World, prison: str, asked: _Search) -> list[list[AppointmentInstance]]:
     """The appointments that meet the criteria, each with all its instances.
 
-    If prisoners are requested, at least one of them must attend the appointment.
+    If the search names prisoners, at least one of them must attend the appointment.
     """
     together: dict[int, list[AppointmentInstance]] = {}
     for each in world.appointments.instances.values():
@@ -179,7 +179,7 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def _instance(world: World, found: AppointmentInstance) -> dict[str, object]:
-    """One instance, in the form that the service used in the month that is imitated."""
+    """One instance, in the form that the service used in the imitated month."""
     body: dict[str, object] = {
         "id": found.id,
         "appointmentType": "INDIVIDUAL" if found.appointment_id is None else "GROUP",
