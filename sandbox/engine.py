@@ -39,10 +39,10 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class CannotListenError(RuntimeError):
-    """A port cannot be listened on. `taken` says whether something else is already listening on it."""
+    """The sandbox cannot listen on a port. `taken` says whether something else is already listening on that port."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
-        """Says which port cannot be listened on, and why."""
+        """Says on which port the sandbox cannot listen, and why."""
         reason = (error.strerror or str(error)).partition(" (")[0]
         super().__init__(f"cannot listen on port {port} of {host}: {reason}")
         self.taken = error.errno == errno.EADDRINUSE
@@ -51,8 +51,10 @@ class CannotListenError(RuntimeError):
 class Engine:
     """Serves a world on one event loop; nothing listens before `start`.
 
-    Args: options: the options of the first world. emulator_url: the address of the emulator of SNS and SQS; with None,
-    there are no queues until `use_emulator` sets it.
+    Args:
+        options: the options of the first world.
+        emulator_url: the address of the SNS and SQS emulator. If it is None, there are no queues until `use_emulator`
+            sets the address.
     """
 
     def __init__(self, options: Options, emulator_url: str | None = None) -> None:
@@ -97,7 +99,7 @@ class Engine:
         """Listens on free ports if `port_base` is 0, otherwise on `port_base` (control) and the ports after it.
 
         Raises:
-            CannotListenError: one of the ports cannot be listened on, for example because it is taken.
+            CannotListenError: the sandbox cannot listen on one of the ports, for example because the port is taken.
         """
         self.host = host
         handlers: dict[str, Handler] = {"control": control} | {
@@ -113,13 +115,13 @@ class Engine:
             await web.SockSite(runner, listener, backlog=BACKLOG).start()
 
     async def stop(self) -> None:
-        """Closes the ports of all services and ends the thread that publishes."""
+        """Closes all ports, including that of the control API, and ends the thread that publishes events."""
         for runner in self._runners:
             await runner.cleanup()
         self.topic.close()
 
     def url(self, name: str) -> str:
-        """Returns the base address of a service or of `control`."""
+        """Returns the base address of a service or, for the name `control`, of the control API."""
         return f"http://{self.host}:{self.ports[name]}"
 
     def environment(self) -> dict[str, str]:
@@ -146,7 +148,10 @@ class Engine:
         return settings
 
     def _adopt(self, options: Options) -> None:
-        """Makes a new world without garbage collection, which would slow down the creation of its many objects."""
+        """Makes a new world with garbage collection switched off.
+
+        Garbage collection would slow down the creation of the world's many objects.
+        """
         gc.unfreeze()
         gc.disable()
         try:
@@ -161,7 +166,7 @@ class Engine:
             gc.freeze()
 
     def _behave(self) -> None:
-        """Restores the usual roles of all clients, and sets up the services as the options of the world say."""
+        """Restores the usual roles of all clients, and sets up the services as the world's options say."""
         self.auth.roles.clear()
         self.auth.token_seconds = self.world.options.token_seconds
         self.auth.tell_expiry = self.world.options.tell_expiry
@@ -197,7 +202,7 @@ def _request(
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> web.BaseRequest:
-    """Makes a request whose body may have up to `LARGEST_BODY` bytes, enough for an uploaded file."""
+    """Makes a request whose body may be up to `LARGEST_BODY` bytes long, enough for an uploaded file."""
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)
 
@@ -219,7 +224,7 @@ NAMES = (
 
 
 def routes_of(world: World) -> dict[str, list[Route]]:
-    """Returns the endpoints that each HMPPS service but Auth has in the month of the world."""
+    """Returns the endpoints that each HMPPS service except Auth has in the world's month."""
     month = world.options.month
     return {name: [each for each in routes if each.is_there(month)] for name, routes in _all_routes(world).items()}
 

@@ -1,4 +1,4 @@
-"""The incentives API: its reviews, levels and prison levels, and how it responds when a prisoner is received."""
+"""The incentives API: its reviews, levels and prison levels, and what it does when a prisoner is received."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ UNMAPPED = "Unmapped"
 
 @dataclass(slots=True)
 class Review:
-    """One review. `current` is the flag that the bulk call uses; at most one review of a booking has it."""
+    """One review.
+
+    The `current` flag marks the review whose level the bulk call returns. At most one review of a booking has the flag.
+    """
 
     id: int
     code: str
@@ -41,9 +44,9 @@ class Review:
 
 
 class Incentives:
-    """The reviews by booking (lowest id first) and by id, and the levels.
+    """All reviews by id, the reviews of each booking (lowest id first), and the levels.
 
-    `bulk` is `on`, or the status with which the withdrawn bulk call responds.
+    `bulk` is `on`, or, if the bulk call is withdrawn, the status with which it responds.
     """
 
     def __init__(self, world: World, bulk: str = "on") -> None:
@@ -57,7 +60,7 @@ class Incentives:
         self._next_id = FIRST_REVIEW_ID
 
     def current(self, booking_id: int) -> Review | None:
-        """Returns a booking's review with the latest review time, or None if there is none."""
+        """Returns a booking's latest review (by review time), or None if the booking has no reviews."""
         reviews = self.by_booking.get(booking_id)
         return max(reviews, key=lambda each: each.at) if reviews else None
 
@@ -102,7 +105,10 @@ class Incentives:
         comments: str | None = None,
         review_type: str = "REVIEW",
     ) -> Review:
-        """Makes a review for a booking of the population, as staff do. The caller publishes the review's event."""
+        """Makes a review for a booking of the population, by default as a member of staff would.
+
+        Publishing the event is left to the caller.
+        """
         prisoner = self.world.by_booking[booking_id]
         return self.add(
             booking_id,
@@ -121,9 +127,9 @@ class Incentives:
         return domain_event("incentives.iep-review.inserted", information)
 
     def received(self, offender_no: str, reason: str, occurred_at: datetime) -> Review | None:
-        """Makes and returns the review that an arrival causes, at the prison where the person is.
+        """Makes the review that an arrival causes, at the prison where the person is, and returns it.
 
-        Returns None if the reason causes no review, or the person is unknown.
+        Returns None if an arrival for this reason causes no review, or if the person is unknown.
         """
         review_type = REVIEW_OF_REASON.get(reason)
         prisoner = self.world.by_offender.get(offender_no)
@@ -141,8 +147,8 @@ class Incentives:
     def default_of(self, prison_id: str) -> str:
         """Returns the code of the level on admission to a prison.
 
-        It is the active level flagged as default; or else Standard, if that is active or no level is; or else the first
-        active level.
+        That level is the active one flagged as default. If none is, it is Standard if Standard is active or the prison
+        has no active level, and otherwise the first active level.
         """
         active = self._active_levels(prison_id)
         for level in active:
@@ -154,9 +160,9 @@ class Incentives:
     def transferred_level(self, offender_no: str, prison_id: str) -> str:
         """Returns the code of the level after a transfer to a prison.
 
-        It is the level of the latest review at another prison if the new prison uses that level, or else the next
-        higher level that the new prison uses, or else the next lower one. Without such a review, or if the new prison
-        uses no levels, it is the level on admission.
+        That level is the level of the latest review at another prison, if the new prison uses it. Otherwise it is the
+        next higher level that the new prison uses or, if there is none, the next lower one. If the person has no review
+        at another prison, or the new prison uses no levels, it is the level on admission.
         """
         elsewhere = [
             review
@@ -175,7 +181,7 @@ class Incentives:
         return higher[0] if higher else lower[-1] if lower else self.default_of(prison_id)
 
     def reviews_of(self, offender_no: str) -> list[Review]:
-        """Returns the reviews of all a person's bookings, newest first."""
+        """Returns the reviews of all of a person's bookings, newest first."""
         found = [
             review
             for booking_id in self.world.bookings_of(offender_no)
@@ -189,7 +195,7 @@ class Incentives:
         return UNMAPPED if level is None else level.name
 
     def ordered_levels(self) -> list[levels.Level]:
-        """Returns the levels in the global order."""
+        """Returns the levels in their global order, lowest first."""
         return sorted(self.levels.values(), key=lambda each: each.order)
 
     def _active_levels(self, prison_id: str) -> list[levels.PrisonLevel]:
@@ -198,7 +204,7 @@ class Incentives:
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints of reviews and levels; any valid token will do."""
+    """Returns the endpoints for reviews and levels, all of which accept any valid token."""
     return [*_review_routes(world), *_level_routes(world)]
 
 
@@ -305,7 +311,7 @@ def _detail_view(state: Incentives, review: Review) -> dict[str, object]:
 
 
 def _summary_view(state: Incentives, reviews: list[Review], with_details: bool) -> dict[str, object]:
-    """Returns the summary of the person or booking to which the given reviews (at least one) belong."""
+    """Returns the incentive summary of the person or booking to which the given reviews (at least one) belong."""
     newest = sorted(reviews, key=lambda each: each.at, reverse=True)
     current = newest[0]
     return {
@@ -323,12 +329,12 @@ def _summary_view(state: Incentives, reviews: list[Review], with_details: bool) 
 
 
 def _next_review(review: Review) -> date:
-    """Returns the day on which the next review is due: after a week on Basic, otherwise after a year."""
+    """Returns the day on which the next review is due: a week after a review to Basic, a year after any other."""
     return review.at.date() + timedelta(days=7 if review.code == "BAS" else 365)
 
 
 def _missing(what: str) -> Refused:
-    """Returns the refusal of the service when something does not exist: status 404 and the reason."""
+    """Returns the refusal with which the service responds if something does not exist: status 404 and the reason."""
     return Refused(404, f"Not Found: {what}")
 
 

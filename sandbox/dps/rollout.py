@@ -1,4 +1,4 @@
-"""Which prisons use the new services: the rollout of the activities API, and the agency switches of NOMIS."""
+"""Which prisons use the new services: the rollout plan of the activities API, and the agency switches of NOMIS."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ NEW_FIELD: Final = {"addedLater": True}
 
 @dataclass(slots=True)
 class Rollout:
-    """The prisons with activities and with appointments in DPS.
+    """The prisons that have activities in DPS, and those that have appointments there.
 
-    `switches` has the agencies for which each service is switched on in NOMIS.
+    `switches` has, for each service, the agencies for which it is switched on in NOMIS.
     """
 
     activities: set[str]
@@ -49,7 +49,7 @@ class Rollout:
 def make_rollout(prisons: Iterable[Prison], chance: random.Random) -> Rollout:
     """Rolls activities and appointments out to nearly all open prisons or, if only a few are open, to most of them.
 
-    In NOMIS, activities are switched on for the same prisons, and visit allocations for every prison.
+    In NOMIS, activities are switched on for the prisons that have them in DPS, and visit allocations for every prison.
     """
     open_prisons = [prison.code for prison in prisons if prison.open]
     others = [code for code in open_prisons if code not in ALWAYS_OPEN]
@@ -62,7 +62,7 @@ def make_rollout(prisons: Iterable[Prison], chance: random.Random) -> Rollout:
 
 
 def nomis_routes(world: World) -> list[Route]:
-    """The endpoints of the agency switches, and the one that preceded them."""
+    """The endpoints of the agency switches, and the older endpoint that they replaced."""
     rollout = world.rollout
 
     def rows(code: str, name_of_id: str) -> list[dict[str, object]]:
@@ -97,7 +97,7 @@ def nomis_routes(world: World) -> list[Route]:
 
 
 def activities_routes(world: World) -> list[Route]:
-    """The endpoints of the rollout plan, for all prisons (or only the live ones) and for one."""
+    """The endpoints of the rollout plan, for all prisons (or only the live ones) and for a single prison."""
     rollout = world.rollout
     with_dates = world.options.month < "2024-11"
 

@@ -1,4 +1,4 @@
-"""The visit-scheduler service: social visits booked by prison staff and the public."""
+"""The visit-scheduler service: social visits booked by prison staff or the public."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ WITHOUT_A_TYPE: Final = 10
 
 @dataclass(slots=True)
 class BookedVisit:
-    """One visit as visit-scheduler holds it; times are local. `modified` is None for a visit that has never changed."""
+    """One visit as visit-scheduler holds it; times are local.
+
+    `modified` is None for a visit that has never been changed.
+    """
 
     reference: str
     prisoner_id: str
@@ -50,10 +53,10 @@ class BookedVisit:
 
 @dataclass(slots=True)
 class VisitScheduler:
-    """The visits of visit-scheduler by reference.
+    """The visits of visit-scheduler, by reference.
 
-    If `mock_prison_id` is set, every unknown reference gets a canned visit to that prison by the visitors in
-    `mock_person_ids`.
+    If `mock_prison_id` is set, `find` returns a canned visit for every unknown reference: a visit at that prison, by
+    the people with the ids in `mock_person_ids`.
     """
 
     visits: dict[str, BookedVisit] = field(default_factory=dict)
@@ -61,7 +64,10 @@ class VisitScheduler:
     mock_person_ids: tuple[int, ...] = ()
 
     def find(self, reference: str) -> BookedVisit | None:
-        """The visit with this reference; if there is none, a canned visit if `mock_prison_id` is set, or else None."""
+        """The visit with this reference.
+
+        If there is none: a canned visit if `mock_prison_id` is set, otherwise None.
+        """
         found = self.visits.get(reference)
         if found is None and self.mock_prison_id is not None:
             now = london_now().replace(microsecond=0)
@@ -113,7 +119,8 @@ def routes(world: World) -> list[Route]:
 def prisons_for(world: World, user_type: str) -> list[str]:
     """The open prisons at which users of one type can book.
 
-    Neither staff nor the public can book at every prison, and other users cannot book at any.
+    Some prisons take no bookings from staff, and others take none from the public. No prison takes any from other
+    types of user.
     """
     left_out = {"STAFF": 0, "PUBLIC": 1}.get(user_type)
     if left_out is None:
@@ -123,7 +130,10 @@ def prisons_for(world: World, user_type: str) -> list[str]:
 
 
 def _found(world: World, request: Request) -> list[BookedVisit]:
-    """The visits that match the query, latest first; parameters unknown to the world's generation are ignored."""
+    """The visits that match the query, latest first.
+
+    Parameters that the service does not have in the world's generation are ignored.
+    """
     for name in ("page", "size"):
         if not (request.first(name) or "").isdigit():
             raise Refused(400, 'Validation failure: Parameter conditions "page, size" not met for actual request')

@@ -1,4 +1,4 @@
-"""HMPPS Auth: one set of credentials for each service, and tokens that carry their client's roles and expire."""
+"""HMPPS Auth: one set of credentials for each service, and tokens, which expire and carry the roles of the client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ MAPPING_SYNCHRONISATION = "NOMIS_MAPPING_API__SYNCHRONISATION__RW"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The program's credentials for one service; the names of their environment variables begin with `prefix`."""
+    """The program's credentials for one service.
+
+    The names of the environment variables that hold the credentials begin with `prefix`.
+    """
 
     service: str
     prefix: str
@@ -37,7 +40,10 @@ class Client:
 
     @property
     def address_variable(self) -> str:
-        """The name of the variable that holds the service's address; for NOMIS it ends in `NOMIS`, not in `SYSTEM`."""
+        """The name of the environment variable that holds the service's address.
+
+        The name ends in `prefix`, except that for NOMIS, whose prefix is `SYSTEM`, it ends in `NOMIS`.
+        """
         return f"API_BASE_URL_{'NOMIS' if self.prefix == 'SYSTEM' else self.prefix}"
 
     @property
@@ -47,7 +53,7 @@ class Client:
 
 
 class Token(NamedTuple):
-    """What Auth stores about a token: its holder, its service, and when it was issued and expires (epoch seconds)."""
+    """What Auth stores about a token: its holder, its service, and its times of issue and expiry (epoch seconds)."""
 
     holder: Holder
     service: str
@@ -56,14 +62,14 @@ class Token(NamedTuple):
 
 
 class Auth:
-    """Issues tokens and finds their holders. Tokens outlive a reset of the world, as they would a deployment.
+    """Issues tokens and finds their holders. Tokens outlive a reset of the world, as real ones outlive a deployment.
 
     Args:
         clients: the clients that may request tokens.
 
     Attributes:
         token_seconds: how long a new token lasts, in seconds.
-        tell_expiry: whether the response says how long a token lasts (`expires_in`).
+        tell_expiry: whether the response with a new token says how long the token lasts (`expires_in`).
         roles: roles that replace a client's usual roles, by service.
     """
 
@@ -86,9 +92,9 @@ class Auth:
         self._revoked_at = time.time()
 
     def issue(self, request: Request) -> Reply:
-        """Issues a token for the credentials in the Basic header.
+        """Issues a token for the credentials in the header `Authorization: Basic`.
 
-        Refuses wrong credentials with 401, and any grant type but `client_credentials` with 400.
+        Refuses wrong credentials with 401, and any grant type other than `client_credentials` with 400.
         """
         client = self._client(request.headers.get("Authorization", ""))
         form = parse_qs(request.body.decode("utf-8", "replace"))
@@ -126,10 +132,10 @@ class Auth:
         return Reply(body=body)
 
     def holder_of(self, service: str, authorization: str) -> Holder:
-        """Returns who holds the token of a bearer header.
+        """Returns the holder of the token in the header `Authorization: Bearer`.
 
         Raises:
-            Refused: 401 if there is no token, or it is unknown, has expired, or belongs to another service's client.
+            Refused: 401 if there is no token, or the token is unknown, has expired, or was issued for another service.
         """
         token = self._tokens.get(authorization[7:]) if authorization[:7].lower() == "bearer " else None
         if token is None or token.service != service:

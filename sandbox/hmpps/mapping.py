@@ -1,7 +1,7 @@
 """The mapping service: which NOMIS record belongs to which record of the new services.
 
-Every domain has one table with two unique keys: the id in the new service and the id in NOMIS. Posting the same pair
-again is accepted; posting another pair with one of the ids is a conflict.
+Every domain has one table with two unique keys: the id in the new service and the id in NOMIS. A pair may be posted
+again; a post of a different pair that has one of its ids is a conflict.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ LABEL_LENGTH: Final = 20
 class Row:
     """One pair of ids.
 
-    `posted_at` is when the pair was posted, by `time.perf_counter`, or 0 if the world began with it. `raced` says
-    whether a post has already lost a race against this row.
+    `posted_at` is the time at which the pair was posted (by `time.perf_counter`), or 0 if it was stored without a post.
+    `raced` says whether a post has already lost a race against this row.
     """
 
     dps_id: Id
@@ -51,7 +51,7 @@ class Table:
     by_nomis: dict[Key, Row] = field(default_factory=dict)
 
     def insert(self, row: Row) -> None:
-        """Stores a pair; the caller has checked that neither id is taken."""
+        """Stores a pair; the caller makes sure that neither id is taken."""
         self.by_dps[row.dps_id] = row
         self.by_nomis[row.nomis_id] = row
 
@@ -78,12 +78,12 @@ class Table:
 class MappingState:
     """All tables of the mapping service.
 
-    A post that arrived before the row that it collides with was stored would have passed the real service's check, so
-    it is refused with 500, as the database constraint would refuse it. If `race_ms` is above 0, this also happens to a
-    post that arrives up to `race_ms` milliseconds after the row was posted, unless the row has already made a post
-    fail.
+    A post may collide with a row that was stored only after the post had arrived. The post would have passed the real
+    service's check, and the database constraint would have refused it; it is therefore refused with 500. If `race_ms`
+    is above 0, this also happens to a post that arrives less than `race_ms` milliseconds after the row was posted,
+    unless the row has already made a post fail.
 
-    `duplicates` has the domains of which the next record is created twice: when its mapping is posted, another
+    `duplicates` has the domains whose next record is created twice: when the record's mapping is posted, another
     installation has already created a copy of the record, and has posted the mapping of that copy.
     """
 
@@ -94,11 +94,11 @@ class MappingState:
         self.tables = {domain.mapping.domain: Table(domain.mapping) for domain in DOMAINS}
 
     def add(self, domain: str, dps_id: Id, nomis_id: Key, mapping_type: str, created: datetime | None = None) -> None:
-        """Stores a pair directly, like the pairs that the world begins with."""
+        """Stores a pair without a post, as is done with the pairs that the world begins with."""
         self.tables[domain].insert(Row(dps_id, nomis_id, mapping_type, None, created))
 
     def add_incentive(self, incentive_id: int, booking_id: int, sequence: int, mapping_type: str) -> None:
-        """Stores the mapping of an incentive review directly, like the mappings that the world begins with."""
+        """Stores the mapping of an incentive review without a post, as `add` does with any pair."""
         self.tables["incentives"].insert(Row(incentive_id, (booking_id, sequence), mapping_type, None, None))
 
     def incentive_sequence(self, incentive_id: int) -> int | None:
@@ -112,12 +112,12 @@ class MappingState:
         return None if row is None else row.nomis_id
 
     def rows(self, domain: str) -> Iterator[Row]:
-        """Returns all stored pairs of a domain, in the order in which they were stored."""
+        """Returns all pairs of a domain, in the order in which they were stored."""
         return iter(self.tables[domain].by_dps.values())
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints of the mapping service for all domains and for locations, each with its role."""
+    """Returns the endpoints of the mapping service for all domains and for locations, each with its required role."""
     made: list[Route] = []
     for domain in DOMAINS:
         made.extend(_routes_of(world, domain))
@@ -239,7 +239,7 @@ def _value(column: Column, body: dict[str, object]) -> Id:
 
 
 def _number(name: str, given: object) -> int:
-    """Returns a whole number; like the real service, also accepts it as a string of digits."""
+    """Returns the value as a whole number; like the real service, also accepts a string of digits."""
     if isinstance(given, int) and not isinstance(given, bool):
         return given
     if isinstance(given, str) and given.lstrip("-").isdigit():

@@ -1,4 +1,4 @@
-"""What the mappings of each domain look like, which keys they have, and the names of their endpoints."""
+"""What the mappings of each domain look like, which keys they have, and what the paths of their endpoints are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the mapping of one domain looks like, and the names of its endpoints.
+    """What the mappings of one domain look like, and which endpoints they have.
 
     `dps` is the column with the new service's id; `nomis` has the column or columns that form the NOMIS id.
     """

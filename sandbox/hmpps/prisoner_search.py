@@ -1,4 +1,4 @@
-"""Prisoner search: publishes the received event for a prisoner, with everything that follows from it."""
+"""Prisoner search: publishes the received event for a prisoner, and the event for any review that follows from it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def routes(world: World) -> list[Route]:
 
 
 def publish_received(world: World, offender_no: str, reason: str, prison_id: str, occurred_at: datetime) -> None:
-    """Publishes the received event for a prisoner, and the event for any review that the incentives API makes."""
+    """Publishes the received event for a prisoner, and the event for any review that the arrival causes."""
     information: dict[str, object] = {"nomsNumber": offender_no, "reason": reason, "prisonId": prison_id}
     event = domain_event("prisoner-offender-search.prisoner.received", information, occurred_at=occurred_at)
     event["description"] = f"A prisoner has been received into a prison with reason: {REASONS[reason]}"

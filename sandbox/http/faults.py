@@ -1,4 +1,4 @@
-"""Faults that can be switched on for chosen requests, with counts of the requests that they affected."""
+"""Faults that can be switched on for chosen requests, with counts of the requests that they have affected."""
 
 from __future__ import annotations
 
@@ -36,11 +36,13 @@ TEMPLATE_PARAMETER = re.compile(r"\{[A-Za-z]\w*\}")
 class Fault:
     """One fault: which requests it affects, how many times, and what it does to them.
 
-    `containing` is text that the body must contain, and `query` is a parameter (`page=2`) that the query must have.
+    `containing` is text that the body must contain, and `query` is a parameter (`page=2`) that the query string must
+    have.
 
     Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write` and `reset`. Kinds
-    that take effect after the work is done: `status_after_write`, `timeout_after_write`, `reset_after_write`,
-    `truncated`, `trickle`, `empty`, `gzip`, `chunked` and `html`. `delay` lets the request through after a delay.
+    that take effect after the service has done the work: `status_after_write`, `timeout_after_write`,
+    `reset_after_write`, `truncated`, `trickle`, `empty`, `gzip`, `chunked` and `html`. `delay` lets the request through
+    after a delay.
 
     `status` and `status_after_write` respond with `status`, `headers` and a body: `text` unchanged, or `body` as JSON,
     or else the service's own error body.
@@ -75,13 +77,13 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"unknown kind of fault {self.kind!r}: one of {', '.join(sorted(KINDS))}")
+            raise ValueError(f"unknown kind of fault {self.kind!r}: it must be one of {', '.join(sorted(KINDS))}")
         self._pattern = None if self.path is None else path_pattern(self.path)
         self._random = random.Random(self.id if self.seed is None else self.seed)
 
     @property
     def prevents_work(self) -> bool:
-        """Whether the service never sees the request."""
+        """Whether the fault keeps requests from the service."""
         return self.kind in BEFORE_WORK
 
     @property
@@ -97,7 +99,7 @@ class Fault:
             await asyncio.sleep(self.seconds)
 
     def release(self) -> None:
-        """Releases the requests that are waiting; later requests do not wait."""
+        """With `until_released`, releases the requests that are waiting; later requests do not wait."""
         self._released.set()
 
     def meets(self, service: str, method: str, path: str, body: bytes, query: str = "") -> bool:
@@ -170,7 +172,7 @@ class Faults:
         return None
 
     def release(self, fault_id: int) -> None:
-        """Releases the requests that a fault keeps waiting.
+        """Releases the requests that a fault with `until_released` keeps waiting.
 
         Raises:
             ValueError: no fault with this id is switched on.
@@ -182,7 +184,7 @@ class Faults:
         raise ValueError(f"there is no fault {fault_id}")
 
     def clear(self) -> None:
-        """Switches all faults off; the requests that they keep waiting continue."""
+        """Switches all faults off, and releases the requests that those with `until_released` keep waiting."""
         for fault in self._faults:
             fault.release()
         self._faults.clear()
@@ -233,7 +235,7 @@ class Dropped(web.Response):
 
 
 async def respond_badly(fault: Fault, response: web.Response, http: web.BaseRequest) -> web.StreamResponse:
-    """Returns the response as the kind of fault changes it; sends it first if it is truncated, slow or chunked."""
+    """Returns the response as the fault changes it; a truncated, slow or chunked one is sent before this returns."""
     body = bytes(response.body) if isinstance(response.body, bytes) else b""
     headers = {"Content-Type": response.content_type}
     if fault.kind == "empty":
