@@ -1,4 +1,4 @@
-"""Makes the responses of one event loop wait until they are due, one by one, with new requests read in between."""
+"""Releases an event loop's responses one at a time when they are due, so that new requests are read in between."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections import deque
 class ResponseTimer:
     """Lets each coroutine that awaits `at` continue at the given time, in a separate iteration of the event loop.
 
-    Requests that arrive together wait for the same latency, so their waits end together. By itself, an event loop does
-    all the work that is due before it reads new requests, so the next requests would again be read together, and every
-    call would take the latency plus the work for all the others. A real service with many threads does not behave like
-    that.
+    Requests that arrive together have the same latency, so their waits end together. By itself, an event loop does all
+    the work that is due before it reads new requests. The next requests would therefore be read together again, and
+    every call would take as long as the latency plus the work for all the other calls. A real service with many threads
+    does not behave like that.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class ResponseTimer:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def at(self, when: float) -> None:
-        """Returns at the time `when` (by the clock of the loop) or later, when it is the caller's turn."""
+        """Returns when it is the caller's turn, which is at the time `when` (by the loop's clock) or later."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         timer = loop.call_at(when, self._due, turn, loop)
@@ -43,11 +43,11 @@ class ResponseTimer:
 
 
 class Latency:
-    """Makes calls to one service take about `seconds`, including its own work and the imprecision of timers.
+    """Makes calls to one service take about `seconds`, including the service's work and the imprecision of timers.
 
-    The timers of asyncio wait for whole milliseconds, rounded up, and a response takes work as well. The wait is
-    therefore shortened in small steps if earlier calls took too long, until about half of the calls take longer than
-    `seconds`, and half take less.
+    The timers of asyncio wait for whole milliseconds, rounded up, and the work for a response takes time as well. The
+    wait is therefore adjusted by a small step after each call: shortened if the call took too long, otherwise
+    lengthened again. In the long run, about half of the calls take longer than `seconds`, and half take less.
     """
 
     _STEP_SECONDS = 0.00002
@@ -65,6 +65,6 @@ class Latency:
         await self._timer.at(asyncio.get_running_loop().time() + left)
 
     def record_call(self, took: float) -> None:
-        """Records how long a call took in all, in seconds."""
+        """Adjusts the wait by one step, given how long a call took in all (in seconds)."""
         step = self._STEP_SECONDS if took > self.seconds else -self._STEP_SECONDS
         self._early = min(max(self._early + step, 0.0), self._MOST_EARLY * self.seconds)

@@ -1,4 +1,4 @@
-"""Pages in the form of Spring Data, as NOMIS and the mapping service return them."""
+"""Pages in the form of Spring Data, as NOMIS and visit-scheduler return them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LARGEST_SIZE = 20_000
 
 
 def number(request: Request, name: str, default: int) -> int:
-    """Returns a whole number from the query; like Spring, falls back to the default for anything else."""
+    """Returns a whole number from the query or, as Spring does, the default if the value is absent or not a number."""
     text = request.first(name)
     if text is None or not text.lstrip("-").isdigit():
         return default
@@ -29,8 +29,8 @@ def page(
 
     Args: request: the request, whose query may give `page` (from 0; a negative number counts as 0) and `size` (20 if
     absent or below 1; lowered to `largest` if above it). items: the whole listing, or its length. view: returns the
-    content from a start index up to, but not including, an end index. largest: the size of the largest page, or None
-    for a service without a limit.
+    content from a start index up to, but not including, an end index. largest: the largest size allowed, or None for a
+    service without a limit.
     """
     total = items if isinstance(items, int) else len(items)
     wanted = max(0, number(request, "page", 0))

@@ -77,7 +77,7 @@ class Records:
 
 
 def instant(seconds: float) -> str:
-    """Returns an epoch time (in seconds) as a date and time in UTC, in ISO format."""
+    """Returns an epoch time (in seconds) as a UTC date and time in ISO 8601 format."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 

@@ -1,4 +1,4 @@
-"""Finds the endpoint of a path in a tree of path segments, where literal segments take precedence over parameters."""
+"""Finds the endpoint for a path in a tree of segments, in which literal segments take precedence over parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Target = TypeVar("Target")
 
 
 class _Node(Generic[Target]):
-    """A node of the tree: the nodes below it, and the targets of paths that end here, with their parameter names."""
+    """A node of the tree: the nodes below it and, by method, the target and parameter names of paths that end here."""
 
     __slots__ = ("by_method", "literals", "parameter")
 
@@ -47,7 +47,10 @@ class Router(Generic[Target]):
         node.by_method[method] = (target, tuple(names))
 
     def find(self, path: str) -> tuple[dict[str, tuple[Target, tuple[str, ...]]], list[str]] | None:
-        """Returns a path's targets and parameter names by method, and parameter values; None if no template fits."""
+        """Returns the targets for a path by method, each with its parameter names, and the values of the parameters.
+
+        The result is None if no template fits.
+        """
         values: list[str] = []
         node = self._descend(self._root, path.strip("/").split("/"), 0, values)
         return None if node is None else (node.by_method, values)

@@ -1,7 +1,8 @@
-"""The parts of a fake service: requests, replies, refusals, routes, and the handler that connects them to HTTP.
+"""The parts of a fake service: requests, replies, refusals, routes, and the code that connects them to HTTP.
 
-Handlers are plain functions that change the in-memory world. Everything around them (tokens and roles, latency, faults,
-the connection pool of NOMIS, the log of requests, the journal of accepted writes) is handled here for all services.
+Handlers are plain functions that read and change the in-memory world. Everything around them (tokens and roles,
+latency, faults, the connection pool of NOMIS, the log of requests, the journal of accepted writes) is dealt with here
+for all services.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ NO_QUERY: Mapping[str, list[str]] = {}
 
 
 class Refused(Exception):
-    """A request that the service refuses, with the messages of the error body.
+    """A request that the service refuses, with the messages for the error body.
 
     `user_message` includes the service's prefix (`Bad request: …`); `developer_message`, if not given, is the same
     message without the prefix.
@@ -49,7 +50,7 @@ class Refused(Exception):
         self.more_info = more_info
 
     def body(self) -> dict[str, object]:
-        """Returns the error body, in the form that the HMPPS services share."""
+        """Returns the error body, in the form common to the HMPPS services."""
         return {
             "status": self.status,
             "errorCode": self.error_code,
@@ -81,7 +82,7 @@ class Request:
         """Returns the decoded body.
 
         Raises:
-            Refused: 400, with the message of the service, if the body is empty or not JSON.
+            Refused: 400, with the service's prefix, if the body is empty or not JSON.
         """
         try:
             return orjson.loads(self.body)
@@ -97,7 +98,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response: its status, its body (bytes unchanged, None for an empty body, anything else as JSON) and headers."""
+    """A response: its status, headers and body (bytes are sent unchanged, None as no body, anything else as JSON)."""
 
     status: int = 200
     body: object | None = None
@@ -108,9 +109,9 @@ class Reply:
 class Route:
     """One endpoint: a path template such as `/visits/{visitId}`, a handler `(request, **path_params)` and a role.
 
-    `writes` says whether accepted requests are recorded in the journal. `since` and `until` are the months (`2025-06`)
-    in which the endpoint was added and removed. `since` is empty if the endpoint was always there, and `until` if it
-    has not been removed.
+    `role` is the role that a caller needs, if any. `writes` says whether accepted requests are recorded in the journal.
+    `since` and `until` are the months (`2025-06`) in which the endpoint was added and removed. `since` is empty if the
+    endpoint has always been there, and `until` is empty if it has not been removed.
     """
 
     method: str
@@ -155,11 +156,11 @@ class Load:
 class Service:
     """One fake service behind one port.
 
-    Args: name: the name used for faults, logs and the journal. routes: its endpoints. records: the log of requests and
+    Args: name: the name used for faults, logs and the journal. routes: the endpoints. records: the log of requests and
     the journal of accepted writes. faults: the faults that are switched on for any service. holder_of: finds the holder
-    of a bearer token for this service or raises `Refused` 401; None if the service checks no tokens. ping: the path of
-    its health ping. pool: how many calls it can handle at once before it responds with 500; None means any number.
-    timer: the timer of the event loop, if the loop also runs other services.
+    of a bearer token for this service, or raises `Refused` 401; None if the service checks no tokens. ping: the path of
+    the health ping. pool: how many calls the service can handle at once (it responds to any more with 500); None means
+    any number. timer: the timer of the event loop, if the loop also runs other services.
     """
 
     def __init__(
@@ -284,7 +285,7 @@ class Service:
         return route, dict(zip(names, values, strict=True))
 
     async def _refuse_by(self, fault: Fault, http: web.BaseRequest) -> web.StreamResponse:
-        """Responds as the fault says, without passing the request to the service."""
+        """Responds or drops the connection, as the fault says, without passing the request to a handler."""
         if fault.kind == "status":
             return to_http(_chosen_reply(fault))
         if fault.kind == "rate_limited":
@@ -296,7 +297,7 @@ class Service:
         return drop(http)
 
     async def _respond(self, reply: Reply, fault: Fault | None, http: web.BaseRequest) -> web.StreamResponse:
-        """Returns the response for a reply, changed by a fault (if any) that takes effect after the work."""
+        """Returns the response for a reply, changed by any fault that takes effect after the handler has run."""
         response = to_http(reply)
         if fault is None or fault.kind == "delay":
             return response
@@ -311,7 +312,7 @@ class Service:
 
 
 def _chosen_reply(fault: Fault) -> Reply:
-    """The status, body and headers with which the fault was switched on."""
+    """The reply given when the fault was switched on: status, headers and body (by default, an error body)."""
     if fault.text is not None:
         return Reply(fault.status, fault.text.encode(), fault.headers)
     if fault.body is not None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sandbox.nomis.courses import Course
     from sandbox.world import World
 
-#: Since this month, suspended allocations are counted separately, and others even if the prisoner has moved.
+#: Since this month, suspended allocations are counted separately, and the rest even if the prisoner has moved.
 SUSPENDED_SINCE: Final = "2025-05"
 
 
@@ -29,9 +29,9 @@ SUSPENDED_SINCE: Final = "2025-05"
 class UnderWay:
     """What happens while prisons are being reconciled.
 
-    `late` has, by prison, the changes whose events are still queued. They reach NOMIS when the prison's allocations are
-    read again, `seconds` or more after the first reading. `leaving` has, by booking id, the prison to which the booking
-    moves once its present prison has been listed.
+    `late` holds, by prison, the changes whose events are still queued. These changes reach NOMIS when the prison's
+    allocations are read again, `seconds` or more after the first reading. `leaving` holds, by booking id, the prison to
+    which the booking moves once the allocations of its present prison have been listed.
     """
 
     seconds: float
@@ -40,7 +40,7 @@ class UnderWay:
     _first_asked: dict[str, float] = field(default_factory=dict)
 
     def before_list(self, prison_id: str) -> None:
-        """Makes the late changes of a prison if they are due; notes when the prison is first read."""
+        """Notes when a prison is first read, and makes its late changes if they are due."""
         now = time.monotonic()
         first = self._first_asked.setdefault(prison_id, now)
         if self.late.get(prison_id) and now > first and now - first >= self.seconds:
@@ -48,13 +48,13 @@ class UnderWay:
                 change()
 
     def after_list(self, world: World, prison_id: str) -> None:
-        """Transfers the bookings that are to leave the prison once it has been listed."""
+        """Transfers the bookings that are to leave the prison once its allocations have been listed."""
         for booking_id in [each for each in self.leaving if world.by_booking[each].prison_id == prison_id]:
             world.by_booking[booking_id].prison_id = self.leaving.pop(booking_id)
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints that give the counts of one prison, unpaged; an unknown prison has no counts."""
+    """Returns the endpoints that give all counts of a prison in a single response; an unknown prison has no counts."""
 
     def allocations(request: Request, prison_id: str) -> Reply:
         suspended = flag(request, "suspended", False)
@@ -105,7 +105,7 @@ def _is_current(allocation: Allocation, course: Course, today: date) -> bool:
     """Whether the allocation has the status `ALLOC` and has begun, and neither it nor its course has ended.
 
     NOMIS now gives an ended allocation the status `END`. In this fake, the status remains `ALLOC`, as in May 2023, and
-    an allocation whose end is today has ended only if it has a reason for the end.
+    an allocation that ends today counts as ended only if it has an end reason.
     """
     if allocation.status != "ALLOC" or allocation.start > today or (course.end is not None and course.end < today):
         return False

@@ -43,7 +43,7 @@ _DESCRIPTIONS: Final = {
 class NomisAdjustment:
     """One adjustment of either family; `sentence` is None for an adjustment to a key date.
 
-    `made_by` is the id of the key-date adjustment to which a hidden adjustment belongs, otherwise None.
+    For a hidden adjustment, `made_by` is the id of the key-date adjustment that caused it; otherwise it is None.
     """
 
     id: int
@@ -60,7 +60,7 @@ class NomisAdjustment:
 
     @property
     def end(self) -> date | None:
-        """The last day, or None without a start. A period of one day starts and ends on the same day."""
+        """The last day, or None if there is no start. A period of one day starts and ends on the same day."""
         return None if self.start is None else self.start + timedelta(days=self.days - 1)
 
 
@@ -83,15 +83,15 @@ class NomisSentencing:
         return made
 
     def of_booking(self, booking_id: int) -> Iterable[NomisAdjustment]:
-        """The adjustments of a booking in both families, including hidden ones."""
+        """A booking's adjustments from both families, including the hidden ones."""
         return self._by_booking.get(booking_id, ())
 
     def delete_sentence(self, adjustment_id: int) -> None:
-        """Removes a sentence adjustment; does nothing if it is unknown."""
+        """Removes a sentence adjustment; does nothing if the id is unknown."""
         self._remove(self.sentence.pop(adjustment_id, None))
 
     def delete_key_date(self, adjustment_id: int) -> None:
-        """Removes a key-date adjustment and the hidden adjustments made by it; does nothing if it is unknown."""
+        """Removes a key-date adjustment and its hidden adjustments; does nothing if the id is unknown."""
         self._remove(self.key_date.pop(adjustment_id, None))
         for hidden in [each.id for each in self.sentence.values() if each.made_by == adjustment_id]:
             self._remove(self.sentence.pop(hidden))
@@ -104,7 +104,7 @@ class NomisSentencing:
 def plant_duplicate(world: World, adjustment_id: int, category: str) -> int:
     """Adds a copy of an adjustment, as another installation would have made it; returns the id of the copy.
 
-    `category` is `SENTENCE` or `KEY-DATE`, since the two families have separate numbers.
+    `category` (`SENTENCE` or `KEY-DATE`) is needed because both families can use the same number.
     """
     held = world.nomis_sentencing
     family = held.sentence if category == "SENTENCE" else held.key_date
@@ -112,7 +112,7 @@ def plant_duplicate(world: World, adjustment_id: int, category: str) -> int:
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints of NOMIS that read and write adjustments of both families, each with its role."""
+    """Returns the NOMIS endpoints that read and write the adjustments of both families."""
 
     def create_sentence(request: Request, booking_id: str, sequence: str) -> Reply:
         booking, sentence = path_number(booking_id, "bookingId"), path_number(sequence, "sentenceSequence")
@@ -172,7 +172,7 @@ def routes(world: World) -> list[Route]:
 def create_sentence_adjustment(world: World, booking_id: int, sequence: int, fields: Fields) -> NomisAdjustment:
     """Adds an adjustment to a sentence.
 
-    The booking and the sentence must exist (otherwise 404), and the type must be one for sentences (otherwise 400).
+    The booking and the sentence must exist (otherwise 404), and the type must be valid for sentences (otherwise 400).
     """
     made = _read(fields, booking_id, sequence)
     _check_booking(world, booking_id)
@@ -182,9 +182,9 @@ def create_sentence_adjustment(world: World, booking_id: int, sequence: int, fie
 
 
 def create_key_date_adjustment(world: World, booking_id: int, fields: Fields) -> NomisAdjustment:
-    """Adds an adjustment to a key date; the database adds a hidden adjustment to every sentence of the booking.
+    """Adds an adjustment to a key date and, as the database would, a hidden one to every sentence of the booking.
 
-    The booking must exist (otherwise 404), and the type must be one for key dates (otherwise 400).
+    The booking must exist (otherwise 404), and the type must be valid for key dates (otherwise 400).
     """
     made = _read(fields, booking_id, None)
     _check_booking(world, booking_id)
@@ -193,7 +193,7 @@ def create_key_date_adjustment(world: World, booking_id: int, fields: Fields) ->
 
 
 def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustment:
-    """Stores a key-date adjustment, with the hidden adjustments that the database adds."""
+    """Stores a key-date adjustment, with the hidden adjustments that the database would add."""
     world.nomis_sentencing.add(made)
     for sequence in range(1, world.places.sentences(made.booking_id) + 1):
         hidden = NomisAdjustment(
@@ -216,9 +216,9 @@ def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustm
 def update_adjustment(world: World, found: NomisAdjustment, fields: Fields) -> None:
     """Changes an adjustment within its family.
 
-    Since February 2024, a change to a sentence adjustment must name a sentence of the booking, but it need not be the
-    sentence that the adjustment applies to. A request without `active` was refused before November 2023; since then it
-    leaves `active` unchanged.
+    Since February 2024, a change to a sentence adjustment must name a sentence of the booking. If that is a different
+    sentence, the adjustment moves to it. Before November 2023, a request without `active` was refused. Since then, such
+    a request leaves `active` unchanged.
     """
     asked = _read(fields, found.booking_id, found.sentence)
     _check_type(world, asked)

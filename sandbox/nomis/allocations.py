@@ -29,7 +29,7 @@ class BandHeld:
 
 @dataclass(slots=True)
 class Allocation:
-    """The allocation of one booking to one course; `stored` is when it was stored, by `time.perf_counter`."""
+    """The allocation of one booking to one course; `stored` is when the row was stored, by `time.perf_counter`."""
 
     id: int
     course_id: int

@@ -36,7 +36,7 @@ FINDS_SEVERAL: Final = "2026-01"
 
 @dataclass(slots=True)
 class NomisAppointment:
-    """One appointment as NOMIS holds it; times are local. An appointment from the NOMIS screens may lack an end.
+    """One appointment as NOMIS holds it; times are local. An appointment made on NOMIS screens may have no end.
 
     `location_id` is a room or, for an appointment in a cell, the prisoner's living unit at the time.
     """
@@ -74,7 +74,7 @@ def plant_duplicate(world: World, event_id: int) -> int:
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints of NOMIS that read and write appointments, each with its role."""
+    """Returns the NOMIS endpoints that read and write appointments."""
 
     def create(request: Request) -> Reply:
         return Reply(201, {"eventId": create_appointment(world, Fields.of(request)).event_id})

@@ -1,4 +1,4 @@
-"""Attendances at course sessions in NOMIS, written by an upsert that refuses to change those paid by payroll."""
+"""Attendances at course sessions in NOMIS, written by an upsert that refuses to change those that payroll has paid."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def upsert_attendance(
 def attendance_status(world: World, course_id: int, booking_id: int, fields: Fields, arrived: float) -> str:
     """Returns the status of a booking's attendance at a session.
 
-    A missing attendance is refused with 404, but an unknown course, session or booking with 400.
+    The request is refused with 404 if the attendance is missing, and with 400 if the course, session or booking is
+    unknown.
     """
     _, session = _session(world, course_id, booking_id, fields)
     found = _seen(world, session, booking_id, arrived)
@@ -158,7 +159,7 @@ def _create(
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints of attendances; only the status of an attendance can be read."""
+    """Returns the endpoints for attendances; only the status of an attendance can be read."""
 
     def attend(request: Request, course_id: str, booking_id: str) -> Reply:
         course, booking = path_number(course_id, "courseActivityId"), path_number(booking_id, "bookingId")
