@@ -1,4 +1,7 @@
-"""Reads the bodies of NOMIS requests field by field, as strictly as NOMIS does, and holds the codes that it accepts."""
+"""Reads the bodies of requests to NOMIS field by field, as strictly as NOMIS does.
+
+The module also holds the codes that NOMIS accepts.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ PROGRAMS: Final = (
     "SAA_OTHER",
 )
 
-#: How many bytes the columns for comments hold.
+#: How many bytes a database column for comments holds.
 COMMENT_BYTES: Final = 240
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME: Final = re.compile(r"\d{2}:\d{2}(:\d{2})?")
@@ -87,19 +90,19 @@ def not_found(reason: str) -> Refused:
 
 
 def check_column(text: str, column: str, most: int) -> None:
-    """Refuses text of more than `most` bytes with 500, as NOMIS does if text does not fit its database column."""
+    """Refuses, with 500, text of more than `most` bytes, as NOMIS does if text does not fit the database column."""
     size = len(text.encode())
     if size > most:
         raise unexpected(f'ORA-12899: value too large for column "{column}" (actual: {size}, maximum: {most})')
 
 
 def unexpected(reason: str) -> Refused:
-    """The response of NOMIS to an exception that its code does not catch: status 500 and the text of the exception."""
+    """The response of NOMIS when its code does not catch an exception: status 500 and the text of the exception."""
     return Refused(500, f"Unexpected error: {reason}")
 
 
 def path_number(text: str, name: str) -> int:
-    """Returns a number from a path. Refuses anything else with 400, as an invalid argument."""
+    """Returns a number given in a path. Refuses anything but digits with 400, as an invalid argument."""
     if not text.isdigit():
         raise Refused(400, f"Invalid Argument: Method parameter '{name}': failed to convert value '{text}' to Long")
     return int(text)
@@ -126,7 +129,10 @@ def read_time(text: str, name: str) -> time:
 
 
 def read_moment(text: str, name: str) -> datetime:
-    """Returns a local time given as `yyyy-MM-dd'T'HH:mm:ss`. Refuses anything else, such as an offset, with 400."""
+    """Returns a local date and time given as `yyyy-MM-dd'T'HH:mm:ss`.
+
+    Refuses anything else, such as a time with an offset, with 400.
+    """
     if _MOMENT.fullmatch(text):
         try:
             return datetime.fromisoformat(text)
@@ -146,7 +152,7 @@ class Fields:
 
     @classmethod
     def of(cls, request: Request) -> Fields:
-        """Reads the body of a request as a JSON object. Refuses any other body with 400."""
+        """Reads the body of a request, which must be a JSON object; any other body is refused with 400."""
         return cls(request.json())
 
     def text(self, name: str, *, shortest: int = 0, longest: int | None = None) -> str:
@@ -171,14 +177,14 @@ class Fields:
         return text
 
     def comment(self, name: str) -> str | None:
-        """A comment, or None if the field is null or absent; 500 if it takes more bytes than its column holds."""
+        """A comment, or None if the field is null or absent; 500 if the comment is too long for its database column."""
         text = self.optional_text(name)
         if text is not None:
             check_column(text, "COMMENT_TEXT", COMMENT_BYTES)
         return text
 
     def text_or_null(self, name: str) -> str | None:
-        """Text, or None if the field is null; 400 if it is absent."""
+        """Text, or None if the field is null; 400 if the field is absent."""
         if name not in self._values:
             raise _missing(name)
         return self.optional_text(name)
@@ -219,7 +225,7 @@ class Fields:
             raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a number") from None
 
     def flag(self, name: str, default: bool | None = None) -> bool:
-        """True or false; if the field is null or absent, the default, or 400 if there is no default."""
+        """True or false. If the field is null or absent, the result is the default, or 400 if there is no default."""
         found = self._values.get(name)
         if found is None:
             if default is None:
@@ -247,7 +253,7 @@ class Fields:
         return read_moment(self.text(name), name)
 
     def objects(self, name: str, *, required: bool) -> list[Fields]:
-        """The objects of an array; none if it is null or absent and not `required`."""
+        """The objects in an array, or an empty list if the field is null or absent and not `required`."""
         return [Fields(item) for item in self._list(name, required=required)]
 
     def _list(self, name: str, *, required: bool) -> list[Any]:

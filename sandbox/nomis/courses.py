@@ -33,7 +33,7 @@ Slot = tuple[date, time, time]
 
 @dataclass(frozen=True, slots=True)
 class CourseRequest:
-    """The fields that requests to create and to change a course share; only their form has been checked."""
+    """The fields common to requests to create a course and requests to change one; only their form has been checked."""
 
     start: date
     end: date | None
@@ -52,8 +52,8 @@ class CourseRequest:
 def read_course(fields: Fields) -> CourseRequest:
     """Returns the request as NOMIS reads it.
 
-    A field that is missing, malformed or too long is refused with 400. A description of the allowed length that takes
-    more bytes than its column holds fails with 500.
+    A field that is malformed or out of bounds, or required but missing, is refused with 400. If a description of the
+    allowed length takes more bytes than its column holds, the request fails with 500.
     """
     capacity, description = fields.number("capacity"), fields.text("description", shortest=1, longest=DESCRIPTION_BYTES)
     if capacity > LARGEST_CAPACITY:
@@ -99,7 +99,7 @@ COURSE: Final = "/activities/{course_id}"
 
 @dataclass(slots=True)
 class PayRate:
-    """Pounds per half day for an incentive level and a pay band, from `start` to `end` (None without an end)."""
+    """Pounds per half day for an incentive level and a pay band, from `start` to `end` (None if there is no end)."""
 
     level: str
     band: str
@@ -152,7 +152,7 @@ class Course:
 class NomisCourses:
     """All courses, sessions, allocations and attendances in NOMIS.
 
-    `event_ids` is the sequence of ids that attendances share with appointments.
+    `event_ids` is the sequence from which both attendances and appointments take their ids.
     """
 
     def __init__(self, event_ids: Iterator[int]) -> None:
@@ -172,13 +172,13 @@ class NomisCourses:
         return [each for each in self.allocations.values() if each.course_id == course_id]
 
     def remove_course(self, course_id: int) -> None:
-        """Removes a course with everything that belongs to it; does nothing if it is unknown."""
+        """Removes a course and everything that belongs to it; does nothing if the course is unknown."""
         self.courses.pop(course_id, None)
         for allocation in self.allocations_in(course_id):
             self.remove_allocation(allocation.id)
 
     def remove_allocation(self, allocation_id: int) -> None:
-        """Removes an allocation with its attendances; does nothing if it is unknown."""
+        """Removes an allocation and its attendances; does nothing if the allocation is unknown."""
         found = self.allocations.pop(allocation_id, None)
         if found is None:
             return
@@ -202,7 +202,10 @@ def course_or_404(world: World, course_id: int) -> Course:
 
 
 def create_course(world: World, fields: Fields) -> Course:
-    """Makes a course with its pay rates, rules and sessions; if a check fails, the request is refused with 400."""
+    """Makes a course with its pay rates, rules and sessions.
+
+    If a check fails, the request is refused with 400, or with 500 if the description takes too many bytes.
+    """
     code = fields.text("code", shortest=1, longest=12)
     prison_id = fields.text("prisonId")
     asked = read_course(fields)
@@ -232,7 +235,7 @@ def create_course(world: World, fields: Fields) -> Course:
 
 
 def plant_duplicate(world: World, course_id: int) -> int:
-    """Adds a copy of a course with its sessions, as another installation would have made it; returns its id."""
+    """Adds a copy of a course and its sessions, as another installation would have made it; returns the copy's id."""
     courses = world.nomis_courses
     second = copy.deepcopy(courses.courses[course_id])
     second.id = next(courses.course_ids)
@@ -335,10 +338,10 @@ def _check_bands(world: World, course: Course, rates: dict[tuple[str, str], Deci
 
 
 def _version_rates(course: Course, rates: dict[tuple[str, str], Decimal]) -> None:
-    """Keeps unchanged rates, and ends changed or missing ones today, or drops them if they have not begun.
+    """Keeps unchanged rates. Changed and omitted ones end today, or are dropped if they have not begun.
 
-    A new rate starts tomorrow if its level and band had one before; otherwise today or, if the course starts later,
-    with the course.
+    A new rate starts tomorrow if its level and band still have an earlier rate. Otherwise it starts today or, if the
+    course starts later, with the course.
     """
     today = london_today()
     for rate in course.pay_rates:
@@ -367,7 +370,7 @@ def _replaced(world: World, course: Course, slot: Slot, *, cancelled: bool) -> S
 
 
 def session_or_400(course: Course, fields: Fields) -> Session:
-    """The session that a request about an attendance names; 400 if there is none."""
+    """The session named by a request about an attendance; 400 if the course has no such session."""
     slot = (fields.day("scheduleDate"), fields.clock_time("startTime"), fields.clock_time("endTime"))
     session = course.sessions.get(slot)
     if session is None:
@@ -376,7 +379,7 @@ def session_or_400(course: Course, fields: Fields) -> Session:
 
 
 def course_or_400(world: World, course_id: int) -> Course:
-    """The course with this id; if there is none, 400 instead of 404, as the attendance endpoints respond."""
+    """The course with this id. If there is none, 400 instead of 404, which is how the attendance endpoints respond."""
     try:
         return course_or_404(world, course_id)
     except Refused as missing:
@@ -384,7 +387,10 @@ def course_or_400(world: World, course_id: int) -> Course:
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints that make, change and delete courses and change sessions; no endpoint reads either."""
+    """Returns the endpoints that make, change and delete courses, and the one that changes sessions.
+
+    No endpoint reads courses or sessions.
+    """
 
     def create(request: Request) -> Reply:
         return Reply(201, {"courseActivityId": create_course(world, Fields.of(request)).id})

@@ -37,7 +37,7 @@ BY_MERGE = "MERGE"
 
 @dataclass(slots=True)
 class IepRecord:
-    """One IEP record of a booking. `module` names the function of NOMIS that wrote it."""
+    """One IEP record of a booking. `module` names the NOMIS function that wrote the record."""
 
     booking_id: int
     sequence: int
@@ -51,10 +51,10 @@ class IepRecord:
 
 
 class NomisIncentives:
-    """The IEP records by booking, in order of their sequence; the reference codes; and the levels of each prison.
+    """The IEP records of each booking, in order of sequence; the reference codes; and the levels of each prison.
 
-    If `race_ms` is above 0, a record posted within that many milliseconds of another one for the same booking fails
-    once, because of the primary key, as one of two simultaneous posts does.
+    If `race_ms` is above 0, a post that comes less than that many milliseconds after another one for the same booking
+    fails because of the primary key, as one of two simultaneous posts does. The booking's next post does not fail.
     """
 
     def __init__(self, race_ms: float = 0) -> None:
@@ -69,7 +69,7 @@ class NomisIncentives:
     def current(self, booking_id: int) -> IepRecord | None:
         """Returns the record with the latest date, or None if the booking has no record.
 
-        Of several records on that day, it is the one with the highest sequence.
+        If several records have that date, the one with the highest sequence is returned.
         """
         records = self.records.get(booking_id)
         return max(records, key=lambda each: (each.at.date(), each.sequence)) if records else None
@@ -89,7 +89,7 @@ class NomisIncentives:
         comment: str | None = None,
         created: datetime | None = None,
     ) -> IepRecord:
-        """Adds and returns a record with the next sequence of the booking (the highest + 1)."""
+        """Adds a record with the booking's next sequence (the highest + 1), and returns the record."""
         held = self.records.setdefault(booking_id, [])
         sequence = held[-1].sequence + 1 if held else 1
         record = IepRecord(booking_id, sequence, level, at, prison_id, module, user_id, comment, created or at)
@@ -108,7 +108,7 @@ class NomisIncentives:
     def races(self, booking_id: int) -> bool:
         """Notes a post for a booking, and returns whether it collides with one in the last `race_ms` milliseconds.
 
-        The post after a collision does not collide.
+        The booking's next post after a collision does not collide.
         """
         now = time.monotonic()
         last = self._posted.get(booking_id)
@@ -128,7 +128,7 @@ def plant_duplicate(world: World, booking_id: int, sequence: int) -> int:
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints of IEP records, global levels and prison levels."""
+    """Returns the endpoints for IEP records, global levels and prison levels."""
     return [
         Route("POST", "/prisoners/booking-id/{booking}/incentives", partial(_create, world), ROLE, writes=True),
         Route("GET", "/incentives/booking-id/{booking}/current", partial(_current, world), ROLE),
@@ -311,7 +311,7 @@ def _check_prison(world: World, prison_id: str) -> None:
 
 
 def _written(world: World, prison_id: str, code: str, fields: Fields) -> NomisPrisonLevel:
-    """Creates or changes a prison level as a request says, and returns it."""
+    """Creates or changes a prison level as a request asks, and returns the level."""
     active, default = fields.flag("active"), fields.flag("defaultOnAdmission")
     held = world.nomis_incentives.prison_levels.get((prison_id, code))
     expired = None if active else (held.expired if held is not None and held.expired else london_today())

@@ -1,4 +1,4 @@
-"""The prisoners in NOMIS, listed page by page and by key, and what happens to them while they are being read."""
+"""The prisoners in NOMIS, listed by page and by key, and what happens to them while they are being listed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LISTED_BY_KEY_SINCE: Final = "2025-01"
 
 
 class Movements:
-    """Releases, receives and transfers people of one world, and makes the records that follow on both sides."""
+    """Releases, receives and transfers the people of one world, and writes the resulting records."""
 
     def __init__(self, world: World) -> None:
         """Takes the world whose people move."""
@@ -48,12 +48,12 @@ class Movements:
                 self.receive()
 
     def release(self, prisoner: Prisoner) -> None:
-        """Releases a person: the booking is no longer listed, but its records remain."""
+        """Releases a person: the booking is no longer active, but its records remain."""
         prisoner.active = False
         self._note("release", prisoner)
 
     def receive(self, prison_id: str | None = None) -> Prisoner:
-        """Receives a new person (at a random prison if none is given), with the records of admission on both sides."""
+        """Receives a new person (at a random prison if none is given) and makes the admission records on both sides."""
         world = self.world
         if self._history is None:
             self._history = IncentiveHistory(world, self.chance)
@@ -89,7 +89,7 @@ class Movements:
 
 
 class BookingList:
-    """The bookings of one world by id, and the merges that happen once bookings have been listed."""
+    """The bookings of one world in order of id, and the merges that happen once a booking has been listed."""
 
     def __init__(self, world: World) -> None:
         """Takes the world whose bookings are listed."""
@@ -99,7 +99,7 @@ class BookingList:
     def page(self, after: int, size: int, *, active_only: bool) -> list[Prisoner]:
         """Returns the first `size` bookings with an id above `after`, sorted by id.
 
-        A booking counts only if it is the prisoner's latest and, with `active_only`, is active.
+        Bookings that are not the prisoner's latest are left out and, if `active_only` is true, so are inactive ones.
         """
         by_booking, by_offender = self.world.by_booking, self.world.by_offender
         if len(self._ids) != len(by_booking):
@@ -115,7 +115,10 @@ class BookingList:
         return found
 
     def merge(self, listed: list[Prisoner]) -> None:
-        """Makes the merges that waited for these bookings to be listed: each booking gets the number that is kept."""
+        """Makes the merges that were waiting for these bookings to be listed.
+
+        Each booking that is merged gets the prisoner number that is kept.
+        """
         merging = self.world.merging
         for prisoner in listed if merging else ():
             kept = merging.pop(prisoner.booking_id, None)
@@ -183,7 +186,7 @@ def _number(request: Request, name: str, default: int) -> int:
 
 
 def _booking(prisoner: Prisoner) -> dict[str, object]:
-    """A booking with its current agency (`OUT` after a release); half of the bookings lack the root offender id."""
+    """A booking with its current agency (`OUT` after a release). If its id is even, it has no root offender id."""
     offender_id = FIRST_OFFENDER_ID + prisoner.booking_id
     root = {"rootOffenderId": offender_id} if prisoner.booking_id % 2 else {}
     return {

@@ -43,7 +43,7 @@ _ROOM_WORDS: Final = re.compile(r"\b(VISITS?|ROOM)\b")
 
 @dataclass(slots=True)
 class Order:
-    """A visit order issued for a visit; `kind` is `VO`, or `PVO` for a privileged one."""
+    """A visit order issued for a visit; `kind` is `VO`, or `PVO` for a privileged visit order."""
 
     id: int
     booking_id: int
@@ -57,7 +57,10 @@ class Order:
 
 @dataclass(slots=True)
 class Adjustment:
-    """A change to a visit balance: for which kind of visit order, by how many, when and why."""
+    """A change to a visit balance: the kind of visit order, the number of orders, the day and the reason.
+
+    The number is negative if orders were taken from the balance.
+    """
 
     booking_id: int
     kind: str
@@ -68,7 +71,7 @@ class Adjustment:
 
 @dataclass(slots=True)
 class Visit:
-    """One visit as NOMIS holds it; times are local. `room` and `comment` are empty if the visit has none."""
+    """One visit as NOMIS holds it; times are local. An empty `room` or `comment` means that the visit has none."""
 
     id: int
     offender_no: str
@@ -93,7 +96,7 @@ class Visit:
 class NomisVisits:
     """All visits, orders, balance adjustments, rooms and time slots in NOMIS.
 
-    `planted` has the ids of the planted visits.
+    `planted` holds the ids of the visits that `sandbox.planted.visits` made.
     """
 
     def __init__(self) -> None:
@@ -107,11 +110,11 @@ class NomisVisits:
         self._order_ids = itertools.count(5_120_001)
 
     def next_visit_id(self) -> int:
-        """Returns a number that no visit has had before."""
+        """Returns an id that no visit has had before."""
         return next(self._visit_ids)
 
     def next_order_id(self) -> int:
-        """Returns a number that no visit order has had before."""
+        """Returns an id that no visit order has had before."""
         return next(self._order_ids)
 
 
@@ -125,7 +128,7 @@ def plant_duplicate(world: World, visit_id: int) -> int:
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the endpoints of NOMIS that read and write visits, each with its role."""
+    """Returns the NOMIS endpoints for visits and visit balances, each with the role that it requires."""
 
     def create(request: Request, offender_no: str) -> Reply:
         _check_offender_no(offender_no)
@@ -170,8 +173,8 @@ def routes(world: World) -> list[Route]:
 def create_visit(world: World, offender_no: str, fields: Fields) -> Visit:
     """Makes a visit and, if the booking has a balance, its visit order.
 
-    The checks, in this order: the prisoner has an active booking (404), and the type, the prison and the visitors are
-    known (400).
+    NOMIS checks, in this order, that the prisoner has an active booking (otherwise 404), and that the visit type, the
+    prison and the visitors are known (otherwise 400).
     """
     start = fields.moment("startDateTime")
     end = datetime.combine(start.date(), fields.clock_time("endTime"))
@@ -225,10 +228,10 @@ def update_visit(world: World, offender_no: str, visit_id: int, fields: Fields) 
 
 
 def cancel_visit(world: World, offender_no: str, visit_id: int, fields: Fields) -> None:
-    """Cancels a scheduled visit and returns its visit order to the balance.
+    """Cancels a scheduled visit and returns its visit order, if it has one, to the balance.
 
-    The checks, in this order: the visit exists (404), the outcome is known (400), the visit is not yet cancelled (409),
-    it is still scheduled (409), and it belongs to `offender_no` (400).
+    NOMIS checks, in this order, that the visit exists (otherwise 404), that the outcome is known (400), that the visit
+    is not already cancelled (409), that it is still scheduled (409), and that it belongs to `offender_no` (400).
     """
     outcome = fields.text("outcome")
     visit = _visit(world, visit_id)
@@ -256,12 +259,12 @@ def room_code(prison_id: str, room: str, *, closed: bool) -> str:
 
 
 def one_room_code(prison_id: str, *, closed: bool) -> str:
-    """The code of a prison's room for all closed or for all open visits, below the prison's location for visits."""
+    """The code of a prison's only NOMIS room for closed visits, or of its only one for open visits."""
     return f"{prison_id}-VISITS-VSIP_{'CLO' if closed else 'SOC'}"
 
 
 def visit_room(world: World, prison_id: str, room: str, *, closed: bool) -> str:
-    """The code of the NOMIS room for a visit, which depends on the generation of the world."""
+    """The code of the NOMIS room for a visit, according to the rules of the world's generation."""
     if world.options.month >= ONE_ROOM_SINCE:
         return one_room_code(prison_id, closed=closed)
     return room_code(prison_id, room, closed=closed)
@@ -322,7 +325,7 @@ def _visit(world: World, visit_id: int) -> Visit:
 
 
 def _listed(world: World, request: Request) -> list[Visit]:
-    """The visits that the query asks for, in order of creation; the times in the query are times of creation."""
+    """The visits that the query asks for, in order of creation. The times in the query limit the time of creation."""
     prisons, types = request.query.get("prisonIds"), request.query.get("visitTypes")
     earliest, latest = _moment(request, "fromDateTime"), _moment(request, "toDateTime")
     found = (
