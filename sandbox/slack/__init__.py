@@ -1,1 +1,1 @@
-"""A fake of the parts of Slack that are used: Block Kit messages, threads and file uploads."""
+"""A fake of the parts of Slack that the program uses: Block Kit messages, threads and file uploads."""

@@ -1,4 +1,4 @@
-"""The endpoints of Slack: messages with threads, and file uploads in three steps."""
+"""The endpoints of the fake Slack: messages with threads, and file uploads in three steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST_SECOND = 1_684_742_400
 
 
 class Slack:
-    """One workspace with one token, in which a message can be posted to a channel of any name."""
+    """One workspace with one token; a message can be posted to a channel of any name."""
 
     token = "xoxb-sandbox-token"
     channel = "#sycon-alerts"
@@ -36,7 +36,7 @@ class Slack:
         self.posted = Posted()
 
     def routes(self) -> list[Route]:
-        """Returns the endpoints, including the page for people."""
+        """Returns the endpoints, and the pages that show people what was posted."""
         return [
             Route("POST", "/api/auth.test", self._test),
             Route("POST", "/api/chat.postMessage", self._post, writes=True),
@@ -109,7 +109,7 @@ class Slack:
         return self._messages(request, thread)
 
     def _messages(self, request: Request, thread: str | None) -> Reply:
-        """Returns a channel's messages that are not replies, or those of a thread, including its first message.
+        """Returns the messages of a channel that are not replies or, if `thread` is given, all messages of that thread.
 
         The request names the channel by its id.
         """

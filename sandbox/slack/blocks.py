@@ -1,4 +1,4 @@
-"""What Slack accepts of Block Kit: the checks of a message's blocks, and their display on the sandbox's page.
+"""Block Kit as far as Slack accepts it: checks the blocks of a message, and shows them on the sandbox's page.
 
 The limits are those that Slack documents for each block (https://docs.slack.dev/reference/block-kit/blocks).
 """
@@ -40,7 +40,7 @@ def refusal(blocks: list[Any]) -> str | None:
 
 
 def _is_valid(block: dict[str, Any]) -> bool:
-    """Whether a block is of a known type, and its fields are valid: no required one is missing, and none is unknown."""
+    """Whether a block has a known type, every required field, no unknown field, and valid values."""
     known = {
         "header": ({"text"}, _is_header),
         "section": ({"text", "fields", "accessory", "expand"}, _is_section),
@@ -111,7 +111,7 @@ def _length(value: object) -> int:
 
 
 def blocks_html(blocks: list[dict[str, Any]]) -> str:
-    """The HTML with which the page of the sandbox shows the blocks."""
+    """The HTML that shows the blocks on the sandbox's page."""
     return "".join(map(_block_html, blocks))
 
 

@@ -1,4 +1,4 @@
-"""What was posted to the fake Slack, and the page that shows it: each message with its replies and files below it."""
+"""What was posted to the fake Slack, and the page that shows it: each message, with its replies and files below it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Message:
 
 @dataclass(slots=True)
 class File:
-    """An upload; `channel` is set once the upload is complete and shared with that channel."""
+    """An upload; `channel` is None until the upload is complete and shared with a channel."""
 
     id: str
     filename: str

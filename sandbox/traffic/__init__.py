@@ -1,1 +1,1 @@
-"""Traffic: changes in the publishing services and their events, generated from a seed."""
+"""Traffic, generated from a seed: changes in the publishing services, and the events about these changes."""

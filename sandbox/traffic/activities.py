@@ -1,4 +1,4 @@
-"""Activities as prisons run them, with their schedules, allocations and attendances."""
+"""Activities as prisons run them: schedules with their sessions, allocations and attendances."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SHARES: Final = {
 
 
 class ActivityScenarios:
-    """Scenarios of activities, mostly attendances at sessions of schedules that were synchronised long ago.
+    """Scenarios of activities; most are attendances at sessions whose schedules were synchronised long ago.
 
     Except in a `chain`, where each event depends on the one before, a new schedule gets no allocations, so that no
     scenario waits for another.
@@ -98,7 +98,10 @@ class ActivityScenarios:
         return [self._maker.amended(schedule) for _ in range(self._chance.randint(1, 2))]
 
     def _session_scenario(self) -> Scenario:
-        """Cancels a future session and perhaps restores it; if none is left to cancel, makes an attendance instead."""
+        """Cancels a future session of a random schedule, and perhaps restores it.
+
+        If the schedule has no session left to cancel, the scenario is an attendance instead.
+        """
         schedule = self._a_schedule()
         open_sessions = [
             each for each in schedule.instances if each.day > london_today() and each.id not in self._cancelled
@@ -159,7 +162,7 @@ class ActivityScenarios:
             self._seats.extend((allocation, each) for each in schedule.instances if each.day <= london_today())
 
     def _free_place(self) -> tuple[Schedule, Prisoner]:
-        """Returns a settled schedule, and a prisoner at its prison who has no allocation to it."""
+        """Returns a settled schedule, and a prisoner in the same prison who has no allocation to that schedule."""
         self._fill()
         for schedule in self._chance.sample(self._schedules, len(self._schedules)):
             for prisoner in self._people.in_prison(schedule.activity.prison_id):
@@ -222,7 +225,7 @@ class ActivityScenarios:
         )
 
     def _marked(self, attendance: DpsAttendance) -> Step:
-        """Returns a step that marks an attendance as attended or not or, one time in ten, locks it."""
+        """Returns a step that records whether the prisoner attended or, one time in ten, locks the attendance."""
         values: dict[str, object] = {"status": "LOCKED"}
         if self._chance.random() < 0.9:
             paid = self._chance.random() < 0.7
@@ -281,7 +284,7 @@ def settle_schedule(world: World, schedule: Schedule) -> None:
 
 
 def hold_on_both_sides(world: World, schedule: Schedule) -> int:
-    """Stores a schedule on both sides with its mapping, and returns the id of the course."""
+    """Stores a schedule on both sides with its mapping, and returns the id of its course in NOMIS."""
     hold(world, schedule)
     activity = schedule.activity
     body = {

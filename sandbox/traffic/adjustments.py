@@ -59,7 +59,7 @@ class AdjustmentScenarios:
         )
 
     def _prisoner(self) -> Prisoner:
-        """Returns a prisoner without planted differences in adjustments, because a change today would hide these."""
+        """Returns a prisoner whose adjustments have no planted differences, which a change today would hide."""
         differing = {each.key[0] for each in self._world.differences.get("adjustments", ())}
         while True:
             prisoner = self._people.anyone()
@@ -104,7 +104,7 @@ def settle_adjustment(world: World, adjustment: DpsAdjustment) -> None:
 
 
 def hold_adjustment(world: World, adjustment: DpsAdjustment) -> None:
-    """Stores an adjustment on both sides, with the mapping type of the side that it came from."""
+    """Stores an adjustment on both sides with its mapping, whose type shows which side the adjustment came from."""
     held = replace(adjustment)
     world.adjustments.adjustments[held.id] = held
     body = {

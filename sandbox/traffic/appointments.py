@@ -43,7 +43,7 @@ class AppointmentScenarios:
         return scenario
 
     def refused_scenario(self) -> Scenario:
-        """An appointment in a cell, which NOMIS cannot store."""
+        """A new appointment in a cell; NOMIS cannot store such an appointment."""
         instance = replace(self._instance(), in_cell=True, location_id=None)
         step = self._step("created", instance, "create", lambda: self._put(replace(instance)))
         step.refused = True

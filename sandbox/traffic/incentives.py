@@ -19,7 +19,7 @@ USER = "AB12345_GEN"
 
 
 class IncentiveScenarios:
-    """Scenarios of one event each, mostly a review of a person who has had none in this traffic."""
+    """Scenarios of one event each: mainly reviews, with no more than one for each person."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
         """Takes all random numbers from `chance`."""
@@ -27,7 +27,7 @@ class IncentiveScenarios:
         self._passed = timedelta()
 
     def scenario(self) -> Scenario:
-        """A review; about one time in eight, or if every prisoner has had one, a change to the levels instead."""
+        """A review; about one time in eight, or if no prisoner is left for a review, a change to the levels instead."""
         drawn = self._chance.random()
         prisoner = self._people.without_planted_levels() if drawn < 0.88 else None
         if prisoner is None:

@@ -1,4 +1,4 @@
-"""Messages that change nothing: malformed, about records that no service has, or of unknown types."""
+"""Messages that change nothing: each is malformed, about a record that no service has, or of an unknown type."""
 
 from __future__ import annotations
 

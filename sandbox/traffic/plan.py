@@ -32,16 +32,17 @@ FURTHEST_DUPLICATE: Final = 20
 class TrafficRequest:
     """The parameters of traffic.
 
-    Attributes: events: how many events all ordinary sequences have together; duplicates, chains, and malformed,
-    refused, vanished and unknown events are extra. seed: the seed of all random choices. queues: the queues that
-    receive traffic; all by default. duplicates: how many events arrive twice; alternately, an event is published twice,
-    or delivered twice with the same SNS id. out_of_order: how many pairs of neighbouring events about the same record
-    are published in the wrong order. chains: how many new schedules immediately get an allocation and an attendance;
-    each event depends on the one before. malformed: how many malformed messages are put on the queues. refused: how
-    many appointments NOMIS refuses because they are in a cell. vanished: how many creation events are about records
-    that no service has. unknown: how many events have a type that nobody handles; alternately, such an event is
-    published (subscriptions filter it out), or put on a queue as if a filter had let it pass. queue_names: by queue id,
-    the names of those SQS queues that do not have their usual names.
+    Attributes: events: how many events the ordinary sequences have in all; duplicates, chains, and malformed, refused,
+    vanished and unknown events are extra. seed: the seed of all random choices. queues: the ids of the queues that
+    receive traffic; all by default. Chains and refused appointments are sent to their own queues in any case.
+    duplicates: how many events arrive twice; every second one is delivered twice with the same SNS id, and the others
+    are published twice. out_of_order: how many pairs of successive events about the same record are published in the
+    wrong order. chains: how many new schedules immediately get an allocation and an attendance; each event depends on
+    the one before. malformed: how many malformed messages are put on the queues. refused: how many appointments NOMIS
+    refuses because they are in a cell. vanished: how many creation events are about records that no service has.
+    unknown: how many events have a type that nobody handles; every second one is put on a queue as if a filter had let
+    it pass, and the others are published (subscriptions filter them out). queue_names: by queue id, the names of those
+    SQS queues that do not have their usual names.
     """
 
     events: int = 500
@@ -107,7 +108,7 @@ class Item:
 
     @property
     def filtered(self) -> bool:
-        """Whether the filters of the subscriptions keep the event from every queue."""
+        """Whether the filters of the subscriptions keep the event out of every queue."""
         return self.step is not None and self.step.kind == "unknown" and not self.copies
 
 
@@ -195,9 +196,9 @@ def plan(world: World, request: TrafficRequest, now: datetime | None = None) -> 
 def _scenarios(
     request: TrafficRequest, makers: dict[str, Scenarios], chance: random.Random
 ) -> list[tuple[str, Scenario]]:
-    """Ordinary sequences for the chosen queues, in proportion to the queues' shares, each sequence with its queue.
+    """The ordinary sequences, each with its queue; the chosen queues get them in proportion to the domains' shares.
 
-    They have exactly `request.events` events in all; the last sequence may be cut short.
+    The sequences have exactly `request.events` events in all; the last sequence may be cut short.
     """
     weights = [BY_QUEUE[queue].share for queue in request.queues]
     scenarios: list[tuple[str, Scenario]] = []
@@ -211,7 +212,7 @@ def _scenarios(
 
 
 def _special(request: TrafficRequest, makers: dict[str, Scenarios]) -> list[tuple[str, Scenario]]:
-    """The chains and the refused records, each with its queue."""
+    """The chains and the refused appointments, each with its queue."""
     scenarios: list[tuple[str, Scenario]] = []
     for queue, maker in makers.items():
         if isinstance(maker, ActivityScenarios):
@@ -242,9 +243,9 @@ def _event(step: Step, moment: datetime) -> dict[str, object]:
 
 
 def _swap(items: list[Item], wanted: int, chance: random.Random) -> Counted:
-    """Swaps up to `wanted` pairs of neighbouring events about the same record.
+    """Swaps the two events in each of up to `wanted` pairs of successive events about the same record.
 
-    Both changes of a pair are made before its first event is published.
+    Both changes of a pair are made before either of its events is published.
     """
     swapped = Counted()
     last: dict[tuple[str, int | str], int] = {}
@@ -294,8 +295,8 @@ def _of_kind(items: list[Item], kind: str) -> list[Step]:
 def _duplicate(items: list[Item], wanted: int, chance: random.Random) -> tuple[Counted, Counted]:
     """Makes up to `wanted` events arrive twice.
 
-    Alternately, an event is published again shortly afterwards, or delivered twice at once. Returns the events
-    published twice and the events delivered twice.
+    Every second one is delivered twice at once, and the others are published again shortly afterwards. Returns the
+    events published twice and the events delivered twice.
     """
     doubled, redelivered = Counted(), Counted()
     able = [

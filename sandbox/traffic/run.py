@@ -85,7 +85,7 @@ class Publication:
 
 
 def start(world: World, body: dict[str, object]) -> dict[str, object]:
-    """Plans traffic and begins to publish it; returns what was planned. `progress` shows when all of it is published.
+    """Plans traffic and begins to publish it; returns what was planned. `progress` shows when all is published.
 
     Raises:
         ValueError: a parameter is invalid, or the world has no active prisoner for traffic.
@@ -102,7 +102,7 @@ def start(world: World, body: dict[str, object]) -> dict[str, object]:
 
 
 def progress(world: World) -> dict[str, object]:
-    """The progress of this world's latest traffic; without any traffic, it counts as done."""
+    """The progress of this world's latest traffic; `done` is also true if there has been no traffic."""
     if not world.publications:
         return {"done": True, "sent": 0, "error": None}
     return world.publications[-1].view()

@@ -41,9 +41,9 @@ class ScheduleMaker:
         self._summaries = 0
 
     def schedule(self, prison_id: str) -> Schedule:
-        """Returns a new schedule, with its sessions, that the activities API does not show yet.
+        """Returns a new schedule with its sessions; the activities API does not show the schedule yet.
 
-        It has a session on each weekday of the last `DAYS_BACK` days and of the `DAYS_AHEAD` days that begin today.
+        It has a session on each weekday of the `DAYS_BACK` days before today and of the `DAYS_AHEAD` days from today.
         """
         held, chance = self._world.activities, self._chance
         today = london_today()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 @dataclass(slots=True)
 class Step:
-    """One event, and the `change` in the publishing service that is made just before the event is published.
+    """One event, and the `change` that is made in the publishing service just before the event is published.
 
     `kind` is `create`, `update`, `end` (cancelled or deleted), `ignore` (it must have no effect), `vanished` (about a
     record that no service has) or `unknown` (of a type that nobody handles).
@@ -27,7 +27,7 @@ class Step:
 
     @property
     def entity(self) -> tuple[str, int | str]:
-        """What distinguishes the record from all others."""
+        """The domain and the DPS id, which together identify the record."""
         return self.domain, self.dps_id
 
 
@@ -64,7 +64,7 @@ class People:
         """Groups the active prisoners by prison, except those whose bookings are reserved for planted differences.
 
         Raises:
-            ValueError: there is no such prisoner.
+            ValueError: no active prisoner remains.
         """
         self._chance = chance
         self._all = [each for each in world.prisoners if each.active and each.booking_id not in world.reserved]
@@ -82,7 +82,7 @@ class People:
         return self._chance.choice(self._all)
 
     def prison(self) -> str:
-        """Returns a prison with many active prisoners."""
+        """Returns the code of a random prison from among those with the most active prisoners."""
         return self._chance.choice(self._largest[: max(3, len(self._largest) // 4)])
 
     def in_prison(self, prison_id: str) -> list[Prisoner]:
@@ -98,7 +98,7 @@ class People:
 
 
 def planted_bookings(world: World) -> set[int]:
-    """Returns the ids of the bookings whose incentive levels are planted, whether these differ or agree."""
+    """Returns the ids of the bookings whose incentive levels are planted, whether the two sides differ or agree."""
     plan = world.plan
     planted = [each.prisoner for each in plan.mismatches]
     agreeing = [*plan.bulk_differs, *plan.unmapped, *plan.excluded_matching]
