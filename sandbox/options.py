@@ -30,12 +30,12 @@ def read_visitors(given: object) -> tuple[int, ...]:
     """Returns the person numbers of the visitors that `given` lists.
 
     Raises:
-        ValueError: `given` is not a list of numbers.
+        ValueError: `given` is not a list of person numbers.
     """
     if isinstance(given, (list, tuple)) and all(str(each).strip().isdigit() for each in given):
         return tuple(int(each) for each in given)
     raise ValueError(
-        f"{given!r} are not valid visitors of a mock visit: give a list of person numbers "
+        f"{given!r} is not a list of visitors for a mock visit: give person numbers "
         "(in MOCK_VISITS_VISITORS, separated by commas)"
     )
 
@@ -49,7 +49,8 @@ def read_generation(given: object) -> str:
     generation = str(given)
     if generation not in GENERATIONS and not MONTH.fullmatch(generation):
         raise ValueError(
-            f"{generation!r} is not a generation of the services: give {', '.join(GENERATIONS)}, or a month"
+            f"{generation!r} is not a generation of the services: give {', '.join(GENERATIONS)}, "
+            "or a month such as 2024-06"
         )
     return generation
 
@@ -58,28 +59,29 @@ def read_generation(given: object) -> str:
 class Options:
     """What a world is made from, and how its services behave.
 
-    Attributes: prisoners: the number of active prisoners. seed: the seed of all random choices; the same seed with the
+    Attributes: prisoners: the number of active prisoners. seed: the seed for all random choices; the same seed with the
     same `today` gives the same world. today: the last day of the histories; if None, today in London. mismatch_rate:
     the share of the prisoners whose levels differ because of a planted cause. every_cause: whether at least one
     difference of each cause is planted. mismatches: the exact number of mismatches of each cause (`{"4": 3}`), which
-    replaces `mismatch_rate`. in_flight: how many differences of each kind are only in flight (for incentives, a review
-    that was made moments ago and reaches NOMIS soon). in_flight_seconds: how many seconds after the prisoner or prison
-    is first read in NOMIS such a change arrives there. excluded: how many further mismatches belong to bookings on the
-    list of excluded bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to its
-    withdrawn bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes.
-    nomis_pool: how many calls NOMIS can handle at once before it responds with 500; None means any number.
-    token_seconds: how long a token lasts, in seconds. tell_expiry: whether the response of HMPPS Auth says how long a
-    token lasts (`expires_in`). mapping_race_ms: for how long after a mapping was posted a second post of it loses the
-    race, once, with 500; with 0, a second post loses only if it arrived before the first was stored. nomis_race_ms: for
-    how long after an IEP record was posted a second record of the booking loses the race in NOMIS in the same way; 0
-    means never. mock_publishers: whether requests for unknown visits and adjustments get the canned records of the
-    replaced service; the prisoner of those records is then in the world too. mock_visits_prison_id: the prison of the
-    canned visit; by default `MOCK_VISITS_PRISON_ID`, or else `MDI`. mock_visits_visitors: the visitors of the canned
-    visit; by default `MOCK_VISITS_VISITORS`, or else two fixed person numbers. nomis_duplicates: whether two
-    simultaneous upserts make two allocations or attendances. generation: how old the services are: `2023` (May of that
-    year), a month (`2024-06`) or `today`; the services lack endpoints that were added later or had already been
-    removed. plant: the names of the reconciliations whose records and differences are planted, or `all`. prisons: how
-    many prisons are open, at least `FEWEST_OPEN_PRISONS`; a reconciliation by prison reads each of them.
+    replaces `mismatch_rate`. in_flight: how many changes of each kind are under way, among reviews, allocations and
+    appointments (for example, reviews that were made moments ago and reach NOMIS soon). in_flight_seconds: how many
+    seconds after the first read of the prisoner or prison in NOMIS such a review or allocation arrives there. excluded:
+    how many further mismatches belong to bookings on the list of excluded bookings. bulk: `on`, or the status (`404`,
+    `405`) with which the incentives API responds to its withdrawn bulk call. moving: how many movements (alternately
+    releases and receptions) each page of ids causes. nomis_pool: how many calls NOMIS can handle at once before it
+    responds with 500; None means any number. token_seconds: how long a token lasts, in seconds. tell_expiry: whether
+    the response of HMPPS Auth says how long a token lasts (`expires_in`). mapping_race_ms: for how many milliseconds
+    after a mapping was posted a second post of it loses the race, once, with 500; with 0, a second post loses only if
+    it arrived before the first was stored. nomis_race_ms: for how many milliseconds after an IEP record was posted a
+    second record for the same booking loses the race in NOMIS in the same way; 0 means never. mock_publishers: whether
+    requests for unknown visits and adjustments get the canned records of the replaced service; the prisoner of those
+    records is then in the world too. mock_visits_prison_id: the prison of the canned visit; by default
+    `MOCK_VISITS_PRISON_ID`, or else `MDI`. mock_visits_visitors: the visitors of the canned visit; by default
+    `MOCK_VISITS_VISITORS`, or else two fixed person numbers. nomis_duplicates: whether two simultaneous upserts make
+    two allocations or attendances. generation: how old the services are: `2023` (May of that year), a month (`2024-06`)
+    or `today`; the services lack endpoints that were added later or had already been removed. plant: the names of the
+    reconciliations whose records and differences are planted, or `all`. prisons: how many prisons are open, at least
+    `FEWEST_OPEN_PRISONS`; a reconciliation by prison reads each of them.
     """
 
     prisoners: int = 200
@@ -113,7 +115,7 @@ class Options:
 
     @classmethod
     def read(cls, given: dict[str, object]) -> Options:
-        """Returns the options that `given` sets, as a control request sends them; the others have their defaults.
+        """Returns options with the values in `given`, the body of a control request; all others have their defaults.
 
         Raises:
             ValueError: an option is unknown, or `prisons`, `today`, `generation` or `mock_visits_visitors` is invalid.

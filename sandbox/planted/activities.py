@@ -40,8 +40,8 @@ class _Planter(ActivityRecords):
     def agreeing(self, names: frozenset[str]) -> None:
         """Gives the prisoners without a difference one or two allocations each, on which both sides agree.
 
-        If `names` includes the reconciliation of suspended allocations, a few are suspended; if it includes that of
-        attendances, most of the others have an attendance.
+        If `names` includes the reconciliation of suspended allocations, a few allocations are suspended; if it includes
+        that of attendances, most of the others have an attendance.
         """
         chance = self.chance
         for prisoner in [*self.people, *self.others]:
@@ -123,14 +123,14 @@ class _Planter(ActivityRecords):
         return key
 
     def suspended_elsewhere(self, turn: int) -> Key:
-        """Suspends the allocation of a prisoner who is at another prison now, so that NOMIS does not count it."""
+        """Suspends an allocation whose prisoner is now at another prison, so NOMIS does not count the allocation."""
         prisoner = self._somebody()
         place = self._place_elsewhere(prisoner)
         self._allocate(prisoner, place, status="AUTO_SUSPENDED")
         return self._key(place, prisoner.booking_id)
 
     def leaves_after_listing(self, turn: int) -> Key:
-        """Ends in NOMIS an allocation that DPS suspends; the prisoner moves just after NOMIS has listed the prison."""
+        """Ends in NOMIS an allocation that DPS suspends; the prisoner moves just after the prison has been listed."""
         prisoner = self._newcomer()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place)
@@ -186,7 +186,7 @@ class _Planter(ActivityRecords):
         return self._day_key(place, prisoner.booking_id)
 
     def paid_on_another_booking(self, turn: int) -> Key:
-        """Makes an attendance that NOMIS has paid on an old booking, but that DPS counts on the current booking."""
+        """Makes an attendance that NOMIS has paid on an old booking, but that DPS has on the current booking."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         self._attend(self._allocate(prisoner, place), place, in_nomis=False)

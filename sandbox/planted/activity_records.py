@@ -1,4 +1,4 @@
-"""Makes schedules, allocations and yesterday's attendances on both sides, for one booking at a time."""
+"""Makes schedules on both sides, and allocations and yesterday's attendances for one booking at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNKNOWN_BOOKINGS: Final = 9_900_001
 
 
 class Place(NamedTuple):
-    """A schedule that both sides hold, with the id of its NOMIS course and yesterday's session."""
+    """A schedule that both sides hold, with yesterday's session and the id of its NOMIS course."""
 
     schedule: Schedule
     course_id: int
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
     @property
     def prison_id(self) -> str:
-        """The prison of the activity."""
+        """The id of the prison at which the activity takes place."""
         return self.schedule.activity.prison_id
 
 
@@ -67,7 +67,7 @@ class ActivityRecords:
         }
 
     def _make_place(self, maker: ScheduleMaker, prison_id: str) -> Place:
-        """Makes a schedule on both sides; it has a session yesterday, even if yesterday was at the weekend."""
+        """Makes a schedule on both sides; it has a session yesterday, even if that was a Saturday or Sunday."""
         schedule = maker.schedule(prison_id)
         session = next((each for each in schedule.instances if each.day == self.yesterday), None)
         if session is None:
@@ -81,19 +81,19 @@ class ActivityRecords:
     def _place_elsewhere(self, prisoner: Prisoner) -> Place:
         others = [prison_id for prison_id in self.places if prison_id != prisoner.prison_id]
         if not others:
-            raise ValueError("no prisoner is in a second prison with activities: increase `prisoners`")
+            raise ValueError("only one prison with activities has prisoners: increase `prisoners`")
         return self._place(self.chance.choice(others))
 
     def _somebody(self) -> Prisoner:
         """Returns a prisoner who has no records yet, and reserves their booking; no prisoner is returned twice."""
         if not self.people:
-            raise ValueError("there are fewer prisoners than differences in activities to plant: increase `prisoners`")
+            raise ValueError("there are fewer prisoners than differences to plant in activities: increase `prisoners`")
         found = self.people.pop()
         self.world.reserved.add(found.booking_id)
         return found
 
     def _newcomer(self) -> Prisoner:
-        """Makes a person who has no records in other domains, so that a release or a move affects no other domain."""
+        """Makes a person who has no records in other domains, so that their release or move does not affect those."""
         prison_id = self.chance.choice(sorted(self.places))
         made = Prisoner(new_offender_no(self.world, self.chance), self.world.new_booking_id(), prison_id)
         self.world.add_old_booking(made)

@@ -210,7 +210,7 @@ class _Planter:
         return (prisoner.booking_id,)
 
     def merged_meanwhile(self, turn: int) -> Key:
-        """Makes a released person whose number changes once the booking has been listed.
+        """Makes a released person whose prisoner number changes once their booking has been listed.
 
         The person has one adjustment on both sides, and no other records.
         """
@@ -250,7 +250,7 @@ class _Planter:
         self.world.adjustments.unknown.add(prisoner.offender_no)
 
     def _with_hidden_ones(self, prisoner: Prisoner) -> None:
-        """Makes an adjustment for which NOMIS adds a hidden one to every sentence.
+        """Makes an adjustment for which NOMIS adds a hidden adjustment to every sentence of the booking.
 
         DPS does not have the hidden adjustments.
         """
@@ -261,7 +261,7 @@ class _Planter:
         self._pair(self._adjustment(prisoner, "TCA" if newer else "RX"))
 
     def _older_booking(self) -> int:
-        """Returns an unused booking id that is lower than any in the population."""
+        """Returns an unused booking id that is lower than that of any prisoner in the population."""
         while True:
             found = self.chance.randint(100_001, 600_000)
             if found not in self.world.by_booking:
@@ -303,7 +303,9 @@ def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
     special = len(planter.special) if world.options.every_cause else 0
     wanted = sum(counts.values()) + ordinary + special
     if wanted > len(active):
-        raise ValueError(f"{wanted} prisoners need adjustments, but there are only {len(active)}: increase `prisoners`")
+        raise ValueError(
+            f"{wanted} prisoners need adjustments, but only {len(active)} are active: increase `prisoners`"
+        )
     planter.chosen = iter(chance.sample(active, wanted))
     plant_causes(world, NAME, planter, {**DIFFERING, **DIFFERING_DAYS, **PASSING}, counts)
     for maker in planter.special[:special]:

@@ -49,7 +49,7 @@ class _Planter:
         self.people = [each for each in world.prisoners if each.active and each.prison_id in rolled_out]
         self.prisons = sorted({each.prison_id for each in self.people})
         if len(self.prisons) < 2:
-            raise ValueError("no prisoner is in a second prison with appointments: increase `prisoners`")
+            raise ValueError("fewer than two prisons with appointments in DPS have prisoners: increase `prisoners`")
         self.chosen = itertools.cycle(chance.sample(self.people, len(self.people)))
         self.turns = itertools.count()
 
@@ -178,7 +178,7 @@ class _Planter:
         return (self._pair(instance, **in_nomis).event_id, instance.id)
 
     def _somebody(self, created: datetime | None = None) -> AppointmentInstance:
-        """Returns an appointment for the next prisoner, at a time when they have no other, without storing it."""
+        """Returns an appointment, not stored yet, for the next prisoner at a time when they have no other."""
         turn = next(self.turns)
         day = self.today + timedelta(days=FIRST_DAY_OF_DIFFERENCES + turn % DAYS_OF_DIFFERENCES)
         start = time(HOURS[turn // DAYS_OF_DIFFERENCES % len(HOURS)], MINUTES[turn % len(MINUTES)])

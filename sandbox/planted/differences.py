@@ -1,7 +1,7 @@
-"""What is planted for a reconciliation: the causes of differences, and each difference with its expected outcome.
+"""The differences planted for a reconciliation: their causes, and the expected outcome of each difference.
 
 Each module that plants differences, except `incentives`, has a table of causes and a planter that makes the records.
-`plant_causes` works through the table.
+`plant_causes` works through such a table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plants mismatches in levels: for each probable cause, a method makes a history to which only that cause applies."""
+"""Plants mismatches of incentive levels: for each cause, a method makes a history to which only that cause applies."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Plan:
         bulk_differs: bookings on which both sides agree, although the bulk call returns another level.
         unmapped: bookings on which both sides agree, but whose level the bulk call cannot name.
         excluded_matching: excluded bookings on which both sides agree.
-        waiting: reviews that have an event waiting on a queue (row 1).
+        waiting: reviews whose events are waiting on a queue (row 1).
     """
 
     mismatches: list[Planted] = field(default_factory=list)
@@ -108,7 +108,7 @@ def plant(world: World, history: IncentiveHistory, chance: random.Random) -> set
     """Plants what the options ask for, and returns the ids of the bookings that now have a history.
 
     Raises:
-        ValueError: there are fewer prisoners than bookings for which to plant something.
+        ValueError: there are fewer prisoners than bookings that need such a history.
     """
     options = world.options
     counts = counts_of(world)
@@ -117,7 +117,8 @@ def plant(world: World, history: IncentiveHistory, chance: random.Random) -> set
     wanted = sum(counts.values()) + options.in_flight + options.excluded + matching + 2 * special
     if wanted > len(world.prisoners):
         raise ValueError(
-            f"{wanted} bookings cannot be planted in a world of {len(world.prisoners)} prisoners: increase `prisoners`"
+            f"{wanted} bookings need a history, but the world has only {len(world.prisoners)} prisoners: "
+            "increase `prisoners`"
         )
     chosen = iter(chance.sample(world.prisoners, wanted))
     planter = _Planter(world, history)
@@ -168,7 +169,7 @@ class _Planter:
         self._list(prisoner, cause, row)
 
     def in_flight(self, prisoner: Prisoner) -> None:
-        """Makes a review dated a moment ago, which is still on its way to NOMIS."""
+        """Makes a review that is dated a moment ago and is still on its way to NOMIS."""
         before = self._settled(prisoner)
         review = self.history.review(
             prisoner, self.history.level_but(before), london_now().replace(microsecond=0), prisoner.prison_id
@@ -177,7 +178,10 @@ class _Planter:
         self._list(prisoner, "in_flight", None)
 
     def bulk_differs(self, prisoner: Prisoner) -> None:
-        """Adds a backdated review, which the bulk call returns; calls for one booking return the review dated later."""
+        """Makes two reviews, of which the second is backdated.
+
+        The bulk call returns the second review; calls for one booking return the first.
+        """
         later = self.history.synchronised(prisoner, "ENH", self.history.moment(20), prisoner.prison_id)
         self.history.synchronised(prisoner, "STD", later.at - timedelta(days=15), prisoner.prison_id)
         self.world.plan.bulk_differs.append(prisoner)
@@ -199,7 +203,10 @@ class _Planter:
         self.world.plan.mismatches.append(Planted(prisoner, cause, row, *levels, began))
 
     def _settled(self, prisoner: Prisoner, prison_id: str | None = None, *but: str) -> str:
-        """Gives the booking an older review, at a level not in `but`, on which both sides agree; returns that level."""
+        """Gives the booking a review, over a month old, on which both sides agree.
+
+        Returns the level of the review, which is not one of `but`.
+        """
         level = self.history.level_but(*but)
         self.history.synchronised(
             prisoner,
@@ -289,7 +296,7 @@ class _Planter:
         self.world.mapping.add_incentive(newer.id, old.booking_id, moved.sequence, "INCENTIVE_CREATED")
 
     def _unexplained(self, prisoner: Prisoner, turn: int) -> None:
-        """Enters a record on the screen after the day's review was written, but with a time before the review's."""
+        """Enters a record on the NOMIS screen after a review is written, but dates it hours before the review."""
         before = self._settled(prisoner)
         at = self.history.moment(self._recently())
         review = self.history.synchronised(prisoner, self.history.level_but(before), at, prisoner.prison_id)

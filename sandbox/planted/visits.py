@@ -1,4 +1,4 @@
-"""Makes visits around today on both sides; those that differ are listed with their causes."""
+"""Makes visits on both sides for the days around today; those that differ are listed with their causes."""
 
 from __future__ import annotations
 

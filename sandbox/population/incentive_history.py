@@ -50,7 +50,7 @@ class IncentiveHistory:
         return self.users[int(self.chance.random() * len(self.users))]
 
     def comment(self) -> str | None:
-        """Returns the comment of a review, which is often None."""
+        """Returns the comment of a review, or None for about one review in six."""
         return COMMENTS[int(self.chance.random() * len(COMMENTS))]
 
     def other_prison(self, prison_id: str) -> str:
@@ -91,7 +91,7 @@ class IncentiveHistory:
         return review
 
     def in_nomis(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, module: str) -> IepRecord:
-        """Makes a record only in NOMIS, as a user does on a screen or as NOMIS does itself, according to `module`."""
+        """Makes a record in NOMIS only; `module` says whether a user makes it on a screen or NOMIS makes it itself."""
         user = self.user() if module == BY_SCREEN else "OMS_OWNER"
         return self.world.nomis_incentives.add(
             prisoner.booking_id, code, at.replace(microsecond=0), prison_id, module, user
@@ -104,7 +104,7 @@ class IncentiveHistory:
         self.world.mapping.add_incentive(review.id, prisoner.booking_id, record.sequence, "NOMIS_CREATED")
 
     def arrival(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, kind: str) -> None:
-        """Makes a prisoner arrive: NOMIS sets the prison's default level, and then the review from DPS is written."""
+        """Makes a prisoner arrive: NOMIS sets the prison's default level, then the review from DPS is written there."""
         module = BY_TRANSFER if kind == "TRANSFER" else BY_ADMISSION
         self.in_nomis(prisoner, default_level(prison_id), at, prison_id, module)
         self.synchronised(prisoner, code, at, prison_id, kind)
@@ -119,7 +119,7 @@ class IncentiveHistory:
         return self.chance.choice([code for code in ("STD", "ENH", "BAS") if code not in others])
 
     def ordinary(self, prisoner: Prisoner) -> None:
-        """Gives a booking a history on whose outcome both sides agree; 8 bookings in 1,000 get no record at all."""
+        """Gives a booking a history that ends at the same level on both sides; 8 bookings in 1,000 get no records."""
         chance = self.chance.random
         final = self._final_level(prisoner.prison_id)
         if final is None:
@@ -170,7 +170,7 @@ class IncentiveHistory:
         return kinds
 
     def _stays(self, kinds: list[str], now_at: str) -> list[str]:
-        """Returns the prisons in which the events took place; the last is `now_at`, where the person is now."""
+        """Returns the prison of each event in `kinds`; the last is `now_at`, where the person is now."""
         stays: list[str] = []
         prison_id = now_at
         for kind in reversed(kinds):

@@ -44,7 +44,7 @@ class PrisonLevel:
 
 @dataclass(slots=True)
 class ReferenceCode:
-    """A level in the reference domain `IEP_LEVEL` of NOMIS."""
+    """A level in the NOMIS reference domain `IEP_LEVEL`."""
 
     code: str
     description: str

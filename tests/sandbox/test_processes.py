@@ -97,7 +97,7 @@ def test_foreground_command_serves_mocks() -> None:
         command, env={**environment, "MOCK_VISITS_VISITORS": "Anne"}, capture_output=True, text=True, check=False
     )
     assert refused.returncode == 2
-    assert "['Anne'] are not valid visitors of a mock visit" in refused.stderr
+    assert "['Anne'] is not a list of visitors for a mock visit" in refused.stderr
 
 
 def printed_settings(output: IO[str]) -> Iterator[str]:

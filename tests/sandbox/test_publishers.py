@@ -168,7 +168,7 @@ def test_options_choose_the_canned_visit(running_sandbox: Sandbox) -> None:
     assert canned(running_sandbox) == ("LEI", [4_700_007])
     (prisoner,) = [each for each in running_sandbox.prisoners() if each["offenderNo"] == "A7948DY"]
     assert (prisoner["prisonId"], prisoner["bookingId"]) == ("LEI", 1_201_725)
-    with pytest.raises(SandboxError, match="are not valid visitors of a mock visit"):
+    with pytest.raises(SandboxError, match="is not a list of visitors for a mock visit"):
         running_sandbox.reset(mock_publishers=True, mock_visits_visitors=["Anne"])
 
 
