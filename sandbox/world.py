@@ -102,7 +102,7 @@ class World:
         plant_differences(self)
 
     def random(self, name: str) -> random.Random:
-        """Returns a separate stream of random numbers for one purpose, so that no purpose affects another."""
+        """Returns a separate stream of random numbers for one purpose, so that draws for another do not affect it."""
         return random.Random(f"{self.seed}:{name}")
 
     def events_that_wait(self, queue: str) -> list[dict[str, object]]:
@@ -123,7 +123,7 @@ class World:
         self.by_offender[prisoner.offender_no] = prisoner
 
     def add_old_booking(self, prisoner: Prisoner) -> None:
-        """Adds a booking that is not in the population, such as an old one or one of a merged prisoner number.
+        """Adds a booking that is not part of the population, such as an old one or one of a merged prisoner number.
 
         A prisoner number that already has a booking keeps it.
         """
@@ -140,7 +140,10 @@ class World:
         return [] if prisoner is None else [prisoner.booking_id]
 
     def settle_in_flight(self, booking_id: int) -> None:
-        """Writes a booking's pending review to NOMIS if `in_flight_seconds` have passed since the first call for it."""
+        """Writes a booking's pending review to NOMIS, with its mapping, after a delay.
+
+        The first call for a booking only notes the time. A call at least `in_flight_seconds` later writes the review.
+        """
         now = time.monotonic()
         first = self._first_read.get(booking_id)
         if first is None:

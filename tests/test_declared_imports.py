@@ -48,9 +48,9 @@ def imported(folder: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("folder", EXTRAS)
 def test_every_import_is_declared(folder: str) -> None:
-    """Each third-party package that a folder imports is declared.
+    """Each third-party package that the files of a folder import is declared.
 
-    A dependency that also installs the package today may not do so in a later version.
+    It is not enough that another dependency installs the package: a later version of that dependency may not do so.
     """
     distributions = packages_distributions()
     known = declared(EXTRAS[folder])

@@ -1,4 +1,4 @@
-"""Each module that a hand-written page of `doc/` names exists."""
+"""The modules that are named on the hand-written pages of `doc/` exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES = [each.relative_to(ROOT) for package in PACKAGES for each in (ROOT / pack
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_each_named_module_exists(page: Path) -> None:
-    """Each file and each dotted module that a page names exists."""
+    """Each file and each dotted module named on a page exists."""
     named = set(re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")))
     files = {file for name in named for file in re.findall(r"(?:[\w*]+/)*[\w*]+\.py\b", name)}
     dotted = {name for name in named if re.fullmatch(rf"(?:{'|'.join(PACKAGES)})(?:\.[a-z_0-9]+)+", name)}

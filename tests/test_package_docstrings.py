@@ -1,4 +1,4 @@
-"""The docstrings of the packages in `sync` and `reports` list their modules."""
+"""The docstring of each package in `sync` and `reports` lists the package's modules."""
 
 from __future__ import annotations
 

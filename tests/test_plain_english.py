@@ -1,7 +1,7 @@
 """Texts for people are in plain British English, without certain phrases that read like a translation.
 
 The tests read the documents, templates and manifests, and every docstring, comment and message in the program. The help
-texts are among the messages, and also on the generated pages in `doc/`.
+texts are read twice: as messages, and on the generated pages in `doc/`.
 """
 
 import ast
@@ -58,7 +58,7 @@ def _modules() -> Iterator[Path]:
 
 
 def _prose_of_a_document(text: str) -> Iterable[tuple[int, str]]:
-    """The paragraphs of a document without code, each as (number of its first line, text)."""
+    """The paragraphs of a document, without its code, each as (number of its first line, text)."""
     text = _CODE.sub(lambda code: "\n" * code[0].count("\n"), text)
     return [(text.count("\n", 0, each.start()) + 1, each[0]) for each in re.finditer(r"(?:.+\n?)+", text)]
 
@@ -85,12 +85,12 @@ def _habits(path: Path, prose: Iterable[tuple[int, str]]) -> list[str]:
 
 
 def test_documents_templates_and_manifests_are_in_plain_english() -> None:
-    """The documents, templates and manifests have none of the habits in `HABITS`."""
+    """The documents, templates and manifests contain none of the phrases in `HABITS`."""
     assert [habit for path in _documents() for habit in _habits(path, _prose_of_a_document(path.read_text()))] == []
 
 
 def test_messages_help_and_docstrings_are_in_plain_english() -> None:
-    """The messages, docstrings and comments of the program have none of the habits in `HABITS`."""
+    """The messages, docstrings and comments of the program contain none of the phrases in `HABITS`."""
     assert [habit for path in _modules() for habit in _habits(path, _prose_of_a_module(path.read_text()))] == []
 
 

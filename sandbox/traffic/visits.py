@@ -23,14 +23,17 @@ CANCELLATIONS = (*OUTCOMES, "CANCELLATION", "NOT_RECORDED", None)
 
 
 class VisitScenarios:
-    """Scenarios of visits; about a tenth concern visits that were synchronised long ago."""
+    """Scenarios of visits; about a tenth concern visits that count as synchronised earlier."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
         """Takes all random numbers from `chance`."""
         self._world, self._people, self._chance = world, people, chance
 
     def scenario(self) -> Scenario:
-        """A new visit, perhaps changed, perhaps cancelled; or an existing one, perhaps changed, then cancelled."""
+        """A scenario for a new visit or, less often, for an existing one.
+
+        A new visit may be changed, cancelled or both. An existing visit is cancelled, perhaps after a change.
+        """
         visit = self._visit()
         if self._chance.random() < 0.1:
             settle_visit(self._world, visit)

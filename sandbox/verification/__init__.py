@@ -1,5 +1,5 @@
-"""The sandbox's independent expectations: what NOMIS and the mappings must hold for every published record.
+"""The sandbox's expectations: what NOMIS and the mappings must hold for every published record.
 
-The expectations were written from the rules of the synchronisation, independently of the program that is tested against
+The expectations were derived from the rules of the synchronisation, independently of the program that is tested against
 them.
 """

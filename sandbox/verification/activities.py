@@ -37,8 +37,8 @@ OUTCOMES: Final = {
 def verify(world: World, found: Discrepancies) -> None:
     """Checks the published schedules, allocations and attendances, and lists the courses that are not mapped.
 
-    The course of a schedule is found by its code, the row of an allocation by course and booking, and the row of an
-    attendance by session and booking.
+    The course of a schedule is found by the course's code, which is the schedule's id. The row of an allocation is
+    found by course and booking, and the row of an attendance by session and booking.
     """
     by_code: dict[str, list[Course]] = {}
     for course in world.nomis_courses.courses.values():
@@ -78,7 +78,7 @@ def _verify_schedule(world: World, found: Discrepancies, entity: Entity, courses
 def expected_course(schedule: Schedule) -> dict[str, object]:
     """The NOMIS course that a schedule must have.
 
-    The dates may be those of the activity, which a creation writes, or those of the schedule, which a change writes.
+    The course's dates may be those of the activity or the schedule: a create writes the former, an update the latter.
     """
     activity = schedule.activity
     return {
@@ -145,8 +145,8 @@ def _verify_allocations(world: World, found: Discrepancies) -> None:
 def expected_allocation(allocation: DpsAllocation) -> dict[str, object]:
     """The NOMIS row that an allocation must have.
 
-    The row has a comment on the end of the allocation only if there is an end date, and a comment on a suspension only
-    if there is no end date.
+    The row has a comment about the end of the allocation only if there is an end date, and a comment about a suspension
+    only if there is no end date.
     """
     ended, suspended = allocation.status == "ENDED", allocation.status in SUSPENDED
     comment = None
@@ -206,7 +206,7 @@ def _verify_attendances(world: World, found: Discrepancies) -> None:
 def expected_attendance(attendance: DpsAttendance, day: date = date.max) -> dict[str, object]:
     """The NOMIS row that an attendance at a session on `day` must have.
 
-    An attendance that nobody recorded expires once its day has passed, but the row may have been written before that. A
+    An attendance that nobody has recorded expires once `day` has passed, but the row may have been written earlier. A
     locked attendance keeps the status that it had in NOMIS, or expires if it was scheduled or missing there. Which of
     the two applies depends on what was written before, so either is accepted if the attendance has a reason.
     """

@@ -19,7 +19,7 @@ Key = tuple[int, str]
 def verify(world: World, found: Discrepancies) -> None:
     """Checks every published adjustment through its mapping, and the unmapped records made since the world started.
 
-    An unmapped record belongs to the adjustment with the same values.
+    An unmapped record counts as belonging to the adjustment with the same values.
     """
     mapped = {row.nomis_id for row in world.mapping.rows("adjustments")}
     known = {}
@@ -39,7 +39,7 @@ def verify(world: World, found: Discrepancies) -> None:
 
 
 def records(world: World) -> dict[Key, NomisAdjustment]:
-    """The adjustments of both families in NOMIS, by number and by the category that the mapping service uses."""
+    """All sentence and key-date adjustments in NOMIS, keyed by number and by the mapping service's category."""
     held = world.nomis_sentencing
     return {
         **{(each.id, "SENTENCE"): each for each in held.sentence.values()},
@@ -91,8 +91,8 @@ def records_of(world: World, mapped: tuple[int | str, ...]) -> NomisAdjustment |
 def expected(adjustment: DpsAdjustment, record: NomisAdjustment) -> dict[str, object]:
     """The NOMIS record that an adjustment must have.
 
-    The day of the write replaces a missing day. For an adjustment to a key date, the adjustment's day or the day of the
-    write replaces a missing start.
+    The record for an adjustment without a day has the day on which the record was created. If an adjustment to a key
+    date has no start, the record may start on the adjustment's day or on the day on which the record was created.
     """
     written = record.created.date()
     start: object = adjustment.start

@@ -18,7 +18,7 @@ Pair = tuple[object, ...]
 def verify(world: World, found: Discrepancies) -> None:
     """Checks every published appointment through its mapping, and the unmapped records made since the world started.
 
-    An unmapped record belongs to the appointment of the same booking at the same time and place.
+    An unmapped record counts as belonging to the appointment of the same booking at the same time and place.
     """
     mapped = {row.nomis_id[0] for row in world.mapping.rows("appointments")}
     known: dict[Pair, int] = {}

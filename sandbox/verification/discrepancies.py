@@ -24,7 +24,7 @@ COMMENT_BYTES: Final = 240
 
 @dataclass(slots=True)
 class Discrepancies:
-    """The problems found so far, the NOMIS records that no mapping points to, and how many entities were checked."""
+    """The problems found so far, the NOMIS records that no mapping points to, and the number of entities checked."""
 
     problems: list[dict[str, object]] = field(default_factory=list)
     surplus: list[dict[str, object]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Discrepancies:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """The expected values of a field for which several values are right."""
+    """Several values for a field, each of which is right."""
 
     values: tuple[object, ...]
 

@@ -1,4 +1,4 @@
-"""Which records of the new services the published events have announced."""
+"""The records of the new services that the published events were about."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 class EventType:
     """A type of event: the kind of record, and what happened to it (`created`, `changed`, `cancelled`, `deleted`).
 
-    `key` names the fields of the additional information that identify the record; if it is empty, there is a single
-    record, `all`. A key of one field is a number unless `is_text` is set.
+    `key` names the fields of the event's additional information that identify the record. If `key` is empty, there is a
+    single record of the kind, with the id `all`. An id from a single field is a number unless `is_text` is set.
     """
 
     name: str
@@ -34,7 +34,7 @@ class EventType:
 class Entity:
     """One record of a new service, and what events said about it (`created`, `changed`, `cancelled`, `deleted`).
 
-    `refused` marks a record that NOMIS cannot hold, and must not have. `first_date` is the date of the first event
+    `refused` marks a record that NOMIS refuses, and so must not hold. `first_date` is the date of the first event
     about the record's creation, as the event gives it.
     """
 
@@ -66,7 +66,7 @@ class Published:
         return len(self._entities)
 
     def of(self, domain: str) -> Iterator[Entity]:
-        """The entities of one kind, in the order of their first events."""
+        """The entities of one domain, in the order of their first events."""
         return iter([each for (name, _), each in self._entities.items() if name == domain])
 
     def record(self, domain: str, dps_id: int | str, what: str) -> Entity:
@@ -76,7 +76,7 @@ class Published:
         return entity
 
     def note(self, event: dict[str, Any]) -> Entity | None:
-        """Records a decoded event, and returns its entity; returns None for an event that is to be ignored."""
+        """Records a decoded event and returns the entity that it is about; returns None for an event to be ignored."""
         information = event.get("additionalInformation") or {}
         if information.get("source") == "NOMIS" or information.get("reason") == "USER_CREATED_NOMIS":
             return None

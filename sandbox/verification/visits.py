@@ -33,8 +33,8 @@ OUTCOMES: Final = {
 def verify(world: World, found: Discrepancies) -> None:
     """Checks every published visit, and lists the unmapped NOMIS records.
 
-    The record of a visit is found by the reference in the record's comment. A duplicate that is cancelled does no harm,
-    so it is neither a problem nor listed.
+    The record of a visit is found by the reference in the record's comment. A cancelled duplicate of a mapped record
+    does no harm, so it is neither reported as a problem nor listed.
     """
     by_reference: dict[str, list[Visit]] = {}
     for visit in world.nomis_visits.visits.values():
@@ -58,7 +58,7 @@ def _reference(visit: Visit) -> str:
 
 
 def _without_cancelled_duplicates(records: list[Visit], mapped: set[int | str]) -> list[Visit]:
-    """The NOMIS records of a visit, without cancelled ones that are not mapped, provided that another one is mapped."""
+    """The NOMIS records of a visit. If one of them is mapped, unmapped records that are cancelled are left out."""
     if not any(each.id in mapped for each in records):
         return records
     return [each for each in records if each.id in mapped or each.status != "CANC"]

@@ -1,4 +1,4 @@
-"""Tokens of HMPPS Auth are fetched once and renewed in time, and failures to get one have clear errors."""
+"""Tokens from HMPPS Auth are fetched once and renewed in time, and a failure to get a token raises a clear error."""
 
 from __future__ import annotations
 
@@ -122,9 +122,9 @@ def test_only_the_refused_token_is_discarded(sandbox: Sandbox) -> None:
 
 
 def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
-    """The error about refused credentials names HMPPS Auth, the call, the status and the client's service.
+    """The error about refused credentials names HMPPS Auth, the call, the status and the service that the token is for.
 
-    It names the settings to correct, but does not show the secret.
+    It also names the settings to correct, but does not show the secret.
     """
     with pytest.raises(NoToken) as caught:
         source(sandbox, secret="s3cret").token()
@@ -156,7 +156,7 @@ def test_only_text_that_fits_a_header_is_a_token(sandbox: Sandbox, token: object
 
 @pytest.mark.parametrize("expires_in", ["soon", "", 0, -1, True, [], {}, "NaN", "Infinity", "-inf"])
 def test_an_invalid_lifetime_is_refused(sandbox: Sandbox, expires_in: object) -> None:
-    """A lifetime that is not a length of time is refused, since the token would be renewed never or always."""
+    """A lifetime must be a positive, finite number. Otherwise the token would be renewed for every call or never."""
     issue_token(sandbox, "one", expires_in=expires_in)
     with pytest.raises(NoToken, match="expires_in"):
         source(sandbox).token()
@@ -164,7 +164,7 @@ def test_an_invalid_lifetime_is_refused(sandbox: Sandbox, expires_in: object) ->
 
 @pytest.mark.parametrize("expires_in", ["1e400", "3600"])
 def test_a_lifetime_may_be_text(sandbox: Sandbox, expires_in: str) -> None:
-    """A lifetime may be written as text, but one that is too large for a number is refused."""
+    """A lifetime may be a number written as text, but a number that is too large for a float is refused."""
     text = json.dumps({"access_token": "one", "expires_in": expires_in})
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, text=text)
     if expires_in == "3600":
@@ -185,7 +185,7 @@ def test_unavailable_auth_is_recoverable(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("kind", ["trickle", "delay"])
 def test_a_slow_token_is_given_up(sandbox: Sandbox, kind: str) -> None:
-    """The time limit for a token covers the whole call, not each read."""
+    """The time limit for fetching a token applies to the whole call, not to each read."""
     sandbox.fault("auth", kind=kind, ms=400 if kind == "trickle" else 3000)
     with pytest.raises(NoToken, match="timed out"):
         source(sandbox).token()

@@ -1,4 +1,4 @@
-"""Calls to the services over real HTTP: their results, and their outcome if there is no response."""
+"""Calls to the services over real HTTP: results, errors, and the outcome of a call without a response."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_expired_token_is_renewed_once(sandbox: Sandbox, services: Services, rec
 
 
 def test_401_that_stays_is_raised(sandbox: Sandbox, services: Services) -> None:
-    """If the service refuses the renewed token too, the call ends with an error after two attempts."""
+    """If a service refuses the renewed token too, the call ends with an error after two attempts."""
     sandbox.fault("nomis", kind="status", status=401)
     with pytest.raises(UpstreamError, match="status 401") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -178,7 +178,7 @@ def test_refused_connection_is_known(sandbox: Sandbox) -> None:
 def test_each_status_has_its_class_of_error(
     sandbox: Sandbox, services: Services, status: int, recoverable: bool, unknown: bool
 ) -> None:
-    """The status of an error decides whether a retry may help, and whether a write may have been applied."""
+    """The status of an error shows whether a retry may help and whether a write may have been applied."""
     sandbox.fault("nomis", "POST", kind="status", status=status)
     with pytest.raises(UpstreamError, match=f"^nomis: POST /prisoners/A1234BC/visits: status {status}: ") as caught:
         post_visit(services)
@@ -197,7 +197,7 @@ OF_SOMEBODY_ELSE = ["", "<html>Bad Gateway</html>", '{"timestamp": 1, "status": 
 def test_a_response_of_another_server_is_a_fault_of_the_network(
     sandbox: Sandbox, services: Services, status: int, text: str
 ) -> None:
-    """If a gateway or another server responds, the error is recoverable, and a write may have been applied.
+    """If a gateway or another server responds instead, the error is recoverable and a write may have been applied.
 
     Only after a 401, 403 or 429 without a body is it certain that the write was not applied. After such a 401, the
     write is sent again with a new token.
@@ -228,9 +228,9 @@ def test_a_response_of_another_server_is_a_fault_of_the_network(
 )
 @pytest.mark.parametrize("field", ["userMessage", "developerMessage"])
 def test_a_404_for_an_unknown_path_proves_nothing(sandbox: Sandbox, services: Services, words: str, field: str) -> None:
-    """If the service's own 404 is about an unknown path, it proves nothing about the record.
+    """If a service's own 404 is about an unknown path, it proves nothing about the record.
 
-    A write with that response was not applied.
+    A write that gets this response was not applied.
     """
     body = {"status": 404, "userMessage": "Not found", "developerMessage": "Not found", field: words}
     sandbox.fault("mapping", kind="status", status=404, body=body)
@@ -274,9 +274,10 @@ def test_only_a_known_text_makes_a_500_a_refusal(
 def test_only_one_text_means_an_appointment_in_a_cell(
     sandbox: Sandbox, services: Services, words: str, location: int | None, refused: bool
 ) -> None:
-    """A 500 about a missing id is a final refusal of a new appointment without a location. The error gives the reason.
+    """A 500 about a missing id counts as a final refusal of a new appointment without a location.
 
-    With different text, or for an appointment with a location, a 500 is recoverable and leaves the outcome unknown.
+    The error gives the reason. With different text, or for an appointment with a location, a 500 is recoverable and
+    leaves the outcome unknown.
     """
     body = {"status": 500, "userMessage": f"Unexpected error: {words}"}
     sandbox.fault("nomis", "POST", kind="status", status=500, body=body)
@@ -287,7 +288,7 @@ def test_only_one_text_means_an_appointment_in_a_cell(
 
 
 def test_duplicate_rows_are_permanent(sandbox: Sandbox, services: Services) -> None:
-    """NOMIS's 500 about a result that is not unique is not recoverable, unlike other 500s."""
+    """A 500 from NOMIS about a result that is not unique is not recoverable, unlike most 500s."""
     body = {"userMessage": "Unexpected error: query did not return a unique result: 2"}
     sandbox.fault("nomis", kind="status", status=500, body=body)
     with pytest.raises(UpstreamError) as caught:
@@ -297,7 +298,7 @@ def test_duplicate_rows_are_permanent(sandbox: Sandbox, services: Services) -> N
 
 
 def test_a_conflict_has_both_mappings(services: Services) -> None:
-    """The error about a refused mapping names both the existing and the refused mapping."""
+    """The error about a refused mapping names both the existing mapping and the refused one."""
     VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 1, "mappingType": "ONLINE"})
     with pytest.raises(UpstreamError) as caught:
         VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 2, "mappingType": "ONLINE"})
@@ -370,7 +371,7 @@ def test_a_missing_optional_route_does_not_count_as_an_outage(
 
 
 def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
-    """All callers in a process together have no more calls in flight to a service than the setting allows."""
+    """All callers in a process share one limit on the calls in flight to a service."""
     services = Services(load_settings({**sandbox.environment(), "RECONCILIATION_CONCURRENCY": "5"}))
     drain, reconciliation = services.nomis, services.nomis
     sandbox.latency(20, "nomis")
@@ -382,7 +383,7 @@ def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
 
 
 def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -> None:
-    """Every service is called with the token of its own client."""
+    """Each service is called with a token for its own client."""
     environment = sandbox.environment()
     called = [name for name in UpstreamName if name is not UpstreamName.OAUTH]
     for name in called:
@@ -394,7 +395,7 @@ def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -
 
 
 def test_segments_are_quoted() -> None:
-    """An external string always stays a single segment of the path."""
+    """An external string always remains a single segment of a path."""
     assert segment("a/b?c d") == "a%2Fb%3Fc%20d"
 
 

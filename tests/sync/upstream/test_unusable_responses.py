@@ -50,7 +50,7 @@ SESSION = AttendanceSession(schedule_date=date(2023, 5, 22), start_time="09:00",
 
 @pytest.mark.parametrize("kind", ["gzip", "chunked", "trickle"])
 def test_unusual_responses_are_read(sandbox: Sandbox, services: Services, kind: str) -> None:
-    """Compressed, chunked and slow responses are read like any other responses."""
+    """Compressed, chunked and slow responses are read like any other response."""
     sandbox.fault("nomis", kind=kind, ms=5)
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 3).total_elements == 200
 
@@ -74,13 +74,13 @@ def test_html_instead_of_json_is_an_error(sandbox: Sandbox, services: Services) 
     ],
 )
 def test_a_text_cut_within_a_character_is_read(sandbox: Sandbox, services: Services, written: str, read: str) -> None:
-    """If a string is cut within a character, the character is left out, so the record can be read."""
+    """If a string is cut in the middle of a character, that character is left out, so the record can be read."""
     sandbox.fault("nomis", kind="status", status=200, text=f'{{"text": "{written}"}}')
     assert services.nomis.call("GET", "/visits/1") == {"text": read}
 
 
 def test_an_error_body_with_status_200_is_not_success(sandbox: Sandbox, services: Services) -> None:
-    """An update does not count as done if the body of its response is that of an error."""
+    """An update with status 200 does not count as done if the body of the response is that of an error."""
     body = {"status": 500, "userMessage": "Unexpected error"}
     sandbox.fault("nomis", kind="status", status=200, body=body)
     with pytest.raises(UpstreamError, match="the body of an error") as caught:
@@ -118,7 +118,7 @@ def test_an_empty_response_of_a_publisher_proves_nothing(
 
 @pytest.mark.parametrize("text", ["", "null"])
 def test_an_empty_response_never_means_none(sandbox: Sandbox, services: Services, text: str) -> None:
-    """A 200 with an empty or `null` body, in response to a look-up or another read, is a recoverable error."""
+    """For any read in NOMIS or the mapping service, a 200 with an empty or `null` body is a recoverable error."""
     for service in ("nomis", "mapping"):
         sandbox.fault(service, kind="status", status=200, text=text)
     for read in (
@@ -200,7 +200,7 @@ def test_a_response_about_another_record_is_refused(
 
 
 def test_a_create_for_another_booking_is_unknown(sandbox: Sandbox, services: Services) -> None:
-    """If the response to a create is about another booking or lacks a valid number, the outcome is unknown."""
+    """If the response to a create is about another booking or lacks a valid sequence number, the outcome is unknown."""
     for body in ({"bookingId": 9, "sequence": 1}, {"bookingId": 5, "sequence": 0}, {"bookingId": 5}, "ok", None):
         sandbox.clear_faults()
         sandbox.fault("nomis", "POST", kind="status", status=201, text=orjson.dumps(body).decode())
