@@ -58,6 +58,8 @@ class Control:
         raw = await http.read()
         try:
             body = orjson.loads(raw) if raw else dict(http.query)
+            if not isinstance(body, dict):
+                raise ValueError("the body must be a JSON object")
             result = command.handler(self.engine, body, **dict(zip(names, values, strict=True)))
             if inspect.isawaitable(result):
                 result = await result
@@ -208,7 +210,7 @@ def expire_tokens(engine: Engine, body: Body) -> object:
 
 def grant(engine: Engine, body: Body) -> object:
     """Replaces the roles of the program's client of `service` until the next reset, and makes all tokens expire."""
-    engine.auth.roles[str(body["service"])] = tuple(body["roles"])
+    engine.auth.grant(str(body["service"]), body["roles"])
     engine.auth.expire_all()
     return {}
 

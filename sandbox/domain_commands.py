@@ -73,11 +73,20 @@ def put(world: World, kind: str, values: dict[str, object]) -> object:
 def drop(world: World, kind: str, text: str) -> None:
     """Removes a record from its publishing service, which then responds with 404 to requests for that record.
 
+    text: the id of the record, or the parts of its key with colons between them.
+
     Raises:
-        ValueError: the kind is unknown.
+        ValueError: the kind or the record is unknown.
     """
     there = held(world, kind)
-    there.pop(int(text) if text.isdigit() else text, None)
+    key = next((each for each in there if text == _key_text(each)), None)
+    if key is None:
+        raise ValueError(f"there is no {kind} {text!r}")
+    del there[key]
+
+
+def _key_text(key: object) -> str:
+    return ":".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def nomis(world: World, kind: str) -> list[object]:

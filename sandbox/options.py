@@ -32,7 +32,7 @@ def read_visitors(given: object) -> tuple[int, ...]:
     Raises:
         ValueError: `given` is not a list of person numbers.
     """
-    if isinstance(given, (list, tuple)) and all(str(each).strip().isdigit() for each in given):
+    if isinstance(given, (list, tuple)) and all(str(each).strip().isdecimal() for each in given):
         return tuple(int(each) for each in given)
     raise ValueError(
         f"{given!r} is not a list of visitors for a mock visit: give person numbers "

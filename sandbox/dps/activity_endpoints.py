@@ -87,7 +87,7 @@ def routes(world: World) -> list[Route]:
 
 
 def _get(held: dict[int, Found], text: str, noun: str) -> Found:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise Refused(400, f"Error converting '{text}' (id): For input string: \"{text}\"")
     found = held.get(int(text))
     if found is None:

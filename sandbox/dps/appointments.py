@@ -67,7 +67,7 @@ def routes(world: World) -> list[Route]:
     """Returns the endpoints that read an appointment instance or search for appointments, with the roles required."""
 
     def get(request: Request, number: str) -> Reply:
-        found = world.appointments.instances.get(int(number)) if number.isdigit() else None
+        found = world.appointments.instances.get(int(number)) if number.isdecimal() else None
         if found is None or found.deleted:
             raise Refused(404, f"Not found: Appointment Instance {number} not found")
         return Reply(body=_instance(world, found))

@@ -284,7 +284,7 @@ def _level_routes(world: World) -> list[Route]:
 
 
 def _number(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise Refused(400, f"Validation failure: Failed to convert value '{text}' to type long")
     return int(text)
 

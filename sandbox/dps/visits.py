@@ -135,7 +135,7 @@ def _found(world: World, request: Request) -> list[BookedVisit]:
     Parameters that the service does not have in the world's generation are ignored.
     """
     for name in ("page", "size"):
-        if not (request.first(name) or "").isdigit():
+        if not (request.first(name) or "").isdecimal():
             raise Refused(400, 'Validation failure: Parameter conditions "page, size" not met for actual request')
     prison_id, prisoner_id = request.first("prisonId"), request.first("prisonerId")
     if not prison_id and not prisoner_id:
@@ -144,6 +144,8 @@ def _found(world: World, request: Request) -> list[BookedVisit]:
     today = world.options.month >= DATES_SINCE
     earliest, before = _days(request) if today else _times(request)
     visitor = None if today else request.first("visitorId")
+    if visitor and not visitor.isdecimal():
+        raise Refused(400, f"Validation failure: Failed to convert value '{visitor}' to type long")
     left_out = None if today else "SUPERSEDED_CANCELLATION"
     found = [
         visit

@@ -87,6 +87,17 @@ class Auth:
         """Returns the only endpoint, which issues tokens."""
         return [Route("POST", "/auth/oauth/token", self.issue)]
 
+    def grant(self, service: str, roles: Iterable[str]) -> None:
+        """Replaces the roles of the client for `service`.
+
+        Raises:
+            ValueError: no client has this service.
+        """
+        services = sorted({client.service for client in self._clients.values()})
+        if service not in services:
+            raise ValueError(f"there is no service {service!r}: choose from {', '.join(services)}")
+        self.roles[service] = tuple(roles)
+
     def expire_all(self) -> None:
         """Makes every token issued so far expire."""
         self._revoked_at = time.time()

@@ -242,7 +242,7 @@ def _number(name: str, given: object) -> int:
     """Returns the value as a whole number; like the real service, also accepts a string of digits."""
     if isinstance(given, int) and not isinstance(given, bool):
         return given
-    if isinstance(given, str) and given.lstrip("-").isdigit():
+    if isinstance(given, str) and given.removeprefix("-").isdecimal():
         return int(given)
     raise _invalid(f"{name} must be a number")
 

@@ -13,7 +13,7 @@ LARGEST_SIZE = 20_000
 def number(request: Request, name: str, default: int) -> int:
     """Returns a whole number from the query or, as Spring does, the default if the value is absent or not a number."""
     text = request.first(name)
-    if text is None or not text.lstrip("-").isdigit():
+    if text is None or not text.removeprefix("-").isdecimal():
         return default
     return int(text)
 

@@ -103,7 +103,7 @@ def unexpected(reason: str) -> Refused:
 
 def path_number(text: str, name: str) -> int:
     """Returns a number given in a path. Refuses anything but digits with 400, as an invalid argument."""
-    if not text.isdigit():
+    if not text.isdecimal():
         raise Refused(400, f"Invalid Argument: Method parameter '{name}': failed to convert value '{text}' to Long")
     return int(text)
 
@@ -220,9 +220,12 @@ class Fields:
         if isinstance(found, bool) or not isinstance(found, (int, float, str)):
             raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a number")
         try:
-            return Decimal(str(found))
+            number = Decimal(str(found))
         except ArithmeticError:
-            raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a number") from None
+            number = Decimal("NaN")
+        if not number.is_finite():
+            raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a number")
+        return number
 
     def flag(self, name: str, default: bool | None = None) -> bool:
         """True or false. If the field is null or absent, the result is the default, or 400 if there is no default."""
@@ -270,7 +273,7 @@ class Fields:
 def _whole(found: object, name: str) -> int:
     if isinstance(found, int) and not isinstance(found, bool):
         return found
-    if isinstance(found, str) and found.lstrip("-").isdigit():
+    if isinstance(found, str) and found.removeprefix("-").isdecimal():
         return int(found)
     raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a whole number")
 

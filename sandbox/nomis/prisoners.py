@@ -180,7 +180,7 @@ def _number(request: Request, name: str, default: int) -> int:
     text = request.first(name)
     if text is None or text == "":
         return default
-    if not text.isdigit():
+    if not text.isdecimal():
         raise bad_request(f"Failed to convert value of '{name}' to a number: {text}")
     return int(text)
 

@@ -141,7 +141,7 @@ class Slack:
             return _failed("invalid_auth")
         form = arguments(request)
         filename, length = _text(form, "filename"), _text(form, "length")
-        if not filename or not length.isdigit() or int(length) < 1:
+        if not filename or not length.isdecimal() or int(length) < 1:
             return _failed("invalid_arguments")
         file = File(f"F{next(self._numbers):08d}", filename, int(length))
         self.posted.files[file.id] = file

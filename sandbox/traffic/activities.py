@@ -44,7 +44,7 @@ SHARES: Final = {
 
 
 class ActivityScenarios:
-    """Scenarios of activities; most are attendances at sessions whose schedules were synchronised long ago.
+    """Scenarios of activities; most are attendances at sessions whose schedules count as synchronised earlier.
 
     Except in a `chain`, where each event depends on the one before, a new schedule gets no allocations, so that no
     scenario waits for another.

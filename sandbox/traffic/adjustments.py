@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AdjustmentScenarios:
-    """Scenarios of adjustments; about a fifth concern adjustments that were synchronised long ago."""
+    """Scenarios of adjustments; about a fifth concern adjustments that count as synchronised earlier."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
         """Takes all random numbers from `chance`."""

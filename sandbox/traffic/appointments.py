@@ -20,7 +20,7 @@ CATEGORIES = ("CHAP", "EDUC", "GOVE", "IMB", "KWS", "LIBR", "MEDO", "OIC", "OMU"
 
 
 class AppointmentScenarios:
-    """Scenarios of appointments; about a fifth concern appointments that were synchronised long ago."""
+    """Scenarios of appointments; about a fifth concern appointments that count as synchronised earlier."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
         """Takes all random numbers from `chance`."""

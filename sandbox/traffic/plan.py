@@ -73,8 +73,10 @@ class TrafficRequest:
             values["queues"] = tuple(values["queues"])  # type: ignore[arg-type]
         request = cls(**values)  # type: ignore[arg-type]
         strange = sorted(set(request.queues) - set(QUEUES))
-        if strange or not request.queues:
-            raise ValueError(f"unknown queue: {', '.join(strange) or 'none given'}; known: {', '.join(QUEUES)}")
+        if strange:
+            raise ValueError(f"unknown queue: {', '.join(strange)}; known: {', '.join(QUEUES)}")
+        if not request.queues:
+            raise ValueError(f"give at least one queue: {', '.join(QUEUES)}")
         numbers = (
             request.events,
             request.duplicates,

@@ -97,7 +97,7 @@ def expected(adjustment: DpsAdjustment, record: NomisAdjustment) -> dict[str, ob
     written = record.created.date()
     start: object = adjustment.start
     if adjustment.start is None and adjustment.sentence is None:
-        start = Either((adjustment.day, written))
+        start = Either((adjustment.day or written, written))
     return {
         "booking_id": adjustment.booking_id,
         "sentence": adjustment.sentence,
