@@ -211,7 +211,7 @@ def reconcile(
 
 
 def _record(active_run: ActiveRun, outcome: ReconciliationOutcome) -> None:
-    """Records in `active_run`, the run of the job, how the reconciliation ended."""
+    """Records how the reconciliation ended, in `active_run`, the run of the job."""
     active_run.counts["reconciliation"] = outcome.run_id
     if outcome.status == "unfinished shard":
         active_run.counts[SCOPE] = _ONE_SHARD

@@ -2,7 +2,7 @@
 
 A run passes through these modules from top to bottom:
 
-- `run_start`: starts, joins or resumes a run, and keeps runs from disturbing each other
+- `run_start`: starts, joins or resumes a run, and keeps runs from interfering with each other
 - `interrupted_runs`: which run was interrupted, how far it had got, and the command that resumes it
 - `run`: the steps of a run, from start to result
 - `run_reader`: lists the `units` of a run and reads them in parallel, through `shared_reads` and `parallel_reader`

@@ -1,4 +1,4 @@
-"""Decides whether an invocation starts, joins or resumes a run, and keeps runs from disturbing each other.
+"""Decides whether an invocation starts, joins or resumes a run, and keeps runs from interfering with each other.
 
 Each process holds a lease that names its run and shard. The shards of one run work in parallel, and no other run of the
 reconciliation begins while they do. Runs for chosen prisoners can begin at any time, and do not keep other runs from

@@ -120,7 +120,7 @@ def track_result(
 
 
 def _listed(result: ReconciliationResult, most: int | None) -> Sequence[Mismatch]:
-    """The mismatches of a result for which separate events are tracked."""
+    """Those mismatches of a result for which separate events are tracked."""
     if most is None:
         return result.mismatches
     return () if result.suspicious else result.mismatches[:most]

@@ -1,4 +1,4 @@
-"""Reads what a message on a dead letter queue is about."""
+"""Works out what a message on a dead letter queue is about."""
 
 import re
 from collections.abc import Mapping
@@ -102,7 +102,7 @@ class DeadLetterMessage:
 
 
 def read_dead_letter(message: Message) -> DeadLetterMessage:
-    """Reads what a message is about. Never raises: a malformed message has a `problem`."""
+    """Works out what a message is about. Never raises: a malformed message has a `problem`."""
     try:
         envelope = read_envelope(message.body)
     except MalformedMessage as error:
