@@ -32,7 +32,7 @@ PROGRAM = "prisoner-to-nomis"
 
 app = typer.Typer(
     name=PROGRAM,
-    help="Keeps NOMIS in step with the digital prison services, and reports weekly where the two disagree.",
+    help="Keeps NOMIS in step with the Digital Prison Services, and reports weekly where the two disagree.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -67,7 +67,7 @@ def program(
         ),
     ] = False,
 ) -> None:
-    """Keeps NOMIS in step with the digital prison services, and reports weekly where the two disagree.
+    """Keeps NOMIS in step with the Digital Prison Services, and reports weekly where the two disagree.
 
     Settings are environment variables; `prisoner-to-nomis check` tests them.
     """

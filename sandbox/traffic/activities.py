@@ -319,7 +319,7 @@ def hold_on_both_sides(world: World, schedule: Schedule) -> int:
 
 
 def settle_allocation(world: World, allocation: DpsAllocation) -> None:
-    """Stores an allocation to a settled schedule on both sides, as if its event had been published long ago.
+    """Stores an allocation on both sides, as if its event had been published long ago. Its schedule must be settled.
 
     Raises:
         ValueError: the schedule is not settled.

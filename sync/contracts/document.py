@@ -170,7 +170,7 @@ class Document:
         )
 
     def _query(self, raw: Mapping[str, Any]) -> dict[str, Parameter]:
-        """The query parameters that `raw` stands for, by name. Spring writes the parameters of a page as one object."""
+        """The query parameters that `raw` stands for, by name. Spring writes the paging parameters as one object."""
         schema = self.schema(raw.get("schema", {}))
         if "object" in schema.types:
             inner = {name: schema.field(name).raw for name in schema.names}

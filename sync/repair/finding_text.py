@@ -39,7 +39,7 @@ def _duplicate(domain: Domain, properties: Properties) -> str:
     verdict = Duplicate(duplicate, existing).verdict
     if existing is None or verdict is Verdict.NOT_MAPPED:
         return (
-            f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, and did "
+            f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} in DPS, and did "
             f"not name the mapping that it has instead. {repair.harm}"
         )
     if verdict is Verdict.DUPLICATE:
@@ -54,8 +54,8 @@ def _duplicate(domain: Domain, properties: Properties) -> str:
             f"anything."
         )
     return (
-        f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, because it has "
-        f"mapped {existing.dps_id} to {repair.noun} {existing.nomis_text}. Investigate before you delete anything."
+        f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} in DPS, because it has "
+        f"already mapped {existing.dps_id} to {repair.noun} {existing.nomis_text}. Investigate before you delete anything."
     )
 
 

@@ -152,7 +152,7 @@ def listed(caller: Caller, booking: int, query: str = "") -> Any:
 
 
 def test_the_list_of_a_booking_has_both_families(caller: Caller, booking: int) -> None:
-    """The list of a booking has its active adjustments, on request also the inactive ones, but never hidden ones.
+    """A booking's list has its active adjustments and, on request, the inactive ones too, but never hidden ones.
 
     Each adjustment names the prison where the prisoner is now, or `OUT` after a release.
     """

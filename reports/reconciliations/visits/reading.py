@@ -42,7 +42,9 @@ class VisitReader(UnitReader):
     def read_prison(
         self, prison_id: str, days: tuple[date, date], created_from: datetime, known: Iterable[int], *, cut: bool
     ) -> pd.DataFrame:
-        """The rows of a prison, as `rules.join` returns them: its DPS visits on `days`, and its other NOMIS visits.
+        """The rows of a prison, as `rules.join` returns them.
+
+        They are its DPS visits on `days`, with the NOMIS visits that they are mapped to, and its other NOMIS visits.
 
         days: the first and the last day. created_from: other NOMIS visits are examined if they were created at or after
         this time (London time). known: NOMIS visits to examine regardless of when they were created. cut: whether to

@@ -190,7 +190,7 @@ def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> N
 
 
 def test_evidence_is_printed_on_request(pages: Any) -> None:
-    """A report is printed without evidence or, on request, with the evidence of the visible rows.
+    """A report is printed without evidence or, on request, with the evidence for the visible rows.
 
     Afterwards, the page is as it was before.
     """

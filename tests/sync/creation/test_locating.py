@@ -49,7 +49,7 @@ def test_the_request_of_a_dead_process_is_waited_for(upstream: Sandbox, database
 
 
 def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """After a lost create, a NOMIS record is not claimed while a retry message maps it to an equal appointment.
+    """After a lost create, a NOMIS record is not claimed while a message waits to map it to an equal one.
 
     A separate record is created.
     """
