@@ -55,7 +55,8 @@ def _duplicate(domain: Domain, properties: Properties) -> str:
         )
     return (
         f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} in DPS, because it has "
-        f"already mapped {existing.dps_id} to {repair.noun} {existing.nomis_text}. Investigate before you delete anything."
+        f"already mapped {existing.dps_id} to {repair.noun} {existing.nomis_text}. Investigate before you delete "
+        f"anything."
     )
 
 

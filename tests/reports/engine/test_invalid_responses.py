@@ -193,7 +193,7 @@ def test_an_invalid_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, o
 def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     upstream: Sandbox, open_app: OpenApp, order: int
 ) -> None:
-    """If the bulk response from DPS has two levels for a booking, neither is used: the booking's review is read on its own.
+    """If the bulk response from DPS has two levels for a booking, neither is used: its review is read on its own.
 
     Rows about bookings that were not requested are ignored.
     """
