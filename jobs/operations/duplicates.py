@@ -1,7 +1,7 @@
 """Examines records that NOMIS has twice, removes the duplicate, and verifies and records the removal.
 
 A duplicate whose mapping was refused has a finding. A duplicate that a reconciliation found gets its finding in
-`jobs.operations.copies`.
+`jobs.operations.found_duplicates`.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -171,8 +171,8 @@ def remove_copy(
     It does the same as `resolve`, but for a record without a finding. It records a finding and closes it, unless there
     is nothing to remove.
     """
-    from jobs.operations.copies import describe_copy, record_copy
     from jobs.operations.duplicates import REMOVE, check_resolvable, examine, resolve
+    from jobs.operations.found_duplicates import describe_copy, record_copy
     from jobs.runtime.application import open_application
 
     with open_application() as application:

@@ -14,7 +14,7 @@ from reports.engine.moving_lists import ListPage
 from reports.engine.parallel_reader import failed_read
 from reports.engine.unit_reader import UnitReader
 from reports.engine.units import UnlistedPart
-from reports.reconciliations.visits import rules
+from reports.reconciliations.visits import compare
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.rules import MAPPINGS, NOMIS_VISIT_TYPES
@@ -42,7 +42,7 @@ class VisitReader(UnitReader):
     def read_prison(
         self, prison_id: str, days: tuple[date, date], created_from: datetime, known: Iterable[int], *, cut: bool
     ) -> pd.DataFrame:
-        """The rows of a prison, as `rules.join` returns them.
+        """The rows of a prison, as `compare.join` returns them.
 
         They are its DPS visits on `days`, with the NOMIS visits that they are mapped to, and its other NOMIS visits.
 
@@ -142,21 +142,21 @@ class VisitReader(UnitReader):
         # A comment made on the screen may mention some other reference.
         known = {*visits, *mappings}
         unmapped = {
-            visit_id: name if name in known or rules.is_reference(name) else "" for visit_id, name in unmapped.items()
+            visit_id: name if name in known or compare.is_reference(name) else "" for visit_id, name in unmapped.items()
         }
-        return rules.join(
-            rules.dps_frame(visit for name, visit in visits.items() if name not in unread),
-            pd.concat([records, rules.nomis_frame(details)], ignore_index=True),
-            rules.pairs((name, visit_id) for name, visit_id in mappings.items() if name not in unread),
-            rules.pairs((name, visit_id) for visit_id, name in unmapped.items() if name not in unread),
+        return compare.join(
+            compare.dps_frame(visit for name, visit in visits.items() if name not in unread),
+            pd.concat([records, compare.nomis_frame(details)], ignore_index=True),
+            compare.pairs((name, visit_id) for name, visit_id in mappings.items() if name not in unread),
+            compare.pairs((name, visit_id) for visit_id, name in unmapped.items() if name not in unread),
         )
 
     def _look_through(self, visit_ids: Collection[int], days: tuple[date, date] | None) -> pd.DataFrame:
-        """The social visits among the NOMIS visits `visit_ids`, as `rules.nomis_frame` returns them.
+        """The social visits among the NOMIS visits `visit_ids`, as `compare.nomis_frame` returns them.
 
         days: the first and the last day; visits on other days are left out. None if all days count.
         """
-        found = rules.nomis_frame(self._find_details({visit_id: str(visit_id) for visit_id in sorted(visit_ids)}))
+        found = compare.nomis_frame(self._find_details({visit_id: str(visit_id) for visit_id in sorted(visit_ids)}))
         social = found["nomis_type"] == _SOCIAL
         if days is not None:
             start, end = (pd.Timestamp(day) for day in days)

@@ -12,7 +12,7 @@ from reports.engine.reconciliation import Reconciliation, ServiceTooOld
 from reports.engine.result import FieldValues, Mismatch, ReconciliationResult
 from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit
-from reports.reconciliations.visits import causes, rules
+from reports.reconciliations.visits import causes, compare
 from reports.reconciliations.visits.reading import PAGE_SIZE, VisitReader
 from reports.reconciliations.visits.result import VisitMismatch, VisitResult
 from sync import clock
@@ -47,10 +47,10 @@ class Visits(Reconciliation):
     title = "Visits"
     counted = "visits"
     counted_singular = "visit"
-    key: ClassVar = rules.KEY
-    fields = rules.FIELDS
-    extra: ClassVar = rules.EXTRA
-    kinds: ClassVar = rules.KINDS
+    key: ClassVar = compare.KEY
+    fields = compare.FIELDS
+    extra: ClassVar = compare.EXTRA
+    kinds: ClassVar = compare.KINDS
     domain = "visits"
     dps_id_column = "reference"
     nouns: ClassVar = {"NOMIS": "NOMIS visit", "DPS": "DPS visit"}
@@ -103,8 +103,8 @@ class Visits(Reconciliation):
         return Reading(typed(self, found), reader.unread)
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows that differ, as `rules.differing` returns them."""
-        return rules.differing(frame, _today())
+        """The rows that differ, as `compare.differing` returns them."""
+        return compare.differing(frame, _today())
 
     def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
         """The numbers of visits on each side, of visits made on the NOMIS screen, and of pages in the DPS lists."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.engine.frame import typed
-from reports.reconciliations.visits import rules
+from reports.reconciliations.visits import compare
 from reports.reconciliations.visits.reconciliation import Visits
 from sync.domains.visits.dps import BookedVisit, Visitor
 from sync.domains.visits.nomis import NomisVisitor, ReferenceCode, VisitDetails
@@ -103,13 +103,13 @@ def test_the_comparison_of_visits_equals_a_plain_one(
     named = {each: _named(visit) for each, visit in nomis.items() if each not in mappings.values()}
     # A mapping is not compared if neither of its records exists.
     mappings = {name: each for name, each in mappings.items() if name in dps or each in nomis}
-    frame = rules.join(
-        rules.dps_frame(dps.values()),
-        rules.nomis_frame(nomis.values()),
-        rules.pairs(mappings.items()),
-        rules.pairs((name or "", each) for each, name in named.items()),
+    frame = compare.join(
+        compare.dps_frame(dps.values()),
+        compare.nomis_frame(nomis.values()),
+        compare.pairs(mappings.items()),
+        compare.pairs((name or "", each) for each, name in named.items()),
     )
-    found = rules.differing(typed(Visits, frame), TODAY)
+    found = compare.differing(typed(Visits, frame), TODAY)
     result = {
         key: (kind, names) for key, kind, names in zip(found["visit"], found["kind"], found["differs"], strict=True)
     }
@@ -205,7 +205,7 @@ def _references_in(comments: Sequence[str | None]) -> list[str | None]:
         )
         for place, comment in enumerate(comments)
     ]
-    return [text if isinstance(text, str) else None for text in rules.nomis_frame(visits)["nomis_reference"]]
+    return [text if isinstance(text, str) else None for text in compare.nomis_frame(visits)["nomis_reference"]]
 
 
 @FEW
