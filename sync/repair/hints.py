@@ -81,7 +81,8 @@ ADVICE = (
         lambda _, failure: is_missing_mapping(failure),
         "mapping 404 on a change",
         "the record is not mapped, and was probably never created in NOMIS: find its creation, which may have failed, "
-        "be ambiguous, be on the DLQ or be switched off; this message succeeds once the record is mapped",
+        "be ambiguous or be switched off, or whose message may be on the DLQ; this message succeeds once the record is "
+        "mapped",
     ),
     *_of_domains(may_succeed_later=True),
     Advice(lambda _, failure: failure.recoverable, "5xx, 429, a time-out, or no response", RECOVERABLE),

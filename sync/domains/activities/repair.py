@@ -285,7 +285,7 @@ ADVICE = (
     Advice(
         lambda _, failure: is_missing_allocation(failure),
         "NOMIS 400 on an attendance, no allocation",
-        "the allocation is not in NOMIS yet: find its event, which may have failed or be on the DLQ; this message "
+        "the allocation is not in NOMIS yet: find its message, which may have failed or be on the DLQ; this message "
         "succeeds once the allocation is in NOMIS",
         may_succeed_later=True,
     ),
