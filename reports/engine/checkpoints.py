@@ -102,7 +102,7 @@ def next_number(connection: Connection, run_id: str, shard: int) -> int:
     return 0 if last is None else last + 1
 
 
-def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRecord, ...] | None]:
+def unread_by_unit(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRecord, ...] | None]:
     """The unread records of each unit that was read, by unit id; None for a unit that must be read again as a whole."""
     found: dict[str, tuple[UnreadRecord, ...] | None] = {}
     for content in _contents(connection, run_id):

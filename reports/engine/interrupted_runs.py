@@ -64,7 +64,7 @@ def find_interrupted(database: Database, run_id: str) -> InterruptedRun | None:
             return None
         last = connection.execute(select(func.max(pages.finished_at)).where(pages.run_id == run_id)).scalar()
         population = checkpoints.load_population(connection, run_id)
-        read = checkpoints.read_units(connection, run_id)
+        read = checkpoints.unread_by_unit(connection, run_id)
     return InterruptedRun(
         run_id=run_id,
         reconciliation=record.reconciliation,

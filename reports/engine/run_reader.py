@@ -181,7 +181,7 @@ class RunReader:
         record, shards = self._record, self._record.shards
         mine = [unit for place, unit in enumerate(population.units) if place % shards in self._run.shares]
         with self._database.read() as connection:
-            read_before = checkpoints.read_units(connection, record.id)
+            read_before = checkpoints.unread_by_unit(connection, record.id)
             number = checkpoints.next_number(connection, record.id, self._run.shard)
         left = [found for unit in mine if (found := self._left(unit, read_before)) is not None]
         total, to_read = sum(unit.size for unit in mine), sum(unit.size for unit, _ in left)
@@ -208,7 +208,7 @@ class RunReader:
     def _left(self, unit: Unit, read_before: Mapping[str, Sequence[UnreadRecord] | None]) -> tuple[Unit, bool] | None:
         """What is still unread of `unit`, as a unit, and whether this is only a part of `unit`; None if all was read.
 
-        read_before: the units that were read before, as `checkpoints.read_units` returns them.
+        read_before: the units that were read before, as `checkpoints.unread_by_unit` returns them.
         """
         if unit.id not in read_before:
             return unit, False
