@@ -23,6 +23,7 @@ from jobs.cli.commands import (
     reconcile,
     report,
     resync,
+    scheduler,
     status,
 )
 from jobs.cli.output import say
@@ -74,7 +75,7 @@ def program(
 
 
 app.command("demo")(installation.demo)
-app.command("scheduler")(drain.scheduler)
+app.command("scheduler")(scheduler.scheduler)
 app.command("drain")(drain.drain)
 app.add_typer(reconcile.app)
 app.add_typer(incentives.app)
