@@ -48,7 +48,7 @@ _QUEUES_HEAD = """
 _RECONCILIATIONS_HEAD = """
 ## For each reconciliation
 
-The exclusions list the records with a known difference. The setting is the name of a CSV file with the columns
+The exclusions list the records with a known difference. Their setting contains the name of a CSV file with the columns
 `key,reason,date`, or the lines of such a file, separated by `;`. A key consists of the values that identify a record,
 joined by `/`, or of one of these values with its name, such as `bookingId=1204417`.
 
@@ -99,13 +99,14 @@ _LIBRARY_ROWS = (
     (
         "PGSSLMODE, PGSSLROOTCERT, PGPASSFILE, PGAPPNAME",
         "",
-        "the variables of libpq, if `DATABASE_URL` is a PostgreSQL address without these parameters",
+        "the variables of libpq, used if `DATABASE_URL` is a PostgreSQL address without the same parameters",
     ),
 )
 _FEATURES_HEAD = """
 ## For each event type
 
-With `false`, events of the type are acknowledged but not handled, so NOMIS never gets the changes that they announce.
+If one of these variables is `false`, events of its type are acknowledged but not handled, so NOMIS never gets the
+changes that they announce.
 
 | variable | default | event type |
 | --- | --- | --- |

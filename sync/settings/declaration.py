@@ -54,17 +54,22 @@ class Settings(BaseModel):
 
     api_timeout_seconds: Seconds = Field(60, description="time limit for one call to a service")
     api_ca_bundle: Certificates | None = Field(
-        None, description="file of certificate authorities for the upstream services; unset: those of the system"
+        None,
+        description="file of certificate authorities for the upstream services; unset: those of the operating system",
     )
 
     hmpps_sqs_provider: Literal["aws", "localstack"] = Field(
         "aws",
         description="`aws`, or `localstack` for a local endpoint (LocalStack, moto), where missing queues are created",
     )
-    hmpps_sqs_localstack_url: Address = Field("http://localhost:4566", description="address of the local endpoint")
+    hmpps_sqs_localstack_url: Address = Field(
+        "http://localhost:4566", description="address of the local endpoint (provider `localstack`)"
+    )
     hmpps_sqs_region: Region = Field("eu-west-2", description="the AWS region")
     aws_access_key_id: str | None = Field(
-        None, description="access key id for the local endpoint; unset: a placeholder; see below for AWS itself"
+        None,
+        description='access key id for the local endpoint; unset: a placeholder; for AWS itself, see "Read by the '
+        'libraries" below',
     )
     aws_secret_access_key: SecretStr | None = Field(
         None, description="secret access key for the local endpoint; set both keys or neither"
@@ -121,15 +126,15 @@ class Settings(BaseModel):
     )
     creation_settling_seconds: Seconds = Field(
         10,
-        description="how long a write without a response may still be under way after the longest time that its call "
-        "can take",
+        description="how long a write without a response still counts as under way after the longest time that its "
+        "call can take",
     )
     creation_wait_seconds: float = Field(
         300,
         ge=0,
         le=86_400,
-        description="how long an event waits for a missing mapping, since the message that creates the record may "
-        "still be on the queue (six times as long once the creation has started)",
+        description="how long an event waits for a mapping that is missing, since the message that creates the mapped "
+        "record may still be on the queue (six times as long once the creation has started)",
     )
     lease_seconds: Seconds = Field(60, description="how long a lease lasts after its holder's last renewal")
 
@@ -162,7 +167,7 @@ class Settings(BaseModel):
         10,
         ge=0,
         le=YEAR_SECONDS / 60,
-        description="a difference is in flight, and does not count, if the record on either side was changed within "
+        description="a difference is in flight, and does not count, if its record in NOMIS or DPS was changed within "
         "this time",
     )
     reconciliation_near_hours: float = Field(
@@ -173,16 +178,19 @@ class Settings(BaseModel):
         "from the same day always count as such",
     )
     reconciliation_exclusions: str | None = Field(
-        None, description="CSV file of excluded bookings (`bookingId,reason,date`), or its lines separated by `;`"
+        None,
+        description="CSV file of the bookings that the reconciliation of incentives excludes "
+        "(`bookingId,reason,date`), or the lines of such a file, separated by `;`",
     )
     reconciliation_max_page_errors: int = Field(
         30,
         ge=0,
         le=1_000_000,
-        description="how many pages of prisoners or bookings may be unreadable; if more are, the run fails",
+        description="how many pages of prisoners or bookings may be unreadable in a reconciliation run; if more are, "
+        "the run fails",
     )
     reconciliation_max_unreadable_percent: float = Field(
-        5, ge=0, le=100, description="percentage of unread records above which a run fails"
+        5, ge=0, le=100, description="percentage of unread records above which a reconciliation run fails"
     )
     activity_prisons: Codes = Field(
         (),
@@ -195,7 +203,7 @@ class Settings(BaseModel):
         "the DPS rollout",
     )
     reports_appointments_reconciliation_page_size: int = Field(
-        200, ge=1, le=20_000, description="number of ids per page in the appointments reconciliation"
+        200, ge=1, le=20_000, description="number of appointment ids per page in the appointments reconciliation"
     )
     reports_appointments_reconciliation_lookahead_days: int = Field(
         26,
@@ -220,22 +228,23 @@ class Settings(BaseModel):
         2,
         ge=0,
         le=100,
-        description="percentage of differing records above which a run is suspicious; except for incentives, "
-        "such a run sends one alert instead of many",
+        description="percentage of differing records above which a reconciliation run is suspicious; except for "
+        "incentives, a suspicious run sends one alert instead of many",
     )
     reconciliation_suspicious_count: int = Field(
         50,
         ge=0,
         le=1_000_000,
-        description="a run with no more differences than this is not suspicious, whatever their percentage",
+        description="maximum number of differences with which a reconciliation run is not suspicious, whatever their "
+        "percentage",
     )
     reconciliation_most_alerts: int = Field(
         50,
         ge=0,
         le=1_000_000,
         description=(
-            "maximum number of difference events that a run sends, except for incentives; one more event gives the "
-            "number of further differences"
+            "maximum number of difference events that a reconciliation run sends, except for incentives; one more "
+            "event gives the number of further differences"
         ),
     )
     job_completion_index: int | None = Field(

@@ -50,7 +50,7 @@ class Variable:
 QUEUE_VARIABLES = (
     Variable("HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_NAME", "`hmpps_prisoner_to_nomis_<queue>_queue`", "name of the queue"),
     Variable(
-        "HMPPS_SQS_QUEUES_<QUEUE>_DLQ_NAME", "`hmpps_prisoner_to_nomis_<queue>_dlq`", "name of its dead letter queue"
+        "HMPPS_SQS_QUEUES_<QUEUE>_DLQ_NAME", "`hmpps_prisoner_to_nomis_<queue>_dlq`", "name of the dead letter queue"
     ),
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_ACCESS_KEY_ID, …_QUEUE_SECRET_ACCESS_KEY",
