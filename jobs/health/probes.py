@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from jobs.health.deadline import late_text, start
 from jobs.health.figures import read_breaker_states, read_due_events, read_waits
-from jobs.health.remedies import DATABASE_REMEDY, service_remedy
+from jobs.health.remedies import DATABASE_REMEDY, queue_failure, service_remedy
 from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive
 from reports.delivery.channels import NEEDED_SETTINGS, Channel, TryLater, is_set_up
@@ -25,8 +25,7 @@ from sync.clock import now
 from sync.domains.registry import event_types, missing_roles, unknown_switches
 from sync.errors import SyncError, UpstreamError, one_line
 from sync.outage_text import counts_as_down_since, since_text
-from sync.queues.aws import queue_hint
-from sync.queues.queue import QueueUnavailable, is_missing
+from sync.queues.queue import QueueUnavailable
 from sync.settings.declaration import Settings
 from sync.settings.queues import QUEUES
 from sync.settings.upstreams import UpstreamName
@@ -189,7 +188,7 @@ def _probe_queue(application: Application, queue: str) -> ProbeResult:
         counts = main.counts()
         attached = main.max_receives() is not None
     except QueueUnavailable as error:
-        raise _queue_down(application, queue, error, details) from error
+        raise _queue_down(application, error, details) from error
     details |= {"messagesOnQueue": counts.visible, "messagesInFlight": counts.in_flight}
     if not attached:
         text = f"{name} has no redrive policy: give it one; otherwise, failing messages are received again for ever"
@@ -204,16 +203,14 @@ def _probe_dlq(application: Application, queue: str) -> ProbeResult:
     try:
         counts = application.queue_pair(queue).dlq.counts()
     except QueueUnavailable as error:
-        raise _queue_down(application, queue, error, details | {"dlqStatus": "NOT AVAILABLE"}) from error
+        raise _queue_down(application, error, details | {"dlqStatus": "NOT AVAILABLE"}) from error
     text = f"{name}, {counts.visible} waiting, {counts.in_flight} in flight"
     return ProbeResult(True, text, details | {"messagesOnDlq": counts.visible})
 
 
-def _queue_down(application: Application, queue: str, error: QueueUnavailable, details: Mapping[str, Any]) -> _Down:
-    remedy, call = queue_hint(application.settings, queue, error), one_line(error).partition(": ")[2]
-    text = f"{one_line(error)}; {remedy}"
-    shared = None if is_missing(error) else f"{call}; {remedy.replace(f'_{queue.upper()}_', '_<QUEUE>_')}"
-    return _Down(text, {**details, "error": one_line(error)}, shared)
+def _queue_down(application: Application, error: QueueUnavailable, details: Mapping[str, Any]) -> _Down:
+    failure = queue_failure(application.settings, error)
+    return _Down(failure.text, {**details, "error": failure.reason}, failure.shared)
 
 
 def _probe_upstream(settings: Settings, services: Services, name: UpstreamName) -> ProbeResult:

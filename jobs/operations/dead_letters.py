@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import structlog
 
 from jobs.errors import UsageError, WorkError
-from jobs.health.remedies import joined_errors, with_remedy
+from jobs.health.remedies import QueueFailure, joined_failures, queue_failure
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import HOUSEKEEPING_JOB
 from sync import clock
-from sync.errors import SyncError, one_line
+from sync.errors import SyncError
 from sync.queues.queue import QueueCounts
 from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.repair.dead_letter_report import DeadLetterReport, SameReason, group_by_reason, report_on
@@ -35,8 +35,8 @@ def dead_letter_queue(application: Application, queue: str) -> DeadLetterQueue:
 
 
 def for_each_queue(
-    application: Application, work: Callable[[str], Result], errors: dict[str, str] | None = None
-) -> tuple[dict[str, Result], dict[str, str]]:
+    application: Application, work: Callable[[str], Result], errors: dict[str, QueueFailure] | None = None
+) -> tuple[dict[str, Result], dict[str, QueueFailure]]:
     """Calls `work` for each queue. Returns its results, and the reasons for its failures, both by queue id.
 
     If a queue or the database cannot be used, the reason also says what to change. A failure at one queue does not stop
@@ -49,17 +49,17 @@ def for_each_queue(
         try:
             results[queue] = work(queue)
         except (SyncError, WorkError) as error:
-            errors[queue] = with_remedy(application.settings, error, one_line(error))
+            errors[queue] = queue_failure(application.settings, error)
         except Exception as error:
             structlog.get_logger("jobs.operations.dead_letters").exception("dead-letter-queue-failed", queue=queue)
-            errors[queue] = type(error).__name__
+            errors[queue] = QueueFailure(type(error).__name__)
     return results, errors
 
 
-def check_errors(errors: Mapping[str, str]) -> None:
+def check_errors(errors: Mapping[str, QueueFailure]) -> None:
     """If the work on any queues failed, raises a `WorkError` that names those queues, grouped by reason."""
     if errors:
-        raise WorkError(joined_errors(errors))
+        raise WorkError(joined_failures(errors))
 
 
 def find_ids(queue: str, messages: Sequence[DeadLetterMessage], named: Collection[str]) -> set[str]:
@@ -165,7 +165,7 @@ class DlqState:
         }
 
 
-def list_dlqs(application: Application, seconds: float) -> tuple[list[DlqState], dict[str, str]]:
+def list_dlqs(application: Application, seconds: float) -> tuple[list[DlqState], dict[str, QueueFailure]]:
     """The state of each dead letter queue that could be read, and, by queue id, why each of the others could not.
 
     seconds: the maximum time for reading each queue.

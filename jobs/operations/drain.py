@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
-from jobs.errors import exit_code_for
-from jobs.health.remedies import joined_errors
+from jobs.health.remedies import QueueFailure, joined_failures, queue_failure
 from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import DRAIN_JOB, RunStatus, Trigger
@@ -22,8 +21,6 @@ from jobs.runtime.signals import stopping
 from sync.pipeline.drain import BatchSummary
 from sync.pipeline.outages import OnWait, UpstreamsUnavailable
 from sync.pipeline.task_end import ReturnedMessage
-from sync.queues.aws import queue_hint
-from sync.queues.queue import QueueUnavailable
 from sync.settings.loading import SettingsError
 from sync.settings.queues import QUEUES
 from sync.store.database import StoreUnavailable
@@ -66,18 +63,16 @@ class DrainParameters:
 class DrainResult:
     """The result of the drains.
 
-    errors: the queues whose drain failed, with the reason on one line. hints: what to change so that a queue can be
-    used, by queue. reasons: why messages failed, with the number of failed attempts for each reason, the most frequent
-    first. deferrals: why messages were deferred, with the number of deliveries for each reason, the most frequent
-    first. returned: the messages that are on their queues again, each once. due_later: by queue, the times at which
-    messages from earlier drains are tried next, if these times have not come yet; only queues with such messages are
-    included.
+    errors: the queues whose drain failed, with the reason. reasons: why messages failed, with the number of failed
+    attempts for each reason, the most frequent first. deferrals: why messages were deferred, with the number of
+    deliveries for each reason, the most frequent first. returned: the messages that are on their queues again, each
+    once. due_later: by queue, the times at which messages from earlier drains are tried next, if these times have not
+    come yet; only queues with such messages are included.
     """
 
     run_id: str
     summaries: Mapping[str, BatchSummary]
-    errors: Mapping[str, str]
-    hints: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, QueueFailure]
     reasons: Mapping[str, int] = field(default_factory=dict)
     deferrals: Mapping[str, int] = field(default_factory=dict)
     returned: Sequence[ReturnedMessage] = ()
@@ -104,18 +99,14 @@ class DrainResult:
 
         Failures of individual messages are not included, because those messages are tried again.
         """
-        reasons = {
-            queue: f"{reason}; {self.hints[queue]}" if queue in self.hints else reason
-            for queue, reason in self.errors.items()
-        }
-        return joined_errors(reasons) or None
+        return joined_failures(self.errors) or None
 
     def as_dict(self) -> dict[str, Any]:
         """The totals, the same figures for each queue, the errors, and the reasons for failures and deferrals."""
         return {
             **self.totals,
             "queues": {name: summary.as_dict() for name, summary in self.summaries.items()},
-            "errors": dict(self.errors),
+            "errors": {queue: failure.reason for queue, failure in self.errors.items()},
             "reasons": dict(self.reasons),
             "deferrals": dict(self.deferrals),
         }
@@ -162,8 +153,7 @@ class _Drains:
         self._stop_requested = threading.Event()
         self._drains: dict[str, Drain] = {}
         self._summaries: dict[str, BatchSummary] = {}
-        self._errors: dict[str, str] = {}
-        self._hints: dict[str, str] = {}
+        self._errors: dict[str, QueueFailure] = {}
         self._wrong_settings: list[SettingsError] = []
 
     def run(self, run_id: str) -> DrainResult:
@@ -183,7 +173,6 @@ class _Drains:
             run_id,
             done,
             {name: self._errors[name] for name in queues if name in self._errors},
-            dict(self._hints),
             dict(reasons.most_common()),
             dict(deferrals.most_common()),
             tuple(each for drain in self._drains.values() for each in drain.returned.values()),
@@ -215,17 +204,15 @@ class _Drains:
                     self._summaries[queue] = drain.summary
             except UpstreamsUnavailable as error:
                 self._summaries[queue] = drain.summary
-                self._errors[queue] = str(error)
+                self._errors[queue] = QueueFailure(str(error))
             except SettingsError as error:
                 self._wrong_settings.append(error)
             except Exception as error:  # one unavailable queue must not stop the other queues
                 if queue in self._drains and self._drains[queue].summary.received:
                     self._summaries[queue] = self._drains[queue].summary
-                self._errors[queue] = exit_code_for(error)[1]
-                if isinstance(error, QueueUnavailable):
-                    self._hints[queue] = queue_hint(self._application.settings, queue, error)
+                failure = self._errors[queue] = queue_failure(self._application.settings, error)
                 structlog.get_logger("jobs.operations.drain").error(
-                    "drain-failed", reason=self._errors[queue], exc_info=traces_wanted()
+                    "drain-failed", reason=failure.reason, exc_info=traces_wanted()
                 )
 
     def _run_batches(self, drain: "Drain") -> None:

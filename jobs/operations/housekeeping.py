@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from jobs.errors import StopRequested, WorkError
-from jobs.health.remedies import joined_errors
+from jobs.health.remedies import QueueFailure, joined_failures
 from jobs.operations.dead_letters import check_errors, dead_letter_queue, for_each_queue
 from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.operations.retention import remove_expired
@@ -45,7 +45,7 @@ class HousekeepingResult:
 
     results: dict[str, RetryResult] = field(default_factory=dict)
     given_up: dict[str, int] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, QueueFailure] = field(default_factory=dict)
 
     def counts(self) -> dict[str, Any]:
         """The result as the ledger of job runs records it."""
@@ -57,7 +57,7 @@ class HousekeepingResult:
             "queues": {
                 name: {"found": each.found, "retried": len(each.retried)} for name, each in self.results.items()
             },
-            "errors": dict(self.errors),
+            "errors": {queue: failure.text for queue, failure in self.errors.items()},
         }
 
 
@@ -90,7 +90,9 @@ def housekeep_on_schedule(application: Application, active_run: ActiveRun, stop_
     housekeep(application, active_run, HousekeepingResult(), stop_requested.is_set)
 
 
-def preview_housekeeping(application: Application) -> tuple[dict[str, list[DeadLetterMessage]], dict[str, str]]:
+def preview_housekeeping(
+    application: Application,
+) -> tuple[dict[str, list[DeadLetterMessage]], dict[str, QueueFailure]]:
     """The messages that a run would send back, by queue, and the errors of the queues that could not be read."""
 
     def preview(queue: str) -> list[DeadLetterMessage]:
@@ -136,7 +138,7 @@ def housekeep(
         active_run.counts |= result.counts()
     if stop_requested():
         _log_errors(result)
-        failed = f"; {joined_errors(result.errors)}" if result.errors else ""
+        failed = f"; {joined_failures(result.errors)}" if result.errors else ""
         raise StopRequested(f"stopped before the end of the redrive{failed}")
     with application.database.begin() as connection:
         forget_redrives(connection, clock.now() - _REDRIVES_KEPT)
@@ -152,8 +154,8 @@ def housekeep(
 def _log_errors(result: HousekeepingResult) -> None:
     """Logs what failed before a redrive was interrupted. If a redrive reaches its end, its error says what failed."""
     log = structlog.get_logger("jobs.operations.housekeeping")
-    for queue, reason in result.errors.items():
-        log.error("redrive-failed", queue=queue, reason=reason)
+    for queue, failure in result.errors.items():
+        log.error("redrive-failed", queue=queue, reason=failure.text)
 
 
 def _rules(application: Application, queue: str) -> ScheduledRedrive:

@@ -6,7 +6,6 @@ from typing import Any, Literal
 from sync.queues.queue import QueueUnavailable
 from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError
-from sync.settings.queues import QUEUES
 
 _CONNECTIONS = 50
 _CONNECT_SECONDS = 5
@@ -146,39 +145,30 @@ class Aws:
         return self._session
 
 
-def queue_of(settings: Settings, error: QueueUnavailable) -> str:
-    """The id of the queue that `error` names, or `<QUEUE>` if it does not name one."""
-    name = str(error).removeprefix("queue ").partition(": ")[0]
-    pairs = ((queue, settings.queue(queue)) for queue in QUEUES)
-    return next((queue for queue, each in pairs if name in (each.queue_name, each.dlq_name)), "<QUEUE>")
-
-
 def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
     """A line that says where the program tried to reach a queue, and which settings may fix the problem.
 
-    queue: the id of the queue, or `<QUEUE>`.
+    queue: the id of the queue, or `<QUEUE>` for any queue.
     """
-    code = str(error).rpartition(": ")[2]
     prefix = f"HMPPS_SQS_QUEUES_{queue.upper()}_"
-    if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
+    if error.is_missing:
         place = _place(settings)
         return f"{place} has no such queue; set {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or create the queue"
     local = settings.hmpps_sqs_provider == "localstack"
-    responded = isinstance(getattr(error.__cause__, "response", None), dict)
-    if local and not responded:
+    if local and not error.responded:
         return f"{_place(settings)} does not respond; set HMPPS_SQS_LOCALSTACK_URL, or start that endpoint"
-    if code in _NO_KEYS | _WRONG_KEYS:
+    if error.code in _NO_KEYS | _WRONG_KEYS:
         keys = ", ".join(
             f"{prefix}{part}_{key}" for part in ("QUEUE", "DLQ") for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
         )
         remedy = f"set {keys}, or give the process a web identity"
-        if code in _WRONG_KEYS:
+        if error.code in _WRONG_KEYS:
             return f"AWS in {_place(settings)} rejected the keys; {remedy}"
         return (
             f"the process has no keys for AWS in {_place(settings)}; {remedy}; for a local endpoint, set "
             "HMPPS_SQS_PROVIDER=localstack"
         )
-    if responded:
+    if error.responded:
         place = _place(settings) if local else f"AWS in {_place(settings)}"
         return f"{place} refused the call; check {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or try again later"
     return (

@@ -29,9 +29,25 @@ _TRIES = 4
 
 
 class QueueUnavailable(SyncError):
-    """SQS did not respond, or refused the call. The text names the queue and the call."""
+    """AWS did not respond, or refused the call.
+
+    queue: the SQS name of the queue, or the name of the topic. call: the call, such as `get_queue_url`. code: the error
+    code of AWS or, without a response, the name of the client's error. responded: whether AWS responded.
+    """
 
     recoverable = True
+
+    def __init__(self, queue: str, call: str, code: str, *, responded: bool = True) -> None:
+        super().__init__(f"queue {queue}: {call}: {code}")
+        self.queue = queue
+        self.call = call
+        self.code = code
+        self.responded = responded
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether SQS responded that the queue does not exist."""
+        return "NonExistentQueue" in self.code or "QueueDoesNotExist" in self.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,24 +215,17 @@ class Queue:
         try:
             return call_aws(self.name, name, method, QueueUrl=self.url, **arguments)
         except QueueUnavailable as error:
-            if self._recreate is None or not is_missing(error):
+            if self._recreate is None or not error.is_missing:
                 raise
             structlog.get_logger("sync.queues.queue").warning("queue-missing", queue=self.name, reason=str(error))
             self._recreate()
         return call_aws(self.name, name, method, QueueUrl=self.url, **arguments)
 
 
-def is_missing(error: QueueUnavailable) -> bool:
-    """Whether SQS responded that the queue does not exist."""
-    response = getattr(error.__cause__, "response", None)
-    code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
-    return "NonExistentQueue" in code or "QueueDoesNotExist" in code
-
-
 def call_aws(queue: str, call: str, function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
     """Calls `function`, which makes an AWS call, and returns its response.
 
-    Raises `QueueUnavailable`, whose text names `queue` and `call`, if the call fails.
+    Raises `QueueUnavailable`, which names `queue` and `call`, if the call fails.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -224,9 +233,9 @@ def call_aws(queue: str, call: str, function: Callable[..., dict[str, Any]], **a
         return function(**arguments)
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
-        raise QueueUnavailable(f"queue {queue}: {call}: {code}") from error
+        raise QueueUnavailable(queue, call, code) from error
     except BotoCoreError as error:
-        raise QueueUnavailable(f"queue {queue}: {call}: {type(error).__name__}") from error
+        raise QueueUnavailable(queue, call, type(error).__name__, responded=False) from error
 
 
 def _message(entry: Mapping[str, Any], received_at: float) -> Message:

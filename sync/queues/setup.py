@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from sync.queues.aws import Aws
-from sync.queues.queue import Queue, QueueUnavailable, call_aws, is_missing
+from sync.queues.queue import Queue, QueueUnavailable, call_aws
 from sync.settings.declaration import Settings
 
 TOPIC = "hmpps-domain-events"
@@ -115,7 +115,7 @@ def _find(client: Any, name: str, again: Callable[[], object]) -> Queue | None:
     try:
         return _look_up(client, name, again)
     except QueueUnavailable as error:
-        if is_missing(error):
+        if error.is_missing:
             return None
         raise
 

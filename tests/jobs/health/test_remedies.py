@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.health.remedies import joined_errors, with_remedy
+from jobs.health.remedies import QueueFailure, joined_failures, queue_failure, with_remedy
 from sync.errors import BreakerOpen, NoToken, RuleError, UpstreamError
 from sync.queues.queue import QueueUnavailable
 from sync.settings.loading import load_settings
@@ -38,7 +38,7 @@ def upstream(status: int | None, *, from_service: bool = True, service: str = "v
         ),
         (StoreUnavailable("the database is locked"), "set DATABASE_URL, or start the database"),
         (
-            QueueUnavailable("queue hmpps_prisoner_to_nomis_visit_dlq: get_queue_url: InvalidClientTokenId"),
+            QueueUnavailable("hmpps_prisoner_to_nomis_visit_dlq", "get_queue_url", "InvalidClientTokenId"),
             f"AWS in eu-west-2 rejected the keys; set {', '.join(VISIT_KEYS)}, or give the process a web identity",
         ),
     ],
@@ -63,18 +63,36 @@ def test_an_error_without_a_setting_stays_as_it_is(error: Exception) -> None:
     assert with_remedy(load_settings({}), error, str(error)) == str(error)
 
 
+def test_an_error_about_the_topic_names_the_settings_of_any_queue() -> None:
+    """If a call about the topic fails, the settings to change are named with `<QUEUE>`."""
+    error = QueueUnavailable("hmpps-domain-events", "create_topic", "InternalFailure")
+    remedy = "check HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_NAME and HMPPS_SQS_QUEUES_<QUEUE>_DLQ_NAME, or try again later"
+    assert with_remedy(load_settings({}), error, str(error)).endswith(f"refused the call; {remedy}")
+
+
 def test_a_reason_that_queues_share_is_given_once() -> None:
     """Queues with the same reason are joined, without their names. Missing queues keep their names."""
-    keys = "get_queue_url: NoCredentialsError; set HMPPS_SQS_QUEUES_{}_QUEUE_ACCESS_KEY_ID"
-    missing = "queue {}: get_queue_url: AWS.SimpleQueueService.NonExistentQueue"
-    errors = {
-        "visit": f"queue v: {keys.format('VISIT')}",
-        "activity": f"queue a: {keys.format('ACTIVITY')}",
-        "incentive": missing.format("i"),
-        "sentencing": missing.format("s"),
+    settings = load_settings({})
+
+    def unavailable(queue: str, code: str) -> QueueFailure:
+        return queue_failure(settings, QueueUnavailable(settings.queue(queue).queue_name, "get_queue_url", code))
+
+    missing = "AWS.SimpleQueueService.NonExistentQueue"
+    failures = {
+        "visit": unavailable("visit", "InternalFailure"),
+        "activity": unavailable("activity", "InternalFailure"),
+        "incentive": unavailable("incentive", missing),
+        "sentencing": unavailable("sentencing", missing),
     }
-    assert joined_errors(errors) == (
-        f"visit, activity: {keys.format('<QUEUE>')}; "
-        f"incentive: {missing.format('i')}; sentencing: {missing.format('s')}"
+    refused = "AWS in eu-west-2 refused the call; check HMPPS_SQS_QUEUES_{0}_QUEUE_NAME and "
+    refused += "HMPPS_SQS_QUEUES_{0}_DLQ_NAME, or try again later"
+    no_queue = "queue hmpps_prisoner_to_nomis_{0}_queue: get_queue_url: " + missing + "; eu-west-2 has no such queue; "
+    no_queue += "set HMPPS_SQS_QUEUES_{1}_QUEUE_NAME and HMPPS_SQS_QUEUES_{1}_DLQ_NAME, or create the queue"
+    assert joined_failures(failures) == (
+        f"visit, activity: get_queue_url: InternalFailure; {refused.format('<QUEUE>')}; "
+        f"incentive: {no_queue.format('incentive', 'INCENTIVE')}; "
+        f"sentencing: {no_queue.format('sentencing', 'SENTENCING')}"
     )
-    assert joined_errors({"visit": errors["visit"]}) == f"visit: {errors['visit']}"
+    assert joined_failures({"visit": failures["visit"]}) == (
+        "visit: queue hmpps_prisoner_to_nomis_visit_queue: get_queue_url: InternalFailure; " + refused.format("VISIT")
+    )

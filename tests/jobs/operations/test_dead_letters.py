@@ -367,7 +367,7 @@ class Failing(Queue):
     def send(self, body: str, attributes: Any = None) -> str:
         """Sends a message, or raises `QueueUnavailable` after `sends` messages."""
         if self.sends == 0:
-            raise QueueUnavailable("queue is away")
+            raise QueueUnavailable(self.name, "send_message", "ServiceUnavailable")
         self.sends -= 1
         return super().send(body, attributes)
 
@@ -398,7 +398,7 @@ class Refusing(Queue):
     def send(self, body: str, attributes: Any = None) -> str:
         """Sends a message, or raises `QueueUnavailable` if the message contains `reference`."""
         if self.reference in body:
-            raise QueueUnavailable("InvalidMessageContents")
+            raise QueueUnavailable(self.name, "send_message", "InvalidMessageContents")
         return super().send(body, attributes)
 
 

@@ -39,5 +39,5 @@ def test_handled_messages_are_counted_when_the_queue_fails(sandbox: Sandbox, app
     events.register("before-call.sqs.ReceiveMessage", receive)
     events.register("after-call.sqs.DeleteMessageBatch", lambda **_: is_away.set())
     result = run_drain(application, DrainParameters(("visit",), until_empty=True))
-    assert "EndpointConnectionError" in result.errors["visit"]
+    assert "EndpointConnectionError" in result.errors["visit"].reason
     assert (result.totals["received"], result.totals["applied"]) == (3, 3)

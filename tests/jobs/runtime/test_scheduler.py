@@ -21,6 +21,8 @@ from sync.store.leases import Leases
 from tests.harness.waiting import in_thread, result_of, until
 
 LONDON = ZoneInfo("Europe/London")
+#: The text of the error that a broken drain raises.
+NO_QUEUE = "queue visit-queue: receive_message: ServiceUnavailable"
 MONDAY_FOUR = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 
 
@@ -40,7 +42,7 @@ class CountingDrain:
         """Runs one batch."""
         self.batches += 1
         if self.broken:
-            raise QueueUnavailable("no queue")
+            raise QueueUnavailable("visit-queue", "receive_message", "ServiceUnavailable")
         received = self.sizes.pop(0) if self.sizes else 0
         return BatchSummary("visit", received=received, applied=received, batches=1, seconds=0.001)
 
@@ -145,7 +147,7 @@ def test_the_scheduler_records_its_heartbeat(job_runs: JobRuns) -> None:
     running.finish()
     last = recorded[-1]
     assert (last["lastBatch"]["queue"], last["lastBatch"]["received"], last["applied"]) == ("visit", 3, 3)
-    assert last["failing"] == {"activity": "no queue"}
+    assert last["failing"] == {"activity": NO_QUEUE}
     assert timedelta() <= clock.now() - datetime.fromisoformat(last["heartbeatAt"]) < timedelta(minutes=1)
 
 
@@ -165,7 +167,7 @@ def test_a_failing_queue_does_not_stop_the_others(job_runs: JobRuns, start: Call
     """While one queue fails, the other is drained, and the failing queue recovers without help."""
     broken, whole = CountingDrain([1], broken=True), CountingDrain([2])
     running = start(job_runs, drains={"visit": broken, "incentive": whole})
-    until(lambda: running.scheduler.failing() == {"visit": "no queue"})
+    until(lambda: running.scheduler.failing() == {"visit": NO_QUEUE})
     until(lambda: broken.batches > 5 and whole.batches > 5)
     broken.broken = False
     until(lambda: running.scheduler.failing() == {})
