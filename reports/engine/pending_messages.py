@@ -3,7 +3,8 @@
 No message is received from a main queue to find them, as every receive costs a message one of its attempts. What is
 pending follows from the recorded failed attempts and creations, from the dead letter queue (its messages are received
 and made visible again, which costs them no attempt), and from the size of the main queue: while it is not empty, it may
-hold a message about which nothing is recorded yet.
+hold a message about which nothing is recorded yet. The table of waiting messages (`sync.store.waiting_messages`) is not
+used, because it identifies a message by its key and does not record which entity the message is about.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
 
 
 def why_suspicious(different: int, compared: int, settings: Settings) -> str | None:
-    """Why the number of differences in a run is implausible, as a clause, or None if it is plausible.
+    """Why a run has unusually many differences, as a clause, or None if it does not.
 
     different: the number of confirmed differences. compared: the number of records with both sides known.
     """

@@ -267,7 +267,7 @@ class ReconciliationResult(Part):
     the columns that identify a record. fields: the fields that are compared or shown. kinds: how records can differ.
     started_at, finished_at: aware. failure: why the run failed, as a clause, or None if it did not. implausible:
     whether the run failed because the data that it read is implausible; an operator can accept such data. suspicious:
-    why the number of differences is implausible, as a clause, or None if it is plausible.
+    why the run has unusually many differences, as a clause, or None if it does not.
 
     total: how many records there are according to the services, or None if no service gives a total. listed: how many
     records were listed. compared: the number of records whose state on both sides is known. in_nomis, in_dps: how many

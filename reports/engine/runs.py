@@ -120,7 +120,7 @@ class EndedRun(_Covering):
 
     counted: what is counted as compared, in the plural. started_at, finished_at: aware. compared, mismatches, new,
     unread, resolved: numbers of records. gaps: how many parts of the population could not be listed. suspicious:
-    whether more records differ than is plausible.
+    whether unusually many records differ.
     """
 
     run_id: str

@@ -38,9 +38,10 @@ from sync.store.database import StoreUnavailable
 
 @dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """The number of messages in one or more batches, by outcome. Each received message has exactly one outcome.
+    """The number of deliveries in one or more batches, by outcome. Each delivery has exactly one outcome.
 
-    seconds: how long the drain took, including its waits.
+    A message that comes back is another delivery, so it counts again. received: the number of all deliveries. seconds:
+    how long the drain took, including its waits.
     """
 
     queue: str
@@ -150,7 +151,7 @@ class Drain:
         return self._control.seconds_since_progress()
 
     def run_batch(self) -> BatchSummary:
-        """Drains one micro-batch and returns the outcomes of its messages.
+        """Drains one micro-batch and returns the outcomes of its deliveries.
 
         Raises `QueueUnavailable`. A drain with a limit (`hold_seconds`) raises `UpstreamsUnavailable` if an outage
         lasts for longer than the limit, or if messages were deferred and a service is not up yet. A drain without a
@@ -170,7 +171,8 @@ class Drain:
         """Drains micro-batches until a receive comes back empty, or `max_batches` have been drained.
 
         While one batch is handled, the next is received, and its messages are handled as soon as threads are free.
-        Returns the outcomes of all messages. Raises the same errors as `run_batch`.
+        Returns the outcomes of all deliveries: a message that comes back counts again. Raises the same errors as
+        `run_batch`.
         """
         with self._counted(math.inf if max_batches is None else max_batches):
             try:
@@ -232,7 +234,7 @@ class Drain:
                 return messages
 
     def _work(self, messages: list[Message]) -> None:
-        """Handles a batch and the batches that join it. Adds the outcomes of their messages to the summary."""
+        """Handles a batch and the batches that join it. Adds the outcomes of their deliveries to the summary."""
         if not messages:
             return
         before = self._batches
