@@ -55,7 +55,7 @@ def load_population(connection: Connection, run_id: str) -> Population | None:
     Also None if an earlier version of the program stored it in another format.
     """
     packed = connection.execute(select(_RUNS.population).where(_RUNS.id == run_id)).scalar_one()
-    content = {} if packed is None else _unpacked(packed)
+    content = {} if packed is None else unpacked(packed)
     if "units" not in content:
         return None
     return Population(
@@ -162,7 +162,7 @@ def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
     """
     query = select(_PAGES.rows).where(_PAGES.run_id == run_id)
     for (packed,) in connection.execute(query.order_by(_PAGES.finished_at, _PAGES.shard, _PAGES.page)):
-        content = _unpacked(packed)
+        content = unpacked(packed)
         if "unit" in content:
             yield content
 
@@ -190,6 +190,7 @@ def _packed(content: Mapping[str, Any] | Population) -> bytes:
     return zlib.compress(written_json(content).encode(), 1)
 
 
-def _unpacked(packed: bytes) -> dict[str, Any]:
+def unpacked(packed: bytes) -> dict[str, Any]:
+    """The JSON object that is stored compressed in `packed`."""
     content: dict[str, Any] = orjson.loads(zlib.decompress(packed))
     return content

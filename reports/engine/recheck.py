@@ -10,10 +10,10 @@ import pandas as pd
 import structlog
 
 from reports.engine.causes import Difference
-from reports.engine.frame import concatenated, keys_of, records, typed
+from reports.engine.frame import columns_of, concatenated, keys_of, records, typed
 from reports.engine.parallel_reader import failed_read
 from reports.engine.pending_messages import PendingMessages
-from reports.engine.units import UnreadRecord
+from reports.engine.units import Reading, UnreadRecord, key_text
 from sync.alerting import command
 from sync.domains.registry import DOMAINS
 from sync.errors import SyncError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reports.engine.history import Baseline
     from reports.engine.pending_messages import FindPendingMessages
     from reports.engine.reconciliation import Reads, Reconciliation
-    from reports.engine.units import Reading, SideName
+    from reports.engine.units import SideName
 
 #: How far the clocks of DPS, NOMIS and this machine may differ; a record dated further ahead is not recent.
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
@@ -132,8 +132,6 @@ class Recheck:
         )
 
     def _read(self, rows: pd.DataFrame) -> Reading:
-        from reports.engine.units import Reading
-
         try:
             return self.reconciliation.reread(rows, self.reads)
         except SyncError as error:
@@ -215,8 +213,6 @@ def _waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:
 
 def _columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[str]:
     """The names of the columns of `frame` that the reconciliation declares, without those that a comparison added."""
-    from reports.engine.frame import columns_of
-
     return [name for name in columns_of(reconciliation) if name in frame.columns]
 
 
@@ -227,8 +223,6 @@ def _by_key(
 
     A failure without a key counts for every one of the `candidates` that is missing from the reading.
     """
-    from reports.engine.units import key_text
-
     unread = {key_text(each.key): each for each in reading.unread if each.key}
     whole = next((each for each in reading.unread if not each.key), None)
     if whole is not None:

@@ -16,7 +16,7 @@ from reports.engine.parallel_reader import failed_read, get_with_heartbeat
 from reports.engine.plausibility import check_unread_share
 from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.run_start import wait_for_lease, write_as_holder
-from reports.engine.shared_reads import ReadingStopped, SharedReads
+from reports.engine.shared_reads import ReadingStopped, SharedReads, service_too_old
 from reports.engine.telemetry import track_event
 from reports.engine.units import Reading
 from sync.errors import SyncError, UpstreamError
@@ -138,7 +138,7 @@ class RunReader:
                 checkpoints.save_population(connection, self._record.id, population)
             self._read_units(population)
         except UpstreamError as error:
-            raise too_old(error) or error from error
+            raise service_too_old(error) or error from error
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._reads.stop()
@@ -276,8 +276,8 @@ class RunReader:
         """The reading of a unit that failed as a whole. Raises an error if `error` concerns the whole run."""
         if isinstance(error, ServiceTooOld | ReadingStopped) or not isinstance(error, Exception):
             raise error
-        if isinstance(error, UpstreamError) and (service_too_old := too_old(error)):
-            raise service_too_old from error
+        if isinstance(error, UpstreamError) and (too_old := service_too_old(error)):
+            raise too_old from error
         if not isinstance(error, SyncError):
             self._log.error("unit-not-understood", unit=unit.id, exc_info=error)
         unread = tuple(self._reconciliation.unread_unit(unit, failed_read(error)))
@@ -290,8 +290,3 @@ class RunReader:
             for each in reading.unread
             if not each.key or self._exclusions.find(each.key) is None
         )
-
-
-def too_old(error: UpstreamError) -> ServiceTooOld | None:
-    """The error to raise instead of `error` if the service lacks the route; None if `error` has another cause."""
-    return ServiceTooOld(error.service, error.method, error.path) if error.no_route else None

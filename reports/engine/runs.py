@@ -8,10 +8,9 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import orjson
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, not_, or_, select, update
 
-from reports.engine.checkpoints import list_again_on_resume
+from reports.engine.checkpoints import list_again_on_resume, unpacked
 from reports.engine.units import Scope, key_text
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
@@ -295,7 +294,7 @@ def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
 
     The result is not validated, because validation is slow.
     """
-    return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
+    return unpacked(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
 
 
 def ended_runs(connection: Connection) -> list[EndedRun]:
@@ -323,7 +322,7 @@ def last_runs(connection: Connection, reconciliation: str) -> tuple[EndedRun | N
 
 
 def _ended_run(row: Row[Any]) -> EndedRun:
-    content = _content(row.result)
+    content = unpacked(row.result)
     return EndedRun(
         run_id=row.id,
         reconciliation=content["reconciliation"],
@@ -352,8 +351,3 @@ def _ended(connection: Connection, which: ColumnElement[bool], limit: int) -> Se
 def _record(row: Row[Any]) -> RunRecord:
     values = dict(row._mapping)
     return RunRecord(**values | {"finished_shards": tuple(values["finished_shards"])})
-
-
-def _content(packed: bytes) -> dict[str, Any]:
-    content: dict[str, Any] = orjson.loads(zlib.decompress(packed))
-    return content

@@ -32,6 +32,11 @@ class ReadingStopped(SyncError):
     """The run was stopped while it was reading."""
 
 
+def service_too_old(error: UpstreamError) -> ServiceTooOld | None:
+    """The error to raise instead of `error` if the service lacks the route; None if `error` has another cause."""
+    return ServiceTooOld(error.service, error.method, error.path) if error.no_route else None
+
+
 class _Batch:
     """The calls to a service that one call of `SharedReads.each` makes, and their results."""
 
@@ -49,8 +54,8 @@ class _Batch:
         try:
             return self.read(self.items[place])
         except UpstreamError as error:
-            if error.no_route:
-                self.too_old = ServiceTooOld(error.service, error.method, error.path)
+            if too_old := service_too_old(error):
+                self.too_old = too_old
             raise
 
     def take(self, place: int, value: object) -> None:
