@@ -65,14 +65,13 @@ class ParallelReader(Generic[Item, Value]):
         on_result: Callable[[Item, Value | FailedRead], None],
         limit: ConcurrencyLimit,
         outage_seconds: float = OUTAGE_SECONDS,
-        witness: Item | None = None,
         zone: tzinfo = LONDON,
     ) -> None:
         """Starts no thread yet.
 
         name: the name of the service, for the names of the threads. limit: the concurrency limit of the service.
-        outage_seconds: how long the service may be down in total. witness: an item that was read successfully earlier,
-        or None. zone: the time zone in which `waits_for` gives the time.
+        outage_seconds: how long the service may be down in total. zone: the time zone in which `waits_for` gives the
+        time.
         """
         self._name = name
         self._read = read
@@ -83,7 +82,7 @@ class ParallelReader(Generic[Item, Value]):
         #: When the first item in `_later` is due; read without a lock in the hot path.
         self._due = math.inf
         #: The last item that could be read, or None: reading it again shows whether the service works.
-        self.witness = witness
+        self._witness: Item | None = None
         self._probing = threading.Lock()
         #: The number of items without a result, including items that are being read and may have to be retried.
         self._left = 0
@@ -154,7 +153,7 @@ class ParallelReader(Generic[Item, Value]):
             except Exception as error:
                 self._failed(item, attempt, error)
             else:
-                self.witness = item
+                self._witness = item
                 if self._down_since is not None:
                     self._up_again()
                 self._finish(item, value)
@@ -165,7 +164,7 @@ class ParallelReader(Generic[Item, Value]):
         If another thread is reading the witness, or if the breaker is open, `item` is not read now: it is read later,
         or is abandoned if the outages have lasted too long in total.
         """
-        witness = self.witness
+        witness = self._witness
         if witness is None or witness == item:
             return True
         if not self._probing.acquire(blocking=False):
@@ -179,7 +178,7 @@ class ParallelReader(Generic[Item, Value]):
             self._failed(item, attempt, error)
             return False
         except Exception:  # the witness is of no more use; the item itself will show whether the service works
-            self.witness = None
+            self._witness = None
         else:
             if self._down_since is not None:
                 self._up_again()

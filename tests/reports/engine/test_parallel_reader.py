@@ -141,11 +141,16 @@ def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
     If that read succeeds, there is no outage to wait for, so the reader gives up on the failing items.
     """
     upstream = Upstream(set(range(5)))
-    delivered: dict[int, int | FailedRead] = {}
-    reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(4), outage_seconds=600, witness=77)
+    results: Queue[tuple[int, int | FailedRead]] = Queue()
+    reading = ParallelReader(
+        "nomis", upstream.read, lambda *result: results.put(result), limit_of(4), outage_seconds=600
+    )
+    reading.add([77])
+    assert results.get(timeout=10) == (77, 77)
     reading.add(range(5))
     reading.close()
     result_of(in_thread(reading.join))
+    delivered = dict(results.get_nowait() for _ in range(5))
     assert all(isinstance(value, FailedRead) and not value.network for value in delivered.values())
     assert delivered.keys() == set(range(5))
 
