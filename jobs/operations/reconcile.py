@@ -21,12 +21,11 @@ from reports.engine.interrupted_runs import InterruptedRun, last_interrupted
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationOutcome
 from reports.engine.run_start import LAST, ReconciliationParameters, UnknownRun, check_named_run
-from reports.engine.runs import Coverage, find_run, last_runs
+from reports.engine.runs import Coverage, find_run, last_runs, resume_command
 from reports.presentation import summary
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from reports.reconciliations.results import load_result
 from sync import clock
-from sync.alerting import command
 from sync.settings.loading import SettingsError
 
 _STATUSES = {
@@ -201,11 +200,15 @@ def reconcile(
     def on_progress(stage: str, done: int, total: int) -> None:
         progress(stage, done, total)
         if stop_requested.is_set():
-            resume = command("reconcile", entry.name, "--resume", parameters.resume or active_run.id)
+            begun = str(active_run.counts["reconciliation"])
+            resume = resume_command(entry.name, begun, parameters.shards, parameters.shard)
             raise StopRequested(f"stopped while {stage}; resume with: {resume}")
 
+    def on_acquired(run_id: str) -> None:
+        active_run.counts["reconciliation"] = run_id
+
     active_run.counts[SCOPE] = _scope(application, parameters)
-    outcome = application.reconciliations(on_progress).run(entry.load(), active_run.id, parameters)
+    outcome = application.reconciliations(on_progress, on_acquired).run(entry.load(), active_run.id, parameters)
     _record(active_run, outcome)
     return outcome
 

@@ -19,6 +19,7 @@ from jobs.operations.dead_letters import DlqState
 from jobs.operations.schedule import ScheduledJob
 from jobs.runtime.job_runs import HOUSEKEEPING_JOB, JobRun, scheduled_run_id
 from reports.delivery.channels import NEEDED_SETTINGS, is_set_up
+from reports.engine.runs import resume_command
 from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync import clock
@@ -302,9 +303,8 @@ def reconciliation_line(
         # If nothing runs the reconciliation on a schedule, somebody may have stopped the run for good.
         if not resumed and (found.on_schedule or moment - cut_off.started_at < _OLDEST_INTERRUPTED):
             needs.append(Need(f"the last run {interruption(cut_off, settings.zone)}", cut_off.command))
-    elif found.last_status == "incomplete" and found.last_run_id != found.run_id:
-        of_shards = ("--shards", found.last_shards) if found.last_shards > 1 else ()
-        resume = command("reconcile", found.name, "--resume", found.last_run_id, *of_shards)
+    elif found.last_run_id and found.last_status == "incomplete" and found.last_run_id != found.run_id:
+        resume = resume_command(found.name, found.last_run_id, found.last_shards)
         needs.append(Need("the last run could not read everything", resume))
     elif found.last_status == "failed":
         needs.append(Need("the last run failed", command("runs", "show", found.last_run_id)))

@@ -236,10 +236,13 @@ class Application:
         """The seconds since each open drain last made progress, by queue."""
         return {queue: drain.seconds_since_progress() for queue, drain in list(self._drains.items())}
 
-    def reconciliations(self, progress: Callable[[str, int, int], None]) -> "ReconciliationRunner":
+    def reconciliations(
+        self, progress: Callable[[str, int, int], None], on_acquired: Callable[[str], object] | None = None
+    ) -> "ReconciliationRunner":
         """A new runner of reconciliations.
 
-        It calls `progress` with the stage, the amount done, and the total amount (0 while the total is unknown).
+        It calls `on_acquired` with the id of the run that it begins, joins or resumes, and then `progress` with the
+        stage, the amount done, and the total amount (0 while the total is unknown).
         """
         from reports.delivery.channels import enqueue_report
         from reports.engine.run import ReconciliationRunner
@@ -253,6 +256,7 @@ class Application:
             progress,
             clock.now,
             lambda connection, result: enqueue_report(connection, self.settings, result),
+            on_acquired=on_acquired,
         )
 
     def pending_messages(self, domain: "Domain") -> "PendingMessages":

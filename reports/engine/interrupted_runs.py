@@ -9,7 +9,6 @@ from sqlalchemy import func, select
 
 from reports.engine import checkpoints, runs
 from reports.engine.run_start import is_under_way
-from sync.alerting import command
 from sync.store.tables import reconciliation_pages
 
 if TYPE_CHECKING:
@@ -39,8 +38,7 @@ class InterruptedRun:
     @property
     def command(self) -> str:
         """The command that resumes the run. Each shard of several is resumed by itself, so its number is left open."""
-        of_shards = ("--shards", self.shards, "--shard", "NUMBER") if self.shards > 1 else ()
-        return command("reconcile", self.reconciliation, "--resume", self.run_id, *of_shards)
+        return runs.resume_command(self.reconciliation, self.run_id, self.shards, "NUMBER")
 
 
 def last_interrupted(database: Database, name: str) -> InterruptedRun | None:

@@ -90,7 +90,8 @@ class ReconciliationRunner:
 
     find_pending: finds the pending messages of a domain. progress: called with a stage, how much of it is done, and how
     much there is in total; may raise to stop the run. clock: returns the current time, aware. notify: enqueues the
-    report of a result in the transaction that records the result; None to send no report. sleep: waits for the given
+    report of a result in the transaction that records the result; None to send no report. on_acquired: called with the
+    id of the run once this process has begun, joined or resumed it. sleep: waits for the given
     number of seconds. outage_seconds: for how many seconds in total a service may be down during a run.
     """
 
@@ -102,6 +103,7 @@ class ReconciliationRunner:
     progress: Callable[[str, int, int], None]
     clock: Callable[[], datetime]
     notify: Callable[[Connection, ReconciliationResult], object] | None = None
+    on_acquired: Callable[[str], object] | None = None
     sleep: Callable[[float], None] = time.sleep
     outage_seconds: float = OUTAGE_SECONDS
 
@@ -132,6 +134,8 @@ class ReconciliationRunner:
                 # All shards of a run, and the processes that resume it, share its operation id.
                 traced(trace_of(run.record.id)),
             ):
+                if self.on_acquired is not None:
+                    self.on_acquired(run.record.id)
                 notify = parameters.notify and run.record.notify
                 reconciliation = kind(self.services, self.settings, run.record.scope)
                 with self.database.read() as connection:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from reports.engine import runs
-from sync.alerting import command
 from sync.clock import now
 from sync.errors import SyncError
 from sync.store.leases import holder_is_gone
@@ -198,7 +197,7 @@ def _check_resumable(record: RunRecord | None, name: str, parameters: Reconcilia
     if record is None:
         raise UnknownRun(f"there is no reconciliation {parameters.resume}; see: prisoner-to-nomis runs list")
     if record.reconciliation != name:
-        resume = command("reconcile", record.reconciliation, "--resume", record.id)
+        resume = runs.resume_command(record.reconciliation, record.id, record.shards)
         raise UnknownRun(f"{record.id} is a run of {record.reconciliation}; resume it with: {resume}")
     if parameters.prisons or parameters.offender_nos:
         raise UnknownRun(

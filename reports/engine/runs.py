@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, not_, or_
 
 from reports.engine.checkpoints import list_again_on_resume, unpacked
 from reports.engine.units import Scope, key_text
+from sync.alerting import command
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
 
@@ -111,6 +112,18 @@ class RunRecord(_Covering):
     def all_read(self) -> bool:
         """Whether every shard has read all its units."""
         return len(self.finished_shards) == self.shards
+
+
+def resume_command(reconciliation: str, run_id: str, shards: int, shard: int | str | None = None) -> str:
+    """The command that resumes a run.
+
+    shards: the number of shards of the run. shard: the shard that the command resumes, or the text that stands for its
+    number, if the run has several; None for a run whose shards have all finished, since any of them reads the rest.
+    """
+    of_shards: list[int | str] = ["--shards", shards] if shards > 1 else []
+    if of_shards and shard is not None:
+        of_shards += ["--shard", shard]
+    return command("reconcile", reconciliation, "--resume", run_id, *of_shards)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from reports.engine.runs import Coverage
+from reports.engine.runs import Coverage, resume_command
 from reports.presentation.text import count, day, distinct_times, thousands
 from reports.presentation.view import view_of
 from sync.alerting import command
@@ -214,8 +214,7 @@ def next_steps(result: ReconciliationResult) -> tuple[Step, ...]:
         return tuple(steps)
     if any(each.listed for each in result.unread) or result.gaps:
         shards = result.parameters.get("shards", 1)
-        of_shards = ("--shards", shards) if isinstance(shards, int) and shards > 1 else ()
-        resume = command("reconcile", result.reconciliation, "--resume", result.run_id, *of_shards)
+        resume = resume_command(result.reconciliation, result.run_id, shards if isinstance(shards, int) else 1)
         return (Step("Resume the run:", resume),)
     return ()
 

@@ -331,6 +331,29 @@ def test_retries_of_a_job_resume_the_run_and_announce_it_once(installed: App, sa
     assert installed.run("reconcile", "incentives", "--resume", "last").code == 0
 
 
+def test_a_stopped_shard_says_how_to_resume_the_run_that_it_joined(
+    installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
+) -> None:
+    """If a shard that joined a run is stopped, it gives the command that resumes this shard of that run.
+
+    `runs show` of the stopped shard gives the command too, with the number of the shard left open.
+    """
+    sandbox.reset(prisoners=60)
+    pages = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "10"}
+    options = ("reconcile", "incentives", "--shards", "2", "--no-notify")
+    begun = installed.run(*options, "--shard", "0", "--json", **pages).json()["runId"]
+    with held(sandbox, "nomis", path="/incentives/booking-id/{booking}/current", times=None) as hold:
+        process = running(*options, "--shard", "1", **pages)
+        hold.wait_for_request()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LONGEST_SECONDS) == 1
+    resume = f"prisoner-to-nomis reconcile incentives --resume {begun} --shards 2 --shard 1"
+    assert (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1].endswith(f"resume with: {resume}")
+    stopped = next(each for each in installed.run("runs", "list", "--json").json() if each["status"] == "interrupted")
+    assert f"--resume {begun} --shards 2 --shard NUMBER" in installed.run("runs", "show", stopped["id"]).out
+    assert installed.run(*resume.split()[1:], "--no-notify", **pages).code == 0
+
+
 def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox) -> None:
     """With `--shards`, each pod takes the shard given by its index, unless `--shard` gives another.
 

@@ -88,9 +88,12 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
     with open_application() as application:
         run = application.job_runs.find(run_id)
         zone = application.settings.zone
-        resumed = run.parameters.get("resume")
-        begun = run.id if resumed in (None, LAST) else resumed
-        interrupted = find_interrupted(application.database, begun) if run.status == RunStatus.INTERRUPTED else None
+        interrupted = None
+        if run.status == RunStatus.INTERRUPTED:
+            resumed = run.parameters.get("resume")
+            # A run whose process was killed has no counts.
+            begun = str(run.counts.get("reconciliation") or (run.id if resumed in (None, LAST) else resumed))
+            interrupted = find_interrupted(application.database, begun)
     if as_json:
         print_json(run.as_dict())
         return
