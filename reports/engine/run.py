@@ -7,7 +7,6 @@ to give up.
 from __future__ import annotations
 
 import gc
-import math
 import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
     from sync.store.telemetry import Telemetry
     from sync.upstream.services import Services
 
-_WAIT_STEP_SECONDS = 1.0
 #: How long the recheck of a run that gave up waits for a service that is down.
 _OUTAGE_AFTER_FAILURE_SECONDS = 5.0
 
@@ -261,7 +259,9 @@ class _Run:
         )
         try:
             builder = ResultBuilder(reconciliation, reads, recheck, context, runner.clock, self._progress.report)
-            built = builder.build(read, self._wait_for_messages)
+            # Messages get time to arrive before the recheck.
+            wait = partial(progress.wait, "waiting", settings.reconciliation_recheck_seconds)
+            built = builder.build(read, wait)
         finally:
             reads.stop()
         result, events = built.result, reconciliation.events()
@@ -296,18 +296,3 @@ class _Run:
 
     def _load_result(self, connection: Connection) -> ReconciliationResult | None:
         return runs.load_result(connection, self._record.id, self._reconciliation.result_class())
-
-    def _wait_for_messages(self) -> None:
-        """Gives messages time to arrive before the recheck.
-
-        Waits in short steps and reports the progress after each, so that the run can be stopped in the meantime.
-        """
-        left = self._runner.settings.reconciliation_recheck_seconds
-        whole = math.ceil(left)
-        while True:
-            self._runner.sleep(min(left, _WAIT_STEP_SECONDS))
-            left -= _WAIT_STEP_SECONDS
-            if whole:
-                self._progress.report("waiting", whole - max(math.ceil(left), 0), whole)
-            if left <= 0:
-                return

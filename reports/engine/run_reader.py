@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from dataclasses import replace
@@ -74,10 +75,20 @@ class RunProgress:
 
     def sleep(self, seconds: float) -> None:
         """Waits for `seconds` in short steps, and after each repeats the last report with what the run waits for."""
+        for _ in self._steps(seconds):
+            self._repeat()
+
+    def wait(self, stage: str, seconds: float) -> None:
+        """Waits for `seconds` in short steps, and after each reports the progress of `stage`, in whole seconds."""
+        for left in self._steps(seconds):
+            self.report(stage, math.ceil(seconds) - math.ceil(left), math.ceil(seconds))
+
+    def _steps(self, seconds: float) -> Iterator[float]:
+        """Waits for `seconds` in steps of at most a second, and yields after each how many seconds are left."""
         while seconds > 0:
             self._sleep(min(seconds, _WAIT_STEP_SECONDS))
-            seconds -= _WAIT_STEP_SECONDS
-            self._repeat()
+            seconds = max(seconds - _WAIT_STEP_SECONDS, 0.0)
+            yield seconds
 
 
 class RunReader:

@@ -99,7 +99,8 @@ def test_a_prisoner_released_during_the_run_is_not_a_mismatch(upstream: Sandbox,
     """A difference is left out if its prisoner is released before the recheck."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     leaver = planted_causes(upstream)[0]
-    result = result_of(open_app().reconcile(sleep=lambda _seconds: upstream.release(leaver["offenderNo"])))
+    app = open_app(reconciliation_recheck_seconds="1")
+    result = result_of(app.reconcile(sleep=lambda _seconds: upstream.release(leaver["offenderNo"])))
     assert result.released == (leaver["offenderNo"],)
     assert len(result.mismatches) == 1
     assert result.compared == 99

@@ -64,7 +64,7 @@ def test_a_list_that_empties_during_the_run_resolves_nothing(upstream: Sandbox, 
     Nor does any difference count as resolved.
     """
     upstream.reset(prisoners=40, mismatches={"7": 2})
-    app = open_app(reports_incentives_reconciliation_page_size="10")
+    app = open_app(reports_incentives_reconciliation_page_size="10", reconciliation_recheck_seconds="1")
     everyone = [each["offenderNo"] for each in upstream.prisoners()]
 
     def empty(_seconds: float = 0) -> None:
