@@ -9,20 +9,20 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from reports.presentation.text import plain
 
+if TYPE_CHECKING:
+    from jobs.operations.reconcile import ProgressCallback
+
 #: The words for counts that are recorded under another name than the one that people read.
 _WORDS = {"mismatches": "differences"}
-
-#: Receives the stage, the amount done, and the total amount (0 while the total is unknown).
-ProgressCallback = Callable[[str, int, int], None]
 
 
 def say(text: str = "", *, err: bool = False) -> None:
@@ -121,7 +121,7 @@ def duration_text(seconds: float | None) -> str:
 
 
 @contextmanager
-def live_progress(stream: TextIO | None = None, every_seconds: float = 60) -> Iterator[ProgressCallback]:
+def live_progress(stream: TextIO | None = None, every_seconds: float = 60) -> "Iterator[ProgressCallback]":
     """Yields a callback for progress, which any thread may call. The progress is shown on `stream`, by default stderr.
 
     On a terminal, each stage has a bar. Elsewhere, a stage is printed when it begins, at intervals of `every_seconds`,
@@ -136,7 +136,7 @@ def live_progress(stream: TextIO | None = None, every_seconds: float = 60) -> It
 
 
 @contextmanager
-def _bars(out: TextIO) -> Iterator[ProgressCallback]:
+def _bars(out: TextIO) -> "Iterator[ProgressCallback]":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
     from rich.table import Column

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.cli.output import ProgressCallback, live_progress, print_table, say
+from jobs.cli.output import live_progress, print_table, say
 from jobs.demo.earlier_runs import store_earlier_reports
 from jobs.demo.earlier_weeks import record_earlier_weeks
 from jobs.demo.outcome import DemoOutcome, Findings, table_lines
 from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
 from jobs.operations.deliveries import export_telemetry, send_pending
-from jobs.operations.reconcile import parameters_as_dict, reconcile
+from jobs.operations.reconcile import ProgressCallback, parameters_as_dict, reconcile
 from jobs.runtime.application import Application, open_application
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping

@@ -25,7 +25,6 @@ from reports.engine.run_start import (
     ReconciliationParameters,
     UnknownRun,
     acquire_run,
-    check_named_run,
     wait_for_lease,
     write_as_holder,
 )
@@ -121,7 +120,6 @@ class ReconciliationRunner:
         _exempt_imports_from_collection()
         if not 0 <= parameters.shard < parameters.shards:
             raise UnknownRun(f"there is no shard {parameters.shard} of {parameters.shards}; shards are numbered from 0")
-        check_named_run(self.database, kind.name, parameters)
         exclusions = exclusions_of(self.settings, kind.name, kind.key)
         window = kind.window(self.settings, self.clock().astimezone(LONDON).date())
         leases = Leases(self.database, f"reconciliation {run_id}", self.settings.lease_seconds)

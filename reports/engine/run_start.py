@@ -105,7 +105,10 @@ class AcquiredRun:
 
 
 def check_named_run(database: Database, name: str, parameters: ReconciliationParameters) -> None:
-    """Raises `UnknownRun` if `parameters` name a run that cannot be resumed with them, or that cannot be accepted."""
+    """Raises `UnknownRun` if `parameters` name a run that cannot be resumed with them, or that cannot be accepted.
+
+    A command can call this before it records a run. `acquire_run` raises the same errors under its lease.
+    """
     if parameters.resume not in (None, LAST):
         _find_resumable(database, name, parameters, parameters.recorded())
     if parameters.accept is not None:
@@ -139,11 +142,14 @@ def acquire_run(
 
     A new run gets the id `run_id`, and covers the days of `window` if none are chosen. A shard joins the newest recent
     run (`_STARTED_WITHIN`) that has the same parameters, or resumes that run if it ended incomplete or failed. sleep:
-    waits for the given number of seconds. Raises `UnknownRun` if the run to resume cannot be resumed, and
-    `ReconciliationBusy` if another run of the reconciliation, or the same shard in another process, is in progress.
+    waits for the given number of seconds. Raises `UnknownRun` if the run to resume or to accept cannot be resumed or
+    accepted, and `ReconciliationBusy` if another run of the reconciliation, or the same shard in another process, is in
+    progress.
     """
     recorded = parameters.recorded(window)
     with wait_for_lease(leases, f"{_lease(name)}:opening", sleep):
+        if parameters.accept is not None:
+            _check_acceptable(database, name, parameters.accept)
         found = _find_resumable(database, name, parameters, recorded)
         if found is not None and found.status == "complete":
             run, key = AcquiredRun(found, parameters.shard, frozenset(), resumed=False), None
