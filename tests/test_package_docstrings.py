@@ -1,4 +1,4 @@
-"""The docstring of each package in `sync` and `reports` lists the package's modules."""
+"""The docstring of each package in `sync` and `reports`, and of `jobs.operations`, lists the package's modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 SYNC = ROOT / "sync"
 REPORTS = [ROOT / "reports" / name for name in ("delivery", "engine", "presentation")]
 #: Domain packages are left out: `sync/domains/__init__.py` describes their modules.
-PACKAGES = sorted({SYNC, *(each.parent for each in SYNC.glob("*/__init__.py")), *REPORTS})
+PACKAGES = sorted({SYNC, *(each.parent for each in SYNC.glob("*/__init__.py")), *REPORTS, ROOT / "jobs" / "operations"})
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
