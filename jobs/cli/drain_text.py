@@ -71,7 +71,8 @@ def show_drain(result: "DrainResult", *, as_json: bool) -> None:
     if as_json:
         due = result.next_attempt_at
         next_attempt = None if due is None else due.isoformat(timespec="seconds")
-        print_json({"run": result.run_id, **result.as_dict(), "nextAttemptAt": next_attempt})
+        on_queue = sum(each.total for each in result.on_queue.values())
+        print_json({"run": result.run_id, **result.as_dict(), "onQueue": on_queue, "nextAttemptAt": next_attempt})
     else:
         _print_result(result)
     if result.problem:
@@ -102,8 +103,8 @@ def _print_result(result: "DrainResult") -> None:
     say(f"drained {', '.join(result.summaries)}: {text}; {duration_text(totals['seconds'])}")
     for outcome, more in _RETURNED.items():
         _print_reasons(outcome, [each for each in result.returned if each.outcome is outcome], more)
-    _print_waits(result, [queue for queue in QUEUES if queue in result.errors], "they are tried again after the outage")
-    _print_waits(result, [queue for queue in QUEUES if queue not in result.errors])
+    _print_waits(result, [queue for queue in QUEUES if queue in result.outages], outage=True)
+    _print_waits(result, [queue for queue in QUEUES if queue not in result.outages], outage=False)
     _print_dead([each for each in result.returned if each.is_dead])
     if ambiguous := totals[Outcome.AMBIGUOUS]:
         have = f"{count(ambiguous, 'creation')} {'has' if ambiguous == 1 else 'have'}"
@@ -123,31 +124,52 @@ def _print_reasons(outcome: Outcome, messages: "Sequence[ReturnedMessage]", more
         say(f"{count(rest, 'message')} {outcome} for other reasons; see: {more}", err=True)
 
 
-def _print_waits(result: "DrainResult", queues: Sequence[str], again: str | None = None) -> None:
-    """Prints how many messages wait on `queues`, and the command that tries them again if no scheduler runs.
+def _print_waits(result: "DrainResult", queues: Sequence[str], *, outage: bool) -> None:
+    """Prints how many messages are still on `queues`, and the command that tries them again if no scheduler runs.
 
-    again: when they are tried again, as a clause; None if each message is tried at its own time.
+    outage: whether they are tried again after the outage that ended the drain.
     """
-    earlier = {queue: times for queue, times in result.due_later.items() if queue in queues}
-    old = list(itertools.chain.from_iterable(earlier.values()))
-    returned = [each for each in result.returned if each.queue in queues and not each.is_dead]
-    times = [*old, *(each.due_at for each in returned)]
-    if not times:
+    returned = [each for each in result.returned if each.queue in queues]
+    numbers = {queue: _on_queue(result, queue) for queue in queues}
+    named = [queue for queue, number in numbers.items() if number]
+    total = sum(numbers.values())
+    if not total:
         return
-    named = {*earlier, *(each.queue for each in returned)}
+    can_be_received = sum(result.on_queue[queue].visible for queue in named if queue in result.on_queue)
+    times = [each.due_at for each in returned if not each.is_dead]
+    times += itertools.chain.from_iterable(result.due_later.get(queue, ()) for queue in queues)
+    if outage:
+        again = f"{'it is' if total == 1 else 'they are'} tried again after the outage"
+    elif can_be_received:
+        which = "it" if total == 1 else "they" if can_be_received >= total else f"{can_be_received:,} of them"
+        again = f"{which} can be tried again now"
+    else:
+        again = _next_attempts(times, total)
     place = "the queue" if len(named) == 1 else "their queues"
-    wait = f"{count(len(times), 'message')} {'waits' if len(times) == 1 else 'wait'} on {place}"
-    since = f", {len(old)} of them from earlier drains" if returned and old else ""
-    drain = command("drain", *([] if len(named) == len(QUEUES) else [queue for queue in QUEUES if queue in named]))
-    say(f"{wait}{since}; {again or _next_attempts(times)}, by a scheduler or with: {drain}", err=True)
+    drain = command("drain", *([] if len(named) == len(QUEUES) else named))
+    wait = "waits" if total == 1 else "wait"
+    say(f"{count(total, 'message')} {wait} on {place}; {again}, by a scheduler or with: {drain}", err=True)
 
 
-def _next_attempts(times: "Sequence[datetime]") -> str:
-    """When messages are tried again, as a clause."""
+def _on_queue(result: "DrainResult", queue: str) -> int:
+    """How many messages are on a queue after the drain, without those that certainly become dead letters."""
+    returned = [each for each in result.returned if each.queue == queue]
+    if queue not in result.on_queue:
+        return sum(not each.is_dead for each in returned)
+    dead = sum(each.is_dead and each.due_at > now() for each in returned)
+    return max(0, result.on_queue[queue].total - dead)
+
+
+def _next_attempts(times: "Sequence[datetime]", total: int) -> str:
+    """When `total` messages are tried again, as a clause; `times` are the times that are known."""
+    if not times:
+        return f"{'it is' if total == 1 else 'they are'} tried again later"
     first, last = _in_seconds(min(times)), _in_seconds(max(times))
-    if first != last:
-        return f"the first is tried again {first}, the last {last}"
-    return f"{'it is' if len(times) == 1 else 'they are'} tried again {first}"
+    if total == 1:
+        return f"it is tried again {first}"
+    if len(times) < total:
+        return f"the first is tried again {first} at the latest"
+    return f"they are tried again {first}" if first == last else f"the first is tried again {first}, the last {last}"
 
 
 def _print_dead(messages: "Sequence[ReturnedMessage]") -> None:
@@ -158,11 +180,12 @@ def _print_dead(messages: "Sequence[ReturnedMessage]") -> None:
     queues = {each.queue for each in messages}
     see = command("dlq", "show", *queues) if len(queues) == 1 else command("dlq", "list")
     when = _in_seconds(max(each.due_at for each in messages))
-    drain = "the next drain" if when == _NOW else f"the next drain {when} or later"
-    say(
-        f"{count(len(messages), 'message')} {have} attempts; {drain} moves {them} to the dead letter queue; see: {see}",
-        err=True,
-    )
+    move = f"moves {them} to the dead letter queue"
+    if when == _NOW:
+        moved = f"the next drain {move}, unless this one has already done so"
+    else:
+        moved = f"the next drain {when} or later {move}"
+    say(f"{count(len(messages), 'message')} {have} attempts; {moved}; then see: {see}", err=True)
 
 
 def _in_seconds(moment: "datetime") -> str:

@@ -1,9 +1,10 @@
 """The `drain` job: drains queues in micro-batches, with one thread per queue, and records this as one run."""
 
+import contextlib
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
@@ -21,6 +22,7 @@ from jobs.runtime.signals import stopping
 from sync.pipeline.drain import BatchSummary
 from sync.pipeline.outages import OnWait, UpstreamsUnavailable
 from sync.pipeline.task_end import ReturnedMessage
+from sync.queues.queue import QueueCounts, QueueUnavailable
 from sync.settings.loading import SettingsError
 from sync.settings.queues import QUEUES
 from sync.store.database import StoreUnavailable
@@ -66,8 +68,10 @@ class DrainResult:
     errors: the queues whose drain failed, with the reason. reasons: why messages failed, with the number of failed
     attempts for each reason, the most frequent first. deferrals: why messages were deferred, with the number of
     deliveries for each reason, the most frequent first. returned: the messages that are on their queues again, each
-    once. due_later: by queue, the times at which messages from earlier drains are tried next, if these times have not
-    come yet; only queues with such messages are included.
+    once. outages: the queues whose drain ended because of an outage. on_queue: the numbers of messages on each drained
+    queue after the drain; a queue that did not respond is left out. due_later: by queue, the known times at which
+    messages from earlier drains are tried next, if these times have not come yet; only queues with such messages are
+    included.
     """
 
     run_id: str
@@ -76,6 +80,8 @@ class DrainResult:
     reasons: Mapping[str, int] = field(default_factory=dict)
     deferrals: Mapping[str, int] = field(default_factory=dict)
     returned: Sequence[ReturnedMessage] = ()
+    outages: Collection[str] = ()
+    on_queue: Mapping[str, QueueCounts] = field(default_factory=dict)
     due_later: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
 
     @property
@@ -89,7 +95,7 @@ class DrainResult:
 
     @property
     def next_attempt_at(self) -> datetime | None:
-        """The earliest time at which a waiting message is tried next, as an aware time; None if no message waits."""
+        """The earliest known time at which a waiting message is tried next, aware; None if no such time is known."""
         returned = (each.due_at for each in self.returned if not each.is_dead)
         return min(itertools.chain(returned, *self.due_later.values()), default=None)
 
@@ -154,6 +160,7 @@ class _Drains:
         self._drains: dict[str, Drain] = {}
         self._summaries: dict[str, BatchSummary] = {}
         self._errors: dict[str, QueueFailure] = {}
+        self._outages: set[str] = set()
         self._wrong_settings: list[SettingsError] = []
 
     def run(self, run_id: str) -> DrainResult:
@@ -176,8 +183,17 @@ class _Drains:
             dict(reasons.most_common()),
             dict(deferrals.most_common()),
             tuple(each for drain in self._drains.values() for each in drain.returned.values()),
+            self._outages,
+            self._on_queue(),
             self._due_later(),
         )
+
+    def _on_queue(self) -> dict[str, QueueCounts]:
+        found = {}
+        for name in self._drains:
+            with contextlib.suppress(QueueUnavailable):
+                found[name] = self._application.queue_pair(name).main.counts()
+        return found
 
     def _due_later(self) -> dict[str, list[datetime]]:
         """By queue, when messages from earlier drains are tried next; empty if the database is unavailable."""
@@ -205,6 +221,7 @@ class _Drains:
             except UpstreamsUnavailable as error:
                 self._summaries[queue] = drain.summary
                 self._errors[queue] = QueueFailure(str(error))
+                self._outages.add(queue)
             except SettingsError as error:
                 self._wrong_settings.append(error)
             except Exception as error:  # one unavailable queue must not stop the other queues

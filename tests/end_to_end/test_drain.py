@@ -164,9 +164,12 @@ def test_an_outage_is_named_once_for_all_queues(installed: App, sandbox: Sandbox
 def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:
     """`--max-batches` limits the number of micro-batches, and the remaining messages stay on the queue."""
     installed.make_queues()
-    sandbox.traffic(events=30, queues=["visit"])
+    sandbox.traffic(events=40, queues=["visit"])
     drained = installed.run("drain", "visit", "--max-batches", "2", "--json", DRAIN_BATCH_SIZE="10").json()
-    assert (drained["received"], drained["batches"]) == (20, 2)
+    assert (drained["received"], drained["batches"], drained["onQueue"]) == (20, 2, 20)
+    third = installed.run("drain", "visit", "--max-batches", "1", DRAIN_BATCH_SIZE="10")
+    again = f"10 messages wait on the queue; they can be tried again now, {BY} prisoner-to-nomis drain visit"
+    assert again in third.err
 
 
 def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox) -> None:
@@ -276,6 +279,21 @@ def test_a_drain_says_which_messages_of_earlier_drains_wait(installed: App, sand
     assert installed.run("drain", "incentive").errors == []
 
 
+def test_a_drain_counts_messages_that_failed_in_earlier_drains(installed: App, sandbox: Sandbox) -> None:
+    """A drain that receives nothing counts the failed messages of an earlier drain, which are hidden for a while."""
+    installed.make_queues()
+    for _ in range(3):
+        visit_booked(sandbox).publish()
+    hidden = {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60"}
+    with faulty(sandbox, "nomis", "POST", "/visits$", kind="status", status=400, body=REFUSAL):
+        installed.run("drain", "visit", **hidden)
+    drained = installed.run("drain", "visit", **hidden)
+    assert "nothing received" in drained.out
+    waits = f"3 messages wait on the queue; they are tried again later, {BY} prisoner-to-nomis drain visit"
+    assert drained.errors == [waits]
+    assert installed.run("drain", "visit", "--json", **hidden).json()["onQueue"] == 3
+
+
 def test_the_last_attempt_of_a_message_is_announced(installed: App, sandbox: Sandbox) -> None:
     """If the last attempt of a message fails, the output says when it becomes a dead letter, and how to show it."""
     installed.make_queues()
@@ -287,9 +305,9 @@ def test_the_last_attempt_of_a_message_is_announced(installed: App, sandbox: San
         r"^1 message has used up its attempts; the next drain in (\d+) s or later moves it to the dead letter queue; ",
     )
     assert 55 <= seconds <= 60
-    assert drained.errors[-1].endswith("; see: prisoner-to-nomis dlq show visit")
+    assert drained.errors[-1].endswith("; then see: prisoner-to-nomis dlq show visit")
     visit_booked(sandbox).publish()
     with faulty(sandbox, "nomis", "POST", "/visits$", kind="status", status=400, body=REFUSAL):
         at_once = installed.run("drain", "visit", "--until-empty", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0")
-    moved = "the next drain moves it to the dead letter queue; see: prisoner-to-nomis dlq show visit"
-    assert f"1 message has used up its attempts; {moved}" in at_once.errors
+    moved = "the next drain moves it to the dead letter queue, unless this one has already done so; then see: "
+    assert f"1 message has used up its attempts; {moved}prisoner-to-nomis dlq show visit" in at_once.errors
