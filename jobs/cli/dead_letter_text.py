@@ -74,22 +74,23 @@ def partial_text(state: DlqState) -> str:
 def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
     """For each queue, prints how many messages were read, if not all were.
 
-    Also prints how many messages housekeeping has just sent back.
+    Also prints how many messages have just been sent back, by housekeeping or by a person.
     """
     for state in states:
         if state.is_partial:
             say(partial_text(state))
         if state.sent_back is not None:
-            sent = count(state.sent_back.messages, "message")
+            one = state.sent_back.messages == 1
+            sent = f"{count(state.sent_back.messages, 'message')} {'was' if one else 'were'} sent back"
             rest = (
                 "it may be on the main queue; if it fails, it comes back here."
-                if state.sent_back.messages == 1
+                if one
                 else "they may be on the main queue; the messages that fail come back here."
             )
             at, until = (
                 f"{moment.astimezone(zone):%H:%M:%S}" for moment in (state.sent_back.at, state.sent_back.until)
             )
-            say(f"{state.queue}: housekeeping sent {sent} back at {at}. Until {until} {rest}")
+            say(f"{state.queue}: {sent} at {at}. Until {until} {rest}")
 
 
 def say_batch(batch: BatchResult) -> None:

@@ -85,9 +85,9 @@ _RUNS_SEEN = 3
 
 @dataclass(frozen=True, slots=True)
 class SentBack:
-    """How many messages housekeeping recently sent back from a dead letter queue.
+    """How many messages housekeeping or `dlq retry-all` recently sent back from a dead letter queue.
 
-    at: when the housekeeping run ended. until: the latest time at which the messages may still be on the main queue,
+    at: when that run ended. until: the latest time at which the messages may still be on the main queue,
     if every attempt fails.
     """
 
@@ -108,8 +108,8 @@ class SentBack:
 class DlqState:
     """A dead letter queue with the messages that were read, oldest first.
 
-    counts: the figures that SQS gave before the messages were read. sent_back: how many messages housekeeping sent back
-    recently, and until when they may still be on the main queue; None if it sent back none.
+    counts: the figures that SQS gave before the messages were read. sent_back: how many messages were sent back
+    recently, and until when they may still be on the main queue; None if none were.
     """
 
     queue: str

@@ -24,7 +24,8 @@ def send_pending(application: Application, seconds: float) -> None:
         log.warning("deliveries-kept", reason=exit_code_for(error)[1])
     else:
         if counts.later:
-            log.warning("deliveries-kept", count=counts.later, reason="the scheduler or the next command sends them")
+            reason = "the scheduler, or the next drain or reconcile, sends them"
+            log.warning("deliveries-kept", count=counts.later, reason=reason)
     try:
         export_telemetry(application, seconds)
     except Exception as error:  # the events that are due stay due

@@ -154,8 +154,9 @@ def _missing(run_id: str, channel: Channel, delivery: Delivery) -> str:
     what = f"the report of {run_id} has not been sent to {channel}: {delivery.last_error or 'no attempt has ended'}"
     if delivery.state is DeliveryState.PENDING:
         at = f"{delivery.next_attempt_at.astimezone(LONDON):%d %b %H:%M}"
-        return f"{what}; the scheduler or the first command after {at} will try again"
-    return f"{what}; the program no longer tries to send it; type: report send {run_id} --to {channel}"
+        return f"{what}; the scheduler, or the first drain or reconcile after {at}, will try again"
+    again = command("report", "send", run_id, "--to", channel)
+    return f"{what}; the program no longer tries to send it; type: {again}"
 
 
 def render_report(application: Application, run_id: str) -> str:

@@ -18,11 +18,13 @@ from sqlalchemy import update
 from benchmarks.forked_command import ForkedCommand
 from jobs.operations import report_delivery
 from jobs.operations.run_scheduler import due_jobs
+from reports.delivery.channels import enqueue_channel
 from reports.presentation.text import capital
 from sandbox import Sandbox
 from sync.clock import LONDON, now
 from sync.settings.loading import SettingsError
 from sync.store import outbox, tables
+from sync.store.outbox import DeliveryState
 from tests.harness.app import App, open_application
 from tests.harness.faults import faulty, held
 from tests.harness.html import text_of
@@ -30,7 +32,7 @@ from tests.harness.terminals import on_terminal
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 #: What the command says about a delivery that waits, with the time in London.
-TRIED_AGAIN = r"the scheduler or the first command after (\d\d \w{3} \d\d:\d\d) will try again"
+TRIED_AGAIN = r"the scheduler, or the first drain or reconcile after (\d\d \w{3} \d\d:\d\d), will try again"
 
 
 def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
@@ -96,7 +98,8 @@ def test_sending_a_report_again_ends_with_its_own_delivery(
 ) -> None:
     """`report send` succeeds once its report is sent, even if another message still waits for Slack.
 
-    If its report is not sent, it fails, and says why and when the report is sent.
+    If its report is not sent, it fails, and says why and when the report is sent. Once the program has given up on the
+    report, the text gives the command that sends it, as a person types it.
     """
     run_id = installed.run("reconcile", "incentives", "--no-notify", "--json").json()["runId"]
     send = ("report", "send", run_id, "--to", "slack", "--yes")
@@ -113,7 +116,14 @@ def test_sending_a_report_again_ends_with_its_own_delivery(
         failed = installed.run(*send)
     assert failed.code == 1
     assert f"the report of {run_id} has not been sent to slack: " in failed.error
-    assert "will try again" in failed.error
+    assert re.search(TRIED_AGAIN, failed.error)
+    with open_application(installed.settings, installed.settings["DATABASE_URL"]) as application:
+        result = report_delivery.find_result(application, run_id)
+        with application.database.begin() as connection:
+            enqueue_channel(connection, run_id, "slack", finished=result.finished_at.isoformat())
+            connection.execute(update(tables.outbox).values(state=DeliveryState.FAILED))
+        (given_up,) = report_delivery.report_delivered(application, result).late
+    assert given_up.endswith(f"; type: prisoner-to-nomis report send {run_id} --to slack")
 
 
 @pytest.mark.parametrize(

@@ -142,22 +142,22 @@ def test_messages_with_the_same_reason_are_shown_together(app: App) -> None:
 
 
 def test_the_remark_about_a_single_message_is_in_the_singular(app: App) -> None:
-    """If housekeeping has just sent a single message back, the remark about it is in the singular."""
+    """If a single message has just been sent back, the remark about it is in the singular."""
     put_on_dlq(app, "visit-1")
     app.run_ok("dlq", "retry-all", "--as", "jane.smith")
     app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "1,10,60,600"
     output = app.run_ok("dlq", "list")
-    assert "housekeeping sent 1 message back at" in output
+    assert "visit: 1 message was sent back at " in output
     assert "it may be on the main queue; if it fails, it comes back here." in output
 
 
 def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox) -> None:
-    """If housekeeping has just sent messages back, `dlq list` and `dlq show` say how many it sent, and when.
+    """If messages have just been sent back, `dlq list` and `dlq show` say how many there were, and when.
 
     They also say until when the messages may be on the main queue. After that time, the remark disappears.
     """
     put_on_dlq(app, "visit-1", "visit-2")
-    assert "housekeeping sent" not in app.run_ok("dlq", "list")
+    assert "sent back at" not in app.run_ok("dlq", "list")
     app.run_ok("dlq", "retry-all", "--as", "jane.smith")
     app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "1,10,60,600"
     (state, other, *_) = app.read_json("dlq", "list")
@@ -168,7 +168,7 @@ def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox)
     )
     for command in (("list",), ("show", "visit")):
         output = app.run_ok("dlq", *command)
-        assert f"visit: housekeeping sent 2 messages back at {at:%H:%M:%S}. Until {until:%H:%M:%S}" in output
+        assert f"visit: 2 messages were sent back at {at:%H:%M:%S}. Until {until:%H:%M:%S} they may be" in output
     app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "0"
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
         app.drain_out("visit")
@@ -176,7 +176,7 @@ def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox)
     assert "2 of them until" in waits
     with sqlite3.connect(app.database) as connection:
         connection.execute("UPDATE job_runs SET finished_at = '2023-05-22 09:00:00'")
-    assert "housekeeping sent" not in app.run_ok("dlq", "list")
+    assert "sent back at" not in app.run_ok("dlq", "list")
 
 
 def test_a_malformed_message_is_shown_with_its_reason(app: App) -> None:
