@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from reports.engine.parallel_reader import failed_read, retry
+from reports.engine.parallel_reader import failed_read
 from sync.errors import SyncError
 from sync.tracing import TracedThreads
 from sync.upstream.prisoners import PrisonerId, PrisonerPage, UnusableRow, prisoner_page
@@ -25,9 +24,6 @@ PAGES_AHEAD = 16
 #: The pages are read again at most this many times, to find prisoners who moved from one page to the next.
 MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000
-#: How long a page waits for an open breaker for NOMIS before it counts as failed; the readers of levels share the
-#: breaker.
-_LONGEST_HOLD_SECONDS = 60.0
 
 
 def no_progress(_done: int, _total: int) -> None:
@@ -36,11 +32,6 @@ def no_progress(_done: int, _total: int) -> None:
 
 def _everyone_first(_first: Sequence[PrisonerId]) -> None:
     """Does nothing: the levels are read only after everyone has been listed."""
-
-
-def _read_now(read: Callable[[], PrisonerPage]) -> PrisonerPage:
-    """Reads a page outside a run, with retries."""
-    return retry(read, time.sleep, _LONGEST_HOLD_SECONDS)
 
 
 class ListingFailed(SyncError):
@@ -83,10 +74,10 @@ class Listing:
 def list_prisoners(
     nomis: ServiceClient,
     page_size: int,
+    read_page: ReadPage,
     *,
     max_page_errors: int = 30,
     progress: Callable[[int, int], None] = no_progress,
-    read_page: ReadPage = _read_now,
     begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first,
 ) -> Listing:
     """Lists all active bookings, and lists them again if NOMIS's count changed or differs from the number found.
@@ -110,7 +101,7 @@ def list_prisoners(
     return relist(nomis, listing, page_size, read_page)
 
 
-def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: ReadPage = _read_now) -> Listing:
+def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: ReadPage) -> Listing:
     """Adds the prisoners whom a listing missed because they moved from one page to another between two reads.
 
     The list is read again, in larger pages with other boundaries, until two successive readings find the same. Reading

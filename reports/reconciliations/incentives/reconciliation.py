@@ -80,13 +80,13 @@ class Incentives(Reconciliation):
     def population(self, reads: Reads) -> Population:
         """The active bookings, in pages: those of all prisoners, or only those of the chosen prisoners."""
         if self.scope.offender_nos:
-            return self._chosen(self.scope.offender_nos, ())
+            return self._chosen(self.scope.offender_nos, (), reads)
         listing = list_prisoners(
             self.services.nomis,
             self._page_size,
+            partial(reads.page, UpstreamName.NOMIS),
             max_page_errors=self.settings.reconciliation_max_page_errors,
             progress=reads.listed,
-            read_page=partial(reads.page, UpstreamName.NOMIS),
             begin=lambda prisoners: reads.begin(_unit(0, prisoners)),
         )
         return self._population(listing, ())
@@ -99,7 +99,7 @@ class Incentives(Reconciliation):
         """
         known = [prisoner for unit in population.units for prisoner in _prisoners(unit)]
         if self.scope.offender_nos:
-            return self._chosen(population.detail["notFound"], known)
+            return self._chosen(population.detail["notFound"], known, reads)
         unusable = tuple(UnusableRow(*row) for row in population.detail["unusable"])
         before = Listing(tuple(known), population.total or 0, relisted=True, unusable=unusable)
         listing = relist(self.services.nomis, before, self._page_size, partial(reads.page, UpstreamName.NOMIS))
@@ -216,9 +216,9 @@ class Incentives(Reconciliation):
             detail={"unusable": [_as_list(each) for each in listing.unusable]},
         )
 
-    def _chosen(self, offender_nos: Sequence[str], known: Sequence[PrisonerId]) -> Population:
+    def _chosen(self, offender_nos: Sequence[str], known: Sequence[PrisonerId], reads: Reads) -> Population:
         """The prisoners to compare: those in `known`, and those of `offender_nos` who have an active booking."""
-        found = find_bookings(self.services, offender_nos, self._page_size)
+        found = find_bookings(self.services, offender_nos, self._page_size, reads)
         prisoners = [*known, *found.prisoners]
         size = self._page_size
         pages = [prisoners[start : start + size] for start in range(0, len(prisoners), size)]
@@ -244,9 +244,9 @@ class Incentives(Reconciliation):
             return frozenset()
         listed = [prisoner for unit in self.listed.units for prisoner in _prisoners(unit)]
         known = Listing(tuple(listed), self.listed.total or 0)
-        is_active = ActiveBookingLookup(self.services.nomis, self._page_size, known)
+        lookup = ActiveBookingLookup(self.services.nomis, self._page_size, known)
         released = set()
-        for booking_id, active in reads.each(UpstreamName.NOMIS, is_active, [each.booking_id for each in differing]):
+        for booking_id, active in lookup.find_active([each.booking_id for each in differing], reads).items():
             if isinstance(active, FailedRead):
                 structlog.get_logger().warning("release-not-checked", booking_id=booking_id, reason=active.reason)
             elif not active:

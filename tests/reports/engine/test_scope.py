@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import pytest
+
 from reports.engine.run_start import ReconciliationParameters
 from reports.presentation.summary import next_steps
 from sandbox import Sandbox
+from sync.settings import times
+from sync.upstream.breaker import set_breaker
 from tests.harness.reconciliations import (
     OpenApp,
     planted_causes,
@@ -118,3 +124,30 @@ def test_a_single_prisoner_is_compared_with_or_without_a_review(upstream: Sandbo
     assert [each.offender_no for each in result.unread] == ["Z9999ZZ"]
     assert outcome.status == "incomplete"
     assert app.events("requested") == []
+
+
+@pytest.mark.parametrize("case", ["no review", "search", "summary"])
+def test_a_run_for_chosen_prisoners_that_waits_can_be_stopped(
+    upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """While a run looks up a chosen prisoner and a service is down, it says what it waits for, and can be stopped.
+
+    This holds for the whole list of active prisoners, for the search of one page, and for the summary of the reviews.
+    """
+    monkeypatch.setattr(times, "PING_SECONDS", 0.0)
+    upstream.reset(prisoners=20)
+    app = open_app(with_breakers=True)
+    chosen = "Z9999ZZ" if case == "no review" else upstream.prisoners()[0]["offenderNo"]
+    service = "incentives" if case == "summary" else "nomis"
+    upstream.fault(service, kind="status", status=503)
+    with app.database.begin() as connection:
+        set_breaker(connection, service, "open", opened_at=datetime(2023, 5, 22, 8, 30, tzinfo=UTC))
+    longest = "90 s" if case == "no review" else "10 min"
+
+    def stop(stage: str, _done: int, _total: int) -> None:
+        if "waiting" in stage:
+            assert stage == f"listing, waiting up to {longest}: {service} has counted as down since 22 May 09:30"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        app.reconcile(ReconciliationParameters(offender_nos=(chosen,)), progress=stop, outage_seconds=600)

@@ -48,7 +48,7 @@ def test_a_short_outage_costs_no_page(upstream: Sandbox, open_app: OpenApp) -> N
             with suppress(SyncError):
                 prisoner_page(nomis, number, 20)
         assert breakers.open_services([UpstreamName.NOMIS])
-        listing = list_prisoners(nomis, 20, read_page=lambda read: retry(read, wait, 60))
+        listing = list_prisoners(nomis, 20, lambda read: retry(read, wait, 60))
     assert listing.failed_pages == ()
     assert len(listing.prisoners) == 100
 
@@ -57,7 +57,7 @@ def test_a_short_outage_costs_no_page(upstream: Sandbox, open_app: OpenApp) -> N
 def test_every_active_booking_is_listed_once(upstream: Sandbox, open_app: OpenApp, size: int) -> None:
     """All active bookings are listed in the order of their ids, with one call for each page and at most one more."""
     upstream.reset(prisoners=300)
-    listing = list_prisoners(open_app().services.nomis, size)
+    listing = list_prisoners(open_app().services.nomis, size, quickly)
     found = [each.booking_id for each in listing.prisoners]
     assert found == sorted(bookings(upstream))
     assert listing.total_elements == 300
@@ -70,7 +70,7 @@ def test_everyone_who_stays_is_listed_while_others_move(upstream: Sandbox, open_
     upstream.reset(prisoners=400, seed=seed, moving=2)
     before = bookings(upstream)
     nomis = open_app().services.nomis
-    listing = relist(nomis, list_prisoners(nomis, 20), 20)
+    listing = relist(nomis, list_prisoners(nomis, 20, quickly), 20, quickly)
     found = [each.booking_id for each in listing.prisoners]
     assert len(found) == len(set(found))
     assert before & bookings(upstream) <= set(found)
@@ -85,12 +85,12 @@ def test_a_page_that_fails_is_named(upstream: Sandbox, open_app: OpenApp) -> Non
     upstream.reset(prisoners=100)
     nomis = open_app().services.nomis
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=2", status=503)
-    listing = list_prisoners(nomis, 20, read_page=quickly)
+    listing = list_prisoners(nomis, 20, quickly)
     assert [each.page for each in listing.failed_pages] == [2]
     assert "503" in listing.failed_pages[0].reason
     assert len(listing.prisoners) == 80
     upstream.clear_faults()
-    again = relist(nomis, listing, 20)
+    again = relist(nomis, listing, 20, quickly)
     assert not again.failed_pages
     assert {each.booking_id for each in again.prisoners} == bookings(upstream)
 
@@ -99,7 +99,7 @@ def test_listing_continues_if_the_first_page_fails(upstream: Sandbox, open_app: 
     """If the first page fails, another page gives the number of prisoners, and those on all other pages are listed."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=0", status=500)
-    listing = list_prisoners(open_app().services.nomis, 20, read_page=quickly)
+    listing = list_prisoners(open_app().services.nomis, 20, quickly)
     assert [each.page for each in listing.failed_pages] == [0]
     assert len(listing.prisoners) == 80
 
@@ -111,11 +111,11 @@ def test_too_many_failed_pages_end_the_listing(upstream: Sandbox, open_app: Open
     for page in (1, 2, 3, 4):
         upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"page={page}")
     with pytest.raises(ListingFailed, match=f"more than {most} pages failed"):
-        list_prisoners(open_app().services.nomis, 20, max_page_errors=most, read_page=quickly)
+        list_prisoners(open_app().services.nomis, 20, quickly, max_page_errors=most)
 
 
 def test_the_listing_fails_if_no_page_can_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """If no page can be read, the listing fails, because even the number of active prisoners is not known."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=502)
     with pytest.raises(ListingFailed, match="number of active prisoners"):
-        list_prisoners(open_app().services.nomis, 20, read_page=quickly)
+        list_prisoners(open_app().services.nomis, 20, quickly)
