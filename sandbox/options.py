@@ -62,7 +62,7 @@ class Options:
     Attributes: prisoners: the number of active prisoners. seed: the seed for all random choices; the same seed with the
     same `today` gives the same world. today: the last day of the histories; if None, today in London. mismatch_rate:
     the share of the prisoners whose levels differ because of a planted cause. every_cause: whether at least one
-    difference of each cause is planted. mismatches: the exact number of mismatches of each cause (`{"4": 3}`), which
+    difference with each cause is planted. mismatches: the exact number of mismatches with each cause (`{"4": 3}`). It
     replaces `mismatch_rate`. in_flight: how many changes of each kind are under way, among reviews, allocations and
     appointments (for example, reviews that were made moments ago and reach NOMIS soon). in_flight_seconds: how many
     seconds after the first read of the prisoner or prison in NOMIS such a review or allocation arrives there. excluded:

@@ -42,7 +42,7 @@ _WEEK: Final = timedelta(days=6)
 #: A jump means at least _JUMP_TIMES times as many differences as last week, and at least _JUMP_MORE more.
 _JUMP_TIMES: Final = 2
 _JUMP_MORE: Final = 10
-#: Commands that can fix all differences of a cause, with `--from RUN`.
+#: Commands that can fix all differences with one cause, with `--from RUN`.
 _IN_BULK: Final = re.compile(r"prisoner-to-nomis (resync|incentives repair|reconcile fix received) ")
 _BY_HAND: Final = "Check both sides by hand."
 
@@ -186,7 +186,7 @@ def _commands(
 ) -> tuple[tuple[str, ...], int | None, int]:
     """The commands for a group, the row they are for (None for the whole group), and how many other rows have commands.
 
-    A command that fixes all differences of a cause is used only if DPS is right in every row and the run is not
+    A command that fixes all differences with one cause is used only if DPS is right in every row and the run is not
     suspicious.
     """
     run_id = result.run_id

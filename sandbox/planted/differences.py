@@ -55,7 +55,7 @@ class Difference:
 
 
 def how_many(world: World, population: int, share: float, causes: Mapping[str, Cause[APlanter]]) -> dict[str, int]:
-    """Returns how many differences of each cause to plant, by the name of the cause.
+    """Returns how many differences with each cause to plant, by the name of the cause.
 
     `share` of `population` is divided among the causes in proportion to their shares. If every cause is requested,
     there is at least one difference of each.
@@ -71,7 +71,7 @@ def plant_causes(
     causes: Mapping[str, Cause[APlanter]],
     counts: Mapping[str, int],
 ) -> None:
-    """Makes as many differences of each cause as `counts` says, and lists them."""
+    """Makes as many differences with each cause as `counts` says, and lists them."""
     for name, cause in causes.items():
         for turn in range(counts.get(name, 0)):
             add_difference(world, reconciliation, cause.make(planter, turn), cause.kind, name, cause.outcome)

@@ -274,7 +274,7 @@ def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
 def test_received_event_has_its_effect(
     missed_transfer: Sandbox, subscribed: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    """If the received event for a missed transfer is published again, DPS makes a review with the level that DPS had.
+    """If the received event for a missed transfer is published again, DPS creates a review with its former level.
 
     An event for the new review is also published.
     """

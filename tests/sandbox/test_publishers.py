@@ -129,7 +129,7 @@ def test_an_attendance_requires_its_role(caller: Caller) -> None:
 
 
 def test_an_adjustment_requires_its_content_type(caller: Caller) -> None:
-    """Without the vendor's content type, a read of an adjustment gets 415.
+    """Without the vendor-specific content type, a read of an adjustment gets 415.
 
     With it, an unknown id gets 404 and a malformed id gets 400.
     """

@@ -47,7 +47,7 @@ def test_the_seed_decides_the_events() -> None:
 
 
 def test_only_the_requested_queues_get_events() -> None:
-    """By default, all queues get events. If a request names queues, only those queues do.
+    """By default, all queues get events. If a request names queues, only those queues get events.
 
     The number of events is exactly the requested number.
     """

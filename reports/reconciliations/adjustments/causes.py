@@ -71,7 +71,7 @@ NO_EFFECTIVE_DAYS = Cause(
     "the adjustment has no days in NOMIS, and DPS does not say how many of its days take effect",
     "unknown",
     "Ask the DPS team to work out the effective days of the adjustment. If there are none, the adjustment "
-    "will no longer count.",
+    "will no longer count in DPS.",
     who="the DPS team",
 )
 UNLISTED_IN_NOMIS = Cause(

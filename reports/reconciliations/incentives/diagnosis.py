@@ -328,8 +328,8 @@ def _write_again_or_ask(nomis: IepRecord, review: Review) -> str:
     if _would_be_current(nomis, review):
         return "Write the current DPS level to NOMIS again."
     return (
-        f"Ask NOMIS support to delete sequence {nomis.incentive_sequence}: it is dated after the current DPS "
-        f"review, so that review would not become current even if it were written again."
+        f"Ask NOMIS support to delete the record with sequence {nomis.incentive_sequence}: it is dated after the "
+        f"current DPS review, and therefore the review would not become current in NOMIS even if it were written again."
     )
 
 

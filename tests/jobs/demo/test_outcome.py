@@ -142,7 +142,7 @@ def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutcome) -> None:
-    """A difference from earlier weeks is a problem if it should be reported as persisting or resolved, but is not.
+    """A difference is a problem if it is wrongly reported, or wrongly not reported, as persisting or resolved.
 
     The problem names the key of the difference.
     """

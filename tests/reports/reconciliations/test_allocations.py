@@ -127,7 +127,7 @@ CAUSES = {
 
 @pytest.mark.parametrize("kind", [SuspendedAllocations, Allocations])
 def test_each_difference_has_the_command_that_fixes_it(upstream: Sandbox, kind: type[Allocations]) -> None:
-    """If a resync can fix a difference, the commands resync the DPS allocations and compare the prison again.
+    """If a resync can fix a difference, its proposed commands resync the DPS allocations and compare the prison again.
 
     Other differences have no such commands.
     """

@@ -186,7 +186,7 @@ CAUSES = {
 
 
 def test_each_difference_has_its_fix(upstream: Sandbox) -> None:
-    """If a resync can fix a difference, the commands resync the DPS attendances and compare the day again.
+    """If a resync can fix a difference, its proposed commands resync the DPS attendances and compare the day again.
 
     Other differences have no such commands.
     """
