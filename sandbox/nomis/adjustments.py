@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 ROLE: Final = "NOMIS_SENTENCING"
 FIRST_ID: Final = 33_001
 NEWER_TYPES_SINCE: Final = "2025-01"
-#: The agency of a released person.
-OUTSIDE: Final = "OUT"
 _DESCRIPTIONS: Final = {
     **SENTENCE_ADJUSTMENT_TYPES,
     **NEWER_SENTENCE_ADJUSTMENT_TYPES,
@@ -297,7 +295,7 @@ def _of_booking(world: World, booking_id: int, *, active_only: bool) -> dict[str
     booking = {
         "bookingSequence": 1 if latest else 2,
         "hasBeenReleased": not prisoner.active,
-        "prisonId": prisoner.prison_id if prisoner.active else OUTSIDE,
+        "prisonId": prisoner.agency,
     }
     found = [
         each

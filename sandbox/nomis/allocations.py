@@ -125,10 +125,8 @@ def _check(world: World, course_id: int, booking_id: int, band: str, end_reason:
     prisoner = world.by_booking.get(booking_id)
     if prisoner is None:
         raise bad_request(f"Booking with id={booking_id} does not exist")
-    if prisoner.prison_id != course.prison_id or not prisoner.active:
-        raise bad_request(
-            f"Prisoner is at prison={prisoner.prison_id}, not the Course activity prison={course.prison_id}"
-        )
+    if prisoner.agency != course.prison_id:
+        raise bad_request(f"Prisoner is at prison={prisoner.agency}, not the Course activity prison={course.prison_id}")
     if course.end is not None and course.end < london_today():
         raise bad_request(f"Course activity with id={course_id} has expired")
     if band not in PAY_BANDS:

@@ -194,7 +194,7 @@ def _booking(prisoner: Prisoner) -> dict[str, object]:
         "offenderId": offender_id,
         **root,
         "bookingId": prisoner.booking_id,
-        "location": prisoner.prison_id if prisoner.active else "OUT",
+        "location": prisoner.agency,
         "active": prisoner.active,
         **NEW_FIELD,
     }

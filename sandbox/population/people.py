@@ -71,6 +71,11 @@ class Prisoner:
     prison_id: str
     active: bool = True
 
+    @property
+    def agency(self) -> str:
+        """The agency at which NOMIS has the person now: the prison, or `OUT` after a release."""
+        return self.prison_id if self.active else "OUT"
+
 
 def make_prisons(chance: random.Random, count: int) -> dict[str, Prison]:
     """Returns all prisons by code; `count` of them are open."""

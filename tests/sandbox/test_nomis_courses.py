@@ -235,7 +235,10 @@ def test_bad_allocations_are_refused(
 
 
 def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person: dict[str, Any]) -> None:
-    """An allocation is refused if the person is in another prison or the course is over. An unknown course gets 404."""
+    """An allocation is refused if the person is in another prison or the course is over. An unknown course gets 404.
+
+    After a release, the person's agency is `OUT`.
+    """
     course = make_course(caller, person)
     elsewhere = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
     assert "Prisoner is at prison" in allocate(caller, course, elsewhere).json()["userMessage"]
@@ -243,6 +246,9 @@ def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person
     over = {**course_body(person), "endDate": session(-1)["date"], "schedules": [session(-1), session(7)]}
     caller.call("nomis", "PUT", f"/activities/{course}", over)
     assert "has expired" in allocate(caller, course, person).json()["userMessage"]
+    caller.sandbox.release(person["offenderNo"])
+    refused = f"Prisoner is at prison=OUT, not the Course activity prison={person['prisonId']}"
+    assert refused in allocate(caller, course, person).json()["userMessage"]
 
 
 def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Caller, person: dict[str, Any]) -> None:
