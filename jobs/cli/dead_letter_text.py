@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from jobs.cli.output import counts_text, duration_text, local_time, print_json, print_table, say
 from jobs.operations.dead_letters import DlqState
+from jobs.operations.duplicate_rows import closing_command
 from jobs.operations.retry_dead_letters import BatchResult, BatchState
 from reports.presentation.text import count
 from sync import clock
@@ -193,6 +194,7 @@ def _say_advice(found: DeadLetterReport) -> None:
         say(f"  finding   prisoner-to-nomis duplicates show {found.finding.id}")
         for statement in found.sql:
             say(f"  SQL       {statement}")
+        say(f"  close     {closing_command(found.finding.id, 'NUMBER')}")
 
 
 def _where(failure: "Failure") -> str:

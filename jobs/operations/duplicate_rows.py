@@ -6,6 +6,7 @@ from typing import Any
 from jobs.errors import UsageError, WorkError
 from jobs.operations.duplicates import RESOLVE, close_finding, finding_as_dict
 from jobs.runtime.application import Application
+from sync.alerting import command
 from sync.domains.duplicate_rows import CANDIDATES, DuplicateRows, known_rows
 from sync.domains.registry import duplicate_rows_of, row_kinds
 from sync.store import findings
@@ -34,7 +35,7 @@ class TwoRows:
     @property
     def command(self) -> str:
         """The command that deletes a row whose number a person found."""
-        return f"prisoner-to-nomis {_delete_command(self.duplicate_rows.kind.what)} ID"
+        return command(*_delete_command(self.duplicate_rows.kind.what).split(), "ID")
 
     @property
     def proposal(self) -> str:
@@ -45,7 +46,8 @@ class TwoRows:
         known = ", ".join(map(str, self.rows)) or "none"
         return (
             f"look up both rows (known: {known}) in the NOMIS database with this SQL, or have the support team do so. "
-            f"Then type {self.command}, where ID is the {self.duplicate_rows.kind.column} of the row to delete"
+            f"Then type {self.command}, where ID is the {self.duplicate_rows.kind.column} of the row to delete. If the "
+            f"finding is open after that, type {closing_command(self.finding.id, 'ID')}"
         )
 
     @property
@@ -64,6 +66,11 @@ class TwoRows:
             "proposal": self.proposal,
             "sql": list(self.duplicate_rows.sql),
         }
+
+
+def closing_command(finding: int | str, row: int | str) -> str:
+    """The command that closes a finding about two rows after the deletion of a row that the finding does not name."""
+    return command(*RESOLVE.split(), finding, "--by-hand", f"deleted {row}")
 
 
 def examine_rows(application: Application, finding: Finding) -> TwoRows:
@@ -166,9 +173,26 @@ def delete_row(application: Application, plan: RowPlan, who: str, action: str | 
         action = action or _delete_command(what)
         details = {"finding": finding and finding.id, "unchecked": plan.unchecked}
         close_finding(application, finding, action, f"{what} {row}", details, who, act)
+    next_step = _next_step(application, plan)
+    return f"{_ACCEPTED} of {what} {row}, but it accepts unknown numbers too. {next_step}"
+
+
+def _next_step(application: Application, plan: RowPlan) -> str:
+    """What to do once the row has been deleted. Housekeeping keeps the failed message while its finding is open."""
+    what, row = plan.what, plan.row
+    open_findings = _open_findings(application, what)
+    if plan.pair is not None or not open_findings:
+        return "Leave the failed message to housekeeping: a retry shows whether the deletion helped"
+    kept = "housekeeping does not send a message back while its finding is open"
+    if len(open_findings) == 1:
+        number = open_findings[0].id
+        return (
+            f"Finding {number} about two {what}s is open, and {kept}. If {what} {row} was one of the two, "
+            f"type: {closing_command(number, row)}"
+        )
     return (
-        f"NOMIS accepted the deletion of {what} {row}, but it accepts unknown numbers too. Leave the failed "
-        "message to housekeeping: a retry shows whether the deletion helped"
+        f"{len(open_findings)} findings about {what}s are open, and {kept}. If {what} {row} belonged to one of them, "
+        f"type: {closing_command('ID', row)}, with the id of its finding in `{command('duplicates', 'list')}`"
     )
 
 
@@ -182,8 +206,11 @@ def _deletions(what: str) -> tuple[str, str]:
 
 
 def _pair_of(application: Application, what: str, row: int) -> TwoRows | None:
+    pairs = (examine_rows(application, finding) for finding in _open_findings(application, what))
+    return next((pair for pair in pairs if row in pair.rows), None)
+
+
+def _open_findings(application: Application, what: str) -> list[Finding]:
     with application.database.read() as connection:
         every = findings.list_findings(connection, kind=FindingKind.NON_UNIQUE)
-    prefix = row_kinds()[what].key_prefix
-    pairs = (examine_rows(application, finding) for finding in every if finding.key.startswith(prefix))
-    return next((pair for pair in pairs if row in pair.rows), None)
+    return [finding for finding in every if finding.key.startswith(row_kinds()[what].key_prefix)]

@@ -68,8 +68,8 @@ _TEXTS = {
     FailureClass.REPAIRABLE: (
         "NOMIS has two rows where it should have one",
         (
-            "delete one of the two rows (see `duplicates list`). Leave the message: it is sent back once the finding "
-            "about the rows is closed"
+            "delete one of the two rows (see `duplicates list`), and close the finding about them if it is still open "
+            "(see `duplicates show ID`). Leave the message: it is sent back once the finding is closed"
         ),
     ),
     FailureClass.UNRECOVERABLE: (

@@ -16,10 +16,12 @@ from tests.harness.publishing import (
 )
 
 
-def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str) -> DpsEvent:
+def plant_two_rows(
+    app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str, already: int = 0
+) -> DpsEvent:
     """Plants an allocation or attendance that NOMIS has twice, with a message about it on the dead letter queue.
 
-    Returns the event of that message.
+    already: how many messages are on that queue. Returns the event of the new message.
     """
     sandbox = app.sandbox
     schedule = schedule_created(sandbox)
@@ -34,7 +36,7 @@ def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent
     sandbox.control("POST", f"/nomis/duplicates/{kind}/{row}")
     event.publish()
     app.drain_out("activity")
-    assert app.messages("activity") == 1
+    assert app.messages("activity") == already + 1
     return event
 
 
@@ -48,7 +50,8 @@ def test_second_row_is_deleted_by_its_number(
 ) -> None:
     """While NOMIS has two rows for an allocation or attendance, it refuses to change them.
 
-    There is one alert, and `dlq show` gives advice. Once one row is deleted, the retry succeeds.
+    There is one alert, and `dlq show` gives advice. Once one row is deleted, the retry succeeds. The finding does not
+    name that row, so every text about the deletion gives the command that then closes the finding.
     """
     plant_two_rows(app, of_schedule, kind)
     (alert,) = app.alerts()
@@ -59,13 +62,17 @@ def test_second_row_is_deleted_by_its_number(
     assert f"activities delete-{kind}" in message["hint"]
     (finding,) = app.read_json("duplicates", "list")
     kept, duplicate = sorted(each[number] for each in sandbox.nomis(kind))[-2:]
+    close = f"prisoner-to-nomis duplicates resolve {finding['id']} --by-hand"
+    assert '`duplicates resolve ID --by-hand "deleted NUMBER"`' in message["hint"]
     shown = app.read_json("duplicates", "show", str(finding["id"]))
+    assert shown["proposal"].endswith(f" If the finding is open after that, type {close} 'deleted ID'")
     assert (shown["kind"], shown["rows"], shown["surplus"]) == ("non-unique", [kept], None)
     (statement, *_) = shown["sql"]
     assert f"CRS_ACTY_ID = {finding['properties']['nomisCourseActivityId']} AND" in statement
     assert f"  {statement}\n" in app.run_ok("duplicates", "show", str(finding["id"]))
     output = app.run_ok("dlq", "show", "activity")
     assert f"  finding   prisoner-to-nomis duplicates show {finding['id']}\n  SQL       {statement}\n" in output
+    assert f"\n  close     {close} 'deleted NUMBER'\n" in output
     assert (message["finding"], message["sql"]) == (finding["id"], shown["sql"])
     unknown = app.run("duplicates", "resolve", str(finding["id"]), "--yes")
     assert (unknown.code, f"known: {kept}" in unknown.out) == (2, True)
@@ -78,6 +85,8 @@ def test_second_row_is_deleted_by_its_number(
     assert (nobody.code, "add --yes --unchecked, or" in nobody.errors[-1]) == (2, True)
     output = app.run_ok("activities", f"delete-{kind}", str(duplicate), "--yes", "--unchecked")
     assert "but it accepts unknown numbers too" in output
+    assert "to housekeeping" not in output
+    assert output.endswith(f" type: {close} 'deleted {duplicate}'\n")
     again = app.run("activities", f"delete-{kind}", str(duplicate), "--yes", "--unchecked")
     assert (again.code, "was deleted by" in again.error) == (1, True)
     app.run_ok("duplicates", "resolve", str(finding["id"]), "--by-hand", f"deleted {duplicate}", "--yes")
@@ -97,8 +106,28 @@ def test_a_row_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox: Sa
     output = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
     assert "nobody has checked that allocation 99 exists" in output
     assert "succeeds" not in output
+    assert "Leave the failed message to housekeeping" in output
     (action,) = app.read_json("actions")
     assert "allocation 99" in action["details"]["unchecked"]
+
+
+def test_a_deleted_row_may_belong_to_one_of_several_findings(app: App, sandbox: Sandbox) -> None:
+    """If several findings are open, `activities delete-allocation` says how to find and close the right one.
+
+    If the finding names the deleted row, it is closed, and the output names no command.
+    """
+    for _ in range(2):
+        plant_two_rows(app, allocated, "allocation", already=len(app.read_json("duplicates", "list")))
+    findings = app.read_json("duplicates", "list")
+    assert len(findings) == 2
+    (named,) = app.read_json("duplicates", "show", str(findings[0]["id"]))["rows"]
+    output = app.run_ok("activities", "delete-allocation", "99", "--yes", "--unchecked")
+    assert "2 findings about allocations are open" in output
+    close = "prisoner-to-nomis duplicates resolve ID --by-hand 'deleted 99'"
+    assert output.endswith(f" type: {close}, with the id of its finding in `prisoner-to-nomis duplicates list`\n")
+    output = app.run_ok("activities", "delete-allocation", str(named), "--yes", "--unchecked")
+    assert output.endswith("Leave the failed message to housekeeping: a retry shows whether the deletion helped\n")
+    assert [each["id"] for each in app.read_json("duplicates", "list")] == [findings[1]["id"]]
 
 
 def test_a_row_that_another_operator_deleted_is_left(app: App, sandbox: Sandbox) -> None:

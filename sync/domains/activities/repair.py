@@ -272,14 +272,16 @@ ADVICE = (
         refused("nomis", 500, path="/allocation", words=NON_UNIQUE_TEXT),
         "NOMIS 500 on an allocation: `query did not return a unique result`",
         "NOMIS holds two allocations for this booking and activity: delete one (`activities delete-allocation`), "
-        "then leave the message",
+        'close the finding if it is still open (`duplicates resolve ID --by-hand "deleted NUMBER"`), then leave the '
+        "message",
         may_succeed_later=True,
     ),
     Advice(
         refused("nomis", 500, path="/attendance", words=NON_UNIQUE_TEXT),
         "NOMIS 500 on an attendance: `query did not return a unique result`",
         "NOMIS holds two attendances for this booking and session: delete one (`activities delete-attendance`), "
-        "then leave the message",
+        'close the finding if it is still open (`duplicates resolve ID --by-hand "deleted NUMBER"`), then leave the '
+        "message",
         may_succeed_later=True,
     ),
     Advice(
