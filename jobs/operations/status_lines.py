@@ -309,7 +309,7 @@ def reconciliation_line(
     elif found.last_status == "failed":
         needs.append(Need("the last run failed", command("runs", "show", found.last_run_id)))
     elif found.on_schedule and (due := _missed(job, settings, found, figures.known_since.value, moment)) is not None:
-        late = f"no complete run since one was due on {due.astimezone(settings.zone):%d/%m at %H:%M}"
+        late = f"no complete run since one was due on {due.astimezone(settings.zone):%d %b %H:%M}"
         needs.append(Need(late, command("runs", "list", "--job", entry.job)))
     values = {
         "scheduled": entry.is_on(settings),
@@ -350,7 +350,7 @@ def interruption(run: "InterruptedRun", zone: ZoneInfo) -> str:
     The time is in `zone`.
     """
     read = "nothing" if run.percent_read is None else f"{run.percent_read}%"
-    return f"was interrupted after {run.progress_at.astimezone(zone):%H:%M on %d/%m}, with {read} read"
+    return f"was interrupted after {run.progress_at.astimezone(zone):%d %b %H:%M}, with {read} read"
 
 
 def finding_lines(found: Sequence[OpenFindings]) -> list[StatusLine]:
