@@ -258,7 +258,8 @@ class _Run:
         try:
             builder = ResultBuilder(reconciliation, reads, recheck, context, runner.clock, self._progress.report)
             # Messages get time to arrive before the recheck.
-            wait = partial(progress.wait, "waiting", settings.reconciliation_recheck_seconds)
+            seconds = settings.reconciliation_recheck_seconds
+            wait = partial(progress.wait, f"waiting {seconds:g} s before the recheck", seconds)
             built = builder.build(read, wait)
         finally:
             reads.stop()

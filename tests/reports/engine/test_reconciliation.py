@@ -151,7 +151,8 @@ def test_every_stage_reports_its_end(upstream: Sandbox, open_app: OpenApp, secon
     waits: list[float] = []
     app.reconcile(sleep=waits.append)
     last = {stage: (done, total) for stage, done, total in app.stages}
-    assert set(last) == {"listing", "reading", "waiting", "rechecking", "finding causes"}
+    waiting = f"waiting {seconds} s before the recheck"
+    assert set(last) == {"listing", "reading", waiting, "rechecking", "finding causes"}
     assert {stage: done for stage, (done, _) in last.items()} == {stage: total for stage, (_, total) in last.items()}
-    assert last["waiting"] == (steps, steps)
+    assert last[waiting] == (steps, steps)
     assert sum(waits) == pytest.approx(float(seconds))
