@@ -60,6 +60,8 @@ def _print_result(result: "ReconciliationResult") -> None:
 
     view = view_of(result)
     say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_SHOWN)}")
+    if result.failure:
+        say(f"The run failed: {result.failure}.")
     if result.mismatches:
         _print_mismatches(result, view)
     unread = [f"{view.name(each)}: {each.reason}" for each in result.unread]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -104,6 +104,10 @@ class EvidenceRow(Part):
     note: str = ""
 
 
+#: What to do about the differences of a run with implausible data.
+CHECK_DATA_FIRST: Final = "Do not fix anything until the data has been checked."
+
+
 class Diagnosis(Part):
     """Why a record differs, which side is right, and what fixes it.
 
@@ -130,6 +134,11 @@ class Diagnosis(Part):
     def known_as(self) -> str:
         """The text that identifies the cause in stored mismatches."""
         return self.cause
+
+    def without_fix(self) -> Self:
+        """The diagnosis of a difference in a run with implausible data: the cause stays, and no fix is proposed."""
+        no_fix = {"commands": (), "request": None, "nomis_ids": (), "lookup": None}
+        return self.model_copy(update={"who": "this team", "action": CHECK_DATA_FIRST, **no_fix})
 
 
 class Mismatch(Record):

@@ -225,8 +225,12 @@ class ResultBuilder:
             if isinstance(explanation, FailedRead):
                 values["evidence_missing"] = explanation.reason
             elif explanation is not None:
+                diagnosis = explanation.diagnosis
+                if diagnosis is not None and self._context.implausible:
+                    # The difference may come from the wrong data, and a fix would write that data to the other side.
+                    diagnosis = diagnosis.without_fix()
                 values |= {
-                    "diagnosis": explanation.diagnosis,
+                    "diagnosis": diagnosis,
                     "evidence": explanation.evidence,
                     "evidence_missing": explanation.evidence_missing,
                     **explanation.values,

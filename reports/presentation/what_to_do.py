@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from reports.engine.result import CHECK_DATA_FIRST
 from reports.engine.runs import Coverage
 from reports.presentation import summary
 from reports.presentation.text import capital, count, day, thousands
@@ -44,6 +45,8 @@ _JUMP_TIMES: Final = 2
 _JUMP_MORE: Final = 10
 #: Commands that can fix all differences with one cause, with `--from RUN`.
 _IN_BULK: Final = re.compile(r"prisoner-to-nomis (resync|incentives repair|reconcile fix received) ")
+#: The most rows that the text about a group names.
+_MOST_ROWS: Final = 10
 _BY_HAND: Final = "Check both sides by hand."
 
 
@@ -99,14 +102,23 @@ class Recommendation:
     def elsewhere(self) -> str:
         """A sentence saying which row the commands are for, and how many other rows have their own commands.
 
-        Empty if the commands are for the whole group, or if there are no commands.
+        If there are no commands, it names the rows instead. Empty if the commands are for the whole group.
         """
+        if not self.commands:
+            return _named_rows(self.rows)
         if self.row is None:
             return ""
         shown = f"The command{' is' if len(self.commands) == 1 else 's are'} for row {self.row}"
         have = "has its" if self.more == 1 else "have their"
         own = f"; {count(self.more, 'more row')} {have} own" if self.more else ""
         return f"{shown}{own}."
+
+
+def _named_rows(rows: Sequence[int]) -> str:
+    """A sentence that names rows: `See row 5.`, or `See rows 5, 7 and 9.`; of many rows, only the first are named."""
+    named, more = [str(each) for each in rows[:_MOST_ROWS]], len(rows) - _MOST_ROWS
+    *others, last = [*named, f"{thousands(more)} more"] if more > 0 else named
+    return f"See rows {', '.join(others)} and {last}." if others else f"See row {last}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +154,11 @@ def more_groups(todo: WhatToDo, shown: int) -> str:
 def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:
     """What to do about each group of differences.
 
-    The groups are sorted by who acts (in the order of `WHO`), severity and number of new differences.
+    The groups are sorted by who acts (in the order of `WHO`), severity and number of new differences. If the data of
+    the run is implausible, there is only one group, without a fix.
     """
+    if result.implausible and result.mismatches:
+        return (_action(result, result.rows, THIS_TEAM, CHECK_DATA_FIRST),)
     view, levels = view_of(result), list(Severity)
     groups: dict[tuple[str, str], list[_Row]] = {}
     for number, each in result.rows:
@@ -164,7 +179,7 @@ def _action(result: ReconciliationResult, rows: Sequence[_Row], who: str, what: 
     causes = Counter(NOT_INVESTIGATED if each.diagnosis is None else each.diagnosis.cause for _, each in rows)
     by_frequency = tuple(cause for cause, _ in causes.most_common())
     commands, row, more = _commands(result, who, rows, by_frequency)
-    single = rows[0][1].diagnosis if len(rows) == 1 else None
+    single = rows[0][1].diagnosis if len(rows) == 1 and not result.implausible else None
     return Recommendation(
         who=who,
         what=what,
@@ -190,6 +205,8 @@ def _commands(
     suspicious.
     """
     run_id = result.run_id
+    if result.implausible:
+        return (), None, 0
     if who == NOMIS_SUPPORT:
         return tuple(command("report", "request", run_id, "--cause", cause) for cause in causes), None, 0
     by_row = {number: () if each.diagnosis is None else each.diagnosis.commands for number, each in rows}

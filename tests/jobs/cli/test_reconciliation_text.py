@@ -111,7 +111,8 @@ def test_the_text_says_what_to_do_as_the_report_does(capsys: pytest.CaptureFixtu
     todo = what_to_do(result)
     expected = ["What to do:"]
     for each in todo.actions:
-        expected += [f"{each.who}: {each.what}", f"  {each.figures}", *(f"  {one}" for one in each.commands)]
+        rows = "" if each.commands else " See row 2."
+        expected += [f"{each.who}: {each.what}", f"  {each.figures}{rows}", *(f"  {one}" for one in each.commands)]
     assert f"  {write}" in expected
     assert text.splitlines()[-len(expected) - 1 :] == [*expected, "report: reports-out/report.html"]
 
@@ -150,6 +151,29 @@ def test_the_text_says_what_is_wrong_with_the_run(capsys: pytest.CaptureFixture[
     at = lines.index("Resume the run:")
     assert lines[at + 1] == f"  prisoner-to-nomis reconcile official-visits --resume {result.run_id}"
     assert lines.index("What to do:") > at
+
+
+def test_a_run_in_doubt_proposes_no_fix(capsys: pytest.CaptureFixture[str]) -> None:
+    """If the data of a run is implausible, the text gives the reason first, and no command that fixes a difference.
+
+    The only commands are those that repeat or accept the run.
+    """
+    why = "99 visits are listed, but an earlier run listed 200"
+    result = advised(
+        visit_result(2, run_id="visits-1", status="failed", failure=why, implausible=True),
+        ("Write the visit to NOMIS.", ("prisoner-to-nomis resync visit bq-te-1",)),
+        ("Retry the dead letter queue.", ("prisoner-to-nomis dlq retry visit",)),
+    )
+    with pytest.raises(WorkError):
+        printed(result, capsys)
+    _, reason, *lines = capsys.readouterr().out.splitlines()
+    assert reason == f"The run failed: {why}."
+    at = lines.index("What to do:")
+    assert lines[at + 1] == "This team: Do not fix anything until the data has been checked."
+    assert lines[at + 2].endswith(" See rows 1 and 2.")
+    commands = [line for line in lines if line.startswith("  prisoner-to-nomis ")]
+    rerun, accept = "runs rerun visits-1", "reconcile official-visits --accept visits-1"
+    assert commands == [f"  prisoner-to-nomis {rerun}", f"  prisoner-to-nomis {accept}"]
 
 
 def test_equal_records_need_nothing(capsys: pytest.CaptureFixture[str]) -> None:

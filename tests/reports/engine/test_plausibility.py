@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,10 @@ import pytest
 from sqlalchemy import select, update
 
 from reports.engine.run_start import ReconciliationParameters
+from reports.presentation.email_report import email_report
+from reports.presentation.masking import Masking
+from reports.presentation.page import render_report
+from reports.presentation.slack_report import slack_report
 from reports.reconciliations.incentives.result import IncentiveResult
 from sandbox import Sandbox
 from sync.store.tables import reconciliation_runs
@@ -29,12 +34,13 @@ def without_levels(upstream: Sandbox, *sides: str, **how: Any) -> None:
         upstream.fault("nomis", "GET", CURRENT, kind="status", **how)
 
 
-def list_only_few(upstream: Sandbox) -> None:
-    """Makes NOMIS list only twelve of the prisoners whose levels agree."""
+def list_only_few(upstream: Sandbox, *, differing: bool = False) -> None:
+    """Makes NOMIS list only twelve of the prisoners whose levels agree and, if `differing`, all whose levels differ."""
     differ = {each["bookingId"] for each in upstream.planted()["mismatches"]}
     rows = [{name: each[name] for name in ("bookingId", "offenderNo")} for each in upstream.prisoners()]
     few = sorted((row for row in rows if row["bookingId"] not in differ), key=lambda row: int(row["bookingId"]))[:12]
-    page = {"content": few, "number": 0, "totalElements": 12, "totalPages": 1, "last": True}
+    few += [row for row in rows if differing and row["bookingId"] in differ]
+    page = {"content": few, "number": 0, "totalElements": len(few), "totalPages": 1, "last": True}
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=200, body=page)
 
 
@@ -113,6 +119,34 @@ def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_
     upstream.clear_faults()
     after = reconciled(app)
     assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 4)
+
+
+def test_no_report_proposes_a_fix_while_the_list_is_in_doubt(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If most prisoners vanish from the list, the run still shows the differences that it found, but fixes none.
+
+    The page, the email, the Slack messages and the CSV have only the commands that repeat, accept or show the run. The
+    differences keep their causes, but have no commands and no requests, so no command can fix all of them either.
+    """
+    upstream.reset(prisoners=120, mismatches={"1": 2, "2": 2, "7": 2})
+    app = open_app()
+    before = reconciled(app)
+    assert all(each.diagnosis is not None for each in before.mismatches)
+    assert any("incentives repair" in str(each.diagnosis) for each in before.mismatches)
+    list_only_few(upstream, differing=True)
+    result = reconciled(app)
+    assert (result.implausible, len(result.mismatches)) == (True, len(before.mismatches))
+    known = {each.booking_id: each.diagnosis.cause for each in before.mismatches if each.diagnosis}
+    for each in result.mismatches:
+        assert each.diagnosis is not None
+        assert each.diagnosis.cause == known[each.booking_id]
+        assert (each.diagnosis.commands, each.diagnosis.request) == ((), None)
+    own = r"runs rerun|reconcile incentives --accept|runs show"
+    mail = email_report(result, None, "somewhere", Masking())
+    slack = slack_report(result, None, "somewhere", Masking())
+    csv = next(each.content for each in mail.files if each.kind == "csv")
+    for text in (render_report(result), mail.text, mail.html, "\n".join(each.text for each in slack.posts), csv):
+        assert "Do not fix anything until the data has been checked." in text
+        assert re.findall(rf"prisoner-to-nomis (?!(?:{own}) {result.run_id}).*", text) == []
 
 
 def test_a_list_that_is_just_as_short_a_day_later_is_accepted(upstream: Sandbox, open_app: OpenApp) -> None:

@@ -113,6 +113,15 @@ def test_a_difference_first_seen_today_has_no_age() -> None:
     assert found.figures == "1 difference; it has been open since 22 May 2023."
 
 
+def test_a_group_without_commands_names_its_rows() -> None:
+    """A group without commands names the first ten of its rows, and says how many more there are."""
+    rows = [visit(number, "Check both sides.") for number in range(12)]
+    (one,), (few,), (many,) = actions(*rows[:1]), actions(*rows[:3]), actions(*rows)
+    assert one.elsewhere == "See row 1."
+    assert few.elsewhere == "See rows 1, 2 and 3."
+    assert many.elsewhere == "See rows 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more."
+
+
 def test_a_shared_command_is_shown_once() -> None:
     """A command that fixes several differences, such as a redrive of a queue, is shown once."""
     retry = "prisoner-to-nomis dlq retry visit"
