@@ -51,10 +51,11 @@ _NOT_COPIED = Failure(
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """The copy that replaces a message: what it waits for, and its delay in seconds."""
+    """The copy that replaces a message: what it waits for, its delay in seconds, and the service that it waits for."""
 
     waits_for: WaitsFor | None
     delay: int
+    service: str | None = None
 
 
 class Acknowledger:
@@ -135,7 +136,7 @@ class Acknowledger:
         `recorded`: whether the effect or the failure of the message is in the database, or will be.
         """
         if end.waits_for is not None:
-            return _Copy(end.waits_for, self._wait(end, message))
+            return _Copy(end.waits_for, self._wait(end, message), end.awaited_service)
         must_not_die = end.outcome is Outcome.DEFERRED or not recorded
         if end.is_copied or (must_not_die and self._is_last_receive(message)):
             return _Copy(WaitsFor.LEASE if end.failure_at_last_receive else None, self._wait(end, message))
@@ -171,7 +172,8 @@ class Acknowledger:
             groups[copy].append(message)
         copied: set[str] = set()
         for copy, group in groups.items():
-            left = self._queue.copy(group, partial(attributes_of_copy, waits_for=copy.waits_for), copy.delay)
+            attributes = partial(attributes_of_copy, waits_for=copy.waits_for, service=copy.service)
+            left = self._queue.copy(group, attributes, copy.delay)
             copied |= {message.receipt_handle for message in group if message not in left}
             properties = {"waits_for": copy.waits_for and copy.waits_for.stored, "messages": len(group)}
             self._log.info("messages-wait", queue=self._queue_context.queue, **properties, seconds=copy.delay)
@@ -241,9 +243,9 @@ class Acknowledger:
             queue=self._queue_context.queue,
             key=task.key,
             waits_for=awaited.stored,
-            service=end.cause.service if end.cause is not None and awaited is WaitsFor.SERVICE else None,
+            service=end.awaited_service,
             reason=None if end.cause is None else fingerprint(end.cause),
-            since=waits_since(task.message, awaited),
+            since=waits_since(task.message, awaited, end.awaited_service),
             next_attempt_at=now() + timedelta(seconds=self._wait(end, task.message)),
         )
 
@@ -330,7 +332,7 @@ class Acknowledger:
         if end.wait_seconds is not None:
             return end.wait_seconds
         if end.waits_for is not None:
-            return pause_seconds(message, end.waits_for)
+            return pause_seconds(message, end.waits_for, end.awaited_service)
         return max(self._queue_context.seconds_after_failure(end.task.event_type, message), end.least_seconds)
 
     def _finish(self, done: Sequence[Message], waiting: Mapping[int, Sequence[Message]]) -> None:

@@ -61,9 +61,9 @@ def is_outage(error: SyncError, message: Message, queue_context: QueueContext) -
     if not isinstance(error, UpstreamError) or not error.recoverable:
         return False
     if error.credentials_refused:
-        return may_wait(message, WaitsFor.SERVICE, times.LONGEST_REFUSED_SECONDS)
+        return may_wait(message, WaitsFor.SERVICE, times.LONGEST_REFUSED_SECONDS, error.service)
     blames_service = error.unavailable or not queue_context.breakers.all_up(queue_context.upstreams)
-    return blames_service and may_wait(message, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
+    return blames_service and may_wait(message, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS, error.service)
 
 
 class UpstreamsUnavailable(SyncError):

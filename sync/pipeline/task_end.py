@@ -47,6 +47,11 @@ class TaskEnd:
         return WaitsFor.LEASE if self.failure_at_last_receive else self.waits_for
 
     @property
+    def awaited_service(self) -> str | None:
+        """The service that the messages of the task wait for on the queue; None if they do not wait for a service."""
+        return self.cause.service if self.cause is not None and self.awaited is WaitsFor.SERVICE else None
+
+    @property
     def why_deferred(self) -> str:
         """Why the messages of the task are deferred: a text that is the same for all messages with the same cause."""
         if self.was_handled:

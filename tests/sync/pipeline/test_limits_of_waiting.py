@@ -15,10 +15,11 @@ from sync.clock import now
 from sync.creation.creation import creation_lease
 from sync.errors import UpstreamError
 from sync.queues.queue import Message
-from sync.queues.requeue import WaitsFor, attributes_anew, attributes_of_copy, may_wait
+from sync.queues.requeue import WaitsFor, attributes_anew, attributes_of_copy, may_wait, pause_seconds, waits_since
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from sync.store.leases import Leases
+from sync.store.waiting_messages import Wait, count_waits
 from tests.harness.app import open_application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import draining, nothing_lost
@@ -40,6 +41,25 @@ def test_a_new_outage_has_the_full_time_limit() -> None:
     assert again.attributes == copy.attributes
 
 
+def test_an_outage_of_another_service_has_the_full_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that waited for one service has the full time limit for another, and its pauses are short again.
+
+    The total wait goes on. A copy made by an earlier version does not name the service, so its wait goes on too.
+    """
+    monkeypatch.setattr(times, "LONGEST_REQUEUE_SECONDS", 60)
+    began = waited(SERVICE=3_000.0)
+    earlier = Message("id", "handle", "body", 1, attributes=began)
+    assert waits_since(earlier, WaitsFor.SERVICE, "nomis").isoformat() == began[WaitsFor.SERVICE]["StringValue"]
+    copy = replace(earlier, attributes=attributes_of_copy(earlier, WaitsFor.SERVICE, "nomis"))
+    assert not may_wait(copy, WaitsFor.SERVICE, 1_800.0, "nomis")
+    assert may_wait(copy, WaitsFor.SERVICE, 1_800.0, "visits")
+    assert pause_seconds(copy, WaitsFor.SERVICE, "visits") < pause_seconds(copy, WaitsFor.SERVICE, "nomis")
+    other = replace(copy, attributes=attributes_of_copy(copy, WaitsFor.SERVICE, "visits"))
+    assert now() - waits_since(other, WaitsFor.SERVICE, "visits") < timedelta(seconds=60)
+    assert other.attributes["waitsSince"] == copy.attributes["waitsSince"]
+    assert not {name for name in attributes_anew(other) if name.startswith("waits")}
+
+
 def test_the_total_wait_of_a_message_is_limited() -> None:
     """However often the reason for waiting changes, the total wait, counted from the first wait, is limited.
 
@@ -54,6 +74,34 @@ def test_the_total_wait_of_a_message_is_limited() -> None:
     assert may_wait(message, WaitsFor.CREATION, 3 * times.LONGEST_WAIT_SECONDS)
     sent_back = replace(message, attributes=attributes_anew(message))
     assert may_wait(sent_back, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
+
+
+def test_the_wait_restarts_if_another_service_fails(sandbox: Sandbox, application: Application) -> None:
+    """If a message waits for one service and then for another, the second wait begins when the second service fails.
+
+    Further failures of that service leave the beginning of the wait as it is.
+    """
+
+    def wait() -> Wait:
+        until(lambda: drain.run_batch().deferred)
+        with application.database.read() as connection:
+            (found,) = count_waits(connection)
+        return found
+
+    drain = application.open_drain("visit")
+    visit_booked(sandbox).publish()
+    sandbox.fault("visits", "GET", "/visits/", status=503)
+    first = wait()
+    sandbox.clear_faults()
+    sandbox.fault("nomis", "POST", VISITS, status=503)
+    changed = now()
+    second, third, fourth = wait(), wait(), wait()
+    assert [each.service for each in (first, second, third, fourth)] == ["visits", "nomis", "nomis", "nomis"]
+    assert first.since < changed <= min(second.since, third.since)
+    assert third.since == fourth.since
+    sandbox.clear_faults()
+    until(lambda: drain.run_batch().applied)
+    nothing_lost(sandbox, application, "visit")
 
 
 def waited(**seconds: float) -> dict[str, dict[str, str]]:
