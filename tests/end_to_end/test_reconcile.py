@@ -281,12 +281,13 @@ def test_stopped_reconciliation_is_resumed(
     with held(sandbox, "nomis", path="/incentives/booking-id/{booking}/current", times=None, skip=70) as fourth_page:
         process = running("reconcile", "incentives", "--no-notify", **settings)
         fourth_page.wait_for_request()
-        until(lambda: kept_pages(installed) == 3, "three pages are stored")
+        # A call of the third page may be held too, if the machine is busy and its thread was late.
+        until(lambda: kept_pages(installed) >= 2, "two pages are stored")
         sandbox.latency(300, "nomis")
         process.send_signal(signal.SIGTERM)
     run_id = interrupted(installed, process)
     last = installed.run("runs", "list").out.splitlines()[-1]
-    assert re.search(rf"^{run_id} was interrupted after .*, with (50|66|83)% read; to resume it: .* {run_id}$", last)
+    assert re.search(rf"^{run_id} was interrupted after .*, with (33|50|66|83)% read; to resume it: .* {run_id}$", last)
     sandbox.latency(0, "nomis")
     resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
     assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err
