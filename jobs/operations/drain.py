@@ -189,6 +189,7 @@ class _Drains:
         )
 
     def _on_queue(self) -> dict[str, QueueCounts]:
+        # For a queue that does not respond, the messages that the drain returned are counted instead.
         found = {}
         for name in self._drains:
             with contextlib.suppress(QueueUnavailable):

@@ -42,7 +42,8 @@ _Resume = Annotated[
         metavar="RUN_ID",
         autocompletion=complete_reconciled,
         help="Resume a run that was interrupted, was incomplete or failed. `last` means the latest run of the past 12 "
-        "hours with the same scope; if it is complete, or if there is none, a new run begins.",
+        "hours with the same scope; if that run is complete, or if no such run exists, a new run "
+        "begins.",
     ),
 ]
 _Accept = Annotated[

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,9 @@ from tests.reports.reconciliations.test_adjustments import DPS_ADJUSTMENTS, trut
 PREFIX = "sentencing-reports-reconciliation"
 
 
-def reconcile(app: ReportsApp, **parameters: object) -> ReconciliationOutcome:
+def reconcile(app: ReportsApp, **parameters: Any) -> ReconciliationOutcome:
     """Runs the reconciliation of adjustments, without waiting before the recheck."""
-    return app.reconcile(ReconciliationParameters(**parameters), kind=Adjustments)  # type: ignore[arg-type]
+    return app.reconcile(ReconciliationParameters(**parameters), kind=Adjustments)
 
 
 def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
